@@ -1,0 +1,181 @@
+"""The pretrained two-tower model: an open_clip architecture and where its weights come from."""
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import UserError
+
+STARTER = Path(__file__).resolve().parent / "starter"
+
+
+@dataclass
+class Backbone:
+    """A model with what belongs to it: tokenizer, image size, normalisation, hash of its weights."""
+
+    name: str
+    weights: str
+    model: nn.Module
+    tokenizer: Callable[[list[str]], Tensor]
+    image_size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    pad_id: int | None
+    weights_sha256: str
+    parameters: int
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """`ViT-B-32:openai` -> name, weights; weights is a tag, a file, or `none` for random ones."""
+    if spec == "starter":
+        return "starter", "rsicd"
+    if spec.startswith(("hf-hub:", "local-dir:")):
+        return spec, ""
+    name, colon, weights = spec.partition(":")
+    if not colon or not weights:
+        raise UserError(
+            f"the backbone {spec!r} names no weights; write NAME:TAG (ViT-B-32-quickgelu:openai), "
+            "NAME:FILE (ViT-B-32:RemoteCLIP-ViT-B-32.pt) or NAME:none for random weights"
+        )
+    return name, weights
+
+
+def folder_name(spec: str) -> str:
+    """A backbone's name as a folder: `ViT-B-32:openai` -> `ViT-B-32_openai`."""
+    name, weights = split_spec(spec)
+    if spec == "starter":
+        return "starter"
+    if Path(weights).suffix in (".pt", ".pth", ".bin", ".safetensors", ".npz"):
+        weights = Path(weights).stem
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in f"{name}_{weights}".rstrip("_"))
+
+
+def check(spec: str) -> None:
+    """Raise UserError when a backbone cannot exist: no such architecture, tag or file."""
+    import open_clip
+
+    name, weights = split_spec(spec)
+    if name == "starter" or name.startswith(("hf-hub:", "local-dir:")):
+        return
+    if name not in open_clip.list_models():
+        from bench.spec import nearest
+
+        raise UserError(
+            f"open_clip has no model {name!r}{nearest(name, open_clip.list_models())}"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    looks_like_a_file = "/" in weights or Path(weights).suffix != ""
+    if weights == "none" or weights in tags or Path(weights).is_file():
+        return
+    if looks_like_a_file:
+        raise UserError(f"there is no checkpoint file at {weights!r}; give the path of a file")
+    raise UserError(
+        f"{name} has no weights tagged {weights!r}; give a file, `none`, or one of: "
+        f"{', '.join(tags) or '(no tags)'}"
+    )
+
+
+def _register_starter() -> None:
+    import open_clip
+
+    if "starter" not in open_clip.list_models():
+        open_clip.add_model_config(STARTER / "starter.json")
+
+
+def load(spec: str) -> Backbone:
+    """Build the model of a backbone spec with its weights, on the CPU, in float32.
+
+    Raises UserError when the weights cannot be had or do not fit the architecture.
+    """
+    import open_clip
+
+    _register_starter()
+    name, weights = split_spec(spec)
+    logging.getLogger().setLevel(logging.ERROR)
+    torch.manual_seed(0)  # random weights are the same for every method and seed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = _build(open_clip, name, weights)
+    model.eval()
+    text = getattr(model, "text", model)
+    preprocess = open_clip.get_model_preprocess_cfg(model)
+    size = model.visual.image_size
+    tokenizer = open_clip.get_tokenizer(name)
+    return Backbone(
+        name=name,
+        weights=weights,
+        model=model,
+        tokenizer=tokenizer,
+        image_size=size[0] if isinstance(size, tuple | list) else size,
+        mean=preprocess["mean"],
+        std=preprocess["std"],
+        pad_id=_pad_id(text, tokenizer),
+        weights_sha256=state_hash(model),
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def _build(open_clip: Any, name: str, weights: str) -> Any:
+    if name == "starter":
+        model = open_clip.create_model("starter", load_weights=False)
+        if weights == "rsicd":
+            model.load_state_dict(starter_state(), strict=True)
+        return model
+    try:
+        if weights == "none":
+            return open_clip.create_model(name, load_weights=False, pretrained_text=False)
+        return open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"the weights {weights!r} of {name} cannot be loaded ({first}); check the network, the "
+            "tag or the file, and that the file is of this architecture"
+        ) from None
+
+
+def starter_state(path: Path = STARTER / "starter.safetensors") -> dict[str, Tensor]:
+    """The starter's weights in float32; the embeddings of tokens never seen are zero."""
+    from safetensors.torch import load_file
+
+    state = {k: v.float() for k, v in load_file(path).items()}
+    rows, seen = state.pop("token_rows").long(), state["token_embedding.weight"]
+    table = torch.zeros(49408, seen.shape[1])
+    table[rows] = seen
+    state["token_embedding.weight"] = table
+    return state
+
+
+def save_starter(state: dict[str, Tensor], seen: Tensor, path: Path) -> None:
+    """Write a starter checkpoint: float16, of the token embeddings only the rows `seen`."""
+    from safetensors.torch import save_file
+
+    kept = {k: v.half().contiguous() for k, v in state.items() if k != "attn_mask"}
+    kept["token_embedding.weight"] = state["token_embedding.weight"][seen].half().contiguous()
+    save_file({**kept, "token_rows": seen.to(torch.int32)}, path)
+
+
+def _pad_id(text: Any, tokenizer: Any) -> int | None:
+    """The padding token where text may be trimmed exactly, else None."""
+    from methods.towers import text_tower
+
+    tower = text_tower(text)
+    if not getattr(tower, "trimmable", False):
+        return None
+    hf = getattr(tokenizer, "tokenizer", None)
+    return 0 if hf is None else int(hf.pad_token_id)
+
+
+def state_hash(model: nn.Module) -> str:
+    """SHA-256 over the names, shapes and bytes of all parameters and saved buffers: 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,129 @@
+"""Similarity -> ranks -> R@K and mR: pure functions.
+
+Legend: Q queries, G gallery, P right items per query (padded), D embedding width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+KS = (1, 5, 10)
+
+
+class NotFinite(ArithmeticError):
+    """A similarity is NaN or infinite: the model has diverged."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where each query's best right item stands, ties kept apart; all `(Q,)` integers.
+
+    above: wrong items that score higher; tied_wrong, tied_right: wrong and right items that share
+    the best right item's score.
+    """
+
+    above: Tensor
+    tied_wrong: Tensor
+    tied_right: Tensor
+
+    def expected(self) -> Tensor:
+        """Expected rank of the first right item under random tie-breaking, from 1. `(Q,)` float."""
+        return 1 + self.above + self.tied_wrong / (self.tied_right + 1)
+
+    def hit(self, k: int) -> Tensor:
+        """Probability that a right item is in the top k under random tie-breaking. `(Q,)` float64."""
+        places = (k - self.above).clamp(min=0)  # places of the top k that the tied items compete for
+        miss = torch.ones(len(places), dtype=torch.float64)
+        wrong, total = self.tied_wrong.double(), (self.tied_wrong + self.tied_right).double()
+        for drawn in range(int(places.max()) if len(places) else 0):
+            draw = ((wrong - drawn).clamp(min=0) / (total - drawn).clamp(min=1)).cpu()
+            miss = torch.where(places.cpu() > drawn, miss * draw, miss)
+        return 1 - miss
+
+
+def rank(
+    queries: Tensor, gallery: Tensor, right: Tensor, block: int = 1024
+) -> Ranks:
+    """Rank the gallery for each query by cosine, `block` queries at a time.
+
+    queries `(Q, D)` and gallery `(G, D)` of unit length; right `(Q, P)` gallery rows that are right,
+    padded with -1, at least one each. Raises NotFinite on a NaN or infinite similarity.
+    """
+    above, wrong, same = [], [], []
+    for start in range(0, len(queries), block):
+        similarity = queries[start : start + block].float() @ gallery.float().t()
+        parts = rank_rows(similarity, right[start : start + block].to(similarity.device))
+        above.append(parts.above)
+        wrong.append(parts.tied_wrong)
+        same.append(parts.tied_right)
+    return Ranks(torch.cat(above), torch.cat(wrong), torch.cat(same))
+
+
+def rank_rows(similarity: Tensor, right: Tensor) -> Ranks:
+    """`rank` on a given similarity `(Q, G)`; right `(Q, P)`, padded with -1."""
+    if not torch.isfinite(similarity).all():
+        raise NotFinite("a similarity is NaN or infinite")
+    scores = similarity.gather(1, right.clamp(min=0)).masked_fill(right < 0, float("-inf"))
+    best = scores.max(dim=1, keepdim=True).values
+    tied_right = (scores == best).sum(dim=1)
+    above = (similarity > best).sum(dim=1)
+    tied_wrong = (similarity == best).sum(dim=1) - tied_right
+    return Ranks(above.cpu(), tied_wrong.cpu(), tied_right.cpu())
+
+
+def recalls(i2t: Ranks, t2i: Ranks) -> dict[str, float]:
+    """R@1, R@5, R@10 both ways and their mean mR, in percent."""
+    result = {
+        f"{way}_R@{k}": float(100 * ranks.hit(k).mean())
+        for way, ranks in (("i2t", i2t), ("t2i", t2i))
+        for k in KS
+    }
+    return {**result, "mR": sum(result.values()) / len(result)}
+
+
+def pad(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Lists of row numbers -> `(Q, P)` padded with -1."""
+    width = max((len(row) for row in rows), default=1)
+    return torch.tensor([[*row, *[-1] * (width - len(row))] for row in rows], dtype=torch.long)
+
+
+def right_items(image_of: Sequence[int], sentences: Sequence[str]) -> dict[str, Tensor]:
+    """Which gallery rows are right: strict, and with equal sentences counted as right.
+
+    image_of: the test image of each caption; sentences: each caption in a form in which two equal
+    sentences are equal. Returns `i2t`, `t2i` and `dup_i2t`, `dup_t2i`, each `(Q, P)`.
+    """
+    images = max(image_of) + 1
+    own: list[list[int]] = [[] for _ in range(images)]
+    carriers: dict[str, set[int]] = {}
+    said: dict[str, list[int]] = {}
+    for caption, (image, sentence) in enumerate(zip(image_of, sentences, strict=True)):
+        own[image].append(caption)
+        carriers.setdefault(sentence, set()).add(image)
+        said.setdefault(sentence, []).append(caption)
+    like_own = [sorted({c for mine in row for c in said[sentences[mine]]}) for row in own]
+    return {
+        "i2t": pad(own),
+        "t2i": pad([[image] for image in image_of]),
+        "dup_i2t": pad(like_own),
+        "dup_t2i": pad([sorted(carriers[sentence]) for sentence in sentences]),
+    }
+
+
+def t2i_ceiling(image_of: Sequence[int], sentences: Sequence[str]) -> dict[str, float]:
+    """The best strict t2i recall that any model can reach, given sentences shared by images.
+
+    A model sees only the sentence, so for each sentence it can put K images on top: the best choice
+    is the K images that carry it most often. Percent, for K = 1, 5, 10.
+    """
+    carried: dict[str, dict[int, int]] = {}
+    for image, sentence in zip(image_of, sentences, strict=True):
+        counts = carried.setdefault(sentence, {})
+        counts[image] = counts.get(image, 0) + 1
+    ceiling = {}
+    for k in KS:
+        hits = sum(sum(sorted(counts.values(), reverse=True)[:k]) for counts in carried.values())
+        ceiling[f"ceiling_t2i_R@{k}"] = 100 * hits / len(image_of)
+    return ceiling

@@ -1,0 +1,106 @@
+"""Method call strings: `cmer(queue=0),lora(rank=16)` -> names and settings, and back."""
+
+import ast
+import difflib
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import UserError
+
+if TYPE_CHECKING:
+    from methods.base import Method
+
+
+@dataclass(frozen=True)
+class Call:
+    """A method with settings. `text` is its identity: the name and what differs from the defaults.
+
+    `settings` is complete; `lr` is the learning rate given in the call, or None.
+    """
+
+    name: str
+    settings: tuple[tuple[str, Any], ...]
+    lr: float | None
+    text: str
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing when no known word is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def parse_calls(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """`cmer,lora(rank=16)` -> names with the settings given; raises UserError."""
+    try:
+        tree = ast.parse(f"[{text}]", mode="eval").body
+    except SyntaxError:
+        raise UserError(f"cannot read the methods {text!r}; write for instance cmer,lora(rank=16)") from None
+    assert isinstance(tree, ast.List)
+    if not tree.elts:
+        raise UserError("no method is named; write for instance --methods cmer,lora(rank=16)")
+    return [_one(node, text) for node in tree.elts]
+
+
+def _one(node: ast.expr, text: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(node, ast.Name):
+        return node.id, {}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+        settings = {}
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                break
+            try:
+                settings[keyword.arg] = ast.literal_eval(keyword.value)
+            except ValueError:
+                value = ast.unparse(keyword.value)
+                raise UserError(
+                    f"the value of {keyword.arg!r} in {ast.unparse(node)!r} is no number, true value "
+                    f"or text; put text in quotes: {keyword.arg}='{value}'"
+                ) from None
+        else:
+            return node.func.id, settings
+    raise UserError(
+        f"cannot read {ast.unparse(node)!r} in {text!r}; write NAME or NAME(setting=value, ...)"
+    )
+
+
+def defaults(cls: "type[Method]") -> dict[str, Any]:
+    """The settings of a method with their defaults, from its constructor's keyword-only arguments."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") -> Call:
+    """Check a call against the registry and make its settings complete; raises UserError."""
+    if name not in known:
+        raise UserError(f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them")
+    default = defaults(known[name])
+    given = dict(given)
+    lr = given.pop("lr", None) if "lr" not in default else None
+    if lr is not None and (isinstance(lr, bool) or not isinstance(lr, int | float) or lr <= 0):
+        raise UserError(f"the learning rate of {name} must be a number above 0, not {lr!r}")
+    for setting, value in given.items():
+        if setting not in default:
+            options = [*default, "lr"]
+            raise UserError(
+                f"{name} has no setting {setting!r}{nearest(setting, options)}; it has {options}"
+            )
+        given[setting] = _as(type(default[setting]), value, f"{name}({setting}=...)")
+    settings = {**default, **given}
+    odd = [f"{k}={settings[k]!r}" for k in default if settings[k] != default[k]]
+    if lr is not None:
+        odd.append(f"lr={float(lr):g}")
+    text = f"{name}({', '.join(odd)})" if odd else name
+    return Call(name, tuple(settings.items()), None if lr is None else float(lr), text)
+
+
+def _as(kind: type, value: Any, where: str) -> Any:
+    """The value in the kind of its default; whole numbers pass as fractions."""
+    if kind is type(None) or type(value) is kind:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    raise UserError(f"{where} takes a {kind.__name__}, not {value!r}")

@@ -1,0 +1,170 @@
+"""What a method is: an `nn.Module` around a frozen backbone, and the parts every method shares.
+
+Legend: B batch, L text length, D embedding width, C captions per image, Q queue length.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.towers import image_tower, text_tower
+
+
+class Paper(NamedTuple):
+    """Where a method comes from: `title`, `year`, `link`."""
+
+    title: str
+    year: int
+    link: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its captions and scene, as the annotation has it."""
+
+    filename: str
+    captions: tuple[str, ...]
+    split: str
+    scene: str | None = None
+
+
+@dataclass
+class Batch:
+    """One training batch, on the device.
+
+    images `(B, 3, H, W)` normalised; texts `(B, L)` token ids; image_ids `(B,)` row of the image in
+    the training split; caption_sets `(B, C)` ids of *all* captions of each image, padded with -1
+    (two equal sentences have one id); scenes `(B,)` scene id, -1 where unknown.
+    """
+
+    images: Tensor
+    texts: Tensor
+    image_ids: Tensor
+    caption_sets: Tensor
+    scenes: Tensor
+
+
+class NotApplicable(Exception):
+    """A method cannot be built on this kind of backbone; the message is one sentence that says why."""
+
+
+def share_caption(a: Tensor, b: Tensor) -> Tensor:
+    """Which images share a sentence: caption sets `(A, C)`, `(B, C)` -> bool `(A, B)`."""
+    same = (a[:, None, :, None] == b[None, :, None, :]) & (a >= 0)[:, None, :, None]
+    return same.flatten(2).any(dim=2)
+
+
+def info_nce(logits: Tensor, ignore: Tensor | None = None) -> Tensor:
+    """Symmetric InfoNCE of `(B, B)` logits whose diagonal is right; `ignore` entries do not count.
+
+    `ignore` is bool `(B, B)`; its diagonal is never ignored.
+    """
+    logits = logits.float()
+    if ignore is not None:
+        ignore = ignore & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+        logits = logits.masked_fill(ignore, float("-inf"))
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
+
+
+class Method(nn.Module):
+    """A way of fitting the backbone. Keyword-only constructor arguments are its settings.
+
+    The constructor inserts, wraps or thaws; every weight of `model` arrives here and is frozen.
+    Trainable means saved means counted: one set, by `requires_grad`.
+    """
+
+    paper: ClassVar[Paper | None] = None
+    lr: ClassVar[float | None] = 1e-3
+    """Learning rate, the one recipe value a method may state; None: nothing is trained."""
+    scene_at_test: str = "none"
+    """`none`, `oracle` or `predicted`; anything but none is tabled apart."""
+    frozen_features: ClassVar[bool] = False
+    """Whether `frozen_image`/`frozen_text` hold all that is needed from the frozen towers."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model.requires_grad_(False)
+        self.model.eval()
+        self.image_tower = image_tower(model)
+        self.text_tower = text_tower(model)
+        if self.lr is not None:
+            self.logit_scale.requires_grad_(True)
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """Logarithm of the inverse temperature, the backbone's own parameter."""
+        scale = self.model.logit_scale
+        assert isinstance(scale, nn.Parameter)
+        return scale
+
+    def temperature(self) -> Tensor:
+        """Factor on the cosine similarity, at most 100 (CLIP)."""
+        return self.logit_scale.exp().clamp(max=100.0)
+
+    def train(self, mode: bool = True) -> "Method":
+        """As `nn.Module.train`, but the backbone's own dropout stays off: frozen towers are in eval."""
+        super().train(mode)
+        self.model.eval()
+        return self
+
+    # What the method is about.
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """`(B, 3, H, W)` -> `(B, D)`, unit length."""
+        return F.normalize(self.image_tower(images), dim=-1)
+
+    def encode_text(self, texts: Tensor) -> Tensor:
+        """`(B, L)` token ids -> `(B, D)`, unit length."""
+        return F.normalize(self.text_tower(texts), dim=-1)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Scalar loss of one batch: symmetric InfoNCE with the backbone's temperature."""
+        image, text = self.encode_image(batch.images), self.encode_text(batch.texts)
+        return info_nce(self.temperature() * image @ text.t())
+
+    # What the shared loop asks for.
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Optimiser groups over the trainable parameters; vectors and scalars are not decayed."""
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        matrices = [p for p in trainable if p.ndim >= 2]
+        vectors = [p for p in trainable if p.ndim < 2]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
+
+    def train_caption(self, caption: str, sample: Sample, rng: random.Random) -> str:
+        """The caption as this method wants to train on it; default: unchanged."""
+        return caption
+
+    def test_caption(self, caption: str, sample: Sample) -> str:
+        """The caption as this method wants to be asked; default: unchanged."""
+        return caption
+
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        """Called before each epoch, for schedules of the method's own."""
+
+    def on_step(self, step: int, steps: int) -> None:
+        """Called before each step, for schedules of the method's own."""
+
+    # What is saved.
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Exactly the trainable parameters and the method's own buffers, by name, detached."""
+        own = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        own |= {n: b for n, b in self.named_buffers() if not n.startswith("model.")}
+        return {name: tensor.detach() for name, tensor in own.items()}
+
+    @torch.no_grad()
+    def load_own_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `own_state` gave; raises ValueError when the names differ."""
+        own = self.own_state()
+        if own.keys() != state.keys():
+            odd = sorted(own.keys() ^ state.keys())
+            raise ValueError(f"the saved state is of another method or setting; it differs in {odd}")
+        for name, tensor in state.items():
+            own[name].copy_(tensor)

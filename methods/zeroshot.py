@@ -1,0 +1,19 @@
+"""Zero-shot: the backbone as it is, no training."""
+
+from typing import ClassVar
+
+from methods import register
+from methods.base import Method, Paper
+
+
+@register("zeroshot")
+class ZeroShot(Method):
+    """The backbone as it is; nothing is trained."""
+
+    paper: ClassVar[Paper | None] = Paper(
+        "Learning Transferable Visual Models From Natural Language Supervision",
+        2021,
+        "https://arxiv.org/abs/2103.00020",
+    )
+    lr: ClassVar[float | None] = None
+    frozen_features = True
