@@ -179,7 +179,7 @@ class _Kept:
     """A tensor that autograd keeps; dead as soon as the graph is."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+        self.tensor = tensor.detach()  # with its graph it would keep itself alive
 
 
 def saved_bytes(function: Callable[[], Any], exclude: Iterable[Tensor] = ()) -> int:
@@ -244,15 +244,27 @@ class Memory:
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.cuda = device, device.type == "cuda"
+        self._before: dict[str, int] = {}
 
     def start(self) -> None:
         """Begin a measurement, on a clean slate; never inside the loop."""
         gc.collect()
+        self._before = {}
         if self.cuda:
             torch.cuda.empty_cache()
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
             torch.cuda.reset_accumulated_memory_stats(self.device)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what happens inside (validation); the peak so far stays."""
+        peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak")
+        self._before = {name: self._stat(name) or 0 for name in peaks}
+        yield
+        if self.cuda:
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def read(self, method: Method, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
         """Training's peak and its parts; read it before anything is evaluated.
@@ -278,4 +290,5 @@ class Memory:
         if not self.cuda:
             return None
         torch.cuda.synchronize(self.device)
-        return int(torch.cuda.memory_stats(self.device).get(name, 0))
+        now = int(torch.cuda.memory_stats(self.device).get(name, 0))
+        return max(now, self._before.get(name, 0))

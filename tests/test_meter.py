@@ -1,0 +1,370 @@
+"""Stopwatch under a fake clock, bytes and FLOPs against sums done by hand, the environment."""
+
+import json
+import socket
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import open_clip
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import machine, meter
+from bench.recipe import Recipe
+from bench.train import Trainer
+from methods import registry
+from methods.base import Batch, Method, NotApplicable
+
+CPU = torch.device("cpu")
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(watch: meter.Stopwatch, clock: Clock, seconds: list[float], images: int = 8) -> None:
+    for each in seconds:
+        clock.now += each
+        watch.step(images)
+
+
+def watch_and_clock(window: int = 2, warmup: int = 3) -> tuple[meter.Stopwatch, Clock]:
+    clock = Clock()
+    return meter.Stopwatch(CPU, window, warmup, clock), clock
+
+
+# Stopwatch.
+
+
+def test_windows_follow_the_warm_up():
+    watch, clock = watch_and_clock()
+    run(watch, clock, [100, 50, 50, 1, 1, 2, 2, 4, 4])
+    assert watch.latest() == 8 / 4
+    assert watch.rates == [8 / 1, 8 / 2, 8 / 4]
+    assert watch.summary() == {
+        "train_images_per_second": 4.0,
+        "train_images_per_second_iqr": 6.0 - 3.0,
+        "windows": 3,
+        "warmup_steps": 3,
+    }
+
+
+def test_a_window_not_full_does_not_count():
+    watch, clock = watch_and_clock()
+    run(watch, clock, [1, 1, 1, 1, 1, 100])
+    assert watch.summary()["windows"] == 1
+    assert watch.summary()["train_images_per_second"] == 8.0
+    assert watch.summary()["train_images_per_second_iqr"] is None
+
+
+def test_validation_is_cut_out_of_the_window_it_falls_in():
+    watch, clock = watch_and_clock()
+    run(watch, clock, [1, 1, 1, 1])
+    with watch.paused():
+        clock.now += 1000
+    run(watch, clock, [3])
+    watch.stop()
+    assert watch.rates == [16 / 4]
+
+
+def test_windows_fill_up_although_every_step_is_followed_by_validation():
+    watch, clock = watch_and_clock(window=4)
+    for _ in range(11):
+        run(watch, clock, [2])
+        with watch.paused():
+            clock.now += 10
+    assert watch.summary()["windows"] == 2
+    assert watch.rates == [4.0, 4.0]
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4])
+def test_a_short_run_leaves_out_the_first_step_only(steps: int):
+    watch, clock = watch_and_clock(window=2, warmup=3)
+    run(watch, clock, [100] + [2] * (steps - 1))
+    summary = watch.summary()
+    assert summary["train_images_per_second"] == 4.0
+    assert (summary["windows"], summary["warmup_steps"]) == (1, 1)
+
+
+def test_one_step_gives_no_figure():
+    watch, clock = watch_and_clock()
+    run(watch, clock, [1])
+    assert watch.latest() is None
+    assert watch.summary()["train_images_per_second"] is None
+    assert watch.summary()["windows"] == 0
+
+
+def test_stop_forgets_the_time_until_the_next_step():
+    watch, clock = watch_and_clock(window=1, warmup=1)
+    run(watch, clock, [1, 1])
+    watch.stop()
+    run(watch, clock, [500, 4])
+    watch.stop()
+    assert watch.rates == [8.0, 2.0]
+
+
+def test_on_cuda_windows_are_read_from_events_and_no_step_waits(monkeypatch: pytest.MonkeyPatch):
+    waits, device = [], Clock()
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self, stream: object) -> None:
+            self.at, device.now = device.now, device.now
+
+        def query(self) -> bool:
+            return bool(waits)
+
+        def elapsed_time(self, later: "Event") -> float:
+            return 1000 * (later.at - self.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", waits.append)
+    watch = meter.Stopwatch(torch.device("cuda"), window=2, warmup=2)
+    run(watch, device, [9, 1, 2, 2, 4, 4])
+    assert watch.latest() is None  # nothing has passed yet, and nobody waited for it
+    assert waits == []
+    watch.stop()
+    assert watch.rates == [4.0, 2.0]
+    assert len(waits) == 1
+
+
+# Bytes and FLOPs.
+
+
+def test_saved_bytes_of_a_small_network_by_hand():
+    first, second = nn.Linear(10, 20), nn.Linear(20, 30)
+    x = torch.randn(7, 10)
+    weights = [*first.parameters(), *second.parameters()]
+
+    def forward() -> Tensor:
+        return second(first(x).relu()).square().sum()
+
+    # kept: x, the output of relu (once, though relu and the second layer both need it), the squared
+    expected = 4 * 7 * (10 + 20 + 30)
+    assert meter.saved_bytes(forward, exclude=weights) == expected
+    assert meter.saved_bytes(forward, exclude=[*weights, x]) == expected - 4 * 7 * 10
+    with torch.no_grad():
+        assert meter.saved_bytes(forward) == 0
+
+
+def test_a_frozen_layer_keeps_nothing_and_a_view_counts_its_storage_once():
+    x = torch.randn(4, 8)
+    scale = torch.randn(8, requires_grad=True)
+    halves = lambda: (x[:, :4] * scale[:4]).sum() + (x[:, 4:] * scale[4:]).sum()  # noqa: E731
+    assert meter.saved_bytes(halves, exclude=[scale]) == x.numel() * 4
+    frozen = nn.Linear(8, 8).requires_grad_(False)
+    assert meter.saved_bytes(lambda: frozen(x).relu().sum()) == 0
+
+
+def test_what_dies_inside_the_function_does_not_count():
+    x = torch.randn(1000, requires_grad=True)
+    y = torch.randn(5, requires_grad=True)
+
+    def forward() -> Tensor:
+        _ = x.exp().sum()
+        return y.exp().sum()
+
+    assert meter.saved_bytes(forward) == 5 * 4
+
+
+def test_flops_of_a_linear_layer_by_hand():
+    layer, frozen = nn.Linear(16, 32, bias=False), nn.Linear(8, 16, bias=False)
+    frozen.requires_grad_(False)
+    x = torch.randn(4, 8)
+    forward, backward = meter.flops(lambda: layer(frozen(x)).sum(), layer.parameters())
+    assert forward == 2 * 4 * (8 * 16 + 16 * 32)
+    assert backward == 2 * 4 * 16 * 32  # the weight's gradient; none goes below
+    assert meter.flops(lambda: frozen(x).sum(), frozen.parameters()) == (2 * 4 * 8 * 16, 0)
+    assert layer.weight.grad is None
+
+
+# The methods, on a very small model.
+
+
+def tiny_model() -> nn.Module:
+    torch.manual_seed(0)
+    vision = {"layers": 3, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}
+    text = {"context_length": 12, "vocab_size": 50, "width": 32, "heads": 2, "layers": 3}
+    return open_clip.CLIP(16, vision, text)
+
+
+def tiny_batch(size: int = 8, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    texts = torch.randint(1, 48, (size, 12), generator=generator)
+    texts[:, -1] = 49
+    rows = torch.arange(size)
+    fields = {
+        "images": torch.randn(size, 3, 32, 32, generator=generator),
+        "texts": texts,
+        "image_ids": rows,
+        "caption_ids": rows,
+        "caption_sets": rows[:, None],
+        "scenes": rows % 3,
+    }
+    return Batch(**{name: fields[name] for name in Batch.__dataclass_fields__})
+
+
+def build(name: str) -> Method:
+    model = tiny_model()
+    torch.manual_seed(1)
+    try:
+        return registry()[name](model)
+    except NotApplicable as reason:
+        pytest.skip(str(reason))
+
+
+def gradients(method: Method, batches: list[Batch]) -> dict[str, Tensor]:
+    """Gradients of one step as the trainer leaves them to the optimiser (learning rate 0)."""
+    recipe = Recipe(precision="fp32", clip_norm=1e9, weight_decay=0.0)
+    trainer = Trainer(method.train(), recipe, 0.0, 10, CPU)
+    found: dict[str, Tensor] = {}
+
+    def keep(optimizer: object, *_: object) -> None:
+        for name, parameter in method.named_parameters():
+            if parameter.grad is not None:
+                found[name] = parameter.grad.clone()
+
+    trainer.optimizer.register_step_pre_hook(keep)
+    torch.manual_seed(2)
+    trainer.step(batches)
+    return found
+
+
+def saved(method: Method) -> int:
+    own = [*method.parameters(), *method.buffers()]
+    batch = tiny_batch()
+    return meter.saved_bytes(lambda: method.loss(batch), exclude=own)
+
+
+TRAINED = [name for name, cls in registry().items() if cls.lr is not None]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_checkpointing_gives_the_same_gradients(name: str):
+    plain, saving = build(name), build(name)
+    saving.image_tower.checkpointing = saving.text_tower.checkpointing = True
+    first, second = gradients(plain, [tiny_batch()]), gradients(saving, [tiny_batch()])
+    assert first.keys() == second.keys()
+    assert first
+    for parameter, gradient in first.items():
+        torch.testing.assert_close(second[parameter], gradient, msg=parameter)
+
+
+def test_checkpointing_keeps_less_for_backward():
+    plain, saving = build("full"), build("full")
+    saving.image_tower.checkpointing = saving.text_tower.checkpointing = True
+    assert saved(saving) < 0.5 * saved(plain)
+
+
+def test_accumulated_gradients_are_the_mean_of_those_of_the_micro_batches():
+    one, two = tiny_batch(seed=1), tiny_batch(seed=2)
+    together = gradients(build("full"), [one, two])
+    first, second = gradients(build("full"), [one]), gradients(build("full"), [two])
+    for name, gradient in together.items():
+        torch.testing.assert_close(gradient, (first[name] + second[name]) / 2, msg=name)
+
+
+def test_parts_count_shared_storage_once_and_only_trainable_gradients():
+    method = build("linear")
+    trainer = Trainer(method, Recipe(precision="fp32"), 1e-3, 10, CPU)
+    trainer.step([tiny_batch()])
+    found = meter.parts(method, trainer.optimizer)
+    maps = 2 * 16 * 16 + 1  # two square maps and the temperature
+    assert found["gradient_bytes"] == 4 * maps
+    steps = 3 * 4  # AdamW counts the steps of each tensor in a float
+    assert found["optimizer_bytes"] == 2 * 4 * maps + steps
+    method.register_buffer("again", method.get_parameter("image_map.weight").data)
+    assert meter.parts(method, None) == {**found, "optimizer_bytes": 0}
+
+
+def test_step_rate_is_boxed_in_time_and_uses_the_real_step():
+    trainer = Trainer(build("linear"), Recipe(precision="fp32"), 1e-3, 10, CPU)
+    before = trainer.method.get_parameter("image_map.weight").clone()
+    rate = meter.step_rate(trainer, [tiny_batch()], seconds=0.2)
+    assert rate is not None
+    assert rate > 0
+    assert not torch.equal(before, trainer.method.get_parameter("image_map.weight"))
+
+
+# The device.
+
+
+def test_there_are_no_peaks_without_cuda():
+    memory = meter.Memory(CPU)
+    memory.start()
+    found = memory.read(build("linear"), None)
+    assert memory.peak() is None
+    assert {found[k] for k in ("peak_memory_train_bytes", "activation_bytes")} == {None}
+    assert found["parameter_bytes"] > 0
+
+
+def test_activations_are_the_rest_of_the_peak(monkeypatch: pytest.MonkeyPatch):
+    stats = {
+        "allocated_bytes.all.peak": 10_000_000,
+        "reserved_bytes.all.peak": 12_000_000,
+        "num_alloc_retries": 2,
+    }
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: stats)
+    monkeypatch.setattr(meter, "process_bytes", lambda device: None)
+    method = build("linear")
+    found = meter.Memory(torch.device("cuda")).read(method, None)
+    parts = ("parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes")
+    assert sum(found[part] for part in parts) == found["peak_memory_train_bytes"] == 10_000_000
+    assert found["peak_memory_reserved_bytes"] == 12_000_000
+    assert found["allocator_retries"] == 2
+
+
+def test_throttled_windows_are_marked(monkeypatch: pytest.MonkeyPatch):
+    energy = iter([1_000_000, 3_500_000])
+    nvml = SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlDeviceGetTotalEnergyConsumption=lambda gpu: next(energy),
+        nvmlDeviceGetPowerUsage=lambda gpu: 250_000,
+        nvmlDeviceGetClockInfo=lambda gpu, kind: 1500,
+        nvmlDeviceGetTemperature=lambda gpu, kind: 61,
+        nvmlDeviceGetCurrentClocksEventReasons=lambda gpu: 0x1 | 0x20,
+    )
+    monkeypatch.setattr(machine, "_nvml", lambda device: (nvml, object()))
+    with meter.GpuSampler(torch.device("cuda"), interval=0.005) as sampler:
+        while not sampler._samples:
+            pass
+    at = sampler._samples[0]["time"]
+    found = sampler.summary([(at - 1, at), (at + 1e6, at + 2e6)])
+    assert found["throttled_windows"] == 1
+    assert found["gpu_throttle_reasons"] == ["thermal_software"]
+    assert found["gpu_energy_joules"] == 2500.0
+    assert found["gpu_power_watts_mean"] == 250.0
+    assert found["gpu_clock_mhz_median"] == 1500.0
+
+
+def test_a_busy_gpu_is_reported(monkeypatch: pytest.MonkeyPatch):
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(machine, "_nvml", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (79 * 2**30, 80 * 2**30))
+    assert meter.busy_warning(cuda) is None
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (40 * 2**30, 80 * 2**30))
+    assert "40.0 GiB" in (meter.busy_warning(cuda) or "")
+    assert meter.busy_warning(CPU) is None
+
+
+def test_the_environment_says_what_matters_and_names_no_place_or_person():
+    found = meter.environment(CPU)
+    assert found["torch"] == torch.__version__.partition("+")[0]
+    assert found["gpu"] is None
+    assert found["threads"] >= 1
+    text = json.dumps(found)
+    for secret in (socket.gethostname(), str(Path.home()), str(Path.cwd()), sys.prefix):
+        assert len(secret) < 3 or secret not in text
