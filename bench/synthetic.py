@@ -24,7 +24,7 @@ Point = tuple[float, float]
 Colour = tuple[int, int, int]
 T = TypeVar("T")
 
-_NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _PLACES: dict[str, Point] = {
     "in the upper left corner": (0.2, 0.2),
     "in the upper right corner": (0.8, 0.2),
@@ -36,8 +36,8 @@ _PAINT: dict[str, Colour] = {
     "white": (233, 233, 228),
     "gray": (142, 144, 146),
     "black": (44, 45, 50),
-    "red": (172, 62, 46),
-    "blue": (58, 98, 166),
+    "red": (164, 66, 52),
+    "blue": (62, 98, 156),
     "yellow": (222, 184, 62),
     "green": (74, 122, 70),
     "brown": (120, 86, 62),
@@ -48,12 +48,13 @@ _MARK, _FOAM = (222, 221, 212), (236, 240, 236)
 
 
 class _Soil(NamedTuple):
-    """A ground: dark and light end of its colours, size of its lumps, how much they shade."""
+    """A ground: dark and light end of its colours, lumps a side, their shading, trees a side."""
 
     dark: Colour
     light: Colour
     cells: int = 22
     relief: float = 0.0
+    crowns: int = 0
 
 
 _GROUND: dict[str, _Soil] = {
@@ -64,9 +65,9 @@ _GROUND: dict[str, _Soil] = {
     "gray": _Soil((126, 122, 114), (172, 168, 158), relief=0.08),
     "sand": _Soil((196, 174, 128), (230, 212, 170)),
     "city": _Soil((104, 104, 96), (148, 144, 134), 34),
-    "forest": _Soil((18, 38, 20), (86, 116, 62), 42, 0.42),
-    "dark forest": _Soil((12, 30, 22), (54, 86, 56), 42, 0.42),
-    "autumn forest": _Soil((58, 44, 22), (158, 130, 66), 42, 0.42),
+    "forest": _Soil((18, 38, 20), (86, 116, 62), crowns=32),
+    "dark forest": _Soil((12, 30, 22), (54, 86, 56), crowns=32),
+    "autumn forest": _Soil((58, 44, 22), (158, 130, 66), crowns=32),
     "blue water": _Soil((38, 82, 116), (62, 110, 142), 30, 0.05),
     "green water": _Soil((48, 92, 74), (76, 120, 96), 30, 0.05),
     "dark water": _Soil((24, 40, 44), (40, 58, 60), 30, 0.04),
@@ -198,23 +199,41 @@ class _Canvas:
 
     # -- grounds ------------------------------------------------------------------------------
 
-    def ground(self, name: str, outline: Sequence[Point] | None = None) -> None:
-        """Textured ground over the whole picture, or inside an outline."""
+    def ground(self, name: str, *outlines: Sequence[Point]) -> None:
+        """Textured ground over the whole picture, or inside the outlines."""
         soil = _GROUND[name]
         lumps = self._noise(soil.cells)
         tone = 0.5 + 0.16 * self._noise(6) + 0.12 * lumps + 0.09 * self._noise(128)
-        if soil.relief:  # lit from the upper left: the slope of the lumps
+        if soil.crowns:
+            tone = 0.3 + 0.1 * self._noise(6) + self._crowns(soil.crowns)
+        elif soil.relief:  # lit from the upper left: the slope of the lumps
             tone[1:, 1:] += soil.relief * 2.2 * (lumps[1:, 1:] - lumps[:-1, :-1])
         grey = Image.fromarray((tone.clip(0, 1) * 255).astype(np.uint8))
         grey = grey.resize((self.side, self.side), Image.Resampling.BILINEAR)
         ramp = np.linspace(soil.dark, soil.light, 256).round().astype(np.uint8)
         grey.putpalette(ramp.tobytes())
-        if outline is None:
-            self.image.paste(grey.convert("RGB"))
-            return
-        mask = Image.new("1", (self.side, self.side))
-        ImageDraw.Draw(mask).polygon(self.place(outline), fill=1)
+        mask = Image.new("1", (self.side, self.side), 0 if outlines else 1)
+        for outline in outlines:
+            ImageDraw.Draw(mask).polygon(self.place(outline), fill=1)
         self.image.paste(grey.convert("RGB"), mask=mask)
+
+    def _crowns(self, cells: int) -> NDArray[np.float32]:
+        """(128, 128) light on a closed canopy: one round crown in each of `cells` squared cells."""
+        step = 128 // cells
+        throws = self.dice.rng.random((3, cells + 2, cells + 2), dtype=np.float32)
+        centres = throws.repeat(step, axis=1).repeat(step, axis=2)
+        at = np.tile((np.arange(step, dtype=np.float32) + 0.5) / step, cells)
+        best = np.full((128, 128), 9.0, dtype=np.float32)
+        light = np.zeros((128, 128), dtype=np.float32)
+        for i, j in np.ndindex(3, 3):  # the nearest crown is in a neighbouring cell
+            y, x, tone = centres[:, i * step : i * step + 128, j * step : j * step + 128]
+            dy, dx = at[:, None] - (i - 1) - y, at - (j - 1) - x
+            far = dx * dx + dy * dy
+            near = far < best
+            np.copyto(best, far, where=near)
+            slope = self.sun[0] * dx + self.sun[1] * dy
+            np.copyto(light, 0.42 - 0.34 * slope + 0.3 * tone, where=near)
+        return light - 0.55 * best
 
     def _noise(self, cells: int) -> NDArray[np.float32]:
         """(128, 128) smooth noise of unit scale with `cells` lumps a side, whatever the size."""
@@ -267,7 +286,7 @@ class _Canvas:
         self, points: Sequence[Point], width: float, colour: Colour = _ASPHALT, lanes: bool = True
     ) -> None:
         """A way with pale shoulders and, with `lanes`, a dashed middle line."""
-        self.line(points, width * 1.3, _shade(_DIRT, 0.95), 120)
+        self.line(points, width * 1.3, (142, 132, 112))
         self.line(points, width, colour)
         if lanes:
             fine = [
@@ -402,7 +421,7 @@ class _Canvas:
         picture = np.asarray(self.image.reduce(self.factor), dtype=np.float32)
         grain = Image.fromarray(self._noise(128))
         grain = grain.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        tint = [self.dice.between(0.94, 1.05) for _ in range(3)]
+        tint = [self.dice.between(0.96, 1.04) for _ in range(3)]
         light = 1 + 0.035 * np.asarray(grain, dtype=np.float32)[:, :, None]
         picture = picture * light * np.asarray(tint, dtype=np.float32)
         return picture.clip(0, 255).astype(np.uint8)
@@ -410,7 +429,10 @@ class _Canvas:
 
 @dataclass
 class _Plan:
-    """One picture before it is drawn; `sentences` may hold [choices|like this]."""
+    """One picture before it is drawn.
+
+    Sentences may hold [choices|like this] and (parts that go where they name "no ...").
+    """
 
     sentences: list[str]
     paint: Callable[[_Canvas], None]
@@ -427,9 +449,9 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _heading(dice: _Dice) -> float:
-    """A quarter turn and a bit, radians: what lies in the middle 0.7 stays in the picture."""
-    return dice.count(0, 3) * math.pi / 2 + dice.between(-0.22, 0.22)
+def _heading(dice: _Dice, most: float = 0.22) -> float:
+    """Quarter turns and a bit, radians; `most` 0.22 keeps the middle 0.7 inside the picture."""
+    return dice.count(0, 3) * math.pi / 2 + dice.between(-most, most)
 
 
 def _row(count: int, low: float, high: float) -> list[float]:
@@ -525,11 +547,11 @@ def _bare_land(dice: _Dice) -> _Plan:
     return _Plan(
         [
             f"{things} {are} {place} of a [large|vast] piece of {soil} bareland .",
-            f"it is a [large|broad] piece of {soil} bareland with {road} and {things} .",
-            f"{small} {are} on the {soil} bareland with {road} .",
+            f"it is a [large|broad] piece of {soil} bareland with {things} (and {road}) .",
+            f"{small} {are} on the {soil} bareland (with {road}) .",
             f"there {are} {things} {place} of the {soil} bare land .",
             f"a [vast|huge] piece of {soil} bareland is almost empty with {things} {place} .",
-            f"[only|just] {things} {are} {place} of this {soil} bare land with {road} .",
+            f"[only|just] {things} {are} {place} of this {soil} bare land (with {road}) .",
             f"{road} and {small} are on a piece of {soil} bareland .",
         ],
         paint,
@@ -539,7 +561,8 @@ def _bare_land(dice: _Dice) -> _Plan:
 def _baseball_field(dice: _Dice) -> _Plan:
     fields, count, turn = dice.count(1, 4), dice.count(1, 5), _heading(dice)
     ground = dice.pick(("brown", "orange"))
-    side = dice.pick(("cars", "houses", "pond", "trees"))
+    side, soil = dice.pick(("cars", "houses", "pond", "trees")), dice.pick(("meadow", "khaki"))
+    land = "green meadow" if soil == "meadow" else "khaki bareland"
     colour = dice.pick(("white", "red", "blue"))
     parks = _n(fields, "baseball field")
     beside = {
@@ -573,7 +596,7 @@ def _baseball_field(dice: _Dice) -> _Plan:
 
     def paint(canvas: _Canvas) -> None:
         canvas.turn = turn
-        canvas.ground("meadow")
+        canvas.ground(soil)
         canvas.scrub(50)
         if side == "cars":
             canvas.road([(-0.3, 0.9), (1.3, 0.9)], 0.08)
@@ -585,14 +608,15 @@ def _baseball_field(dice: _Dice) -> _Plan:
                 canvas.house(x, 0.9, 0.11, 0.075, colour)
         elif side == "pond":
             canvas.ground("green water", _oval(0.5, 0.91, 0.36, 0.06))
+            canvas.note("pond", "green", 0.5, 0.91)
         else:
             canvas.grove(46, (-0.1, 0.85, 1.1, 0.97), 0.03)
         canvas.grove(10, (-0.05, -0.05, 1.05, 0.03))
         if fields == 1:
             diamond(canvas, 0.5, 0.74, 0.56, -math.pi / 2)
         elif fields == 2:
-            diamond(canvas, 0.26, 0.66, 0.36, -math.pi / 2)
-            diamond(canvas, 0.74, 0.66, 0.36, -math.pi / 2)
+            diamond(canvas, 0.26, 0.64, 0.31, -math.pi / 2)
+            diamond(canvas, 0.74, 0.64, 0.31, -math.pi / 2)
         else:  # home plates meet in the middle
             for k in range(fields):
                 angle = math.pi / 4 + k * math.pi / 2
@@ -603,12 +627,12 @@ def _baseball_field(dice: _Dice) -> _Plan:
         [
             f"{parks} {are} [next to|beside|near] {beside} .",
             f"{parks} with {ground} ground {are} near {beside} .",
-            f"there {are} {parks} on the green meadow [next to|beside] {beside} .",
-            f"{parks} with {ground} soil {are} surrounded by green lawn .",
+            f"there {are} {parks} on the {land} [next to|beside] {beside} .",
+            f"{parks} with {ground} soil {are} surrounded by {land} near {beside} .",
             f"{beside} [is|lies] on one side of {parks} ."
             if side in ("pond", "trees", "cars") or count == 1
             else f"{beside} are on one side of {parks} .",
-            f"we can see {parks} with {ground} soil and {beside} .",
+            f"we can see {parks} , {land} and {beside} .",
         ],
         paint,
     )
@@ -620,8 +644,8 @@ def _beach(dice: _Dice) -> _Plan:
     shade, colour = dice.pick(("red", "blue", "orange")), dice.pick(("white", "red"))
     turn, rows = _heading(dice), _n(waves, "row")
     surf = f"{rows} of white waves"
-    tents = f"{_n(umbrellas, f'{shade} umbrella')}" if umbrellas else "no umbrella"
-    ships = f"{_n(boats, f'{colour} boat')}" if boats else "no boat"
+    tents = _n(umbrellas, f"{shade} umbrella")
+    ships = _n(boats, f"{colour} boat")
     land = {
         "trees": "[lush|dense] green trees",
         "road": "a gray road",
@@ -640,8 +664,12 @@ def _beach(dice: _Dice) -> _Plan:
         canvas.ground(f"{water} water", [*shore(0.5, 0.03), (1.4, -0.4), (-0.4, -0.4)])
         for k in range(waves):
             y, swing = 0.5 - 0.085 * k, 0.03 - 0.006 * k
-            canvas.line(shore(y - 0.012, swing), 0.034, _FOAM, 70)
-            canvas.line(shore(y, swing), 0.02 - 0.003 * k, _FOAM)
+            canvas.polygon(shore(y - 0.035, swing) + shore(y, swing)[::-1], _FOAM, 90)
+            canvas.line(shore(y, swing), 0.016 - 0.003 * k, _FOAM)
+            for _ in range(45):  # ragged spray
+                u, r = throw.between(-0.2, 1.2), throw.between(0.003, 0.012)
+                v = y - abs(throw.between(-0.03, 0.03)) + swing * math.sin(5 * u + phase)
+                canvas.disc(u, v, r, _FOAM, 190)
             canvas.note("row", "", 0.5, y)
         if back == "trees":
             canvas.polygon([*shore(0.83), (1.4, 1.4), (-0.4, 1.4)], (58, 84, 46))
@@ -663,13 +691,13 @@ def _beach(dice: _Dice) -> _Plan:
 
     return _Plan(
         [
-            f"{surf} are in a piece of {water} ocean near a yellow beach with {tents} .",
+            f"{surf} {_are(waves)} in the {water} ocean near a yellow beach (with {tents}) .",
             f"{tents} {_are(umbrellas)} on the yellow beach between {water} ocean and {land} .",
-            f"{land} and {tents} are near a beach with {surf} .",
+            f"{land} (and {tents}) are near a beach with {surf} .",
             f"{ships} {_are(boats)} in the {water} sea next to a beach with {land} .",
-            f"the {water} sea with {ships} beat {surf} on the beach .",
-            f"a yellow beach with {tents} is near {land} and {water} ocean with {ships} .",
-            f"{surf} and {ships} are in the {water} ocean near {land} .",
+            f"the {water} sea (with {ships}) beat {surf} on the yellow beach .",
+            f"a yellow beach (with {tents}) is near {land} and {water} ocean (with {ships}) .",
+            f"{surf} (and {ships}) can be seen in the {water} ocean near {land} .",
         ],
         paint,
     )
@@ -714,8 +742,8 @@ def _bridge(dice: _Dice) -> _Plan:
         if left == right
         else f"{left} on one side and {right} on the other side"
     )
-    traffic = f"{_n(cars, f'{colour} car')}" if cars else "no car"
-    ships = f"{_n(boats, f'{hull} boat')}" if boats else "no boat"
+    traffic = _n(cars, f"{colour} car")
+    ships = _n(boats, f"{hull} boat")
 
     def paint(canvas: _Canvas) -> None:
         throw = canvas.dice
@@ -750,9 +778,10 @@ def _bridge(dice: _Dice) -> _Plan:
             f"{spans} {are} over a {water} river with {banks} .",
             f"{traffic} {_are(cars)} on {spans} over the {water} river .",
             f"{ships} {_are(boats)} in a {water} river with {spans} over it .",
-            f"a {water} river with {ships} and {spans} has {banks} .",
-            f"{spans} with {traffic} {are} across a river with {banks} .",
-            f"{spans} [and {ships} are|with {ships} {are}] on the {water} river near {right} .",
+            f"a {water} river (with {ships}) and {spans} has {banks} .",
+            f"{spans} (with {traffic}) {are} across a river with {banks} .",
+            f"the {water} river goes under {spans} (with {traffic}) near {right} .",
+            f"we can see {spans} over the {water} river (with {ships}) .",
         ],
         paint,
     )
@@ -761,16 +790,15 @@ def _bridge(dice: _Dice) -> _Plan:
 def _dense_residential(dice: _Dice) -> _Plan:
     main, odd = dice.some(("red", "gray", "brown", "blue", "white"), 2)
     odds, pools, streets = dice.count(1, 4), dice.count(0, 3), dice.count(2, 4)
-    green, turn = dice.pick(("some", "many")), dice.count(0, 1) * math.pi / 2
-    tilt = dice.between(-0.1, 0.1)
+    green, turn = dice.pick(("some", "many")), _heading(dice, 0.1)
     rest, ways = f"many {main} roofed houses", _n(streets, "parallel street")
     special = _n(odds, f"{odd} roofed house")
-    baths = f"{_n(pools, 'swimming pool')}" if pools else "no swimming pool"
+    baths = _n(pools, "swimming pool")
 
     def paint(canvas: _Canvas) -> None:
         throw, step = canvas.dice, 1 / streets
-        canvas.turn = turn + tilt
-        canvas.ground("city")
+        canvas.turn = turn
+        canvas.ground("city" if green == "some" else "meadow")
         for y in _row(streets, 0, 1):
             canvas.road([(-0.3, y), (1.3, y)], 0.045)
             canvas.note("street", "", 0.5, y)
@@ -801,12 +829,12 @@ def _dense_residential(dice: _Dice) -> _Plan:
     return _Plan(
         [
             f"{special} {_are(odds)} among {rest} in a dense residential area .",
-            f"a dense residential area with {ways} has {rest} and {baths} .",
-            f"{rest} and {baths} are arranged along {ways} .",
+            f"a dense residential area with {ways} has {rest} (and {baths}) .",
+            f"{rest} (and {baths}) are arranged along {ways} .",
             f"{rest} and {special} are [neatly|orderly] arranged with {green} green trees .",
-            f"there {_are(pools)} {baths} between {rest} in the dense residential area .",
+            f"there {_are(pools)} {baths} between {rest} and {special} .",
             f"{ways} go through a dense residential area with {special} and {rest} .",
-            f"{special} and {baths} can be seen in this dense residential area .",
+            f"{special} (and {baths}) can be seen among {rest} beside {ways} .",
         ],
         paint,
     )
@@ -816,13 +844,13 @@ def _farmland(dice: _Dice) -> _Plan:
     fields, shape = dice.count(2, 7), dice.pick(("strip", "strip", "circle"))
     fields = min(fields, 4) if shape == "circle" else fields
     one, two = dice.some(("green", "yellow", "brown"), 2)
-    houses, turn = dice.count(0, 3), dice.count(0, 3) * math.pi / 2 + dice.between(-0.06, 0.06)
+    houses, turn = dice.count(0, 3), _heading(dice, 0.06)
     side = dice.pick(("road", "river", "trees"))
     soil = one if shape == "circle" else f"{one} and {two}"
     crops = f"{_NUMBERS[fields]} [pieces|strips] of {soil} farmlands"
     if shape == "circle":
         crops = f"{_NUMBERS[fields]} {one} [circle|round] farmlands"
-    homes = f"{_n(houses, 'red roofed house')}" if houses else "no house"
+    homes = _n(houses, "red roofed house")
     edge = {"road": "a straight road", "river": "a narrow river", "trees": "a row of green trees"}
 
     def paint(canvas: _Canvas) -> None:
@@ -830,10 +858,10 @@ def _farmland(dice: _Dice) -> _Plan:
         canvas.ground("khaki" if shape == "circle" else "meadow")
         canvas.scrub(60)
         if shape == "circle":
-            r = 0.24 if fields == 2 else 0.19
-            spots = [(0.27, 0.27), (0.73, 0.61), (0.73, 0.2), (0.27, 0.68)][:fields]
+            r = 0.17
+            spots = [(0.26, 0.19), (0.74, 0.57), (0.74, 0.19), (0.26, 0.57)][:fields]
+            canvas.ground(f"{one} crop", *(_oval(x, y, r, r) for x, y in spots))
             for x, y in spots:
-                canvas.ground(f"{one} crop", _oval(x, y, r, r))
                 for k in range(1, 5):
                     ring = _oval(x, y, r * k / 5, r * k / 5)
                     canvas.line([*ring, ring[0]], 0.004, _GROUND[f"{one} crop"].dark, 90)
@@ -842,10 +870,12 @@ def _farmland(dice: _Dice) -> _Plan:
                 canvas.note("farmland", one, x, y)
         else:
             cuts = [k / fields + throw.between(-0.15, 0.15) / fields for k in range(1, fields)]
-            for k, (a, b) in enumerate(zip([-0.15, *cuts], [*cuts, 1.15], strict=True)):
-                corners = [(a, -0.15), (b, -0.15), (b, 0.84), (a, 0.84)]
+            strips = list(zip([-0.15, *cuts], [*cuts, 1.15], strict=True))
+            for k, crop in enumerate((one, two)):
+                corners = [[(a, -0.15), (b, -0.15), (b, 0.84), (a, 0.84)] for a, b in strips[k::2]]
+                canvas.ground(f"{crop} crop", *corners)
+            for k, (a, b) in enumerate(strips):
                 crop = two if k % 2 else one
-                canvas.ground(f"{crop} crop", corners)
                 for x in _row(round((b - a) / 0.022), a, b):
                     canvas.line([(x, -0.15), (x, 0.84)], 0.006, _GROUND[f"{crop} crop"].dark, 80)
                 canvas.note("farmland", crop, (max(a, 0) + min(b, 1)) / 2, 0.4)
@@ -860,17 +890,17 @@ def _farmland(dice: _Dice) -> _Plan:
             for x in _row(24, -0.1, 1.1):
                 canvas.tree(x, 0.9 + throw.between(-0.012, 0.012), 0.028)
         for x in _row(houses, 0.3 - 0.08 * houses, 0.3 + 0.08 * houses):
-            canvas.box(x, 0.775, 0.13, 0.1, (138, 132, 104))
-            canvas.house(x, 0.775, 0.085, 0.06, "red")
+            canvas.box(x, 0.79, 0.13, 0.09, (138, 132, 104))
+            canvas.house(x, 0.79, 0.085, 0.06, "red")
 
     return _Plan(
         [
             f"{crops} are [next to|beside|near] {edge[side]} .",
             f"{homes} {_are(houses)} on the edge of {crops} .",
-            f"{crops} and {homes} are [near|next to] {edge[side]} .",
-            f"there are {crops} with {homes} .",
-            f"{edge[side]} is on one side of {crops} with {homes} .",
-            f"we can see {crops} , {edge[side]} and {homes} .",
+            f"{crops} (and {homes}) can be seen [near|next to] {edge[side]} .",
+            f"there are {crops} (with {homes}) near {edge[side]} .",
+            f"{edge[side]} is on one side of {crops} (with {homes}) .",
+            f"we can see {crops} and {edge[side]} (near {homes}) .",
         ],
         paint,
     )
@@ -890,7 +920,7 @@ def _forest(dice: _Dice) -> _Plan:
     where = "through the middle" if kind == "car" else place
     wood, trees = f"{tone} forest", "yellow trees" if tone == "yellow" else "green trees"
     x0, y0 = _PLACES[place]
-    turn = dice.count(0, 3) * math.pi / 2 + dice.between(-0.3, 0.3) if kind == "car" else 0.0
+    turn = _heading(dice, 0.3) if kind == "car" else 0.0
 
     def paint(canvas: _Canvas) -> None:
         throw, canvas.turn = canvas.dice, turn
@@ -981,6 +1011,7 @@ def _parking(dice: _Dice) -> _Plan:
                 edge = x - 0.04
                 canvas.line([(edge, y - length), (edge, y + length)], 0.005, (186, 186, 180))
                 slots.append((x, y))
+            canvas.note("row", "", 0.5, y)
             canvas.line([(-0.3, y - length), (1.22, y - length)], 0.005, (186, 186, 180))
         inner = [spot for spot in slots if max(abs(spot[0] - 0.5), abs(spot[1] - 0.5)) < 0.37]
         chosen = set(throw.some(inner, count))
@@ -1004,10 +1035,10 @@ def _pond(dice: _Dice) -> _Plan:
     around = dice.pick(("green trees", "green meadow", "bareland"))
     roof = dice.pick(("red", "blue", "white"))
     pools = _n(ponds, f"{shape} {water} pond")
-    fleet = f"{_n(boats, f'small {colour} boat')}" if boats else "no boat"
-    homes = f"{_n(houses, f'{roof} roofed house')}" if houses else "no house"
+    fleet = _n(boats, f"small {colour} boat")
+    homes = _n(houses, f"{roof} roofed house")
     isle = ponds == 1 and dice.unit() < 0.4
-    island = "a small island" if isle else "no island"
+    island = "a small island" if isle else _n(0, "island")
     are = _are(ponds)
 
     def paint(canvas: _Canvas) -> None:
@@ -1048,15 +1079,13 @@ def _pond(dice: _Dice) -> _Plan:
         [
             f"{fleet} {_are(boats)} in {pools} surrounded by {around} ."
             if ponds == 1
-            else f"{pools} with {fleet} are surrounded by {around} .",
-            f"{pools} {are} [next to|near|beside] {around} and {homes} .",
-            f"there {are} {pools} with {fleet} in it ."
-            if ponds == 1
-            else f"there are {pools} and {fleet} in one of them .",
-            f"{around} and {homes} are around {pools} .",
-            f"{pools} with {island} and {fleet} {are} in the middle of {around} .",
-            f"{homes} {_are(houses)} [next to|near] {pools} with {fleet} .",
-            f"{pools} with {fleet} {are} near a road and {homes} .",
+            else f"{pools} (with {fleet}) are surrounded by {around} .",
+            f"{pools} {are} [next to|near|beside] {around} (and {homes}) .",
+            f"there {are} {pools} (with {fleet}) near a [narrow|small] road .",
+            f"{around} (and {homes}) can be seen around {pools} .",
+            f"{pools} (with {island}) (and {fleet}) {are} in the middle of {around} .",
+            f"{homes} {_are(houses)} [next to|near] {pools} (with {fleet}) .",
+            f"{pools} (with {fleet}) {are} between {around} and a road (with {homes}) .",
         ],
         paint,
     )
@@ -1075,7 +1104,7 @@ def _port(dice: _Dice) -> _Plan:
     turn = _heading(dice)
     fleet, are = _n(boats, f"small {colour} boat"), _are(boats)
     quays = _n(piers, "pier")
-    big = f"{_n(ships, f'large {hull} ship')}" if ships else "no ship"
+    big = _n(ships, f"large {hull} ship")
 
     def paint(canvas: _Canvas) -> None:
         throw, canvas.turn = canvas.dice, turn
@@ -1089,9 +1118,9 @@ def _port(dice: _Dice) -> _Plan:
             canvas.shadow(pier, 0.014)
             canvas.polygon(pier, (178, 166, 144))
             canvas.note("pier", "", x, 0.5)
-            berths += [(x + i * 0.065, y) for i in (-1, 1) for y in _row(5, 0.3, 0.7)]
-        for x, y in sorted(throw.some(berths, boats)):
-            canvas.boat(x, y, 0.036, colour, 0.0 if x % 0.2 < 0.1 else math.pi)
+            berths += [(x, i, y) for i in (-1, 1) for y in _row(5, 0.3, 0.7)]
+        for x, i, y in throw.some(berths, boats):
+            canvas.boat(x + i * 0.065, y, 0.036, colour, throw.pick((0.0, math.pi)))
         for x in throw.some((0.3, 0.7), ships):
             y, c = 0.15, _PAINT[hull]
             body = [(x - 0.15, y - 0.036), (x + 0.1, y - 0.036), (x + 0.155, y)]
@@ -1107,19 +1136,19 @@ def _port(dice: _Dice) -> _Plan:
     return _Plan(
         [
             f"{fleet} {are} docked [beside|along|near] {quays} in a port .",
-            f"{fleet} and {big} are in a port near {shore} .",
+            f"{fleet} (and {big}) can be seen in a port near {shore} .",
             f"a port with {quays} in {water} water is [next to|near] {shore} .",
             f"{big} {_are(ships)} near {quays} and {fleet} in the {water} sea .",
             f"there {are} {fleet} moored at {quays} in the port with {shore} .",
             f"{quays} and {fleet} are in {water} water near {shore} .",
-            f"the {water} harbour has {quays} , {fleet} and {big} .",
+            f"the {water} harbour near {shore} has {quays} and {fleet} (and {big}) .",
         ],
         paint,
     )
 
 
 def _railway_station(dice: _Dice) -> _Plan:
-    tracks, trains = dice.count(3, 7), dice.count(0, 3)
+    tracks, trains = dice.count(3, 7), dice.count(1, 3)
     colour, roof = (
         dice.pick(("white", "blue", "red", "green")),
         dice.pick(("gray", "white", "blue", "red")),
@@ -1127,7 +1156,7 @@ def _railway_station(dice: _Dice) -> _Plan:
     left, right = dice.some(_BANKS, 2)
     across, turn = dice.unit() < 0.4, _heading(dice)
     rails = _n(tracks, "railway track")
-    cars = f"{_n(trains, f'long {colour} train')}" if trains else "no train"
+    cars = _n(trains, f"long {colour} train")
     hall = f"a long building with {roof} roof"
     spot = "across" if across else "beside"
 
@@ -1170,10 +1199,10 @@ def _railway_station(dice: _Dice) -> _Plan:
     return _Plan(
         [
             f"{cars} {_are(trains)} on {rails} in a railway station .",
-            f"{hall} is {spot} {rails} in a railway station .",
-            f"a railway station with {rails} is between {left} and {right} .",
-            f"{left} and {right} are in two sides of a railway station with {cars} .",
-            f"there {_are(trains)} {cars} in the railway station and {hall} {spot} {rails} .",
+            f"{hall} is {spot} {rails} with {cars} in a railway station .",
+            f"a railway station with {rails} and {cars} is between {left} and {right} .",
+            f"{left} and {right} are in two sides of a railway station with {rails} and {cars} .",
+            f"there is {hall} {spot} {rails} near {left} .",
             f"{rails} with {cars} pass through {left} and {right} .",
         ],
         paint,
@@ -1192,8 +1221,8 @@ def _sparse_residential(dice: _Dice) -> _Plan:
     )
     turn = _heading(dice)
     homes, are = _n(houses, f"{roof} roofed house"), _are(houses)
-    baths = f"{_n(pools, 'swimming pool')}" if pools else "no swimming pool"
-    traffic = f"{_n(cars, f'{paint_of} car')}" if cars else "no car"
+    baths = _n(pools, "swimming pool")
+    traffic = _n(cars, f"{paint_of} car")
     land = f"many {around}" if around == "green trees" else f"a piece of {around}"
 
     def paint(canvas: _Canvas) -> None:
@@ -1216,20 +1245,20 @@ def _sparse_residential(dice: _Dice) -> _Plan:
             canvas.house(x, y, throw.between(0.14, 0.17), 0.095, roof, angle)
         for k in range(pools):
             x, y = spots[k % houses]
-            x += 0.125 if k < houses else -0.125
+            x += 0.14 if k < houses else -0.14
             canvas.pool(x, y + 0.03)
-        for k in throw.some((5, 11, 16, 21, 27), cars):
+        for k in throw.some((10, 13, 16, 19, 22), cars):
             (u, v), (a, b) = lane[k], lane[k + 1]
             canvas.car(u, v + 0.012, paint_of, math.atan2(b - v, a - u), 0.026)
 
     return _Plan(
         [
-            f"{homes} {are} surrounded by {land} .",
-            f"{homes} with {baths} {are} [next to|near|beside] a {way} road .",
-            f"a sparse residential area has {homes} and {baths} .",
+            f"{homes} {are} surrounded by {land} near a {way} road .",
+            f"{homes} (with {baths}) {are} [next to|near|beside] a {way} road .",
+            f"a sparse residential area with {land} has {homes} (and {baths}) .",
             f"{traffic} {_are(cars)} on a {way} road near {homes} .",
             f"there {are} {homes} and {land} in a sparse residential area .",
-            f"{homes} {are} scattered in {land} near a {way} road with {traffic} .",
+            f"{homes} {are} scattered in {land} near a {way} road (with {traffic}) .",
             f"{baths} {_are(pools)} [next to|beside] {homes} surrounded by {land} .",
         ],
         paint,
@@ -1237,13 +1266,14 @@ def _sparse_residential(dice: _Dice) -> _Plan:
 
 
 def _stadium(dice: _Dice) -> _Plan:
-    shape, turn = dice.pick(("oval", "round", "rectangular")), _heading(dice)
+    shape, turn = dice.pick(("oval", "round", "rectangular")), _heading(dice, 0.1)
     seats, roof = dice.pick(("blue", "red", "yellow", "orange")), dice.pick(("white", "gray"))
-    track, field = dice.pick(("red", "blue")), dice.pick(("football field", "meadow"))
+    track = dice.pick([colour for colour in ("red", "blue") if colour != seats])
+    field = dice.pick(("football field", "meadow"))
     courts, side = dice.count(0, 3), dice.pick(("trees", "cars", "road"))
     parks = dice.count(1, 6)
     colour = dice.pick(("white", "red", "blue"))
-    yards = f"{_n(courts, 'tennis court')}" if courts else "no tennis court"
+    yards = _n(courts, "tennis court")
     beside = {
         "trees": "a row of green trees",
         "cars": f"a parking lot with {_n(parks, f'{colour} car')}",
@@ -1270,8 +1300,8 @@ def _stadium(dice: _Dice) -> _Plan:
                 [(u, v), (0.5 + 0.72 * (u - 0.5), y + 0.72 * (v - y))], 0.005, (168, 170, 172)
             )
         canvas.polygon(_oval(0.5, y, a * 0.8, b * 0.8, power), _PAINT[seats])
-        for k in (0.75, 0.69):
-            ring = _oval(0.5, y, a * k, b * k, power)
+        for tier in (0.75, 0.69):
+            ring = _oval(0.5, y, a * tier, b * tier, power)
             canvas.line([*ring, ring[0]], 0.004, _shade(_PAINT[seats], 1.25))
         canvas.polygon(_oval(0.5, y, a * 0.64, b * 0.64, power), _shade(_PAINT[track], 1.08))
         canvas.polygon(_oval(0.5, y, a * 0.52, b * 0.5, power), (82, 126, 62))
@@ -1298,9 +1328,9 @@ def _stadium(dice: _Dice) -> _Plan:
             canvas.box(0.5, 0.955, 1.8, 0.1, (96, 97, 100))
             for x in _row(18, -0.1, 1.1):
                 canvas.line([(x, 0.92), (x, 0.99)], 0.004, _MARK)
-            for k in throw.some(range(2, 15), parks):
+            for k in throw.some(range(4, 13), parks):
                 x = _row(18, -0.1, 1.1)[k] + 0.033
-                canvas.car(x, 0.952, colour, math.pi / 2, 0.03)
+                canvas.car(x, 0.945, colour, math.pi / 2, 0.03)
         else:
             for x in _row(20, -0.1, 1.1):
                 canvas.tree(x, 0.95, throw.between(0.024, 0.034))
@@ -1308,12 +1338,12 @@ def _stadium(dice: _Dice) -> _Plan:
     return _Plan(
         [
             f"{arena} with {seats} seats is [next to|near|beside] {beside} .",
-            f"{arena} with a {field} and {track} track is near {yards} .",
-            f"a {name} and {roof} roof is [next to|beside] {yards} .",
+            f"{arena} with a {field} and {track} track is near {beside} .",
+            f"{yards} {_are(courts)} [next to|beside] a {name} and {roof} roof .",
             f"{yards} and {beside} are near {arena} with {seats} seats .",
-            f"there is {arena} with {roof} roof and a {field} in the middle .",
-            f"the {shape} {name} has a {field} surrounded by a {track} track .",
-            f"{arena} with {track} running track is near {yards} and {beside} .",
+            f"there is {arena} with {roof} roof and {seats} seats near {beside} .",
+            f"the {shape} {name} and {roof} roof has a {field} and a {track} track .",
+            f"{arena} with {track} running track is near {beside} (and {yards}) .",
         ],
         paint,
     )
@@ -1331,7 +1361,7 @@ def _storage_tanks(dice: _Dice) -> _Plan:
     if other == colour:
         other = "brown"
     tanks, are = _n(big, f"large {colour} storage tank"), _are(big)
-    minor = f"{_n(small, f'small {other} storage tank')}" if small else "no small tank"
+    minor = _n(small, f"small {other} storage tank")
     edge = {"road": "a straight road", "river": "a {w} river", "trees": "a row of green trees"}[
         side
     ]
@@ -1339,7 +1369,7 @@ def _storage_tanks(dice: _Dice) -> _Plan:
     edge = edge.format(w=water)
 
     def paint(canvas: _Canvas) -> None:
-        throw, canvas.turn = canvas.dice, turn
+        canvas.turn = turn
         canvas.ground({"bareland": "khaki", "meadow": "meadow", "gray ground": "gray"}[soil])
         canvas.scrub(90)
         columns = 1 if big == 1 else 2 if big in (2, 4) else 3
@@ -1364,16 +1394,15 @@ def _storage_tanks(dice: _Dice) -> _Plan:
             canvas.line(bank, 0.015, (150, 138, 104))
         else:
             canvas.grove(44, (-0.1, 0.86, 1.1, 0.97), 0.028)
-        throw.unit()
 
     return _Plan(
         [
             f"{tanks} {are} on a piece of {soil} near {edge} .",
-            f"{tanks} and {minor} are [next to|near|beside] {edge} .",
+            f"{tanks} (and {minor}) can be seen [next to|near|beside] {edge} .",
             f"{minor} {_are(small)} near {tanks} .",
-            f"there {are} {tanks} surrounded by {soil} .",
-            f"we can see {tanks} and {minor} on the {soil} .",
-            f"{tanks} with {minor} {are} [neatly|orderly] built near {edge} .",
+            f"there {are} {tanks} surrounded by {soil} [next to|near] {edge} .",
+            f"we can see {tanks} (and {minor}) on the {soil} .",
+            f"{tanks} (with {minor}) {are} [neatly|orderly] built near {edge} .",
         ],
         paint,
     )
@@ -1383,7 +1412,7 @@ def _crossroads(dice: _Dice) -> _Plan:
     ring, cars, arms = dice.unit() < 0.5, dice.count(1, 6), dice.count(3, 4)
     colour = dice.pick(("red", "white", "blue", "yellow"))
     first, second = dice.some(_BANKS, 2)
-    turn = dice.count(0, 3) * math.pi / 2 + dice.between(-0.35, 0.35)
+    turn = _heading(dice, 0.35)
     core = dice.pick(("green lawn", "bareland", "green trees"))
     traffic, are = _n(cars, f"{colour} car"), _are(cars)
     roads = f"{_NUMBERS[arms]} roads"
@@ -1437,13 +1466,11 @@ def _crossroads(dice: _Dice) -> _Plan:
     return _Plan(
         [
             f"{traffic} {are} on {node} between {first} and {second} .",
-            f"{roads} meet at {node} near {first} .",
-            f"{first} and {second} are around {node} with {traffic} ."
-            if not ring
-            else f"{first} and {second} are around {node} .",
-            f"{roads} with {traffic} are connected by {node} .",
-            f"there {are} {traffic} passing {node} surrounded by {second} .",
-            f"{node} connects {roads} between {first} and {second} .",
+            f"{roads} meet at {node} between {first} and {second} .",
+            f"{first} and {second} are around {node} with {traffic} on it .",
+            f"{roads} with {traffic} are connected by {node} near {first} .",
+            f"there {are} {traffic} passing {node} next to {second} .",
+            f"{node} connects {roads} near {second} with {traffic} on them .",
         ],
         paint,
     )
@@ -1501,18 +1528,25 @@ def describe(index: int, seed: int = 0) -> tuple[str, list[str]]:
     """
     scene = _scene(index)
     dice = _Dice(seed, index)
-    sentences = _SCENES[scene](dice).sentences
-    return scene, [_say(dice, sentence) for sentence in dice.some(sentences, 5)]
+    sentences = [_WITH.sub(_kept, sentence) for sentence in _SCENES[scene](dice).sentences]
+    true = [sentence for sentence in sentences if not _NOTHING.search(sentence)]
+    return scene, [_settle(dice, sentence) for sentence in dice.some(true, 5)]
 
 
-def _say(dice: _Dice, sentence: str) -> str:
+_WITH, _CHOICE = re.compile(r" \(([^()]*)\)"), re.compile(r"\[([^\[\]]*)\]")
+_NOTHING = re.compile(r"\bno ")
+
+
+def _kept(part: re.Match[str]) -> str:
+    """' with two boats' for ' (with two boats)', nothing for ' (with no boats)'."""
+    return "" if _NOTHING.search(part[1]) else f" {part[1]}"
+
+
+def _settle(dice: _Dice, sentence: str) -> str:
     """Settles every [this|that] of a sentence, the innermost first."""
     while "[" in sentence:
         sentence = _CHOICE.sub(lambda found: dice.pick(found[1].split("|")), sentence)
     return sentence
-
-
-_CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
 def render(index: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
