@@ -69,7 +69,7 @@ class Tower(ABC):
             return self.run_block(index, replace(hidden, tokens=tokens)).tokens
 
         tokens = checkpoint(tokens_after, hidden.tokens, use_reentrant=False)
-        return replace(hidden, tokens=cast(Tensor, tokens))
+        return replace(hidden, tokens=tokens)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """`(B, 3, H, W)` or `(B, L)` -> `(B, E)`, not of unit length."""
@@ -205,7 +205,8 @@ class OpenClipText(Tower):
         if self.pool_type == "argmax":
             return inputs.argmax(dim=-1) + shift
         if self.pool_type == "eos":
-            return (inputs == self.eos_id).int().argmax(dim=-1) + shift
+            ends = cast(Tensor, inputs == self.eos_id)
+            return ends.int().argmax(dim=-1) + shift
         place = 0 if self.pool_type == "first" else inputs.shape[1] + shift - 1
         return torch.full((len(inputs),), place, device=inputs.device)
 

@@ -1,0 +1,41 @@
+"""CoOp: learned context vectors before the words of a caption, in the text tower."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods import register
+from methods.base import Method, Paper
+
+
+@register("coop")
+class CoOp(Method):
+    """Learned vectors after the text's start token; the image tower stays as it is.
+
+    Settings: context, how many vectors (16 and N(0, 0.02) are the paper's).
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "Learning to Prompt for Vision-Language Models", 2021, "https://arxiv.org/abs/2109.01134"
+    )
+    lr: ClassVar[float | None] = 2e-3
+
+    def __init__(self, model: nn.Module, *, context: int = 16) -> None:
+        super().__init__(model)
+        self.context = nn.Parameter(torch.empty(context, self.text_tower.width))
+        nn.init.normal_(self.context, std=0.02)
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor) -> Tensor:
+        """`(B, 3, H, W)` -> `(B, D)`, unit length; nothing is kept for backward."""
+        return super().encode_image(images)
+
+    def encode_text(self, texts: Tensor) -> Tensor:
+        """`(B, L)` -> `(B, D)`, unit length; a long text loses words at its end to the context."""
+        tower = self.text_tower
+        hidden = tower.embed(texts, self.context)
+        for index in range(len(tower.blocks)):
+            hidden = tower.block(index, hidden)
+        return F.normalize(tower.project(tower.pool(hidden)), dim=-1)

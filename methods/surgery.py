@@ -1,0 +1,102 @@
+"""The parts of a tower's blocks that methods wrap or hook: attention, MLP, their linear layers.
+
+Legend: B batch, N tokens, D tower width.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal, cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.base import NotApplicable
+from methods.towers import Tower
+
+Part = Literal["attn", "mlp", "attn+mlp"]
+
+
+class OpenAttention(nn.Module):
+    """Self-attention of an `nn.MultiheadAttention`, its projections as linear layers to be wrapped.
+
+    `nn.MultiheadAttention` never calls its projections, so wrapping them has no effect. peft's own
+    wrapper adds and subtracts a full-size weight in every forward, after which the frozen weights
+    are no longer bit-identical, and it knows neither dropout nor DoRA. The parameters are those of
+    `attention`, not copies.
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        width = attention.embed_dim
+        if not attention.batch_first or attention.in_proj_weight is None or attention.dropout:
+            raise NotApplicable("only batch-first self-attention without dropout can be opened")
+        self.num_heads = attention.num_heads
+        biased = attention.in_proj_bias is not None
+        self.in_proj = nn.Linear(width, 3 * width, bias=biased, device="meta")
+        self.out_proj = nn.Linear(width, width, bias=biased, device="meta")
+        self.in_proj.weight, self.in_proj.bias = attention.in_proj_weight, attention.in_proj_bias
+        self.out_proj.weight, self.out_proj.bias = (
+            attention.out_proj.weight,
+            attention.out_proj.bias,
+        )
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        """`(B, N, D)` -> `(B, N, D)`; as `nn.MultiheadAttention`, without its weights."""
+        assert not need_weights
+        assert key is None or key is query
+        heads = (self.num_heads, -1)
+        q, k, v = (
+            part.unflatten(-1, heads).transpose(1, 2)
+            for part in self.in_proj(query).chunk(3, dim=-1)
+        )
+        if attn_mask is not None:
+            if attn_mask.ndim == 3:  # (B * heads, N, N)
+                attn_mask = attn_mask.unflatten(0, (len(query), -1))
+            attn_mask = attn_mask.to(q.dtype)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        return self.out_proj(seen.transpose(1, 2).flatten(2)), None
+
+
+def attention_name(block: nn.Module) -> str:
+    """Attribute of a block that holds its attention."""
+    for name in ("attn", "attention"):
+        if isinstance(getattr(block, name, None), nn.Module):
+            return name
+    raise NotApplicable(f"no attention module is known in blocks of type {type(block).__name__}")
+
+
+def open_attention(tower: Tower) -> None:
+    """Replace each `nn.MultiheadAttention` in the tower's blocks by its `OpenAttention`."""
+    for block in tower.blocks:
+        name = attention_name(block)
+        attention = cast(Any, block).__getattr__(name)
+        if isinstance(attention, nn.MultiheadAttention):
+            setattr(block, name, OpenAttention(attention))
+        elif hasattr(attention, "in_proj_weight"):
+            raise NotApplicable(f"attention of type {type(attention).__name__} cannot be opened")
+
+
+def linear_layers(tower: Tower, part: Part = "attn+mlp") -> Iterator[nn.Linear]:
+    """The linear layers of the tower's blocks: of the attention, of the rest (the MLP), or both.
+
+    Open the attention first.
+    """
+    for block in tower.blocks:
+        inside = {id(m) for m in getattr(block, attention_name(block)).modules()}
+        for module in block.modules():
+            if isinstance(module, nn.Linear) and (
+                ("attn" if id(module) in inside else "mlp") in part.split("+")
+            ):
+                yield module
+
+
+def module_names(model: nn.Module, modules: Iterator[nn.Linear]) -> list[str]:
+    """Names of modules inside the model, in the model's order."""
+    wanted = {id(module) for module in modules}
+    return [name for name, module in model.named_modules() if id(module) in wanted]
