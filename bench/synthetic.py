@@ -802,7 +802,7 @@ def _dense_residential(dice: _Dice) -> _Plan:
         for y in _row(streets, 0, 1):
             canvas.road([(-0.3, y), (1.3, y)], 0.045)
             canvas.note("street", "", 0.5, y)
-        deep, wide = min(0.105, 0.27 * step + 0.012), 0.135
+        deep, wide = min(0.14, 0.27 * step + 0.012), 0.135
         slots = []
         for y in _row(streets + 2, -step, 1 + step):
             shift = throw.between(0, wide)
