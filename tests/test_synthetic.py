@@ -114,7 +114,9 @@ def test_errors_say_what_is_allowed() -> None:
 @pytest.mark.parametrize("index", range(len(synthetic.SCENES)))
 def test_another_size_is_the_same_picture(index: int) -> None:
     def small(index: int, size: int) -> np.ndarray:
-        image = Image.fromarray(synthetic.render(index, size)).resize((16, 16), Image.BOX)
+        image = Image.fromarray(synthetic.render(index, size)).resize(
+            (16, 16), Image.Resampling.BOX
+        )
         return np.asarray(image, dtype=float)
 
     same = abs(small(index, 64) - small(index, 160)).mean()
