@@ -67,9 +67,7 @@ def check(spec: str) -> None:
     if name not in open_clip.list_models():
         from bench.spec import nearest
 
-        raise UserError(
-            f"open_clip has no model {name!r}{nearest(name, open_clip.list_models())}"
-        )
+        raise UserError(f"open_clip has no model {name!r}{nearest(name, open_clip.list_models())}")
     tags = open_clip.list_pretrained_tags_by_model(name)
     looks_like_a_file = "/" in weights or Path(weights).suffix != ""
     if weights == "none" or weights in tags or Path(weights).is_file():
@@ -179,3 +177,23 @@ def state_hash(model: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def weights_identity(spec: str) -> str:
+    """What the weights are, without building the model: hash of a file, or the tag."""
+    name, weights = split_spec(spec)
+    path = STARTER / "starter.safetensors" if name == "starter" else Path(weights)
+    if weights != "none" and path.is_file():
+        with path.open("rb") as file:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return f"open_clip:{weights}"
+
+
+def image_size(spec: str) -> int | None:
+    """Side of the images a backbone takes, without building it; None where only its load can tell."""
+    import open_clip
+
+    _register_starter()
+    config = open_clip.get_model_config(split_spec(spec)[0])
+    size = None if config is None else config["vision_cfg"].get("image_size")
+    return size if isinstance(size, int) else None

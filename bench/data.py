@@ -13,7 +13,7 @@ import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +78,18 @@ def card(name: str) -> Card:
     path = Path(name)
     if path.suffix == ".toml":
         if not path.is_file():
-            raise UserError(f"no card at {path}; give a data set's name or the path of its TOML card")
+            raise UserError(
+                f"no card at {path}; give a data set's name or the path of its TOML card"
+            )
         try:
             return Card(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"the card {path} is not valid TOML: {error}") from None
     from bench.spec import nearest
 
-    raise UserError(f"no data set is called {name!r}{nearest(name, known)}; `bench datasets` lists them")
+    raise UserError(
+        f"no data set is called {name!r}{nearest(name, known)}; `bench datasets` lists them"
+    )
 
 
 def data_root(given: Path | None) -> Path:
@@ -333,9 +337,7 @@ def _decode(path: Path, size: int) -> npt.NDArray[np.uint8]:
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def images(
-    dataset: Dataset, size: int, progress: Progress | None = None
-) -> npt.NDArray[np.uint8]:
+def images(dataset: Dataset, size: int, progress: Progress | None = None) -> npt.NDArray[np.uint8]:
     """All images `(S, size, size, 3)` uint8 as a read-only memory map, built on first use.
 
     The map's name carries the card, the size and the state of every image file (name, bytes,
@@ -430,11 +432,11 @@ class TrainSplit:
     rows: list[int]
     samples: list[Sample]
     captions: list[tuple[str, ...]]
+    caption_ids: list[tuple[int, ...]]
     caption_sets: Tensor
     scenes: Tensor
     mean: Sequence[float]
     std: Sequence[float]
-    _order: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -454,14 +456,15 @@ class TrainSplit:
                 samples.append(sample)
                 captions.append(real)
         ids: dict[str, int] = {}
-        sets = [
-            sorted({ids.setdefault(spoken_form(c), len(ids)) for c in five}) for five in captions
+        caption_ids = [
+            tuple(ids.setdefault(spoken_form(c), len(ids)) for c in five) for five in captions
         ]
+        sets = [sorted(set(five)) for five in caption_ids]
         width = max((len(s) for s in sets), default=1)
         padded = torch.tensor([s + [-1] * (width - len(s)) for s in sets])
         names = {name: i for i, name in enumerate(dataset.scenes)}
         scenes = torch.tensor([names.get(s.scene or "", -1) for s in samples])
-        return cls(pixels, rows, samples, captions, padded, scenes, mean, std)
+        return cls(pixels, rows, samples, captions, caption_ids, padded, scenes, mean, std)
 
     def epoch(self, batch_size: int, seed: int, epoch: int) -> Iterator[list[tuple[int, int]]]:
         """Batches of (image, caption) over all pairs, no image twice in a batch.
@@ -547,6 +550,7 @@ class Loader:
             "pixels": pixels,
             "texts": self.table(words),
             "image_ids": images,
+            "caption_ids": torch.tensor([split.caption_ids[i][c] for i, c in pairs]),
             "caption_sets": split.caption_sets[images],
             "scenes": split.scenes[images],
         }

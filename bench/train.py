@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from bench import retrieval
+from bench.backbone import Backbone
 from bench.data import Dataset, Loader, TokenTable, normalise, spoken_form
-from bench.meter import Stopwatch
+from bench.meter import Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.recipe import Recipe
 from methods.base import Batch, Method
+from methods.towers import text_tower
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -82,13 +84,12 @@ class Trainer:
 
 @dataclass
 class Fitted:
-    """What training left: the best state on validation, the learning curve, the throughput."""
+    """What training left: the best state on validation, the learning curve, what it cost."""
 
     best_state: dict[str, Tensor]
     best_step: int
     curve: list[dict[str, float]] = field(default_factory=list)
-    stopwatch: Stopwatch | None = None
-    seconds: float = 0.0
+    efficiency: dict[str, Any] = field(default_factory=dict)
 
 
 def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
@@ -113,14 +114,18 @@ def fit(
     device = loader.device
     per_epoch = loader.split.batches_per_epoch(recipe.batch_size)
     steps = planned_steps(recipe, per_epoch)
-    looks = {round(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)} | {steps}
+    looks = {round(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)} | {
+        steps
+    }
     trainer = Trainer(method, recipe, lr, steps, device)
-    watch = Stopwatch(device)
-    fitted = Fitted({}, 0, stopwatch=watch)
+    watch, memory = Stopwatch(device), Memory(device)
+    memory.start()
+    fitted = Fitted({}, 0)
     epochs = math.ceil(steps * recipe.accumulation / per_epoch)
     batches = _stream(method, loader, epochs)
     losses: list[Tensor] = []
     best, started = -1.0, time.perf_counter()
+    method.on_fit(len(loader.split.rows))
     method.train()
     for step in range(1, steps + 1):
         method.on_step(step - 1, steps)
@@ -129,11 +134,13 @@ def fit(
         if step not in looks:
             progress({"step": step, "steps": steps, "images_per_second": watch.latest()})
             continue
-        with watch.paused():
+        with watch.paused(), memory.paused():
             loss = float(torch.stack(losses).mean())
             losses.clear()
             if not math.isfinite(loss):
-                raise Diverged(f"the loss is {loss} before step {step}; try a smaller learning rate")
+                raise Diverged(
+                    f"the loss is {loss} before step {step}; try a smaller learning rate"
+                )
             point = {
                 "step": step,
                 "epoch": step * recipe.accumulation / per_epoch,
@@ -149,9 +156,34 @@ def fit(
                 best, fitted.best_step = score, step
                 fitted.best_state = {k: v.cpu().clone() for k, v in method.own_state().items()}
         progress({"step": step, "steps": steps, "images_per_second": watch.latest(), **point})
-    watch.stop()
-    fitted.seconds = time.perf_counter() - started
+    fitted.efficiency = {
+        **watch.summary(),
+        **memory.read(method, trainer.optimizer),
+        "train_seconds": time.perf_counter() - started,
+    }
+    progress({"stage": "measuring"})
+    fitted.efficiency |= _measure(trainer, next(iter(loader.epoch(epochs))))
     return fitted
+
+
+def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
+    """What one step costs on a resident batch: bytes kept for backward, FLOPs, images/s."""
+    method, images = trainer.method.train(), len(batch.images)
+
+    def loss() -> Tensor:
+        with autocast(trainer.kind, trainer.device):
+            return method.loss(batch)
+
+    given = [batch.images, batch.texts]
+    forward, backward = flops(loss, trainer.parameters)
+    return {
+        "saved_for_backward_bytes": saved_bytes(
+            loss, [*method.parameters(), *method.buffers(), *given]
+        ),
+        "forward_flops_per_image": forward / images,
+        "backward_flops_per_image": backward / images,
+        "step_images_per_second": step_rate(trainer, [batch]),
+    }
 
 
 def _stream(method: Method, loader: Loader, epochs: int) -> Iterator[Batch]:
@@ -163,8 +195,8 @@ def _stream(method: Method, loader: Loader, epochs: int) -> Iterator[Batch]:
 class Evaluation:
     """One split, ready to be ranked: images once, every distinct caption once."""
 
-    def __init__(self, dataset: Dataset, split: str, pixels: Any, backbone: Any) -> None:
-        self.rows = dataset.split(split)
+    def __init__(self, dataset: Dataset, split: str, pixels: Any, backbone: Backbone) -> None:
+        self.rows, self.scenes = dataset.split(split), dataset.scenes
         self.samples = [dataset.samples[row] for row in self.rows]
         self.pixels, self.mean, self.std = pixels, backbone.mean, backbone.std
         self.captions = [
@@ -175,6 +207,37 @@ class Evaluation:
         self.right = retrieval.right_items(self.image_of, self.sentences)
         self.seconds = {"images": 0.0, "captions": 0.0}
         self.encoded = {"images": 0, "captions": 0}
+        self.asked = [replace(self.samples[image], scene=None) for image in self.image_of]
+
+    @torch.no_grad()
+    def label(self, mode: str, backbone: Backbone, table: TokenTable) -> None:
+        """Which scene a method may put into a test query: `none`, `oracle` (the true one) or
+        `predicted` (the scene name nearest to the caption in the untrained backbone; no label used).
+        """
+        if mode == "oracle":
+            self.asked = [self.samples[image] for image in self.image_of]
+        if mode != "predicted":
+            return
+        tower = text_tower(backbone.model)
+
+        def encode(words: list[str]) -> Tensor:
+            parts = [tower(part) for part in table(words).split(256)]
+            return nn.functional.normalize(torch.cat(parts).float(), dim=-1)
+
+        names = self.scenes
+        distinct = {c: i for i, c in enumerate(dict.fromkeys(c for _, c in self.captions))}
+        nearest = (encode(list(distinct)) @ encode(names).t()).argmax(dim=1).tolist()
+        self.asked = [
+            replace(self.samples[image], scene=names[nearest[distinct[caption]]])
+            for image, caption in self.captions
+        ]
+
+    def rates(self) -> dict[str, float]:
+        """Images and captions encoded per second, over all that this evaluation encoded."""
+        return {
+            f"eval_{what}_per_second": self.encoded[what] / max(self.seconds[what], 1e-9)
+            for what in ("images", "captions")
+        }
 
     @torch.no_grad()
     def features(
@@ -182,7 +245,10 @@ class Evaluation:
     ) -> tuple[Tensor, Tensor]:
         """Images `(S, D)` and captions `(S*C, D)`, unit length, float32, on the device."""
         method.eval()
-        words = [method.test_caption(c, self.samples[image]) for image, c in self.captions]
+        words = [
+            method.test_caption(caption, sample)
+            for (_, caption), sample in zip(self.captions, self.asked, strict=True)
+        ]
         distinct = {word: i for i, word in enumerate(dict.fromkeys(words))}
         tokens = table(list(distinct))
         with autocast(kind, device), self._clock("images", len(self.rows), device):

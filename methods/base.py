@@ -37,13 +37,15 @@ class Batch:
     """One training batch, on the device.
 
     images `(B, 3, H, W)` normalised; texts `(B, L)` token ids; image_ids `(B,)` row of the image in
-    the training split; caption_sets `(B, C)` ids of *all* captions of each image, padded with -1
-    (two equal sentences have one id); scenes `(B,)` scene id, -1 where unknown.
+    the training split; caption_ids `(B,)` id of the sentence; caption_sets `(B, C)` ids of *all*
+    captions of each image, padded with -1 (two equal sentences have one id); scenes `(B,)` scene id,
+    -1 where unknown.
     """
 
     images: Tensor
     texts: Tensor
     image_ids: Tensor
+    caption_ids: Tensor
     caption_sets: Tensor
     scenes: Tensor
 
@@ -134,7 +136,10 @@ class Method(nn.Module):
         trainable = [p for p in self.parameters() if p.requires_grad]
         matrices = [p for p in trainable if p.ndim >= 2]
         vectors = [p for p in trainable if p.ndim < 2]
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
         return [group for group in groups if group["params"]]
 
     def train_caption(self, caption: str, sample: Sample, rng: random.Random) -> str:
@@ -142,8 +147,14 @@ class Method(nn.Module):
         return caption
 
     def test_caption(self, caption: str, sample: Sample) -> str:
-        """The caption as this method wants to be asked; default: unchanged."""
+        """The caption as this method wants to be asked; default: unchanged.
+
+        `sample.scene` is None unless `scene_at_test` asks for it.
+        """
         return caption
+
+    def on_fit(self, images: int) -> None:
+        """Called once before training, with the number of training images."""
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
         """Called before each epoch, for schedules of the method's own."""
@@ -165,6 +176,8 @@ class Method(nn.Module):
         own = self.own_state()
         if own.keys() != state.keys():
             odd = sorted(own.keys() ^ state.keys())
-            raise ValueError(f"the saved state is of another method or setting; it differs in {odd}")
+            raise ValueError(
+                f"the saved state is of another method or setting; it differs in {odd}"
+            )
         for name, tensor in state.items():
             own[name].copy_(tensor)

@@ -1,0 +1,300 @@
+"""The command line: parses, prints, decides nothing."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.data import Dataset
+    from bench.engine import Outcome
+    from bench.sweep import Plan
+    from bench.trial import Trial
+
+app = typer.Typer(
+    name="bench",
+    help="What recall for what memory and time: ways to fit CLIP to remote-sensing retrieval.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Methods = Annotated[str, typer.Option("--methods", help="Calls: 'cmer,lora(rank=16)'.")]
+Datasets = Annotated[
+    list[str], typer.Option("--dataset", help="A card's name or TOML; repeatable.")
+]
+Seeds = Annotated[str, typer.Option("--seeds", help="Comma-separated: 0,1,2.")]
+Backbones = Annotated[
+    list[str],
+    typer.Option("--backbone", help="starter, NAME:TAG, NAME:FILE or NAME:none; repeatable."),
+]
+RecipeWords = Annotated[
+    list[str] | None,
+    typer.Option("--recipe", help="What all methods share: epochs=10; repeatable."),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option("--data-root", help="Folder of the data sets (or $BENCH_DATA; ./data)."),
+]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file that registers methods; repeatable."),
+]
+
+
+def numbers(text: str, what: str) -> list[int]:
+    """`0,1,2` -> whole numbers; raises UserError."""
+    try:
+        found = [int(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        raise UserError(f"{what} are whole numbers with commas, not {text!r}") from None
+    if not found or len(set(found)) < len(found) or min(found) < 0:
+        raise UserError(f"{what} are one or more different numbers from 0, not {text!r}")
+    return found
+
+
+@app.command()
+def run(
+    methods: Methods,
+    dataset: Datasets,
+    seeds: Seeds = "0",
+    backbone: Backbones = ["starter"],  # noqa: B006 (typer copies it)
+    recipe: RecipeWords = None,
+    data_root: Root = None,
+    results: Results = Path("results"),
+    gpus: Annotated[
+        str | None,
+        typer.Option(help="Which GPUs: 0,1; none: the CPU. Default: all that are visible."),
+    ] = None,
+    plugin: Plugins = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Repeat what is recorded.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Repeat what is recorded but not ok.")
+    ] = False,
+) -> None:
+    """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
+    from bench import engine, sweep
+    from bench.data import data_root as root_of
+    from bench.recipe import parse_recipe
+
+    plan = sweep.plan(
+        methods=methods,
+        datasets=list(dict.fromkeys(dataset)),
+        backbones=list(dict.fromkeys(backbone)),
+        seeds=numbers(seeds, "--seeds"),
+        recipe=parse_recipe(recipe or []),
+        root=root_of(data_root),
+        results=results,
+        plugins=plugin,
+    )
+    todo = plan.todo(rerun, retry_failed)
+    console = _console()
+    done = len(plan.trials) - len(todo)
+    console.print(f"{len(plan.trials)} trials: {done} recorded in {results}, {len(todo)} to run")
+    if dry_run:
+        _print_plan(console, plan, todo)
+        return
+    outcomes: list[Outcome] = []
+    if todo:
+        devices = engine.gpus() if gpus is None else [] if gpus == "none" else gpus.split(",")
+        _build_caches(console, plan, todo)
+        outcomes = _run(console, plan, todo, devices)
+    _print_results(console, plan)
+    bad = [outcome for outcome in outcomes if outcome.status not in ("ok", "not_applicable")]
+    for outcome in bad:
+        console.print(f"[bold]{outcome.status}[/]: {_name(outcome.trial)}: {outcome.message}")
+    if any(outcome.status == "user_error" for outcome in bad):
+        raise typer.Exit(2)
+    if not todo:
+        old = [t for t in plan.trials if plan.status(t) not in ("ok", "not_applicable")]
+        if old:
+            console.print(f"{len(old)} of them are not ok; --retry-failed repeats those")
+        console.print("nothing to do: every trial is recorded; --rerun repeats them")
+    raise typer.Exit(1 if bad else 0)
+
+
+def _run(
+    console: "Console", plan: "Plan", todo: "list[Trial]", devices: list[str]
+) -> "list[Outcome]":
+    from bench import engine
+    from bench.progress import watcher
+
+    with watcher(console, len(todo)) as watch:
+        try:
+            return engine.run(plan, todo, devices, watch)
+        except KeyboardInterrupt:
+            left = [trial for trial in todo if plan.status(trial) is None]
+    console.print(f"stopped; {len(left)} trials are left, the same command goes on with them:")
+    for trial in left:
+        console.print(f"  {_name(trial)}")
+    raise typer.Exit(130)
+
+
+def _build_caches(console: "Console", plan: "Plan", todo: "list[Trial]") -> None:
+    """Decode each data set once, before trials start, with a progress bar."""
+    from rich.progress import Progress
+
+    from bench import backbone, data
+
+    wanted = {(trial.dataset, backbone.image_size(trial.backbone)) for trial in todo}
+    for name, size in sorted((n, s) for n, s in wanted if s is not None):
+        dataset = data.load(data.card(name), plan.root)
+        for note in dataset.notes:
+            console.print(f"{name}: {note}")
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task(f"decoding {name} at {size} px", total=len(dataset.samples))
+
+            def move(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)  # noqa: B023 (used at once)
+
+            data.images(dataset, size, move)
+
+
+def _name(trial: "Trial") -> str:
+    return f"{trial.dataset} {trial.backbone} {trial.call} seed {trial.seed}"
+
+
+def _print_plan(console: "Console", plan: "Plan", todo: "list[Trial]") -> None:
+    from rich.table import Table
+
+    table = Table("data set", "backbone", "method", "seed", "state")
+    for trial in plan.trials:
+        state = "to run" if trial in todo else f"recorded: {plan.status(trial)}"
+        table.add_row(trial.dataset, trial.backbone, trial.call, str(trial.seed), state)
+    console.print(table)
+
+
+def _print_results(console: "Console", plan: "Plan") -> None:
+    from bench import record, report
+
+    frame = record.load(plan.results)
+    if len(frame):
+        mine = frame[frame["identity"].isin([trial.identity for trial in plan.trials])]
+        if len(mine):
+            console.print(report.console_table(mine))
+
+
+@app.command()
+def report(
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    reference: Annotated[str, typer.Option(help="Method that ratios refer to.")] = "lora",
+) -> None:
+    """Write all records as Markdown, LaTeX, CSV and plots."""
+    from bench import record
+    from bench import report as report_
+
+    console = _console()
+    frame = record.load(results)
+    if not len(frame):
+        raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
+    written = report_.write(results, out, reference=reference)
+    console.print(report_.console_table(frame))
+    console.print(f"wrote {len(written)} files to {out}; the report is {out / 'report.md'}")
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method.")] = None, plugin: Plugins = None
+) -> None:
+    """List the methods; with NAME its settings, defaults and paper."""
+    import inspect
+
+    from rich.table import Table
+
+    from bench.spec import defaults, nearest
+    from methods import load_plugin, registry
+
+    for path in plugin or []:
+        load_plugin(path)
+    known = registry()
+    console = _console()
+    if name is None:
+        table = Table("method", "what", "paper")
+        for key, cls in known.items():
+            first = (inspect.getdoc(cls) or "").splitlines()[0]
+            table.add_row(key, first, f"{cls.paper.year}  {cls.paper.link}" if cls.paper else "")
+        console.print(table)
+        return
+    if name not in known:
+        raise UserError(f"no method is called {name!r}{nearest(name, known)}")
+    cls = known[name]
+    console.print(f"[bold]{name}[/]\n{inspect.getdoc(cls)}\n", highlight=False)
+    if cls.paper:
+        console.print(f"{cls.paper.title} ({cls.paper.year}), {cls.paper.link}\n", highlight=False)
+    table = Table("setting", "default", "type")
+    kinds = inspect.get_annotations(cls.__init__)
+    for setting, default in defaults(cls).items():
+        table.add_row(
+            setting, repr(default), inspect.formatannotation(kinds.get(setting, type(default)))
+        )
+    rate = "nothing is trained" if cls.lr is None else f"{cls.lr:g}"
+    table.add_row("lr", rate, "learning rate; may be given in the call")
+    console.print(table)
+
+
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="A data set.")] = None, data_root: Root = None
+) -> None:
+    """List the data sets and whether they are there; with NAME all that its card says."""
+    from rich.table import Table
+
+    from bench import data
+
+    root = data.data_root(data_root)
+    console = _console()
+    if name is None:
+        table = Table("data set", "title", "train", "val", "test", f"found in {root}")
+        for key, one in data.cards().items():
+            counts = [str(one.counts.get(split, "-")) for split in data.SPLITS]
+            table.add_row(key, str(one.raw.get("title", "")), *counts, _found(one, root))
+        console.print(table)
+        console.print("-: none published; 10% of train, chosen by a hash of the file name, serves")
+        return
+    card = data.card(name)
+    for key, value in card.raw.items():
+        console.print(f"[bold]{key}[/]: {value}", highlight=False)
+    dataset: Dataset = data.load(card, root)
+    scenes = ", ".join(dataset.scenes)
+    console.print(
+        f"[bold]found[/]: {len(dataset.samples)} images; scenes: {scenes}", highlight=False
+    )
+    for note in dataset.notes:
+        console.print(note, highlight=False)
+
+
+def _found(card: Any, root: Path) -> str:
+    from bench import data
+
+    try:
+        data.load(card, root)
+    except UserError as error:
+        return "no" if "is not there" in str(error) else "incomplete"
+    return "yes"
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+def main() -> None:
+    """Run the command; what a user can mend is one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

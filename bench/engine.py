@@ -1,0 +1,135 @@
+"""Where trials run: a queue over the visible GPUs (or the CPU), one process per trial."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bench.sweep import Plan
+from bench.trial import Trial
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: a status of its record, or `killed` or `user_error` without one."""
+
+    trial: Trial
+    status: str
+    message: str | None = None
+
+
+class Watcher(Protocol):
+    """What is told while trials run."""
+
+    def started(self, trial: Trial, device: str) -> None:
+        """A trial's process has started on a device."""
+
+    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+        """A trial reports a stage, or step, steps, images_per_second, val_mR."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A trial's process has ended."""
+
+
+def gpus() -> list[str]:
+    """The visible GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, starts no context."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [word for word in visible.split(",") if word.strip()]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> list[Outcome]:
+    """Run the trials, one at a time on each device; no devices: on the CPU.
+
+    Ctrl-C ends the running trials and leaves the rest; KeyboardInterrupt goes on to the caller.
+    """
+    waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
+    for trial in todo:
+        waiting.put(trial)
+    outcomes: list[Outcome] = []
+    running: set[subprocess.Popen[str]] = set()
+    stop = threading.Event()
+
+    def work(device: str) -> None:
+        while not stop.is_set():
+            try:
+                trial = waiting.get_nowait()
+            except queue.Empty:
+                return
+            watcher.started(trial, device)
+            outcome = _run_one(plan, trial, device, running, watcher.moved)
+            if not stop.is_set():
+                outcomes.append(outcome)
+                watcher.ended(outcome)
+            if outcome.status == "user_error":
+                stop.set()
+
+    threads = [threading.Thread(target=work, args=(d,), daemon=True) for d in devices or ["cpu"]]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        stop.set()
+        for process in list(running):
+            process.send_signal(signal.SIGTERM)
+        raise
+    finally:
+        for thread in threads:
+            thread.join(timeout=10)
+    return outcomes
+
+
+def _run_one(
+    plan: Plan,
+    trial: Trial,
+    device: str,
+    running: set[subprocess.Popen[str]],
+    moved: Callable[[Trial, dict[str, Any]], None],
+) -> Outcome:
+    visible = "" if device == "cpu" else device
+    # A trial has its GPU alone and gives no thread of its own to what it only imports.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible, "PYTHONUNBUFFERED": "1"}
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.trial"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its children
+        )
+        running.add(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        last: dict[str, Any] = {}
+        try:
+            process.stdin.write(json.dumps(plan.job(trial)))
+            process.stdin.close()
+            for line in process.stdout:
+                if line.startswith("{"):
+                    last = json.loads(line)
+                    moved(trial, last)
+        except (BrokenPipeError, json.JSONDecodeError):
+            pass
+        code = process.wait()
+        running.discard(process)
+        if "status" in last:
+            return Outcome(trial, last["status"], last["message"])
+        errors.seek(0)
+        tail = errors.read().strip().splitlines()[-1:]
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return Outcome(trial, "killed", "; ".join([f"its process ended with {how}", *tail]))

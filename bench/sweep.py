@@ -1,0 +1,95 @@
+"""Plan the trials of a sweep and tell which are recorded already."""
+
+import itertools
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import UserError, backbone, data, record
+from bench.recipe import Recipe
+from bench.spec import parse_calls, resolve
+from bench.trial import Trial
+
+
+@dataclass
+class Plan:
+    """The trials of a sweep, in order, and where they stand."""
+
+    trials: list[Trial]
+    results: Path
+    root: Path
+    plugins: list[Path] = field(default_factory=list)
+
+    def status(self, trial: Trial) -> str | None:
+        """The status of the trial's record, or None where there is none."""
+        path = trial.path(self.results)
+        return str(record.read(path)["status"]) if path.exists() else None
+
+    def todo(self, rerun: bool, retry_failed: bool) -> list[Trial]:
+        """The trials to run: those without a record; all with `rerun`; those not ok on request."""
+        if rerun:
+            return list(self.trials)
+        again = {None, "out_of_memory", "diverged", "failed"} if retry_failed else {None}
+        return [trial for trial in self.trials if self.status(trial) in again]
+
+    def job(self, trial: Trial) -> dict[str, Any]:
+        """What a trial's process is told."""
+        return {
+            "trial": asdict(trial),
+            "data_root": str(self.root.resolve()),
+            "results": str(self.results.resolve()),
+            "plugins": [str(p.resolve()) for p in self.plugins],
+        }
+
+
+def plan(
+    *,
+    methods: str,
+    datasets: list[str],
+    backbones: list[str],
+    seeds: list[int],
+    recipe: Recipe,
+    root: Path,
+    results: Path,
+    plugins: list[Path] | None = None,
+) -> Plan:
+    """Every data set x backbone x seed x method, the methods innermost.
+
+    Raises UserError for a name, setting, backbone or data set that cannot be used.
+    """
+    from methods import load_plugin, registry
+
+    for plugin in plugins or []:
+        try:
+            load_plugin(plugin)
+        except (OSError, SyntaxError, ImportError, ValueError) as error:
+            raise UserError(f"the plug-in {plugin} cannot be loaded: {error}") from None
+    known = registry()
+    calls = [resolve(name, given, known) for name, given in parse_calls(methods)]
+    twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
+    if twice:
+        raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
+    defines = {}
+    for name, spec in itertools.product(datasets, backbones):
+        backbone.check(spec)
+        dataset = data.load(data.card(name), root)
+        defines[name, spec] = {
+            "card": dataset.card.digest(),
+            **{f"{split}_split": dataset.hashes[split] for split in data.SPLITS},
+            "weights": backbone.weights_identity(spec),
+        }
+    trials = [
+        Trial(
+            name,
+            spec,
+            call.name,
+            call.text,
+            dict(call.settings),
+            call.lr,
+            recipe,
+            seed,
+            defines[name, spec],
+        )
+        for name, spec, seed, call in itertools.product(datasets, backbones, seeds, calls)
+    ]
+    return Plan(trials, results, root, plugins or [])

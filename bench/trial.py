@@ -1,0 +1,234 @@
+"""One trial from seed to record, in a process of its own.
+
+`python -m bench.trial` reads a trial as JSON from standard input and writes progress as JSON lines to
+standard output; the record is the last thing that happens.
+"""
+
+import json
+import random
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import UserError
+from bench.data import short_hash
+from bench.record import SCHEMA, atomically, keep_replaced, write
+from bench.recipe import Recipe
+
+EVAL_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One data set, backbone, method with settings, recipe and seed. `defines` are hashes of the rest:
+    card, splits, weights."""
+
+    dataset: str
+    backbone: str
+    method: str
+    call: str
+    settings: dict[str, Any]
+    lr: float | None
+    recipe: Recipe
+    seed: int
+    defines: dict[str, str]
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that defines the trial: 16 hex digits."""
+        return short_hash(json.dumps(asdict(self), sort_keys=True))
+
+    def path(self, results: Path) -> Path:
+        """Where its record belongs."""
+        from bench.backbone import folder_name
+
+        call = self.call.replace(" ", "").replace("'", "").replace("/", "_")
+        folder = results / Path(self.dataset).stem / folder_name(self.backbone) / call
+        return folder / f"seed{self.seed}-{self.identity[:8]}.json"
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> "Trial":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(**{**document, "recipe": Recipe(**document["recipe"])})
+
+
+def main() -> int:
+    """Run the trial given on standard input; 0 when a record was written, whatever its status."""
+    job = json.load(sys.stdin)
+    for plugin in job["plugins"]:
+        from methods import load_plugin
+
+        load_plugin(Path(plugin))
+    trial, results = Trial.of(job["trial"]), Path(job["results"])
+
+    def progress(state: dict[str, Any]) -> None:
+        print(json.dumps(state), flush=True)
+
+    document = run(trial, Path(job["data_root"]), results, progress)
+    path = trial.path(results)
+    keep_replaced(path)
+    write(path, document)
+    progress({"status": document["status"], "message": document["message"], "record": str(path)})
+    return 0
+
+
+def run(trial: Trial, root: Path, results: Path, progress: Any) -> dict[str, Any]:
+    """Run a trial and return its record; what goes wrong in it is a status, not an exception.
+
+    Raises UserError for what the user must mend before any trial can run (data or weights).
+    """
+    import torch
+
+    from bench import meter, retrieval, train
+    from methods.base import NotApplicable
+
+    started = datetime.now(UTC)
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "status": "ok",
+        "message": None,
+        "traceback": None,
+        "identity": trial.identity,
+        "trial": asdict(trial),
+        "metrics": {},
+        "curve": [],
+        "efficiency": {},
+    }
+    clock = time.perf_counter()
+    try:
+        _run(trial, root, results, document, progress)
+    except UserError:
+        raise
+    except NotApplicable as error:
+        document |= {"status": "not_applicable", "message": str(error)}
+    except torch.OutOfMemoryError as error:
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+        document |= {"status": "out_of_memory", "message": str(error).splitlines()[0]}
+        document["efficiency"]["peak_memory_train_bytes"] = peak
+    except (train.Diverged, retrieval.NotFinite) as error:
+        document |= {"status": "diverged", "message": str(error)}
+    except Exception as error:  # the sweep goes on; the record says what happened, in full
+        message = f"{type(error).__name__}: {error}"
+        document |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
+    document["efficiency"]["trial_seconds"] = time.perf_counter() - clock
+    document["environment"] = meter.environment()
+    document["started"] = started.isoformat(timespec="seconds")
+    document["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return document
+
+
+def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], progress: Any) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from bench import backbone, data, meter, train
+    from methods import registry
+
+    recipe = trial.recipe
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    random.seed(trial.seed)
+    progress({"stage": "loading"})
+    dataset = data.load(data.card(trial.dataset), root)
+    base = backbone.load(trial.backbone)
+    pixels = data.images(dataset, base.image_size)
+    table = data.TokenTable(base.tokenizer, base.pad_id)
+    splits = ("train", "val") if recipe.track == "train+val" else ("train",)
+    split = data.TrainSplit.of(dataset, pixels, base.mean, base.std, splits)
+    table.add([c for five in split.captions for c in five])
+    document["data"] = {
+        "counts": {name: len(dataset.split(name)) for name in data.SPLITS},
+        "hashes": dataset.hashes,
+        "card": dataset.card.digest(),
+        "scenes": len(dataset.scenes),
+        "notes": list(dataset.notes),
+        "context_length": table.length,
+    }
+    document["backbone"] = {
+        "name": base.name,
+        "weights": base.weights,
+        "weights_sha256": base.weights_sha256,
+        "parameters": base.parameters,
+        "image_size": base.image_size,
+    }
+    evaluations = {
+        name: train.Evaluation(dataset, name, pixels, base)
+        for name in ("val", "test")
+        if base.weights != "none" and dataset.split(name)
+    }
+    scene_at_test = trial.settings.get("scene_at_test", "none")
+    for evaluation in evaluations.values():
+        evaluation.label(scene_at_test, base, table)
+
+    torch.manual_seed(trial.seed)
+    cls = registry()[trial.method]
+    method = cls(base.model, **trial.settings)
+    method.image_tower.checkpointing = method.text_tower.checkpointing = recipe.checkpointing
+    method.to(device)
+    kind = train.compute_type(recipe.precision, device)
+    efficiency = document["efficiency"] = {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "precision": str(kind).removeprefix("torch."),
+        "trainable_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "total_parameters": sum(p.numel() for p in method.parameters()),
+    }
+
+    def evaluate(name: str) -> tuple[dict[str, float], dict[str, Any]]:
+        evaluation = evaluations[name]
+        image, text = evaluation.features(method, table, kind, device, EVAL_BATCH)
+        ranks = evaluation.ranks(image, text)
+        return evaluation.metrics(ranks), ranks
+
+    lr = trial.lr or recipe.lr or cls.lr
+    if lr is not None:
+        document["trial"]["lr"] = lr
+        loader = data.Loader(
+            split,
+            table,
+            method.train_caption,
+            batch_size=recipe.batch_size,
+            seed=trial.seed,
+            device=device,
+            augment=recipe.augment,
+        )
+        validate = None
+        if "val" in evaluations and recipe.track == "train":
+            validate = lambda: evaluate("val")[0]["mR"]  # noqa: E731
+        fitted = train.fit(method, loader, recipe, lr, validate, progress)
+        document["curve"], document["best_step"] = fitted.curve, fitted.best_step
+        efficiency |= fitted.efficiency
+        method.load_own_state({k: v.to(device) for k, v in fitted.best_state.items()})
+    if evaluations:
+        progress({"stage": "testing"})
+        memory = meter.Memory(device)
+        memory.start()
+        test = evaluations["test"]
+        document["metrics"]["test"], ranks = evaluate("test")
+        if "val" in evaluations:
+            document["metrics"]["val"] = evaluate("val")[0]
+        efficiency["peak_memory_eval_bytes"] = memory.peak()
+        efficiency |= test.rates()
+        path = trial.path(results)
+        arrays = {name: r.expected().float().numpy() for name, r in ranks.items()}
+        atomically(path.with_suffix(".npz"), lambda p: _save_arrays(p, arrays))
+        if method.own_state():
+            state = {k: v.cpu().contiguous().clone() for k, v in method.own_state().items()}
+            atomically(path.with_suffix(".safetensors"), lambda p: save_file(state, p))
+
+
+def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    import numpy as np
+
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except UserError as error:
+        print(json.dumps({"status": "user_error", "message": str(error)}), flush=True)
+        raise SystemExit(2) from None

@@ -1,0 +1,382 @@
+"""CMER: a side branch with a focus layer, scene labels in captions, recycled negatives.
+
+A re-implementation from the abstract of Zhang et al. (2025, arXiv 2501.10638), whose body, code and
+ablations were not at hand. From the paper: a Focus-Adapter as a side branch with region-focused
+attention; scene labels as a concise caption augmentation; two queues that decouple the number of
+negatives from the batch size, without a momentum encoder; loss = L_batch + L_queue. Everything else
+is our decision, and every decision is a setting.
+
+Legend: B batch, T taps, P patches, D tower width, d side width, E embedding width, C captions per
+image, Q queue length.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods import register
+from methods.base import Batch, Method, Paper, Sample, info_nce, share_caption
+from methods.towers import Hidden, Tower
+
+Focus = Literal["soft", "topk", "relu", "none"]
+
+
+class FocusLayer(nn.Module):
+    """The summary token looks at the patches, drawn to those with a high focus score.
+
+    A patch's score is s = sigmoid(w . z + b); the summary attends with logits q.k / sqrt(d) + log s;
+    patches pass on scaled by s. With one query per image, q.(W y) = (W' q).y and a.(V y) = V (a.y), so
+    no key or value is ever computed (or kept for backward) per patch.
+    """
+
+    def __init__(self, width: int, focus: Focus) -> None:
+        super().__init__()
+        self.focus = focus
+        self.heads = max(1, width // 32)
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Parameter(torch.empty(self.heads, width // self.heads, width))
+        self.value = nn.Linear(width * self.heads, width, bias=False)
+        nn.init.normal_(self.key, std=width**-0.5)
+        self.score = nn.Linear(width, 1) if focus != "none" else None
+        if self.score is not None:
+            nn.init.zeros_(self.score.weight)
+            nn.init.constant_(self.score.bias, 2.0)  # at first every patch passes almost whole
+
+    def forward(
+        self, summary: Tensor, patches: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """summary `(B, d)`, patches `(B, P, d)`, mask `(B, P)` -> both again, and scores `(B, P)`."""
+        seen = self.norm(patches)
+        query = self.query(self.norm(summary)).unflatten(1, (self.heads, -1))  # (B, h, d/h)
+        asked = torch.einsum("bhe,hed->bhd", query, self.key)
+        logits = asked @ seen.transpose(1, 2) / query.shape[-1] ** 0.5  # (B, h, P)
+        scores = None
+        if self.score is not None:
+            score = self.score(seen)  # (B, P, 1)
+            logits = logits + F.logsigmoid(score).transpose(1, 2)
+            scores = score.sigmoid()
+            patches = patches * scores
+        if mask is not None:
+            logits = logits.masked_fill(~mask[:, None], float("-inf"))
+        if self.focus == "relu":
+            weights = F.normalize(F.relu(logits), p=1, dim=-1)
+        else:
+            weights = logits.softmax(dim=-1)
+        summary = summary + self.value((weights.to(seen.dtype) @ seen).flatten(1))
+        return summary, patches, None if scores is None else scores[..., 0]
+
+
+class SideBranch(nn.Module):
+    """A ladder of small blocks beside one frozen tower, of width D / reduction.
+
+    Per tap: the tap, normalised without parameters (outside autograd), is projected down and mixed
+    into the side state by a learned gate sigmoid(alpha / 0.1) (Sung et al. 2022); then the summary
+    token looks at the patches through a focus layer, and an MLP follows. The output starts at zero.
+    """
+
+    def __init__(
+        self, width: int, reduction: int, taps: int, focus: Focus, patches: bool, keep: float
+    ) -> None:
+        super().__init__()
+        side = max(8, width // reduction)
+        self.width, self.keep = width, keep
+        self.down = nn.ModuleList(nn.Linear(width, side, bias=False) for _ in range(taps))
+        self.gate = nn.Parameter(torch.zeros(taps))
+        self.look = nn.ModuleList(FocusLayer(side, focus) for _ in range(taps if patches else 0))
+        self.mlp = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(side), nn.Linear(side, 4 * side), nn.GELU(), nn.Linear(4 * side, side)
+            )
+            for _ in range(taps)
+        )
+        self.select = nn.Linear(width, 1) if patches and focus == "topk" else None
+        self.norm = nn.LayerNorm(side)
+        self.up = nn.Linear(side, width, bias=False)
+        nn.init.zeros_(self.up.weight)
+        self.scores: list[Tensor] = []
+        """Focus scores `(B, P)` of each tap in the last evaluation; for drawing."""
+
+    def forward(
+        self, summaries: Sequence[Tensor], patches: Sequence[Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        """T summaries `(B, D)` and T patches `(B, P, D)` (or none) -> what to add, `(B, D)`."""
+        self.scores = []
+        chosen, share = self._choose(patches, mask)
+        if chosen is not None:
+            patches = [p.gather(1, chosen[..., None].expand(-1, -1, p.shape[-1])) for p in patches]
+        state = looked = None
+        for tap, down in enumerate(self.down):
+            fresh = down(self._normalise(summaries[tap]))
+            state = fresh if state is None else self._mix(tap, fresh, state)
+            if self.look:
+                seen = down(self._normalise(patches[tap]))
+                if share is not None:
+                    seen = seen * share
+                looked = seen if looked is None else self._mix(tap, seen, looked)
+                state, looked, scores = self.look[tap](state, looked, mask)
+                if scores is not None and not torch.is_grad_enabled():
+                    self.scores.append(scores if chosen is None else scores)
+            state = state + self.mlp[tap](state)
+        assert state is not None
+        return self.up(self.norm(state))
+
+    def _mix(self, tap: int, fresh: Tensor, state: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.gate[tap] / 0.1).to(fresh.dtype)
+        return gate * fresh + (1 - gate) * state
+
+    @torch.no_grad()
+    def _normalise(self, tap: Tensor) -> Tensor:
+        return F.layer_norm(tap, (self.width,))
+
+    def _choose(
+        self, patches: Sequence[Tensor], mask: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """topk: rows `(B, K)` of the patches kept, judged on the last tap, and their scores."""
+        if self.select is None:
+            return None, None
+        assert mask is None
+        with torch.no_grad():
+            last = self._normalise(patches[-1])
+            count = max(1, round(self.keep * last.shape[1]))
+            chosen = self.select(last)[..., 0].topk(count, dim=1).indices
+            last = last.gather(1, chosen[..., None].expand(-1, -1, last.shape[-1]))
+        return chosen, self.select(last).sigmoid()
+
+
+Frozen = tuple[Tensor, list[Tensor], list[Tensor]]
+"""Pooled feature `(B, D)`, summaries T x `(B, D)`, patches T x `(B, P, D)`."""
+
+
+@register("cmer")
+class CMER(Method):
+    """Side branch with a focus layer, scene label augmentation, negative sample recycling.
+
+    Settings (ours unless said; see the module): reduction: D / d. stride: a tap after every so many
+    blocks, 0: as many as give at most 12. focus: soft | topk (keep a share `keep` of the patches) |
+    relu (Diao et al. 2024) | none. text_taps: end (token) | all | none. scene_p: share of training
+    captions written "{scene}. {caption}"; scene_at_test: none | oracle | predicted.
+    queue: length Q of the queues, 0: none; queue_share: at most this share of the training images;
+    queue_weight: factor on L_queue; queue_start: share of the steps before it counts. mask: what is
+    no negative, in the batch and in the queue: an image that shares a caption with the anchor (set),
+    or that carries the anchor's very caption (caption), or only the anchor's own image (image).
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "Efficient Remote-Sensing Text-Image Retrieval: computation- and memory-efficient (CMER)",
+        2025,
+        "https://arxiv.org/abs/2501.10638",
+    )
+    lr: ClassVar[float | None] = 3e-3
+    frozen_features = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        reduction: int = 8,
+        stride: int = 0,
+        focus: Focus = "soft",
+        keep: float = 0.5,
+        text_taps: Literal["end", "all", "none"] = "end",
+        scene_p: float = 0.5,
+        scene_at_test: Literal["none", "oracle", "predicted"] = "none",
+        queue: int = 2048,
+        queue_share: float = 0.5,
+        queue_weight: float = 1.0,
+        queue_start: float = 0.0,
+        mask: Literal["set", "caption", "image"] = "set",
+    ) -> None:
+        super().__init__(model)
+        self.scene_p, self.scene_at_test = scene_p, scene_at_test
+        self.queue_weight, self.queue_start = queue_weight, queue_start
+        self.queue_share, self.mask, self.text_taps = queue_share, mask, text_taps
+        image, text = self.image_tower, self.text_tower
+        self.image_taps = tap_places(len(image.blocks), stride)
+        self.image_side = SideBranch(
+            image.width, reduction, len(self.image_taps), focus, True, keep
+        )
+        self.text_places = tap_places(len(text.blocks), stride)
+        self.text_side = (
+            SideBranch(
+                text.width, reduction, len(self.text_places), "none", text_taps == "all", 1.0
+            )
+            if text_taps != "none"
+            else None
+        )
+        self.recycler = Recycler(queue, image.output_dim) if queue else None
+        self.progress = 0.0
+
+    # Encoding.
+
+    @torch.no_grad()
+    def frozen_image(self, images: Tensor) -> Frozen:
+        """`(B, 3, H, W)` -> what the side branch needs from the frozen image tower."""
+        tower = self.image_tower
+        states, last = run(tower, images, self.image_taps)
+        return (
+            tower.pool(last),
+            [tower.summary(s) for s in states],
+            [tower.patches(s) for s in states],
+        )
+
+    @torch.no_grad()
+    def frozen_text(self, texts: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+        """`(B, L)` -> what the side branch needs from the frozen text tower, and a mask `(B, L)`."""
+        tower = self.text_tower
+        states, last = run(tower, texts, self.text_places)
+        places = torch.arange(last.tokens.shape[1], device=texts.device)
+        end = last.pooled if last.pooled is not None else places[-1:].expand(len(texts))
+        patches = [s.tokens for s in states] if self.text_taps == "all" else []
+        summaries = [tower.summary(s) for s in states]
+        return tower.pool(last), summaries, patches, places[None] <= end[:, None]
+
+    def encode_image(self, images: Tensor | Frozen) -> Tensor:
+        """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, E)`, unit length."""
+        frozen = self.frozen_image(images) if isinstance(images, Tensor) else images
+        pooled, summaries, patches = frozen
+        feature = pooled + self.image_side(summaries, patches)
+        return F.normalize(self.image_tower.project(feature), dim=-1)
+
+    def encode_text(
+        self, texts: Tensor | tuple[Tensor, list[Tensor], list[Tensor], Tensor]
+    ) -> Tensor:
+        """`(B, L)`, or what `frozen_text` gave -> `(B, E)`, unit length."""
+        frozen = self.frozen_text(texts) if isinstance(texts, Tensor) else texts
+        pooled, summaries, patches, mask = frozen
+        if self.text_side is not None:
+            pooled = pooled + self.text_side(summaries, patches, mask)
+        return F.normalize(self.text_tower.project(pooled), dim=-1)
+
+    # Scene labels.
+
+    def train_caption(self, caption: str, sample: Sample, rng: random.Random) -> str:
+        """With probability `scene_p`: "{scene}. {caption}"."""
+        return labelled(caption, sample) if rng.random() < self.scene_p else caption
+
+    def test_caption(self, caption: str, sample: Sample) -> str:
+        """The sample has a scene only where `scene_at_test` says so."""
+        return caption if self.scene_at_test == "none" else labelled(caption, sample)
+
+    # Loss.
+
+    def on_fit(self, images: int) -> None:
+        """Bound the queue by a share of the training images."""
+        if self.recycler is not None:
+            self.recycler.limit = max(1, round(self.queue_share * images))
+
+    def on_step(self, step: int, steps: int) -> None:
+        """Remember how far training is."""
+        self.progress = step / steps
+
+    def loss(self, batch: Batch) -> Tensor:
+        """L_batch + queue_weight * L_queue; then the batch enters the queue."""
+        image, text = self.encode_image(batch.images), self.encode_text(batch.texts)
+        scale = self.temperature()
+        ignore = self._same(batch, batch.image_ids, batch.caption_sets)
+        loss = info_nce(scale * image @ text.t(), ignore)
+        if self.recycler is not None:
+            if self.progress >= self.queue_start:
+                past = self.recycler.valid
+                same = self._same(batch, self.recycler.image_ids, self.recycler.caption_sets)
+                lost = self.recycler.loss(image, text, scale, same | ~past)
+                loss = loss + self.queue_weight * lost
+            self.recycler.push(image, text, batch)
+        return loss
+
+    def _same(self, batch: Batch, image_ids: Tensor, caption_sets: Tensor) -> Tensor:
+        """Which of the given entries are no negatives of the batch's anchors: `(B, entries)`."""
+        same = batch.image_ids[:, None] == image_ids[None, :]
+        if self.mask == "set":
+            same = same | share_caption(batch.caption_sets, caption_sets)
+        elif self.mask == "caption":
+            same = same | share_caption(batch.caption_ids[:, None], caption_sets)
+        return same
+
+
+class Recycler(nn.Module):
+    """Two first-in first-out queues of detached features, images and texts; empty slots never count.
+
+    Buffers, so saved with the method: features `(Q, E)`, image id `(Q,)` (-1: empty), caption set
+    `(Q, C)`. `limit` bounds how many of the newest entries count.
+    """
+
+    images: Tensor
+    texts: Tensor
+    image_ids: Tensor
+    caption_sets: Tensor
+    head: Tensor
+
+    def __init__(self, length: int, width: int, captions: int = 8) -> None:
+        super().__init__()
+        self.limit = length
+        self.register_buffer("images", torch.zeros(length, width))
+        self.register_buffer("texts", torch.zeros(length, width))
+        self.register_buffer("image_ids", torch.full((length,), -1))
+        self.register_buffer("caption_sets", torch.full((length, captions), -1))
+        self.register_buffer("head", torch.zeros((), dtype=torch.long))
+
+    @property
+    def valid(self) -> Tensor:
+        """Slots that count: filled, and among the newest `limit`. `(Q,)`"""
+        length = len(self.image_ids)
+        slots = torch.arange(length, device=self.head.device)
+        age = (self.head - 1 - slots) % length
+        return (self.image_ids >= 0) & (age < self.limit)
+
+    def loss(self, image: Tensor, text: Tensor, scale: Tensor, ignore: Tensor) -> Tensor:
+        """InfoNCE with the positive from the batch and the negatives from the queue, both ways.
+
+        image, text `(B, E)`; ignore `(B, Q)` marks what is no negative.
+        """
+        right = (image * text).sum(dim=1, keepdim=True)
+        target = torch.zeros(len(image), dtype=torch.long, device=image.device)
+        never = F.pad(ignore, (1, 0), value=False)
+        total = torch.zeros((), device=image.device)
+        for anchor, queue in ((image, self.texts), (text, self.images)):
+            # A copy: the backward reads it after the queue has moved on.
+            wrong = anchor @ queue.to(anchor.dtype, copy=True).t()
+            logits = scale * torch.cat([right, wrong], dim=1).float()
+            # Masked after scaling: the temperature's gradient would be 0 * -inf otherwise.
+            total = total + F.cross_entropy(logits.masked_fill(never, float("-inf")), target)
+        return total / 2
+
+    @torch.no_grad()
+    def push(self, image: Tensor, text: Tensor, batch: Batch) -> None:
+        """Let a batch in, over the oldest entries."""
+        length = len(self.image_ids)
+        image, text = image[-length:], text[-length:]
+        slots = (self.head + torch.arange(len(image), device=self.head.device)) % length
+        self.images[slots] = image.to(self.images.dtype)
+        self.texts[slots] = text.to(self.texts.dtype)
+        self.image_ids[slots] = batch.image_ids[-length:]
+        sets = batch.caption_sets[-length:, : self.caption_sets.shape[1]]
+        padding = self.caption_sets.shape[1] - sets.shape[1]
+        self.caption_sets[slots] = F.pad(sets, (0, padding), value=-1)
+        self.head.copy_((self.head + len(image)) % length)
+
+
+def labelled(caption: str, sample: Sample) -> str:
+    """ "{scene}. {caption}", or the caption alone where the scene is unknown."""
+    return caption if sample.scene is None else f"{sample.scene}. {caption}"
+
+
+def tap_places(blocks: int, stride: int) -> list[int]:
+    """After how many blocks a tap is taken, the last always: stride 0 gives at most 12 and the first."""
+    stride = stride or -(-blocks // 12)
+    return [0, *range(stride, blocks, stride), blocks]
+
+
+def run(tower: Tower, inputs: Tensor, places: Sequence[int]) -> tuple[list[Hidden], Hidden]:
+    """Run a tower and keep the hidden states after so many blocks; also the last one."""
+    hidden = tower.embed(inputs)
+    kept = [hidden] if 0 in places else []
+    for index in range(len(tower.blocks)):
+        hidden = tower.block(index, hidden)
+        if index + 1 in places:
+            kept.append(hidden)
+    return kept, hidden
