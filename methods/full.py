@@ -22,3 +22,5 @@ class Full(Method):
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self.model.requires_grad_(True)
+        if (bias := getattr(model, "logit_bias", None)) is not None:
+            bias.requires_grad_(False)  # SigLIP's; it cancels out in the softmax of InfoNCE

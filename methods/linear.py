@@ -31,19 +31,21 @@ class Linear(Method):
         nn.init.eye_(self.text_map.weight)
 
     @torch.no_grad()
-    def frozen_image(self, images: Tensor) -> Tensor:
+    def frozen_image(self, images: Tensor) -> tuple[Tensor]:
         """`(B, 3, H, W)` -> final features `(B, D)`."""
-        return self.image_tower(images)
+        return (self.image_tower(images),)
 
     @torch.no_grad()
-    def frozen_text(self, texts: Tensor) -> Tensor:
+    def frozen_text(self, texts: Tensor) -> tuple[Tensor]:
         """`(B, L)` -> final features `(B, D)`."""
-        return self.text_tower(texts)
+        return (self.text_tower(texts),)
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """`(B, 3, H, W)` -> `(B, D)`, unit length."""
-        return F.normalize(self.image_map(self.frozen_image(images)), dim=-1)
+    def encode_image(self, images: Tensor | tuple[Tensor]) -> Tensor:
+        """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, D)`, unit length."""
+        (feature,) = self.frozen_image(images) if isinstance(images, Tensor) else images
+        return F.normalize(self.image_map(feature), dim=-1)
 
-    def encode_text(self, texts: Tensor) -> Tensor:
-        """`(B, L)` -> `(B, D)`, unit length."""
-        return F.normalize(self.text_map(self.frozen_text(texts)), dim=-1)
+    def encode_text(self, texts: Tensor | tuple[Tensor]) -> Tensor:
+        """`(B, L)`, or what `frozen_text` gave -> `(B, D)`, unit length."""
+        (feature,) = self.frozen_text(texts) if isinstance(texts, Tensor) else texts
+        return F.normalize(self.text_map(feature), dim=-1)

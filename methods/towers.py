@@ -35,7 +35,7 @@ class Tower(ABC):
 
     width: int
     output_dim: int
-    blocks: nn.ModuleList
+    blocks: nn.ModuleList | nn.Sequential
     prefix: int = 0
     checkpointing: bool = False
 
@@ -60,7 +60,7 @@ class Tower(ABC):
         """`(B, D)` -> `(B, E)`, not of unit length."""
 
     def block(self, index: int, hidden: Hidden) -> Hidden:
-        """Hidden states after block `index`, recomputed in the backward where checkpointing is on."""
+        """Hidden states after block `index`, recomputed in the backward if `checkpointing`."""
         if not (self.checkpointing and torch.is_grad_enabled()):
             return self.run_block(index, hidden)
         from torch.utils.checkpoint import checkpoint
@@ -88,13 +88,20 @@ class Tower(ABC):
         return states
 
     def summary(self, hidden: Hidden) -> Tensor:
-        """The token that stands for the whole input: class or end token; mean without one. `(B, D)`"""
+        """What stands for the whole input: class or end token; the mean without one. `(B, D)`"""
         if hidden.pooled is not None:
             rows = torch.arange(len(hidden.tokens), device=hidden.tokens.device)
             return hidden.tokens[rows, hidden.pooled]
         if self.prefix == 0:
-            return hidden.tokens.mean(dim=1)
+            return self.patches(hidden).mean(dim=1)
         return hidden.tokens[:, 0]
+
+    def real(self, hidden: Hidden) -> Tensor:
+        """Which tokens are neither padding nor after the end token: bool `(B, N)`."""
+        count, device = hidden.tokens.shape[1], hidden.tokens.device
+        if hidden.pooled is None:
+            return torch.ones(len(hidden.tokens), count, dtype=torch.bool, device=device)
+        return torch.arange(count, device=device)[None] <= hidden.pooled[:, None]
 
     def patches(self, hidden: Hidden) -> Tensor:
         """The patch tokens, without class token and prompts. `(B, P, D)`"""
@@ -111,7 +118,8 @@ class Tower(ABC):
         return replace(hidden, tokens=together)
 
 
-def _insert(tokens: Tensor, prompts: Tensor, after: int) -> Tensor:
+def insert_tokens(tokens: Tensor, prompts: Tensor, after: int) -> Tensor:
+    """Put prompts `(n, D)` or `(B, n, D)` after so many tokens of `(B, N, D)`."""
     if prompts.ndim == 2:
         prompts = prompts.expand(len(tokens), -1, -1)
     return torch.cat([tokens[:, :after], prompts.to(tokens.dtype), tokens[:, after:]], dim=1)
@@ -122,7 +130,7 @@ class OpenClipImage(Tower):
 
     def __init__(self, visual: Any) -> None:
         if visual.attn_pool is not None:
-            raise ValueError("image towers with attentional pooling (CoCa) are not supported")
+            raise not_applicable("image towers with attentional pooling (CoCa) are not supported")
         self.visual = visual
         self.blocks = visual.transformer.resblocks
         self.width = visual.transformer.width
@@ -134,7 +142,7 @@ class OpenClipImage(Tower):
         tokens = self.visual._embeds(inputs)
         if prompts is None:
             return Hidden(tokens)
-        return Hidden(_insert(tokens, prompts, 1), prompts=prompts.shape[-2])
+        return Hidden(insert_tokens(tokens, prompts, 1), prompts=prompts.shape[-2])
 
     def run_block(self, index: int, hidden: Hidden) -> Hidden:
         """See `Tower.run_block`."""
@@ -161,7 +169,9 @@ class OpenClipText(Tower):
     def __init__(self, model: Any) -> None:
         text = getattr(model, "text", model)
         if getattr(text, "cls_emb", None) is not None:
-            raise ValueError("text towers with an appended class token (CoCa) are not supported")
+            raise not_applicable(
+                "text towers with an appended class token (CoCa) are not supported"
+            )
         self.text = text
         self.blocks = text.transformer.resblocks
         self.width = text.transformer.width
@@ -181,14 +191,14 @@ class OpenClipText(Tower):
         return masked and self.pool_type in ("argmax", "eos", "first")
 
     def embed(self, inputs: Tensor, prompts: Tensor | None = None) -> Hidden:
-        """See `Tower.embed`; a text that no longer fits loses words at its end, not its end token."""
+        """See `Tower.embed`; a text too long loses words at its end, but not its end token."""
         text, n = self.text, 0 if prompts is None else prompts.shape[-2]
         places = len(text.positional_embedding) - n
         if inputs.shape[1] > places:
             inputs = self._shorten(inputs, places)
         tokens = text.token_embedding(inputs)
         if prompts is not None:
-            tokens = _insert(tokens, prompts, 1)
+            tokens = insert_tokens(tokens, prompts, 1)
         length = tokens.shape[1]
         tokens = tokens + text.positional_embedding[:length]
         mask = None if text.attn_mask is None else text.attn_mask[:length, :length]
@@ -217,6 +227,10 @@ class OpenClipText(Tower):
             cut[:, -1] = torch.where(self._end(inputs, 0) >= length, end, cut[:, -1])
         return cut
 
+    def real(self, hidden: Hidden) -> Tensor:
+        """See `Tower.real`; where the first token is pooled the end is not known, so all."""
+        return super().real(replace(hidden, pooled=None) if self.pool_type == "first" else hidden)
+
     def run_block(self, index: int, hidden: Hidden) -> Hidden:
         """See `Tower.run_block`."""
         tokens = self.blocks[index](hidden.tokens, attn_mask=hidden.mask)
@@ -236,17 +250,32 @@ class OpenClipText(Tower):
         return feature @ cast(Tensor, projection)
 
 
+def not_applicable(reason: str) -> Exception:
+    """The error for a make of tower that is not supported."""
+    from methods.base import NotApplicable  # it imports this module
+
+    return NotApplicable(reason)
+
+
 def image_tower(model: nn.Module) -> Tower:
-    """The image tower of an open_clip model; raises ValueError for a make that is not supported."""
+    """The image tower of an open_clip model; raises NotApplicable for a make not supported."""
     visual = cast(Any, model).visual
     if hasattr(visual, "transformer") and hasattr(visual, "conv1"):
         return OpenClipImage(visual)
-    raise ValueError(f"image towers of type {type(visual).__name__} are not supported")
+    if hasattr(visual, "trunk"):
+        from methods.foreign_towers import TimmImage
+
+        return TimmImage(visual)
+    raise not_applicable(f"image towers of type {type(visual).__name__} are not supported")
 
 
 def text_tower(model: nn.Module) -> Tower:
-    """The text tower of an open_clip model; raises ValueError for a make that is not supported."""
+    """The text tower of an open_clip model; raises NotApplicable for a make not supported."""
     text = getattr(model, "text", model)
     if hasattr(text, "token_embedding") and hasattr(text, "transformer"):
         return OpenClipText(model)
-    raise ValueError(f"text towers of type {type(text).__name__} are not supported")
+    if hasattr(text, "transformer") and hasattr(text, "pooler"):
+        from methods.foreign_towers import HuggingFaceText
+
+        return HuggingFaceText(text)
+    raise not_applicable(f"text towers of type {type(text).__name__} are not supported")
