@@ -50,7 +50,9 @@ def parse_recipe(words: list[str], base: Recipe | None = None) -> Recipe:
         if not equals:
             raise UserError(f"write --recipe NAME=VALUE, not {word!r}")
         if name not in known:
-            raise UserError(f"the recipe has no {name!r}{nearest(name, known)}; it has {list(known)}")
+            raise UserError(
+                f"the recipe has no {name!r}{nearest(name, known)}; it has {list(known)}"
+            )
         values[name] = _value(name, known[name], value)
     return check_recipe(replace(base or Recipe(), **values))
 

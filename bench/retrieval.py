@@ -34,7 +34,9 @@ class Ranks:
 
     def hit(self, k: int) -> Tensor:
         """Probability that a right item is in the top k under random tie-breaking. `(Q,)` float64."""
-        places = (k - self.above).clamp(min=0)  # places of the top k that the tied items compete for
+        places = (k - self.above).clamp(
+            min=0
+        )  # places of the top k that the tied items compete for
         miss = torch.ones(len(places), dtype=torch.float64)
         wrong, total = self.tied_wrong.double(), (self.tied_wrong + self.tied_right).double()
         for drawn in range(int(places.max()) if len(places) else 0):
@@ -43,9 +45,7 @@ class Ranks:
         return 1 - miss
 
 
-def rank(
-    queries: Tensor, gallery: Tensor, right: Tensor, block: int = 1024
-) -> Ranks:
+def rank(queries: Tensor, gallery: Tensor, right: Tensor, block: int = 1024) -> Ranks:
     """Rank the gallery for each query by cosine, `block` queries at a time.
 
     queries `(Q, D)` and gallery `(G, D)` of unit length; right `(Q, P)` gallery rows that are right,

@@ -37,7 +37,9 @@ def parse_calls(text: str) -> list[tuple[str, dict[str, Any]]]:
     try:
         tree = ast.parse(f"[{text}]", mode="eval").body
     except SyntaxError:
-        raise UserError(f"cannot read the methods {text!r}; write for instance cmer,lora(rank=16)") from None
+        raise UserError(
+            f"cannot read the methods {text!r}; write for instance cmer,lora(rank=16)"
+        ) from None
     assert isinstance(tree, ast.List)
     if not tree.elts:
         raise UserError("no method is named; write for instance --methods cmer,lora(rank=16)")
@@ -76,7 +78,9 @@ def defaults(cls: "type[Method]") -> dict[str, Any]:
 def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") -> Call:
     """Check a call against the registry and make its settings complete; raises UserError."""
     if name not in known:
-        raise UserError(f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them")
+        raise UserError(
+            f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them"
+        )
     default = defaults(known[name])
     given = dict(given)
     lr = given.pop("lr", None) if "lr" not in default else None

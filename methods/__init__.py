@@ -17,7 +17,6 @@ __all__ = ["load_plugin", "register", "registry"]
 T = TypeVar("T", bound="type[Method]")
 
 _REGISTRY: dict[str, "type[Method]"] = {}
-_SHARED = {"base", "towers"}
 
 
 def register(name: str) -> Callable[[T], T]:
@@ -58,8 +57,7 @@ def load_plugin(path: Path) -> None:
 def registry() -> "dict[str, type[Method]]":
     """Every method by name: this folder's and those of the entry points `bench.methods`."""
     for module in pkgutil.iter_modules(__path__):
-        if module.name not in _SHARED:
-            importlib.import_module(f"{__name__}.{module.name}")
+        importlib.import_module(f"{__name__}.{module.name}")
     for entry in importlib.metadata.entry_points(group="bench.methods"):
         entry.load()
     return dict(sorted(_REGISTRY.items()))

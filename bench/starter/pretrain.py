@@ -1,6 +1,6 @@
 """Make the starter backbone again: train its architecture on RSICD's training split.
 
-    python -m bench.starter.pretrain --data-root DATA [--epochs 5] [--out starter.safetensors]
+python -m bench.starter.pretrain --data-root DATA [--epochs 5] [--out starter.safetensors]
 """
 
 import argparse
@@ -55,7 +55,9 @@ def main() -> None:
     method.load_own_state({k: v.to(device) for k, v in fitted.best_state.items()})
     rows = torch.unique(torch.cat([table([c]).flatten() for five in split.captions for c in five]))
     backbone.save_starter(base.model.cpu().state_dict(), rows, args.out)
-    base.model.load_state_dict(backbone.starter_state(args.out))  # what was saved, as it was rounded
+    base.model.load_state_dict(
+        backbone.starter_state(args.out)
+    )  # what was saved, as it was rounded
     method.to(device)
     numbers = {
         "best_step": fitted.best_step,
