@@ -1,0 +1,109 @@
+"""A method's real training step on tensors without data, as CUDA would run it, and its bytes."""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.library import _scoped_library
+from torch.utils._python_dispatch import TorchDispatchMode
+
+BLOCK = 512
+"""Bytes that CUDA's caching allocator rounds up to."""
+
+# What autocast computes in float32 on CUDA and not on a CPU (torch, "CUDA Op-Specific
+# Behavior"): by a cast of the inputs, which autograd then keeps, or by the type of the result.
+_CAST = """layer_norm group_norm exp expm1 log log1p log2 log10 reciprocal rsqrt softplus logsumexp
+    cosine_similarity mse_loss l1_loss smooth_l1_loss nll_loss kl_div pow.Tensor_Scalar
+    pow.Tensor_Tensor pow.Scalar dist cdist renorm"""
+_RESULT = """softmax.int log_softmax.int sum sum.dim_IntList prod prod.dim_int cumsum cumprod
+    linalg_vector_norm"""
+
+
+class LiveBytes(TorchDispatchMode):
+    """Follows the storages of all tensors made inside: `live` bytes now and their `peak`.
+
+    Works on real and fake tensors; the inside of a kernel is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: dict[int, tuple[int, Any]] = {}
+
+    def add(self, tensor: Tensor) -> None:
+        """Count a tensor's storage, unless it is counted already, until it is freed."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = -(-storage.nbytes() // BLOCK) * BLOCK
+        self._known[key] = (size, weakref.ref(storage, lambda _: self._freed(key)))
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def _freed(self, key: int) -> None:
+        self.live -= self._known.pop(key)[0]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and count what it returns."""
+        result = func(*args, **(kwargs or {}))
+        for item in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(item, Tensor):
+                self.add(item)
+        return result
+
+
+def make_fake(module: nn.Module, mode: FakeTensorMode) -> None:
+    """Replace all parameters and buffers by fake ones, those that are shared by one."""
+    originals: dict[int, tuple[Tensor, Tensor]] = {}
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in originals:  # the original stays alive: its id is not reused
+                    originals[id(tensor)] = (tensor, mode.from_tensor(tensor))
+                tensors[name] = originals[id(tensor)][1]  # type: ignore[assignment]
+
+
+@contextmanager
+def as_on_cuda() -> Iterator[None]:
+    """Let a CPU autocast and dropout keep for backward what CUDA's keep.
+
+    CUDA's autocast computes more in float32 than a CPU's (layer norms first of all: a copy of each
+    input in float32 is kept), and CUDA's dropout keeps a mask of bytes.
+    """
+    autocast = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+
+    def lower(value: Any) -> bool:
+        return isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+
+    def in_float32(name: str, by_result: bool) -> Callable[..., Any]:
+        packet, _, overload = name.partition(".")
+        function = getattr(getattr(torch.ops.aten, packet), overload or "default")
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with torch._C._ExcludeDispatchKeyGuard(autocast):
+                if by_result:
+                    if lower(args[0]) and kwargs.get("dtype") is None:
+                        kwargs["dtype"] = torch.float32
+                    return function(*args, **kwargs)
+                args = tuple(value.float() if lower(value) else value for value in args)
+                return function(*args, **kwargs)
+
+        return run
+
+    def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return torch.native_dropout(x, p, True)[0] if training and p > 0 else x
+
+    with _scoped_library("aten", "IMPL") as library, mock.patch.object(F, "dropout", dropout):
+        for names, by_result in ((_CAST, False), (_RESULT, True)):
+            for name in names.split():
+                library.impl(name, in_float32(name, by_result), "AutocastCPU")
+        yield
