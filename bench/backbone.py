@@ -18,7 +18,7 @@ STARTER = Path(__file__).resolve().parent / "starter"
 
 @dataclass
 class Backbone:
-    """A model with what belongs to it: tokenizer, image size, normalisation, hash of its weights."""
+    """A model with what belongs to it: tokenizer, image size, normalisation, weights' hash."""
 
     name: str
     weights: str
@@ -171,7 +171,7 @@ def _pad_id(text: Any, tokenizer: Any) -> int | None:
 
 
 def state_hash(model: nn.Module) -> str:
-    """SHA-256 over the names, shapes and bytes of all parameters and saved buffers: 16 hex digits."""
+    """SHA-256 over names, shapes and bytes of all parameters and saved buffers: 16 hex digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -190,7 +190,7 @@ def weights_identity(spec: str) -> str:
 
 
 def image_size(spec: str) -> int | None:
-    """Side of the images a backbone takes, without building it; None where only its load can tell."""
+    """Side of the images a backbone takes, without building it; None where only loading tells."""
     import open_clip
 
     _register_starter()

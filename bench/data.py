@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from methods.base import Batch, Sample
 
 SPLITS = ("train", "val", "test")
 Progress = Callable[[int, int], None]
+Pixels = npt.NDArray[np.uint8]
 
 
 # Cards.
@@ -273,8 +275,8 @@ def _check_counts(card: Card, samples: list[Sample]) -> None:
     found, pinned = names_hash(test), card.raw["test"]["filenames_sha256"]
     if found != pinned:
         raise UserError(
-            f"{card.name}: the test images are not the published ones (hash {found}, card {pinned}): "
-            "use the published annotation, or write a card of your own for this one"
+            f"{card.name}: the test images are not the published ones (hash {found}, card {pinned})"
+            ": use the published annotation, or write a card of your own for this one"
         )
 
 
@@ -320,7 +322,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cmer-bench"
 
 
-def _decode(path: Path, size: int) -> npt.NDArray[np.uint8]:
+def _decode(path: Path, size: int) -> Pixels:
     """Decode, scale the short side to `size` (bicubic) and crop the centre, as CLIP evaluates."""
     from PIL import Image
 
@@ -337,7 +339,7 @@ def _decode(path: Path, size: int) -> npt.NDArray[np.uint8]:
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def images(dataset: Dataset, size: int, progress: Progress | None = None) -> npt.NDArray[np.uint8]:
+def images(dataset: Dataset, size: int, progress: Progress | None = None) -> Pixels:
     """All images `(S, size, size, 3)` uint8 as a read-only memory map, built on first use.
 
     The map's name carries the card, the size and the state of every image file (name, bytes,
@@ -362,15 +364,15 @@ def synthetic_version() -> str:
 
 def _build_cache(dataset: Dataset, size: int, path: Path, progress: Progress | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    unfinished = path.with_suffix(f".{os.getpid()}.partial")
     shape = (len(dataset.samples), size, size, 3)
     try:
-        out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        out = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
         if dataset.card.kind == "synthetic":
-            work: Callable[[int], npt.NDArray[np.uint8]] = lambda i: synthetic.render(i, size)
+            work: Callable[[int], Pixels] = partial(synthetic.render, size=size)
         else:
             paths = [p for p in dataset.paths if p is not None]
-            work = lambda i: _decode(paths[i], size)
+            work = lambda i: _decode(paths[i], size)  # noqa: E731
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for i, image in enumerate(pool.map(work, range(shape[0]), chunksize=16)):
                 out[i] = image
@@ -378,9 +380,9 @@ def _build_cache(dataset: Dataset, size: int, path: Path, progress: Progress | N
                     progress(i + 1, shape[0])
         out.flush()
         del out
-        partial.replace(path)
+        unfinished.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 # Tokens.
@@ -428,7 +430,7 @@ def spoken_form(caption: str) -> str:
 class TrainSplit:
     """The training split in arrays: what batches are made of."""
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     rows: list[int]
     samples: list[Sample]
     captions: list[tuple[str, ...]]
@@ -442,7 +444,7 @@ class TrainSplit:
     def of(
         cls,
         dataset: Dataset,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         mean: Sequence[float],
         std: Sequence[float],
         splits: Sequence[str] = ("train",),
@@ -470,7 +472,7 @@ class TrainSplit:
         """Batches of (image, caption) over all pairs, no image twice in a batch.
 
         An epoch is as many rounds as the richest image has captions; each round passes every image
-        once with another of its captions, in a new order; a last short batch of a round is left out.
+        once with another of its captions, in a new order; a round's last short batch is left out.
         """
         rng = random.Random(f"{seed}/{epoch}/order")
         rounds = max(len(five) for five in self.captions)

@@ -33,7 +33,7 @@ class Ranks:
         return 1 + self.above + self.tied_wrong / (self.tied_right + 1)
 
     def hit(self, k: int) -> Tensor:
-        """Probability that a right item is in the top k under random tie-breaking. `(Q,)` float64."""
+        """Chance that a right item is in the top k under random tie-breaking. `(Q,)` float64."""
         places = (k - self.above).clamp(
             min=0
         )  # places of the top k that the tied items compete for
@@ -48,8 +48,8 @@ class Ranks:
 def rank(queries: Tensor, gallery: Tensor, right: Tensor, block: int = 1024) -> Ranks:
     """Rank the gallery for each query by cosine, `block` queries at a time.
 
-    queries `(Q, D)` and gallery `(G, D)` of unit length; right `(Q, P)` gallery rows that are right,
-    padded with -1, at least one each. Raises NotFinite on a NaN or infinite similarity.
+    queries `(Q, D)` and gallery `(G, D)` of unit length; right `(Q, P)` gallery rows that are
+    right, padded with -1, at least one each. Raises NotFinite on a NaN or infinite similarity.
     """
     above, wrong, same = [], [], []
     for start in range(0, len(queries), block):

@@ -5,7 +5,7 @@ import difflib
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from bench import UserError
 
@@ -59,8 +59,8 @@ def _one(node: ast.expr, text: str) -> tuple[str, dict[str, Any]]:
             except ValueError:
                 value = ast.unparse(keyword.value)
                 raise UserError(
-                    f"the value of {keyword.arg!r} in {ast.unparse(node)!r} is no number, true value "
-                    f"or text; put text in quotes: {keyword.arg}='{value}'"
+                    f"the value of {keyword.arg!r} in {ast.unparse(node)!r} is no number, true "
+                    f"value or text; put text in quotes: {keyword.arg}='{value}'"
                 ) from None
         else:
             return node.func.id, settings
@@ -70,7 +70,7 @@ def _one(node: ast.expr, text: str) -> tuple[str, dict[str, Any]]:
 
 
 def defaults(cls: "type[Method]") -> dict[str, Any]:
-    """The settings of a method with their defaults, from its constructor's keyword-only arguments."""
+    """The settings of a method with their defaults: its constructor's keyword-only arguments."""
     parameters = inspect.signature(cls.__init__).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
@@ -81,7 +81,7 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
         raise UserError(
             f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them"
         )
-    default = defaults(known[name])
+    default, hints = defaults(known[name]), get_type_hints(known[name].__init__)
     given = dict(given)
     lr = given.pop("lr", None) if "lr" not in default else None
     if lr is not None and (isinstance(lr, bool) or not isinstance(lr, int | float) or lr <= 0):
@@ -93,6 +93,9 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
                 f"{name} has no setting {setting!r}{nearest(setting, options)}; it has {options}"
             )
         given[setting] = _as(type(default[setting]), value, f"{name}({setting}=...)")
+        choices = get_args(hints[setting]) if get_origin(hints[setting]) is Literal else None
+        if choices is not None and value not in choices:
+            raise UserError(f"{name}({setting}=...) is one of {list(choices)}, not {value!r}")
     settings = {**default, **given}
     odd = [f"{k}={settings[k]!r}" for k in default if settings[k] != default[k]]
     if lr is not None:

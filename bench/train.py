@@ -27,7 +27,7 @@ class Diverged(ArithmeticError):
 
 
 def compute_type(precision: str, device: torch.device) -> torch.dtype:
-    """The number format of autocast: what the recipe says, `auto` by what the device computes in."""
+    """Autocast's number format: what the recipe says, `auto` by what the device computes in."""
     if precision == "auto":
         if device.type == "cuda":
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
@@ -50,7 +50,7 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
 
 
 class Trainer:
-    """Optimiser, schedule and one step; what `fit`, the meters and the memory prediction all run."""
+    """Optimiser, schedule and one step; what `fit`, the meters and the prediction all run."""
 
     def __init__(self, method: Method, recipe: Recipe, lr: float, steps: int, device: torch.device):
         self.method, self.recipe, self.device = method, recipe, device
@@ -212,7 +212,7 @@ class Evaluation:
     @torch.no_grad()
     def label(self, mode: str, backbone: Backbone, table: TokenTable) -> None:
         """Which scene a method may put into a test query: `none`, `oracle` (the true one) or
-        `predicted` (the scene name nearest to the caption in the untrained backbone; no label used).
+        `predicted` (the scene name nearest to the caption in the untrained backbone; no label).
         """
         if mode == "oracle":
             self.asked = [self.samples[image] for image in self.image_of]

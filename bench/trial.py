@@ -1,7 +1,7 @@
 """One trial from seed to record, in a process of its own.
 
-`python -m bench.trial` reads a trial as JSON from standard input and writes progress as JSON lines to
-standard output; the record is the last thing that happens.
+`python -m bench.trial` reads a trial as JSON from standard input and writes progress as JSON lines
+to standard output; the record is the last thing that happens.
 """
 
 import json
@@ -9,23 +9,25 @@ import random
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench import UserError
 from bench.data import short_hash
-from bench.record import SCHEMA, atomically, keep_replaced, write
 from bench.recipe import Recipe
+from bench.record import SCHEMA, atomically, keep_replaced, write
 
 EVAL_BATCH = 256
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One data set, backbone, method with settings, recipe and seed. `defines` are hashes of the rest:
-    card, splits, weights."""
+    """One data set, backbone, method with settings, recipe and seed.
+
+    `defines` are hashes of the rest: card, splits, weights.
+    """
 
     dataset: str
     backbone: str

@@ -38,8 +38,8 @@ class Batch:
 
     images `(B, 3, H, W)` normalised; texts `(B, L)` token ids; image_ids `(B,)` row of the image in
     the training split; caption_ids `(B,)` id of the sentence; caption_sets `(B, C)` ids of *all*
-    captions of each image, padded with -1 (two equal sentences have one id); scenes `(B,)` scene id,
-    -1 where unknown.
+    captions of each image, padded with -1 (two equal sentences have one id); scenes `(B,)` scene
+    id, -1 where unknown.
     """
 
     images: Tensor
@@ -51,7 +51,7 @@ class Batch:
 
 
 class NotApplicable(Exception):
-    """A method cannot be built on this kind of backbone; the message is one sentence that says why."""
+    """A method cannot be built on this kind of backbone; the message says why in one sentence."""
 
 
 def share_caption(a: Tensor, b: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class Method(nn.Module):
         return self.logit_scale.exp().clamp(max=100.0)
 
     def train(self, mode: bool = True) -> "Method":
-        """As `nn.Module.train`, but the backbone's own dropout stays off: frozen towers are in eval."""
+        """As `nn.Module.train`, but the backbone's own dropout stays off."""
         super().train(mode)
         self.model.eval()
         return self
@@ -166,7 +166,7 @@ class Method(nn.Module):
 
     def own_state(self) -> dict[str, Tensor]:
         """Exactly the trainable parameters and the method's own buffers, by name, detached."""
-        own = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        own: dict[str, Tensor] = {n: p for n, p in self.named_parameters() if p.requires_grad}
         own |= {n: b for n, b in self.named_buffers() if not n.startswith("model.")}
         return {name: tensor.detach() for name, tensor in own.items()}
 

@@ -28,9 +28,9 @@ Focus = Literal["soft", "topk", "relu", "none"]
 class FocusLayer(nn.Module):
     """The summary token looks at the patches, drawn to those with a high focus score.
 
-    A patch's score is s = sigmoid(w . z + b); the summary attends with logits q.k / sqrt(d) + log s;
-    patches pass on scaled by s. With one query per image, q.(W y) = (W' q).y and a.(V y) = V (a.y), so
-    no key or value is ever computed (or kept for backward) per patch.
+    A patch's score is s = sigmoid(w . z + b); the summary attends with q.k / sqrt(d) + log s;
+    patches pass on scaled by s. With one query per image, q.(W y) = (W' q).y and a.(V y) = V (a.y),
+    so no key or value is ever computed (or kept for backward) per patch.
     """
 
     def __init__(self, width: int, focus: Focus) -> None:
@@ -50,7 +50,7 @@ class FocusLayer(nn.Module):
     def forward(
         self, summary: Tensor, patches: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """summary `(B, d)`, patches `(B, P, d)`, mask `(B, P)` -> both again, and scores `(B, P)`."""
+        """summary `(B, d)`, patches `(B, P, d)`, mask `(B, P)` -> both, and scores `(B, P)`."""
         seen = self.norm(patches)
         query = self.query(self.norm(summary)).unflatten(1, (self.heads, -1))  # (B, h, d/h)
         asked = torch.einsum("bhe,hed->bhd", query, self.key)
@@ -105,7 +105,7 @@ class SideBranch(nn.Module):
         self, summaries: Sequence[Tensor], patches: Sequence[Tensor], mask: Tensor | None = None
     ) -> Tensor:
         """T summaries `(B, D)` and T patches `(B, P, D)` (or none) -> what to add, `(B, D)`."""
-        self.scores = []
+        self.scores, all_patches = [], patches
         chosen, share = self._choose(patches, mask)
         if chosen is not None:
             patches = [p.gather(1, chosen[..., None].expand(-1, -1, p.shape[-1])) for p in patches]
@@ -120,10 +120,14 @@ class SideBranch(nn.Module):
                 looked = seen if looked is None else self._mix(tap, seen, looked)
                 state, looked, scores = self.look[tap](state, looked, mask)
                 if scores is not None and not torch.is_grad_enabled():
-                    self.scores.append(scores if chosen is None else scores)
+                    whole = torch.zeros_like(all_patches[tap][..., 0])
+                    self.scores.append(
+                        scores if chosen is None else whole.scatter(1, chosen, scores)
+                    )
             state = state + self.mlp[tap](state)
         assert state is not None
-        return self.up(self.norm(state))
+        added: Tensor = self.up(self.norm(state))
+        return added
 
     def _mix(self, tap: int, fresh: Tensor, state: Tensor) -> Tensor:
         gate = torch.sigmoid(self.gate[tap] / 0.1).to(fresh.dtype)
@@ -162,8 +166,8 @@ class CMER(Method):
     captions written "{scene}. {caption}"; scene_at_test: none | oracle | predicted.
     queue: length Q of the queues, 0: none; queue_share: at most this share of the training images;
     queue_weight: factor on L_queue; queue_start: share of the steps before it counts. mask: what is
-    no negative, in the batch and in the queue: an image that shares a caption with the anchor (set),
-    or that carries the anchor's very caption (caption), or only the anchor's own image (image).
+    no negative, in the batch and in the queue: an image that shares a caption with the anchor
+    (set), or that carries the anchor's very caption (caption), or the anchor's own image (image).
     """
 
     paper: ClassVar[Paper | None] = Paper(
@@ -226,7 +230,7 @@ class CMER(Method):
 
     @torch.no_grad()
     def frozen_text(self, texts: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
-        """`(B, L)` -> what the side branch needs from the frozen text tower, and a mask `(B, L)`."""
+        """`(B, L)` -> what the side branch needs from the frozen tower, and a mask `(B, L)`."""
         tower = self.text_tower
         states, last = run(tower, texts, self.text_places)
         places = torch.arange(last.tokens.shape[1], device=texts.device)
@@ -299,7 +303,7 @@ class CMER(Method):
 
 
 class Recycler(nn.Module):
-    """Two first-in first-out queues of detached features, images and texts; empty slots never count.
+    """Two first-in first-out queues of detached features; empty slots never count.
 
     Buffers, so saved with the method: features `(Q, E)`, image id `(Q,)` (-1: empty), caption set
     `(Q, C)`. `limit` bounds how many of the newest entries count.
@@ -366,7 +370,7 @@ def labelled(caption: str, sample: Sample) -> str:
 
 
 def tap_places(blocks: int, stride: int) -> list[int]:
-    """After how many blocks a tap is taken, the last always: stride 0 gives at most 12 and the first."""
+    """After how many blocks a tap is taken, first and last always; stride 0 gives at most 13."""
     stride = stride or -(-blocks // 12)
     return [0, *range(stride, blocks, stride), blocks]
 

@@ -62,7 +62,7 @@ def main() -> None:
     numbers = {
         "best_step": fitted.best_step,
         "steps": fitted.curve[-1]["step"],
-        "seconds": fitted.seconds,
+        "seconds": fitted.efficiency["train_seconds"],
         "recipe": recipe.__dict__,
         "val": recall("val"),
         "test": recall("test"),

@@ -1,0 +1,27 @@
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := --methods zeroshot,linear,lora,vpt,cmer --dataset synthetic --seeds 0 \
+	--recipe steps=24,batch_size=64,evaluations=2 --results demo/results
+
+.PHONY: demo test install clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch .venv/installed
+
+install: .venv/installed ## create .venv and install
+
+demo: .venv/installed ## the embedded benchmark: records, tables and plots in demo/
+	BENCH_CACHE=.cache $(BIN)/bench run $(DEMO)
+	$(BIN)/bench report --results demo/results --out demo/reports
+
+test: .venv/installed ## ruff, mypy, pytest
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	BENCH_CACHE=.cache $(BIN)/pytest
+
+clean:
+	rm -rf .venv .cache demo build *.egg-info
