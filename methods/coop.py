@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from methods import register
 from methods.base import Method, Paper
+from methods.prompts import prompted
 
 
 @register("coop")
@@ -34,8 +35,5 @@ class CoOp(Method):
 
     def encode_text(self, texts: Tensor) -> Tensor:
         """`(B, L)` -> `(B, D)`, unit length; a long text loses words at its end to the context."""
-        tower = self.text_tower
-        hidden = tower.embed(texts, self.context)
-        for index in range(len(tower.blocks)):
-            hidden = tower.block(index, hidden)
-        return F.normalize(tower.project(tower.pool(hidden)), dim=-1)
+        feature = prompted(self.text_tower, texts, [self.context])
+        return F.normalize(feature, dim=-1)

@@ -3,8 +3,8 @@
 Legend: B batch, N tokens, D tower width.
 """
 
-from collections.abc import Iterator
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -96,7 +96,49 @@ def linear_layers(tower: Tower, part: Part = "attn+mlp") -> Iterator[nn.Linear]:
                 yield module
 
 
-def module_names(model: nn.Module, modules: Iterator[nn.Linear]) -> list[str]:
+def module_names(model: nn.Module, modules: Iterable[nn.Module]) -> list[str]:
     """Names of modules inside the model, in the model's order."""
     wanted = {id(module) for module in modules}
     return [name for name, module in model.named_modules() if id(module) in wanted]
+
+
+class Sublayers(NamedTuple):
+    """Modules of a block at whose ends an adapter is put.
+
+    attention and mlp: their output is what the residual sum adds (in BERT before its norm).
+    before_norm: its input is the MLP's, in a pre-norm block before the norm; before_mlp: its input
+    is the MLP's.
+    """
+
+    attention: nn.Module
+    mlp: nn.Module
+    before_norm: nn.Module
+    before_mlp: nn.Module
+
+
+def sublayers(block: Any) -> Sublayers:
+    """The sublayers of a block of any of the known towers; raises NotApplicable for another."""
+    if hasattr(block, "ln_2") and hasattr(block, "ls_2"):  # open_clip
+        return Sublayers(block.ls_1, block.ls_2, block.ln_2, block.mlp)
+    if hasattr(block, "norm2") and hasattr(block, "ls2"):  # timm
+        return Sublayers(block.ls1, block.ls2, block.norm2, block.mlp)
+    if hasattr(block, "intermediate") and hasattr(block.attention, "output"):  # BERT, RoBERTa
+        inner = block.intermediate
+        return Sublayers(block.attention.output.dense, block.output.dense, inner, inner)
+    raise NotApplicable(f"the sublayers of blocks of type {type(block).__name__} are not known")
+
+
+def after(module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+    """Pass the module's output through `change`, `(B, N, D)` -> `(B, N, D)`."""
+    module.register_forward_hook(lambda _module, _inputs, output: change(output))
+
+
+def beside(start: nn.Module, end: nn.Module, branch: Callable[[Tensor], Tensor]) -> None:
+    """Add `branch` of the input of `start` to the output of `end`, which runs later."""
+    waiting: list[Tensor] = []  # emptied at once, so that nothing outlives the forward
+
+    def remember(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        waiting[:] = [branch(inputs[0])]
+
+    start.register_forward_pre_hook(remember)
+    after(end, lambda output: output + waiting.pop())

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from methods import register
 from methods.base import Method, Paper
+from methods.prompts import new_prompts, prompted
 
 
 @register("vpt")
@@ -28,19 +29,13 @@ class VPT(Method):
         self, model: nn.Module, *, prompts: int = 50, depth: Literal["deep", "shallow"] = "deep"
     ) -> None:
         super().__init__(model)
-        layers = len(self.image_tower.blocks) if depth == "deep" else 1
-        self.prompts = nn.Parameter(torch.empty(layers, prompts, self.image_tower.width))
-        nn.init.normal_(self.prompts, std=0.02)
+        layers = 0 if depth == "deep" else 1
+        self.prompts = new_prompts(self.image_tower, prompts, layers)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """`(B, 3, H, W)` -> `(B, D)`, unit length."""
-        tower = self.image_tower
-        hidden = tower.embed(images, self.prompts[0])
-        for index in range(len(tower.blocks)):
-            if 0 < index < len(self.prompts):
-                hidden = tower.replace_prompts(hidden, self.prompts[index])
-            hidden = tower.block(index, hidden)
-        return F.normalize(tower.project(tower.pool(hidden)), dim=-1)
+        feature = prompted(self.image_tower, images, list(self.prompts))
+        return F.normalize(feature, dim=-1)
 
     @torch.no_grad()
     def encode_text(self, texts: Tensor) -> Tensor:

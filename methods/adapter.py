@@ -1,0 +1,71 @@
+"""Adapters: a small bottleneck in every block of both towers, in series or parallel to the MLP."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from methods import register
+from methods.base import Method, Paper
+from methods.surgery import after, beside, sublayers
+
+
+class Bottleneck(nn.Module):
+    """Down, a non-linearity, up; the up-projection starts at zero. `(B, N, D)` -> `(B, N, D)`"""
+
+    def __init__(self, width: int, narrow: int, activation: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, narrow)
+        self.activation = activation
+        self.up = nn.Linear(narrow, width)
+        self.scale = scale
+        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """What to add to the tokens."""
+        change: Tensor = self.up(self.activation(self.down(tokens)))
+        return change if self.scale == 1 else change * self.scale
+
+
+@register("adapter")
+class Adapter(Method):
+    """Bottlenecks after the attention and after the MLP of each block (Houlsby et al. 2019).
+
+    Settings: width of the bottleneck (64 as in both papers). parallel: instead one beside the MLP,
+    on the MLP's input, with ReLU and factor 0.1 (AdaptFormer, Chen et al. 2022, arXiv 2205.13535).
+    Both start at zero exactly, where Houlsby's starts near it; the norms stay frozen.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "Parameter-Efficient Transfer Learning for NLP", 2019, "https://arxiv.org/abs/1902.00751"
+    )
+    lr: ClassVar[float | None] = 1e-3
+
+    def __init__(self, model: nn.Module, *, width: int = 64, parallel: bool = False) -> None:
+        super().__init__(model)
+        self.adapters = nn.ModuleList()
+        for tower in (self.image_tower, self.text_tower):
+            for block in tower.blocks:
+                parts = sublayers(block)
+                if parallel:
+                    branch = Bottleneck(tower.width, width, nn.ReLU(), 0.1)
+                    beside(parts.before_mlp, parts.mlp, branch)
+                    self.adapters.append(branch)
+                    continue
+                for part in (parts.attention, parts.mlp):
+                    series = Bottleneck(tower.width, width, nn.GELU(), 1.0)
+                    after(part, Residual(series))
+                    self.adapters.append(series)
+
+
+class Residual:
+    """Tokens plus what a module makes of them; not a module, so it owns no parameter twice."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """`(B, N, D)` -> `(B, N, D)`"""
+        changed: Tensor = tokens + self.module(tokens)
+        return changed

@@ -1,0 +1,29 @@
+"""BitFit: the biases of both towers, and nothing else."""
+
+from typing import ClassVar
+
+from torch import nn
+
+from methods import register
+from methods.base import Method, Paper
+
+
+@register("bitfit")
+class BitFit(Method):
+    """Trains the biases of every layer of both towers, the norms' included, as in the paper."""
+
+    paper: ClassVar[Paper | None] = Paper(
+        "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked "
+        "Language-models",
+        2021,
+        "https://arxiv.org/abs/2106.10199",
+    )
+    lr: ClassVar[float | None] = 1e-3
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        for module in model.modules():
+            for name in ("bias", "in_proj_bias"):
+                bias = getattr(module, name, None)
+                if isinstance(bias, nn.Parameter):
+                    bias.requires_grad_(True)

@@ -1,0 +1,126 @@
+"""LST: ladder side tuning, thin transformer blocks beside the frozen ones."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods import register
+from methods.base import Method, Paper
+from methods.towers import Tower
+
+
+class SideBlock(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """tokens `(B, N, d)`, mask `(B, 1, 1, N)` bool, True for tokens to look at."""
+        split = self.qkv(self.norm_attention(tokens)).unflatten(-1, (3, self.heads, -1))
+        q, k, v = split.permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        tokens = tokens + self.out(seen.transpose(1, 2).flatten(2))
+        out: Tensor = tokens + self.mlp(self.norm_mlp(tokens))
+        return out
+
+
+class Ladder(nn.Module):
+    """Side blocks of width D / reduction; before each, a gate mixes in the frozen hidden states."""
+
+    def __init__(self, tower: Tower, reduction: int) -> None:
+        super().__init__()
+        blocks, heads = len(tower.blocks), max(1, tower.width // 64)
+        width = max(1, tower.width // reduction // heads) * heads
+        self.down = nn.ModuleList(nn.Linear(tower.width, width) for _ in range(blocks + 1))
+        self.gate = nn.Parameter(torch.zeros(blocks))
+        self.blocks = nn.ModuleList(SideBlock(width, heads) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, tower.width)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, states: Sequence[Tensor], share: Tensor, real: Tensor | None) -> Tensor:
+        """L + 1 hidden states `(B, N, D)` -> what to add to the pooled feature, `(B, D)`.
+
+        share `(B, N)`: of each token in what is pooled; real `(B, N)`: which are no padding.
+        """
+        mask = None if real is None else real[:, None, None]
+        side = self.down[0](states[0])
+        for index, block in enumerate(self.blocks):
+            gate = torch.sigmoid(self.gate[index] / 0.1).to(side.dtype)
+            side = gate * self.down[index + 1](states[index + 1]) + (1 - gate) * side
+            side = block(side, mask)
+        summary = (share.to(side.dtype)[:, None] @ side)[:, 0]
+        change: Tensor = self.up(self.norm(summary))
+        return change
+
+
+Frozen = tuple[Tensor, list[Tensor], Tensor, Tensor | None]
+"""Pooled feature `(B, D)`, states (L + 1) x `(B, N, D)`, share and real as in `Ladder.forward`."""
+
+
+@register("lst")
+class LST(Method):
+    """Side blocks of width D / reduction beside both frozen towers; no gradient enters a tower.
+
+    Settings: reduction (8) is the paper's, and so are the gates sigmoid(alpha / 0.1), the one
+    up-projection, and thin transformer blocks as the side network. Ours: the side blocks start at
+    random (the paper prunes the backbone's weights), no layer is dropped, the up-projection starts
+    at zero and adds to the pooled feature, and the text's side blocks look both ways.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "LST: Ladder Side-Tuning for Parameter and Memory Efficient Transfer Learning",
+        2022,
+        "https://arxiv.org/abs/2206.06522",
+    )
+    lr: ClassVar[float | None] = 1e-3
+    frozen_features = True
+
+    def __init__(self, model: nn.Module, *, reduction: int = 8) -> None:
+        super().__init__(model)
+        self.image_side = Ladder(self.image_tower, reduction)
+        self.text_side = Ladder(self.text_tower, reduction)
+
+    def frozen_image(self, images: Tensor) -> Frozen:
+        """`(B, 3, H, W)` -> what the ladder needs from the frozen image tower."""
+        return (*frozen(self.image_tower, images)[:3], None)
+
+    def frozen_text(self, texts: Tensor) -> Frozen:
+        """`(B, L)` -> what the ladder needs from the frozen text tower."""
+        return frozen(self.text_tower, texts)
+
+    def encode_image(self, images: Tensor | Frozen) -> Tensor:
+        """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, E)`, unit length."""
+        known = self.frozen_image(images) if isinstance(images, Tensor) else images
+        feature, states, share, real = known
+        feature = feature + self.image_side(states, share, real)
+        return F.normalize(self.image_tower.project(feature), dim=-1)
+
+    def encode_text(self, texts: Tensor | Frozen) -> Tensor:
+        """`(B, L)`, or what `frozen_text` gave -> `(B, E)`, unit length."""
+        known = self.frozen_text(texts) if isinstance(texts, Tensor) else texts
+        feature, states, share, real = known
+        feature = feature + self.text_side(states, share, real)
+        return F.normalize(self.text_tower.project(feature), dim=-1)
+
+
+@torch.no_grad()
+def frozen(tower: Tower, inputs: Tensor) -> Frozen:
+    """One pass through a frozen tower; nothing is kept for backward."""
+    hidden = tower.states(inputs)
+    last = hidden[-1]
+    each = torch.eye(last.tokens.shape[1], device=inputs.device).expand(len(inputs), -1, -1)
+    share = tower.summary(replace(last, tokens=each))  # linear in the tokens
+    return tower.pool(last), [state.tokens for state in hidden], share, tower.real(last)

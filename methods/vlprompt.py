@@ -1,0 +1,45 @@
+"""Independent vision-language prompts: learned tokens in both towers, before every block."""
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods import register
+from methods.base import Method, Paper
+from methods.prompts import new_prompts, prompted
+
+
+@register("vlprompt")
+class VLPrompt(Method):
+    """Fresh learned tokens in both towers before each of the first blocks, the towers apart.
+
+    Settings: image_prompts and text_prompts, tokens per block (10 each: ours); depth, before how
+    many blocks, 0 for all. Started from N(0, 0.02) as in CoOp and MaPLe, whose paper compares with
+    this variant as independent prompting.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "MaPLe: Multi-modal Prompt Learning", 2022, "https://arxiv.org/abs/2210.03117"
+    )
+    lr: ClassVar[float | None] = 1e-3
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        image_prompts: int = 10,
+        text_prompts: int = 10,
+        depth: int = 0,
+    ) -> None:
+        super().__init__(model)
+        self.image_prompts = new_prompts(self.image_tower, image_prompts, depth)
+        self.text_prompts = new_prompts(self.text_tower, text_prompts, depth)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """`(B, 3, H, W)` -> `(B, D)`, unit length."""
+        return F.normalize(prompted(self.image_tower, images, list(self.image_prompts)), dim=-1)
+
+    def encode_text(self, texts: Tensor) -> Tensor:
+        """`(B, L)` -> `(B, D)`, unit length."""
+        return F.normalize(prompted(self.text_tower, texts, list(self.text_prompts)), dim=-1)

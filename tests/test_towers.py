@@ -1,0 +1,201 @@
+"""The towers' view must be exactly the model's own computation, for every make."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.contract import KINDS, TEXT, VISION, tiny_batch, tiny_model
+from methods.base import NotApplicable
+from methods.towers import image_tower, text_tower
+
+
+def hugging_face(kind: str, pooler: str) -> nn.Module:
+    """An open_clip model with a small text tower of that kind; token 0 pads."""
+    transformers = pytest.importorskip("transformers")
+    from open_clip import CustomTextCLIP
+    from open_clip.hf_model import HFTextEncoder
+
+    config = getattr(transformers, kind)(
+        vocab_size=100,
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=96,
+        max_position_embeddings=50,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    model: Any = CustomTextCLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT)
+    model.text = HFTextEncoder(
+        "", output_dim=32, config=config, pooler_type=pooler, proj_type="linear"
+    )
+    assert isinstance(model, nn.Module)
+    return model.eval()
+
+
+def open_clip_variant(text: dict[str, Any] | None = None, **vision: Any) -> nn.Module:
+    """open_clip's own towers with other choices."""
+    from open_clip import CustomTextCLIP
+
+    torch.manual_seed(0)
+    model = CustomTextCLIP(
+        embed_dim=32, vision_cfg={**VISION, **vision}, text_cfg={**TEXT, **(text or {})}
+    )
+    assert isinstance(model, nn.Module)
+    return model.eval()
+
+
+def timm_variant(**settings: Any) -> nn.Module:
+    """A timm vision transformer with other choices."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    model: Any = tiny_model("timm")
+    torch.manual_seed(0)
+    base = {"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 2}
+    model.visual.trunk = VisionTransformer(**base, num_classes=0, **settings)
+    assert isinstance(model, nn.Module)
+    return model.eval()
+
+
+MODELS = {
+    **{kind: lambda kind=kind: tiny_model(kind) for kind in KINDS},
+    "bert, mean": lambda: hugging_face("BertConfig", "mean_pooler"),
+    "bert, class token through its pooler": lambda: hugging_face("BertConfig", "cls_pooler"),
+    "roberta, mean": lambda: hugging_face("RobertaConfig", "mean_pooler"),
+    "xlm-roberta, class token": lambda: hugging_face(
+        "XLMRobertaConfig", "cls_last_hidden_state_pooler"
+    ),
+    "average pooling": lambda: open_clip_variant(pool_type="avg"),
+    "average pooling before the norm": lambda: open_clip_variant(
+        pool_type="avg", final_ln_after_pool=True
+    ),
+    "end token by id": lambda: open_clip_variant({"pool_type": "eos", "eos_id": 99}),
+    "timm, class and register tokens": lambda: timm_variant(reg_tokens=2, global_pool="token"),
+    "timm, average": lambda: timm_variant(global_pool="avg"),
+}
+
+
+def own(model: Any, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
+    """The model's own features."""
+    return model.encode_image(images), model.encode_text(texts)
+
+
+@pytest.fixture(params=list(MODELS))
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    """One model of each make."""
+    found = MODELS[request.param]()
+    assert isinstance(found, nn.Module)
+    return found
+
+
+def test_features_and_gradients_are_the_models_own(model: nn.Module) -> None:
+    batch = tiny_batch()
+    image, text = own(model, batch.images, batch.texts)
+    seen, read = image_tower(model)(batch.images), text_tower(model)(batch.texts)
+    assert seen.shape[1] == image_tower(model).output_dim
+    assert read.shape[1] == text_tower(model).output_dim
+    torch.testing.assert_close(seen, image, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(read, text, atol=1e-6, rtol=1e-6)
+    parameters = [p for p in model.parameters() if p.ndim]
+    expected = torch.autograd.grad(image.sum() + text.sum(), parameters, allow_unused=True)
+    found = torch.autograd.grad(seen.sum() + read.sum(), parameters, allow_unused=True)
+    for a, b in zip(expected, found, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None and b is not None:
+            torch.testing.assert_close(b, a, atol=1e-4, rtol=1e-4)
+
+
+def test_trimming_the_text_changes_nothing_where_it_is_said_so(model: nn.Module) -> None:
+    tower, texts = text_tower(model), tiny_batch().texts
+    if not getattr(tower, "trimmable", False):
+        pytest.skip("not trimmable")
+    longest = int((texts != 0).sum(dim=1).max())
+    assert longest < texts.shape[1]
+    torch.testing.assert_close(tower(texts[:, :longest]), tower(texts), atol=1e-6, rtol=1e-6)
+
+
+def test_bidirectional_text_towers_are_not_trimmable() -> None:
+    assert not getattr(text_tower(tiny_model("timm")), "trimmable", True)
+
+
+def test_checkpointing_gives_the_same_gradients(model: nn.Module) -> None:
+    batch, gradients = tiny_batch(), []
+    parameters = list(model.parameters())
+    for checkpointing in (False, True):
+        image, text = image_tower(model), text_tower(model)
+        image.checkpointing = text.checkpointing = checkpointing
+        loss = image(batch.images).sum() + text(batch.texts).sum()
+        gradients.append(torch.autograd.grad(loss, parameters, allow_unused=True))
+    for a, b in zip(*gradients, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None and b is not None:
+            torch.testing.assert_close(a, b)
+
+
+def test_states_are_one_more_than_the_blocks(model: nn.Module) -> None:
+    batch = tiny_batch()
+    for tower, inputs in ((image_tower(model), batch.images), (text_tower(model), batch.texts)):
+        states = tower.states(inputs)
+        assert len(states) == len(tower.blocks) + 1
+        assert all(s.tokens.shape[-1] == tower.width for s in states)
+        assert tower.summary(states[-1]).shape == (len(inputs), tower.width)
+
+
+def test_image_prompts_are_inserted_replaced_and_left_out_of_the_patches(model: nn.Module) -> None:
+    tower, images = image_tower(model), tiny_batch().images
+    plain, first = tower.embed(images), torch.randn(4, tower.width)
+    prompted = tower.embed(images, first)
+    assert prompted.tokens.shape[1] == plain.tokens.shape[1] + 4
+    assert torch.equal(tower.patches(prompted), tower.patches(plain))
+    inserted = prompted.tokens[:, tower.prefix : tower.prefix + 4]
+    assert torch.equal(inserted, first.expand(len(images), -1, -1))
+    second = torch.randn(4, tower.width)
+    replaced = tower.replace_prompts(prompted, second)
+    assert torch.equal(replaced.tokens, tower.embed(images, second).tokens)
+    assert tower.pool(tower.run_block(0, replaced)).shape == (len(images), tower.width)
+
+
+def test_text_prompts_keep_the_words_and_the_pooled_token(model: nn.Module) -> None:
+    tower, texts = text_tower(model), tiny_batch().texts[:, :20]
+    plain, prompted = tower.embed(texts), tower.embed(texts, torch.randn(4, tower.width))
+    assert prompted.tokens.shape[1] == plain.tokens.shape[1] + 4
+    assert torch.equal(tower.real(prompted).sum(dim=1), tower.real(plain).sum(dim=1) + 4)
+    if plain.pooled is not None and prompted.pooled is not None:
+        assert torch.equal(prompted.pooled, plain.pooled + 4)
+    replaced = tower.replace_prompts(prompted, torch.zeros(4, tower.width))
+    assert replaced.tokens[:, 1:5].abs().sum() == 0
+    assert torch.equal(replaced.tokens[:, 5:], prompted.tokens[:, 5:])
+    assert torch.equal(replaced.tokens[:, :1], prompted.tokens[:, :1])
+
+
+def test_a_text_that_no_longer_fits_keeps_its_end_token() -> None:
+    tower, texts = text_tower(tiny_model("open_clip")), tiny_batch().texts
+    texts = texts.clone()
+    texts[0, :-1], texts[0, -1] = 5, 99  # as long as the positions
+    hidden = tower.embed(texts, torch.randn(6, tower.width))
+    assert hidden.tokens.shape[1] == TEXT["context_length"]
+    assert hidden.pooled is not None
+    assert hidden.pooled[0] == TEXT["context_length"] - 1
+
+
+def test_zero_attention_to_padding_in_hugging_face_towers() -> None:
+    tower, texts = text_tower(MODELS["bert, mean"]()), tiny_batch().texts
+    hidden = tower.embed(texts)
+    changed = replace(hidden, tokens=hidden.tokens + 9 * ~tower.real(hidden)[..., None])
+    for state in (hidden, changed):
+        assert torch.equal(tower.real(state).sum(dim=1), (texts != 0).sum(dim=1))
+    torch.testing.assert_close(
+        tower.pool(tower.run_block(0, hidden)), tower.pool(tower.run_block(0, changed))
+    )
+
+
+def test_other_makes_are_not_applicable() -> None:
+    with pytest.raises(NotApplicable, match="ModifiedResNet"):
+        image_tower(open_clip_variant(layers=[1, 1, 1, 1], head_width=64))
+    with pytest.raises(NotApplicable, match="attentional pooling"):
+        image_tower(open_clip_variant(attentional_pool=True))
+    with pytest.raises(NotApplicable, match="appended class token"):
+        text_tower(open_clip_variant({"embed_cls": True}))
