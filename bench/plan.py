@@ -2,31 +2,29 @@
 
 import copy
 import functools
+import re
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
 
-from bench import backbone, meter
+from bench import UserError, backbone, data
 from bench.recipe import Recipe
-from bench.rehearsal import LiveBytes, as_on_cuda, make_fake
-from bench.train import Trainer, autocast, compute_type
+from bench.rehearsal import Rehearsal
 from methods import registry
-from methods.base import Batch, Method, NotApplicable
+from methods.base import NotApplicable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from bench.trial import Trial
 
-CPU = torch.device("cpu")
-CAPTIONS = 5
-IMAGES = 10_000
-"""Training images told to a method: enough for every queue to be whole."""
 WORKSPACE = 2 * (2 * 4096 + 8 * 16) * 1024
 """cuBLAS's workspaces inside "allocated": one of forward, one of backward (Hopper: 2 x 32 MiB)."""
 LIMIT = 65_536
@@ -39,102 +37,6 @@ def _backbone(spec: str) -> backbone.Backbone:
     if spec.startswith(("hf-hub:", "local-dir:")):
         return backbone.load(spec)
     return backbone.load(f"{backbone.split_spec(spec)[0]}:none")
-
-
-class Rehearsal:
-    """A method's real training step on fake tensors (or, to check it, on real ones) on the CPU.
-
-    What is modelled: parameters and buffers, gradients, optimiser states, every tensor that an
-    operation of forward, backward, clipping and AdamW returns, as long as it lives, rounded up to
-    512 bytes; autocast and dropout as on CUDA; attention that keeps queries, keys, values, output
-    and the logsumexp, as CUDA's flash and memory-efficient kernels do; recomputation; the batch.
-    What is not: scratch inside a kernel (backward of attention, convolution), the loader's
-    augmentation, fragmentation, and the CUDA context.
-    """
-
-    def __init__(
-        self, method: Method, recipe: Recipe, size: int, length: int, *, fake: bool = True
-    ) -> None:
-        self.method, self.size, self.length = method, size, length
-        if recipe.precision in (
-            "auto",
-            "fp16",
-        ):  # fp16's scaler asks for values; sizes are the same
-            recipe = replace(recipe, precision="bf16")
-        self.recipe, self.kind = recipe, compute_type(recipe.precision, CPU)
-        towers = (method.image_tower, method.text_tower)
-        for tower in towers:
-            tower.checkpointing = recipe.checkpointing
-        self.mode: Any = FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext()
-        if fake:
-            make_fake(method, self.mode)
-        method.train()
-        method.on_fit(IMAGES)
-        method.on_epoch(0, 1)
-        method.on_step(99, 100)  # whatever a schedule switches on is on
-        self.trainer: Trainer | None = None
-        if any(p.requires_grad for p in method.parameters()):
-            self.trainer = Trainer(method, recipe, 1e-3, 100, CPU)
-            for group in self.trainer.optimizer.param_groups:  # as on CUDA
-                group["fused"], group["foreach"] = True, False
-            self.peak(2)  # AdamW's states appear in the first step
-
-    def batch(self, images: int) -> Batch:
-        """A batch of so many images, none of which shares a caption."""
-        generator = torch.Generator().manual_seed(0)
-        rows = torch.arange(images)
-        fields = {
-            "images": torch.randn(images, 3, self.size, self.size),
-            "texts": torch.randint(1, 400, (images, self.length), generator=generator),
-            "image_ids": rows,
-            "caption_ids": rows * CAPTIONS,
-            "caption_sets": torch.arange(images * CAPTIONS).view(images, CAPTIONS),
-            "scenes": torch.zeros(images, dtype=torch.long),
-        }
-        return Batch(**fields)
-
-    def peak(self, images: int) -> int:
-        """Peak bytes of a training step (without training: of encoding a batch)."""
-        with self.mode, as_on_cuda(), LiveBytes() as live:
-            for tensor in self._resident():
-                live.add(tensor)
-            if self.trainer is not None:
-                batches = [self.batch(images) for _ in range(self.recipe.accumulation)]
-                self.trainer.step(batches)
-                return live.peak
-            batch = self.batch(images)
-            with torch.no_grad(), autocast(self.kind, CPU):
-                self.method.encode_image(batch.images)
-                self.method.encode_text(batch.texts)
-            return live.peak
-
-    def parts(self) -> dict[str, int]:
-        """Bytes of parameters, gradients and optimiser states."""
-        return meter.parts(self.method, self.trainer.optimizer if self.trainer else None)
-
-    def kept(self, images: int) -> int:
-        """Bytes that autograd keeps for backward."""
-        with self.mode, as_on_cuda():
-            batch = self.batch(images)
-            own = [*self.method.parameters(), *self.method.buffers()]
-            with autocast(self.kind, CPU):
-                return meter.saved_bytes(lambda: self.method.loss(batch), exclude=own)
-
-    def flops(self, images: int) -> tuple[int, int]:
-        """FLOPs of forward and backward (recomputation counts in the backward)."""
-        with self.mode, as_on_cuda(), torch.set_grad_enabled(self.trainer is not None):
-            batch = self.batch(images)
-
-            def loss() -> Tensor:
-                with autocast(self.kind, CPU):
-                    return self.method.loss(batch)
-
-            return meter.flops(loss, self.method.parameters())
-
-    def _resident(self) -> list[Tensor]:
-        states = self.trainer.optimizer.state.values() if self.trainer else ()
-        tensors = [t for state in states for t in state.values() if isinstance(t, Tensor)]
-        return [*self.method.parameters(), *self.method.buffers(), *tensors]
 
 
 def predict(
@@ -185,28 +87,49 @@ def predict(
 def largest_batch(
     peak: Callable[[int], int], memory: int, known: tuple[int, int], limit: int = LIMIT
 ) -> int:
-    """The largest batch whose `peak` bytes fit `memory`, near enough; 0 where not even 2 do.
+    """The largest batch whose `peak` bytes fit `memory`, verified, to one percent of the memory.
 
-    The peak grows with the batch, almost linearly, with a small square term (logits). So the line
-    through the two nearest sizes known gives the next guess; it stops at a size that fits while the
-    next sixty-fourth does not.
+    `known`: one batch and its peak. 0 where not even two images fit; never above `limit`. The peak
+    is a straight line but for a small square term (logits), so that a line through the last two
+    sizes seen gives the next guess.
     """
-    fits, over = (0, 0), (limit + 1, memory + 1)
-    for first in (known, (max(2, known[0] // 2), 0)):
-        size, used = first if first[1] else (first[0], peak(first[0]))
-        fits, over = ((size, used), over) if used <= memory else (fits, (size, used))
-        points = [known, (size, used)]
-    for _ in range(8):
-        (a, low), (b, high) = points[-2:]
-        slope = max((high - low) / (b - a), 1) if a != b else 1.0
-        guess = int(b + (memory - high) / slope)
-        guess = min(max(guess, fits[0] + 1), over[0] - 1, limit)
-        if over[0] - fits[0] <= max(1, fits[0] // 64) or guess < 2:
+    fits, over = (known[0], limit + 1) if known[1] <= memory else (0, known[0])
+    (size, used), guess = known, known[0] // 2 if known[0] > 3 else known[0] + 2
+    for _ in range(10):
+        before, (size, used) = (size, used), (guess, peak(guess))
+        fits, over = (max(fits, size), over) if used <= memory else (fits, min(over, size))
+        if over - fits <= 1 or 0 <= memory - used <= memory // 100:
             break
-        used = peak(guess)
-        points.append((guess, used))
-        fits, over = ((guess, used), over) if used <= memory else (fits, (guess, used))
-    return fits[0]
+        slope = (used - before[1]) / (size - before[0])
+        guess = int(size + (memory - used) / slope) if slope > 0 else limit
+        guess = min(max(guess, fits + 1), over - 1)
+        if guess < 2:
+            break
+    return fits
+
+
+def memory_of(text: str) -> int:
+    """`24GiB`, `80GB` or `24` (GiB) as bytes; raises UserError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(MiB|GiB|MB|GB|)\s*", text, re.IGNORECASE)
+    if found is None or float(found[1]) == 0:
+        raise UserError(f"the GPU memory {text!r} is not a size; write for instance 24GiB")
+    units = {"mib": 2**20, "gib": 2**30, "mb": 10**6, "gb": 10**9, "": 2**30}
+    return int(float(found[1]) * units[found[2].lower()])
+
+
+@functools.cache
+def text_length(dataset: str, spec: str, root: Path) -> int | None:
+    """Tokens per text of a data set after trimming; None where it is not there or not trimmed."""
+    base = _backbone(spec)
+    if base.pad_id is None:
+        return None
+    try:
+        samples = data.load(data.card(dataset), root).samples
+    except UserError:
+        return None
+    tokens = data.TokenTable(base.tokenizer, base.pad_id)
+    tokens.add([caption for sample in samples for caption in sample.captions])
+    return tokens.length
 
 
 @dataclass(frozen=True)
@@ -223,13 +146,14 @@ class Row:
 def plan(
     trials: "Iterable[Trial]",
     gpu_memory: int | None = None,
-    context_length: Callable[["Trial"], int | None] = lambda trial: None,
+    root: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> list[Row]:
     """Predict each trial; those that differ only in seed or learning rate give one row.
 
     A method that cannot be built here, or whose step depends on values, gives a row with a reason.
-    `progress` is told (rows done, rows in all, what is next).
+    `root`: where data sets are, so that texts are as long as theirs. `progress` is told (rows done,
+    rows in all, what is next).
     """
     distinct = {(t.dataset, t.backbone, t.method, str(t.settings), t.recipe): t for t in trials}
     order = sorted(distinct.values(), key=lambda t: t.backbone)  # one model in memory at a time
@@ -238,7 +162,7 @@ def plan(
         progress(done, len(order), f"{trial.call} on {trial.backbone}")
         place = (trial.dataset, trial.backbone, trial.call)
         try:
-            length = context_length(trial)
+            length = text_length(trial.dataset, trial.backbone, root) if root else None
             figures = predict(
                 trial.backbone,
                 trial.method,
@@ -250,7 +174,7 @@ def plan(
             rows[id(trial)] = Row(*place, figures)
         except NotApplicable as error:
             rows[id(trial)] = Row(*place, {}, str(error))
-        except torch._subclasses.fake_tensor.DataDependentOutputException as error:
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
             rows[id(trial)] = Row(*place, {}, f"its step depends on values ({error.func})")
     progress(len(order), len(order), "")
     return [rows[id(trial)] for trial in distinct.values()]

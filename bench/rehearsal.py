@@ -2,7 +2,8 @@
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -13,6 +14,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import _scoped_library
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench import meter
+from bench.recipe import Recipe
+from bench.train import Trainer, autocast, compute_type
+from methods.base import Batch, Method
+
+CPU = torch.device("cpu")
+CAPTIONS = 5
+IMAGES = 10_000
+"""Training images told to a method: enough for every queue to be whole."""
 BLOCK = 512
 """Bytes that CUDA's caching allocator rounds up to."""
 
@@ -32,7 +42,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._known: dict[int, tuple[int, Any]] = {}
 
@@ -107,3 +117,103 @@ def as_on_cuda() -> Iterator[None]:
             for name in names.split():
                 library.impl(name, in_float32(name, by_result), "AutocastCPU")
         yield
+
+
+class Rehearsal:
+    """A method's real training step on fake tensors (or, to check it, on real ones) on the CPU.
+
+    What is modelled: parameters and buffers, gradients, optimiser states, every tensor that an
+    operation of forward, backward, clipping and AdamW returns, as long as it lives, rounded up to
+    512 bytes; autocast and dropout as on CUDA; attention that keeps queries, keys, values, output
+    and the logsumexp, as CUDA's flash and memory-efficient kernels do; recomputation; the batch.
+    What is not: scratch inside a kernel (backward of attention, convolution), the loader's
+    augmentation, fragmentation, and the CUDA context.
+    """
+
+    def __init__(
+        self, method: Method, recipe: Recipe, size: int, length: int, *, fake: bool = True
+    ) -> None:
+        self.method, self.size, self.length = method, size, length
+        if recipe.precision in (
+            "auto",
+            "fp16",
+        ):  # fp16's scaler asks for values; sizes are the same
+            recipe = replace(recipe, precision="bf16")
+        self.recipe, self.kind = recipe, compute_type(recipe.precision, CPU)
+        for tower in (method.image_tower, method.text_tower):
+            tower.checkpointing = recipe.checkpointing
+        self.mode: AbstractContextManager[Any] = nullcontext()
+        if fake:
+            self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+            make_fake(method, self.mode)
+        method.train()
+        method.on_fit(IMAGES)
+        method.on_epoch(0, 1)
+        method.on_step(99, 100)  # whatever a schedule switches on is on
+        self.trainer: Trainer | None = None
+        if any(p.requires_grad for p in method.parameters()):
+            self.trainer = Trainer(method, recipe, 1e-3, 100, CPU)
+            for group in self.trainer.optimizer.param_groups:  # as on CUDA
+                group["fused"], group["foreach"] = True, False
+            self.peak(2)  # AdamW's states appear in the first step
+
+    def batch(self, images: int) -> Batch:
+        """A batch of so many images, none of which shares a caption."""
+        generator = torch.Generator().manual_seed(0)
+        rows = torch.arange(images)
+        fields = {
+            "images": torch.randn(images, 3, self.size, self.size),
+            "texts": torch.randint(1, 400, (images, self.length), generator=generator),
+            "image_ids": rows,
+            "caption_ids": rows * CAPTIONS,
+            "caption_sets": torch.arange(images * CAPTIONS).view(images, CAPTIONS),
+            "scenes": torch.zeros(images, dtype=torch.long),
+        }
+        return Batch(**fields)
+
+    def peak(self, images: int) -> int:
+        """Peak bytes of a training step (without training: of encoding a batch)."""
+        live = LiveBytes()
+        with self.mode, as_on_cuda(), live:
+            for tensor in self.resident():
+                live.add(tensor)
+            if self.trainer is not None:
+                batches = [self.batch(images) for _ in range(self.recipe.accumulation)]
+                self.trainer.step(batches)
+            else:
+                batch = self.batch(images)
+                with torch.no_grad(), autocast(self.kind, CPU):
+                    self.method.encode_image(batch.images)
+                    self.method.encode_text(batch.texts)
+        return live.peak
+
+    def parts(self) -> dict[str, int]:
+        """Bytes of parameters, gradients and optimiser states."""
+        return meter.parts(self.method, self.trainer.optimizer if self.trainer else None)
+
+    def kept(self, images: int) -> int:
+        """Bytes that autograd keeps for backward."""
+        own = [*self.method.parameters(), *self.method.buffers()]
+        with self.mode, as_on_cuda():
+            batch = self.batch(images)
+            with autocast(self.kind, CPU):
+                kept = meter.saved_bytes(lambda: self.method.loss(batch), exclude=own)
+        return kept
+
+    def flops(self, images: int) -> tuple[int, int]:
+        """FLOPs of forward and backward (recomputation counts in the backward)."""
+        with self.mode, as_on_cuda(), torch.set_grad_enabled(self.trainer is not None):
+            batch = self.batch(images)
+
+            def loss() -> Tensor:
+                with autocast(self.kind, CPU):
+                    return self.method.loss(batch)
+
+            found = meter.flops(loss, self.method.parameters())
+        return found
+
+    def resident(self) -> list[Tensor]:
+        """What is there between two steps: parameters, buffers, optimiser states."""
+        states = self.trainer.optimizer.state.values() if self.trainer else ()
+        tensors = [t for state in states for t in state.values() if isinstance(t, Tensor)]
+        return [*self.method.parameters(), *self.method.buffers(), *tensors]

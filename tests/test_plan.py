@@ -1,0 +1,239 @@
+"""The prediction against the same step on real tensors, and against what the profiler saw."""
+
+import dataclasses
+import gc
+import json
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from bench import UserError, plan
+from bench.recipe import Recipe
+from bench.rehearsal import LiveBytes, Rehearsal, as_on_cuda
+from bench.spec import defaults
+from bench.trial import Trial
+from methods import registry
+from methods.base import NotApplicable
+
+METHODS = registry()
+BATCH = 24
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    vision = {"layers": 2, "width": 96, "head_width": 32, "patch_size": 8, "image_size": 48}
+    text = {"context_length": 20, "vocab_size": 500, "width": 64, "heads": 2, "layers": 2}
+    return open_clip.CLIP(48, vision, text)
+
+
+def rehearsal(name: str, fake: bool = True, **recipe: object) -> Rehearsal:
+    torch.manual_seed(1)
+    try:
+        method = METHODS[name](model())
+    except NotApplicable as reason:
+        pytest.skip(str(reason))
+    return Rehearsal(method, Recipe(**{"precision": "bf16", **recipe}), 48, 20, fake=fake)
+
+
+def profiled_peak(real: Rehearsal) -> int:
+    """Peak bytes of a step as the allocator reported them, above what was there before."""
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        real.peak(BATCH)
+    assert seen.profiler is not None
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    live = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_fake_tensors_need_what_real_ones_need(name: str):
+    fake, real = rehearsal(name), rehearsal(name, fake=False)
+    assert fake.peak(BATCH) == pytest.approx(real.peak(BATCH), rel=0.02)
+    assert fake.parts() == real.parts()
+    if fake.trainer is not None:
+        assert fake.kept(BATCH) == pytest.approx(real.kept(BATCH), rel=0.02)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_allocator_saw_what_is_predicted(name: str):
+    """In float32: a CPU's bfloat16 kernels convert inside and need scratch that CUDA's do not."""
+    fake, real = rehearsal(name, precision="fp32"), rehearsal(name, fake=False, precision="fp32")
+    before = LiveBytes()
+    for tensor in fake.resident():
+        before.add(tensor)
+    assert fake.peak(BATCH) - before.live == pytest.approx(profiled_peak(real), rel=0.02)
+
+
+def test_checkpointing_and_accumulation_are_part_of_the_rehearsal():
+    plain, saving = rehearsal("full"), rehearsal("full", checkpointing=True)
+    assert saving.peak(BATCH) < plain.peak(BATCH)
+    assert saving.kept(BATCH) < 0.5 * plain.kept(BATCH)
+    more = rehearsal("full", accumulation=2)
+    waiting = 3 * 48 * 48 * 4 * BATCH  # the second micro-batch's images; its activations come later
+    gradients = plain.parts()["gradient_bytes"]  # of the first one, kept through the second
+    extra = more.peak(BATCH) - plain.peak(BATCH)
+    assert waiting <= extra <= 1.05 * (waiting + gradients)
+
+
+def test_the_method_that_trains_nothing_needs_no_gradient():
+    zeroshot = rehearsal("zeroshot")
+    assert zeroshot.trainer is None
+    assert zeroshot.parts()["gradient_bytes"] == zeroshot.parts()["optimizer_bytes"] == 0
+    assert zeroshot.flops(4)[1] == 0
+
+
+def test_full_fine_tuning_adds_up():
+    full = rehearsal("full")
+    parts = full.parts()
+    gradients = parts["gradient_bytes"]
+    assert 2 * gradients <= parts["optimizer_bytes"] <= 2.01 * gradients
+    assert full.peak(2) > parts["parameter_bytes"] + 3 * gradients
+    forward, backward = full.flops(BATCH)
+    assert backward == pytest.approx(2 * forward, rel=0.03)
+    assert rehearsal("linear").flops(BATCH)[1] < 0.01 * forward
+
+
+def test_a_side_branch_keeps_a_fraction_of_what_lora_keeps():
+    assert rehearsal("cmer").kept(BATCH) < 0.3 * rehearsal("lora").kept(BATCH)
+
+
+# CUDA's types on a CPU.
+
+
+def test_inside_autocast_computes_as_on_cuda_and_afterwards_as_before():
+    x = torch.randn(4, 8, dtype=torch.bfloat16)
+
+    def kinds() -> list[torch.dtype]:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            results = [F.layer_norm(x, (8,)), x.softmax(-1), x.exp(), x.sum(1), x @ x.t()]
+            return [result.dtype for result in results]
+
+    single, half = torch.float32, torch.bfloat16
+    before = kinds()
+    with as_on_cuda():
+        assert kinds() == [single, single, single, single, half]
+    assert kinds() == before == [half] * 5
+
+
+def test_a_layer_norm_keeps_a_copy_in_float32():
+    """The largest difference between the autocasts: 4 bytes of each input are kept, not 2."""
+    norm = nn.LayerNorm(64)
+    x = torch.randn(32, 64, dtype=torch.bfloat16, requires_grad=True)
+    with as_on_cuda(), LiveBytes() as live, torch.autocast("cpu", dtype=torch.bfloat16):
+        result = norm(x)
+    output, copy, statistics = result.nbytes, 32 * 64 * 4, 2 * 512
+    assert live.live == output + copy + statistics
+    del result
+    assert live.live == 0
+
+
+def test_dropout_keeps_a_mask_of_bytes():
+    x = torch.randn(64, 64, requires_grad=True)
+    drop = nn.Dropout(0.5)
+    with as_on_cuda(), LiveBytes() as live:
+        result = drop(x)
+    assert live.live == result.nbytes + 64 * 64
+    assert (result == 0).any()
+
+
+# The largest batch and the table.
+
+
+@pytest.mark.parametrize("memory", [10_000, 500_000, 4_000_000, 2_000_000_000])
+def test_the_largest_batch_is_found_in_few_trials(memory: int):
+    asked = []
+
+    def peak(images: int) -> int:
+        asked.append(images)
+        return 5_000 + 700 * images + images**2
+
+    found = plan.largest_batch(peak, memory, (128, peak(128)))
+    best = max(size for size in range(1, plan.LIMIT) if peak(size) <= memory)
+    del asked[-plan.LIMIT + 1 :]
+    assert found <= best
+    assert memory - peak(found) <= memory // 100 or found == best
+    assert len(asked) <= 11
+
+
+def test_where_nothing_fits_the_largest_batch_is_none():
+    assert plan.largest_batch(lambda images: 100 + images, 50, (128, 228)) == 0
+    assert plan.largest_batch(lambda images: 7, 50, (128, 7), limit=1000) == 1000
+
+
+def trials(*names: str, **recipe: object) -> list[Trial]:
+    return [
+        Trial("ucm", "starter:none", name, name, defaults(METHODS[name]), None, each, seed, {})
+        for name in names
+        for each in [Recipe(batch_size=8, **recipe)]
+        for seed in (0, 1)
+    ]
+
+
+def test_a_plan_has_one_row_per_method_and_is_plain_data():
+    told = []
+    rows = plan.plan(
+        trials("zeroshot", "linear"), 2**30, progress=lambda done, total, _: told.append((done, total))
+    )
+    assert [row.call for row in rows] == ["zeroshot", "linear"]
+    assert told == [(0, 2), (1, 2), (2, 2)]
+    for row in rows:
+        figures = row.figures
+        assert figures["fits"]
+        assert figures["largest_batch"] > 8
+        parts = ("parameter", "gradient", "optimizer", "activation")
+        total = sum(figures[f"{part}_bytes"] for part in parts)
+        assert total == figures["predicted_peak_bytes"]
+    json.dumps([dataclasses.asdict(row) for row in rows])
+    assert plan.table(rows).row_count == 2
+
+
+def test_what_does_not_fit_says_so_and_the_largest_batch_does():
+    call = ("starter:none", "vpt", defaults(METHODS["vpt"]))
+    whole = plan.predict(*call, Recipe(batch_size=64), context_length=20)["predicted_peak_bytes"]
+    memory = int(0.7 * whole)
+    found = plan.predict(*call, Recipe(batch_size=64), gpu_memory=memory, context_length=20)
+    assert not found["fits"]
+    assert 2 <= found["largest_batch"] < 64
+    smaller = Recipe(batch_size=found["largest_batch"])
+    assert plan.predict(*call, smaller, gpu_memory=memory, context_length=20)["fits"]
+
+
+def test_a_method_that_cannot_be_predicted_gives_a_row_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    class Refuses(METHODS["linear"]):
+        def __init__(self, model: nn.Module) -> None:
+            raise NotApplicable("needs a tower that this backbone has not")
+
+    class Looks(METHODS["linear"]):
+        def loss(self, batch: object) -> torch.Tensor:
+            loss = super().loss(batch)
+            return loss if loss.item() > 0 else loss * 2
+
+    known = {**METHODS, "linear": Refuses, "full": Looks}
+    monkeypatch.setattr(plan, "registry", lambda: known)
+    refused, looks = plan.plan(trials("linear", "full"))
+    assert refused.reason == "needs a tower that this backbone has not"
+    assert "depends on values" in (looks.reason or "")
+    assert plan.table([refused, looks]).row_count == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("24GiB", 24 * 2**30), ("80 GB", 80 * 10**9), ("1.5", 3 * 2**29)]
+)
+def test_sizes_are_read(text: str, size: int):
+    assert plan.memory_of(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "0GiB", "12 TiBs"])
+def test_a_size_that_is_none_is_refused(text: str):
+    with pytest.raises(UserError, match="24GiB"):
+        plan.memory_of(text)
