@@ -275,7 +275,7 @@ class Memory:
         peak = self.peak()
         return {
             "peak_memory_train_bytes": peak,
-            "peak_memory_reserved_bytes": self._stat("reserved_bytes.all.peak"),
+            "peak_memory_reserved_bytes": self._peak("reserved"),
             "driver_process_bytes": process_bytes(self.device),
             "allocator_retries": self._stat("num_alloc_retries"),
             **known,
@@ -283,8 +283,12 @@ class Memory:
         }
 
     def peak(self) -> int | None:
-        """Most bytes allocated since `start`."""
-        return self._stat("allocated_bytes.all.peak")
+        """Most bytes allocated since `start`, outside pauses."""
+        return self._peak("allocated")
+
+    def _peak(self, what: str) -> int | None:
+        now = self._stat(f"{what}_bytes.all.peak")
+        return None if now is None else max(now, self._before[what])
 
     def _stat(self, name: str) -> int | None:
         if not self.cuda:

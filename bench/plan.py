@@ -73,8 +73,8 @@ def predict(
         **parts,
         "activation_bytes": max(0, peak - sum(parts.values())),
         "saved_for_backward_bytes": rehearsal.kept(batch) if rehearsal.trainer else 0,
-        "flops_forward_per_image": forward / batch,
-        "flops_backward_per_image": backward / batch,
+        "forward_flops_per_image": forward / batch,
+        "backward_flops_per_image": backward / batch,
     }
     if gpu_memory is not None:
         found["fits"] = peak <= gpu_memory
@@ -198,7 +198,7 @@ def table(rows: list[Row]) -> "Table":
             continue
         keys = ("predicted_peak", "parameter", "gradient", "optimizer", "activation")
         sizes = [f[f"{key}_bytes"] / 2**20 for key in (*keys, "saved_for_backward")]
-        work = [f[f"flops_{way}_per_image"] / 1e9 for way in ("forward", "backward")]
+        work = [f[f"{way}_flops_per_image"] / 1e9 for way in ("forward", "backward")]
         cells = [f"{f['trainable_parameters']:,}", *(f"{size:,.0f}" for size in sizes)]
         cells.append(" + ".join(f"{flops:,.1f}" for flops in work))
         if sized:

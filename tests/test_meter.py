@@ -195,13 +195,13 @@ def test_flops_of_a_linear_layer_by_hand():
 def tiny_model() -> nn.Module:
     torch.manual_seed(0)
     vision = {"layers": 3, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}
-    text = {"context_length": 12, "vocab_size": 50, "width": 32, "heads": 2, "layers": 3}
+    text = {"context_length": 24, "vocab_size": 50, "width": 32, "heads": 2, "layers": 3}
     return open_clip.CLIP(16, vision, text)
 
 
 def tiny_batch(size: int = 8, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    texts = torch.randint(1, 48, (size, 12), generator=generator)
+    texts = torch.randint(1, 48, (size, 8), generator=generator)
     texts[:, -1] = 49
     rows = torch.arange(size)
     fields = {
@@ -324,6 +324,39 @@ def test_activations_are_the_rest_of_the_peak(monkeypatch: pytest.MonkeyPatch):
     assert sum(found[part] for part in parts) == found["peak_memory_train_bytes"] == 10_000_000
     assert found["peak_memory_reserved_bytes"] == 12_000_000
     assert found["allocator_retries"] == 2
+
+
+def test_the_peak_of_validation_is_not_the_peak_of_training(monkeypatch: pytest.MonkeyPatch):
+    stats = {"allocated_bytes.all.peak": 0, "reserved_bytes.all.peak": 0}
+
+    def use(peak: int) -> None:
+        stats.update(
+            {name: max(peak + ("reserved" in name), value) for name, value in stats.items()}
+        )
+
+    nothing = lambda *_: None  # noqa: E731
+    for name in ("synchronize", "empty_cache", "reset_accumulated_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, nothing)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: stats)
+    monkeypatch.setattr(
+        torch.cuda,
+        "reset_peak_memory_stats",
+        lambda device: stats.update(dict.fromkeys(stats, 0)),
+    )
+    memory = meter.Memory(torch.device("cuda"))
+    use(900)  # building the model
+    memory.start()
+    use(500)
+    with memory.paused():
+        use(800)
+    use(400)
+    assert memory.peak() == 500
+    with memory.paused():
+        use(800)
+    use(600)
+    assert memory.peak() == 600
+    monkeypatch.setattr(meter, "process_bytes", nothing)
+    assert memory.read(build("linear"), None)["peak_memory_reserved_bytes"] == 601
 
 
 def test_throttled_windows_are_marked(monkeypatch: pytest.MonkeyPatch):
