@@ -258,7 +258,7 @@ class Memory:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what happens inside (validation); the peak so far stays."""
+        """Leave out what happens inside (validation); what it leaves cached stays reserved."""
         peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak")
         self._before = {name: self._stat(name) or 0 for name in peaks}
         yield
@@ -275,7 +275,7 @@ class Memory:
         peak = self.peak()
         return {
             "peak_memory_train_bytes": peak,
-            "peak_memory_reserved_bytes": self._peak("reserved"),
+            "peak_memory_reserved_bytes": self._stat("reserved_bytes.all.peak"),
             "driver_process_bytes": process_bytes(self.device),
             "allocator_retries": self._stat("num_alloc_retries"),
             **known,
@@ -284,11 +284,7 @@ class Memory:
 
     def peak(self) -> int | None:
         """Most bytes allocated since `start`, outside pauses."""
-        return self._peak("allocated")
-
-    def _peak(self, what: str) -> int | None:
-        now = self._stat(f"{what}_bytes.all.peak")
-        return None if now is None else max(now, self._before[what])
+        return self._stat("allocated_bytes.all.peak")
 
     def _stat(self, name: str) -> int | None:
         if not self.cuda:
