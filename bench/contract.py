@@ -220,7 +220,7 @@ def _features(method: Method) -> Tensor:
 def _loss(build: Build) -> None:
     method = build()
     method.on_fit(64)
-    loss = method.train().loss(tiny_batch())
+    loss = method.train().loss(tiny_batch()).detach()
     assert loss.ndim == 0, f"the loss has shape {tuple(loss.shape)}; it must be a scalar"
     assert bool(loss.isfinite()), f"the loss is {float(loss)}"
 
@@ -321,7 +321,7 @@ def _autocast(build: Build) -> None:
     method.on_fit(64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = method.loss(tiny_batch())
-    assert bool(loss.isfinite()), f"the loss is {float(loss)} under bf16 autocast"
+    assert bool(loss.isfinite()), f"the loss is {float(loss.detach())} under bf16 autocast"
     if loss.requires_grad:
         loss.backward()
         named = _trainable(method).items()

@@ -1,0 +1,296 @@
+"""Every registered method keeps the contract on every kind of towers, and is its paper's."""
+
+import gc
+import math
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from bench.contract import KINDS, check_method, tiny_batch, tiny_model
+from methods import registry
+from methods.base import Method
+
+METHODS = registry()
+
+
+def trainable(method: nn.Module) -> int:
+    """Trainable parameters without the temperature, which no paper counts."""
+    return sum(p.numel() for p in method.parameters() if p.requires_grad and p.ndim)
+
+
+def build(name: str, kind: str = "open_clip", **settings: Any) -> Method:
+    """A method on a small model."""
+    torch.manual_seed(0)
+    return METHODS[name](tiny_model(kind), **settings)
+
+
+def step(method: Method, count: int = 2) -> None:
+    """Optimise a little, so that what starts at zero no longer is."""
+    optimizer = torch.optim.AdamW(method.param_groups(), lr=1e-2)
+    for seed in range(count):
+        method.loss(tiny_batch(seed=seed)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", METHODS)
+def test_contract(name: str, kind: str) -> None:
+    results = check_method(METHODS[name], kinds=(kind,))
+    assert not [result for result in results if result.passed is False]
+    if all(result.passed is None for result in results):
+        pytest.skip(results[0].reason)
+
+
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("lora", {"targets": "attn"}),
+    ("lora", {"targets": "mlp", "dropout": 0.1}),
+    ("lora", {"dora": True}),
+    ("lora", {"rslora": True}),
+    ("vpt", {"depth": "shallow"}),
+    ("vlprompt", {"depth": 2}),
+    ("adapter", {"parallel": True}),
+    ("mrs_adapter", {"dropout": 0.0}),
+    ("mrs_adapter", {"loss": "hmmc"}),
+    ("clip_adapter", {"reduction": 2, "ratio": 0.5}),
+    ("cmer", {"focus": "topk"}),
+    ("cmer", {"focus": "relu"}),
+    ("cmer", {"focus": "none", "text_taps": "all"}),
+    ("cmer", {"text_taps": "none", "queue": 0}),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
+def test_contract_with_other_settings(name: str, settings: dict[str, Any], kind: str) -> None:
+    results = check_method(METHODS[name], settings, kinds=(kind,))
+    assert not [result for result in results if result.passed is False]
+
+
+# What is the same as the backbone before training.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("full", {}),
+        ("linear", {}),
+        ("bitfit", {}),
+        ("lora", {}),
+        ("lora", {"dora": True}),
+        ("adapter", {}),
+        ("adapter", {"parallel": True}),
+        ("mrs_adapter", {}),
+        ("lst", {}),
+        ("cmer", {}),
+    ],
+)
+def test_starts_as_the_backbone(name: str, settings: dict[str, Any], kind: str) -> None:
+    batch, method, plain = (
+        tiny_batch(),
+        build(name, kind, **settings).eval(),
+        build("zeroshot", kind),
+    )
+    with torch.no_grad():
+        for encode, inputs in (("encode_image", batch.images), ("encode_text", batch.texts)):
+            ours, theirs = getattr(method, encode)(inputs), getattr(plain, encode)(inputs)
+            torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+
+
+# Parameter counts at ViT-B/32, on the meta device.
+
+
+@pytest.fixture(scope="module")
+def vit_b_32() -> Iterator[Any]:
+    """ViT-B-32 without weights; each method gets a fresh one."""
+    from open_clip import CLIP, get_model_config
+
+    config = get_model_config("ViT-B-32")
+    assert config is not None
+
+    def make() -> nn.Module:
+        with torch.device("meta"):
+            model = CLIP(**config)
+        assert isinstance(model, nn.Module)
+        return model
+
+    return make
+
+
+COUNTS: list[tuple[str, dict[str, Any], int]] = [
+    ("zeroshot", {}, 0),
+    ("linear", {}, 2 * 512 * 512),
+    ("full", {}, 151_277_313 - 1),  # open_clip's own figure, with the temperature
+    ("coop", {}, 16 * 512),
+    ("vpt", {}, 460_800),
+    ("vpt", {"depth": "shallow"}, 50 * 768),
+    ("vlprompt", {}, 12 * 10 * (768 + 512)),
+    ("maple", {}, 9 * (2 * 512 + 512 * 768 + 768)),
+    ("clip_adapter", {}, 262_144),
+    ("mrs_adapter", {}, 161_088),
+    ("adapter", {}, 2 * 12 * (64 * 2 * (768 + 512) + 2 * 64 + 768 + 512)),
+    ("adapter", {"parallel": True}, 12 * (64 * 2 * (768 + 512) + 2 * 64 + 768 + 512)),
+    # Rank 8 on in_proj (D, 3D), out_proj (D, D) and the MLP (D, 4D and 4D, D) of 12 blocks each.
+    ("lora", {}, 12 * 8 * (4 + 2 + 5 + 5) * (768 + 512)),
+    ("lora", {"targets": "attn"}, 12 * 8 * 6 * (768 + 512)),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "count"), COUNTS)
+def test_parameter_count_at_vit_b_32(
+    name: str, settings: dict[str, Any], count: int, vit_b_32: Any
+) -> None:
+    with torch.device("meta"):
+        method = METHODS[name](vit_b_32(), **settings)
+    assert trainable(method) == count
+
+
+def test_bitfit_trains_every_bias_and_nothing_else() -> None:
+    method = build("bitfit")
+    named = dict(method.named_parameters())
+    biases = {n for n in named if n.endswith("bias")}
+    assert {n for n, p in named.items() if p.requires_grad} == biases | {"model.logit_scale"}
+    assert len(biases) == 6 * 6 + 3  # six in each block, three norms around them
+
+
+# LoRA.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("settings", [{}, {"dora": True}, {"rslora": True}, {"targets": "attn"}])
+def test_merged_lora_equals_adapted_lora(settings: dict[str, Any], kind: str) -> None:
+    method, plain, batch = build("lora", kind, **settings), build("zeroshot", kind), tiny_batch()
+    step(method)
+    method.eval()
+    with torch.no_grad():
+        image, text = method.encode_image(batch.images), method.encode_text(batch.texts)
+        assert (image - plain.encode_image(batch.images)).abs().max() > 1e-3
+        assert (text - plain.encode_text(batch.texts)).abs().max() > 1e-3
+        layers: list[Any] = method.lora_layers()  # type: ignore[operator]
+        for layer in layers:
+            layer.merge()
+        torch.testing.assert_close(method.encode_image(batch.images), image, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(method.encode_text(batch.texts), text, atol=1e-5, rtol=1e-5)
+
+
+def test_lora_reaches_attention_under_autocast() -> None:
+    method, batch = build("lora", targets="attn"), tiny_batch()
+    step(method)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        method.loss(batch).backward()
+    own = {n: p for n, p in method.named_parameters() if "lora_" in n}
+    assert len(own) == 2 * 2 * 6  # two matrices for each of two layers in six blocks
+    assert all(p.grad is not None and p.grad.any() for p in own.values())
+
+
+def test_lora_dropout_is_on_in_training_only() -> None:
+    method, batch = build("lora", dropout=0.5), tiny_batch()
+    step(method)
+    with torch.no_grad():
+        method.train()
+        assert not torch.equal(method.encode_image(batch.images), method.encode_image(batch.images))
+        method.eval()
+        assert torch.equal(method.encode_image(batch.images), method.encode_image(batch.images))
+
+
+# Where nothing may be kept for backward.
+
+
+def kept(method: Method, encode: str, inputs: Tensor) -> list[Tensor]:
+    """Tensors that autograd keeps."""
+    tensors: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        tensors.append(tensor)
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        getattr(method.train(), encode)(inputs)
+    return tensors
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prompts_of_one_tower_keep_nothing_of_the_other(kind: str) -> None:
+    batch = tiny_batch()
+    assert not kept(build("vpt", kind), "encode_text", batch.texts)
+    assert not kept(build("coop", kind), "encode_image", batch.images)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [n for n, cls in METHODS.items() if hasattr(cls, "frozen_image")])
+def test_side_branches_keep_nothing_of_the_frozen_towers(name: str, kind: str) -> None:
+    method, batch = build(name, kind), tiny_batch()
+    assert not kept(method, "frozen_image", batch.images)
+    assert not kept(method, "frozen_text", batch.texts)
+
+
+@pytest.mark.parametrize("name", ["lst", "cmer", "linear", "clip_adapter"])
+def test_no_gradient_enters_the_blocks(name: str) -> None:
+    method, batch = build(name), tiny_batch()
+    method.model.requires_grad_(True)  # if a gradient could reach a block, it would now
+    method.loss(batch).backward()
+    for tower in (method.image_tower, method.text_tower):
+        assert all(p.grad is None for p in tower.blocks.parameters())
+
+
+# The rest.
+
+
+def test_hmmc_is_the_hinge_on_the_hardest_negative() -> None:
+    from methods.mrs_adapter import hardest_hinge
+
+    image, text = (
+        torch.eye(3),
+        torch.tensor([[0.8, 0.6, 0], [0, 1, 0], [0.0, 0.5, math.sqrt(0.75)]]),
+    )
+    # Right: 0.8, 1, 0.866. Hardest wrong per image: 0, 0.6, 0; per text: 0.6, 0, 0.5.
+    expected = 0 + 0 + 0 + 0 + 0 + 0
+    assert hardest_hinge(image, text, 0.2).item() == pytest.approx(expected, abs=1e-6)
+    # With margin 0.5: image 1 misses by 0.1; text 0 by 0.3, text 2 by 0.5 + 0.5 - 0.866.
+    expected = 0.1 + 0.3 + (1 - math.sqrt(0.75))
+    assert hardest_hinge(image, text, 0.5).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_mrs_adapter_is_one_module_for_all_blocks() -> None:
+    method = build("mrs_adapter", dropout=0.0)
+    names = [n for n, p in method.named_parameters() if p.requires_grad and p.ndim]
+    assert all(name.startswith("adapter.") for name in names)
+    assert len(names) == 10
+
+
+def test_maple_moves_the_image_through_the_text_prompts() -> None:
+    method: Any = build("maple")
+    image = method.encode_image(tiny_batch().images)
+    (gradient,) = torch.autograd.grad(image.sum(), [method.prompts])
+    assert gradient.abs().sum(dim=(1, 2)).gt(0).all()
+
+
+def test_adapters_leave_no_tensor_behind() -> None:
+    seen: list[weakref.ref[Tensor]] = []
+    method: Any = build("mrs_adapter")
+    method.adapter.register_forward_hook(
+        lambda _module, inputs, output: seen.extend([weakref.ref(inputs[0]), weakref.ref(output)])
+    )
+    with torch.no_grad():
+        method.encode_image(tiny_batch().images)
+    gc.collect()
+    assert len(seen) == 2 * 3
+    assert all(reference() is None for reference in seen)
+
+
+def test_checkpointing_gives_the_same_gradients() -> None:
+    for name in ("lora", "adapter", "vpt"):
+        found = []
+        for checkpointing in (False, True):
+            method = build(name)
+            step(method)
+            method.image_tower.checkpointing = method.text_tower.checkpointing = checkpointing
+            method.loss(tiny_batch()).backward()
+            found.append([p.grad for p in method.parameters() if p.requires_grad])
+        torch.testing.assert_close(found[0], found[1])
