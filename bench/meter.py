@@ -1,20 +1,17 @@
-"""What a training costs: images per second, peak memory, bytes kept for backward, FLOPs."""
+"""What a training costs: images per second, peak memory; `count` and `machine` give the rest."""
 
 import gc
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import torch
-from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
+from bench.count import flops, parts, saved_bytes
 from bench.machine import GpuSampler, busy_warning, environment, process_bytes
 from methods.base import Batch, Method
 
@@ -173,67 +170,6 @@ def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float = 3.0) ->
         steps += 1
     rate: float | None = watch.summary()["train_images_per_second"]
     return rate
-
-
-class _Kept:
-    """A tensor that autograd keeps; dead as soon as the graph is."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.detach()  # with its graph it would keep itself alive
-
-
-def saved_bytes(function: Callable[[], Any], exclude: Iterable[Tensor] = ()) -> int:
-    """Bytes that autograd keeps for the backward of `function()`, each storage counted once.
-
-    Storages of `exclude` (parameters, buffers, inputs) are left out. What is kept and freed again
-    inside `function` does not count.
-    """
-    kept: WeakSet[_Kept] = WeakSet()
-
-    def pack(tensor: Tensor) -> _Kept:
-        holder = _Kept(tensor)
-        kept.add(holder)
-        return holder
-
-    with saved_tensors_hooks(pack, lambda holder: holder.tensor):
-        result = function()
-    sizes = storages(holder.tensor for holder in kept)
-    left_out = storages(exclude)
-    del result  # held until here, so that the graph was alive while it was counted
-    return sum(size for key, size in sizes.items() if key not in left_out)
-
-
-def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
-    """Bytes of each distinct storage under living tensors."""
-    found = (tensor.untyped_storage() for tensor in tensors)
-    return {storage._cdata: storage.nbytes() for storage in found}
-
-
-def flops(function: Callable[[], Tensor], parameters: Iterable[Tensor]) -> tuple[int, int]:
-    """FLOPs of a scalar `function()` and of its backward to the trainable `parameters`.
-
-    Counts matrix products, convolutions and attention (one multiplication and addition: two FLOPs).
-    """
-    trainable = [p for p in parameters if p.requires_grad]
-    with FlopCounterMode(display=False) as forward:
-        loss = function()
-    if not loss.requires_grad:
-        return forward.get_total_flops(), 0
-    with FlopCounterMode(display=False) as backward:
-        torch.autograd.grad(loss, trainable, allow_unused=True)
-    return forward.get_total_flops(), backward.get_total_flops()
-
-
-def parts(method: Method, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
-    """Bytes of parameters and buffers, of the gradients, and of the optimiser's states."""
-    states = optimizer.state.values() if optimizer is not None else ()
-    tensors = [t for state in states for t in state.values() if isinstance(t, Tensor)]
-    trainable = [p for p in method.parameters() if p.requires_grad]
-    return {
-        "parameter_bytes": sum(storages([*method.parameters(), *method.buffers()]).values()),
-        "gradient_bytes": sum(p.numel() * p.element_size() for p in trainable),
-        "optimizer_bytes": sum(storages(tensors).values()),
-    }
 
 
 class Memory:

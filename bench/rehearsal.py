@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import _scoped_library
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import meter
+from bench import count
 from bench.recipe import Recipe
 from bench.train import Trainer, autocast, compute_type
 from methods.base import Batch, Method
@@ -189,7 +189,7 @@ class Rehearsal:
 
     def parts(self) -> dict[str, int]:
         """Bytes of parameters, gradients and optimiser states."""
-        return meter.parts(self.method, self.trainer.optimizer if self.trainer else None)
+        return count.parts(self.method, self.trainer.optimizer if self.trainer else None)
 
     def kept(self, images: int) -> int:
         """Bytes that autograd keeps for backward."""
@@ -197,7 +197,7 @@ class Rehearsal:
         with self.mode, as_on_cuda():
             batch = self.batch(images)
             with autocast(self.kind, CPU):
-                kept = meter.saved_bytes(lambda: self.method.loss(batch), exclude=own)
+                kept = count.saved_bytes(lambda: self.method.loss(batch), exclude=own)
         return kept
 
     def flops(self, images: int) -> tuple[int, int]:
@@ -209,7 +209,7 @@ class Rehearsal:
                 with autocast(self.kind, CPU):
                     return self.method.loss(batch)
 
-            found = meter.flops(loss, self.method.parameters())
+            found = count.flops(loss, self.method.parameters())
         return found
 
     def resident(self) -> list[Tensor]:
