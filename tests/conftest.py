@@ -1,0 +1,67 @@
+"""Fixtures: the real data where it is, a tiny made data set, a small model."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The root of the real data sets; the test is skipped where they are not."""
+    root = Path(os.environ.get("BENCH_DATA", "data"))
+    if not (root / "ucm" / "dataset_UCM.json").exists():
+        pytest.skip("no real data: set BENCH_DATA to a folder with ucm/, rsicd/, rsitmd/")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded images of one test run are not served to another."""
+    if "BENCH_CACHE" not in os.environ:
+        monkeypatch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+CARD = """
+name = "tiny"
+title = "Tiny"
+kind = "karpathy"
+source = "this test"
+put = "and put it into <data root>/tiny"
+annotation = "dataset.json"
+images = "images"
+[counts]
+train = 8
+val = 4
+test = 4
+[test]
+filenames_sha256 = "{hash}"
+[scenes]
+rule = "filename"
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A data root with a made data set `tiny` in Karpathy form, and its card at `tiny.toml`."""
+    from bench.data import short_hash
+
+    folder = tmp_path / "tiny"
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images = []
+    splits = ["train"] * 8 + ["val"] * 4 + ["test"] * 4
+    for number, split in enumerate(splits):
+        scene = ("pond", "port")[number % 2]
+        name = f"{scene}_{number}.png"
+        pixels = rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / name)
+        sentences = [{"raw": f"picture {number} of a {scene} , version {k} ."} for k in range(5)]
+        images.append({"filename": name, "split": split, "sentences": sentences})
+    (folder / "dataset.json").write_text(json.dumps({"images": images}))
+    stems = sorted(Path(i["filename"]).stem for i in images if i["split"] == "test")
+    (tmp_path / "tiny.toml").write_text(CARD.format(hash=short_hash("\n".join(stems))))
+    return tmp_path

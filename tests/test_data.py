@@ -1,0 +1,278 @@
+"""Cards, annotation forms, scenes, image lookup, cache, tokens, batches."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench import UserError, data
+from bench.data import Loader, TokenTable, TrainSplit
+
+
+def load_tiny(root: Path) -> data.Dataset:
+    return data.load(data.card(str(root / "tiny.toml")), root)
+
+
+def edit(root: Path, change) -> None:  # type: ignore[no-untyped-def]
+    path = root / "tiny" / "dataset.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_a_card_and_its_annotation(tiny: Path) -> None:
+    dataset = load_tiny(tiny)
+    assert [len(dataset.split(s)) for s in data.SPLITS] == [8, 4, 4]
+    assert dataset.scenes == ["pond", "port"]
+    assert dataset.samples[0].captions[1] == "picture 0 of a pond , version 1 ."
+
+
+def test_no_python_in_the_cards_folder() -> None:
+    folder = Path(__file__).parent.parent / "datasets"
+    assert not list(folder.rglob("*.py"))
+    assert sorted(data.cards()) == sorted(p.stem for p in folder.glob("*.toml"))
+
+
+def test_an_absent_data_set_says_where_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"rsitmd.*is not there.*get it from .*RSITMD\.json"):
+        data.load(data.card("rsitmd"), tmp_path)
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'rsitmd'"):
+        data.card("rstimd")
+
+
+def test_counts_are_enforced(tiny: Path) -> None:
+    edit(tiny, lambda d: d["images"].pop())
+    with pytest.raises(UserError, match="images per split"):
+        load_tiny(tiny)
+
+
+def test_swapped_splits_are_recognised(tiny: Path) -> None:
+    card = tiny / "tiny.toml"
+    card.write_text(card.read_text().replace("train = 8\nval = 4", "train = 8\nval = 3"))
+    edit(tiny, lambda d: d["images"].pop())  # now val 4, test 3; the card says val 3, test 4
+    with pytest.raises(UserError, match="swapped"):
+        load_tiny(tiny)
+
+
+def test_another_test_set_is_refused(tiny: Path) -> None:
+    def rename(document):  # type: ignore[no-untyped-def]
+        document["images"][-1]["filename"] = "pond_99.png"
+
+    edit(tiny, rename)
+    with pytest.raises(UserError, match="not the published ones"):
+        load_tiny(tiny)
+
+
+def test_images_are_found_by_stem(tiny: Path) -> None:
+    image = tiny / "tiny" / "images" / "pond_0.png"
+    image.rename(image.with_suffix(".tif"))
+    assert "1 images have another extension" in load_tiny(tiny).notes[0]
+
+
+def test_a_missing_image_is_named(tiny: Path) -> None:
+    (tiny / "tiny" / "images" / "pond_0.png").unlink()
+    with pytest.raises(UserError, match=r"1 of 16 images are missing.*pond_0"):
+        load_tiny(tiny)
+
+
+@pytest.mark.parametrize("text", ["{", '{"images": 3}', '{"images": [{"split": "train"}]}', "[]"])
+def test_a_broken_annotation_is_one_sentence(tiny: Path, text: str) -> None:
+    (tiny / "tiny" / "dataset.json").write_text(text)
+    with pytest.raises(UserError):
+        load_tiny(tiny)
+
+
+def test_the_precomp_form(tmp_path: Path) -> None:
+    folder = tmp_path / "pre"
+    folder.mkdir()
+    (folder / "images").mkdir()
+    for number in range(3):
+        Image.new("RGB", (8, 8)).save(folder / "images" / f"a_{number}.png")
+    words = {"train": ["a_0.png", "a_1.png"], "test": ["a_2.png"] * 5}
+    for split, names in words.items():
+        captions = 10 if split == "train" else 5
+        (folder / f"{split}_filename.txt").write_text("\n".join(names))
+        (folder / f"{split}_caps.txt").write_text("\n".join(f"c {i}" for i in range(captions)))
+    card = tmp_path / "pre.toml"
+    card.write_text(
+        'kind = "precomp"\nsource = "here"\nimages = "images"\nval_share = 0.5\n'
+        "[counts]\ntrain = 2\ntest = 1\n[test]\n"
+        f'filenames_sha256 = "{data.short_hash("a_2")}"\n'
+    )
+    dataset = data.load(data.card(str(card)), tmp_path)
+    assert [len(dataset.split(s)) for s in data.SPLITS] == [1, 1, 1]
+    assert dataset.samples[1].captions == tuple(f"c {i}" for i in range(5, 10))
+
+
+def test_held_out_validation_does_not_depend_on_order() -> None:
+    samples = [data.Sample(f"{i}.tif", ("a",), "train") for i in range(50)]
+    chosen = {s.filename for s in data._hold_out(samples, 0.1) if s.split == "val"}
+    again = {s.filename for s in data._hold_out(samples[::-1], 0.1) if s.split == "val"}
+    assert len(chosen) == 5
+    assert chosen == again
+
+
+def test_the_cache_equals_direct_decoding_and_notices_changes(tiny: Path) -> None:
+    dataset = load_tiny(tiny)
+    pixels = data.images(dataset, 32)
+    assert pixels.shape == (16, 32, 32, 3)
+    path = dataset.paths[3]
+    assert path is not None
+    assert np.array_equal(pixels[3], data._decode(path, 32))
+    Image.new("RGB", (64, 64), (255, 0, 0)).save(path)
+    assert (data.images(dataset, 32)[3] == (255, 0, 0)).all()
+
+
+def test_an_image_that_is_text_is_one_sentence(tiny: Path) -> None:
+    (tiny / "tiny" / "images" / "pond_0.png").write_text("no image")
+    with pytest.raises(UserError, match=r"pond_0\.png cannot be read"):
+        data.images(load_tiny(tiny), 32)
+    assert not list(data.cache_folder().glob("*.partial"))
+
+
+def words(captions: list[str]) -> torch.Tensor:
+    """A tokenizer of words: 9 + length, padded with 0 to 77."""
+    rows = torch.zeros(len(captions), 77, dtype=torch.long)
+    for row, caption in enumerate(captions):
+        for place, word in enumerate(caption.split()):
+            rows[row, place] = 9 + len(word)
+    return rows
+
+
+def split_of(root: Path) -> TrainSplit:
+    dataset = load_tiny(root)
+    return TrainSplit.of(dataset, data.images(dataset, 32), (0.5,) * 3, (0.5,) * 3)
+
+
+def test_tokens_are_trimmed_only_where_that_is_exact() -> None:
+    trimmed = TokenTable(words, pad_id=0)
+    assert trimmed(["a b c", "a"]).shape == (2, 3)
+    assert trimmed(["a b c d"]).shape == (1, 4)
+    assert TokenTable(words, pad_id=None)(["a"]).shape == (1, 77)
+
+
+def test_an_epoch_passes_every_pair_once_and_no_image_twice_in_a_batch(tiny: Path) -> None:
+    split = split_of(tiny)
+    batches = list(split.epoch(4, seed=0, epoch=0))
+    assert len(batches) == split.batches_per_epoch(4) == 10
+    pairs = Counter(pair for batch in batches for pair in batch)
+    assert set(pairs.values()) == {1}
+    assert len(pairs) == 8 * 5
+    assert all(len({image for image, _ in batch}) == 4 for batch in batches)
+    assert batches != list(split.epoch(4, seed=0, epoch=1))
+    assert batches == list(split.epoch(4, seed=0, epoch=0))
+
+
+def test_blank_captions_are_not_trained_on(tiny: Path) -> None:
+    def blank(document):  # type: ignore[no-untyped-def]
+        document["images"][0]["sentences"][2]["raw"] = " ."
+
+    edit(tiny, blank)
+    split = split_of(tiny)
+    assert len(split.captions[0]) == 4
+
+
+def loader(root: Path, seed: int = 0, augment: bool = True) -> Loader:
+    return Loader(
+        split_of(root),
+        TokenTable(words, 0),
+        lambda caption, sample, rng: caption if rng.random() < 0.5 else f"{sample.scene} {caption}",
+        batch_size=4,
+        seed=seed,
+        device=torch.device("cpu"),
+        augment=augment,
+    )
+
+
+def test_batches_are_decided_by_the_seed(tiny: Path) -> None:
+    one, two, other = (list(loader(tiny, seed).epoch(1)) for seed in (0, 0, 1))
+    assert all(torch.equal(a.images, b.images) for a, b in zip(one, two, strict=True))
+    assert all(torch.equal(a.texts, b.texts) for a, b in zip(one, two, strict=True))
+    assert any(not torch.equal(a.images, b.images) for a, b in zip(one, other, strict=True))
+
+
+def test_a_batch_without_augmentation_is_the_normalised_image(tiny: Path) -> None:
+    made = loader(tiny, augment=False)
+    batch = next(iter(made.epoch(0)))
+    row = made.split.rows[int(batch.image_ids[0])]
+    expected = torch.from_numpy(made.split.pixels[row].copy()).permute(2, 0, 1) / 255 * 2 - 1
+    assert torch.allclose(batch.images[0], expected, atol=1e-6)
+
+
+def test_an_abandoned_epoch_leaves_no_thread(tiny: Path) -> None:
+    import threading
+
+    before = threading.active_count()
+    epoch = loader(tiny).epoch(0)
+    next(epoch)
+    epoch.close()
+    assert threading.active_count() == before
+
+
+def test_a_failure_in_the_loader_reaches_the_loop(tiny: Path) -> None:
+    made = loader(tiny)
+
+    def fail(caption, sample, rng):  # type: ignore[no-untyped-def]
+        raise RuntimeError("no caption")
+
+    made.caption = fail
+    with pytest.raises(RuntimeError, match="no caption"):
+        list(made.epoch(0))
+
+
+def test_flips_and_crops_stay_inside_the_image() -> None:
+    ramp = torch.linspace(0, 1, 16).expand(8, 3, 16, 16)
+    out = data.crop_and_flip(ramp, torch.Generator().manual_seed(0))
+    assert out.shape == ramp.shape
+    assert float(out.min()) >= 0
+    assert float(out.max()) <= 1
+    rising = out[:, 0, 0, -1] > out[:, 0, 0, 0]
+    assert rising.any()
+    assert not rising.all()  # some are flipped
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "counts", "scenes"),
+    [("ucm", (1680, 210, 210), 21), ("rsicd", (8734, 1094, 1093), 31)],
+)
+def test_real_data(real_data: Path, name: str, counts: tuple[int, ...], scenes: int) -> None:
+    dataset = data.load(data.card(name), real_data)
+    assert tuple(len(dataset.split(s)) for s in data.SPLITS) == counts
+    assert len(dataset.scenes) == scenes
+    assert all(s.scene is not None for s in dataset.samples)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "ceiling"), [("ucm", (38.0, 84.8, 100)), ("rsicd", (92.6, 99.2, 99.8))]
+)
+def test_real_ceilings(real_data: Path, name: str, ceiling: tuple[float, ...]) -> None:
+    from bench.data import spoken_form
+    from bench.retrieval import t2i_ceiling
+
+    test = [s for s in data.load(data.card(name), real_data).samples if s.split == "test"]
+    pairs = [(i, spoken_form(c)) for i, s in enumerate(test) for c in s.captions]
+    found = t2i_ceiling([i for i, _ in pairs], [c for _, c in pairs])
+    for k, expected in zip((1, 5, 10), ceiling, strict=True):
+        assert found[f"ceiling_t2i_R@{k}"] == pytest.approx(expected, abs=0.6)
+
+
+@pytest.mark.real_data
+def test_rsitmd_annotation_with_made_images(real_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "rsitmd" / "images").mkdir(parents=True)
+    source = real_data / "rsitmd" / "dataset_RSITMD.json"
+    shutil.copy(source, tmp_path / "rsitmd")
+    for image in json.loads(source.read_text())["images"]:
+        (tmp_path / "rsitmd" / "images" / image["filename"]).touch()
+    dataset = data.load(data.card("rsitmd"), tmp_path)
+    assert [len(dataset.split(s)) for s in data.SPLITS] == [3862, 429, 452]
+    assert len(dataset.scenes) == 33

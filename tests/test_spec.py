@@ -1,0 +1,103 @@
+"""Method call strings, recipes, backbone specs: what is understood and what is refused."""
+
+import pytest
+
+from bench import UserError, backbone
+from bench.recipe import Recipe, parse_recipe
+from bench.spec import parse_calls, resolve
+from methods import registry
+
+
+def call(text: str):  # type: ignore[no-untyped-def]
+    ((name, given),) = parse_calls(text)
+    return resolve(name, given, registry())
+
+
+def test_calls_are_canonical() -> None:
+    assert call("lora").text == "lora"
+    assert call("lora(rank=8)").text == "lora"
+    assert call("lora( rank = 16 , alpha=32)").text == "lora(rank=16, alpha=32)"
+    assert call("lora(alpha=32, rank=16)").text == "lora(rank=16, alpha=32)"
+    assert call("cmer(scene_p=0)").text == "cmer(scene_p=0.0)"
+    assert call("cmer(focus='none', lr=1e-3)").text == "cmer(focus='none', lr=0.001)"
+    assert call("cmer(lr=1e-3)").lr == 1e-3
+    assert dict(call("lora(rank=16)").settings)["alpha"] == 16
+
+
+def test_several_calls() -> None:
+    assert [name for name, _ in parse_calls("cmer,lora(rank=16, dora=True), full")] == [
+        "cmer",
+        "lora",
+        "full",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lorra", "did you mean 'lora'"),
+        ("lora(rnk=3)", "did you mean 'rank'"),
+        ("lora(rank='a')", "takes a int"),
+        ("lora(rank=1.5)", "takes a int"),
+        ("lora(targets='all')", "is one of"),
+        ("lora(rank=x)", "put text in quotes"),
+        ("lora(3)", "write NAME"),
+        ("lora(rank=3", "cannot read"),
+        ("", "no method"),
+        ("lora(lr=0)", "above 0"),
+        ("lora(**x)", "write NAME"),
+        ("__import__('os')", "write NAME"),
+    ],
+)
+def test_wrong_calls(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        call(text)
+
+
+def test_recipe() -> None:
+    recipe = parse_recipe(["epochs=2.5,batch_size=64", "lr=1e-4", "augment=false"])
+    assert recipe == Recipe(epochs=2.5, batch_size=64, lr=1e-4, augment=False)
+    assert parse_recipe(["lr=none"]).lr is None
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("epoch=3", "did you mean 'epochs'"),
+        ("epochs", "NAME=VALUE"),
+        ("epochs=x", "is a number"),
+        ("epochs=0", "above 0"),
+        ("steps=0", "at least 1"),
+        ("precision=int8", "is one of"),
+        ("augment=maybe", "true or false"),
+        ("batch_size=1", "at least 2"),
+        ("warmup=2", "0 to 1"),
+        ("lr=-1", "above 0"),
+    ],
+)
+def test_wrong_recipes(word: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        parse_recipe([word])
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("ViT-B-32", "names no weights"),
+        ("ViT-B-33:openai", "did you mean 'ViT-B-32"),
+        ("ViT-B-32:opena", "no weights tagged"),
+        ("ViT-B-32:nowhere/model.pt", "no checkpoint file"),
+    ],
+)
+def test_wrong_backbones(spec: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        backbone.check(spec)
+
+
+def test_backbone_folders() -> None:
+    assert backbone.folder_name("starter") == "starter"
+    assert backbone.folder_name("ViT-B-32-quickgelu:openai") == "ViT-B-32-quickgelu_openai"
+    assert backbone.folder_name("ViT-B-32:/a/RemoteCLIP-ViT-B-32.pt") == (
+        "ViT-B-32_RemoteCLIP-ViT-B-32"
+    )
+    assert backbone.folder_name("hf-hub:org/name") == "hf-hub_org_name"
