@@ -58,6 +58,10 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("mrs_adapter", {"dropout": 0.0}),
     ("mrs_adapter", {"loss": "hmmc"}),
     ("clip_adapter", {"reduction": 2, "ratio": 0.5}),
+    ("harma", {"loss": "infonce+triplet"}),
+    ("vera", {"targets": "mlp", "rank": 16}),
+    ("uniadapter", {"width": 8}),
+    ("unipt", {"reduction": 4}),
     ("cmer", {"focus": "topk"}),
     ("cmer", {"focus": "relu"}),
     ("cmer", {"focus": "none", "text_taps": "all"}),
@@ -87,7 +91,13 @@ def test_contract_with_other_settings(name: str, settings: dict[str, Any], kind:
         ("adapter", {}),
         ("adapter", {"parallel": True}),
         ("mrs_adapter", {}),
+        ("uniadapter", {}),
+        ("harma", {}),
+        ("ssf", {}),
+        ("ia3", {}),
+        ("vera", {}),
         ("lst", {}),
+        ("unipt", {}),
         ("cmer", {}),
     ],
 )
@@ -139,6 +149,14 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     # Rank 8 on in_proj (D, 3D), out_proj (D, D) and the MLP (D, 4D and 4D, D) of 12 blocks each.
     ("lora", {}, 12 * 8 * (4 + 2 + 5 + 5) * (768 + 512)),
     ("lora", {"targets": "attn"}, 12 * 8 * 6 * (768 + 512)),
+    # The published 5,934,397 has the temperature and five gates in each of 12 layers.
+    ("harma", {}, 5_934_397 - 1 - 12 * 5),
+    ("ia3", {}, 12 * (3 + 4) * (768 + 512)),
+    # Norms 2, in_proj 3, out_proj 1, MLP 4 and 1, a scale and a shift each.
+    ("ssf", {}, 12 * 2 * (2 + 3 + 1 + 4 + 1) * (768 + 512)),
+    ("vera", {}, 12 * (2 * 4 * 256 + (3 + 1 + 4 + 1) * (768 + 512))),
+    ("uniadapter", {}, 12 * (3 * (768 + 512) + 128 * (2 * (768 + 512) - 512) + 128)),
+    ("unipt", {}, sum(14 * (d * d // 2 + d // 2) + d * d // 2 + d + d // 2 for d in (768, 512))),
 ]
 
 
@@ -230,7 +248,7 @@ def test_side_branches_keep_nothing_of_the_frozen_towers(name: str, kind: str) -
     assert not kept(method, "frozen_text", batch.texts)
 
 
-@pytest.mark.parametrize("name", ["lst", "cmer", "linear", "clip_adapter"])
+@pytest.mark.parametrize("name", ["lst", "unipt", "cmer", "linear", "clip_adapter"])
 def test_no_gradient_enters_the_blocks(name: str) -> None:
     method, batch = build(name), tiny_batch()
     method.model.requires_grad_(True)  # if a gradient could reach a block, it would now
@@ -255,6 +273,24 @@ def test_hmmc_is_the_hinge_on_the_hardest_negative() -> None:
     # With margin 0.5: image 1 misses by 0.1; text 0 by 0.3, text 2 by 0.5 + 0.5 - 0.866.
     expected = 0.1 + 0.3 + (1 - math.sqrt(0.75))
     assert hardest_hinge(image, text, 0.5).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_adaptive_triplet_weighs_each_violation() -> None:
+    from methods.harma import adaptive_triplet
+
+    scores = torch.tensor([[0.5, 0.4], [0.2, 0.9]])
+    costs = [0.2 + 0.4 - 0.5, 0, 0, 0]  # image 0 with text 1; the rest keep the margin
+    expected = sum((1 - math.exp(-cost)) ** 2 * cost for cost in costs) / 2
+    assert adaptive_triplet(scores).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_harma_does_not_look_at_padding() -> None:
+    method, texts = build("harma"), tiny_batch().texts
+    step(method, 3)
+    method.eval()
+    with torch.no_grad():
+        short = method.encode_text(texts[:, :24])
+        torch.testing.assert_close(method.encode_text(texts), short, atol=1e-5, rtol=1e-5)
 
 
 def test_mrs_adapter_is_one_module_for_all_blocks() -> None:

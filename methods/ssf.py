@@ -1,0 +1,54 @@
+"""SSF: a learned scale and shift after every linear layer and norm of both towers' blocks."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from methods import register
+from methods.base import Method, Paper
+from methods.surgery import after, open_attention
+
+
+class ScaleShift(nn.Module):
+    """`scale * x + shift` per channel, started as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width))
+        self.shift = nn.Parameter(torch.zeros(width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`(B, N, D)` -> `(B, N, D)`"""
+        return torch.addcmul(self.shift, tokens, self.scale).to(tokens.dtype)
+
+
+@register("ssf")
+class SSF(Method):
+    """Scales and shifts what each linear layer and each norm of the blocks gives.
+
+    Started at exactly 1 and 0, where the paper draws scales from N(1, 0.02) and shifts from
+    N(0, 0.02); the patch embedding, which the paper also scales, is left alone.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning",
+        2022,
+        "https://arxiv.org/abs/2210.08823",
+    )
+    lr: ClassVar[float | None] = 1e-3
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.layers = nn.ModuleList()
+        for tower in (self.image_tower, self.text_tower):
+            open_attention(tower)
+            for module in tower.blocks.modules():
+                if isinstance(module, nn.Linear):
+                    layer = ScaleShift(module.out_features)
+                elif isinstance(module, nn.LayerNorm):
+                    layer = ScaleShift(module.normalized_shape[-1])
+                else:
+                    continue
+                after(module, layer)
+                self.layers.append(layer)

@@ -1,0 +1,94 @@
+"""UniPT: a parallel branch that lets the frozen output look back at every frozen layer."""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods import register
+from methods.base import Method, Paper
+from methods.lst import Frozen, frozen
+from methods.towers import Tower
+
+
+class LookBack(nn.Module):
+    """The last layer's summary asks each layer's tokens; a gate weighs the layers' answers."""
+
+    def __init__(self, tower: Tower, reduction: int) -> None:
+        super().__init__()
+        narrow = tower.width // reduction
+        self.down = nn.ModuleList(
+            nn.Linear(tower.width, narrow) for _ in range(len(tower.blocks) + 1)
+        )
+        self.ask = nn.Linear(tower.width, narrow)
+        self.gate = nn.Linear(narrow, 1, bias=False)  # a bias would cancel out in the softmax
+        self.up = nn.Linear(narrow, tower.width)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, states: list[Tensor], share: Tensor, real: Tensor | None) -> Tensor:
+        """L + 1 hidden states `(B, N, D)` -> what to add to the pooled feature, `(B, D)`.
+
+        share `(B, N)`: of each token in what is pooled; real `(B, N)`: which are no padding.
+        """
+        share = share.to(states[-1].dtype)[:, None]
+        if real is None:
+            real = torch.ones_like(share[:, 0], dtype=torch.bool)
+        keep = real[:, None].to(share.dtype)
+        query = self.ask(F.relu(share @ states[-1]))  # (B, 1, d)
+        answers, trust = [], []
+        for state, down in zip(states, self.down, strict=True):
+            tokens = down(F.relu(state))  # (B, N, d)
+            weights = F.normalize(F.relu(query @ tokens.transpose(1, 2)) * keep, p=1, dim=-1)
+            answers.append(weights @ tokens + share.to(tokens.dtype) @ tokens)
+            mean = (keep / keep.sum(dim=-1, keepdim=True)).to(tokens.dtype) @ tokens
+            trust.append(self.gate(query * mean))
+        weighed = torch.cat(trust, dim=1).softmax(dim=1) * torch.cat(answers, dim=1)
+        change: Tensor = self.up(F.relu(weighed.sum(dim=1)))
+        return change
+
+
+@register("unipt")
+class UniPT(Method):
+    """A side branch without a ladder: ReLU attention of the last layer's summary over each layer.
+
+    Settings: reduction (2 is the paper's). No gradient enters a tower. Ours: the up-projection
+    starts at zero and adds to the pooled feature; the gate has no bias.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "UniPT: Universal Parallel Tuning for Transfer Learning with Efficient Parameter and "
+        "Memory",
+        2023,
+        "https://arxiv.org/abs/2308.14316",
+    )
+    lr: ClassVar[float | None] = 1e-3
+    frozen_features = True
+
+    def __init__(self, model: nn.Module, *, reduction: int = 2) -> None:
+        super().__init__(model)
+        self.image_side = LookBack(self.image_tower, reduction)
+        self.text_side = LookBack(self.text_tower, reduction)
+
+    def frozen_image(self, images: Tensor) -> Frozen:
+        """`(B, 3, H, W)` -> what the branch needs from the frozen image tower."""
+        return (*frozen(self.image_tower, images)[:3], None)
+
+    def frozen_text(self, texts: Tensor) -> Frozen:
+        """`(B, L)` -> what the branch needs from the frozen text tower."""
+        return frozen(self.text_tower, texts)
+
+    def encode_image(self, images: Tensor | Frozen) -> Tensor:
+        """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, E)`, unit length."""
+        known = self.frozen_image(images) if isinstance(images, Tensor) else images
+        feature, states, share, real = known
+        feature = feature + self.image_side(states, share, real)
+        return F.normalize(self.image_tower.project(feature), dim=-1)
+
+    def encode_text(self, texts: Tensor | Frozen) -> Tensor:
+        """`(B, L)`, or what `frozen_text` gave -> `(B, E)`, unit length."""
+        known = self.frozen_text(texts) if isinstance(texts, Tensor) else texts
+        feature, states, share, real = known
+        feature = feature + self.text_side(states, share, real)
+        return F.normalize(self.text_tower.project(feature), dim=-1)

@@ -1,0 +1,42 @@
+"""VeRA: low-rank updates of shared frozen random matrices, with learned vectors, through peft."""
+
+from itertools import chain
+from typing import ClassVar, Literal
+
+from peft import VeraConfig, VeraModel
+from torch import nn
+
+from methods import register
+from methods.base import Method, Paper
+from methods.surgery import linear_layers, module_names, open_attention
+
+
+@register("vera")
+class VeRA(Method):
+    """All layers share one pair of frozen random matrices; each learns two vectors of factors.
+
+    Settings: rank (256 is the paper's for base-sized models), targets. The matrices come from a
+    fixed key, so they are not saved.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "VeRA: Vector-based Random Matrix Adaptation", 2023, "https://arxiv.org/abs/2310.11454"
+    )
+    lr: ClassVar[float | None] = 1e-2
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        rank: int = 256,
+        targets: Literal["attn", "mlp", "attn+mlp"] = "attn+mlp",
+    ) -> None:
+        super().__init__(model)
+        towers = (self.image_tower, self.text_tower)
+        if "attn" in targets:
+            for tower in towers:
+                open_attention(tower)
+        layers = chain.from_iterable(linear_layers(tower, targets) for tower in towers)
+        config = VeraConfig(r=rank, target_modules=module_names(model, layers))
+        VeraModel(model, {"default": config}, "default")  # changes the model in place
+        self.logit_scale.requires_grad_(True)  # peft froze everything but its own
