@@ -141,7 +141,7 @@ def _build_caches(console: "Console", plan: "Plan", todo: "list[Trial]") -> None
     """Decode each data set once, before trials start, with a progress bar."""
     from rich.progress import Progress
 
-    from bench import backbone, data
+    from bench import backbone, cache, data
 
     wanted = {(trial.dataset, backbone.image_size(trial.backbone)) for trial in todo}
     for name, size in sorted((n, s) for n, s in wanted if s is not None):
@@ -154,7 +154,7 @@ def _build_caches(console: "Console", plan: "Plan", todo: "list[Trial]") -> None
             def move(done: int, total: int) -> None:
                 bar.update(task, completed=done, total=total)  # noqa: B023 (used at once)
 
-            data.images(dataset, size, move)
+            cache.images(dataset, size, move)
 
 
 def _name(trial: "Trial") -> str:
@@ -281,10 +281,10 @@ def _found(card: Any, root: Path) -> str:
     return "yes"
 
 
-def _console() -> "Console":
+def _console(stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=stderr)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
 )
 
-from bench import UserError, backbone, data
+from bench import UserError, backbone, batches, data
 from bench.recipe import Recipe
 from bench.rehearsal import Rehearsal
 from methods import registry
@@ -127,7 +127,7 @@ def text_length(dataset: str, spec: str, root: Path) -> int | None:
         samples = data.load(data.card(dataset), root).samples
     except UserError:
         return None
-    tokens = data.TokenTable(base.tokenizer, base.pad_id)
+    tokens = batches.TokenTable(base.tokenizer, base.pad_id)
     tokens.add([caption for sample in samples for caption in sample.captions])
     return tokens.length
 
@@ -172,7 +172,7 @@ def plan(
                 gpu_memory=gpu_memory,
             )
             rows[id(trial)] = Row(*place, figures)
-        except NotApplicable as error:
+        except (NotApplicable, UserError) as error:
             rows[id(trial)] = Row(*place, {}, str(error))
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             rows[id(trial)] = Row(*place, {}, f"its step depends on values ({error.func})")

@@ -52,10 +52,12 @@ def plan(
     root: Path,
     results: Path,
     plugins: list[Path] | None = None,
+    rehearse: bool = False,
 ) -> Plan:
     """Every data set x backbone x seed x method, the methods innermost.
 
-    Raises UserError for a name, setting, backbone or data set that cannot be used.
+    `rehearse`: only to predict, so neither data nor weights need be there. Raises UserError for a
+    name, setting, backbone or data set that cannot be used.
     """
     from methods import load_plugin, registry
 
@@ -69,15 +71,12 @@ def plan(
     twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
     if twice:
         raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
-    defines = {}
-    for name, spec in itertools.product(datasets, backbones):
-        backbone.check(spec)
-        dataset = data.load(data.card(name), root)
-        defines[name, spec] = {
-            "card": dataset.card.digest(),
-            **{f"{split}_split": dataset.hashes[split] for split in data.SPLITS},
-            "weights": backbone.weights_identity(spec),
-        }
+    pairs = list(itertools.product(datasets, backbones))
+    if rehearse:
+        cards = {name: data.card(name).digest() for name in datasets}
+        defines = {(name, spec): {"card": cards[name]} for name, spec in pairs}
+    else:
+        defines = {(name, spec): _defines(name, spec, root) for name, spec in pairs}
     trials = [
         Trial(
             name,
@@ -93,3 +92,14 @@ def plan(
         for name, spec, seed, call in itertools.product(datasets, backbones, seeds, calls)
     ]
     return Plan(trials, results, root, plugins or [])
+
+
+def _defines(name: str, spec: str, root: Path) -> dict[str, str]:
+    """Hashes of what a data set and a backbone are; raises UserError where they cannot be used."""
+    backbone.check(spec)
+    dataset = data.load(data.card(name), root)
+    return {
+        "card": dataset.card.digest(),
+        **{f"{split}_split": dataset.hashes[split] for split in data.SPLITS},
+        "weights": backbone.weights_identity(spec),
+    }

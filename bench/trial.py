@@ -127,7 +127,8 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
     import torch
     from safetensors.torch import save_file
 
-    from bench import backbone, data, meter, train
+    from bench import backbone, batches, cache, data, meter, train
+    from bench.evaluate import Evaluation
     from methods import registry
 
     recipe = trial.recipe
@@ -136,10 +137,10 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
     progress({"stage": "loading"})
     dataset = data.load(data.card(trial.dataset), root)
     base = backbone.load(trial.backbone)
-    pixels = data.images(dataset, base.image_size)
-    table = data.TokenTable(base.tokenizer, base.pad_id)
+    pixels = cache.images(dataset, base.image_size)
+    table = batches.TokenTable(base.tokenizer, base.pad_id)
     splits = ("train", "val") if recipe.track == "train+val" else ("train",)
-    split = data.TrainSplit.of(dataset, pixels, base.mean, base.std, splits)
+    split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std, splits)
     table.add([c for five in split.captions for c in five])
     document["data"] = {
         "counts": {name: len(dataset.split(name)) for name in data.SPLITS},
@@ -157,7 +158,7 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
         "image_size": base.image_size,
     }
     evaluations = {
-        name: train.Evaluation(dataset, name, pixels, base)
+        name: Evaluation(dataset, name, pixels, base)
         for name in ("val", "test")
         if base.weights != "none" and dataset.split(name)
     }
@@ -187,7 +188,7 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
     lr = trial.lr or recipe.lr or cls.lr
     if lr is not None:
         document["trial"]["lr"] = lr
-        loader = data.Loader(
+        loader = batches.Loader(
             split,
             table,
             method.train_caption,

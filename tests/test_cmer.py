@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bench import backbone, train
-from bench.data import TokenTable, normalise
+from bench.batches import TokenTable, normalise
 from bench.meter import saved_bytes
 from methods import registry
 from methods.base import Batch, Method, Sample, info_nce, share_caption
@@ -225,8 +225,11 @@ def test_the_queue_loss_is_info_nce_over_the_queue() -> None:
 
 @pytest.mark.parametrize(
     ("mask", "expected"),
-    [("set", [True, True, True, False]), ("caption", [True, True, False, False])]
-    + [("image", [True, False, False, False])],
+    [
+        ("set", [True, True, True, False]),
+        ("caption", [True, True, False, False]),
+        ("image", [True, False, False, False]),
+    ],
 )
 def test_what_is_never_a_negative(mask: str, expected: list[bool]) -> None:
     # The anchor is image 7 with captions {1, 2}, trained with caption 1.

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import UserError, data
-from bench.data import Loader, TokenTable, TrainSplit
+from bench import UserError, batches, cache, data
+from bench.batches import Loader, TokenTable, TrainSplit
 
 
 def load_tiny(root: Path) -> data.Dataset:
@@ -122,20 +122,20 @@ def test_held_out_validation_does_not_depend_on_order() -> None:
 
 def test_the_cache_equals_direct_decoding_and_notices_changes(tiny: Path) -> None:
     dataset = load_tiny(tiny)
-    pixels = data.images(dataset, 32)
+    pixels = cache.images(dataset, 32)
     assert pixels.shape == (16, 32, 32, 3)
     path = dataset.paths[3]
     assert path is not None
-    assert np.array_equal(pixels[3], data._decode(path, 32))
+    assert np.array_equal(pixels[3], cache._decode(path, 32))
     Image.new("RGB", (64, 64), (255, 0, 0)).save(path)
-    assert (data.images(dataset, 32)[3] == (255, 0, 0)).all()
+    assert (cache.images(dataset, 32)[3] == (255, 0, 0)).all()
 
 
 def test_an_image_that_is_text_is_one_sentence(tiny: Path) -> None:
     (tiny / "tiny" / "images" / "pond_0.png").write_text("no image")
     with pytest.raises(UserError, match=r"pond_0\.png cannot be read"):
-        data.images(load_tiny(tiny), 32)
-    assert not list(data.cache_folder().glob("*.partial"))
+        cache.images(load_tiny(tiny), 32)
+    assert not list(cache.cache_folder().glob("*.partial"))
 
 
 def words(captions: list[str]) -> torch.Tensor:
@@ -149,7 +149,7 @@ def words(captions: list[str]) -> torch.Tensor:
 
 def split_of(root: Path) -> TrainSplit:
     dataset = load_tiny(root)
-    return TrainSplit.of(dataset, data.images(dataset, 32), (0.5,) * 3, (0.5,) * 3)
+    return TrainSplit.of(dataset, cache.images(dataset, 32), (0.5,) * 3, (0.5,) * 3)
 
 
 def test_tokens_are_trimmed_only_where_that_is_exact() -> None:
@@ -230,7 +230,7 @@ def test_a_failure_in_the_loader_reaches_the_loop(tiny: Path) -> None:
 
 def test_flips_and_crops_stay_inside_the_image() -> None:
     ramp = torch.linspace(0, 1, 16).expand(8, 3, 16, 16)
-    out = data.crop_and_flip(ramp, torch.Generator().manual_seed(0))
+    out = batches.crop_and_flip(ramp, torch.Generator().manual_seed(0))
     assert out.shape == ramp.shape
     assert float(out.min()) >= 0
     assert float(out.max()) <= 1

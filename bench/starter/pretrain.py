@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from bench import backbone, data, train
+from bench import backbone, batches, cache, data, train
+from bench.evaluate import Evaluation
 from bench.recipe import Recipe
 from methods import registry
 
@@ -31,19 +32,19 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dataset = data.load(data.card("rsicd"), data.data_root(args.data_root))
     base = backbone.load("starter:none")
-    pixels = data.images(dataset, base.image_size)
-    table = data.TokenTable(base.tokenizer, base.pad_id)
-    split = data.TrainSplit.of(dataset, pixels, base.mean, base.std)
+    pixels = cache.images(dataset, base.image_size)
+    table = batches.TokenTable(base.tokenizer, base.pad_id)
+    split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std)
     table.add([c for captions in split.captions for c in captions])
     torch.manual_seed(0)
     method = registry()["full"](base.model).to(device)
     kind = train.compute_type(recipe.precision, device)
-    loader = data.Loader(
+    loader = batches.Loader(
         split, table, method.train_caption, batch_size=recipe.batch_size, seed=0, device=device
     )
 
     def recall(name: str) -> dict[str, float]:
-        evaluation = train.Evaluation(dataset, name, pixels, base)
+        evaluation = Evaluation(dataset, name, pixels, base)
         image, text = evaluation.features(method, table, kind, device, 512)
         return evaluation.metrics(evaluation.ranks(image, text))
 

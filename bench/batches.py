@@ -1,0 +1,230 @@
+"""From samples to batches on the device: tokens, pairs, augmentation, a loader that runs ahead.
+
+Legend: B batch, C captions per image, L text length.
+"""
+
+import queue
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.cache import Pixels
+from bench.data import Dataset, short_hash, spoken_form
+from methods.base import Batch, Sample
+
+
+class TokenTable:
+    """Every distinct caption tokenised once, trimmed to the longest one where that is exact.
+
+    `pad_id` is the token after the end of a caption; None where trimming is not exact.
+    """
+
+    def __init__(self, tokenizer: Callable[[list[str]], Tensor], pad_id: int | None) -> None:
+        self.tokenizer = tokenizer
+        self.pad_id = pad_id
+        self.length = 0
+        self._rows: dict[str, Tensor] = {}
+
+    def add(self, captions: Sequence[str]) -> None:
+        """Tokenise the captions not yet known."""
+        fresh = list(dict.fromkeys(c for c in captions if c not in self._rows))
+        if not fresh:
+            return
+        tokens = self.tokenizer(fresh)
+        used = tokens.shape[1]
+        if self.pad_id is not None:
+            used = int((tokens != self.pad_id).any(dim=0).sum())
+        self.length = max(self.length, used)
+        self._rows.update(zip(fresh, tokens, strict=True))
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        """Token ids `(len(captions), L)`, L the longest caption known so far."""
+        self.add(captions)
+        return torch.stack([self._rows[c] for c in captions])[:, : self.length]
+
+
+@dataclass
+class TrainSplit:
+    """The training split in arrays: what batches are made of."""
+
+    pixels: Pixels
+    rows: list[int]
+    samples: list[Sample]
+    captions: list[tuple[str, ...]]
+    caption_ids: list[tuple[int, ...]]
+    caption_sets: Tensor
+    scenes: Tensor
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        pixels: Pixels,
+        mean: Sequence[float],
+        std: Sequence[float],
+        splits: Sequence[str] = ("train",),
+    ) -> "TrainSplit":
+        """Collect the given splits; blank captions are dropped, an image without any too."""
+        rows, samples, captions = [], [], []
+        for row, sample in enumerate(dataset.samples):
+            real = tuple(c for c in sample.captions if spoken_form(c))
+            if sample.split in splits and real:
+                rows.append(row)
+                samples.append(sample)
+                captions.append(real)
+        ids: dict[str, int] = {}
+        caption_ids = [
+            tuple(ids.setdefault(spoken_form(c), len(ids)) for c in five) for five in captions
+        ]
+        sets = [sorted(set(five)) for five in caption_ids]
+        width = max((len(s) for s in sets), default=1)
+        padded = torch.tensor([s + [-1] * (width - len(s)) for s in sets])
+        names = {name: i for i, name in enumerate(dataset.scenes)}
+        scenes = torch.tensor([names.get(s.scene or "", -1) for s in samples])
+        return cls(pixels, rows, samples, captions, caption_ids, padded, scenes, mean, std)
+
+    def epoch(self, batch_size: int, seed: int, epoch: int) -> Iterator[list[tuple[int, int]]]:
+        """Batches of (image, caption) over all pairs, no image twice in a batch.
+
+        An epoch is as many rounds as the richest image has captions; each round passes every image
+        once with another of its captions, in a new order; a round's last short batch is left out.
+        """
+        rng = random.Random(f"{seed}/{epoch}/order")
+        rounds = max(len(five) for five in self.captions)
+        chosen = [rng.sample(range(len(five)), len(five)) for five in self.captions]
+        batch_size = min(batch_size, len(self.rows))
+        for turn in range(rounds):
+            order = rng.sample(range(len(self.rows)), len(self.rows))
+            for start in range(0, len(order) - batch_size + 1, batch_size):
+                batch = order[start : start + batch_size]
+                yield [(i, chosen[i][turn % len(chosen[i])]) for i in batch]
+
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """Steps in one epoch."""
+        rounds = max(len(five) for five in self.captions)
+        return rounds * (len(self.rows) // min(batch_size, len(self.rows)))
+
+
+def crop_and_flip(
+    images: Tensor, generator: torch.Generator, scale: tuple[float, float] = (0.5, 1.0)
+) -> Tensor:
+    """Random resized crop (area share in `scale`, aspect 3/4..4/3) and both flips, batched.
+
+    `(B, 3, H, W)` float -> the same shape, bilinear. The random numbers come from a CPU generator,
+    so that one seed gives one augmentation on every device.
+    """
+    n = len(images)
+    u = torch.rand(6, n, generator=generator)
+    area = scale[0] + (scale[1] - scale[0]) * u[0]
+    aspect = torch.exp((2 * u[1] - 1) * torch.log(torch.tensor(4 / 3)))
+    width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = width * torch.where(u[4] < 0.5, -1.0, 1.0)
+    theta[:, 1, 1] = height * torch.where(u[5] < 0.5, -1.0, 1.0)
+    theta[:, 0, 2] = (2 * u[2] - 1) * (1 - width)
+    theta[:, 1, 2] = (2 * u[3] - 1) * (1 - height)
+    if images.device.type == "cuda":
+        theta = theta.pin_memory().to(images.device, non_blocking=True)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 `(B, H, W, 3)` -> float `(B, 3, H, W)` with the backbone's mean and deviation."""
+    shape = (1, 3, 1, 1)
+    m = torch.tensor(mean, device=pixels.device).view(shape)
+    s = torch.tensor(std, device=pixels.device).view(shape)
+    return (pixels.permute(0, 3, 1, 2).float() / 255 - m) / s
+
+
+class Loader:
+    """Batches on the device, the next ones gathered in a thread while the present one trains."""
+
+    def __init__(
+        self,
+        split: TrainSplit,
+        table: TokenTable,
+        caption: Callable[[str, Sample, random.Random], str],
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        augment: bool = True,
+        ahead: int = 3,
+    ) -> None:
+        self.split, self.table, self.caption = split, table, caption
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.augment, self.ahead = augment, ahead
+
+    def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Tensor]:
+        """One batch on the host: pixels, texts, ids."""
+        split = self.split
+        rng = random.Random(f"{self.seed}/{epoch}/{number}/caption")
+        images = torch.tensor([i for i, _ in pairs])
+        pixels = torch.from_numpy(split.pixels[np.asarray([split.rows[i] for i, _ in pairs])])
+        words = [self.caption(split.captions[i][c], split.samples[i], rng) for i, c in pairs]
+        host = {
+            "pixels": pixels,
+            "texts": self.table(words),
+            "image_ids": images,
+            "caption_ids": torch.tensor([split.caption_ids[i][c] for i, c in pairs]),
+            "caption_sets": split.caption_sets[images],
+            "scenes": split.scenes[images],
+        }
+        if self.device.type == "cuda":
+            host = {name: tensor.pin_memory() for name, tensor in host.items()}
+        return host
+
+    def place(self, host: dict[str, Tensor], epoch: int, number: int) -> Batch:
+        """Move a gathered batch to the device and augment it there."""
+        moved = {k: v.to(self.device, non_blocking=True) for k, v in host.items()}
+        images = normalise(moved.pop("pixels"), self.split.mean, self.split.std)
+        if self.augment:
+            seed = int(short_hash(f"{self.seed}/{epoch}/{number}/crop"), 16) % 2**63
+            images = crop_and_flip(images, torch.Generator().manual_seed(seed))
+        return Batch(images=images, **moved)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch, in an order that only seed and epoch decide."""
+        ready: queue.Queue[Any] = queue.Queue(maxsize=self.ahead)
+        stop = threading.Event()
+
+        def put(item: Any) -> bool:
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.1)
+                    return True
+                except queue.Full:
+                    continue
+            return False
+
+        def work() -> None:
+            try:
+                batches = self.split.epoch(self.batch_size, self.seed, epoch)
+                for number, pairs in enumerate(batches):
+                    if not put((number, self.gather(pairs, epoch, number))):
+                        return
+                put(None)
+            except BaseException as error:  # handed to the training thread, raised there
+                put(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            while (item := ready.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                number, host = item
+                yield self.place(host, epoch, number)
+        finally:
+            stop.set()
+            thread.join()

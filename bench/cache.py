@@ -1,0 +1,87 @@
+"""The image cache: every image decoded and resized once, in one memory map of bytes."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import UserError, synthetic
+from bench.data import Dataset, short_hash
+
+Pixels = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+
+def cache_folder() -> Path:
+    """Where decoded images are kept: $BENCH_CACHE, else the user's cache folder."""
+    base = os.environ.get("BENCH_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cmer-bench"
+
+
+def _decode(path: Path, size: int) -> Pixels:
+    """Decode, scale the short side to `size` (bicubic) and crop the centre, as CLIP evaluates."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"the image {path} cannot be read ({error}); fetch it again") from None
+    width, height = image.size
+    scale = size / min(width, height)
+    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+    image = image.resize(shape, Image.Resampling.BICUBIC)
+    left, top = (shape[0] - size) // 2, (shape[1] - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def images(dataset: Dataset, size: int, progress: Progress | None = None) -> Pixels:
+    """All images `(S, size, size, 3)` uint8 as a read-only memory map, built on first use.
+
+    The map's name carries the card, the size and the state of every image file (name, bytes,
+    modification time), so that a changed file is never served from an old map.
+    """
+    state = [
+        f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" if p else s.filename
+        for p, s in zip(dataset.paths, dataset.samples, strict=True)
+    ]
+    recipe = synthetic_version() if dataset.card.kind == "synthetic" else "1"
+    key = short_hash("\n".join([recipe, *state]))
+    path = cache_folder() / f"{dataset.card.name}-{size}-{key}.npy"
+    if not path.exists():
+        _build_cache(dataset, size, path, progress)
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+def synthetic_version() -> str:
+    """Hash of the generator's source, so that a changed drawing is drawn again."""
+    return short_hash(Path(synthetic.__file__).read_text(encoding="utf-8"))
+
+
+def _build_cache(dataset: Dataset, size: int, path: Path, progress: Progress | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.partial")
+    shape = (len(dataset.samples), size, size, 3)
+    try:
+        out = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
+        if dataset.card.kind == "synthetic":
+            work: Callable[[int], Pixels] = partial(synthetic.render, size=size)
+        else:
+            paths = [p for p in dataset.paths if p is not None]
+            work = lambda i: _decode(paths[i], size)  # noqa: E731
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for i, image in enumerate(pool.map(work, range(shape[0]), chunksize=16)):
+                out[i] = image
+                if progress is not None and i % 64 == 63:
+                    progress(i + 1, shape[0])
+        out.flush()
+        del out
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
