@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from peft import IA3Config, inject_adapter_in_model
 from torch import nn
 
 from methods import register
@@ -26,6 +25,8 @@ class IA3(Method):
     lr: ClassVar[float | None] = 3e-3
 
     def __init__(self, model: nn.Module) -> None:
+        from peft import IA3Config, inject_adapter_in_model  # slow to import
+
         super().__init__(model)
         outputs: list[nn.Module] = []
         inner: list[nn.Module] = []

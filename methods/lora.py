@@ -1,15 +1,16 @@
 """LoRA: low-rank updates of the linear layers of both towers, through peft."""
 
 from itertools import chain
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from methods import register
 from methods.base import Method, Paper
 from methods.surgery import linear_layers, module_names, open_attention
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 
 @register("lora")
@@ -42,6 +43,8 @@ class LoRA(Method):
         dora: bool = False,
         rslora: bool = False,
     ) -> None:
+        from peft import LoraConfig, inject_adapter_in_model  # slow to import
+
         super().__init__(model)
         towers = (self.image_tower, self.text_tower)
         if "attn" in targets:
@@ -61,8 +64,10 @@ class LoRA(Method):
         for layer in self.lora_layers():
             layer.cast_input_dtype_enabled = False  # autocast does it, without copies in float32
 
-    def lora_layers(self) -> list[LoraLayer]:
+    def lora_layers(self) -> "list[LoraLayer]":
         """The adapted layers, each with peft's `merge()` and `unmerge()`."""
+        from peft.tuners.lora import LoraLayer
+
         return [m for m in self.model.modules() if isinstance(m, LoraLayer)]
 
     def train(self, mode: bool = True) -> "LoRA":

@@ -3,7 +3,6 @@
 from itertools import chain
 from typing import ClassVar, Literal
 
-from peft import VeraConfig, VeraModel
 from torch import nn
 
 from methods import register
@@ -31,6 +30,9 @@ class VeRA(Method):
         rank: int = 256,
         targets: Literal["attn", "mlp", "attn+mlp"] = "attn+mlp",
     ) -> None:
+        from peft import VeraConfig, VeraModel  # slow to import
+        from peft.tuners.vera import VeraLayer
+
         super().__init__(model)
         towers = (self.image_tower, self.text_tower)
         if "attn" in targets:
@@ -40,3 +42,6 @@ class VeRA(Method):
         config = VeraConfig(r=rank, target_modules=module_names(model, layers))
         VeraModel(model, {"default": config}, "default")  # changes the model in place
         self.logit_scale.requires_grad_(True)  # peft froze everything but its own
+        for module in model.modules():
+            if isinstance(module, VeraLayer):
+                module.cast_input_dtype_enabled = False  # autocast does it, without copies
