@@ -1,7 +1,7 @@
 """VeRA: low-rank updates of shared frozen random matrices, with learned vectors, through peft."""
 
 from itertools import chain
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from torch import nn
 
@@ -42,6 +42,5 @@ class VeRA(Method):
         config = VeraConfig(r=rank, target_modules=module_names(model, layers))
         VeraModel(model, {"default": config}, "default")  # changes the model in place
         self.logit_scale.requires_grad_(True)  # peft froze everything but its own
-        for module in model.modules():
-            if isinstance(module, VeraLayer):
-                module.cast_input_dtype_enabled = False  # autocast does it, without copies
+        for layer in (m for m in model.modules() if isinstance(m, VeraLayer)):
+            cast(Any, layer).cast_input_dtype_enabled = False  # autocast does it, without copies

@@ -76,6 +76,22 @@ def test_contract_with_other_settings(name: str, settings: dict[str, Any], kind:
     assert not [result for result in results if result.passed is False]
 
 
+@pytest.mark.parametrize("name", [n for n, cls in METHODS.items() if cls.lr is not None])
+def test_the_loss_falls_on_one_batch(name: str) -> None:
+    method, batch = build(name), tiny_batch(8)
+    batch.texts[1, 1] += 1  # otherwise the first two texts could not be told apart
+    method.on_fit(8)
+    optimizer = torch.optim.AdamW(method.param_groups(), lr=1e-2)
+    losses = []
+    for _ in range(20):
+        loss = method.train().loss(batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert min(losses[-3:]) < 0.9 * losses[0]
+
+
 # What is the same as the backbone before training.
 
 
