@@ -47,6 +47,10 @@ Plugins = Annotated[
     typer.Option("--plugin", help="A Python file that registers methods; repeatable."),
 ]
 
+Gpus = Annotated[
+    str | None, typer.Option("--gpus", help="Which GPUs: 0,1; none: the CPU. Default: all visible.")
+]
+
 
 def numbers(text: str, what: str) -> list[int]:
     """`0,1,2` -> whole numbers; raises UserError."""
@@ -68,19 +72,20 @@ def run(
     recipe: RecipeWords = None,
     data_root: Root = None,
     results: Results = Path("results"),
-    gpus: Annotated[
-        str | None,
-        typer.Option(help="Which GPUs: 0,1; none: the CPU. Default: all that are visible."),
-    ] = None,
+    gpus: Gpus = None,
     plugin: Plugins = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Repeat what is recorded.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Repeat what is recorded but not ok.")
     ] = False,
+    tuned: Annotated[
+        Path | None, typer.Option(help="Learning rates that `bench tune` found.")
+    ] = None,
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
-    from bench import engine, sweep
+    from bench import sweep
+    from bench import tune as tune_
     from bench.data import data_root as root_of
     from bench.recipe import parse_recipe
 
@@ -94,6 +99,8 @@ def run(
         results=results,
         plugins=plugin,
     )
+    if tuned is not None:
+        plan = tune_.apply(plan, tuned)
     todo = plan.todo(rerun, retry_failed)
     console = _console()
     done = len(plan.trials) - len(todo)
@@ -101,11 +108,7 @@ def run(
     if dry_run:
         _print_plan(console, plan, todo)
         return
-    outcomes: list[Outcome] = []
-    if todo:
-        devices = engine.gpus() if gpus is None else [] if gpus == "none" else gpus.split(",")
-        _build_caches(console, plan, todo)
-        outcomes = _run(console, plan, todo, devices)
+    outcomes = _run(console, plan, todo, gpus) if todo else []
     _print_results(console, plan)
     bad = [outcome for outcome in outcomes if outcome.status not in ("ok", "not_applicable")]
     for outcome in bad:
@@ -120,12 +123,68 @@ def run(
     raise typer.Exit(1 if bad else 0)
 
 
+@app.command()
+def tune(
+    methods: Methods,
+    dataset: Datasets,
+    seeds: Seeds = "0",
+    backbone: Backbones = ["starter"],  # noqa: B006 (typer copies it)
+    recipe: RecipeWords = None,
+    data_root: Root = None,
+    results: Annotated[Path, typer.Option(help="Folder of the search's records.")] = Path("tuning"),
+    gpus: Gpus = None,
+    plugin: Plugins = None,
+    factors: Annotated[
+        str, typer.Option(help="Factors on each method's own learning rate.")
+    ] = "0.3,1,3",
+    out: Annotated[Path, typer.Option(help="Where the winners go.")] = Path("tuned.toml"),
+) -> None:
+    """Search the learning rate of each method on validation, the same number of trials for each."""
+    from rich.table import Table
+
+    from bench import sweep
+    from bench import tune as tune_
+    from bench.data import data_root as root_of
+    from bench.recipe import parse_recipe
+    from methods import registry
+
+    try:
+        wanted = [float(word) for word in factors.split(",")]
+    except ValueError:
+        raise UserError(f"--factors are numbers with commas, not {factors!r}") from None
+    plan = sweep.plan(
+        methods=methods,
+        datasets=list(dict.fromkeys(dataset)),
+        backbones=list(dict.fromkeys(backbone)),
+        seeds=numbers(seeds, "--seeds"),
+        recipe=parse_recipe(recipe or []),
+        root=root_of(data_root),
+        results=results,
+        plugins=plugin,
+    )
+    searched = tune_.widen(plan, {name: cls.lr for name, cls in registry().items()}, wanted)
+    todo, console = searched.todo(rerun=False, retry_failed=False), _console()
+    console.print(f"{len(searched.trials)} trials: {len(todo)} to run")
+    if todo:
+        _run(console, searched, todo, gpus)
+    rows = tune_.winners(plan, searched)
+    tune_.save(rows, searched, out)
+    table = Table("data set", "backbone", "method", "lr", "grid", "val mR", caption=f"in {out}")
+    for row in rows:
+        edge = " (edge of the grid)" if row["at_edge"] else ""
+        cells = ["  ".join(f"{value:g}" for value in row[key]) for key in ("grid", "val_mR")]
+        table.add_row(row["dataset"], row["backbone"], row["call"], f"{row['lr']:g}{edge}", *cells)
+    console.print(table)
+
+
 def _run(
-    console: "Console", plan: "Plan", todo: "list[Trial]", devices: list[str]
+    console: "Console", plan: "Plan", todo: "list[Trial]", gpus: str | None
 ) -> "list[Outcome]":
     from bench import engine
     from bench.progress import watcher
 
+    devices = engine.gpus() if gpus is None else [] if gpus == "none" else gpus.split(",")
+    _build_caches(console, plan, todo)
     with watcher(console, len(todo)) as watch:
         try:
             return engine.run(plan, todo, devices, watch)

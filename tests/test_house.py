@@ -1,0 +1,137 @@
+"""The rules of the house: tree, arrow of dependence, packaging, what README shows."""
+
+import ast
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def tracked() -> list[str]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    done = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [name for name in done.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def test_the_readme_tree_is_the_disk() -> None:
+    block = re.search(r"## The tree\n+```\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    shown: set[str] = set()
+    folder = ""
+    for line in block[1].splitlines():
+        name = line.split()[0] if line.strip() else ""
+        if not name:
+            continue
+        if name.endswith("/") and not line.startswith(" "):
+            folder = name
+        elif line.startswith(" "):
+            shown.add(folder + name)
+        else:
+            shown.add(name)
+    code = {n for n in tracked() if re.match(r"(bench|methods|datasets)/[^/]+\.(py|toml)$", n)}
+    shown_code = {n for n in shown if re.match(r"(bench|methods|datasets)/[^/]+\.(py|toml)$", n)}
+    assert shown_code == code
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_methods_import_nothing_from_bench() -> None:
+    assert not [p.name for p in (ROOT / "methods").glob("*.py") if "bench" in imports(p)]
+
+
+def test_only_the_training_loop_goes_backward() -> None:
+    calls = [
+        f"{path.parent.name}/{path.name}"
+        for folder in ("bench", "methods")
+        for path in (ROOT / folder).rglob("*.py")
+        if ".backward()" in path.read_text(encoding="utf-8")
+    ]
+    assert calls == ["bench/train.py"]
+
+
+def test_nothing_of_the_workplace_is_named() -> None:
+    places = ("/work" + "/", "/root" + "/", "file" + ":///", "pypi" + ".org/simple")
+    for name in tracked():
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".json", ".txt", ".csv", ".html", ""):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            assert not [place for place in places if place in text], name
+
+
+def test_the_example_method_passes_its_contract(tmp_path: Path) -> None:
+    block = re.search(r"<!-- example: shift.py -->\n```python\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    assert len(block[1].strip().splitlines()) <= 40
+    (tmp_path / "shift.py").write_text(block[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cli", "validate", "shift.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all checks passed" in done.stdout
+
+
+def test_the_wheel_carries_cards_and_starter_and_no_datasets_package(tmp_path: Path) -> None:
+    words = ["wheel", ".", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "pip", *words], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "bench/cards/rsitmd.toml" in names
+    assert "bench/starter/starter.safetensors" in names
+    assert "bench/starter/starter.json" in names
+    assert not [name for name in names if name.startswith(("datasets/", "tests/"))]
+    folder = tmp_path / "installed"
+    words = ["install", str(wheel), "--no-deps", "--quiet", "--target", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    code = (
+        "import sys; sys.path = [p for p in sys.path if p not in ('', %r)];"
+        "sys.path.insert(0, %r); from bench import data, backbone;"
+        "print(sorted(data.cards()), backbone.load('starter').parameters, data.__file__)"
+    ) % (str(ROOT), str(folder))
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rsitmd" in done.stdout
+    assert str(folder) in done.stdout
+
+
+def test_help_is_quick() -> None:
+    import time
+
+    words = [sys.executable, "-m", "bench.cli", "--help"]
+    subprocess.run(words, capture_output=True, check=True)  # byte code is compiled once
+    best = 9.0
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run(words, capture_output=True, check=True)
+        best = min(best, time.perf_counter() - start)
+    assert best < 0.5
