@@ -1,0 +1,350 @@
+"""What the tables of a report say: columns, rows, captions, published results beside ours."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench import compare
+from bench.groups import Group, Row
+from bench.significance import Significance
+
+PUBLISHED = Path(__file__).with_name("published_numbers.csv")
+TOLERANCE = 1.0
+"""Points of mR that a zero-shot result may lie outside the published band."""
+MIB = 2.0**20
+CHANCE_IN_SCENE = {"rsitmd": 32.42, "rsicd": 14.53, "ucm": 46.88}
+"""mR of knowing only the true scene of a query and ranking at random inside it (our count)."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a table: a text, perhaps with a spread, a mark and in the type of code."""
+
+    text: str
+    spread: str = ""
+    mark: str = ""  # best | second
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number of the records: its heading, where it is, how it is written, which way is better."""
+
+    title: str
+    path: str
+    show: Callable[[float], str]
+    better: int = 0
+    unit: float = 1.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of cells; `spans`: headings over several columns, for LaTeX."""
+
+    heads: list[str]
+    rows: list[list[Cell]]
+    spans: tuple[tuple[str, int], ...] = ()
+
+
+# What the numbers are and how they are written.
+
+
+def percent(value: float) -> str:
+    """One decimal, as in the text; LaTeX and CSV have more."""
+    return f"{value:.1f}"
+
+
+def percent2(value: float) -> str:
+    """Two decimals, as published tables have them."""
+    return f"{value:.2f}"
+
+
+def count(value: float) -> str:
+    """A number of parameters: 0, 4,096, 12.3 k, 1.05 M."""
+    if value >= 1e6:
+        return f"{value / 1e6:.3g} M" if value < 1e9 else f"{value / 1e9:.3g} G"
+    return f"{value / 1e3:.1f} k" if value >= 1e4 else f"{value:,.0f}"
+
+
+def size(value: float) -> str:
+    """A number of MiB."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+
+
+def rate(value: float) -> str:
+    """Things per second."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def recalls(prefix: str = "", show: Callable[[float], str] = percent) -> list[Column]:
+    """The columns of recall; prefix `dup_` for the duplicate-aware one."""
+    titles = [f"{way} R@{k}" for way in ("i2t", "t2i") for k in compare.KS] + ["mR"]
+    names = zip(titles, compare.METRICS, strict=True)
+    return [Column(title, f"metrics.test.{prefix}{name}", show, 1) for title, name in names]
+
+
+def costs(one: Group) -> list[Column]:
+    """The columns of cost that the group's device has."""
+    kept = "efficiency.saved_for_backward_bytes"
+    columns = [
+        Column("trainable parameters", "efficiency.trainable_parameters", count),
+        Column("memory, MiB", one.memory, size, -1, MIB),
+        *([Column("kept for backward, MiB", kept, size, -1, MIB)] if one.cuda else []),
+        Column("images/s", "efficiency.train_images_per_second", rate, 1),
+        Column("step images/s", "efficiency.step_images_per_second", rate, 1),
+        Column("evaluation images/s", "efficiency.eval_images_per_second", rate),
+    ]
+    return [c for c in columns if any(row.values(c.path) for row in one.rows)]
+
+
+# Tables.
+
+
+def recall_table(
+    one: Group, significance: Significance, prefix: str = "", show: Callable[[float], str] = percent
+) -> Table:
+    """Recall of each method; the ceiling, and chance where the true scene is told."""
+    columns = recalls(prefix, show)
+    table = _table(one, columns, significance, status=True)
+    width = len(table.heads)
+    ceiling = [_common(one, f"metrics.test.ceiling_t2i_R@{k}") for k in compare.KS]
+    if not prefix and any(ceiling):
+        cells = [Cell(show(value)) if value else Cell("–") for value in ceiling]
+        last = [Cell("–")] * (width - 8)
+        table.rows.append([Cell("ceiling: shared captions"), *[Cell("–")] * 4, *cells, *last])
+    if not prefix and one.scene_at_test == "oracle" and one.dataset in CHANCE_IN_SCENE:
+        chance = [Cell("–")] * (width - 1)
+        chance[7] = Cell(show(CHANCE_IN_SCENE[one.dataset]))
+        table.rows.append([Cell("chance inside the true scene"), *chance])
+    spans = (("", 2), ("i2t", 3), ("t2i", 3), ("", width - 8))
+    return replace(table, spans=spans)
+
+
+def cost_table(one: Group, significance: Significance, reference: str) -> Table:
+    """What each method costs, and its ratio to the reference method."""
+    table = _table(one, costs(one), significance)
+    base = one.row(reference)
+    ratios = [("memory", one.memory), ("images/s", "efficiency.train_images_per_second")]
+    for title, path in ratios:
+        below = base.statistic(path) if base else None
+        if base is None or below is None:
+            continue
+        place = len(table.heads) - (table.heads[-1] == "differs")
+        table.heads.insert(place, f"{title} / {base.label}")
+        for row, cells in zip(one.rows, table.rows, strict=True):
+            above = row.statistic(path)
+            cells.insert(place, Cell(f"{above.mean / below.mean:.2f}×" if above else "–"))
+    return table
+
+
+def ablation_tables(one: Group) -> dict[str, Table]:
+    """For each method with several calls in the group: its settings that vary, and what they do."""
+    tables = {}
+    for method in sorted({row.method for row in one.rows}):
+        rows = [row for row in one.rows if row.method == method and row.ok]
+        if len(rows) < 2:
+            continue
+        settings = [row.entries[0].get("trial.settings") for row in rows]
+        varied = [k for k in settings[0] if len({json.dumps(s.get(k)) for s in settings}) > 1]
+        base = next((row for row in rows if row.label == method), None)
+        zero = base.statistic("metrics.test.mR") if base else None
+        every = [*recalls(), *costs(one)]
+        columns = [c for c in every if c.title in ("i2t R@1", "t2i R@1", "mR")]
+        columns += [c for c in costs(one) if c.title in ("memory, MiB", "images/s")]
+        lines = []
+        for row, values in zip(rows, settings, strict=True):
+            recall = row.statistic("metrics.test.mR")
+            gain = Cell(f"{recall.mean - zero.mean:+.1f}" if recall and zero else "–")
+            odd = [Cell(str(values.get(k)), mark=_odd(values, k, base)) for k in varied]
+            lines.append(
+                [_call(row), *odd, seeds_of(row), *(cell_of(row, c) for c in columns), gain]
+            )
+        heads = ["method", *varied, "n", *(c.title for c in columns), f"mR - {method}"]
+        tables[method] = Table(heads, lines)
+    return tables
+
+
+def _odd(values: dict[str, Any], setting: str, base: Row | None) -> str:
+    usual = base.entries[0].get("trial.settings").get(setting) if base else values[setting]
+    return "best" if values.get(setting) != usual else ""
+
+
+def _table(
+    one: Group, columns: list[Column], significance: Significance, status: bool = False
+) -> Table:
+    marks = {column.path: significance.marks(one, column.path, column.better) for column in columns}
+    differs = any(row.differs for row in one.rows)
+    rows = []
+    for row in one.rows:
+        cells = [cell_of(row, c, marks[c.path].get(row.label, "")) for c in columns]
+        if status and not row.ok:
+            words = Counter(entry.record["status"].replace("_", " ") for entry in row.others)
+            cells[-1] = Cell(", ".join(sorted(words)))
+        tail = [Cell(row.differs)] if differs else []
+        rows.append([_call(row), seeds_of(row), *cells, *tail])
+    heads = ["method", "n", *(c.title for c in columns), *(["differs"] if differs else [])]
+    return Table(heads, rows)
+
+
+def _call(row: Row) -> Cell:
+    return Cell(row.label, code=True)
+
+
+def seeds_of(row: Row) -> Cell:
+    return Cell(f"{len(row.ok)} of {len(row.entries)}" if row.others else str(len(row.ok)))
+
+
+def cell_of(row: Row, column: Column, mark: str = "") -> Cell:
+    found = row.statistic(column.path)
+    if found is None:
+        return Cell("–")
+    text = column.show(found.mean / column.unit)
+    exact = column.better == 0 or (not found.std and column.path.startswith("efficiency."))
+    if found.std is None or exact:
+        return Cell(text, mark=mark)
+    decimals = len(text.partition(".")[2])
+    return Cell(text, f"{found.std / column.unit:,.{decimals}f}", mark)
+
+
+def _common(one: Group, dotted: str) -> float | None:
+    values = one.values(dotted)
+    return float(values[0]) if values else None
+
+
+# Words under the tables.
+
+
+def caption(one: Group, reference: str | None = None) -> str:
+    """What a reader must know to read the group's tables."""
+    seeds = sorted({entry.seed for entry in one.ok})
+    recipe = one.recipe
+    steps = recipe.get("steps")
+    length = f"{steps} steps" if steps is not None else f"{recipe['epochs']:g} epochs"
+    sizes = _common_dict(one, "data.counts")
+    images = f"{sizes['test']:,} test images. " if sizes.get("test") else ""
+    where = one.device if one.cuda else f"CPU ({(one.values('environment.cpu') or ['unknown'])[0]})"
+    precision = " and ".join(map(str, one.values("efficiency.precision"))) or recipe["precision"]
+    batch = recipe["batch_size"] * recipe.get("accumulation", 1)
+    chosen = (
+        "the step with the best validation mR is tested, once"
+        if recipe["track"] == "train"
+        else "trained on train and val, the last step is tested, nothing is selected"
+    )
+    memory = (
+        "Memory: most bytes allocated by tensors in training (the CUDA context and library handles "
+        "are outside)."
+        if one.cuda
+        else "Memory: bytes that autograd keeps for the backward of one step, since a CPU has no "
+        "device peak; images/s are CPU figures, for trying out."
+    )
+    numbers = ", ".join(map(str, seeds))
+    parts = [
+        f"{images}{plural(len(seeds), 'seed')}{f' ({numbers})' if seeds else ''}; {where}, "
+        f"{precision}; batch {batch}, {length}; {chosen}.",
+        memory,
+        "Mean ± sample standard deviation over n seeds; recall in percent.",
+    ]
+    if len(seeds) < 2:
+        parts.append("With one seed no difference can be called significant: nothing is marked.")
+    else:
+        parts.append(
+            "Bold: better than the second (underlined) in a paired test at 95%; two underlined and "
+            "none bold: no significant difference."
+        )
+    base = one.row(reference) if reference else None
+    if base:
+        parts.append(f"Ratios refer to {base.label}.")
+    if one.scene_at_test == "oracle":
+        parts.append("The true scene of each query is told at test: oracle information.")
+    if one.scene_at_test == "predicted":
+        parts.append("The scene of each query at test is predicted by the untrained backbone.")
+    if one.cached_features:
+        parts.append("Frozen features are cached, which means another augmentation.")
+    return " ".join(parts)
+
+
+def _common_dict(one: Group, dotted: str) -> dict[str, Any]:
+    return next((found for e in one.ok if (found := e.get(dotted))), {})
+
+
+def plural(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def not_ok(one: Group) -> list[str]:
+    """One line for each trial that did not end well."""
+    lines = []
+    for row in one.rows:
+        for entry in row.others:
+            words = " ".join(str(entry.record.get("message") or "").split())[:200]
+            status = entry.record["status"].replace("_", " ")
+            lines.append(f"{row.label}, seed {entry.seed}: {status}{f': {words}' if words else ''}")
+    return lines
+
+
+def published() -> list[dict[str, str]]:
+    """Published results, as printed, with their sources."""
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def calibration(groups: Iterable[Group]) -> list[str]:
+    """Warnings where a zero-shot ViT-B/32 of OpenAI is outside what others published.
+
+    A model that nobody trained gives everybody the same numbers; ours a point outside the band
+    means a fault of tokenizer, activation, resizing or split.
+    """
+    rows = [r for r in published() if r["trainable_params"] == "0" and "B/32" in r["backbone"]]
+    warnings = []
+    for one in groups:
+        name, _, weights = one.backbone.partition(":")
+        band = [float(r["mR"]) for r in rows if r["dataset"].lower() == one.dataset]
+        same = name.startswith("ViT-B-32") and weights.startswith("openai")
+        if not same or not band or one.scene_at_test != "none":
+            continue
+        for row in one.rows:
+            found = row.statistic("metrics.test.mR")
+            if row.trains or found is None:
+                continue
+            if not min(band) - TOLERANCE <= found.mean <= max(band) + TOLERANCE:
+                warnings.append(
+                    f"{row.label} with {one.backbone} has mR {found.mean:.2f} on {one.dataset}; "
+                    f"published are {min(band):.2f} to {max(band):.2f}: look for a fault in "
+                    "tokenizer, activation (QuickGELU), resizing or split before believing the rest"
+                )
+    return warnings
+
+
+def published_table(groups: list[Group], dataset: str) -> Table | None:
+    """Published results of a data set and ours beside them, or None where nothing is published."""
+    found = [row for row in published() if row["dataset"].lower() == dataset]
+    if not found:
+        return None
+    lines = []
+    for one in groups:
+        if one.dataset != dataset or one.scene_at_test != "none" or one.cached_features:
+            continue
+        selection = "best on val" if one.recipe["track"] == "train" else "train+val, last step"
+        for row in one.rows:
+            if row.statistic("metrics.test.mR"):
+                cells = [cell_of(row, column) for column in recalls()]
+                parameters = row.statistic("efficiency.trainable_parameters")
+                size = count(parameters.mean) if parameters else "–"
+                words = [one.backbone, size]
+                end = [selection, f"ours, {', '.join([one.device, *one.special])}"]
+                lines.append([_call(row), *map(Cell, words), *cells, *map(Cell, end)])
+    names = [name.replace("@", "") for name in compare.METRICS]
+    for source in found:
+        values = [Cell(source[name]) for name in names]
+        if abs(float(source["mR"]) - float(source["mR_recomputed"])) > 0.02:
+            values[-1] = Cell(f"{source['mR']} (its parts give {source['mR_recomputed']})")
+        words = [source["method"], source["backbone"], source["trainable_params"]]
+        end = [source["protocol"], source["source"]]
+        lines.append([*map(Cell, words), *values, *map(Cell, end)])
+    titles = [column.title for column in recalls()]
+    heads = ["method", "backbone", "trainable parameters", *titles, "protocol", "source"]
+    return Table(heads, lines)
