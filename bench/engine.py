@@ -1,5 +1,6 @@
 """Where trials run: a queue over the visible GPUs (or the CPU), one process per trial."""
 
+import contextlib
 import json
 import os
 import queue
@@ -117,8 +118,8 @@ def _run_one(
         assert process.stdout is not None
         last: dict[str, Any] = {}
         try:
-            process.stdin.write(json.dumps(plan.job(trial)))
-            process.stdin.close()
+            process.stdin.write(json.dumps(plan.job(trial)) + "\n")
+            process.stdin.flush()  # left open: the trial ends when it closes
             for line in process.stdout:
                 if line.startswith("{"):
                     last = json.loads(line)
@@ -126,6 +127,8 @@ def _run_one(
         except (BrokenPipeError, json.JSONDecodeError):
             pass
         code = process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         running.discard(process)
         if "status" in last:
             return Outcome(trial, last["status"], last["message"])

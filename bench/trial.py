@@ -1,12 +1,15 @@
 """One trial from seed to record, in a process of its own.
 
-`python -m bench.trial` reads a trial as JSON from standard input and writes progress as JSON lines
-to standard output; the record is the last thing that happens.
+`python -m bench.trial` reads a trial as a line of JSON from standard input and writes progress as
+JSON lines to standard output; the record is the last thing that happens. It ends when standard input
+closes: a trial does not outlive the sweep that started it.
 """
 
 import json
+import os
 import random
 import sys
+import threading
 import time
 import traceback
 from dataclasses import asdict, dataclass
@@ -60,7 +63,8 @@ class Trial:
 
 def main() -> int:
     """Run the trial given on standard input; 0 when a record was written, whatever its status."""
-    job = json.load(sys.stdin)
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for plugin in job["plugins"]:
         from methods import load_plugin
 
@@ -76,6 +80,11 @@ def main() -> int:
     write(path, document)
     progress({"status": document["status"], "message": document["message"], "record": str(path)})
     return 0
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
 
 
 def run(trial: Trial, root: Path, results: Path, progress: Any) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_the_wheel_carries_cards_and_starter_and_no_datasets_package(tmp_path: P
         "import sys; sys.path = [p for p in sys.path if p not in ('', %r)];"
         "sys.path.insert(0, %r); from bench import data, backbone;"
         "print(sorted(data.cards()), backbone.load('starter').parameters, data.__file__)"
-    ) % (str(ROOT), str(folder))
+    ) % (str(ROOT), str(folder))  # noqa: UP031
     done = subprocess.run(
         [sys.executable, "-I", "-c", code],
         cwd=tmp_path,

@@ -75,17 +75,12 @@ def test_a_sweep_goes_on_after_kill_9(tiny: Path) -> None:
         assert len(records(tiny)) == 1, process.stderr.read() if process.stderr else ""
         time.sleep(1.0)  # the second trial is on its way
     finally:
-        children = subprocess.run(
-            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
-        )
         process.send_signal(signal.SIGKILL)
-        for child in children.stdout.split():
-            os.kill(int(child), signal.SIGKILL)
         process.wait()
+    time.sleep(2)  # the trial under way ends with the sweep
     kept = records(tiny)
     assert len(kept) == 1
     before = kept[0].read_bytes()
-    words[words.index("steps=4000,evaluations=2")] = "steps=4000,evaluations=2"
     left = bench(*words, "--dry-run")
     assert "1 recorded" in left.stdout
     assert "1 to run" in left.stdout
