@@ -1,7 +1,7 @@
 """One trial from seed to record, in a process of its own.
 
 `python -m bench.trial` reads a trial as a line of JSON from standard input and writes progress as
-JSON lines to standard output; the record is the last thing that happens. It ends when standard input
+JSON lines to standard output; the record is the last thing that happens. It ends when its input
 closes: a trial does not outlive the sweep that started it.
 """
 

@@ -108,10 +108,10 @@ def test_the_wheel_carries_cards_and_starter_and_no_datasets_package(tmp_path: P
     words = ["install", str(wheel), "--no-deps", "--quiet", "--target", str(folder)]
     subprocess.run([sys.executable, "-m", "pip", *words], check=True)
     code = (
-        "import sys; sys.path = [p for p in sys.path if p not in ('', %r)];"
-        "sys.path.insert(0, %r); from bench import data, backbone;"
+        f"import sys; sys.path = [p for p in sys.path if p not in ('', {str(ROOT)!r})];"
+        f"sys.path.insert(0, {str(folder)!r}); from bench import data, backbone;"
         "print(sorted(data.cards()), backbone.load('starter').parameters, data.__file__)"
-    ) % (str(ROOT), str(folder))  # noqa: UP031
+    )
     done = subprocess.run(
         [sys.executable, "-I", "-c", code],
         cwd=tmp_path,
