@@ -163,7 +163,7 @@ class Rehearsal:
         rows = torch.arange(images)
         fields = {
             "images": torch.randn(images, 3, self.size, self.size),
-            "texts": torch.randint(1, 400, (images, self.length), generator=generator),
+            "texts": torch.randint(1, 99, (images, self.length), generator=generator),
             "image_ids": rows,
             "caption_ids": rows * CAPTIONS,
             "caption_sets": torch.arange(images * CAPTIONS).view(images, CAPTIONS),

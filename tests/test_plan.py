@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from bench import UserError, plan
+from bench import UserError, contract, plan
 from bench.recipe import Recipe
 from bench.rehearsal import LiveBytes, Rehearsal, as_on_cuda
 from bench.spec import defaults
@@ -70,6 +70,15 @@ def test_the_allocator_saw_what_is_predicted(name: str):
     for tensor in fake.resident():
         before.add(tensor)
     assert fake.peak(BATCH) - before.live == pytest.approx(profiled_peak(real), rel=0.02)
+
+
+@pytest.mark.parametrize("kind", ["hf", "timm"])
+@pytest.mark.parametrize("name", ["full", "lora", "cmer"])
+def test_towers_of_other_makes_too(name: str, kind: str):
+    pairs = [METHODS[name](contract.tiny_model(kind)) for _ in range(2)]
+    recipe = Recipe(precision="bf16")
+    fake, real = (Rehearsal(m, recipe, 32, 48, fake=i == 0) for i, m in enumerate(pairs))
+    assert fake.peak(8) == pytest.approx(real.peak(8), rel=0.02)
 
 
 def test_checkpointing_and_accumulation_are_part_of_the_rehearsal():
