@@ -1,5 +1,6 @@
 """An equal learning-rate search for each method, judged on validation; winners in a TOML."""
 
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,21 +16,19 @@ FACTORS = (0.3, 1.0, 3.0)
 
 
 def widen(plan: Plan, centres: dict[str, float | None], factors: Iterable[float]) -> Plan:
-    """Each trial once per factor times its method's own learning rate (`centres`, by method name).
+    """Each trial once per factor times a learning rate: the call's, else its method's (`centres`).
 
     The call carries the rate, so that every point of the search has a record of its own; methods
-    that train nothing are left out. Raises UserError where a call names a rate already.
+    that train nothing are left out. Raises UserError where none trains anything.
     """
     trials = []
     for trial in plan.trials:
-        if trial.lr is not None:
-            raise UserError(f"{trial.call} names a learning rate; leave it to the search")
-        centre = centres[trial.method]
+        centre = trial.lr or centres[trial.method]
         if centre is None:
             continue
         for factor in factors:
             lr = float(f"{centre * factor:.3g}")
-            inside = trial.call[len(trial.method) + 1 : -1]
+            inside = plain_call(trial)[len(trial.method) + 1 : -1]
             words = [*([inside] if inside else []), f"lr={lr:g}"]
             trials.append(replace(trial, lr=lr, call=f"{trial.method}({', '.join(words)})"))
     if not trials:
@@ -44,7 +43,7 @@ def winners(plan: Plan, searched: Plan) -> list[dict[str, Any]]:
     no rate is left.
     """
     found: dict[tuple[str, str, str], dict[float, list[float]]] = {}
-    plain = {_key(trial): trial.call for trial in plan.trials}
+    plain = {_key(trial): plain_call(trial) for trial in plan.trials}
     for trial in searched.trials:
         assert trial.lr is not None
         scores = found.setdefault((trial.dataset, trial.backbone, plain[_key(trial)]), {})
@@ -67,6 +66,11 @@ def winners(plan: Plan, searched: Plan) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def plain_call(trial: Trial) -> str:
+    """The call without its learning rate."""
+    return re.sub(r"(, |\()lr=[^,)]+\)$", lambda m: ")" if m[1] == ", " else "", trial.call)
 
 
 def _score(path: Path) -> float:
