@@ -1,10 +1,385 @@
-"""Pictures of a group of records: recall against memory."""
+"""Pictures of a group of records: recall against memory and against throughput, and more.
 
+Readable in grey and by colour-blind people: every method has a marker, a colour and its name beside
+it. The same records give the same bytes.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bench.groups import Group
+import numpy as np
+
+from bench.groups import Group, Row, Statistic
+from bench.labels import place
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "pdf", "svg")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444", "#8C6D1F")
+"""Okabe and Ito's, told apart by colour-blind people; black and yellow muted for white paper."""
+MARKERS = "os^DvPX*<>phd8H"
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "cmer-bench",
+    "path.simplify": False,
+}
+METADATA = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "svg": {"Date": None, "Creator": None},
+}
+MIB = 2.0**20
 
 
-def write(one: Group, out: Path) -> list[Path]:
-    """."""
-    return []
+@dataclass(frozen=True)
+class Look:
+    """How a row is drawn everywhere in its figure."""
+
+    colour: str
+    marker: str
+    filled: bool
+
+    @property
+    def dark(self) -> str:
+        """The colour, dark enough for small letters."""
+        parts = [int(self.colour[i : i + 2], 16) for i in (1, 3, 5)]
+        return "#" + "".join(f"{round(part * 0.62):02x}" for part in parts)
+
+    def kwargs(self, size: float = 6.5) -> dict[str, Any]:
+        """For matplotlib's `plot`."""
+        face = self.colour if self.filled else "white"
+        edge = "black" if self.filled else self.colour
+        kind = {"marker": self.marker, "markersize": size, "markerfacecolor": face}
+        return {**kind, "markeredgecolor": edge, "markeredgewidth": 0.7 if self.filled else 1.4}
+
+
+def looks(one: Group) -> dict[str, Look]:
+    """A look for each row: colour by method, marker by call."""
+    methods = sorted({row.method for row in one.rows})
+    labels = sorted(row.label for row in one.rows)
+    method_of = {row.label: row.method for row in one.rows}
+    return {
+        label: Look(
+            COLOURS[methods.index(method_of[label]) % len(COLOURS)],
+            MARKERS[number % len(MARKERS)],
+            number // len(MARKERS) % 2 == 0,
+        )
+        for number, label in enumerate(labels)
+    }
+
+
+def write(one: Group, out: Path, formats: Iterable[str] = FORMATS) -> list[Path]:
+    """Draw what the group's records allow to `<group>-<plot>.<format>`; returns the files."""
+    import matplotlib
+
+    draws: dict[str, Callable[[Group], Figure | None]] = {
+        "recall_memory": lambda g: recall_against(g, g.memory, _memory_words(g), -1, _bytes_axis),
+        "recall_throughput": lambda g: recall_against(
+            g,
+            "efficiency.train_images_per_second",
+            "training images/s, log scale" + ("" if g.cuda else " (CPU, for trying out)"),
+            1,
+            _rate_axis,
+        ),
+        "learning_curves": learning_curves,
+        "memory_parts": memory_parts,
+    }
+    written = []
+    with matplotlib.rc_context(STYLE):
+        for name, draw in draws.items():
+            figure = draw(one)
+            if figure is None:
+                continue
+            for kind in formats:
+                path = out / f"{one.name}-{name}.{kind}"
+                figure.savefig(path, format=kind, dpi=200, metadata=METADATA[kind])
+                written.append(path)
+    return written
+
+
+def _memory_words(one: Group) -> str:
+    if one.cuda:
+        return "peak memory in training, log scale"
+    return "bytes kept for backward, log scale (CPU: no device peak)"
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def recall_against(
+    one: Group, path: str, words: str, better: int, axis: Callable[["Axes"], None]
+) -> "Figure | None":
+    """mR against a cost, error bars, Pareto front; a line for what trains nothing.
+
+    better: -1 where less of the cost is better, 1 where more is. None without such numbers.
+    """
+    points: list[tuple[Row, Statistic, Statistic]] = []
+    lines: list[tuple[Row, Statistic]] = []
+    for row in one.rows:
+        recall, cost = row.statistic("metrics.test.mR"), row.statistic(path)
+        if recall and cost and cost.mean > 0:
+            points.append((row, cost, recall))
+        elif recall and not row.trains:
+            lines.append((row, recall))
+    if not points:
+        return None
+    look = looks(one)
+    figure = _figure(6.8, 4.6)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    x = np.array([cost.mean for _, cost, _ in points])
+    low, high = math.log2(x.min()), math.log2(x.max())
+    room = max(0.12 * (high - low), 0.35)
+    axes.set_xlim(2 ** (low - room), 2 ** (high + room))
+    heights = [recall for *_, recall in points]
+    bottom = min(recall.mean - (recall.std or 0) for recall in heights)
+    top = max(recall.mean + (recall.std or 0) for recall in heights)
+    near = [r.mean for _, r in lines if bottom - r.mean < 0.4 * (top - bottom)]
+    bottom, top = min([bottom, *near]), max([top, *near])
+    margin = 0.09 * (top - bottom) or 1.0
+    axes.set_ylim(bottom - margin, top + margin)
+    axes.set_xlabel(words)
+    axes.set_ylabel("mR on test (%)")
+    corner = "upper left" if better < 0 else "upper right"
+    spread = " ± sample standard deviation" if any(r.n > 1 for *_, r in points) else ""
+    axes.set_title(f"{one.title}\nmean{spread}; dashed: Pareto front; better: {corner}")
+    axis(axes)
+    front = pareto([(cost.mean, recall.mean) for _, cost, recall in points], better)
+    edge = axes.get_xlim()[1 if better < 0 else 0]
+    steps = [*front, (edge, front[-1][1])]
+    axes.step(*zip(*steps, strict=True), where="post", color="#777777", linestyle="--", linewidth=1)
+    obstacles = []
+    for row, recall in lines:
+        axes.axhline(recall.mean, color=look[row.label].dark, linestyle=":", linewidth=1.2)
+    for row, cost, recall in points:
+        style = look[row.label]
+        axes.errorbar(
+            cost.mean,
+            recall.mean,
+            yerr=recall.std or 0,
+            xerr=(cost.std or 0) if better > 0 else None,
+            ecolor=style.dark,
+            elinewidth=0.9,
+            capsize=2,
+            zorder=3,
+            **style.kwargs(),
+        )
+        reach = recall.std or 0
+        thin = 2**0.01
+        obstacles.append(
+            (cost.mean / thin, recall.mean - reach, cost.mean * thin, recall.mean + reach)
+        )
+    figure.draw_without_rendering()
+    below = bottom - 0.5 * margin
+    for row, recall in lines:
+        words = f"{row.label} {recall.mean:.1f}, trains nothing"
+        inside = recall.mean > bottom - margin
+        text = axes.annotate(
+            words if inside else f"{words}: below ↓",
+            (1, recall.mean if inside else below),
+            (-4, 3 if inside else -4),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color=look[row.label].dark,
+        )
+        below += 0.0 if inside else 0.5 * margin
+        box = text.get_window_extent(figure.canvas.get_renderer())  # type: ignore[attr-defined]
+        corners = axes.transData.inverted().transform(box.get_points())
+        obstacles.append((corners[0][0], corners[0][1], corners[1][0], corners[1][1]))
+    for (x0, y0), (x1, y1) in itertools.pairwise(steps):
+        thin = (axes.get_ylim()[1] - axes.get_ylim()[0]) / 300
+        obstacles.append((min(x0, x1), y0 - thin, max(x0, x1), y0 + thin))
+        obstacles.append((x1 / 2**0.005, min(y0, y1), x1 * 2**0.005, max(y0, y1)))
+    place(
+        axes,
+        [(cost.mean, recall.mean) for _, cost, recall in points],
+        [row.label for row, *_ in points],
+        [look[row.label].dark for row, *_ in points],
+        obstacles,
+    )
+    return figure
+
+
+def pareto(points: Iterable[tuple[float, float]], better: int) -> list[tuple[float, float]]:
+    """The points that no other beats in both, from the best cost on; higher y is better."""
+    front: list[tuple[float, float]] = []
+    for cost, recall in sorted(points, key=lambda p: (-better * p[0], -p[1])):
+        if not front or recall > front[-1][1]:
+            front.append((cost, recall))
+    return front
+
+
+def _bytes_axis(axes: "Axes") -> None:
+    low, high = (math.log2(limit / MIB) for limit in axes.get_xlim())
+    step = max(1, math.ceil((high - low) / 10))
+    powers = range(math.ceil(low), math.floor(high) + 1, step)
+    _ticks(axes, [2.0**power * MIB for power in powers], bytes_words)
+
+
+def bytes_words(value: float) -> str:
+    """512 KiB, 64 MiB, 4 GiB."""
+    for unit, size in (("GiB", 2.0**30), ("MiB", MIB), ("KiB", 2.0**10)):
+        if value >= size:
+            return f"{value / size:g} {unit}"
+    return f"{value:g} B"
+
+
+def _rate_axis(axes: "Axes") -> None:
+    low, high = axes.get_xlim()
+    ticks = [
+        base * 10.0**power
+        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for base in (1, 2, 5)
+    ]
+    _ticks(axes, [tick for tick in ticks if low <= tick <= high], lambda tick: f"{tick:,g}")
+
+
+def _ticks(axes: "Axes", ticks: list[float], words: Callable[[float], str]) -> None:
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FixedFormatter([words(tick) for tick in ticks]))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def learning_curves(one: Group) -> "Figure | None":
+    """mR on val and loss by step, mean over seeds, one line per method; None without curves."""
+    curves = {row.label: _curve(row) for row in one.rows}
+    curves = {label: curve for label, curve in curves.items() if curve}
+    if not curves:
+        return None
+    look = looks(one)
+    figure = _figure(9.2, 4.4)
+    panels = figure.subplots(1, 2, width_ratios=(1, 1.45))
+    for axes, name, words in zip(
+        panels, ("loss", "val_mR"), ("loss (each method's own)", "mR on val (%)"), strict=True
+    ):
+        ends: list[tuple[float, float, str]] = []
+        for label, curve in curves.items():
+            steps = [step for step in sorted(curve) if name in curve[step]]
+            if steps:
+                heights = [curve[step][name] for step in steps]
+                style = look[label].kwargs(3.5)
+                axes.plot(steps, heights, color=look[label].colour, linewidth=1.1, **style)
+                ends.append((steps[-1], heights[-1], label))
+        axes.set_xlabel("step")
+        axes.set_ylabel(words)
+        if name == "val_mR" or not any("val_mR" in p for c in curves.values() for p in c.values()):
+            _end_labels(axes, ends, look)
+    panels[0].set_title(f"{one.title}\nmean over seeds")
+    return figure
+
+
+def _curve(row: Row) -> dict[int, dict[str, float]]:
+    """Step -> mean over seeds of loss and validation mR."""
+    found: dict[int, dict[str, list[float]]] = {}
+    for entry in row.ok:
+        for point in entry.record["curve"]:
+            for name in ("loss", "val_mR"):
+                if name in point:
+                    found.setdefault(point["step"], {}).setdefault(name, []).append(point[name])
+    return {step: {k: sum(v) / len(v) for k, v in by.items()} for step, by in found.items()}
+
+
+def _end_labels(axes: "Axes", ends: list[tuple[float, float, str]], look: dict[str, Look]) -> None:
+    """Names at the right of the lines' ends, kept apart, in the order of the ends."""
+    if not ends:
+        return
+    ends = sorted(ends, key=lambda end: (end[1], end[2]))
+    low, high = axes.get_ylim()
+    gap = max(0.036 * (high - low), 1e-12)
+    heights = [end[1] for end in ends]
+    for n in range(1, len(heights)):
+        heights[n] = max(heights[n], heights[n - 1] + gap)
+    over = max(0.0, heights[-1] - high)
+    heights[-1] -= over
+    for n in range(len(heights) - 2, -1, -1):
+        heights[n] = min(heights[n], heights[n + 1] - gap)
+    axes.set_ylim(min(low, heights[0] - gap), high)
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, right + 0.42 * (right - left))
+    place_at = right + 0.05 * (right - left)
+    for (x, y, label), height in zip(ends, heights, strict=True):
+        dark = look[label].dark
+        axes.plot([x, place_at], [y, height], color=dark, linewidth=0.5)
+        axes.text(place_at, height, f" {label}", color=dark, fontsize=7.5, va="center")
+
+
+PARTS = (
+    ("parameters and buffers", "parameter_bytes", "#444444", ""),
+    ("gradients", "gradient_bytes", "#E69F00", "////"),
+    ("optimiser states", "optimizer_bytes", "#56B4E9", "...."),
+)
+
+
+def memory_parts(one: Group) -> "Figure | None":
+    """Where the memory goes, stacked; None where the records do not tell."""
+    last = (
+        ("activations (the rest of the peak)", "activation_bytes", "#D55E00", "xxxx")
+        if one.cuda
+        else ("kept for backward", "saved_for_backward_bytes", "#D55E00", "xxxx")
+    )
+    rows = []
+    for row in one.rows:
+        found = [row.statistic(f"efficiency.{name}") for _, name, *_ in (*PARTS, last)]
+        sizes = [part.mean / MIB for part in found if part is not None]
+        if len(sizes) == len(found):
+            rows.append((row.label, sizes))
+    if not rows:
+        return None
+    rows.sort(key=lambda pair: (-sum(pair[1]), pair[0]))
+    figure = _figure(6.8, 1.3 + 0.27 * len(rows))
+    axes = figure.add_subplot()
+    start = np.zeros(len(rows))
+    places = list(range(len(rows)))
+    for n, (words, _, colour, hatch) in enumerate((*PARTS, last)):
+        widths = np.array([sizes[n] for _, sizes in rows])
+        kind: dict[str, Any] = {
+            "color": colour,
+            "hatch": hatch,
+            "edgecolor": "white",
+            "linewidth": 0.4,
+        }
+        axes.barh(places, widths, 0.72, left=start, label=words, **kind)
+        start += widths
+    for place_, total in zip(places, start, strict=True):
+        axes.annotate(
+            f"{total:,.0f}",
+            (total, place_),
+            (3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+        )
+    axes.set_yticks(places, [label for label, _ in rows], fontsize=8)
+    axes.set_xlim(0, float(start.max()) * 1.1)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("MiB" if one.cuda else "MiB, by tensors' sizes (CPU: no device peak)")
+    figure.suptitle(one.title, x=0.01, ha="left", fontsize=9)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=7.5, frameon=False)
+    return figure
