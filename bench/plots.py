@@ -291,7 +291,7 @@ def learning_curves(one: Group) -> "Figure | None":
         axes.set_ylabel(words)
         if name == "val_mR" or not any("val_mR" in p for c in curves.values() for p in c.values()):
             _end_labels(axes, ends, look)
-    panels[0].set_title(f"{one.title}\nmean over seeds")
+    panels[0].set_title(f"{one.title}; mean over seeds")
     return figure
 
 
@@ -322,7 +322,9 @@ def _end_labels(axes: "Axes", ends: list[tuple[float, float, str]], look: dict[s
         heights[n] = min(heights[n], heights[n + 1] - gap)
     axes.set_ylim(min(low, heights[0] - gap), high)
     left, right = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if left <= tick <= right]
     axes.set_xlim(left, right + 0.42 * (right - left))
+    axes.set_xticks(ticks)
     place_at = right + 0.05 * (right - left)
     for (x, y, label), height in zip(ends, heights, strict=True):
         dark = look[label].dark
@@ -340,9 +342,9 @@ PARTS = (
 def memory_parts(one: Group) -> "Figure | None":
     """Where the memory goes, stacked; None where the records do not tell."""
     last = (
-        ("activations (the rest of the peak)", "activation_bytes", "#D55E00", "xxxx")
+        ("activations (the rest of the peak)", "activation_bytes", "#E58A4E", "")
         if one.cuda
-        else ("kept for backward", "saved_for_backward_bytes", "#D55E00", "xxxx")
+        else ("kept for backward", "saved_for_backward_bytes", "#E58A4E", "")
     )
     rows = []
     for row in one.rows:
@@ -380,6 +382,7 @@ def memory_parts(one: Group) -> "Figure | None":
     axes.set_xlim(0, float(start.max()) * 1.1)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("MiB" if one.cuda else "MiB, by tensors' sizes (CPU: no device peak)")
-    figure.suptitle(one.title, x=0.01, ha="left", fontsize=9)
-    figure.legend(loc="outside upper left", ncols=2, fontsize=7.5, frameon=False)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_title(one.title)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=7.5, frameon=False)
     return figure
