@@ -262,8 +262,14 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
     groups = group(frame)
     outer = RichTable.grid()
     for one in groups:
-        inner = RichTable(title=one.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
-        inner.add_column("method", overflow="fold", min_width=10)
+        inner = RichTable(
+            title=one.title,
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+        )
+        inner.add_column("method", overflow="fold", min_width=12)
         heads = ("n", "i2t R@1", "t2i R@1", "mR", "trainable", "MiB", "images/s")
         for head in heads:
             inner.add_column(head, justify="right", no_wrap=True)

@@ -1,0 +1,389 @@
+"""Groups, means, marks and the written tables, on made records with numbers worked out by hand."""
+
+import csv
+import io
+import json
+import re
+import runpy
+import shutil
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench import UserError, groups, record, report, tables
+from bench.significance import Significance
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
+
+
+def recalls(mean: float) -> dict[str, float]:
+    """Test metrics that are all the same number."""
+    names = [f"{way}_R@{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]
+    return {**dict.fromkeys(names, mean), "mR": mean}
+
+
+def by_hand(method: str, values: list[float], **given: Any) -> list[dict[str, Any]]:
+    """Records of a method with the given mR by seed."""
+    return [fakes.record(method, n, test=recalls(v), **given) for n, v in enumerate(values)]
+
+
+def load(tmp_path: Path, documents: list[dict[str, Any]], **given: Any) -> list[groups.Group]:
+    """The groups of some records written to and read from the disk."""
+    fakes.save(tmp_path / "results", documents, **given)
+    return groups.group(record.load(tmp_path / "results"))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder of many kinds of records with ranks, and its report."""
+    root = tmp_path_factory.mktemp("mixed")
+    fakes.save(root / "results", fakes.mixed(), arrays=True)
+    report.write(root / "results", root / "reports")
+    return root / "results", root / "reports"
+
+
+def test_mean_and_sample_deviation(tmp_path: Path) -> None:
+    [one] = load(tmp_path, by_hand("lora", [40.0, 42.0, 47.0]) + by_hand("vpt", [30.0]))
+    lora, vpt = one.rows
+    found = lora.statistic("metrics.test.mR")
+    assert found is not None
+    assert found.mean == 43.0
+    assert found.std == pytest.approx(13**0.5)  # ((-3)^2 + (-1)^2 + 4^2) / (3 - 1) = 13
+    assert found.n == 3
+    assert vpt.statistic("metrics.test.mR") == groups.Statistic(30.0, None, 1)
+    text = tables.cell_of(lora, tables.recalls()[-1])
+    assert (text.text, text.spread) == ("43.0", "3.6")
+
+
+@pytest.mark.parametrize(
+    ("change", "number"),
+    [
+        ({}, 1),
+        ({"recipe": {"lr": 1e-4}}, 1),
+        ({"recipe": {"batch_size": 64}}, 2),
+        ({"recipe": {"track": "train+val"}}, 2),
+        ({"scene": "oracle"}, 2),
+        ({"gpu": "NVIDIA H200"}, 2),
+        ({"dataset": "rsicd"}, 2),
+        ({"backbone": "ViT-B-32:openai"}, 2),
+    ],
+)
+def test_what_is_never_mixed(tmp_path: Path, change: dict[str, Any], number: int) -> None:
+    found = load(tmp_path, [fakes.record("lora"), fakes.record("cmer", **change)])
+    assert len(found) == number
+    assert len({one.name for one in found}) == number
+    assert len({one.title for one in found}) == number
+
+
+@pytest.mark.parametrize("key", ["weights", "test_split"])
+def test_other_weights_or_split_under_the_same_name(tmp_path: Path, key: str) -> None:
+    other = fakes.record("cmer")
+    other["trial"]["defines"][key] = "another"
+    found = load(tmp_path, [fakes.record("lora"), other])
+    assert len(found) == 2
+    assert len({one.name for one in found}) == 2
+
+
+def test_cached_features_stand_apart(tmp_path: Path) -> None:
+    other = fakes.record("cmer")
+    other["trial"]["cached_features"] = True
+    found = load(tmp_path, [fakes.record("lora"), other])
+    assert sorted(one.cached_features for one in found) == [False, True]
+
+
+def test_two_learning_rates_are_two_rows(tmp_path: Path) -> None:
+    [one] = load(tmp_path, [fakes.record("lora"), fakes.record("lora", recipe={"lr": 1e-4})])
+    assert sorted(row.label for row in one.rows) == ["lora [own lr]", "lora [recipe lr=0.0001]"]
+
+
+def test_differs_names_what_should_be_equal(tmp_path: Path) -> None:
+    documents = [fakes.record(m, s) for m in ("lora", "vpt", "coop") for s in range(2)]
+    documents[2]["environment"]["torch"] = "2.11.0"
+    documents[4]["status"] = "failed"
+    [one] = load(tmp_path, documents)
+    assert {row.label: row.differs for row in one.rows} == {
+        "lora": "",
+        "vpt": "torch 2.11.0",
+        "coop": "no seed 0",
+    }
+
+
+def marks(one: groups.Group, results: Path | None = None) -> dict[str, str]:
+    """Marks of mR."""
+    return Significance(results).marks(one, "metrics.test.mR", 1)
+
+
+def test_bold_only_where_significant(tmp_path: Path) -> None:
+    # Differences 1, 1.1, 0.9: t = 1 / (0.1 / sqrt 3) = 17.3 > 4.30.
+    sure = by_hand("lora", [40, 44, 48.0]) + by_hand("vpt", [39, 42.9, 47.1])
+    [one] = load(tmp_path / "a", sure)
+    assert marks(one) == {"lora": "best", "vpt": "second"}
+    # Differences 3, -1, 1: t = 1 / (2 / sqrt 3) = 0.87.
+    [one] = load(tmp_path / "b", by_hand("lora", [42, 43, 48.0]) + by_hand("vpt", [39, 44, 47.0]))
+    assert marks(one) == {"lora": "second", "vpt": "second"}
+    # Two seeds: differences 1, 1.2, t = 1.1 / 0.1 = 11 < 12.7.
+    [one] = load(tmp_path / "c", by_hand("lora", [40, 44.2]) + by_hand("vpt", [39.0, 43]))
+    assert marks(one) == {"lora": "second", "vpt": "second"}
+
+
+def test_one_seed_marks_nothing_and_says_so(tmp_path: Path) -> None:
+    [one] = load(tmp_path, by_hand("lora", [90.0]) + by_hand("vpt", [10.0]))
+    assert marks(one) == {}
+    assert "nothing is marked" in tables.caption(one)
+    table = tables.recall_table(one, Significance(None))
+    assert not any(cell.mark for row in table.rows for cell in row)
+
+
+def test_ranks_of_queries_decide_where_they_are(tmp_path: Path) -> None:
+    documents = fakes.sweep(3, ("zeroshot", "cmer"))
+    [one] = load(tmp_path, documents, arrays=True)
+    assert marks(one, tmp_path / "results") == {"cmer": "best", "zeroshot": "second"}
+    for path in (tmp_path / "results").rglob("*.npz"):
+        path.unlink()
+    for entry in one.ok:  # over seeds alone the difference now vanishes
+        entry.record["metrics"]["test"] = recalls(50.0 + entry.seed * (entry.seed - 1))
+    for row in one.rows:
+        row.__dict__.pop("ok", None)
+    assert "best" not in marks(one, tmp_path / "results").values()
+
+
+def test_costs_on_a_cpu_and_on_a_gpu(tmp_path: Path) -> None:
+    [cpu] = load(tmp_path / "cpu", [fakes.record("lora")])
+    [gpu] = load(tmp_path / "gpu", [fakes.record("lora", gpu="NVIDIA H200")])
+    assert cpu.memory == "efficiency.saved_for_backward_bytes"
+    assert gpu.memory == "efficiency.peak_memory_train_bytes"
+    assert "bytes that autograd keeps" in tables.caption(cpu)
+    assert "for trying out" in tables.caption(cpu)
+    assert "most bytes allocated" in tables.caption(gpu)
+    assert "kept for backward, MiB" in [column.title for column in tables.costs(gpu)]
+
+
+def test_ratios_to_the_reference(tmp_path: Path) -> None:
+    documents = [fakes.record("lora"), fakes.record("cmer")]
+    for document, (kept, speed) in zip(documents, ((400, 10.0), (100, 25.0)), strict=True):
+        document["efficiency"]["saved_for_backward_bytes"] = kept * 2**20
+        document["efficiency"]["train_images_per_second"] = speed
+    [one] = load(tmp_path, documents)
+    table = tables.cost_table(one, Significance(None), "lora")
+    places = [table.heads.index(head) for head in ("memory / lora", "images/s / lora")]
+    ratios = {row[0].text: [row[place].text for place in places] for row in table.rows}
+    assert ratios == {"lora": ["1.00×", "1.00×"], "cmer": ["0.25×", "2.50×"]}
+    assert not any("/ vpt" in h for h in tables.cost_table(one, Significance(None), "vpt").heads)
+
+
+@pytest.mark.parametrize("status", ["out_of_memory", "diverged", "failed", "not_applicable"])
+def test_holes_are_shown_as_what_they_are(tmp_path: Path, status: str) -> None:
+    documents = [fakes.record("lora"), fakes.record("vpt", status=status)]
+    [one] = load(tmp_path, documents)
+    words = status.replace("_", " ")
+    table = tables.recall_table(one, Significance(None))
+    assert [row[0].text for row in table.rows[:2]] == ["lora", "vpt"]
+    assert [cell.text for cell in table.rows[1][1:]] == ["0 of 1", *"––––––", words]
+    assert tables.not_ok(one) == [f"vpt, seed 0: {words}: made to be {status}"]
+    console = Console(width=90, record=True, file=io.StringIO())
+    console.print(report.console_table(record.load(tmp_path / "results")))
+    assert words in console.export_text()
+
+
+def test_efficiency_without_metrics(tmp_path: Path) -> None:
+    documents = fakes.sweep(2, ("lora", "cmer"))
+    for document in documents:
+        document["metrics"] = {}
+    fakes.save(tmp_path / "results", documents)
+    report.write(tmp_path / "results", tmp_path / "out")
+    assert "| `lora` | 2 | – |" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_ceiling_and_chance(tmp_path: Path) -> None:
+    found = load(tmp_path, [fakes.record("cmer"), fakes.record("cmer", scene="oracle")])
+    last = [tables.recall_table(one, Significance(None)).rows[-1] for one in found]
+    assert [cell.text for cell in last[0]][5:8] == ["38.1", "84.8", "100.0"]
+    assert last[1][0].text == "chance inside the true scene"
+    assert last[1][8].text == "46.9"
+
+
+def test_ablation_names_the_settings_that_vary(tmp_path: Path) -> None:
+    documents = by_hand("cmer", [45.0, 47.0]) + by_hand("cmer", [44.0, 44.5], queue=0)
+    [one] = load(tmp_path, documents + by_hand("lora", [40.0, 41.0]))
+    tables_ = tables.ablation_tables(one)
+    assert list(tables_) == ["cmer"]
+    table = tables_["cmer"]
+    assert table.heads[1:3] == ["queue", "n"]
+    assert [row[1].text for row in table.rows] == ["2048", "0"]
+    assert [row[-1].text for row in table.rows] == ["+0.0", "-1.8"]  # 46 and 44.25
+
+
+def test_calibration_warns_outside_the_band_only(tmp_path: Path) -> None:
+    clip = {"dataset": "rsitmd", "backbone": "ViT-B-32-quickgelu:openai"}
+    good = load(tmp_path / "good", by_hand("zeroshot", [23.6], **clip))
+    assert tables.calibration(good) == []
+    bad = load(tmp_path / "bad", by_hand("zeroshot", [18.0], **clip))
+    [warning] = tables.calibration(bad)
+    assert "18.00" in warning
+    assert "23.05 to 24.19" in warning
+    other = load(tmp_path / "other", by_hand("zeroshot", [18.0], dataset="rsitmd"))
+    assert tables.calibration(other) == []
+    trained = load(tmp_path / "trained", by_hand("lora", [18.0], **clip))
+    assert tables.calibration(trained) == []
+    report.write(tmp_path / "bad" / "results", tmp_path / "out")
+    assert "[!WARNING]" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_published_numbers_are_whole() -> None:
+    rows = tables.published()
+    assert len(rows) > 80
+    for row in rows:
+        parts = [float(row[f"{way}_R{k}"]) for way in ("i2t", "t2i") for k in (1, 5, 10)]
+        assert statistics.fmean(parts) == pytest.approx(float(row["mR_recomputed"]), abs=0.011)
+        assert row["source"]
+        assert row["backbone"]
+        assert row["protocol"]
+
+
+def test_published_beside_ours(mixed: tuple[Path, Path]) -> None:
+    text = (mixed[1] / "report.md").read_text()
+    part = text[text.index("## Published on rsitmd") : text.index("## Published on ucm")]
+    assert "PE-RSITR (MRS-Adapter+HMMC)" in part
+    assert "| `cmer` | ViT-B-32-quickgelu:openai |" in part
+    assert "oracle" not in part
+
+
+def test_markdown_tables_are_even(mixed: tuple[Path, Path]) -> None:
+    lines = (mixed[1] / "report.md").read_text().splitlines()
+    tables_ = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
+    widths = [
+        {len(re.findall(r"(?<!\\)\|", line)) for line in t.splitlines() if line} for t in tables_
+    ]
+    assert all(len(width) <= 1 for width in widths)
+    assert sum(bool(width) for width in widths) > 10
+    named = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", "\n".join(lines))
+    assert named
+    assert all((mixed[1] / name).exists() for name in named)
+
+
+def test_latex_is_well_formed(mixed: tuple[Path, Path], tmp_path: Path) -> None:
+    files = sorted(mixed[1].glob("*.tex"))
+    assert [file.name for file in files] == [
+        "rsicd-starter.tex",
+        "rsitmd-ViT-B-32-quickgelu_openai.tex",
+        "ucm-starter.tex",
+    ]
+    for file in files:
+        check_latex(file.read_text())
+    if shutil.which("pdflatex"):
+        inputs = "\n".join(rf"\input{{{file}}}" for file in files)
+        head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs}"
+        (tmp_path / "t.tex").write_text(rf"{head}\begin{{document}}{inputs}\end{{document}}")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+def check_latex(text: str) -> None:
+    """Braces and environments balanced, `&` even in each tabular, no bare special character."""
+    text = re.sub(r"(?m)^%.*\n", "", text)
+    assert text.isascii(), set(text) - set(map(chr, range(128)))
+    depth = 0
+    for character in re.sub(r"\\[{}]", "", text):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+    stack = []
+    for kind, name in re.findall(r"\\(begin|end)\{([^}]*)\}", text):
+        if kind == "begin":
+            stack.append(name)
+        else:
+            assert stack.pop() == name
+    assert not stack
+    outside = re.sub(r"\\label\{[^}]*\}|\\[_&%$#]|\$\\[a-z]+\$|\$[<>]\$", "", text)
+    for body, columns in re.findall(
+        r"(?s)\\begin\{tabular\}\{(?=[lr]+\}(.*?)\\end\{tabular\})([lr]+)\}", outside
+    ):
+        for line in body.strip().splitlines():
+            if line.endswith(r"\\"):
+                spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+                assert line.count("&") + 1 + sum(spans) == len(columns), line
+    assert not re.search(r"[_%$#^~]", outside), re.search(r".{20}[_%$#^~].{20}", outside)
+    assert all("&" not in line for line in outside.splitlines() if not line.endswith(r"\\"))
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("a_b&c%", r"a\_b\&c\%"), ("{~}", r"\{\textasciitilde{}\}"), ("\\x", r"\textbackslash{}x")],
+)
+def test_latex_escapes(text: str, written: str) -> None:
+    assert report.tex_text(text) == written
+
+
+def test_csv_have_all_records_and_full_precision(mixed: tuple[Path, Path]) -> None:
+    tidy = list(csv.DictReader((mixed[1] / "records.csv").open()))
+    assert len(tidy) == len(record.paths(mixed[0]))
+    assert {row["status"] for row in tidy} == set(record.STATUSES)
+    one = next(row for row in tidy if row["status"] == "ok")
+    document = json.loads((mixed[0] / one["path"]).read_text())
+    assert float(one["metrics.test.mR"]) == document["metrics"]["test"]["mR"]
+    rows = list(csv.DictReader((mixed[1] / "table.csv").open()))
+    lora = next(r for r in rows if r["group"] == "ucm-starter" and r["method"] == "lora")
+    values = [
+        float(r["metrics.test.mR"])
+        for r in tidy
+        if (r["trial.dataset"], r["trial.call"]) == ("ucm", "lora")
+    ]
+    assert float(lora["mR_mean"]) == pytest.approx(statistics.mean(values))
+    assert float(lora["mR_std"]) == pytest.approx(statistics.stdev(values))
+    assert lora["mR_n"] == "3"
+
+
+def test_same_records_same_bytes(mixed: tuple[Path, Path], tmp_path: Path) -> None:
+    documents = fakes.sweep(2, ("zeroshot", "lora", "cmer"))
+    fakes.save(tmp_path / "a", documents)
+    for source in sorted((tmp_path / "a").rglob("*.json"), reverse=True):  # another order on disk
+        target = tmp_path / "b" / source.relative_to(tmp_path / "a")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    first = report.write(tmp_path / "a", tmp_path / "one")
+    time.sleep(1.1)  # a date in a file would show
+    second = report.write(tmp_path / "b", tmp_path / "two")
+    assert [path.name for path in first] == [path.name for path in second]
+    assert len(first) >= 15
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_console_table_fits(mixed: tuple[Path, Path], width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(report.console_table(record.load(mixed[0])))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for number in ("zeroshot", "out of", "images/s", "warning: zeroshot"):
+        assert number in text
+    line = next(line for line in text.splitlines() if line.strip().startswith("full "))
+    assert len(re.findall(r"\d[\d.,]*", line)) == 8  # n, two R@1, mR and its spread, three costs
+
+
+def test_no_record_and_unknown_format(tmp_path: Path) -> None:
+    report.write(tmp_path / "none", tmp_path / "out")
+    assert "0 records" in (tmp_path / "out" / "report.md").read_text()
+    with pytest.raises(UserError, match="docx"):
+        report.write(tmp_path / "none", tmp_path / "out", formats=("docx",))
+
+
+def test_a_thousand_records_in_seconds(tmp_path: Path) -> None:
+    documents = [
+        fakes.record(method, seed, dataset=dataset)
+        for dataset in ("ucm", "rsicd")
+        for method in fakes.METHODS
+        for seed in range(39)
+    ]
+    assert len(documents) >= 1000
+    fakes.save(tmp_path / "results", documents)
+    started = time.process_time()
+    report.write(tmp_path / "results", tmp_path / "out")
+    assert time.process_time() - started < 15  # 5 seconds on an idle machine
