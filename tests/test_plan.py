@@ -62,7 +62,7 @@ def test_fake_tensors_need_what_real_ones_need(name: str):
         assert fake.kept(BATCH) == pytest.approx(real.kept(BATCH), rel=0.02)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["zeroshot", "linear", "full", "lora", "vpt", "cmer"])
 def test_the_allocator_saw_what_is_predicted(name: str):
     """In float32: a CPU's bfloat16 kernels convert inside and need scratch that CUDA's do not."""
     fake, real = rehearsal(name, precision="fp32"), rehearsal(name, fake=False, precision="fp32")
@@ -73,7 +73,7 @@ def test_the_allocator_saw_what_is_predicted(name: str):
 
 
 @pytest.mark.parametrize("kind", ["hf", "timm"])
-@pytest.mark.parametrize("name", ["full", "lora", "cmer"])
+@pytest.mark.parametrize("name", ["lora", "cmer"])
 def test_towers_of_other_makes_too(name: str, kind: str):
     pairs = [METHODS[name](contract.tiny_model(kind)) for _ in range(2)]
     recipe = Recipe(precision="bf16")
@@ -189,7 +189,9 @@ def trials(*names: str, **recipe: object) -> list[Trial]:
 def test_a_plan_has_one_row_per_method_and_is_plain_data():
     told = []
     rows = plan.plan(
-        trials("zeroshot", "linear"), 2**30, progress=lambda done, total, _: told.append((done, total))
+        trials("zeroshot", "linear"),
+        2**30,
+        progress=lambda done, total, _: told.append((done, total)),
     )
     assert [row.call for row in rows] == ["zeroshot", "linear"]
     assert told == [(0, 2), (1, 2), (2, 2)]
