@@ -24,8 +24,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cmer-bench"
 
 
-def _decode(path: Path, size: int) -> Pixels:
-    """Decode, scale the short side to `size` (bicubic) and crop the centre, as CLIP evaluates."""
+def decode(path: Path, size: int) -> Pixels:
+    """Decode, scale the short side to `size` (bicubic) and crop the centre, as CLIP evaluates.
+
+    `(size, size, 3)`; raises UserError where the file cannot be read as an image.
+    """
     from PIL import Image
 
     try:
@@ -39,6 +42,12 @@ def _decode(path: Path, size: int) -> Pixels:
     image = image.resize(shape, Image.Resampling.BICUBIC)
     left, top = (shape[0] - size) // 2, (shape[1] - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def picture(dataset: Dataset, row: int, size: int) -> Pixels:
+    """One image at any size `(size, size, 3)`, cut as the model sees it; for showing."""
+    path = dataset.paths[row]
+    return synthetic.render(row, size) if path is None else decode(path, size)
 
 
 def images(dataset: Dataset, size: int, progress: Progress | None = None) -> Pixels:
@@ -74,7 +83,7 @@ def _build_cache(dataset: Dataset, size: int, path: Path, progress: Progress | N
             work: Callable[[int], Pixels] = partial(synthetic.render, size=size)
         else:
             paths = [p for p in dataset.paths if p is not None]
-            work = lambda i: _decode(paths[i], size)  # noqa: E731
+            work = lambda i: decode(paths[i], size)  # noqa: E731
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for i, image in enumerate(pool.map(work, range(shape[0]), chunksize=16)):
                 out[i] = image

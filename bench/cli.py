@@ -260,6 +260,41 @@ def report(
 
 
 @app.command()
+def retrieve(
+    record: Annotated[Path, typer.Argument(help="A record; its weights lie beside it.")],
+    query: Annotated[str | None, typer.Argument(help="A text, to find images for.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="An image file, or a test image's name: find captions.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 10,
+    focus: Annotated[bool, typer.Option("--focus", help="Draw where the method looks.")] = False,
+    out: Annotated[Path, typer.Option(help="The picture sheet, a PNG.")] = Path("retrieved.png"),
+    data_root: Root = None,
+    plugin: Plugins = None,
+) -> None:
+    """Ask a trained method: the top test images for a text, or captions for an image."""
+    if (query is None or not query.strip()) == (image is None):
+        raise UserError('give either a text to find images for ("many planes") or --image FILE')
+    from bench import retrieve as retrieve_
+    from bench.data import data_root as root_of
+    from bench.restore import restore
+
+    _load_plugins(plugin)
+    console = _console()
+    with console.status("encoding"):
+        restored = restore(record, root_of(data_root))
+        if image is None:
+            answer = retrieve_.images_for(restored, query or "", top)
+        else:
+            answer = retrieve_.captions_for(restored, image, top)
+        drawn = retrieve_.draw(restored, answer, focus)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    drawn.save(out, format="PNG")
+    console.print(retrieve_.table(restored, answer))
+    console.print(f"wrote {out}")
+
+
+@app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(help="A method.")] = None, plugin: Plugins = None
 ) -> None:
@@ -328,6 +363,16 @@ def datasets(
     )
     for note in dataset.notes:
         console.print(note, highlight=False)
+
+
+def _load_plugins(paths: list[Path] | None) -> None:
+    from methods import load_plugin
+
+    for path in paths or []:
+        try:
+            load_plugin(path)
+        except (OSError, SyntaxError, ImportError, ValueError) as error:
+            raise UserError(f"the plug-in {path} cannot be loaded: {error}") from None
 
 
 def _found(card: Any, root: Path) -> str:

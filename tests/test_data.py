@@ -126,7 +126,7 @@ def test_the_cache_equals_direct_decoding_and_notices_changes(tiny: Path) -> Non
     assert pixels.shape == (16, 32, 32, 3)
     path = dataset.paths[3]
     assert path is not None
-    assert np.array_equal(pixels[3], cache._decode(path, 32))
+    assert np.array_equal(pixels[3], cache.decode(path, 32))
     Image.new("RGB", (64, 64), (255, 0, 0)).save(path)
     assert (cache.images(dataset, 32)[3] == (255, 0, 0)).all()
 

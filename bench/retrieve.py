@@ -1,0 +1,184 @@
+"""A trained method asked: the top test images for a text, the top captions for an image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench import UserError, cache, sheet
+from bench.cache import Pixels
+from bench.data import Dataset, spoken_form
+from bench.restore import Restored
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer: its cosine, the row of its image in the data set, its caption (of an image
+    query, else None), whether it is right (None: not known)."""
+
+    score: float
+    row: int
+    caption: str | None
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The best hits for a query, and how many of the gallery's items are right (None: not known).
+
+    The query is a text, or an image as pixels `(S, S, 3)` with the picture to show.
+    """
+
+    query: str
+    image: tuple[Pixels, Pixels] | None
+    hits: list[Hit]
+    right: int | None
+    gallery: int
+
+    def summary(self) -> str:
+        """What was searched and how many of the right ones were found, as a sentence."""
+        what = "images" if self.image is None else "sentences"
+        searched = f"the top {len(self.hits)} of {self.gallery} test {what}"
+        if self.right is None:
+            unknown = "no caption" if self.image is None else "no image"
+            return f"{searched}; the query is {unknown} of the test split, so no right one is known"
+        found = sum(hit.right is True for hit in self.hits)
+        return f"{searched}; {found} of the {self.right} right ones are among them"
+
+
+def images_for(restored: Restored, text: str, top: int) -> Answer:
+    """The images of the test split nearest to a text.
+
+    If the text is a test caption, the images that carry that sentence are right.
+    """
+    dataset = _dataset(restored)
+    rows = dataset.split("test")
+    pixels = cache.images(dataset, restored.backbone.image_size)
+    scores = restored.encode_images(pixels, rows) @ restored.encode_texts([text])[0]
+    sentence = spoken_form(text)
+    right = {
+        row
+        for row in rows
+        if any(spoken_form(caption) == sentence for caption in dataset.samples[row].captions)
+    }
+    best = torch.sort(scores, descending=True, stable=True).indices[:top].tolist()
+    hits = [Hit(float(scores[i]), rows[i], None, rows[i] in right if right else None) for i in best]
+    return Answer(text, None, hits, len(right) or None, len(rows))
+
+
+def captions_for(restored: Restored, image: Path, top: int) -> Answer:
+    """The distinct sentences of the test split nearest to an image.
+
+    `image` is a file, or the file name of a test image; of a test image, the sentences that it
+    carries are right.
+    """
+    dataset = _dataset(restored)
+    row = _row_of(dataset, image)
+    size = restored.backbone.image_size
+    if row is None:
+        pixels, shown = cache.decode(image, size), cache.decode(image, sheet.SIDE)
+    else:
+        pixels = cache.images(dataset, size)[row]
+        shown = cache.picture(dataset, row, sheet.SIDE)
+    first: dict[str, tuple[str, int]] = {}  # each sentence once, as first written
+    for number in dataset.split("test"):
+        for caption in dataset.samples[number].captions:
+            first.setdefault(spoken_form(caption), (caption, number))
+    texts = restored.encode_texts([caption for caption, _ in first.values()])
+    scores = texts @ restored.encode_images(pixels[None], [0])[0]
+    own = set() if row is None else {spoken_form(c) for c in dataset.samples[row].captions}
+    found = list(first.items())
+    hits = []
+    for i in torch.sort(scores, descending=True, stable=True).indices[:top].tolist():
+        sentence, (caption, number) = found[i]
+        hits.append(Hit(float(scores[i]), number, caption, sentence in own if own else None))
+    return Answer(image.name, (pixels, shown), hits, len(own) or None, len(found))
+
+
+def _dataset(restored: Restored) -> Dataset:
+    assert restored.dataset is not None, "restore with a data root"
+    return restored.dataset
+
+
+def _row_of(dataset: Dataset, image: Path) -> int | None:
+    """The row of a test image given by its path or, where there is no such file, by its name."""
+    for row in dataset.split("test"):
+        path = dataset.paths[row]
+        if image.is_file():
+            if path is not None and path.resolve() == image.resolve():
+                return row
+        elif Path(dataset.samples[row].filename).stem == image.stem:
+            return row
+    if not image.is_file():
+        raise UserError(
+            f"{image} is neither a file nor the name of a test image of {dataset.card.name}; give "
+            "the path of an image"
+        )
+    return None
+
+
+def draw(restored: Restored, answer: Answer, focus: bool) -> "Image":
+    """The picture sheet of an answer; with `focus` each image has its focus map beneath.
+
+    Raises UserError where the method has no focus map.
+    """
+    trial, dataset = restored.trial, _dataset(restored)
+    about = f"{trial.call}, {trial.backbone}, {dataset.card.name}, seed {trial.seed}"
+    notes = [about, f"{answer.summary()}."]
+    if answer.image is not None:
+        pixels, shown = answer.image
+        maps = _maps(restored, pixels[None], [0]) if focus else [None]
+        tile = sheet.Tile(shown, "", answer.query, None, maps[0])
+        rows = [(f"{hit.score:.3f}", hit.caption or "", hit.right) for hit in answer.hits]
+        return sheet.draw_captions(f"Captions for {answer.query}", notes, tile, rows)
+    numbers = [hit.row for hit in answer.hits]
+    everything = cache.images(dataset, restored.backbone.image_size)
+    maps = _maps(restored, everything, numbers) if focus else [None] * len(numbers)
+    tiles = [
+        sheet.Tile(
+            cache.picture(dataset, hit.row, sheet.SIDE),
+            f"{hit.score:.3f}",
+            Path(dataset.samples[hit.row].filename).name,
+            hit.right,
+            one,
+        )
+        for hit, one in zip(answer.hits, maps, strict=True)
+    ]
+    return sheet.draw_images(f"“{answer.query}”", notes, tiles)
+
+
+def _maps(restored: Restored, pixels: Pixels, rows: list[int]) -> list[NDArray[np.float32] | None]:
+    return list(restored.focus_maps(pixels, rows).numpy())
+
+
+def table(restored: Restored, answer: Answer) -> "Table":
+    """An answer as a table for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    dataset = _dataset(restored)
+    known = answer.right is not None
+    shown = Table(title=Text(answer.query), caption=answer.summary())
+    shown.add_column("rank", justify="right")
+    shown.add_column("score", justify="right")
+    if known:
+        shown.add_column("right", justify="center")
+    for name in ("caption",) if answer.image is not None else ("image", "scene", "a caption"):
+        shown.add_column(name)
+    for place, hit in enumerate(answer.hits, 1):
+        sample = dataset.samples[hit.row]
+        mark = ["yes" if hit.right else ""] if known else []
+        texts = (
+            [hit.caption or ""]
+            if answer.image is not None
+            else [sample.filename, sample.scene or "", sample.captions[0]]
+        )
+        shown.add_row(str(place), f"{hit.score:.3f}", *mark, *(Text(text) for text in texts))
+    return shown
