@@ -106,6 +106,8 @@ def write(one: Group, out: Path, formats: Iterable[str] = FORMATS) -> list[Path]
             figure = draw(one)
             if figure is None:
                 continue
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, not again for each format
             for kind in formats:
                 path = out / f"{one.name}-{name}.{kind}"
                 figure.savefig(path, format=kind, dpi=200, metadata=METADATA[kind])

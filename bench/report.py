@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError, plots, record
+from bench import UserError, page, plots, record
 from bench.groups import Group, group
 from bench.significance import Significance
 from bench.tables import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table as RichTable
 
-FORMATS = ("md", "tex", "csv")
+FORMATS = ("md", "tex", "csv", "html")
 
 
 def write(
@@ -52,7 +52,8 @@ def write(
     """Write the report of all records below `results` to `out`; returns the files written.
 
     `report.md`, one `.tex` per data set and backbone, `records.csv` (one row per record),
-    `table.csv` (one row per method and group), plots. The same records give the same bytes.
+    `table.csv` (one row per method and group), `index.html`, plots. The same records
+    give the same bytes.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
@@ -74,6 +75,8 @@ def write(
         tidy = frame.drop(columns=["record", "curve", "traceback"], errors="ignore")
         texts["records.csv"] = tidy[sorted(tidy.columns)].to_csv(index=False, lineterminator="\n")
         texts["table.csv"] = table_csv(groups, reference)
+    if "html" in formats:
+        texts["index.html"] = page.html(frame, groups, significance, reference, drawn)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
     return [*(out / name for name in texts), *(path for paths in drawn.values() for path in paths)]

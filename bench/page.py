@@ -1,0 +1,134 @@
+"""The report as one static web page: no network, tables to sort and filter, records to compare."""
+
+import base64
+import json
+from collections import Counter
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from bench.groups import Group
+from bench.significance import Significance
+from bench.tables import (
+    Cell,
+    Table,
+    ablation_tables,
+    calibration,
+    caption,
+    cost_table,
+    not_ok,
+    plural,
+    published_table,
+    recall_table,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEMPLATE = Path(__file__).with_name("page.html")
+WORDS = {"method", "backbone", "differs", "protocol", "source"}
+LEFT_OUT = ("curve", "traceback", "schema")
+"""Entries of a record that the page does not carry: the curves are in the plots."""
+
+
+def html(
+    frame: "pd.DataFrame",
+    groups: list[Group],
+    significance: Significance,
+    reference: str,
+    drawn: dict[str, list[Path]],
+) -> str:
+    """The page; drawn: the plots' files of each group, of which the SVG are built in."""
+    states = Counter(frame["status"]) if len(frame) else Counter()
+    counts = ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in sorted(states.items()))
+    parts = [_group(one, significance, reference, drawn.get(one.name, [])) for one in groups]
+    for dataset in sorted({one.dataset for one in groups}):
+        table = published_table(groups, dataset)
+        if table is not None:
+            about = "Other backbones and protocols are other tasks: read each row with its columns."
+            parts.append(
+                f'<section><h2 id="published-{_id(dataset)}">Published on {escape(dataset)}</h2>'
+                f'<p class="soft">{about} Figures as printed at the source.</p>'
+                f"<details><summary>{plural(len(table.rows), 'row')}</summary>"
+                f"{_table(table)}</details></section>"
+            )
+    links = "".join(f'<a href="#{_id(one.name)}">{escape(one.title)}</a>' for one in groups)
+    warnings = "".join(f'<p class="warning">{escape(text)}</p>' for text in calibration(groups))
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        counts=escape(f"{plural(len(frame), 'record')}: {counts or 'none'}"),
+        warnings=warnings,
+        links=links,
+        groups="\n".join(parts),
+        data=_data(frame),
+    )
+
+
+def _data(frame: "pd.DataFrame") -> str:
+    """The records as JSON that can stand inside a script element."""
+    records: list[dict[str, Any]] = []
+    if len(frame):
+        for path, document in zip(frame["path"], frame["record"], strict=True):
+            kept = {key: value for key, value in document.items() if key not in LEFT_OUT}
+            records.append({**kept, "path": path})
+    text = json.dumps(records, sort_keys=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _id(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text)
+
+
+def _group(one: Group, significance: Significance, reference: str, drawn: list[Path]) -> str:
+    figures = []
+    for path in drawn:
+        if path.suffix == ".svg":
+            what = path.stem.removeprefix(f"{one.name}-").replace("_", " ")
+            data = base64.b64encode(path.read_bytes()).decode()
+            wide = ' class="wide"' if what == "learning curves" else ""
+            about = escape(f"{what}, {one.title}; the figures are in the tables above")
+            figures.append(
+                f'<figure{wide}><img loading="lazy" alt="{about}" '
+                f'src="data:image/svg+xml;base64,{data}"></figure>'
+            )
+    wrong = "".join(f"<li>{escape(line)}</li>" for line in not_ok(one))
+    extra = [
+        (f"Settings of {method} (bold: differs from the default)", table)
+        for method, table in ablation_tables(one).items()
+    ]
+    if any(row.values("metrics.test.dup_mR") for row in one.rows):
+        about = "Duplicate-aware recall (images that carry the very caption count as right)"
+        extra.append((about, recall_table(one, significance, "dup_")))
+    more = "".join(
+        f"<details><summary>{escape(about)}</summary>{_table(table)}</details>"
+        for about, table in extra
+    )
+    return (
+        f'<section aria-labelledby="{_id(one.name)}"><h2 id="{_id(one.name)}">{escape(one.title)}'
+        f'</h2><p class="soft">{escape(caption(one, reference))}</p>'
+        f"{_table(recall_table(one, significance))}"
+        f"{_table(cost_table(one, significance, reference))}"
+        f"{f'<ul class=soft>{wrong}</ul>' if wrong else ''}"
+        f'<div class="plots">{"".join(figures)}</div>{more}</section>'
+    )
+
+
+def _table(table: Table) -> str:
+    def line(tag: str, cells: list[str]) -> str:
+        kinds = [' class="word"' if head in WORDS else "" for head in table.heads]
+        inner = (f"<{tag}{kind}>{c}</{tag}>" for kind, c in zip(kinds, cells, strict=True))
+        return f"<tr>{''.join(inner)}</tr>"
+
+    head = line("th", [escape(text) for text in table.heads])
+    body = "\n".join(line("td", [_cell(cell) for cell in row]) for row in table.rows)
+    return (
+        f'<div class="scroll" tabindex="0"><table class="sortable"><thead>{head}</thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    text = f"<code>{text}</code>" if cell.code else text
+    text = {"best": f"<b>{text}</b>", "second": f"<u>{text}</u>"}.get(cell.mark, text)
+    return f"{text} <small>± {escape(cell.spread)}</small>" if cell.spread else text
