@@ -35,11 +35,15 @@ def tiny_model(kind: str = "open_clip", seed: int = 0) -> nn.Module:
 
     kind: one of `KINDS`. Raises UserError for another one, or where `hf` lacks transformers.
     """
-    if kind not in KINDS:
-        raise UserError(f"the kinds of towers are {', '.join(KINDS)}, not {kind!r}")
+    _known(kind)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return {"open_clip": _open_clip, "hf": _hugging_face, "timm": _timm}[kind]().eval()
+
+
+def _known(kind: str) -> None:
+    if kind not in KINDS:
+        raise UserError(f"the kinds of towers are {', '.join(KINDS)}, not {kind!r}")
 
 
 VISION = {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8, "head_width": 32}
@@ -129,11 +133,14 @@ def check_method(
     settings: Mapping[str, Any] | None = None,
     kinds: tuple[str, ...] = tuple(KINDS),
 ) -> list[Result]:
-    """Check a method on each kind of towers; where it does not apply the result says so."""
+    """Check a method on each kind of towers; where it does not apply the result says so.
+
+    Raises UserError for a kind that is not in `KINDS`.
+    """
     results = []
     for kind in kinds:
+        _known(kind)
         try:
-            tiny_model(kind)
             _build(cls, settings or {}, partial(tiny_model, kind))
         except (NotApplicable, UserError) as error:
             results.append(Result(kind, "applies", None, str(error)))

@@ -189,6 +189,8 @@ def test_a_constructor_that_raises_is_a_failure() -> None:
 def test_an_unknown_kind_is_the_users_error() -> None:
     with pytest.raises(UserError, match="open_clip, hf, timm"):
         tiny_model("swin")
+    with pytest.raises(UserError, match="open_clip, hf, timm"):
+        check_method(Good, kinds=("swin",))
 
 
 def test_random_numbers_of_the_caller_are_left_alone() -> None:
@@ -201,6 +203,6 @@ def test_random_numbers_of_the_caller_are_left_alone() -> None:
 
 
 def test_it_is_fast() -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # not the clock: the machine may be busy
     check_method(Good)
-    assert time.perf_counter() - began < 30
+    assert time.process_time() - began < 30
