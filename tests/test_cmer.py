@@ -226,6 +226,7 @@ def test_the_queue_loss_is_info_nce_over_the_queue() -> None:
 @pytest.mark.parametrize(
     ("mask", "expected"),
     [
+        ("scene", [True, True, True, True]),
         ("set", [True, True, True, False]),
         ("caption", [True, True, False, False]),
         ("image", [True, False, False, False]),
@@ -237,7 +238,8 @@ def test_what_is_never_a_negative(mask: str, expected: list[bool]) -> None:
     anchor = entries([7], [[1, 2]])
     queue = entries([7, 8, 9, 10], [[1, 2], [1, 5], [2, 6], [3, 4]])
     assert isinstance(cmer, CMER)
-    assert cmer._same(anchor, queue.image_ids, queue.caption_sets)[0].tolist() == expected
+    queue.scenes = torch.tensor([0, 1, 1, 0])  # the anchor's scene is 0
+    assert cmer._same(anchor, queue)[0].tolist() == expected
 
 
 def test_the_anchors_own_pair_is_never_offered() -> None:
@@ -246,7 +248,7 @@ def test_the_anchors_own_pair_is_never_offered() -> None:
     assert cmer.recycler is not None
     first = cmer.loss(given)
     # The queue now holds exactly this batch: seen again, each anchor masks its own image's entry.
-    same = cmer._same(given, cmer.recycler.image_ids, cmer.recycler.caption_sets)
+    same = cmer._same(given, cmer.recycler)
     assert same[:, :8].equal(torch.eye(8, dtype=torch.bool))
     assert cmer.recycler.valid.sum() == 8
     alone = build("cmer", queue=0).loss(given)
