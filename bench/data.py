@@ -5,16 +5,15 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench import UserError, synthetic
+from bench import UserError, annotations, files, scenes, synthetic
+from bench.annotations import read_text
+from bench.forms import SPLITS
 from methods.base import Sample
-
-SPLITS = ("train", "val", "test")
-
 
 # Cards.
 
@@ -28,13 +27,19 @@ class Card:
 
     @property
     def kind(self) -> str:
-        """How the annotation is written: karpathy, precomp or synthetic."""
-        return str(self.raw["kind"])
+        """The form of the annotation (`annotations.read`), auto or synthetic."""
+        return str(self.raw.get("kind", "auto"))
 
     @property
     def counts(self) -> dict[str, int]:
         """Images per split as published."""
         return dict(self.raw["counts"])
+
+    @property
+    def test_hash(self) -> str | None:
+        """Hash of the names of the published test images; None where it is not known."""
+        pinned = self.raw.get("test", {}).get("filenames_sha256")
+        return None if pinned is None else str(pinned)
 
     def digest(self) -> str:
         """Hash of all that the card says."""
@@ -68,14 +73,47 @@ def card(name: str) -> Card:
                 f"no card at {path}; give a data set's name or the path of its TOML card"
             )
         try:
-            return Card(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            made = Card(path.stem, tomllib.loads(read_text(path)))
+        except tomllib.TOMLDecodeError as error:
             raise UserError(f"the card {path} is not valid TOML: {error}") from None
+        check(made)
+        return made
     from bench.spec import nearest
 
     raise UserError(
         f"no data set is called {name!r}{nearest(name, known)}; `bench datasets` lists them"
     )
+
+
+def check(card: Card) -> None:
+    """Raise UserError, naming the key, where a card cannot be used."""
+
+    def demand(fits: bool, key: str, what: str) -> None:
+        if not fits:
+            raise UserError(f"the card {card.name!r} needs {key!r} to be {what}")
+
+    raw = card.raw
+    for key in ("kind", "source", "put", "folder", "annotation", "images"):
+        demand(isinstance(raw.get(key, ""), str), key, "text")
+    for key in ("annotation", "images"):
+        path = PurePosixPath(raw.get(key, ""))
+        demand(not path.is_absolute() and ".." not in path.parts, key, "inside its folder")
+    demand(bool(raw.get("images")) or card.kind == "synthetic", "images", "a folder")
+    counts = raw.get("counts")
+    demand(
+        isinstance(counts, dict)
+        and set(counts) <= set(SPLITS)
+        and all(type(number) is int and number >= 0 for number in counts.values())
+        and counts.get("train", 0) > 0
+        and counts.get("test", 0) > 0,
+        "counts",
+        "a table with the images of train, test and perhaps val",
+    )
+    share = raw.get("val_share", 0.1)
+    demand(isinstance(share, float) and 0 < share < 1, "val_share", "a number between 0 and 1")
+    for key in ("test", "scenes"):
+        demand(isinstance(raw.get(key, {}), dict), key, "a table")
+    demand(isinstance(raw.get("scenes", {}).get("words", {}), dict), "scenes.words", "a table")
 
 
 def data_root(given: Path | None) -> Path:
@@ -108,53 +146,8 @@ class Dataset:
 
 
 def _where(card: Card) -> str:
-    return f"get it from {card.raw['source']}, {card.raw.get('put', '')}".rstrip(", ")
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); fetch the annotation again") from None
-
-
-def _karpathy(card: Card, folder: Path) -> list[Sample]:
-    path = folder / card.raw["annotation"]
-    document = _read_json(path)
-    samples = []
-    try:
-        for image in document["images"]:
-            captions = tuple(str(sentence["raw"]).strip() for sentence in image["sentences"])
-            samples.append(
-                Sample(str(image["filename"]), captions, str(image["split"]), image.get("label"))
-            )
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is not in the Karpathy form (images -> filename, split, sentences -> raw): "
-            f"{type(error).__name__} {error}"
-        ) from None
-    return samples
-
-
-def _precomp(card: Card, folder: Path) -> list[Sample]:
-    samples = []
-    for split in SPLITS:
-        captions_path, names_path = folder / f"{split}_caps.txt", folder / f"{split}_filename.txt"
-        if not captions_path.exists():
-            continue
-        captions = captions_path.read_text(encoding="utf-8").splitlines()
-        names = names_path.read_text(encoding="utf-8").split()
-        if len(names) == len(captions):  # the test file names each image once per caption
-            names = names[::5]
-        if len(captions) != 5 * len(names):
-            raise UserError(
-                f"{captions_path} has {len(captions)} lines for {len(names)} images in "
-                f"{names_path.name}; the precomp form has five captions per image"
-            )
-        for row, name in enumerate(names):
-            five = tuple(caption.strip() for caption in captions[5 * row : 5 * row + 5])
-            samples.append(Sample(name, five, split))
-    return samples
+    source = card.raw.get("source", "its authors")
+    return f"get it from {source}, {card.raw.get('put', '')}".rstrip(", ")
 
 
 def _generated() -> list[Sample]:
@@ -166,39 +159,10 @@ def _generated() -> list[Sample]:
     return samples
 
 
-def _scene_of(card: Card, folder: Path) -> Callable[[Sample], str | None]:
-    """The card's rule for the scene of an image."""
-    scenes = card.raw.get("scenes", {})
-    rule, words = scenes.get("rule", "none"), scenes.get("words", {})
-
-    def spoken(scene: str) -> str:
-        return str(words.get(scene, scene))
-
-    if rule == "none":
-        return lambda sample: sample.scene
-    if rule == "generator":
-        return lambda sample: sample.scene
-    if rule == "filename":
-        return lambda sample: spoken(re.split(r"_\d", Path(sample.filename).stem)[0])
-    if rule == "blocks":  # images numbered from 1, so many to a scene, scenes in the given order
-        names, size = scenes["names"], scenes["size"]
-        return lambda sample: spoken(names[(int(Path(sample.filename).stem) - 1) // size])
-    if rule == "files":  # one text file per scene that lists its images
-        label = {}
-        for path in sorted((folder / scenes["folder"]).glob("*.txt")):
-            for name in path.read_text(encoding="utf-8").split():
-                label[Path(name).stem] = spoken(path.stem)
-        return lambda sample: label.get(Path(sample.filename).stem)
-    raise UserError(
-        f"the card {card.name!r} has the unknown scene rule {rule!r}; "
-        "known: none, generator, filename, blocks, files"
-    )
-
-
 def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
     """Move a share of the training images to val, chosen by a hash of the file name."""
     train = [s for s in samples if s.split == "train"]
-    order = sorted(train, key=lambda s: hashlib.sha256(f"val/{s.filename}".encode()).digest())
+    order = sorted(train, key=lambda s: (_draw(s.filename), s.filename))
     chosen = {s.filename for s in order[: round(share * len(train))]}
     return [
         Sample(s.filename, s.captions, "val", s.scene)
@@ -208,9 +172,41 @@ def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
     ]
 
 
+def _draw(filename: str) -> bytes:
+    """The hash that decides who is held out; of the bare name, which all forms share."""
+    return hashlib.sha256(f"val/{PurePosixPath(filename).name}".encode()).digest()
+
+
 def names_hash(samples: Sequence[Sample]) -> str:
     """Hash of the sorted file names without extension, which differs between copies."""
     return short_hash("\n".join(sorted(Path(s.filename).stem for s in samples)))
+
+
+def read(card: Card, root: Path) -> tuple[list[Sample], tuple[str, ...]]:
+    """The annotated samples with their scenes, splits as annotated, and what to tell of them.
+
+    Raises UserError when the annotation is absent or cannot be used; nothing is compared with the
+    card's counts, and no image is looked for.
+    """
+    folder = folder_of(card, root)
+    if card.kind == "synthetic":
+        samples, notes = _generated(), tuple[str, ...]()
+    else:
+        try:
+            reading = annotations.read(card.kind, folder, card.raw.get("annotation"))
+        except annotations.Absent as absent:
+            raise UserError(
+                f"data set {card.name!r} is not there ({absent} is missing): {_where(card)}"
+            ) from None
+        samples, notes = reading.samples, reading.notes
+    scene, told = scenes.rule_of(card.name, card.raw.get("scenes", {}), folder)
+    named = [Sample(s.filename, s.captions, s.split, scene(s)) for s in samples]
+    return named, (*notes, *told)
+
+
+def folder_of(card: Card, root: Path) -> Path:
+    """Where the annotation and the images of a card are."""
+    return root / str(card.raw.get("folder", card.name))
 
 
 def load(card: Card, root: Path) -> Dataset:
@@ -218,35 +214,30 @@ def load(card: Card, root: Path) -> Dataset:
 
     Raises UserError, with the remedy, when something is absent or is not the published data.
     """
-    folder = root / card.raw.get("folder", card.name)
-    if card.kind == "synthetic":
-        samples = _generated()
-    else:
-        first = folder / card.raw.get("annotation", "train_caps.txt")
-        if not first.exists():
-            raise UserError(
-                f"data set {card.name!r} is not there ({first} is missing): {_where(card)}"
-            )
-        reader = {"karpathy": _karpathy, "precomp": _precomp}.get(card.kind)
-        if reader is None:
-            raise UserError(
-                f"the card {card.name!r} has the unknown kind {card.kind!r}; "
-                "known: karpathy, precomp, synthetic"
-            )
-        samples = reader(card, folder)
-    _check_counts(card, samples)
-    scene = _scene_of(card, folder)
-    samples = [Sample(s.filename, s.captions, s.split, scene(s)) for s in samples]
+    samples, notes = read(card, root)
+    for fault in faults(card, samples):
+        raise UserError(fault)
+    if card.test_hash is None and card.kind != "synthetic":
+        notes = (*notes, "the card pins no hash of the test images; only their number was compared")
     if not card.counts.get("val"):
         samples = _hold_out(samples, card.raw.get("val_share", 0.1))
-    paths, notes = _find_images(card, folder, samples)
+    found = find_images(card, root, samples)
+    if found.missing:
+        raise UserError(
+            f"{card.name}: {len(found.missing)} of {len(samples)} images are missing in "
+            f"{folder_of(card, root) / card.raw['images']}, the first is {found.missing[0]!r}: "
+            f"{_where(card)}"
+        )
     hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
-    return Dataset(card, folder, samples, paths, hashes, notes)
+    notes = (*notes, *found.notes)
+    return Dataset(card, folder_of(card, root), samples, found.paths, hashes, notes)
 
 
-def _check_counts(card: Card, samples: list[Sample]) -> None:
+def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
+    """In which ways an annotation is not the published one, each a sentence with the remedy."""
     counts = {name: sum(s.split == name for s in samples) for name in SPLITS}
     expected = {name: card.counts.get(name, 0) for name in SPLITS}
+    found = []
     if counts != expected:
         swapped = {**counts, "val": counts["test"], "test": counts["val"]}
         hint = (
@@ -254,45 +245,26 @@ def _check_counts(card: Card, samples: list[Sample]) -> None:
             if swapped == expected
             else "use the published annotation, or write a card of your own for this one"
         )
-        raise UserError(f"{card.name}: images per split {counts}, published {expected}: {hint}")
-    test = [s for s in samples if s.split == "test"]
-    found, pinned = names_hash(test), card.raw["test"]["filenames_sha256"]
-    if found != pinned:
-        raise UserError(
-            f"{card.name}: the test images are not the published ones (hash {found}, card {pinned})"
-            ": use the published annotation, or write a card of your own for this one"
+        found.append(f"{card.name}: images per split {counts}, published {expected}: {hint}")
+    test = names_hash([s for s in samples if s.split == "test"])
+    if card.test_hash is not None and test != card.test_hash:
+        found.append(
+            f"{card.name}: the test images are not the published ones (hash {test}, card "
+            f"{card.test_hash}): use the published annotation, or write a card of your own for it"
         )
+    return found
 
 
-def _find_images(
-    card: Card, folder: Path, samples: list[Sample]
-) -> tuple[list[Path | None], tuple[str, ...]]:
+def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Found:
+    """The file of each sample; raises UserError when the folder is absent or cannot be read."""
     if card.kind == "synthetic":
-        return [None] * len(samples), ()
-    images = folder / card.raw["images"]
+        return files.Found([None] * len(samples), [], [], ())
+    images = folder_of(card, root) / card.raw["images"]
     if not images.is_dir():
         raise UserError(f"{card.name}: the image folder {images} is missing: {_where(card)}")
-    by_name = {p.name: p for p in images.rglob("*") if p.is_file()}
-    by_stem: dict[str, Path] = {p.stem: p for p in by_name.values()}
-    paths: list[Path | None] = []
-    missing, renamed = [], 0
-    for sample in samples:
-        name = Path(sample.filename)
-        path = by_name.get(name.name) or by_stem.get(name.stem)
-        if path is None:
-            missing.append(sample.filename)
-        elif path.suffix != name.suffix:
-            renamed += 1
-        paths.append(path)
-    if missing:
-        raise UserError(
-            f"{card.name}: {len(missing)} of {len(samples)} images are missing in {images}, "
-            f"the first is {missing[0]!r}: {_where(card)}"
-        )
-    if not renamed:
-        return paths, ()
-    suffixes = ", ".join(sorted({p.suffix for p in paths if p is not None}))
-    return paths, (f"{renamed} images have another extension than annotated ({suffixes})",)
+    rule = card.raw.get("scenes", {})
+    names = [s.filename for s in samples]
+    return files.match(card.name, images, names, lambda name: scenes.original_stem(rule, name))
 
 
 def spoken_form(caption: str) -> str:

@@ -1,0 +1,234 @@
+"""Every annotation form in circulation gives the same samples; what was recognised is told."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bench import UserError, annotations, data, files, scenes
+from methods.base import Sample
+
+NAMES = {"train": ["pond_0", "port_1", "pond_2", "port_3"], "val": ["pond_4"], "test": ["port_5"]}
+
+
+def said(name: str) -> list[str]:
+    return [f"picture {name} , version {k} ." for k in range(5)]
+
+
+def karpathy(folder: Path) -> str:
+    images = [
+        {"filename": f"{n}.tif", "split": s, "sentences": [{"raw": c} for c in said(n)]}
+        for s, names in NAMES.items()
+        for n in names
+    ]
+    (folder / "d.json").write_text(json.dumps({"images": images}))
+    return "d.json"
+
+
+def labelled(folder: Path) -> str:
+    document = json.loads((folder / karpathy(folder)).read_text())
+    for image in document["images"]:
+        image["label"] = image["filename"][:4]
+    (folder / "d.json").write_text(json.dumps(document))
+    return "d.json"
+
+
+def rows(folder: Path) -> str:
+    for split, names in NAMES.items():
+        if split == "train":  # as published: one entry per caption in train, one per image in test
+            entries = [
+                {"caption": c, "image": f"train/{n}.tif", "image_id": i, "label_name": n[:4]}
+                for i, n in enumerate(names)
+                for c in said(n)
+            ]
+        else:
+            entries = [{"image": f"{split}/{n}.tif", "caption": said(n)} for n in names]
+        (folder / f"d_{split}.json").write_text(json.dumps(entries))
+    return "d_{split}.json"
+
+
+def precomp(folder: Path) -> str:
+    for split, names in NAMES.items():
+        each = 5 if split == "test" else 1
+        lines = [f"{n}.tif" for n in names for _ in range(each)]
+        (folder / f"{split}_filename.txt").write_text("\n".join(lines) + "\n")
+        captions = "".join(f"{c}\r\n" for n in names for c in said(n))
+        (folder / f"{split}_caps.txt").write_text(captions, newline="")
+    return ""
+
+
+def comma(folder: Path) -> str:
+    for split, names in NAMES.items():
+        lines = [f'/home/x/{split}/{n}.tif,"{c}"' for n in names for c in said(n)]
+        (folder / f"d_{split}.csv").write_text("\n".join(["filename,title", *lines]))
+    return "d_{split}.csv"
+
+
+def tab(folder: Path) -> str:
+    lines = [f"{s}/{n}.tif\t{c}" for s, names in NAMES.items() for n in names for c in said(n)]
+    (folder / "d.tsv").write_text("\n".join(["filepath\ttitle", *lines, ""]))
+    return "d.tsv"
+
+
+def nwpu(folder: Path) -> str:
+    document: dict[str, list[dict[str, str]]] = {}
+    for split, names in NAMES.items():
+        for name in names:
+            keys = ("raw", "raw_1", "raw_2", "raw_3", "raw_4")
+            entry = {"filename": f"{name}.tif", "split": split}
+            entry |= dict(zip(keys, said(name), strict=True))
+            document.setdefault(f"{name[:4]}_place", []).append(entry)
+    (folder / "d.json").write_text(json.dumps(document))
+    return "d.json"
+
+
+WRITERS: list[tuple[str, Callable[[Path], str]]] = [
+    ("karpathy", karpathy),
+    ("karpathy", labelled),
+    ("rows", rows),
+    ("precomp", precomp),
+    ("csv", comma),
+    ("csv", tab),
+    ("nwpu", nwpu),
+]
+
+
+def make(root: Path, kind: str, annotation: str, rule: str = "none", test: str = "") -> data.Card:
+    """A card `d` with images beside its annotation."""
+    images = root / "d" / "images"
+    images.mkdir(exist_ok=True)
+    for names in NAMES.values():
+        for name in names:
+            Image.new("RGB", (8, 8)).save(images / f"{name}.png")
+    text = f'kind = "{kind}"\nimages = "images"\n[counts]\ntrain = 4\nval = 1\ntest = 1\n'
+    text += f'[scenes]\nrule = "{rule}"\n[test]\n{test}'
+    if annotation:
+        text = f'annotation = "{annotation}"\n{text}'
+    (root / "d.toml").write_text(text)
+    return data.card(str(root / "d.toml"))
+
+
+@pytest.mark.parametrize(("kind", "write"), WRITERS, ids=[w.__name__ for _, w in WRITERS])
+@pytest.mark.parametrize("stated", ["kind", "auto", "nothing"])
+def test_every_form_gives_the_same_samples(
+    tmp_path: Path, kind: str, write: Callable[[Path], str], stated: str
+) -> None:
+    (tmp_path / "d").mkdir()
+    annotation = write(tmp_path / "d")
+    card = make(
+        tmp_path, kind if stated == "kind" else "auto", "" if stated == "nothing" else annotation
+    )
+    dataset = data.load(card, tmp_path)
+    found = {(Path(s.filename).stem, s.split): list(s.captions) for s in dataset.samples}
+    assert found == {(n, split): said(n) for split, names in NAMES.items() for n in names}
+    told = f"the annotation was recognised as {kind}" in dataset.notes
+    assert told == (stated != "kind")
+    assert all(path is not None and path.exists() for path in dataset.paths)
+
+
+def test_all_forms_hold_out_the_same_images_for_validation(tmp_path: Path) -> None:
+    plain = [Sample(f"{i}.tif", ("a",), "train") for i in range(40)]
+    prefixed = [Sample(f"train/{i}.tif", ("a",), "train") for i in range(40)]
+    split = [[s.split for s in data._hold_out(samples, 0.2)] for samples in (plain, prefixed)]
+    assert split[0] == split[1]
+
+
+@pytest.mark.parametrize(
+    ("write", "rule", "expected"),
+    [
+        (karpathy, "filename", ["pond", "port"]),
+        (labelled, "none", ["pond", "port"]),
+        (nwpu, "none", ["pond place", "port place"]),
+        (karpathy, "none", []),
+    ],
+)
+def test_scenes(
+    tmp_path: Path, write: Callable[[Path], str], rule: str, expected: list[str]
+) -> None:
+    (tmp_path / "d").mkdir()
+    card = make(tmp_path, "auto", write(tmp_path / "d"), rule)
+    assert data.load(card, tmp_path).scenes == expected
+
+
+def test_a_card_without_the_hash_of_the_test_set_says_so(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    written = karpathy(tmp_path / "d")
+    open_card = make(tmp_path, "karpathy", written)
+    assert any("pins no hash" in note for note in data.load(open_card, tmp_path).notes)
+    pinned = make(
+        tmp_path, "karpathy", written, test=f'filenames_sha256 = "{data.short_hash("port_5")}"'
+    )
+    assert not any("pins no hash" in note for note in data.load(pinned, tmp_path).notes)
+
+
+def test_gb18030_is_read_and_told(tmp_path: Path) -> None:
+    text = "filename,title\ntest/a.tif,一座桥 and a river\n"
+    (tmp_path / "d.csv").write_bytes(text.encode("gb18030"))
+    reading = annotations.read("csv", tmp_path, "d.csv")
+    assert reading.samples[0].captions == ("一座桥 and a river",)
+    assert reading.notes == ("d.csv is not UTF-8 and was read as gb18030",)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("filename,title\ntest/a.tif,x\n", encoding="utf-8-sig")
+    assert annotations.read("csv", tmp_path, "d.csv").samples[0].filename == "test/a.tif"
+
+
+def test_two_possible_annotations_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[]")
+    (tmp_path / "b.json").write_text("[]")
+    with pytest.raises(UserError, match=r"found: a\.json, b\.json; state `annotation`"):
+        annotations.read("auto", tmp_path)
+
+
+def test_blank_lines_of_the_precomp_form_stay_captions(tmp_path: Path) -> None:
+    (tmp_path / "train_caps.txt").write_text("\n" * 5 + "a\n" * 5)
+    (tmp_path / "train_filename.txt").write_text("x.tif\ny.tif")
+    captions = [s.captions for s in annotations.read("precomp", tmp_path).samples]
+    assert captions == [("",) * 5, ("a",) * 5]
+
+
+def test_images_in_one_folder_per_class_are_found_by_number(tmp_path: Path) -> None:
+    for name in ("harbor/harbor00.tif", "river/river01.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    rule = {"rule": "blocks", "size": 100, "names": ["harbor", "river"]}
+    found = files.match(
+        "ucm", tmp_path, ["1.tif", "102.tif"], lambda n: scenes.original_stem(rule, n)
+    )
+    assert [p.name for p in found.paths if p] == ["harbor00.tif", "river01.tif"]
+    assert found.notes == ("2 images were found by number in their original class folders",)
+
+
+def test_the_folder_of_the_annotation_decides_between_two_files(tmp_path: Path) -> None:
+    for name in ("train/a.tif", "test/a.tif"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    found = files.match("d", tmp_path, ["test/a.tif", "train/a.tif"])
+    assert [p.parent.name for p in found.paths if p] == ["test", "train"]
+    with pytest.raises(UserError, match=r"several images could be 'a\.tif'"):
+        files.match("d", tmp_path, ["a.tif"])
+
+
+def test_a_scene_is_guessed_from_labels_or_names() -> None:
+    named = [Sample(f"{'pond' if i % 2 else 'port'}_{i}.tif", ("a",), "train") for i in range(20)]
+    assert scenes.guess(named) == ("filename", {"port": 10, "pond": 10})
+    numbers = [Sample(f"{i}.tif", ("a",), "train") for i in range(20)]
+    assert scenes.guess(numbers) == ("none", {})
+    labels = [Sample(f"{i}.tif", ("a",), "train", "pond") for i in range(20)]
+    assert scenes.guess(labels) == ("none", {"pond": 20})
+
+
+@pytest.mark.real_data
+def test_the_precomp_form_of_rsitmd(real_data: Path) -> None:
+    samples = annotations.read("auto", real_data / "formats" / "rsitmd_precomp").samples
+    published = annotations.read("karpathy", real_data / "rsitmd", "dataset_RSITMD.json").samples
+    assert {(s.filename, s.split) for s in samples} == {(s.filename, s.split) for s in published}
+    blank = {Path(s.filename).stem for s in samples if not any(s.captions)}
+    known = {"mountain_2378", "railwaystation_3254", "storagetanks_4367", "viaduct_4635"}
+    assert blank == known
+    assert (
+        data.names_hash([s for s in samples if s.split == "test"]) == data.card("rsitmd").test_hash
+    )
