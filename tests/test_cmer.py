@@ -154,7 +154,7 @@ def test_scene_labels() -> None:
     oracle = build("cmer", scene_at_test="oracle")
     assert oracle.test_caption("water .", sample) == "pond. water ."
     assert labelled("water .", Sample("a", ("b",), "test")) == "water ."
-    half = build("cmer")
+    half = build("cmer", scene_p=0.5)
     rng = random.Random(0)
     seen = [half.train_caption("x", sample, rng) != "x" for _ in range(1000)]
     assert 400 < sum(seen) < 600
@@ -243,7 +243,7 @@ def test_what_is_never_a_negative(mask: str, expected: list[bool]) -> None:
 
 
 def test_the_anchors_own_pair_is_never_offered() -> None:
-    cmer, given = build("cmer", queue=64), batch()
+    cmer, given = build("cmer", queue=64, queue_start=0.0, mask="set"), batch()
     assert isinstance(cmer, CMER)
     assert cmer.recycler is not None
     first = cmer.loss(given)
@@ -251,13 +251,13 @@ def test_the_anchors_own_pair_is_never_offered() -> None:
     same = cmer._same(given, cmer.recycler)
     assert same[:, :8].equal(torch.eye(8, dtype=torch.bool))
     assert cmer.recycler.valid.sum() == 8
-    alone = build("cmer", queue=0).loss(given)
+    alone = build("cmer", queue=0, mask="set").loss(given)
     assert torch.allclose(first, alone)  # an empty queue changed nothing
     assert float(cmer.loss(given).detach()) > float(first.detach())
 
 
 def test_gradients_stay_finite_with_masked_entries() -> None:
-    cmer, given = build("cmer", queue=64), batch()
+    cmer, given = build("cmer", queue=64, queue_start=0.0), batch()
     for _ in range(2):
         cmer.loss(given).backward()
     assert all(torch.isfinite(p.grad).all() for p in cmer.parameters() if p.grad is not None)
