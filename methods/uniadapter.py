@@ -46,7 +46,7 @@ class SharedDown(nn.Module):
 class UniAdapter(Method):
     """In each block, beside norm and MLP: own norm, shared down, ReLU, own up, factor 0.1.
 
-    Settings: width of the bottleneck (128; the paper tries 128 and 512). The paper's towers are of
+    Settings: width of the bottleneck (128 is our choice). The paper's towers are of
     one width. Where they are not (ViT-B/32: 768 and 512), the wider one has weights of its own for
     its further channels. Its query-based fusion for a cross-modal encoder has no place here. The
     up-projections start at zero in both towers.
