@@ -76,9 +76,10 @@ class Lines:
         """See `Watcher`."""
         if "step" in state and time.monotonic() - self.said[trial.identity] > 30:
             self.said[trial.identity] = time.monotonic()
-            rate = state["images_per_second"] or 0
+            rate = state["images_per_second"]
+            speed = "" if rate is None else f", {rate:,.0f} images/s"
             place = f"step {state['step']}/{state['steps']}"
-            self.console.print(f"  {_name(trial)}: {place}, {rate:,.0f} images/s")
+            self.console.print(f"  {_name(trial)}: {place}{speed}")
 
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
