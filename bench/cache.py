@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench import UserError, synthetic
+from bench import imagefile, synthetic
 from bench.data import Dataset, short_hash
+from bench.imagefile import Scale
 
 Pixels = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -24,21 +25,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cmer-bench"
 
 
-def decode(path: Path, size: int) -> Pixels:
+def decode(path: Path, size: int, scale: Scale | None = None) -> Pixels:
     """Decode, scale the short side to `size` (bicubic) and crop the centre, as CLIP evaluates.
 
-    `(size, size, 3)`; raises UserError where the file cannot be read as an image.
+    `(size, size, 3)`; `scale` is the card's, for wide images (see `bench.imagefile.read`). Raises
+    UserError where the file cannot be read as an image.
     """
     from PIL import Image
 
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"the image {path} cannot be read ({error}); fetch it again") from None
+    image = imagefile.read(path, scale)
     width, height = image.size
-    scale = size / min(width, height)
-    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+    ratio = size / min(width, height)
+    shape = (max(size, round(width * ratio)), max(size, round(height * ratio)))
     image = image.resize(shape, Image.Resampling.BICUBIC)
     left, top = (shape[0] - size) // 2, (shape[1] - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)))
@@ -46,8 +44,8 @@ def decode(path: Path, size: int) -> Pixels:
 
 def picture(dataset: Dataset, row: int, size: int) -> Pixels:
     """One image at any size `(size, size, 3)`, cut as the model sees it; for showing."""
-    path = dataset.paths[row]
-    return synthetic.render(row, size) if path is None else decode(path, size)
+    path, scale = dataset.paths[row], dataset.card.scale
+    return synthetic.render(row, size) if path is None else decode(path, size, scale)
 
 
 def images(dataset: Dataset, size: int, progress: Progress | None = None) -> Pixels:
@@ -61,6 +59,8 @@ def images(dataset: Dataset, size: int, progress: Progress | None = None) -> Pix
         for p, s in zip(dataset.paths, dataset.samples, strict=True)
     ]
     recipe = synthetic_version() if dataset.card.kind == "synthetic" else "1"
+    if dataset.card.scale is not None:
+        recipe += f" scale={dataset.card.scale}"
     key = short_hash("\n".join([recipe, *state]))
     path = cache_folder() / f"{dataset.card.name}-{size}-{key}.npy"
     if not path.exists():
@@ -83,7 +83,7 @@ def _build_cache(dataset: Dataset, size: int, path: Path, progress: Progress | N
             work: Callable[[int], Pixels] = partial(synthetic.render, size=size)
         else:
             paths = [p for p in dataset.paths if p is not None]
-            work = lambda i: decode(paths[i], size)  # noqa: E731
+            work = lambda i: decode(paths[i], size, dataset.card.scale)  # noqa: E731
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for i, image in enumerate(pool.map(work, range(shape[0]), chunksize=16)):
                 out[i] = image

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import tomllib
@@ -40,6 +41,12 @@ class Card:
         """Hash of the names of the published test images; None where it is not known."""
         pinned = self.raw.get("test", {}).get("filenames_sha256")
         return None if pinned is None else str(pinned)
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The values of wide images that become black and white; None: the high byte of 16 bits."""
+        given = self.raw.get("scale")
+        return None if given is None else (float(given[0]), float(given[1]))
 
     def digest(self) -> str:
         """Hash of all that the card says."""
@@ -113,6 +120,15 @@ def check(card: Card) -> None:
     demand(isinstance(share, float) and 0 < share < 1, "val_share", "a number between 0 and 1")
     for key in ("test", "scenes"):
         demand(isinstance(raw.get(key, {}), dict), key, "a table")
+    scale = raw.get("scale", [0, 1])
+    demand(
+        isinstance(scale, list)
+        and len(scale) == 2
+        and all(type(value) in (int, float) and math.isfinite(value) for value in scale)
+        and scale[0] < scale[1],
+        "scale",
+        "two numbers, low and high",
+    )
     demand(isinstance(raw.get("scenes", {}).get("words", {}), dict), "scenes.words", "a table")
 
 
