@@ -1,5 +1,6 @@
 """Two trained models, query by query: paired bootstrap, permutation test, queries won and lost."""
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def load_ranks(path: Path) -> dict[str, Array]:
             f"{file} is not there: the ranks of queries are not committed with the records; "
             "repeat the trial with `bench run --rerun`"
         ) from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} holds no ranks ({error}); repeat the trial with --rerun") from None
 
 

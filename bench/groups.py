@@ -145,7 +145,8 @@ class Group:
     def special(self) -> list[str]:
         """What sets the group apart from the usual one."""
         usual = {f.name: f.default for f in fields(Recipe)}
-        odd = [f"{k}={v}" for k, v in self.recipe.items() if k != "lr" and usual.get(k) != v]
+        items = [(k, v) for k, v in self.recipe.items() if k != "lr" and usual.get(k) != v]
+        odd = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in items]
         if self.scene_at_test != "none":
             odd.append(f"{self.scene_at_test} scene at test")
         return [*odd, "cached features"] if self.cached_features else odd

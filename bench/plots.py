@@ -237,10 +237,14 @@ def pareto(points: Iterable[tuple[float, float]], better: int) -> list[tuple[flo
 
 
 def _bytes_axis(axes: "Axes") -> None:
-    low, high = (math.log2(limit / MIB) for limit in axes.get_xlim())
-    step = max(1, math.ceil((high - low) / 10))
-    powers = range(math.ceil(low), math.floor(high) + 1, step)
-    _ticks(axes, [2.0**power * MIB for power in powers], bytes_words)
+    low, high = axes.get_xlim()
+    step = max(1, math.ceil(math.log2(high / low) / 10))
+    fractions: tuple[float, ...] = (1.0, 1.25, 1.5, 1.75)
+    if high / low > 4:
+        fractions = (1.0, 1.5) if high / low < 12 else (1.0,)
+    powers = range(math.floor(math.log2(low / MIB)), math.ceil(math.log2(high / MIB)) + 1, step)
+    ticks = [2.0**power * MIB * part for power in powers for part in fractions]
+    _ticks(axes, ticks, bytes_words)
 
 
 def bytes_words(value: float) -> str:
@@ -253,17 +257,17 @@ def bytes_words(value: float) -> str:
 
 def _rate_axis(axes: "Axes") -> None:
     low, high = axes.get_xlim()
-    ticks = [
-        base * 10.0**power
-        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        for base in (1, 2, 5)
-    ]
-    _ticks(axes, [tick for tick in ticks if low <= tick <= high], lambda tick: f"{tick:,g}")
+    bases = (1.0, 2.0, 5.0) if high / low > 8 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [base * 10.0**power for power in powers for base in bases]
+    _ticks(axes, ticks, lambda tick: f"{tick:,g}")
 
 
 def _ticks(axes: "Axes", ticks: list[float], words: Callable[[float], str]) -> None:
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in ticks if low <= tick <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FixedFormatter([words(tick) for tick in ticks]))
     axes.xaxis.set_minor_locator(NullLocator())

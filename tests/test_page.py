@@ -1,0 +1,151 @@
+"""The web page: whole, without network, and at work in a headless Chromium where there is one."""
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench import report
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
+EMPTY = {"meta", "img", "input", "link", "br"}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of some records, one of them with a hostile message."""
+    root = tmp_path_factory.mktemp("page")
+    documents = fakes.sweep(2, ("zeroshot", "lora", "cmer"))
+    documents += [fakes.record("cmer", seed, queue=0) for seed in range(2)]
+    bad = fakes.record("vpt", status="failed")
+    bad["message"] = "</script><script>document.title = 'broken in'</script>"
+    fakes.save(root / "results", [*documents, bad])
+    report.write(root / "results", root / "out", formats=("html",))
+    return (root / "out" / "index.html").read_text(encoding="utf-8")
+
+
+class Balance(HTMLParser):
+    """Opening and closing tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.ids: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.ids += [str(named["id"])] if "id" in named else []
+        self.scripts += tag == "script"
+        for name in ("src", "href"):
+            assert (named.get(name) or "#").startswith(("#", "data:")), named
+        if tag == "img":
+            assert named["alt"]
+        if tag not in EMPTY:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+
+def test_well_formed_and_without_network(page: str) -> None:
+    parser = Balance()
+    parser.feed(page)
+    assert parser.stack == []
+    assert len(set(parser.ids)) == len(parser.ids)
+    assert parser.scripts == 2
+    assert not re.search(r"https?://", re.sub(r'base64,[^"]*', "", page))
+    assert page.count("data:image/svg+xml;base64,") == 4
+    assert "$" not in re.sub(r"\$\{", "", page[page.index("<main") : page.index("</main>")])
+
+
+def test_carries_every_record(page: str) -> None:
+    found = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', page)
+    assert found
+    records = json.loads(found[1])
+    assert len(records) == 9
+    assert all("settings" in one["trial"] and "environment" in one for one in records)
+
+
+CLICKS = """<pre id="told"></pre><script>
+const told = {};
+const rows = () => [...find("list").tBodies[0].rows].filter(row => !row.hidden);
+told.all = rows().length;
+find("filter").value = "CMER queue"; find("filter").dispatchEvent(new Event("input"));
+told.filtered = rows().map(row => row.cells[0].textContent.trim());
+find("filter").value = ""; find("status").value = "failed"; filter();
+told.failed = rows().map(row => row.cells[4].textContent);
+find("status").value = ""; filter();
+const head = [...find("list").tHead.rows[0].cells].find(cell => cell.textContent === "mR");
+const place = head.cellIndex;
+head.querySelector("button").click();
+told.down = rows().map(row => parseFloat(row.cells[place].textContent));
+told.sort = head.getAttribute("aria-sort");
+head.querySelector("button").click();
+told.up = rows().map(row => parseFloat(row.cells[place].textContent));
+document.querySelector("#list button.none, #list tbody button").click();
+told.open = [find("box").open, find("boxbody").textContent.includes("trial.recipe.batch_size")];
+find("box").close();
+const boxes = [...document.querySelectorAll("#list tbody input")];
+told.before = find("differ").disabled;
+const of = call => boxes.find(box => box.getAttribute("aria-label").startsWith(`mark ${call}, `));
+of("cmer").click(); of("cmer(queue=0)").click();
+find("differ").click();
+const cells = row => [...row.cells].map(cell => cell.textContent);
+told.differ = [...find("boxbody").querySelectorAll("tbody tr")].map(cells);
+find("box").close();
+const first = document.querySelector("main table.sortable");
+[...first.tHead.rows[0].cells].at(-1).querySelector("button").click();
+told.best = first.tBodies[0].rows[0].cells[0].textContent;
+told.wide = document.documentElement.scrollWidth - window.innerWidth;
+told.title = document.title;
+const shade = () => getComputedStyle(document.body).backgroundColor;
+const was = shade(); find("theme").click(); told.theme = shade() !== was;
+find("told").textContent = JSON.stringify(told);
+</script></body>"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no chromium; on Debian: apt-get install chromium")
+    file = tmp_path / "index.html"
+    file.write_text(page.replace("</body>", CLICKS), encoding="utf-8")
+    command = [
+        browser,
+        *("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"),
+        *(f"--window-size={width},900", "--virtual-time-budget=5000", "--dump-dom", file.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout)
+    assert found
+    assert found[1], done.stderr[-2000:]
+    told: dict[str, Any] = json.loads(
+        found[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
+    )
+    assert told["all"] == 9
+    assert told["filtered"] == ["cmer(queue=0)"] * 2
+    assert told["failed"] == ["failed"]
+    numbers = [value for value in told["down"] if value is not None]
+    assert numbers == sorted(numbers, reverse=True)
+    assert told["sort"] == "descending"
+    assert told["down"][-1] is None  # a hole is last both ways
+    assert told["up"] == [*reversed(numbers), None]
+    assert told["open"] == [True, True]
+    assert told["before"] is True
+    differ = {row[0]: row[1:] for row in told["differ"]}
+    assert differ["trial.call"] == ["cmer", "cmer(queue=0)"]
+    assert differ["trial.settings.queue"] == ["2048", "0"]
+    assert "trial.dataset" not in differ
+    assert told["best"] == "cmer"
+    assert told["wide"] <= 0
+    assert told["title"] == "cmer-bench report"
+    assert told["theme"] is True

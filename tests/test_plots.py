@@ -1,0 +1,116 @@
+"""Plots: Pareto front, labels that do not overlap, looks that can be told apart, same bytes."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+
+from bench import groups, labels, plots, record
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> groups.Group:
+    """A group of 17 rows, several close together."""
+    root = tmp_path_factory.mktemp("crowded")
+    documents = fakes.sweep(3)
+    for settings in ({"queue": 0}, {"focus": "none"}, {"focus": "topk"}, {"scene_p": 0.0}):
+        documents += [fakes.record("cmer", seed, **settings) for seed in range(3)]
+    fakes.save(root, documents)
+    [one] = groups.group(record.load(root))
+    return one
+
+
+def test_pareto_front_by_hand() -> None:
+    points = [(1, 10), (2, 9), (2, 12), (3, 12), (4, 20), (5, 15)]
+    assert plots.pareto(points, -1) == [(1, 10), (2, 12), (4, 20)]
+    assert plots.pareto(points, 1) == [(5, 15), (4, 20)]
+
+
+def overlaps(boxes: np.ndarray) -> int:
+    """Pairs of boxes x0, y0, x1, y1 that overlap."""
+    count = 0
+    for n, a in enumerate(boxes):
+        for b in boxes[n + 1 :]:
+            count += bool((np.maximum(a[:2], b[:2]) < np.minimum(a[2:], b[2:])).all())
+    return count
+
+
+@pytest.mark.parametrize("spread", [200.0, 60.0, 15.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_labels_keep_apart(spread: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    at = 200 + rng.uniform(-spread / 2, spread / 2, (16, 2)) * (1.4, 1)
+    sizes = np.stack([rng.uniform(25, 80, 16), np.full(16, 10.0)], axis=1)
+    markers = np.concatenate([at - 4.5, at + 4.5], axis=1)
+    inside = np.array([0.0, 0.0, 480.0, 330.0])
+    found = labels.solve(at, sizes, markers, inside)
+    centres = at + np.array([offset[:2] for offset in found])
+    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
+    assert overlaps(boxes) == 0
+    assert (boxes[:, :2] >= inside[:2]).all()
+    assert (boxes[:, 2:] <= inside[2:]).all()
+    apart = [(n, m) for n in range(16) for m in range(16)]
+    covered = sum(overlaps(np.stack([boxes[n], markers[m]])) for n, m in apart)
+    assert covered == 0
+    far = np.abs(centres - at).max(axis=1) > 70
+    assert all(line for (*_, line), is_far in zip(found, far, strict=True) if is_far)
+
+
+def test_names_in_the_picture_do_not_overlap(crowded: groups.Group) -> None:
+    with matplotlib.rc_context(plots.STYLE):
+        path = crowded.memory
+        figure = plots.recall_against(crowded, path, "memory", -1, plots._bytes_axis)
+        assert figure is not None
+        figure.draw_without_rendering()
+        renderer = figure.canvas.get_renderer()
+        [axes] = figure.axes
+        texts = [text for text in axes.texts if text.get_text()]
+        boxes = [matplotlib.text.Text.get_window_extent(t, renderer).extents for t in texts]
+    trained = [row.label for row in crowded.rows if row.trains]
+    assert {text.get_text() for text in texts} >= set(trained)
+    assert any("zeroshot" in text.get_text() for text in texts)
+    assert overlaps(np.asarray(boxes)) == 0
+
+
+def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
+    found = plots.looks(crowded)
+    shapes = [(look.marker, look.filled) for look in found.values()]
+    assert len(set(shapes)) == len(shapes) == 17
+    of_method = {look.colour for label, look in found.items() if label.startswith("cmer")}
+    assert len(of_method) == 1
+
+
+def test_files_and_what_is_left_out(crowded: groups.Group, tmp_path: Path) -> None:
+    names = [path.name for path in plots.write(crowded, tmp_path, ["svg"])]
+    kinds = ("recall_memory", "recall_throughput", "learning_curves", "memory_parts")
+    assert names == [f"ucm-starter-{kind}.svg" for kind in kinds]
+    fakes.save(tmp_path / "zero", fakes.sweep(2, ["zeroshot"]))
+    [one] = groups.group(record.load(tmp_path / "zero"))
+    assert plots.write(one, tmp_path, ["svg"]) == []
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_or_two_methods(tmp_path: Path, number: int) -> None:
+    fakes.save(tmp_path / "r", fakes.sweep(1, ["lora", "cmer"][:number]))
+    [one] = groups.group(record.load(tmp_path / "r"))
+    assert len(plots.write(one, tmp_path, ["png"])) == 4
+
+
+def test_same_bytes(crowded: groups.Group, tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    for a, b in zip(
+        plots.write(crowded, tmp_path), plots.write(crowded, tmp_path / "again"), strict=True
+    ):
+        assert a.read_bytes() == b.read_bytes(), a.name
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(2.0**29, "512 MiB"), (1.5 * 2**30, "1.5 GiB"), (2.0**13, "8 KiB")]
+)
+def test_bytes_in_words(value: float, words: str) -> None:
+    assert plots.bytes_words(value) == words
