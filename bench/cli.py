@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import UserError
+from bench.cli_data import app as data_app
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(data_app, name="data")
 
 Methods = Annotated[str, typer.Option("--methods", help="Calls: 'cmer,lora(rank=16)'.")]
 Datasets = Annotated[
@@ -292,6 +295,20 @@ def retrieve(
     drawn.save(out, format="PNG")
     console.print(retrieve_.table(restored, answer))
     console.print(f"wrote {out}")
+
+
+@app.command()
+def export(
+    record: Annotated[Path, typer.Argument(help="A record; its weights lie beside it.")],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    plugin: Plugins = None,
+) -> None:
+    """Write a trained adapter as safetensors with a card; LoRA in peft's own format too."""
+    from bench.export import export as export_
+
+    _load_plugins(plugin)
+    written = export_(record, out)
+    _console().print(f"wrote {', '.join(path.name for path in written)} to {out}")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """A trained method asked: the top test images for a text, the top captions for an image."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,14 +44,14 @@ class Answer:
     gallery: int
 
     def summary(self) -> str:
-        """What was searched and how many of the right ones were found, as a sentence."""
-        what = "images" if self.image is None else "sentences"
-        searched = f"the top {len(self.hits)} of {self.gallery} test {what}"
+        """What was searched and how many of the right ones were found."""
+        one = "image" if self.image is None else "sentence"
+        searched = f"Top {len(self.hits)} of {self.gallery} test {one}s"
         if self.right is None:
-            unknown = "no caption" if self.image is None else "no image"
-            return f"{searched}; the query is {unknown} of the test split, so no right one is known"
+            what = "caption" if self.image is None else "image"
+            return f"{searched}; the query is no test {what}, so which are right is not known"
         found = sum(hit.right is True for hit in self.hits)
-        return f"{searched}; {found} of the {self.right} right ones are among them"
+        return f"{searched}; {found} of {self.right} right {one}{'s' * (self.right > 1)} found"
 
 
 def images_for(restored: Restored, text: str, top: int) -> Answer:
@@ -83,7 +84,8 @@ def captions_for(restored: Restored, image: Path, top: int) -> Answer:
     row = _row_of(dataset, image)
     size = restored.backbone.image_size
     if row is None:
-        pixels, shown = cache.decode(image, size), cache.decode(image, sheet.SIDE)
+        pixels = cache.decode(image, size, dataset.card.scale)
+        shown = cache.decode(image, sheet.SIDE, dataset.card.scale)
     else:
         pixels = cache.images(dataset, size)[row]
         shown = cache.picture(dataset, row, sheet.SIDE)
@@ -130,13 +132,13 @@ def draw(restored: Restored, answer: Answer, focus: bool) -> "Image":
     Raises UserError where the method has no focus map.
     """
     trial, dataset = restored.trial, _dataset(restored)
-    about = f"{trial.call}, {trial.backbone}, {dataset.card.name}, seed {trial.seed}"
-    notes = [about, f"{answer.summary()}."]
+    about = (trial.call, trial.backbone, f"test split of {dataset.card.name}", f"seed {trial.seed}")
+    notes = ["  ·  ".join(about), answer.summary()]
     if answer.image is not None:
         pixels, shown = answer.image
         maps = _maps(restored, pixels[None], [0]) if focus else [None]
         tile = sheet.Tile(shown, "", answer.query, None, maps[0])
-        rows = [(f"{hit.score:.3f}", hit.caption or "", hit.right) for hit in answer.hits]
+        rows = [(f"{hit.score:.3f}", _set(hit.caption or ""), hit.right) for hit in answer.hits]
         return sheet.draw_captions(f"Captions for {answer.query}", notes, tile, rows)
     numbers = [hit.row for hit in answer.hits]
     everything = cache.images(dataset, restored.backbone.image_size)
@@ -151,7 +153,12 @@ def draw(restored: Restored, answer: Answer, focus: bool) -> "Image":
         )
         for hit, one in zip(answer.hits, maps, strict=True)
     ]
-    return sheet.draw_images(f"“{answer.query}”", notes, tiles)
+    return sheet.draw_images(f"“{_set(answer.query)}”", notes, tiles)
+
+
+def _set(caption: str) -> str:
+    """As a printer sets it: "a port ." -> "a port."."""
+    return re.sub(r"\s+([.,;:!?])", r"\1", caption.strip())
 
 
 def _maps(restored: Restored, pixels: Pixels, rows: list[int]) -> list[NDArray[np.float32] | None]:

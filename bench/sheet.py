@@ -44,9 +44,9 @@ def draw_images(title: str, notes: Sequence[str], tiles: Sequence[Tile]) -> "Ima
     """A sheet of images in rank order, five in a row; with focus maps each under its image."""
     scale = _scale(tiles)
     head = _Head(title, notes, scale)
-    cell = SIDE + 62 + (0 if scale is None else SIDE + 8)
+    cell = SIDE + 78 + (0 if scale is None else SIDE + 8)
     rows = -(-len(tiles) // COLUMNS)
-    image, draw = _blank(head.height + rows * cell + MARGIN - 14)
+    image, draw = _blank(head.height + rows * cell + MARGIN - 30)
     head.paint(image, draw)
     for place, tile in enumerate(tiles):
         x = MARGIN + place % COLUMNS * (SIDE + GAP)
@@ -62,8 +62,8 @@ def draw_captions(
     scale = _scale([tile])
     head = _Head(title, notes, scale)
     x = MARGIN + SIDE + 2 * GAP
-    lines = [_wrap(text, _font(18), WIDTH - MARGIN - x - 150) for _, text, _ in captions]
-    tall = SIDE + 62 + (0 if scale is None else SIDE + 8)
+    lines = [_wrap(text, _font(18, bold=True), WIDTH - MARGIN - x - 156) for _, text, _ in captions]
+    tall = SIDE + 38 + (0 if scale is None else SIDE + 8)
     listed = sum(26 * len(wrapped) + 16 for wrapped in lines)
     image, draw = _blank(head.height + max(tall, listed) + MARGIN - 14)
     head.paint(image, draw)
@@ -138,9 +138,10 @@ def _paint_tile(
         frame = (x - 8, y - 8, x + SIDE + 7, last + 7)
         draw.rectangle(frame, outline=RIGHT, width=6)
         _badge(draw, x + SIDE - 20, y + 20, 20)
-    text = tile.score if place is None else f"{place}   {tile.score}"
-    draw.text((x, last + 11), text, INK, _font(18, bold=True))
-    draw.text((x, last + 35), _short(tile.name, _font(15), SIDE), QUIET, _font(15))
+    if place is not None:
+        draw.text((x, last + 11), f"{place}   {tile.score}", INK, _font(18, bold=True))
+        last += 24
+    draw.text((x, last + 11), _short(tile.name, _font(15), SIDE), QUIET, _font(15))
 
 
 def _badge(draw: "ImageDraw", x: int, y: int, radius: int) -> None:
@@ -164,17 +165,17 @@ def _overlay(picture: Pixels, focus: NDArray[np.float32], scale: tuple[float, fl
 
     low, high = scale
     share = (focus - low) / max(high - low, 1e-9)
-    smooth = Image.fromarray(share).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    smooth = Image.fromarray(share).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     grey = picture.astype(np.float32).mean(axis=-1, keepdims=True) / 255
-    mixed = _colours(np.asarray(smooth)) * (0.35 + 0.65 * grey)
+    mixed = _colours(np.asarray(smooth)) * (0.45 + 0.55 * grey)
     return np.asarray(mixed, dtype=np.uint8)
 
 
 def _colours(share: NDArray[np.float32]) -> Pixels:
-    """0..1 -> inferno, whose brightness rises evenly, so that it reads in grey."""
+    """0..1 -> inferno without its black, whose brightness rises evenly: it reads in grey."""
     from matplotlib import colormaps
 
-    painted: Pixels = colormaps["inferno"](share.clip(0, 1), bytes=True)[..., :3]
+    painted: Pixels = colormaps["inferno"](0.15 + 0.85 * share.clip(0, 1), bytes=True)[..., :3]
     return np.ascontiguousarray(painted)
 
 
