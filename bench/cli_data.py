@@ -1,0 +1,74 @@
+"""The commands of `bench data`: check a data set, write a card for a new one."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Check a data set; write a card for a new one.", no_args_is_help=True)
+Root = Annotated[
+    Path | None,
+    typer.Option("--data-root", help="Folder of the data sets (or $BENCH_DATA; ./data)."),
+]
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
+    data_root: Root = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a PNG of samples with their captions.")
+    ] = None,
+) -> None:
+    """Counts, images, captions, scenes, leaks; exit code 1 when it is not the published data."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bench import check as check_
+    from bench import contact, data, summary
+
+    card, root = data.card(name), data.data_root(data_root)
+    console = Console(stderr=as_json)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"looking at {card.name}", total=None)
+        report = check_.check(
+            card,
+            root,
+            check_.clip_tokens,
+            lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    if as_json:
+        json.dump(report.as_json(), sys.stdout, indent=1, ensure_ascii=False)
+        print()
+    else:
+        summary.show(report, console)
+    if sheet is not None:
+        contact.save(card, root, sheet)
+        console.print(f"wrote {sheet}", highlight=False)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    annotations: Annotated[Path, typer.Option(help="The annotation, or the folder of precomp.")],
+    images: Annotated[Path, typer.Option(help="The folder of the images.")],
+    data_root: Root = None,
+    out: Annotated[Path | None, typer.Option(help="The card. Default: NAME.toml.")] = None,
+) -> None:
+    """Write a card: counts, hash and scene rule, guessed and shown for you to check."""
+    from rich.console import Console
+
+    from bench import data, newcard
+
+    path = out or Path(f"{name}.toml")
+    made = newcard.propose(name, annotations, images, data.data_root(data_root))
+    newcard.write(made, path)
+    console = Console()
+    console.print(made.toml, markup=False, highlight=False)
+    for note in made.notes:
+        console.print(note, highlight=False)
+    console.print(f"wrote {path}; look at it, then: bench data check {path}", highlight=False)

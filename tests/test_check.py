@@ -1,0 +1,213 @@
+"""`bench data check` finds what was planted; `bench data new` writes a card that loads."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+from typer.testing import CliRunner
+
+from bench import UserError, check, contact, data, newcard, summary, twins
+from bench.cli_data import app
+
+
+@pytest.fixture(autouse=True)
+def words_for_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts words: the tests need no vocabulary."""
+    monkeypatch.setattr(check, "clip_tokens", lambda captions: [len(c.split()) for c in captions])
+
+
+def edit(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    path = root / "tiny" / "dataset.json"
+    document = json.loads(path.read_text())
+    change(document["images"])
+    path.write_text(json.dumps(document))
+
+
+def report_of(root: Path) -> check.Report:
+    return check.check(data.card(str(root / "tiny.toml")), root, check.clip_tokens)
+
+
+def test_a_sound_data_set(tiny: Path) -> None:
+    report = report_of(tiny)
+    assert report.ok
+    assert report.counts == report.published == {"train": 8, "val": 4, "test": 4}
+    assert report.faults == report.missing == report.extra == report.twins == []
+    assert report.ceiling == {f"ceiling_t2i_R@{k}": 100.0 for k in (1, 5, 10)}
+    assert report.scenes["train"] == {"pond": 4, "port": 4}
+    assert report.sizes == {"48 x 40": 16}
+    assert report.longest["tokens"] == 9
+    assert report.words["test"].shared_rows == report.words["test"].rows_in_train == 0
+
+
+def test_captions(tiny: Path) -> None:
+    def plant(images: list[dict[str, Any]]) -> None:
+        images[0]["sentences"][2]["raw"] = " ."
+        images[1]["sentences"] = [{"raw": "A port !"}] * 5
+        images[8]["sentences"][0]["raw"] = "a harbour"
+        for image in images[12:14]:  # two test images of four share a sentence with train
+            image["sentences"][0]["raw"] = "a port ."
+        images[14]["sentences"][0]["raw"] = "A harbour."
+        images[2]["sentences"] = [{"raw": ""}] * 5
+
+    edit(tiny, plant)
+    words = report_of(tiny).words
+    assert words["train"].blank == 6
+    assert words["train"].images_without_words == 1
+    assert words["train"].repeating_images == 2
+    assert words["test"].shared_rows == 2
+    assert words["test"].rows_in_train == 2
+    assert words["test"].rows_in_train_and_val == 3
+    assert report_of(tiny).ceiling["ceiling_t2i_R@1"] == pytest.approx(95.0)
+
+
+def test_images(tiny: Path) -> None:
+    images = tiny / "tiny" / "images"
+    Image.new("RGB", (50, 50)).save(images / "pond_0.png")
+    (images / "port_1.png").write_text("no image")
+    (images / "pond_2.png").unlink()
+    Image.new("RGB", (8, 8)).save(images / "other.png")
+    shutil.copy(images / "port_3.png", images / "pond_14.png")  # train -> test
+    report = report_of(tiny)
+    assert report.missing == ["pond_2.png"]
+    assert report.extra == ["other.png"]
+    assert list(report.undecodable) == ["port_1.png"]
+    assert report.odd_sized == ["pond_0.png"]
+    (leak,) = report.leaks("test")
+    assert leak["images"] == ["port_3.png", "pond_14.png"]
+    assert leak["same_pixels"]
+    assert report.ok  # the test set is whole
+    said = "\n".join(summary.lines(report))
+    assert "LEAK 1 test images are in train too: port_3.png = pond_14.png" in said
+    assert "missing images: 1 of 16: pond_2.png" in said
+    (images / "pond_14.png").unlink()
+    assert not report_of(tiny).ok
+
+
+def test_another_test_set_is_no_published_one(tiny: Path) -> None:
+    def swap(images: list[dict[str, Any]]) -> None:
+        for image in images[4:]:
+            image["split"] = {"val": "test", "test": "val"}.get(image["split"], image["split"])
+
+    edit(tiny, swap)
+    report = report_of(tiny)
+    assert not report.published_test_set
+    assert not report.ok
+    assert "test set: NOT the published one" in "\n".join(summary.lines(report))
+
+
+def test_nearly_equal_images_are_found_and_others_are_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 255, (30, 8, 8, 3), dtype=np.uint8)
+    pixels = np.stack(
+        [np.asarray(Image.fromarray(b).resize((64, 64), Image.Resampling.BICUBIC)) for b in blocks]
+    )
+    Image.fromarray(pixels[3]).save(tmp_path / "a.jpg", quality=50)
+    again = np.asarray(Image.open(tmp_path / "a.jpg"))
+    dim = np.asarray(ImageEnhance.Brightness(Image.fromarray(pixels[5])).enhance(0.98))
+    mirrored = pixels[7][:, ::-1]
+    found = twins.near(np.stack([again, dim, mirrored]), pixels)
+    assert [(a, b) for a, b, _ in found] == [(0, 3), (1, 5)]
+    assert twins.difference_hash(pixels).shape == (30, 112)
+
+
+def test_flat_images_of_different_colour_are_no_twins() -> None:
+    flat = np.zeros((2, 64, 64, 3), dtype=np.uint8)
+    flat[1] += 60
+    assert not [pair for pair in twins.near(flat, flat) if pair[0] < pair[1]]
+
+
+def test_the_embedded_data_set_can_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blank = lambda index, size: np.full((size, size, 3), index % 251, np.uint8)  # noqa: E731
+    monkeypatch.setattr("bench.synthetic.render", blank)  # drawing 2,048 takes a minute
+    report = check.check(data.card("synthetic"), tmp_path)
+    assert report.published_test_set
+    assert not report.faults
+    assert sum(report.counts.values()) == 2048
+
+
+# The commands.
+
+
+def invoke(root: Path, *words: str) -> Any:
+    return CliRunner().invoke(app, [*words, "--data-root", str(root)])
+
+
+def test_the_command_and_its_exit_code(tiny: Path) -> None:
+    card = str(tiny / "tiny.toml")
+    done = invoke(tiny, "check", card)
+    assert done.exit_code == 0, done.output
+    assert "best possible strict t2i R@1 / R@5 / R@10 on test: 100.0 / 100.0 / 100.0" in done.stdout
+    edit(tiny, lambda images: images[-1].update(filename="pond_99.png"))
+    done = invoke(tiny, "check", card, "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["published_test_set"] is False
+    assert told["missing"] == ["pond_99.png"]
+
+
+def test_the_contact_sheet(tiny: Path) -> None:
+    (tiny / "tiny" / "images" / "pond_0.png").write_text("no image")
+    out = tiny / "sheets" / "a.png"
+    done = invoke(tiny, "check", str(tiny / "tiny.toml"), "--sheet", str(out))
+    assert done.exit_code == 0, done.output
+    with Image.open(out) as sheet:
+        assert sheet.width > 1000
+    card = data.card(str(tiny / "tiny.toml"))
+    with pytest.raises(UserError, match=r"ends in \.png"):
+        contact.save(card, tiny, tiny / "a.txt")
+
+
+def test_a_new_card_loads(tiny: Path, tmp_path: Path) -> None:
+    card = tmp_path / "mine.toml"
+    words = ["--annotations", str(tiny / "tiny" / "dataset.json")]
+    words += ["--images", str(tiny / "tiny" / "images"), "--out", str(card)]
+    done = invoke(tiny, "new", "mine", *words)
+    assert done.exit_code == 0, done.output
+    assert "the annotation was recognised as karpathy" in done.stdout
+    made = data.card(str(card))
+    assert made.raw["folder"] == "tiny"
+    assert made.kind == "karpathy"
+    assert made.test_hash == data.card(str(tiny / "tiny.toml")).test_hash
+    assert len(data.load(made, tiny).samples) == 16
+    with pytest.raises(UserError, match="is there already"):
+        newcard.write(newcard.Proposal("", ()), card)
+
+
+def test_a_new_card_outside_the_data_root(tiny: Path) -> None:
+    folder = tiny / "tiny"
+    made = newcard.propose("mine", folder / "dataset.json", folder / "images", tiny / "elsewhere")
+    assert f'folder = "{folder}"' in made.toml
+
+
+@pytest.mark.parametrize(
+    ("name", "annotation", "said"),
+    [
+        ("ucm", "dataset.json", "is there already"),
+        ("a b", "dataset.json", "no name for a card"),
+        ("mine", "other.json", "there is no annotation"),
+    ],
+)
+def test_a_card_that_cannot_be_proposed(tiny: Path, name: str, annotation: str, said: str) -> None:
+    folder = tiny / "tiny"
+    with pytest.raises(UserError, match=said):
+        newcard.propose(name, folder / annotation, folder / "images", tiny)
+
+
+@pytest.mark.real_data
+def test_the_known_faults_of_the_real_data(real_data: Path) -> None:
+    def by_split(name: str) -> dict[str, list[Any]]:
+        samples, _ = data.read(data.card(name), real_data)
+        return {split: [s for s in samples if s.split == split] for split in data.SPLITS}
+
+    ucm, rsicd = check.words(by_split("ucm")), check.words(by_split("rsicd"))
+    assert round(100 * ucm["test"].shared_rows / 1050, 1) == 82.7
+    assert round(100 * ucm["test"].rows_in_train_and_val / 1050) == 61
+    assert rsicd["train"].blank + rsicd["val"].blank == 3
+    assert 4851 <= rsicd["train"].repeating_images + rsicd["val"].repeating_images <= 4880
