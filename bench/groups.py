@@ -123,6 +123,8 @@ class Group:
     scene_at_test: str
     cached_features: bool
     digest: str
+    family: str
+    """The same for groups that differ only in batch size."""
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -226,8 +228,13 @@ def _group_of(entry: Entry) -> Group:
         "scene_at_test": scene,
         "cached_features": bool(entry.get("trial.cached_features")),
     }
-    text = json.dumps([parts, defines], sort_keys=True)
-    return Group(**parts, digest=hashlib.sha256(text.encode()).hexdigest())
+    smaller = {k: v for k, v in recipe.items() if k != "batch_size"}
+    family = _digest([{**parts, "recipe": smaller}, defines])
+    return Group(**parts, digest=_digest([parts, defines]), family=family)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _backbone(spec: str) -> str:

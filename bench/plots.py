@@ -69,11 +69,10 @@ class Look:
         return {**kind, "markeredgecolor": edge, "markeredgewidth": 0.7 if self.filled else 1.4}
 
 
-def looks(one: Group) -> dict[str, Look]:
+def looks(*groups: Group) -> dict[str, Look]:
     """A look for each row: colour by method, marker by call."""
-    methods = sorted({row.method for row in one.rows})
-    labels = sorted(row.label for row in one.rows)
-    method_of = {row.label: row.method for row in one.rows}
+    method_of = {row.label: row.method for one in groups for row in one.rows}
+    methods, labels = sorted(set(method_of.values())), sorted(method_of)
     return {
         label: Look(
             COLOURS[methods.index(method_of[label]) % len(COLOURS)],
@@ -106,13 +105,70 @@ def write(one: Group, out: Path, formats: Iterable[str] = FORMATS) -> list[Path]
             figure = draw(one)
             if figure is None:
                 continue
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # laid out once, not again for each format
-            for kind in formats:
-                path = out / f"{one.name}-{name}.{kind}"
-                figure.savefig(path, format=kind, dpi=200, metadata=METADATA[kind])
-                written.append(path)
+            written += _save(figure, one.name, name, out, formats)
     return written
+
+
+def _save(figure: "Figure", group: str, name: str, out: Path, formats: Iterable[str]) -> list[Path]:
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not again for each format
+    paths = {kind: out / f"{group}-{name}.{kind}" for kind in formats}
+    for kind, path in paths.items():
+        figure.savefig(path, format=kind, dpi=200, metadata=METADATA[kind])
+    return list(paths.values())
+
+
+def write_batches(
+    groups: list[Group], out: Path, formats: Iterable[str] = FORMATS
+) -> dict[str, list[Path]]:
+    """Batch size against memory, of groups that differ in nothing else; files by group's name.
+
+    They are named after the group with the smallest batch.
+    """
+    import matplotlib
+
+    families: dict[str, list[Group]] = {}
+    for one in sorted(groups, key=lambda g: (g.recipe["batch_size"], g.name)):
+        families.setdefault(one.family, []).append(one)
+    written = {}
+    with matplotlib.rc_context(STYLE):
+        for family in families.values():
+            figure = batch_memory(family) if len(family) > 1 else None
+            if figure is not None:
+                written[family[0].name] = _save(
+                    figure, family[0].name, "batch_memory", out, formats
+                )
+    return written
+
+
+def batch_memory(family: list[Group]) -> "Figure | None":
+    """Memory by batch size, one line per method; None where no method has two batch sizes."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for one in family:
+        for row in one.rows:
+            found = row.statistic(one.memory)
+            if found and found.mean > 0:
+                point = (one.recipe["batch_size"], found.mean / MIB)
+                lines.setdefault(row.label, []).append(point)
+    lines = {label: points for label, points in lines.items() if len(points) > 1}
+    if not lines:
+        return None
+    look = looks(*family)
+    figure = _figure(6.8, 4.4)
+    axes = figure.add_subplot()
+    for label, points in sorted(lines.items()):
+        style = look[label].kwargs(5)
+        axes.plot(*zip(*points, strict=True), color=look[label].colour, linewidth=1.1, **style)
+    axes.set_ylim(0, None)
+    sizes = sorted({size for points in lines.values() for size, _ in points})
+    axes.set_xticks(sizes)
+    _end_labels(axes, [(*points[-1], label) for label, points in lines.items()], look)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("batch size")
+    what = "peak memory in training" if family[0].cuda else "bytes kept for backward"
+    axes.set_ylabel(f"{what}, MiB")
+    axes.set_title(f"{family[0].dataset} · {family[0].backbone} · {family[0].device}")
+    return figure
 
 
 def _memory_words(one: Group) -> str:

@@ -63,6 +63,8 @@ def write(
     significance = Significance(results)
     out.mkdir(parents=True, exist_ok=True)
     drawn = {one.name: plots.write(one, out) for one in groups}
+    for name, paths in plots.write_batches(groups, out).items():
+        drawn[name] += paths
     texts: dict[str, str] = {}
     if "md" in formats:
         texts["report.md"] = markdown(frame, groups, significance, reference, drawn)
@@ -169,28 +171,26 @@ TEX_ESCAPES = {
 def latex(one: Group, significance: Significance, reference: str) -> str:
     """The group's tables for a paper (booktabs)."""
     recall = recall_table(one, significance, show=percent2)
-    cost = cost_table(one, significance, reference)
-    text = _tex(recall, f"{one.title}. {caption(one)}", f"tab:{one.name}-recall")
-    base = f" {_ratios(one, reference)}"
-    text += _tex(cost, f"{one.title}: cost.{base}", f"tab:{one.name}-cost")
+    cost = cost_table(one, significance, reference, short=True)
+    label = f"tab:{one.name}-recall"
+    base = one.row(reference)
+    ratios = f" Ratios refer to {base.label}." if base else ""
+    text = _tex(recall, f"{one.title}. {caption(one)}", label)
+    text += _tex(cost, f"{one.title}: cost.{ratios}", f"tab:{one.name}-cost", label)
     for method, table in ablation_tables(one).items():
         about = f"{one.title}: settings of {method}; bold: differs from the default."
         text += _tex(table, about, f"tab:{one.name}-{method}")
     return text
 
 
-def _ratios(one: Group, reference: str) -> str:
-    base = one.row(reference)
-    return f"Ratios refer to {base.label}." if base else ""
-
-
-def _tex(table: Table, about: str, label: str) -> str:
+def _tex(table: Table, about: str, label: str, see: str = "") -> str:
+    seen = rf" Conditions as in Table~\ref{{{see}}}." if see else ""
     plain = {"method", "differs"}
     columns = "".join("l" if head in plain else "r" for head in table.heads)
     lines = [
         r"\begin{table*}",
-        r"\centering\small",
-        rf"\caption{{{tex_text(about.strip())}}}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
+        rf"\caption{{{tex_text(about)}{seen}}}",
         rf"\label{{{label}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
@@ -214,7 +214,7 @@ def _tex_cell(cell: Cell) -> str:
     text = rf"\texttt{{{text}}}" if cell.code else text
     marks = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}"}
     text = marks.get(cell.mark, text)
-    return rf"{text} {{\scriptsize $\pm$ {cell.spread}}}" if cell.spread else text
+    return rf"{text}{{\tiny$\pm${cell.spread}}}" if cell.spread else text
 
 
 def tex_text(text: str) -> str:

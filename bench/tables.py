@@ -87,6 +87,10 @@ def recalls(prefix: str = "", show: Callable[[float], str] = percent) -> list[Co
     return [Column(title, f"metrics.test.{prefix}{name}", show, 1) for title, name in names]
 
 
+BESIDE = ("step images/s", "evaluation images/s")
+"""Costs that a paper's table has no room for."""
+
+
 def costs(one: Group) -> list[Column]:
     """The columns of cost that the group's device has."""
     kept = "efficiency.saved_for_backward_bytes"
@@ -124,9 +128,12 @@ def recall_table(
     return replace(table, spans=spans)
 
 
-def cost_table(one: Group, significance: Significance, reference: str) -> Table:
-    """What each method costs, and its ratio to the reference method."""
-    table = _table(one, costs(one), significance)
+def cost_table(
+    one: Group, significance: Significance, reference: str, short: bool = False
+) -> Table:
+    """What each method costs, and its ratio to the reference; `short`: for a paper's width."""
+    columns = [c for c in costs(one) if not (short and c.title in BESIDE)]
+    table = _table(one, columns, significance)
     base = one.row(reference)
     ratios = [("memory", one.memory), ("images/s", "efficiency.train_images_per_second")]
     for title, path in ratios:

@@ -94,6 +94,31 @@ def test_files_and_what_is_left_out(crowded: groups.Group, tmp_path: Path) -> No
     assert plots.write(one, tmp_path, ["svg"]) == []
 
 
+def test_batch_size_against_memory(tmp_path: Path) -> None:
+    documents = []
+    for size in (32, 64, 128):
+        for method in ("lora", "cmer"):
+            one = fakes.record(method, recipe={"batch_size": size})
+            one["efficiency"]["saved_for_backward_bytes"] *= size / 128
+            documents.append(one)
+    documents.append(fakes.record("cmer", recipe={"batch_size": 256, "augment": False}))
+    fakes.save(tmp_path / "r", documents)
+    found = groups.group(record.load(tmp_path / "r"))
+    assert len({one.family for one in found}) == 2
+    [(name, [path])] = plots.write_batches(found, tmp_path, ["svg"]).items()
+    assert path.name == f"{name}-batch_memory.svg"
+    assert name.endswith("batch_size32")
+    [first] = [one for one in found if one.name == name]
+    family = [one for one in found if one.family == first.family]
+    figure = plots.batch_memory(sorted(family, key=lambda one: one.recipe["batch_size"]))
+    assert figure is not None
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
+    assert [line.get_xdata().tolist() for line in lines] == [[32, 64, 128]] * 2
+    heights = lines[0].get_ydata()
+    assert heights[2] == pytest.approx(4 * heights[0], rel=1e-3)
+    assert plots.write_batches([first], tmp_path, ["svg"]) == {}
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_or_two_methods(tmp_path: Path, number: int) -> None:
     fakes.save(tmp_path / "r", fakes.sweep(1, ["lora", "cmer"][:number]))

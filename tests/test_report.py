@@ -300,10 +300,12 @@ def check_latex(text: str) -> None:
         else:
             assert stack.pop() == name
     assert not stack
-    outside = re.sub(r"\\label\{[^}]*\}|\\[_&%$#]|\$\\[a-z]+\$|\$[<>]\$", "", text)
-    for body, columns in re.findall(
+    outside = re.sub(r"\\label\{[^}]*\}|~\\ref\{[^}]*\}|\\[_&%$#]|\$\\[a-z]+\$|\$[<>]\$", "", text)
+    tabulars = re.findall(
         r"(?s)\\begin\{tabular\}\{(?=[lr]+\}(.*?)\\end\{tabular\})([lr]+)\}", outside
-    ):
+    )
+    assert len(tabulars) == text.count("begin{tabular}") >= 2
+    for body, columns in tabulars:
         for line in body.strip().splitlines():
             if line.endswith(r"\\"):
                 spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
