@@ -259,7 +259,105 @@ def report(
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
     written = report_.write(results, out, reference=reference)
     console.print(report_.console_table(frame))
-    console.print(f"wrote {len(written)} files to {out}; the report is {out / 'report.md'}")
+    console.print(f"wrote {len(written)} files; read {out / 'report.md'} or {out / 'index.html'}")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A record.")],
+    b: Annotated[Path, typer.Argument(help="Another one of the same test set.")],
+) -> None:
+    """Two trained methods, query by query: bootstrap, permutation test, queries won and lost."""
+    from bench import compare as compare_
+
+    _console().print(compare_.table(compare_.compare(a, b)))
+
+
+@app.command()
+def plan(
+    methods: Methods,
+    dataset: Datasets,
+    backbone: Backbones = ["starter"],  # noqa: B006 (typer copies it)
+    recipe: RecipeWords = None,
+    data_root: Root = None,
+    plugin: Plugins = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option(help="Say what fits: 24GiB; and the largest batch that does.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Predict parameters, FLOPs and peak memory of each trial, without a GPU, data or weights."""
+    import json
+    from dataclasses import asdict
+
+    from rich.progress import Progress
+
+    from bench import plan as plan_
+    from bench import sweep
+    from bench.data import data_root as root_of
+    from bench.recipe import parse_recipe
+
+    root = root_of(data_root)
+    limit = None if gpu_memory is None else plan_.memory_of(gpu_memory)
+    planned = sweep.plan(
+        methods=methods,
+        datasets=list(dict.fromkeys(dataset)),
+        backbones=list(dict.fromkeys(backbone)),
+        seeds=[0],
+        recipe=parse_recipe(recipe or []),
+        root=root,
+        results=Path("results"),
+        plugins=plugin,
+        rehearse=True,
+    )
+    with Progress(console=_console(stderr=True), transient=True) as bar:
+        task = bar.add_task("predicting")
+
+        def move(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"predicting {what}")
+
+        rows = plan_.plan(planned.trials, limit, root, move)
+    if json_:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        _console().print(plan_.table(rows))
+
+
+@app.command()
+def validate(
+    method: Annotated[str, typer.Argument(help="A method call, or a Python file that makes one.")],
+    plugin: Plugins = None,
+) -> None:
+    """Check a method against the contract, on small models of three kinds, on the CPU."""
+    from rich.table import Table
+
+    from bench.contract import check_method
+    from bench.spec import parse_calls, resolve
+    from methods import registry
+
+    before = set(registry())
+    _load_plugins(plugin)
+    if method.endswith(".py"):
+        if not Path(method).is_file():
+            raise UserError(f"there is no file {method!r}; give a Python file or a method's name")
+        _load_plugins([Path(method)])
+        calls: list[tuple[str, dict[str, Any]]] = [(n, {}) for n in registry() if n not in before]
+        if not calls:
+            raise UserError(f"{method} registers no method; put @register('name') on its class")
+    else:
+        calls = parse_calls(method)
+    console, failed = _console(), 0
+    for name, given in calls:
+        call = resolve(name, given, registry())
+        results = check_method(registry()[name], dict(call.settings))
+        table = Table("towers", "check", "", "note", title=call.text)
+        for result in results:
+            mark = {True: "pass", False: "[bold]FAIL[/]", None: "left out"}[result.passed]
+            table.add_row(result.kind, result.name, mark, result.reason)
+        console.print(table)
+        failed += sum(result.passed is False for result in results)
+    console.print("all checks passed" if not failed else f"{failed} checks failed")
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
@@ -359,13 +457,14 @@ def datasets(
     from rich.table import Table
 
     from bench import data
+    from bench.forms import SPLITS
 
     root = data.data_root(data_root)
     console = _console()
     if name is None:
         table = Table("data set", "title", "train", "val", "test", f"found in {root}")
         for key, one in data.cards().items():
-            counts = [str(one.counts.get(split, "-")) for split in data.SPLITS]
+            counts = [str(one.counts.get(split, "-")) for split in SPLITS]
             table.add_row(key, str(one.raw.get("title", "")), *counts, _found(one, root))
         console.print(table)
         console.print("-: none published; 10% of train, chosen by a hash of the file name, serves")

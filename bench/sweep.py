@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, backbone, data, record
+from bench.forms import SPLITS
 from bench.recipe import Recipe
 from bench.spec import parse_calls, resolve
 from bench.trial import Trial
@@ -100,6 +101,6 @@ def _defines(name: str, spec: str, root: Path) -> dict[str, str]:
     dataset = data.load(data.card(name), root)
     return {
         "card": dataset.card.digest(),
-        **{f"{split}_split": dataset.hashes[split] for split in data.SPLITS},
+        **{f"{split}_split": dataset.hashes[split] for split in SPLITS},
         "weights": backbone.weights_identity(spec),
     }

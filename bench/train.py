@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.batches import Loader
-from bench.meter import Memory, Stopwatch, flops, saved_bytes, step_rate
+from bench.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.recipe import Recipe
 from methods.base import Batch, Method
 
@@ -121,42 +121,47 @@ def fit(
     epochs = math.ceil(steps * recipe.accumulation / per_epoch)
     batches = _stream(method, loader, epochs)
     losses: list[Tensor] = []
+    images = min(recipe.batch_size, len(loader.split.rows)) * recipe.accumulation
     best, started = -1.0, time.perf_counter()
     method.on_fit(len(loader.split.rows))
     method.train()
-    for step in range(1, steps + 1):
-        method.on_step(step - 1, steps)
-        losses.append(trainer.step(list(islice(batches, recipe.accumulation))))
-        watch.step(recipe.batch_size * recipe.accumulation)
-        if step not in looks:
-            progress({"step": step, "steps": steps, "images_per_second": watch.latest()})
-            continue
-        with watch.paused(), memory.paused():
-            loss = float(torch.stack(losses).mean())
-            losses.clear()
-            if not math.isfinite(loss):
-                raise Diverged(
-                    f"the loss is {loss} before step {step}; try a smaller learning rate"
-                )
-            point = {
-                "step": step,
-                "epoch": step * recipe.accumulation / per_epoch,
-                "loss": loss,
-                "lr": lr * learning_rate(step - 1, steps, recipe.warmup),
-            }
-            if validate is not None:
-                point["val_mR"] = validate()
-                method.train()
-            fitted.curve.append(point)
-            score = point.get("val_mR", float(step))
-            if score > best:
-                best, fitted.best_step = score, step
-                fitted.best_state = {k: v.cpu().clone() for k, v in method.own_state().items()}
-        progress({"step": step, "steps": steps, "images_per_second": watch.latest(), **point})
+    with GpuSampler(device) as sampler:
+        for step in range(1, steps + 1):
+            method.on_step(step - 1, steps)
+            losses.append(trainer.step(list(islice(batches, recipe.accumulation))))
+            watch.step(images)
+            if step not in looks:
+                progress({"step": step, "steps": steps, "images_per_second": watch.latest()})
+                continue
+            with watch.paused(), memory.paused():
+                loss = float(torch.stack(losses).mean())
+                losses.clear()
+                if not math.isfinite(loss):
+                    raise Diverged(
+                        f"the loss is {loss} before step {step}; try a smaller learning rate"
+                    )
+                point = {
+                    "step": step,
+                    "epoch": step * recipe.accumulation / per_epoch,
+                    "loss": loss,
+                    "lr": lr * learning_rate(step - 1, steps, recipe.warmup),
+                }
+                if validate is not None:
+                    point["val_mR"] = validate()
+                    method.train()
+                fitted.curve.append(point)
+                score = point.get("val_mR", float(step))
+                if score > best:
+                    best, fitted.best_step = score, step
+                    fitted.best_state = {k: v.cpu().clone() for k, v in method.own_state().items()}
+            progress({"step": step, "steps": steps, "images_per_second": watch.latest(), **point})
+    seconds = time.perf_counter() - started
     fitted.efficiency = {
         **watch.summary(),
         **memory.read(method, trainer.optimizer),
-        "train_seconds": time.perf_counter() - started,
+        **sampler.summary(watch.spans),
+        "train_seconds": seconds,
+        "gpu_hours": seconds / 3600 if device.type == "cuda" else None,
     }
     progress({"stage": "measuring"})
     fitted.efficiency |= _measure(trainer, next(iter(loader.epoch(epochs))))

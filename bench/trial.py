@@ -138,6 +138,7 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
 
     from bench import backbone, batches, cache, data, meter, train
     from bench.evaluate import Evaluation
+    from bench.forms import SPLITS
     from methods import registry
 
     recipe = trial.recipe
@@ -152,7 +153,7 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
     split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std, splits)
     table.add([c for five in split.captions for c in five])
     document["data"] = {
-        "counts": {name: len(dataset.split(name)) for name in data.SPLITS},
+        "counts": {name: len(dataset.split(name)) for name in SPLITS},
         "hashes": dataset.hashes,
         "card": dataset.card.digest(),
         "scenes": len(dataset.scenes),
@@ -196,6 +197,7 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
 
     lr = trial.lr or recipe.lr or cls.lr
     if lr is not None:
+        efficiency["warning"] = meter.busy_warning(device)
         document["trial"]["lr"] = lr
         loader = batches.Loader(
             split,

@@ -70,7 +70,7 @@ def winners(plan: Plan, searched: Plan) -> list[dict[str, Any]]:
 
 def plain_call(trial: Trial) -> str:
     """The call without its learning rate."""
-    return re.sub(r"(, |\()lr=[^,)]+\)$", lambda m: ")" if m[1] == ", " else "", trial.call)
+    return re.sub(r"\(lr=[^,)]+\)$", "", re.sub(r", lr=[^,)]+\)$", ")", trial.call))
 
 
 def _score(path: Path) -> float:

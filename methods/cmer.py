@@ -11,7 +11,8 @@ image, Q queue length.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -74,8 +75,8 @@ class FocusLayer(nn.Module):
 class SideBranch(nn.Module):
     """A ladder of small blocks beside one frozen tower, of width D / reduction.
 
-    Per tap: the tap, normalised without parameters (outside autograd), is projected down and mixed
-    into the side state by a learned gate sigmoid(alpha / 0.1) (Sung et al. 2022); then the summary
+    Per tap: the tap, normalised without parameters, is projected down and mixed into the side state
+    by a learned gate sigmoid(alpha / 0.1) (Sung et al. 2022); then the summary
     token looks at the patches through a focus layer, and an MLP follows. The output starts at zero.
     """
 
@@ -84,7 +85,7 @@ class SideBranch(nn.Module):
     ) -> None:
         super().__init__()
         side = max(8, width // reduction)
-        self.width, self.keep = width, keep
+        self.keep = keep
         self.down = nn.ModuleList(nn.Linear(width, side, bias=False) for _ in range(taps))
         self.gate = nn.Parameter(torch.zeros(taps))
         self.look = nn.ModuleList(FocusLayer(side, focus) for _ in range(taps if patches else 0))
@@ -104,17 +105,17 @@ class SideBranch(nn.Module):
     def forward(
         self, summaries: Sequence[Tensor], patches: Sequence[Tensor], mask: Tensor | None = None
     ) -> Tensor:
-        """T summaries `(B, D)` and T patches `(B, P, D)` (or none) -> what to add, `(B, D)`."""
+        """T normalised taps: summaries `(B, D)`, patches `(B, P, D)` or none -> addend `(B, D)`."""
         self.scores, all_patches = [], patches
         chosen, share = self._choose(patches, mask)
         if chosen is not None:
             patches = [p.gather(1, chosen[..., None].expand(-1, -1, p.shape[-1])) for p in patches]
         state = looked = None
         for tap, down in enumerate(self.down):
-            fresh = down(self._normalise(summaries[tap]))
+            fresh = down(summaries[tap])
             state = fresh if state is None else self._mix(tap, fresh, state)
             if self.look:
-                seen = down(self._normalise(patches[tap]))
+                seen = down(patches[tap])
                 if share is not None:
                     seen = seen * share
                 looked = seen if looked is None else self._mix(tap, seen, looked)
@@ -133,10 +134,6 @@ class SideBranch(nn.Module):
         gate = torch.sigmoid(self.gate[tap] / 0.1).to(fresh.dtype)
         return gate * fresh + (1 - gate) * state
 
-    @torch.no_grad()
-    def _normalise(self, tap: Tensor) -> Tensor:
-        return F.layer_norm(tap, (self.width,))
-
     def _choose(
         self, patches: Sequence[Tensor], mask: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -145,7 +142,7 @@ class SideBranch(nn.Module):
             return None, None
         assert mask is None
         with torch.no_grad():
-            last = self._normalise(patches[-1])
+            last = patches[-1]
             count = max(1, round(self.keep * last.shape[1]))
             chosen = self.select(last)[..., 0].topk(count, dim=1).indices
             last = last.gather(1, chosen[..., None].expand(-1, -1, last.shape[-1]))
@@ -153,7 +150,7 @@ class SideBranch(nn.Module):
 
 
 Frozen = tuple[Tensor, list[Tensor], list[Tensor]]
-"""Pooled feature `(B, D)`, summaries T x `(B, D)`, patches T x `(B, P, D)`."""
+"""Pooled feature `(B, D)`; normalised taps: summaries T x `(B, D)`, patches T x `(B, P, D)`."""
 
 
 @register("cmer")
@@ -205,7 +202,7 @@ class CMER(Method):
         self.image_side = SideBranch(
             image.width, reduction, len(self.image_taps), focus, True, keep
         )
-        self.text_places = tap_places(len(text.blocks), stride)
+        self.text_places = tap_places(len(text.blocks), stride) if text_taps != "none" else []
         self.text_side = (
             SideBranch(
                 text.width, reduction, len(self.text_places), "none", text_taps == "all", 1.0
@@ -222,22 +219,31 @@ class CMER(Method):
     def frozen_image(self, images: Tensor) -> Frozen:
         """`(B, 3, H, W)` -> what the side branch needs from the frozen image tower."""
         tower = self.image_tower
-        states, last = run(tower, images, self.image_taps)
-        return (
-            tower.pool(last),
-            [tower.summary(s) for s in states],
-            [tower.patches(s) for s in states],
-        )
+        summaries: list[Tensor] = []
+        patches: list[Tensor] = []
+
+        def take(tap: Hidden) -> None:
+            summaries.append(tower.summary(tap))
+            patches.append(tower.patches(tap))
+
+        last = run(tower, images, self.image_taps, take)
+        return tower.pool(last), summaries, patches
 
     @torch.no_grad()
     def frozen_text(self, texts: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """`(B, L)` -> what the side branch needs from the frozen tower, and a mask `(B, L)`."""
         tower = self.text_tower
-        states, last = run(tower, texts, self.text_places)
+        summaries: list[Tensor] = []
+        patches: list[Tensor] = []
+
+        def take(tap: Hidden) -> None:
+            summaries.append(tower.summary(tap))
+            if self.text_taps == "all":
+                patches.append(tap.tokens)
+
+        last = run(tower, texts, self.text_places, take)
         places = torch.arange(last.tokens.shape[1], device=texts.device)
         end = last.pooled if last.pooled is not None else places[-1:].expand(len(texts))
-        patches = [s.tokens for s in states] if self.text_taps == "all" else []
-        summaries = [tower.summary(s) for s in states]
         return tower.pool(last), summaries, patches, places[None] <= end[:, None]
 
     def encode_image(self, images: Tensor | Frozen) -> Tensor:
@@ -394,12 +400,19 @@ def tap_places(blocks: int, stride: int) -> list[int]:
     return [0, *range(stride, blocks, stride), blocks]
 
 
-def run(tower: Tower, inputs: Tensor, places: Sequence[int]) -> tuple[list[Hidden], Hidden]:
-    """Run a tower and keep the hidden states after so many blocks; also the last one."""
+def run(
+    tower: Tower, inputs: Tensor, places: Sequence[int], take: Callable[[Hidden], None]
+) -> Hidden:
+    """Run a tower, return its last state; after each of so many blocks offer the state to `take`.
+
+    Normalised without parameters, one at a time: what is not taken of it is free again.
+    """
     hidden = tower.embed(inputs)
-    kept = [hidden] if 0 in places else []
-    for index in range(len(tower.blocks)):
-        hidden = tower.block(index, hidden)
-        if index + 1 in places:
-            kept.append(hidden)
-    return kept, hidden
+    for done in range(len(tower.blocks) + 1):
+        if done:
+            hidden = tower.block(done - 1, hidden)
+        if done in places:
+            tokens = hidden.tokens
+            normal = F.layer_norm(tokens, tokens.shape[-1:]).to(tokens.dtype)
+            take(replace(hidden, tokens=normal))
+    return hidden
