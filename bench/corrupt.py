@@ -1,0 +1,143 @@
+"""Images made worse in the ways of overhead imagery: pure functions of image, severity and seed.
+
+Severities follow the habit of ImageNet-C (Hendrycks and Dietterich, ICLR 2019), five steps from
+barely visible to hard; the values are this project's, chosen for images of 224 to 256 pixels.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import UserError
+
+Pixels = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.float64]
+
+SEVERITIES = (1, 2, 3, 4, 5)
+BLUR = (0.8, 1.3, 1.8, 2.5, 3.3)
+"""Standard deviation of the Gaussian in pixels of an image of 224; in proportion from 112 on."""
+NOISE = (0.02, 0.04, 0.07, 0.11, 0.16)
+"""Standard deviation of the Gaussian noise, white being 1."""
+CLOUD = (0.1, 0.2, 0.3, 0.45, 0.6)
+"""Share of the image under cloud."""
+JPEG = (60, 40, 25, 15, 8)
+"""Quality."""
+HAZE = (0.15, 0.3, 0.45, 0.6, 0.75)
+"""Share of the light that comes from the haze."""
+AIRLIGHT = (0.88, 0.9, 0.93)
+"""Colour of haze in red, green, blue."""
+
+
+def corrupt(images: Pixels, name: str, severity: int, seed: int = 0) -> Pixels:
+    """Images `(S, H, W, 3)` -> the same shape, each with its own draw, decided by seed and row.
+
+    Raises UserError for an unknown name or severity.
+    """
+    if name not in CORRUPTIONS:
+        raise UserError(f"no corruption is called {name!r}; known: {', '.join(CORRUPTIONS)}")
+    if severity not in SEVERITIES:
+        raise UserError(f"severities are 1 to 5, not {severity}")
+    made = np.empty_like(images)
+    for row, image in enumerate(images):
+        made[row] = CORRUPTIONS[name](image, severity, _generator(name, seed, row))
+    return made
+
+
+def _generator(name: str, seed: int, row: int) -> np.random.Generator:
+    """The same draw at every severity, so that severities differ in strength alone."""
+    word = hashlib.sha256(f"{name}/{seed}/{row}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(word[:8], "big"))
+
+
+def blur(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+    """Out of focus: a Gaussian, its width in proportion to the image. `(H, W, 3)`."""
+    sigma = BLUR[severity - 1] * max(min(image.shape[:2]), 112) / 224
+    return _bytes(_smooth(_smooth(image / 255.0, sigma, 0), sigma, 1))
+
+
+def noise(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+    """Gaussian noise of the sensor, independent in each band. `(H, W, 3)`."""
+    return _bytes(image / 255.0 + draw.normal(0, NOISE[severity - 1], image.shape))
+
+
+def cloud(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+    """White clouds, opaque within and soft at the rim, over a stated share. `(H, W, 3)`."""
+    height, width = image.shape[:2]
+    field = _fractal(height, width, draw)
+    rim = np.quantile(field, 1 - CLOUD[severity - 1])
+    cover = ((field - rim) / (0.15 * field.std()) + 0.5).clip(0, 1)[..., None]
+    shade = 0.93 + 0.05 * ((field - field.mean()) / field.std()).clip(-1, 1)[..., None]
+    return _bytes((1 - cover) * (image / 255.0) + cover * shade)
+
+
+def jpeg(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+    """Strong JPEG compression. `(H, W, 3)`."""
+    from PIL import Image
+
+    memory = io.BytesIO()
+    Image.fromarray(image).save(memory, "jpeg", quality=JPEG[severity - 1])
+    memory.seek(0)
+    with Image.open(memory) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
+def haze(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+    """Scattered light (Koschmieder: I = J t + A (1 - t)), uneven by a fifth. `(H, W, 3)`."""
+    height, width = image.shape[:2]
+    field = _fractal(height, width, draw, octaves=2)
+    uneven = 1 + 0.2 * ((field - field.mean()) / field.std()).clip(-1, 1)
+    veil = (HAZE[severity - 1] * uneven).clip(0, 1)[..., None]
+    return _bytes((image / 255.0) * (1 - veil) + np.asarray(AIRLIGHT) * veil)
+
+
+CORRUPTIONS: dict[str, Callable[[Pixels, int, np.random.Generator], Pixels]] = {
+    "blur": blur,
+    "noise": noise,
+    "cloud": cloud,
+    "jpeg": jpeg,
+    "haze": haze,
+}
+
+
+def _bytes(values: Values) -> Pixels:
+    """0..1 -> 0..255."""
+    return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _smooth(values: Values, sigma: float, axis: int) -> Values:
+    """A Gaussian along one axis, the border repeated."""
+    reach = max(1, int(4 * sigma + 0.5))
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    padding = [(reach, reach) if one == axis else (0, 0) for one in range(values.ndim)]
+    padded = np.pad(values, padding, mode="edge")
+    length = values.shape[axis]
+    parts = (
+        weight * np.take(padded, range(start, start + length), axis)
+        for start, weight in enumerate(weights / weights.sum())
+    )
+    return np.asarray(sum(parts))
+
+
+def _fractal(height: int, width: int, draw: np.random.Generator, octaves: int = 5) -> Values:
+    """A smooth random field `(H, W)`: noise on grids of 3, 6, 12 ... cells, each half as strong."""
+    field = np.zeros((height, width))
+    for octave in range(octaves):
+        cells = 3 * 2**octave
+        grid = draw.normal(size=(cells + 1, cells + 1))
+        field += _stretch(_stretch(grid, height, 0), width, 1) / 2**octave
+    return field
+
+
+def _stretch(grid: Values, length: int, axis: int) -> Values:
+    """Interpolate between grid points along one axis, smoothly (3 t^2 - 2 t^3)."""
+    at = np.linspace(0, grid.shape[axis] - 1, length)
+    low = np.minimum(at.astype(int), grid.shape[axis] - 2)
+    t = at - low
+    weight = np.expand_dims(t * t * (3 - 2 * t), 1 - axis)
+    return np.asarray(
+        np.take(grid, low, axis) * (1 - weight) + np.take(grid, low + 1, axis) * weight
+    )
