@@ -272,7 +272,8 @@ def _label(one: Group) -> None:
 def _differences(one: Group) -> None:
     """Say of each row what should be as in the group and is not."""
     usual = {name: (one.values(dotted) or [None])[0] for name, dotted in EQUAL.items()}
-    seeds = {entry.seed for entry in one.ok}
+    sets = Counter(tuple(entry.seed for entry in row.ok) for row in one.rows if row.ok)
+    seeds = max(sets, key=lambda found: (sets[found], len(found), found), default=())
     for row in one.rows:
         odd = []
         for name, dotted in EQUAL.items():
@@ -281,9 +282,9 @@ def _differences(one: Group) -> None:
         rates = {entry.get("trial.lr") for entry in row.ok} - {None}
         if len(rates) > 1:
             odd.append("lr " + ", ".join(f"{rate:g}" for rate in sorted(rates)))
-        missing = seeds - {entry.seed for entry in row.ok} if row.ok else set()
-        if missing:
-            odd.append("no seed " + ", ".join(str(seed) for seed in sorted(missing)))
+        own = tuple(entry.seed for entry in row.ok)
+        if own and own != seeds:
+            odd.append("seeds " + ", ".join(map(str, own)))
         row.differs = "; ".join(odd)
 
 

@@ -80,6 +80,11 @@ def rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
+def ratio(value: float) -> str:
+    """So many times."""
+    return f"{value:.2f}×" if value >= 0.1 else f"{value:.1g}×"
+
+
 def recalls(prefix: str = "", show: Callable[[float], str] = percent) -> list[Column]:
     """The columns of recall; prefix `dup_` for the duplicate-aware one."""
     titles = [f"{way} R@{k}" for way in ("i2t", "t2i") for k in compare.KS] + ["mR"]
@@ -144,7 +149,7 @@ def cost_table(
         table.heads.insert(place, f"{title} / {base.label}")
         for row, cells in zip(one.rows, table.rows, strict=True):
             above = row.statistic(path)
-            cells.insert(place, Cell(f"{above.mean / below.mean:.2f}×" if above else "–"))
+            cells.insert(place, Cell(ratio(above.mean / below.mean) if above else "–"))
     return table
 
 

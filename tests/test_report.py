@@ -110,7 +110,7 @@ def test_differs_names_what_should_be_equal(tmp_path: Path) -> None:
     assert {row.label: row.differs for row in one.rows} == {
         "lora": "",
         "vpt": "torch 2.11.0",
-        "coop": "no seed 0",
+        "coop": "seeds 1",
     }
 
 
