@@ -14,19 +14,20 @@ SHOWN = 3
 
 def show(report: Report, console: "Console") -> None:
     """Print the report."""
+    from rich import box
     from rich.table import Table
 
-    heads = ["split", "images", "card", "rows", "different", "blank", "shared"]
-    table = Table(*heads, "in train", "or val", "one x 5", title=report.title)
+    heads = ["split", "images", "rows", "unique", "blank", "shared", "in train", "or val"]
+    table = Table(*heads, "one x 5", title=report.title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.caption = (
-        "rows: captions; different: case and punctuation aside; shared: rows whose sentence "
+        "rows: captions; unique: case and punctuation aside; shared: rows whose sentence "
         "another image of the split carries; in train, or val: rows whose sentence occurs there; "
         "one x 5: images that repeat one sentence"
     )
     for split, w in report.words.items():
         train = "-" if split == "train" else _share(w.rows_in_train, w.rows)
         val = _share(w.rows_in_train_and_val, w.rows) if split == "test" else "-"
-        cells = [w.images, report.published[split], w.rows, w.sentences, w.blank]
+        cells = [w.images, w.rows, w.sentences, w.blank]
         shared, repeating = (
             _share(w.shared_rows, w.rows),
             _share(w.repeating_images, w.images),
