@@ -8,7 +8,7 @@ DEMO := --methods zeroshot,linear,lora,vpt,cmer --dataset synthetic --seeds 0 \
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch .venv/installed
 
 install: .venv/installed ## create .venv and install

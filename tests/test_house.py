@@ -135,3 +135,23 @@ def test_help_is_quick() -> None:
         subprocess.run(words, capture_output=True, check=True)
         best = min(best, time.perf_counter() - start)
     assert best < 0.5
+
+
+def test_the_report_and_the_readme_are_of_the_committed_records(tmp_path: Path) -> None:
+    from bench import report
+
+    for name in tracked():
+        if name.startswith("results/") and name.endswith(".json"):
+            copy = tmp_path / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes((ROOT / name).read_bytes())
+    report.write(tmp_path / "results", tmp_path / "reports", formats=("md",))
+    fresh = (tmp_path / "reports" / "report.md").read_text(encoding="utf-8")
+    assert fresh == (ROOT / "reports" / "report.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- from reports/report.md -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert block is not None
+    rows = [line for line in block[1].splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert not [row for row in rows if row not in fresh.splitlines()]
+    for picture in re.findall(r"\]\((reports/[^)]+\.png)\)", README):
+        assert (ROOT / picture).is_file(), picture
