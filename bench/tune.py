@@ -74,7 +74,9 @@ def plain_call(trial: Trial) -> str:
 
 
 def _score(path: Path) -> float:
-    done = record.read(path) if path.exists() else {"status": "missing"}
+    if not path.exists():
+        return -1.0
+    done = record.read(path)
     return float(done["metrics"]["val"]["mR"]) if done["status"] == "ok" else -1.0
 
 
