@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Backbone:
     pad_id: int | None
     weights_sha256: str
     parameters: int
+    notes: tuple[str, ...] = ()
+    """What open_clip warns of: an activation (QuickGELU) that is not the weights' own."""
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -62,8 +65,9 @@ def check(spec: str) -> None:
     import open_clip
 
     name, weights = split_spec(spec)
-    if name == "starter" or name.startswith(("hf-hub:", "local-dir:")):
+    if spec == "starter" or name.startswith(("hf-hub:", "local-dir:")):
         return
+    _register_starter()
     if name not in open_clip.list_models():
         from bench.spec import nearest
 
@@ -98,14 +102,20 @@ def load(spec: str) -> Backbone:
     name, weights = split_spec(spec)
     logging.getLogger().setLevel(logging.ERROR)
     torch.manual_seed(0)  # random weights are the same for every method and seed
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         model = _build(open_clip, name, weights)
     model.eval()
     text = getattr(model, "text", model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = model.visual.image_size
-    tokenizer = open_clip.get_tokenizer(name)
+    try:
+        tokenizer = open_clip.get_tokenizer(name)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"the tokenizer of {name} cannot be had ({first}); check the network"
+        ) from None
     return Backbone(
         name=name,
         weights=weights,
@@ -117,20 +127,20 @@ def load(spec: str) -> Backbone:
         pad_id=_pad_id(text, tokenizer),
         weights_sha256=state_hash(model),
         parameters=sum(p.numel() for p in model.parameters()),
+        notes=tuple(str(w.message) for w in said if "QuickGELU" in str(w.message)),
     )
 
 
 def _build(open_clip: Any, name: str, weights: str) -> Any:
-    if name == "starter":
-        model = open_clip.create_model("starter", load_weights=False)
-        if weights == "rsicd":
-            model.load_state_dict(starter_state(), strict=True)
+    if (name, weights) == ("starter", "rsicd"):
+        model = open_clip.create_model(name, load_weights=False)
+        model.load_state_dict(starter_state(), strict=True)
         return model
     try:
         if weights == "none":
             return open_clip.create_model(name, load_weights=False, pretrained_text=False)
         return open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"the weights {weights!r} of {name} cannot be loaded ({first}); check the network, the "

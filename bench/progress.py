@@ -40,6 +40,8 @@ class Bars:
     def moved(self, trial: Trial, state: dict[str, Any]) -> None:
         """See `Watcher`."""
         task = self.tasks[trial.identity]
+        if "note" in state:
+            self.progress.console.print(f"{_name(trial)}: {state['note']}", markup=False)
         if "stage" in state:
             self.progress.update(task, note=state["stage"])
         if "step" in state:
@@ -74,6 +76,8 @@ class Lines:
 
     def moved(self, trial: Trial, state: dict[str, Any]) -> None:
         """See `Watcher`."""
+        if "note" in state:
+            self.console.print(f"{_name(trial)}: {state['note']}", markup=False)
         if "step" in state and time.monotonic() - self.said[trial.identity] > 30:
             self.said[trial.identity] = time.monotonic()
             rate = state["images_per_second"]

@@ -166,7 +166,10 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
         "weights_sha256": base.weights_sha256,
         "parameters": base.parameters,
         "image_size": base.image_size,
+        "notes": list(base.notes),
     }
+    for note in base.notes:
+        progress({"note": note})
     evaluations = {
         name: Evaluation(dataset, name, pixels, base)
         for name in ("val", "test")
