@@ -107,7 +107,8 @@ def run(
     todo = plan.todo(rerun, retry_failed)
     console = _console()
     done = len(plan.trials) - len(todo)
-    console.print(f"{len(plan.trials)} trials: {done} recorded in {results}, {len(todo)} to run")
+    state = f"{len(plan.trials)} trials: {done} recorded in {results}, {len(todo)} to run"
+    console.print(state, soft_wrap=True)
     if dry_run:
         _print_plan(console, plan, todo)
         return

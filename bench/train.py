@@ -1,4 +1,4 @@
-"""The one training loop; the only `backward()` of the project is here."""
+"""The one training loop: nothing else in the project trains."""
 
 import math
 import time

@@ -223,8 +223,9 @@ class CMER(Method):
         patches: list[Tensor] = []
 
         def take(tap: Hidden) -> None:
-            summaries.append(tower.summary(tap))
-            patches.append(tower.patches(tap))
+            # Copies, so that neither view keeps the other alive until the backward.
+            summaries.append(tower.summary(tap).contiguous())
+            patches.append(tower.patches(tap).contiguous())
 
         last = run(tower, images, self.image_taps, take)
         return tower.pool(last), summaries, patches
