@@ -288,6 +288,7 @@ def plan(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Predict parameters, FLOPs and peak memory of each trial, without a GPU, data or weights."""
+    import itertools
     import json
     from dataclasses import asdict
 
@@ -321,7 +322,8 @@ def plan(
     if json_:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     else:
-        _console().print(plan_.table(rows))
+        for _, place in itertools.groupby(rows, key=lambda row: (row.dataset, row.backbone)):
+            _console().print(plan_.table(list(place)))
 
 
 @app.command()

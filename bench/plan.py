@@ -181,27 +181,35 @@ def plan(
 
 
 def table(rows: list[Row]) -> "Table":
-    """The rows for a terminal: memory in MiB, FLOPs of one image forward and backward."""
+    """The rows of one data set and backbone for a terminal of 80 columns; all parts are in --json.
+
+    MiB; GFLOPs of one image, forward and backward; the largest batch where a GPU memory was given.
+    """
+    from rich import box
     from rich.table import Table
 
     sized = any("fits" in row.figures for row in rows)
-    names = ["data set", "backbone", "method", "trainable", "peak", "parameters", "gradients"]
-    names += ["optimiser", "activations", "kept for backward", "GFLOPs/image"]
-    names += ["fits", "largest batch"] if sized else []
-    shown = Table(*names, caption="predicted; MiB, without the CUDA context")
-    for column in shown.columns[3:]:
-        column.justify = "right"
+    names = ["method", "trainable", "peak", "weights", "optimiser", "activations", "kept", "GFLOPs"]
+    names += ["batch"] if sized else []
+    shown = Table(*names, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 0))
+    shown.title = f"{rows[0].dataset} \u00b7 {rows[0].backbone}"
+    shown.caption = "predicted; MiB, without the CUDA context; optimiser: gradients and states"
+    shown.columns[0].overflow = "fold"
+    for column in shown.columns[1:]:
+        column.justify, column.no_wrap = "right", True
     for row in rows:
-        f, place = row.figures, (row.dataset, row.backbone, row.call)
+        f = row.figures
         if row.reason is not None:
-            shown.add_row(*place, row.reason)
+            shown.add_row(f"{row.call}: {row.reason}")
             continue
-        keys = ("predicted_peak", "parameter", "gradient", "optimizer", "activation")
-        sizes = [f[f"{key}_bytes"] / 2**20 for key in (*keys, "saved_for_backward")]
-        work = [f[f"{way}_flops_per_image"] / 1e9 for way in ("forward", "backward")]
-        cells = [f"{f['trainable_parameters']:,}", *(f"{size:,.0f}" for size in sizes)]
-        cells.append(" + ".join(f"{flops:,.1f}" for flops in work))
+        optimiser = f["gradient_bytes"] + f["optimizer_bytes"]
+        sizes = [f["predicted_peak_bytes"], f["parameter_bytes"], optimiser]
+        sizes += [f["activation_bytes"], f["saved_for_backward_bytes"]]
+        work = (f["forward_flops_per_image"] + f["backward_flops_per_image"]) / 1e9
+        cells = [f"{f['trainable_parameters']:,}"]
+        cells += [f"{size / 2**20:,.0f}" for size in sizes] + [f"{work:,.1f}"]
         if sized:
-            cells += ["yes" if f["fits"] else "no", f"{f['largest_batch']:,}"]
-        shown.add_row(*place, *cells)
+            largest = f["largest_batch"]
+            cells.append(f"{'' if f['fits'] else 'no; '}{'none' if largest is None else largest}")
+        shown.add_row(row.call, *cells)
     return shown
