@@ -82,7 +82,7 @@ def test_nothing_of_the_workplace_is_named() -> None:
 def test_the_example_method_passes_its_contract(tmp_path: Path) -> None:
     block = re.search(r"<!-- example: shift.py -->\n```python\n(.*?)```", README, re.DOTALL)
     assert block is not None
-    assert len(block[1].strip().splitlines()) <= 40
+    assert len(block[1].strip().splitlines()) <= 30
     (tmp_path / "shift.py").write_text(block[1])
     done = subprocess.run(
         [sys.executable, "-m", "bench.cli", "validate", "shift.py"],
