@@ -87,21 +87,9 @@ def run(
     ] = None,
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
-    from bench import sweep
     from bench import tune as tune_
-    from bench.data import data_root as root_of
-    from bench.recipe import parse_recipe
 
-    plan = sweep.plan(
-        methods=methods,
-        datasets=list(dict.fromkeys(dataset)),
-        backbones=list(dict.fromkeys(backbone)),
-        seeds=numbers(seeds, "--seeds"),
-        recipe=parse_recipe(recipe or []),
-        root=root_of(data_root),
-        results=results,
-        plugins=plugin,
-    )
+    plan = _planned(methods, dataset, backbone, seeds, recipe, data_root, results, plugin)
     if tuned is not None:
         plan = tune_.apply(plan, tuned)
     todo = plan.todo(rerun, retry_failed)
@@ -146,26 +134,14 @@ def tune(
     """Search the learning rate of each method on validation, the same number of trials for each."""
     from rich.table import Table
 
-    from bench import sweep
     from bench import tune as tune_
-    from bench.data import data_root as root_of
-    from bench.recipe import parse_recipe
     from methods import registry
 
     try:
         wanted = [float(word) for word in factors.split(",")]
     except ValueError:
         raise UserError(f"--factors are numbers with commas, not {factors!r}") from None
-    plan = sweep.plan(
-        methods=methods,
-        datasets=list(dict.fromkeys(dataset)),
-        backbones=list(dict.fromkeys(backbone)),
-        seeds=numbers(seeds, "--seeds"),
-        recipe=parse_recipe(recipe or []),
-        root=root_of(data_root),
-        results=results,
-        plugins=plugin,
-    )
+    plan = _planned(methods, dataset, backbone, seeds, recipe, data_root, results, plugin)
     searched = tune_.widen(plan, {name: cls.lr for name, cls in registry().items()}, wanted)
     todo, console = searched.todo(rerun=False, retry_failed=False), _console()
     console.print(f"{len(searched.trials)} trials: {len(todo)} to run")
@@ -179,6 +155,35 @@ def tune(
         cells = ["  ".join(f"{value:g}" for value in row[key]) for key in ("grid", "val_mR")]
         table.add_row(row["dataset"], row["backbone"], row["call"], f"{row['lr']:g}{edge}", *cells)
     console.print(table)
+
+
+def _planned(
+    methods: str,
+    dataset: list[str],
+    backbone: list[str],
+    seeds: str,
+    recipe: list[str] | None,
+    data_root: Path | None,
+    results: Path,
+    plugin: list[Path] | None,
+    rehearse: bool = False,
+) -> "Plan":
+    """The sweep that the common options name."""
+    from bench import sweep
+    from bench.data import data_root as root_of
+    from bench.recipe import parse_recipe
+
+    return sweep.plan(
+        methods=methods,
+        datasets=list(dict.fromkeys(dataset)),
+        backbones=list(dict.fromkeys(backbone)),
+        seeds=numbers(seeds, "--seeds"),
+        recipe=parse_recipe(recipe or []),
+        root=root_of(data_root),
+        results=results,
+        plugins=plugin,
+        rehearse=rehearse,
+    )
 
 
 def _run(
@@ -295,30 +300,17 @@ def plan(
     from rich.progress import Progress
 
     from bench import plan as plan_
-    from bench import sweep
-    from bench.data import data_root as root_of
-    from bench.recipe import parse_recipe
 
-    root = root_of(data_root)
     limit = None if gpu_memory is None else plan_.memory_of(gpu_memory)
-    planned = sweep.plan(
-        methods=methods,
-        datasets=list(dict.fromkeys(dataset)),
-        backbones=list(dict.fromkeys(backbone)),
-        seeds=[0],
-        recipe=parse_recipe(recipe or []),
-        root=root,
-        results=Path("results"),
-        plugins=plugin,
-        rehearse=True,
-    )
+    results = Path("results")
+    planned = _planned(methods, dataset, backbone, "0", recipe, data_root, results, plugin, True)
     with Progress(console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task("predicting")
 
         def move(done: int, total: int, what: str) -> None:
             bar.update(task, completed=done, total=total, description=f"predicting {what}")
 
-        rows = plan_.plan(planned.trials, limit, root, move)
+        rows = plan_.plan(planned.trials, limit, planned.root, move)
     if json_:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     else:
