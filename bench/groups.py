@@ -5,7 +5,7 @@ import json
 import re
 import statistics
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +147,7 @@ class Group:
     def special(self) -> list[str]:
         """What sets the group apart from the usual one."""
         usual = {f.name: f.default for f in fields(Recipe)}
-        items = [(k, v) for k, v in self.recipe.items() if k != "lr" and usual.get(k) != v]
+        items = [(k, v) for k, v in sorted(self.recipe.items()) if k != "lr" and usual.get(k) != v]
         odd = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in items]
         if self.scene_at_test != "none":
             odd.append(f"{self.scene_at_test} scene at test")
@@ -214,7 +214,8 @@ def group(frame: "pd.DataFrame") -> list[Group]:
 
 
 def _group_of(entry: Entry) -> Group:
-    recipe = {k: v for k, v in entry.get("trial.recipe").items() if k != "lr"}
+    recipe = {**asdict(Recipe()), **entry.get("trial.recipe")}  # older records: fewer fields
+    recipe.pop("lr")
     scene = entry.get("trial.scene_at_test") or entry.get("trial.settings.scene_at_test") or "none"
     defines = entry.get("trial.defines") or {
         "splits": entry.get("data.hashes"),

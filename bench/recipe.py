@@ -1,9 +1,21 @@
 """The recipe: what all methods share."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from bench import UserError
+
+LATER = {"later": True}
+"""Marks a field that came after the first records: at its default it does not enter an identity,
+so that those records keep theirs."""
+
+
+def defining(thing: Any) -> dict[str, Any]:
+    """The fields of a dataclass that define a trial, later ones only where not at their default."""
+    values = {f.name: getattr(thing, f.name) for f in fields(thing)}
+    silent = {f.name for f in fields(thing) if f.metadata.get("later")}
+    usual = {f.name: f.default for f in fields(thing)}
+    return {k: v for k, v in values.items() if not (k in silent and v == usual[k])}
 
 
 @dataclass(frozen=True)
@@ -33,9 +45,19 @@ class Recipe:
     """Micro-batches per step; negatives are those of a micro-batch."""
     checkpointing: bool = False
     """Recompute each block in the backward instead of keeping its activations."""
+    frozen: str = field(default="fp32", metadata=LATER)
+    """fp32 | bf16: the number format in which frozen weights of the backbone are held."""
+    compile: bool = field(default=False, metadata=LATER)
+    """torch.compile the towers; the time it takes is recorded apart."""
+    deterministic: bool = field(default=False, metadata=LATER)
+    """Only deterministic algorithms (slower on CUDA; a CPU is deterministic anyway)."""
 
 
-CHOICES = {"precision": ("auto", "bf16", "fp16", "fp32"), "track": ("train", "train+val")}
+CHOICES = {
+    "precision": ("auto", "bf16", "fp16", "fp32"),
+    "track": ("train", "train+val"),
+    "frozen": ("fp32", "bf16"),
+}
 
 
 def parse_recipe(words: list[str], base: Recipe | None = None) -> Recipe:

@@ -12,14 +12,14 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench import UserError
 from bench.data import short_hash
-from bench.recipe import Recipe
+from bench.recipe import LATER, Recipe, defining
 from bench.record import SCHEMA, atomically, keep_replaced, write
 
 EVAL_BATCH = 256
@@ -41,11 +41,14 @@ class Trial:
     recipe: Recipe
     seed: int
     defines: dict[str, str]
+    cached_features: int = field(default=0, metadata=LATER)
+    """Stored views per image of which the frozen features are cached; 0: nothing is cached."""
 
     @property
     def identity(self) -> str:
         """Hash of everything that defines the trial: 16 hex digits."""
-        return short_hash(json.dumps(asdict(self), sort_keys=True))
+        parts = {**defining(self), "recipe": defining(self.recipe)}
+        return short_hash(json.dumps(parts, sort_keys=True))
 
     def path(self, results: Path) -> Path:
         """Where its record belongs."""
