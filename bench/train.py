@@ -115,7 +115,8 @@ def fit(
         steps
     }
     trainer = Trainer(method, recipe, lr, steps, device)
-    watch, memory = Stopwatch(device), Memory(device)
+    window = 10 if device.type == "cuda" else 5
+    watch, memory = Stopwatch(device, window, window), Memory(device)
     memory.start()
     fitted = Fitted({}, 0)
     epochs = math.ceil(steps * recipe.accumulation / per_epoch)

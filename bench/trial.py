@@ -220,6 +220,7 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
         fitted = train.fit(method, loader, recipe, lr, validate, progress)
         document["curve"], document["best_step"] = fitted.curve, fitted.best_step
         efficiency |= fitted.efficiency
+        efficiency["warning"] = efficiency["warning"] or meter.crowded(fitted.efficiency)
         method.load_own_state({k: v.to(device) for k, v in fitted.best_state.items()})
     if evaluations:
         progress({"stage": "testing"})
