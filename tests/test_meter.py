@@ -114,7 +114,7 @@ def test_foreign_cpu_time_is_that_of_others(monkeypatch: pytest.MonkeyPatch):
     own = time.process_time()
     assert own > 1  # torch was imported
     monkeypatch.setattr(machine.time, "process_time", lambda: 0.0)
-    assert meter.foreign_cpu_seconds() >= after + own  # its own time is what was subtracted
+    assert meter.foreign_cpu_seconds() > after + own - 0.1  # its own time was subtracted
 
 
 def test_windows_fill_up_although_every_step_is_followed_by_validation():
