@@ -324,9 +324,7 @@ def validate(
     plugin: Plugins = None,
 ) -> None:
     """Check a method against the contract, on small models of three kinds, on the CPU."""
-    from rich.table import Table
-
-    from bench.contract import check_method
+    from bench.contract import check_method, table
     from bench.spec import parse_calls, resolve
     from methods import registry
 
@@ -345,11 +343,7 @@ def validate(
     for name, given in calls:
         call = resolve(name, given, registry())
         results = check_method(registry()[name], dict(call.settings))
-        table = Table("towers", "check", "", "note", title=call.text)
-        for result in results:
-            mark = {True: "pass", False: "[bold]FAIL[/]", None: "left out"}[result.passed]
-            table.add_row(result.kind, result.name, mark, result.reason)
-        console.print(table)
+        console.print(table(results, call.text))
         failed += sum(result.passed is False for result in results)
     console.print("all checks passed" if not failed else f"{failed} checks failed")
     raise typer.Exit(1 if failed else 0)
