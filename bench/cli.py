@@ -1,5 +1,6 @@
 """The command line: parses, prints, decides nothing."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from bench.cli_data import app as data_app
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.corrupted import Condition
     from bench.data import Dataset
     from bench.engine import Outcome
     from bench.sweep import Plan
@@ -85,10 +87,16 @@ def run(
     tuned: Annotated[
         Path | None, typer.Option(help="Learning rates that `bench tune` found.")
     ] = None,
+    corrupt: Annotated[
+        str, typer.Option(help="Then test on corrupted images: blur,noise,cloud,jpeg,haze.")
+    ] = "",
+    severity: Annotated[str, typer.Option(help="How strongly, 1 to 5.")] = "1,3,5",
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
+    from bench import corrupted
     from bench import tune as tune_
 
+    wanted = corrupted.conditions(corrupt, severity) if corrupt else []
     plan = _planned(methods, dataset, backbone, seeds, recipe, data_root, results, plugin)
     if tuned is not None:
         plan = tune_.apply(plan, tuned)
@@ -99,6 +107,8 @@ def run(
     console.print(state, soft_wrap=True)
     if dry_run:
         _print_plan(console, plan, todo)
+        if wanted:
+            console.print(f"then {len(wanted)} conditions of corrupted test images for each")
         return
     outcomes = _run(console, plan, todo, gpus) if todo else []
     _print_results(console, plan)
@@ -112,7 +122,8 @@ def run(
         if old:
             console.print(f"{len(old)} of them are not ok; --retry-failed repeats those")
         console.print("nothing to do: every trial is recorded; --rerun repeats them")
-    raise typer.Exit(1 if bad else 0)
+    unmeasured = _run_corrupted(console, plan, wanted, gpus) if wanted else 0
+    raise typer.Exit(1 if bad or unmeasured else 0)
 
 
 @app.command()
@@ -203,6 +214,28 @@ def _run(
     for trial in left:
         console.print(f"  {_name(trial)}")
     raise typer.Exit(130)
+
+
+def _run_corrupted(
+    console: "Console", plan: "Plan", wanted: "list[Condition]", gpus: str | None
+) -> int:
+    """Measure the trained methods on corrupted test images, here, on the first of the GPUs."""
+    from bench import corrupted, engine, groups, record, robustness
+
+    work = corrupted.todo(plan, wanted)
+    evaluations = sum(len(left) for _, left in work)
+    console.print(f"corrupted test images: {evaluations} evaluations to do", soft_wrap=True)
+    devices = engine.gpus() if gpus is None else [] if gpus == "none" else gpus.split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices[0] if devices else ""
+    _build_caches(console, plan, [trial for trial, _ in work])
+    failed = corrupted.run(console, plan, work)
+    frame = record.load(plan.results)
+    if len(frame):
+        mine = frame[frame["identity"].isin([trial.identity for trial in plan.trials])]
+        for one in groups.group(mine):
+            for about, table in robustness.tables(one, plan.results):
+                console.print(robustness.console_table(about, table))
+    return failed
 
 
 def _build_caches(console: "Console", plan: "Plan", todo: "list[Trial]") -> None:

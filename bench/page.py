@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from bench import robustness
 from bench.groups import Group
 from bench.significance import Significance
 from bench.tables import (
@@ -96,6 +97,7 @@ def _group(one: Group, significance: Significance, reference: str, drawn: list[P
         (f"Settings of {method} (bold: differs from the default)", table)
         for method, table in ablation_tables(one).items()
     ]
+    extra += robustness.tables(one, significance.results)
     if any(row.values("metrics.test.dup_mR") for row in one.rows):
         about = "Duplicate-aware recall (images that carry the very caption count as right)"
         extra.append((about, recall_table(one, significance, "dup_")))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError, page, plots, record
+from bench import UserError, page, plots, record, robustness
 from bench.groups import Group, group
 from bench.significance import Significance
 from bench.tables import (
@@ -65,6 +65,8 @@ def write(
     drawn = {one.name: plots.write(one, out) for one in groups}
     for name, paths in plots.write_batches(groups, out).items():
         drawn[name] += paths
+    for one in groups:
+        drawn[one.name] += robustness.draw(one, results, out)
     texts: dict[str, str] = {}
     if "md" in formats:
         texts["report.md"] = markdown(frame, groups, significance, reference, drawn)
@@ -110,6 +112,8 @@ def markdown(
             parts.append(f"![{what}, {_md_text(one.title)}]({name})")
         for method, table in ablation_tables(one).items():
             about = f"Settings of {method} (bold: differs from `{method}`)"
+            parts.append(f"**{about}**\n\n{_md(table)}")
+        for about, table in robustness.tables(one, significance.results):
             parts.append(f"**{about}**\n\n{_md(table)}")
         if any(row.values("metrics.test.dup_mR") for row in one.rows):
             table = recall_table(one, significance, "dup_")
@@ -180,6 +184,8 @@ def latex(one: Group, significance: Significance, reference: str) -> str:
     for method, table in ablation_tables(one).items():
         about = f"{one.title}: settings of {method}; bold: differs from the default."
         text += _tex(table, about, f"tab:{one.name}-{method}")
+    for number, (about, table) in enumerate(robustness.tables(one, significance.results), 1):
+        text += _tex(table, f"{one.title}: {about}.", f"tab:{one.name}-corrupted-{number}")
     return text
 
 
