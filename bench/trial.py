@@ -139,7 +139,7 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
     import torch
     from safetensors.torch import save_file
 
-    from bench import backbone, batches, cache, data, meter, train
+    from bench import backbone, batches, cache, data, frozen, meter, train
     from bench.evaluate import Evaluation
     from bench.forms import SPLITS
     from methods import registry
@@ -186,13 +186,15 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
     cls = registry()[trial.method]
     method = cls(base.model, **trial.settings)
     method.image_tower.checkpointing = method.text_tower.checkpointing = recipe.checkpointing
-    method.to(device)
     kind = train.compute_type(recipe.precision, device)
+    held = frozen.hold(method, recipe, kind)
+    method.to(device)
     efficiency = document["efficiency"] = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "precision": str(kind).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "total_parameters": sum(p.numel() for p in method.parameters()),
+        "bf16_parameters": held,
     }
 
     def evaluate(name: str) -> tuple[dict[str, float], dict[str, Any]]:
