@@ -52,6 +52,16 @@ Plugins = Annotated[
     typer.Option("--plugin", help="A Python file that registers methods; repeatable."),
 ]
 
+Cached = Annotated[
+    int,
+    typer.Option(
+        "--cache-features",
+        min=0,
+        metavar="VIEWS",
+        help="Run frozen towers once: stored views per image, 1: centre crop.",
+    ),
+]
+
 Gpus = Annotated[
     str | None, typer.Option("--gpus", help="Which GPUs: 0,1; none: the CPU. Default: all visible.")
 ]
@@ -91,13 +101,17 @@ def run(
         str, typer.Option(help="Then test on corrupted images: blur,noise,cloud,jpeg,haze.")
     ] = "",
     severity: Annotated[str, typer.Option(help="How strongly, 1 to 5.")] = "1,3,5",
+    cache_features: Cached = 0,
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
     from bench import corrupted
     from bench import tune as tune_
 
     wanted = corrupted.conditions(corrupt, severity) if corrupt else []
-    plan = _planned(methods, dataset, backbone, seeds, recipe, data_root, results, plugin)
+    plan = _planned(
+        *(methods, dataset, backbone, seeds, recipe, data_root, results, plugin),
+        cached_features=cache_features,
+    )
     if tuned is not None:
         plan = tune_.apply(plan, tuned)
     todo = plan.todo(rerun, retry_failed)
@@ -141,6 +155,7 @@ def tune(
         str, typer.Option(help="Factors on each method's own learning rate.")
     ] = "0.3,1,3",
     out: Annotated[Path, typer.Option(help="Where the winners go.")] = Path("tuned.toml"),
+    cache_features: Cached = 0,
 ) -> None:
     """Search the learning rate of each method on validation, the same number of trials for each."""
     from rich.table import Table
@@ -152,7 +167,10 @@ def tune(
         wanted = [float(word) for word in factors.split(",")]
     except ValueError:
         raise UserError(f"--factors are numbers with commas, not {factors!r}") from None
-    plan = _planned(methods, dataset, backbone, seeds, recipe, data_root, results, plugin)
+    plan = _planned(
+        *(methods, dataset, backbone, seeds, recipe, data_root, results, plugin),
+        cached_features=cache_features,
+    )
     searched = tune_.widen(plan, {name: cls.lr for name, cls in registry().items()}, wanted)
     todo, console = searched.todo(rerun=False, retry_failed=False), _console()
     console.print(f"{len(searched.trials)} trials: {len(todo)} to run")
@@ -178,6 +196,7 @@ def _planned(
     results: Path,
     plugin: list[Path] | None,
     rehearse: bool = False,
+    cached_features: int = 0,
 ) -> "Plan":
     """The sweep that the common options name."""
     from bench import sweep
@@ -194,6 +213,7 @@ def _planned(
         results=results,
         plugins=plugin,
         rehearse=rehearse,
+        cached_features=cached_features,
     )
 
 

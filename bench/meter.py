@@ -198,7 +198,7 @@ def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float = 3.0) ->
     """
     cuda = trainer.device.type == "cuda"
     watch = Stopwatch(trainer.device, *((10, 10) if cuda else (1, 1)))
-    images, began, steps = sum(len(batch.images) for batch in batches), time.perf_counter(), 0
+    images, began, steps = sum(len(batch.image_ids) for batch in batches), time.perf_counter(), 0
     trainer.method.train()
 
     def enough() -> bool:
