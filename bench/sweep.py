@@ -20,6 +20,7 @@ class Plan:
     results: Path
     root: Path
     plugins: list[Path] = field(default_factory=list)
+    jobs_per_gpu: int = 1
 
     def status(self, trial: Trial) -> str | None:
         """The status of the trial's record, or None where there is none."""
@@ -40,6 +41,7 @@ class Plan:
             "data_root": str(self.root.resolve()),
             "results": str(self.results.resolve()),
             "plugins": [str(p.resolve()) for p in self.plugins],
+            "jobs_per_gpu": self.jobs_per_gpu,
         }
 
 

@@ -279,7 +279,18 @@ def caption(one: Group, reference: str | None = None) -> str:
         parts.append("The scene of each query at test is predicted by the untrained backbone.")
     if one.cached_features:
         parts.append("Frozen features are cached, which means another augmentation.")
-    return " ".join(parts)
+    return " ".join([*parts, *warned(one)])
+
+
+def warned(one: Group) -> list[str]:
+    """One sentence for each warning that records carry, with the trials that it is about."""
+    found: dict[str, list[str]] = {}
+    for row in one.rows:
+        for entry in row.ok:
+            if entry.get("efficiency.warning"):
+                trial = f"{row.label} seed {entry.seed}"
+                found.setdefault(entry.get("efficiency.warning"), []).append(trial)
+    return [f"Warning of {', '.join(trials)}: {words}." for words, trials in found.items()]
 
 
 def _common_dict(one: Group, dotted: str) -> dict[str, Any]:

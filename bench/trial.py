@@ -74,10 +74,15 @@ def main() -> int:
         load_plugin(Path(plugin))
     trial, results = Trial.of(job["trial"]), Path(job["results"])
 
+    from bench.meter import LiveMemory, shared
+
+    memory = LiveMemory()
+
     def progress(state: dict[str, Any]) -> None:
-        print(json.dumps(state), flush=True)
+        print(json.dumps(state | memory.read(state)), flush=True)
 
     document = run(trial, Path(job["data_root"]), results, progress)
+    document["efficiency"] |= shared(job["jobs_per_gpu"], document["efficiency"])
     path = trial.path(results)
     keep_replaced(path)
     write(path, document)
