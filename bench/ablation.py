@@ -30,7 +30,8 @@ class Ablation:
     def usual(self) -> dict[str, Any]:
         """The default of every setting that some call changes."""
         names = sorted({name for settings, _ in self.changed for name in settings})
-        return {name: _settings(self.base).get(name) for name in names}
+        own = _settings(self.base)
+        return {name: own[name] for name in names if name in own}
 
 
 def ablations(one: Group) -> list[Ablation]:
@@ -96,7 +97,8 @@ def ablation_tables(one: Group, significance: Significance) -> list[tuple[str, T
 
 def _about(ablation: Ablation) -> str:
     usual = ", ".join(f"{k}={v!r}" for k, v in ablation.usual.items())
-    about = f"Settings of {ablation.method}, one changed at a time; default: {usual}"
+    about = f"Settings of {ablation.method}, one changed at a time"
+    about += f"; default: {usual}" if usual else ""
     if any(len(settings) > 1 for settings, _ in ablation.changed):
         about += "; last, what changes several"
     return f"{about} (* significant at 95%, paired)"

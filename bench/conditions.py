@@ -1,10 +1,10 @@
 """How figures came about: what differs in a group, busy machines, GPUs with a lowered clock."""
 
-from bench.groups import Entry, Group, Row
+from bench.groups import JOULES, Entry, Group, Row
 
 MARKS = {"busy": "†", "throttled": "‡"}
-TIMED = ("images_per_second", "captions_per_second", "joules")
-"""Figures that a busy or throttled machine spoils, by a part of their names."""
+TIMED = ("efficiency.train_images_per_second", "efficiency.step_images_per_second", JOULES)
+"""Figures that a busy machine or a lowered clock spoils."""
 SHOWN = 6
 """Trials named in a sentence."""
 
@@ -35,10 +35,9 @@ def spoilt(row: Row, path: str) -> str:
 
     Times are spoilt by both, a peak of CUDA memory by whoever else used the GPU.
     """
-    if not path.startswith(("efficiency.", "derived.")):
+    timed, peak = path in TIMED, path == "efficiency.peak_memory_train_bytes"
+    if not timed and not peak:
         return ""
-    timed = any(word in path for word in TIMED)
-    peak = "peak_memory" in path
     found = [e for e in row.ok if e.get(path) is not None]
     marks = [("busy", timed or peak, busy), ("throttled", timed, throttled)]
     return "".join(MARKS[k] for k, counts, of in marks if counts and any(of(e) for e in found))

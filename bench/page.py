@@ -1,7 +1,6 @@
 """The report as one static web page: no network, tables to sort and filter, records to compare."""
 
 import json
-from collections import Counter
 from html import escape
 from pathlib import Path
 from string import Template
@@ -19,6 +18,7 @@ from bench.tables import (
     calibration,
     caption,
     cost_table,
+    counted,
     details,
     not_ok,
     plural,
@@ -42,8 +42,6 @@ def html(
     drawn: dict[str, list[Path]],
 ) -> str:
     """The page; drawn: the plots' files of each group, of which the SVG are built in."""
-    states = Counter(frame["status"]) if len(frame) else Counter()
-    counts = ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in sorted(states.items()))
     parts = [_group(one, significance, reference, drawn.get(one.name, [])) for one in groups]
     for dataset in sorted({one.dataset for one in groups}):
         table = published_table(groups, dataset)
@@ -58,7 +56,7 @@ def html(
     links = "".join(f'<a href="#{_id(one.name)}">{escape(one.title)}</a>' for one in groups)
     warnings = "".join(f'<p class="warning">{escape(text)}</p>' for text in calibration(groups))
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        counts=escape(f"{plural(len(frame), 'record')}: {counts or 'none'}"),
+        counts=escape(counted(frame)),
         warnings=warnings,
         links=links,
         groups="\n".join(parts),

@@ -435,6 +435,7 @@ def memory_parts(one: Group) -> "Figure | None":
         )
     axes.set_yticks(places, [label for label, _ in rows], fontsize=8)
     axes.set_xlim(0, float(start.max()) * 1.1)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("MiB" if one.cuda else "MiB, by tensors' sizes (CPU: no device peak)")
     axes.xaxis.set_major_formatter("{x:,.0f}")

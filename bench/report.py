@@ -4,7 +4,6 @@ import csv
 import importlib.util
 import io
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +25,11 @@ from bench.tables import (
     cost_table,
     costs,
     count,
+    counted,
     details,
     not_ok,
     percent,
     percent2,
-    plural,
     published_table,
     rate,
     recall_table,
@@ -110,14 +109,6 @@ def parquet(tidy: "pd.DataFrame", path: Path) -> bool:
 def _missing(value: Any) -> bool:
     """Whether a cell of a DataFrame is empty."""
     return value is None or (isinstance(value, float) and value != value)
-
-
-def counted(frame: "pd.DataFrame") -> str:
-    """How many records there are, by status."""
-    counts = Counter(frame["status"]) if len(frame) else Counter()
-    order = [*(s for s in record.STATUSES if s in counts), *sorted(counts.keys() - record.STATUSES)]
-    states = ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in order)
-    return f"{plural(len(frame), 'record')}: {states or 'none'}"
 
 
 def markdown(

@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench import compare
+from bench import compare, record
 from bench.conditions import letters, spoilt
 from bench.groups import JOULES, Group, Row
 from bench.significance import Significance
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PUBLISHED = Path(__file__).with_name("published_numbers.csv")
 TOLERANCE = 1.0
@@ -316,6 +319,14 @@ def _common_dict(one: Group, dotted: str) -> dict[str, Any]:
 
 def plural(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def counted(frame: "pd.DataFrame") -> str:
+    """How many records there are, by status."""
+    counts = Counter(frame["status"]) if len(frame) else Counter()
+    order = [*(s for s in record.STATUSES if s in counts), *sorted(counts.keys() - record.STATUSES)]
+    states = ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in order)
+    return f"{plural(len(frame), 'record')}: {states or 'none'}"
 
 
 def not_ok(one: Group) -> list[str]:
