@@ -418,7 +418,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
     reference: Annotated[str, typer.Option(help="Method that ratios refer to.")] = "lora",
 ) -> None:
-    """Write all records as Markdown, LaTeX, CSV and plots."""
+    """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
     from bench import record
     from bench import report as report_
 
@@ -428,6 +428,11 @@ def report(
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
     written = report_.write(results, out, reference=reference)
     console.print(report_.console_table(frame))
+    if not any(path.suffix == ".parquet" for path in written):
+        console.print(
+            "no records.parquet without pyarrow: pip install 'cmer-bench\\[parquet]'",
+            highlight=False,
+        )
     console.print(f"wrote {len(written)} files; read {out / 'report.md'} or {out / 'index.html'}")
 
 

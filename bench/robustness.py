@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench import corrupted, plots
 from bench.corrupt import CORRUPTIONS
 from bench.corrupted import Condition
+from bench.drawing import FORMATS
 from bench.groups import Group, Row, Statistic
 from bench.tables import Cell, Table, percent
 
@@ -133,8 +134,10 @@ def draw(one: Group, results: Path, out: Path) -> list[Path]:
     measured = Measured(one, results)
     if not measured.rows or len(measured.severities) < 2:
         return []
+    paths = [out / f"{one.name}-corruption.{form}" for form in FORMATS]
     with matplotlib.rc_context(plots.STYLE):
-        return plots._save(_figure(one, measured), one.name, "corruption", out, plots.FORMATS)
+        plots.save(_figure(one, measured), paths)
+    return paths
 
 
 def _figure(one: Group, measured: Measured) -> "Figure":
