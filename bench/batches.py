@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench import resident as resident_
 from bench.cache import Pixels
 from bench.data import Dataset, short_hash, spoken_form
 from methods.base import Batch, Sample
@@ -147,7 +148,12 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 
 class Loader:
-    """Batches on the device, the next ones gathered in a thread while the present one trains."""
+    """Batches on the device, the next ones gathered in a thread while the present one trains.
+
+    resident: whether the split's pixels live on the device; by default where `bench.resident` says
+    so, else they are gathered on the host into pinned memory. `resident_bytes` is what that takes
+    there until `release`.
+    """
 
     def __init__(
         self,
@@ -160,26 +166,39 @@ class Loader:
         device: torch.device,
         augment: bool = True,
         ahead: int = 3,
+        resident: bool | None = None,
     ) -> None:
         self.split, self.table, self.caption = split, table, caption
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.augment, self.ahead = augment, ahead
+        self.resident: Tensor | None = None
+        self.resident_bytes = 0
+        if resident is None:
+            resident = resident_.fits(split.pixels, split.rows, device)
+        if resident:
+            uploaded = resident_.upload(split.pixels, split.rows, device)
+            self.resident, self.resident_bytes = uploaded
+
+    def release(self) -> None:
+        """Give the device's memory back; later batches are gathered on the host."""
+        self.resident, self.resident_bytes = None, 0
 
     def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Tensor]:
-        """One batch on the host: pixels, texts, ids."""
+        """One batch on the host: pixels (unless they are resident), texts, ids."""
         split = self.split
         rng = random.Random(f"{self.seed}/{epoch}/{number}/caption")
         images = torch.tensor([i for i, _ in pairs])
-        pixels = torch.from_numpy(split.pixels[np.asarray([split.rows[i] for i, _ in pairs])])
         words = [self.caption(split.captions[i][c], split.samples[i], rng) for i, c in pairs]
         host = {
-            "pixels": pixels,
             "texts": self.table(words),
             "image_ids": images,
             "caption_ids": torch.tensor([split.caption_ids[i][c] for i, c in pairs]),
             "caption_sets": split.caption_sets[images],
             "scenes": split.scenes[images],
         }
+        if self.resident is None:
+            rows = np.asarray([split.rows[i] for i, _ in pairs])
+            host["pixels"] = torch.from_numpy(split.pixels[rows])
         if self.device.type == "cuda":
             host = {name: tensor.pin_memory() for name, tensor in host.items()}
         return host
@@ -187,11 +206,16 @@ class Loader:
     def place(self, host: dict[str, Tensor], epoch: int, number: int) -> Batch:
         """Move a gathered batch to the device and augment it there."""
         moved = {k: v.to(self.device, non_blocking=True) for k, v in host.items()}
-        images = normalise(moved.pop("pixels"), self.split.mean, self.split.std)
+        pixels = moved.pop("pixels") if "pixels" in moved else self._resident(moved["image_ids"])
+        images = normalise(pixels, self.split.mean, self.split.std)
         if self.augment:
             seed = int(short_hash(f"{self.seed}/{epoch}/{number}/crop"), 16) % 2**63
             images = crop_and_flip(images, torch.Generator().manual_seed(seed))
         return Batch(images=images, **moved)
+
+    def _resident(self, images: Tensor) -> Tensor:
+        assert self.resident is not None, "released while a batch was under way"
+        return self.resident[images]
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, in an order that only seed and epoch decide."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.attention import attention_kernels
 from bench.batches import Loader
 from bench.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.recipe import Recipe
@@ -115,7 +116,7 @@ def fit(
         steps
     }
     trainer = Trainer(method, recipe, lr, steps, device)
-    watch, memory = Stopwatch(device), Memory(device)
+    watch, memory = Stopwatch(device), Memory(device, loader.resident_bytes)
     memory.start()
     fitted = Fitted({}, 0)
     epochs = math.ceil(steps * recipe.accumulation / per_epoch)
@@ -165,6 +166,7 @@ def fit(
     }
     progress({"stage": "measuring"})
     fitted.efficiency |= _measure(trainer, next(iter(loader.epoch(epochs))))
+    loader.release()
     return fitted
 
 
@@ -184,6 +186,7 @@ def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
         ),
         "forward_flops_per_image": forward / images,
         "backward_flops_per_image": backward / images,
+        "attention_kernels": attention_kernels(loss),
         "step_images_per_second": step_rate(trainer, [batch]),
     }
 
