@@ -355,22 +355,14 @@ def _run_corrupted(
 
 def _build_caches(console: "Console", plan: "Plan", todo: "list[Trial]") -> None:
     """Decode each data set once, before trials start, with a progress bar."""
-    from rich.progress import Progress
-
-    from bench import backbone, cache, data
+    from bench import backbone, cached, data
 
     wanted = {(trial.dataset, backbone.image_size(trial.backbone)) for trial in todo}
     for name, size in sorted((n, s) for n, s in wanted if s is not None):
         dataset = data.load(data.card(name), plan.root)
         for note in dataset.notes:
             console.print(f"{name}: {note}")
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task(f"decoding {name} at {size} px", total=len(dataset.samples))
-
-            def move(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total)  # noqa: B023 (used at once)
-
-            cache.images(dataset, size, move)
+        cached.build(dataset, size, console)
 
 
 def _name(trial: "Trial") -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.attention import attention_kernels
 from bench.batches import Loader
 from bench.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.recipe import Recipe
@@ -122,7 +123,7 @@ def fit(
     }
     trainer = Trainer(method, recipe, lr, steps, device)
     window = 10 if device.type == "cuda" else 5
-    watch, memory = Stopwatch(device, window, window), Memory(device)
+    watch, memory = Stopwatch(device, window, window), Memory(device, loader.resident_bytes)
     memory.start()
     fitted = Fitted({}, 0)
     epochs = planned_epochs(recipe, per_epoch)
@@ -172,6 +173,7 @@ def fit(
     }
     progress({"stage": "measuring"})
     fitted.efficiency |= _measure(trainer, next(iter(loader.epoch(epochs))))
+    loader.release()
     return fitted
 
 
@@ -191,6 +193,7 @@ def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
         ),
         "forward_flops_per_image": forward / images,
         "backward_flops_per_image": backward / images,
+        "attention_kernels": attention_kernels(loss),
         "step_images_per_second": step_rate(trainer, [batch]),
     }
 
