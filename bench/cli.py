@@ -97,6 +97,23 @@ Jobs = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        help="A running Ray cluster: auto or ray://HOST:10001. Default: one on this machine.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        help="NAME=VALUE: partition, time (minutes or H:MM:SS), gpus, cpus, memory_gb, account, "
+        "array_parallelism, other sbatch options; cluster=local tries it here; repeatable.",
+        rich_help_panel=ENGINE,
+    ),
+]
 
 
 def numbers(text: str, what: str) -> list[int]:
@@ -137,14 +154,23 @@ def run(
     engine: EngineName = None,
     gpus: Gpus = None,
     jobs_per_gpu: Jobs = None,
+    ray_address: RayAddress = None,
+    slurm: Slurm = None,
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
     from bench import tune as tune_
 
+    if rerun and retry_failed:
+        raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
     if no_memory and not dry_run:
         raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
     wish = _wish(sweep, methods, dataset, seeds, backbone, recipe, data_root, results, plugin)(
-        tuned=tuned, engine=engine, gpus=gpus, jobs_per_gpu=jobs_per_gpu
+        tuned=tuned,
+        engine=engine,
+        gpus=gpus,
+        jobs_per_gpu=jobs_per_gpu,
+        ray_address=ray_address,
+        slurm=slurm,
     )
     where = _engine(wish)
     plan = _planned(wish)
@@ -195,6 +221,8 @@ def tune(
     engine: EngineName = None,
     gpus: Gpus = None,
     jobs_per_gpu: Jobs = None,
+    ray_address: RayAddress = None,
+    slurm: Slurm = None,
 ) -> None:
     """Search the learning rate of each method on validation, the same number of trials for each."""
     from rich.table import Table
@@ -207,7 +235,12 @@ def tune(
     except ValueError:
         raise UserError(f"--factors are numbers with commas, not {factors!r}") from None
     wish = _wish(sweep, methods, dataset, seeds, backbone, recipe, data_root, results, plugin)(
-        searching=True, engine=engine, gpus=gpus, jobs_per_gpu=jobs_per_gpu
+        searching=True,
+        engine=engine,
+        gpus=gpus,
+        jobs_per_gpu=jobs_per_gpu,
+        ray_address=ray_address,
+        slurm=slurm,
     )
     where = _engine(wish)
     plan = _planned(wish)
