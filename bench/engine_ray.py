@@ -38,8 +38,8 @@ def connect(address: str | None) -> Any:
     except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"no Ray cluster answers at {address} ({why}); start one with `ray start --head`, or "
-            "leave --ray-address out for one on this machine"
+            f"no Ray cluster answers at {address} ({why}); start one with `ray start --head`, set "
+            "RAY_AUTH_MODE=token if it asks for one, or leave --ray-address out to use this machine"
         ) from None
     return ray
 
