@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError, page, plots, record
+from bench import UserError, page, plots, record, searches
 from bench.groups import Group, group
 from bench.significance import Significance
 from bench.tables import (
@@ -68,6 +68,7 @@ def write(
     texts: dict[str, str] = {}
     if "md" in formats:
         texts["report.md"] = markdown(frame, groups, significance, reference, drawn)
+        texts["report.md"] += searches.section(results)
     if "tex" in formats:
         for one in groups:
             name = f"{one.dataset}-{one.backbone}".replace(":", "_").replace("/", "_")
