@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError, drawing, page, record, robustness
+from bench import UserError, drawing, page, record, robustness, searches
 from bench.ablation import ablation_tables, fold
 from bench.conditions import footnotes, legend
 from bench.groups import Group, group
@@ -72,6 +72,7 @@ def write(
     texts: dict[str, str] = {}
     if "md" in formats:
         texts["report.md"] = markdown(frame, groups, significance, reference, drawn)
+        texts["report.md"] += searches.section(results)
     if "tex" in formats:
         for one in groups:
             name = f"{one.dataset}-{one.backbone}".replace(":", "_").replace("/", "_")
