@@ -8,6 +8,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,8 @@ class Loader:
         self.split, self.table, self.caption = split, table, caption
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.augment, self.ahead = augment, ahead
+        self.text_length = 0
+        """L of the last batch given; it may grow, for captions are made while training."""
 
     def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Tensor]:
         """One batch on the host: pixels, texts, ids."""
@@ -193,8 +196,8 @@ class Loader:
             images = crop_and_flip(images, torch.Generator().manual_seed(seed))
         return Batch(images=images, **moved)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch, in an order that only seed and epoch decide."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from number `first`; only seed and epoch decide their order."""
         ready: queue.Queue[Any] = queue.Queue(maxsize=self.ahead)
         stop = threading.Event()
 
@@ -210,7 +213,7 @@ class Loader:
         def work() -> None:
             try:
                 batches = self.split.epoch(self.batch_size, self.seed, epoch)
-                for number, pairs in enumerate(batches):
+                for number, pairs in islice(enumerate(batches), first, None):
                     if not put((number, self.gather(pairs, epoch, number))):
                         return
                 put(None)
@@ -224,6 +227,7 @@ class Loader:
                 if isinstance(item, BaseException):
                     raise item
                 number, host = item
+                self.text_length = host["texts"].shape[1]
                 yield self.place(host, epoch, number)
         finally:
             stop.set()

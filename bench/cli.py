@@ -66,6 +66,19 @@ def numbers(text: str, what: str) -> list[int]:
     return found
 
 
+TimeLimit = Annotated[
+    str | None, typer.Option("--time-limit", help="Of each trial: 2h, 1h30m, or 90 (minutes).")
+]
+CheckpointEvery = Annotated[
+    str,
+    typer.Option("--checkpoint-every", help="Time between a trial's checkpoints; 0: every step."),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option("--deterministic", help="Only deterministic algorithms: recipe deterministic."),
+]
+
+
 @app.command()
 def run(
     methods: Methods,
@@ -85,11 +98,16 @@ def run(
     tuned: Annotated[
         Path | None, typer.Option(help="Learning rates that `bench tune` found.")
     ] = None,
+    time_limit: TimeLimit = None,
+    checkpoint_every: CheckpointEvery = "3m",
+    deterministic: Deterministic = False,
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
     from bench import tune as tune_
 
+    recipe = [*(recipe or []), *(["deterministic=true"] if deterministic else [])]
     plan = _planned(methods, dataset, backbone, seeds, recipe, data_root, results, plugin)
+    _bound(plan, time_limit, checkpoint_every)
     if tuned is not None:
         plan = tune_.apply(plan, tuned)
     todo = plan.todo(rerun, retry_failed)
@@ -104,7 +122,10 @@ def run(
     _print_results(console, plan)
     bad = [outcome for outcome in outcomes if outcome.status not in ("ok", "not_applicable")]
     for outcome in bad:
-        console.print(f"[bold]{outcome.status}[/]: {_name(outcome.trial)}: {outcome.message}")
+        line = f"{outcome.status}: {_name(outcome.trial)}: {outcome.message}"
+        console.print(line, markup=False, soft_wrap=True)
+    if bad:
+        console.print(_count(bad), markup=False, soft_wrap=True)
     if any(outcome.status == "user_error" for outcome in bad):
         raise typer.Exit(2)
     if not todo:
@@ -130,6 +151,9 @@ def tune(
         str, typer.Option(help="Factors on each method's own learning rate.")
     ] = "0.3,1,3",
     out: Annotated[Path, typer.Option(help="Where the winners go.")] = Path("tuned.toml"),
+    time_limit: TimeLimit = None,
+    checkpoint_every: CheckpointEvery = "3m",
+    deterministic: Deterministic = False,
 ) -> None:
     """Search the learning rate of each method on validation, the same number of trials for each."""
     from rich.table import Table
@@ -141,7 +165,9 @@ def tune(
         wanted = [float(word) for word in factors.split(",")]
     except ValueError:
         raise UserError(f"--factors are numbers with commas, not {factors!r}") from None
+    recipe = [*(recipe or []), *(["deterministic=true"] if deterministic else [])]
     plan = _planned(methods, dataset, backbone, seeds, recipe, data_root, results, plugin)
+    _bound(plan, time_limit, checkpoint_every)
     searched = tune_.widen(plan, {name: cls.lr for name, cls in registry().items()}, wanted)
     todo, console = searched.todo(rerun=False, retry_failed=False), _console()
     console.print(f"{len(searched.trials)} trials: {len(todo)} to run")
@@ -184,6 +210,28 @@ def _planned(
         plugins=plugin,
         rehearse=rehearse,
     )
+
+
+def _bound(plan: "Plan", time_limit: str | None, checkpoint_every: str) -> None:
+    from bench.limits import seconds
+
+    plan.checkpoint_seconds = seconds(checkpoint_every, "--checkpoint-every")
+    if time_limit is not None:
+        plan.time_limit = seconds(time_limit, "--time-limit")
+
+
+def _count(bad: "list[Outcome]") -> str:
+    """How many trials did not end well, of which kind, and what to do."""
+    from collections import Counter
+
+    from bench.record import STATUSES
+
+    kinds = Counter(outcome.status for outcome in bad)
+    words = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in kinds.most_common())
+    again = "the same command runs again those without a record"
+    if any(status in STATUSES for status in kinds):
+        again = "the same command with --retry-failed runs them again"
+    return f"{len(bad)} did not end well ({words}); {again}"
 
 
 def _run(

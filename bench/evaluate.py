@@ -63,16 +63,18 @@ class Evaluation:
             for what in ("images", "captions")
         }
 
+    def words(self, method: Method) -> list[str]:
+        """Every caption as the method wants to be asked."""
+        pairs = zip(self.captions, self.asked, strict=True)
+        return [method.test_caption(caption, sample) for (_, caption), sample in pairs]
+
     @torch.no_grad()
     def features(
         self, method: Method, table: TokenTable, kind: torch.dtype, device: torch.device, block: int
     ) -> tuple[Tensor, Tensor]:
         """Images `(S, D)` and captions `(S*C, D)`, unit length, float32, on the device."""
         method.eval()
-        words = [
-            method.test_caption(caption, sample)
-            for (_, caption), sample in zip(self.captions, self.asked, strict=True)
-        ]
+        words = self.words(method)
         distinct = {word: i for i, word in enumerate(dict.fromkeys(words))}
         tokens = table(list(distinct))
         with autocast(kind, device), self._clock("images", len(self.rows), device):

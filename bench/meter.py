@@ -227,16 +227,17 @@ class Memory:
     """Peak memory of a CUDA device; every peak is None elsewhere.
 
     Allocated bytes are those of tensors: the CUDA context and library handles are outside.
+    `before` holds the peaks until the last pause; a resumed training sets those of its first part.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.cuda = device, device.type == "cuda"
-        self._before: dict[str, int] = {}
+        self.before: dict[str, int] = {}
 
     def start(self) -> None:
         """Begin a measurement, on a clean slate; never inside the loop."""
         gc.collect()
-        self._before = {}
+        self.before = {}
         if self.cuda:
             torch.cuda.empty_cache()
             torch.cuda.synchronize(self.device)
@@ -246,8 +247,8 @@ class Memory:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave out what happens inside (validation); what it leaves cached stays reserved."""
-        peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak")
-        self._before = {name: self._stat(name) or 0 for name in peaks}
+        peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak", "num_alloc_retries")
+        self.before = {name: self._stat(name) or 0 for name in peaks}
         yield
         if self.cuda:
             torch.cuda.synchronize(self.device)
@@ -278,4 +279,4 @@ class Memory:
             return None
         torch.cuda.synchronize(self.device)
         now = int(torch.cuda.memory_stats(self.device).get(name, 0))
-        return max(now, self._before.get(name, 0))
+        return max(now, self.before.get(name, 0))

@@ -58,8 +58,13 @@ class Bars:
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
         self.progress.remove_task(self.tasks.pop(outcome.trial.identity))
-        self.progress.advance(self.all)
-        self.progress.console.print(ending(outcome))
+        if outcome.status != "elsewhere":
+            self.progress.advance(self.all)
+        self.progress.console.print(ending(outcome), markup=False)
+
+    def waits(self, trial: Trial) -> None:
+        """See `Watcher`."""
+        self.progress.console.print(waiting(trial), markup=False)
 
 
 class Lines:
@@ -87,14 +92,23 @@ class Lines:
 
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
-        self.done += 1
+        self.done += outcome.status != "elsewhere"
         self.console.print(f"[{self.done}/{self.total}] {ending(outcome)}", markup=False)
+
+    def waits(self, trial: Trial) -> None:
+        """See `Watcher`."""
+        self.console.print(waiting(trial), markup=False)
 
 
 def ending(outcome: Outcome) -> str:
     """One line on how a trial ended."""
     message = f": {outcome.message}" if outcome.message else ""
     return f"{outcome.status} {_name(outcome.trial)}{message}"
+
+
+def waiting(trial: Trial) -> str:
+    """One line on a trial that another sweep is running."""
+    return f"{_name(trial)} is being run by another sweep; it is looked at again at the end"
 
 
 @contextmanager
