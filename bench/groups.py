@@ -30,6 +30,8 @@ EQUAL = {
     "uncommitted changes": "environment.git_dirty",
 }
 """What should be equal in a group, and does not decide which group a record is in."""
+JOULES = "derived.joules_per_image"
+"""GPU energy of the whole training, validation included, by the images trained on."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Entry:
 
     def get(self, dotted: str) -> Any:
         """`metrics.test.mR` and so on; None where the record has no such entry."""
+        if dotted == JOULES:
+            return _joules_per_image(self)
         value: Any = self.record
         for key in dotted.split("."):
             value = value.get(key) if isinstance(value, dict) else None
@@ -74,13 +78,29 @@ class Entry:
         return bool(self.record["status"] == "ok")
 
 
+def _joules_per_image(entry: Entry) -> float | None:
+    joules, curve = entry.get("efficiency.gpu_energy_joules"), entry.get("curve")
+    if joules is None or not curve:
+        return None
+    recipe = entry.get("trial.recipe")
+    counts = entry.get("data.counts") or {}
+    size = min(recipe["batch_size"], counts.get("train", recipe["batch_size"]))
+    return float(joules / (curve[-1]["step"] * size * recipe.get("accumulation", 1)))
+
+
 @dataclass
 class Row:
     """The trials of one method call in a group: those that ended well and the others, by seed."""
 
     label: str
     entries: list[Entry]
-    differs: str = ""
+    odd: list[str] = field(default_factory=list)
+    """What should be as in the group and is not, in words."""
+
+    @property
+    def differs(self) -> str:
+        """What should be as in the group and is not, as one text."""
+        return "; ".join(self.odd)
 
     @property
     def method(self) -> str:
@@ -121,11 +141,22 @@ class Group:
     device: str
     recipe: dict[str, Any]
     scene_at_test: str
-    cached_features: bool
+    cached_features: int
+    """Stored views per image; 0: nothing is cached."""
     digest: str
     family: str
     """The same for groups that differ only in batch size."""
     rows: list[Row] = field(default_factory=list)
+    usual: dict[str, str] = field(default_factory=dict)
+    """What is most frequent of everything in EQUAL that differs."""
+
+    folded: list[Row] = field(default_factory=list)
+    """Rows that stand in a table of settings alone (bench.ablation)."""
+
+    @property
+    def every(self) -> list[Row]:
+        """All rows, by falling mean mR."""
+        return sorted([*self.rows, *self.folded], key=_order) if self.folded else self.rows
 
     @property
     def cuda(self) -> bool:
@@ -151,7 +182,9 @@ class Group:
         odd = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in items]
         if self.scene_at_test != "none":
             odd.append(f"{self.scene_at_test} scene at test")
-        return [*odd, "cached features"] if self.cached_features else odd
+        if self.cached_features:
+            odd.append(f"cached features views={self.cached_features}")
+        return odd
 
     @property
     def title(self) -> str:
@@ -227,7 +260,7 @@ def _group_of(entry: Entry) -> Group:
         "device": entry.get("environment.gpu") or entry.get("efficiency.device") or "cpu",
         "recipe": recipe,
         "scene_at_test": scene,
-        "cached_features": bool(entry.get("trial.cached_features")),
+        "cached_features": int(entry.get("trial.cached_features") or 0),
     }
     smaller = {k: v for k, v in recipe.items() if k != "batch_size"}
     family = _digest([{**parts, "recipe": smaller}, defines])
@@ -273,20 +306,25 @@ def _label(one: Group) -> None:
 def _differences(one: Group) -> None:
     """Say of each row what should be as in the group and is not."""
     usual = {name: (one.values(dotted) or [None])[0] for name, dotted in EQUAL.items()}
+    one.usual = {name: _words(name, value) for name, value in usual.items() if value is not None}
     sets = Counter(tuple(entry.seed for entry in row.ok) for row in one.rows if row.ok)
     seeds = max(sets, key=lambda found: (sets[found], len(found), found), default=())
     for row in one.rows:
         odd = []
         for name, dotted in EQUAL.items():
             values = {entry.get(dotted) for entry in row.ok} - {usual[name], None}
-            odd += [f"{name} {str(value)[:12]}" for value in sorted(values, key=str)]
+            odd += [f"{name} {_words(name, value)}" for value in sorted(values, key=str)]
         rates = {entry.get("trial.lr") for entry in row.ok} - {None}
         if len(rates) > 1:
             odd.append("lr " + ", ".join(f"{rate:g}" for rate in sorted(rates)))
         own = tuple(entry.seed for entry in row.ok)
         if own and own != seeds:
             odd.append("seeds " + ", ".join(map(str, own)))
-        row.differs = "; ".join(odd)
+        row.odd = odd
+
+
+def _words(name: str, value: Any) -> str:
+    return str(value)[:12] if name == "commit" else str(value)
 
 
 def _order(row: Row) -> tuple[bool, float, str]:

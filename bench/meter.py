@@ -3,6 +3,7 @@
 import gc
 import os
 import statistics
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GpuSampler",
+    "LiveMemory",
     "Memory",
     "Stopwatch",
     "busy_warning",
@@ -35,6 +37,7 @@ __all__ = [
     "flops",
     "parts",
     "saved_bytes",
+    "shared",
     "step_rate",
 ]
 
@@ -198,7 +201,7 @@ def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float = 3.0) ->
     """
     cuda = trainer.device.type == "cuda"
     watch = Stopwatch(trainer.device, *((10, 10) if cuda else (1, 1)))
-    images, began, steps = sum(len(batch.images) for batch in batches), time.perf_counter(), 0
+    images, began, steps = sum(len(batch.image_ids) for batch in batches), time.perf_counter(), 0
     trainer.method.train()
 
     def enough() -> bool:
@@ -280,3 +283,36 @@ class Memory:
         torch.cuda.synchronize(self.device)
         now = int(torch.cuda.memory_stats(self.device).get(name, 0))
         return max(now, self.before.get(name, 0))
+
+
+class LiveMemory:
+    """Peak memory so far, for people who watch: looked at once a second, without synchronising."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+
+    def read(self, state: dict[str, Any]) -> dict[str, int]:
+        """`peak_memory_bytes` where the state is a step's and a second has passed, else nothing.
+
+        Most bytes allocated on CUDA, elsewhere the largest resident size of the process.
+        """
+        if "step" not in state or time.monotonic() - self._at < 1:
+            return {}
+        self._at = time.monotonic()
+        if torch.cuda.is_available():
+            return {"peak_memory_bytes": torch.cuda.max_memory_allocated()}
+        if sys.platform == "win32":
+            return {}
+        import resource  # not on Windows
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+
+
+def shared(jobs: int, efficiency: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of a device that `jobs` trials use at once; nothing where it is one."""
+    if jobs == 1:
+        return {}
+    said = f"{jobs} trials at once on one device: time and memory of this trial are not comparable"
+    old = efficiency.get("warning")
+    return {"jobs_per_device": jobs, "warning": f"{old}; {said}" if old else said}

@@ -1,22 +1,26 @@
 """The report as one static web page: no network, tables to sort and filter, records to compare."""
 
-import base64
 import json
-from collections import Counter
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from bench import robustness
+from bench.ablation import ablation_tables
+from bench.conditions import footnotes, legend
 from bench.groups import Group
 from bench.significance import Significance
 from bench.tables import (
+    WORDS,
     Cell,
     Table,
-    ablation_tables,
     calibration,
     caption,
     cost_table,
+    counted,
+    details,
     not_ok,
     plural,
     published_table,
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TEMPLATE = Path(__file__).with_name("page.html")
-WORDS = {"method", "backbone", "differs", "protocol", "source"}
 LEFT_OUT = ("curve", "traceback", "schema")
 """Entries of a record that the page does not carry: the curves are in the plots."""
 
@@ -40,8 +43,6 @@ def html(
     drawn: dict[str, list[Path]],
 ) -> str:
     """The page; drawn: the plots' files of each group, of which the SVG are built in."""
-    states = Counter(frame["status"]) if len(frame) else Counter()
-    counts = ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in sorted(states.items()))
     parts = [_group(one, significance, reference, drawn.get(one.name, [])) for one in groups]
     for dataset in sorted({one.dataset for one in groups}):
         table = published_table(groups, dataset)
@@ -56,7 +57,7 @@ def html(
     links = "".join(f'<a href="#{_id(one.name)}">{escape(one.title)}</a>' for one in groups)
     warnings = "".join(f'<p class="warning">{escape(text)}</p>' for text in calibration(groups))
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        counts=escape(f"{plural(len(frame), 'record')}: {counts or 'none'}"),
+        counts=escape(counted(frame)),
         warnings=warnings,
         links=links,
         groups="\n".join(parts),
@@ -84,33 +85,41 @@ def _group(one: Group, significance: Significance, reference: str, drawn: list[P
     for path in drawn:
         if path.suffix == ".svg":
             what = path.stem.removeprefix(f"{one.name}-").replace("_", " ")
-            data = base64.b64encode(path.read_bytes()).decode()
             wide = ' class="wide"' if what == "learning curves" else ""
             about = escape(f"{what}, {one.title}; the figures are in the tables above")
             figures.append(
-                f'<figure{wide}><img loading="lazy" alt="{about}" '
-                f'src="data:image/svg+xml;base64,{data}"></figure>'
+                f'<figure{wide}><img loading="lazy" alt="{about}" src="{_inline(path)}"></figure>'
             )
     wrong = "".join(f"<li>{escape(line)}</li>" for line in not_ok(one))
-    extra = [
-        (f"Settings of {method} (bold: differs from the default)", table)
-        for method, table in ablation_tables(one).items()
-    ]
-    if any(row.values("metrics.test.dup_mR") for row in one.rows):
-        about = "Duplicate-aware recall (images that carry the very caption count as right)"
-        extra.append((about, recall_table(one, significance, "dup_")))
+    settings = "".join(
+        f"<h3>{escape(about)}</h3>{_table(table)}"
+        for about, table in ablation_tables(one, significance)
+    )
     more = "".join(
         f"<details><summary>{escape(about)}</summary>{_table(table)}</details>"
-        for about, table in extra
+        for about, table in (
+            *robustness.tables(one, significance.results),
+            *details(one, significance),
+        )
+    )
+    notes = "".join(
+        f'<p class="soft">{escape(note)}</p>' for note in (legend(one), *footnotes(one)) if note
     )
     return (
         f'<section aria-labelledby="{_id(one.name)}"><h2 id="{_id(one.name)}">{escape(one.title)}'
-        f'</h2><p class="soft">{escape(caption(one, reference))}</p>'
+        f'</h2><p class="soft">{escape(caption(one, significance, reference))}</p>'
         f"{_table(recall_table(one, significance))}"
-        f"{_table(cost_table(one, significance, reference))}"
+        f"{_table(cost_table(one, significance, reference))}{notes}"
         f"{f'<ul class=soft>{wrong}</ul>' if wrong else ''}"
-        f'<div class="plots">{"".join(figures)}</div>{more}</section>'
+        f'<div class="plots">{"".join(figures)}</div>{settings}{more}</section>'
     )
+
+
+def _inline(path: Path) -> str:
+    """An SVG as the value of `src`, inside double quotes; shorter than base64 would be."""
+    svg = path.read_text(encoding="utf-8").partition("<svg")
+    text = "<svg" + svg[2].replace('"', "'").replace("\n", " ")
+    return "data:image/svg+xml," + quote(text, safe=" '/:;=,()!*@?+-._~|")
 
 
 def _table(table: Table) -> str:
@@ -131,4 +140,5 @@ def _cell(cell: Cell) -> str:
     text = escape(cell.text)
     text = f"<code>{text}</code>" if cell.code else text
     text = {"best": f"<b>{text}</b>", "second": f"<u>{text}</u>"}.get(cell.mark, text)
-    return f"{text} <small>± {escape(cell.spread)}</small>" if cell.spread else text
+    text = f"{text} <small>± {escape(cell.spread)}</small>" if cell.spread else text
+    return text + escape(cell.sign)

@@ -4,8 +4,10 @@ Readable in grey and by colour-blind people: every method has a marker, a colour
 it. The same records give the same bytes.
 """
 
+import io
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "pdf", "svg")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444", "#8C6D1F")
 """Okabe and Ito's, told apart by colour-blind people; black and yellow muted for white paper."""
 MARKERS = "os^DvPX*<>phd8H"
@@ -39,7 +40,9 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "cmer-bench",
     "path.simplify": False,
 }
-METADATA = {
+NOTE = {"png": "Description", "pdf": "Keywords", "svg": "Description"}
+"""Where a file says what it was drawn from."""
+METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     "svg": {"Date": None, "Creator": None},
@@ -83,62 +86,56 @@ def looks(*groups: Group) -> dict[str, Look]:
     }
 
 
-def write(one: Group, out: Path, formats: Iterable[str] = FORMATS) -> list[Path]:
-    """Draw what the group's records allow to `<group>-<plot>.<format>`; returns the files."""
-    import matplotlib
-
-    draws: dict[str, Callable[[Group], Figure | None]] = {
-        "recall_memory": lambda g: recall_against(g, g.memory, _memory_words(g), -1, _bytes_axis),
+def kinds() -> dict[str, Callable[[list[Group]], "Figure | None"]]:
+    """The plots by name: of one group each, `batch_memory` of groups that differ in batch size."""
+    return {
+        "recall_memory": lambda g: recall_against(
+            g[0], g[0].memory, _memory_words(g[0]), -1, _bytes_axis
+        ),
         "recall_throughput": lambda g: recall_against(
-            g,
+            g[0],
             "efficiency.train_images_per_second",
-            "training images/s, log scale" + ("" if g.cuda else " (CPU, for trying out)"),
+            "training images/s, log scale" + ("" if g[0].cuda else " (CPU, for trying out)"),
             1,
             _rate_axis,
         ),
-        "learning_curves": learning_curves,
-        "memory_parts": memory_parts,
+        "learning_curves": lambda g: learning_curves(g[0]),
+        "memory_parts": lambda g: memory_parts(g[0]),
+        "batch_memory": batch_memory,
     }
-    written = []
-    with matplotlib.rc_context(STYLE):
-        for name, draw in draws.items():
-            figure = draw(one)
-            if figure is None:
-                continue
-            written += _save(figure, one.name, name, out, formats)
-    return written
 
 
-def _save(figure: "Figure", group: str, name: str, out: Path, formats: Iterable[str]) -> list[Path]:
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not again for each format
-    paths = {kind: out / f"{group}-{name}.{kind}" for kind in formats}
-    for kind, path in paths.items():
-        figure.savefig(path, format=kind, dpi=200, metadata=METADATA[kind])
-    return list(paths.values())
-
-
-def write_batches(
-    groups: list[Group], out: Path, formats: Iterable[str] = FORMATS
-) -> dict[str, list[Path]]:
-    """Batch size against memory, of groups that differ in nothing else; files by group's name.
-
-    They are named after the group with the smallest batch.
-    """
+def draw(kind: str, groups: list[Group], paths: list[Path], digest: str) -> bool:
+    """Draw a plot to its files, which carry the digest; False where the records do not allow it."""
     import matplotlib
 
-    families: dict[str, list[Group]] = {}
-    for one in sorted(groups, key=lambda g: (g.recipe["batch_size"], g.name)):
-        families.setdefault(one.family, []).append(one)
-    written = {}
     with matplotlib.rc_context(STYLE):
-        for family in families.values():
-            figure = batch_memory(family) if len(family) > 1 else None
-            if figure is not None:
-                written[family[0].name] = _save(
-                    figure, family[0].name, "batch_memory", out, formats
-                )
-    return written
+        figure = kinds()[kind](groups)
+        if figure is not None:
+            save(figure, paths, digest)
+    return figure is not None
+
+
+def save(figure: "Figure", paths: list[Path], digest: str | None = None) -> None:
+    """Write a figure, inside `STYLE`, to files whose endings say the format."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not again for each format
+    for path in paths:
+        form = path.suffix[1:]
+        metadata = {**METADATA[form], **({NOTE[form]: digest} if digest else {})}
+        if form == "svg":
+            text = io.StringIO()
+            figure.savefig(text, format=form, metadata=metadata)
+            path.write_text(_compact(text.getvalue()), encoding="utf-8")
+        else:
+            figure.savefig(path, format=form, dpi=160, metadata=metadata)
+
+
+def _compact(svg: str) -> str:
+    """An SVG with hundredths of a point, on few lines, without comments."""
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"scale\([^)]*\)|(\d+\.\d\d)\d+", lambda found: found[1] or found[0], svg)
+    return re.sub(r"\s*\n\s*", "\n", re.sub(r" ?\n(?=[LQCMz\"])", " ", svg))
 
 
 def batch_memory(family: list[Group]) -> "Figure | None":
@@ -397,7 +394,7 @@ def _end_labels(axes: "Axes", ends: list[tuple[float, float, str]], look: dict[s
 PARTS = (
     ("parameters and buffers", "parameter_bytes", "#444444", ""),
     ("gradients", "gradient_bytes", "#E69F00", "////"),
-    ("optimiser states", "optimizer_bytes", "#56B4E9", "...."),
+    ("optimiser states", "optimizer_bytes", "#56B4E9", "\\\\\\\\"),
 )
 
 
@@ -442,6 +439,7 @@ def memory_parts(one: Group) -> "Figure | None":
         )
     axes.set_yticks(places, [label for label, _ in rows], fontsize=8)
     axes.set_xlim(0, float(start.max()) * 1.1)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("MiB" if one.cuda else "MiB, by tensors' sizes (CPU: no device peak)")
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -1,45 +1,49 @@
 """Records as tables: Markdown, LaTeX and CSV, one set per group of comparable records."""
 
 import csv
+import importlib.util
 import io
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError, page, plots, record
+from bench import UserError, drawing, page, record, robustness
+from bench.ablation import ablation_tables, fold
+from bench.conditions import footnotes, legend
 from bench.groups import Group, group
 from bench.significance import Significance
 from bench.tables import (
     MIB,
+    WORDS,
     Cell,
     Column,
     Table,
-    ablation_tables,
     calibration,
     caption,
     cell_of,
     cost_table,
     costs,
     count,
+    counted,
+    details,
     not_ok,
     percent,
     percent2,
-    plural,
     published_table,
     rate,
     recall_table,
     recalls,
     seeds_of,
     size,
+    states,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table as RichTable
 
-FORMATS = ("md", "tex", "csv", "html")
+FORMATS = ("md", "tex", "csv", "parquet", "html")
 
 
 def write(
@@ -51,20 +55,20 @@ def write(
 ) -> list[Path]:
     """Write the report of all records below `results` to `out`; returns the files written.
 
-    `report.md`, one `.tex` per data set and backbone, `records.csv` (one row per record),
-    `table.csv` (one row per method and group), `index.html`, plots. The same records
-    give the same bytes.
+    `report.md`, one `.tex` per data set and backbone, `records.csv` and, where pyarrow is
+    installed, `records.parquet` (one row per record), `table.csv` (one row per method and group),
+    `index.html`, plots. The same records give the same bytes.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise UserError(f"no report is written as {unknown[0]}; choose from {', '.join(FORMATS)}")
     frame = record.load(results)
-    groups = group(frame)
+    groups = [fold(one) for one in group(frame)]
     significance = Significance(results)
     out.mkdir(parents=True, exist_ok=True)
-    drawn = {one.name: plots.write(one, out) for one in groups}
-    for name, paths in plots.write_batches(groups, out).items():
-        drawn[name] += paths
+    drawn = drawing.write(groups, out)
+    for one in groups:
+        drawn[one.name] += robustness.draw(one, results, out)
     texts: dict[str, str] = {}
     if "md" in formats:
         texts["report.md"] = markdown(frame, groups, significance, reference, drawn)
@@ -73,15 +77,40 @@ def write(
             name = f"{one.dataset}-{one.backbone}".replace(":", "_").replace("/", "_")
             name = name.replace(" ", "-") + ".tex"
             texts[name] = texts.get(name, TEX_HEAD) + latex(one, significance, reference)
+    tidy = frame.drop(columns=["record", "curve", "traceback"], errors="ignore")
+    tidy = tidy[sorted(tidy.columns)]
     if "csv" in formats:
-        tidy = frame.drop(columns=["record", "curve", "traceback"], errors="ignore")
-        texts["records.csv"] = tidy[sorted(tidy.columns)].to_csv(index=False, lineterminator="\n")
+        texts["records.csv"] = tidy.to_csv(index=False, lineterminator="\n")
         texts["table.csv"] = table_csv(groups, reference)
     if "html" in formats:
         texts["index.html"] = page.html(frame, groups, significance, reference, drawn)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
-    return [*(out / name for name in texts), *(path for paths in drawn.values() for path in paths)]
+    files = [out / name for name in texts]
+    if "parquet" in formats and parquet(tidy, out / "records.parquet"):
+        files.append(out / "records.parquet")
+    return [*files, *(path for paths in drawn.values() for path in paths)]
+
+
+def parquet(tidy: "pd.DataFrame", path: Path) -> bool:
+    """Write one row per record as Parquet; False where pyarrow is not installed.
+
+    A column with lists, or with words beside numbers, is written as JSON.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        return False
+    tidy = tidy.copy()
+    for name in tidy.columns:
+        kinds = {type(value) for value in tidy[name] if not _missing(value)}
+        if list in kinds or (len(kinds) > 1 and not kinds <= {int, float}):
+            tidy[name] = [None if _missing(v) else json.dumps(v) for v in tidy[name]]
+    tidy.to_parquet(path, index=False, engine="pyarrow")
+    return True
+
+
+def _missing(value: Any) -> bool:
+    """Whether a cell of a DataFrame is empty."""
+    return value is None or (isinstance(value, float) and value != value)
 
 
 def markdown(
@@ -92,14 +121,13 @@ def markdown(
     drawn: dict[str, list[Path]],
 ) -> str:
     """The report as GitHub shows it."""
-    counts = Counter(frame["status"]) if len(frame) else Counter()
-    states = ", ".join(f"{counts[s]} {s.replace('_', ' ')}" for s in record.STATUSES if counts[s])
-    parts = ["# Report", f"{plural(len(frame), 'record')}: {states or 'none'}."]
+    parts = ["# Report", f"{counted(frame)}."]
     parts += [f"> [!WARNING]\n> {_md_text(warning)}" for warning in calibration(groups)]
     for one in groups:
-        parts += [f"## {_md_text(one.title)}", _md_text(caption(one, reference))]
+        parts += [f"## {_md_text(one.title)}", _md_text(caption(one, significance, reference))]
         parts.append(_md(recall_table(one, significance)))
         parts.append(_md(cost_table(one, significance, reference)))
+        parts += [_md_text(note) for note in (legend(one), *footnotes(one)) if note]
         wrong = not_ok(one)
         if wrong:
             lines = "\n".join(f"- {_md_text(line)}" for line in wrong)
@@ -108,13 +136,11 @@ def markdown(
         for name in pictures:
             what = Path(name).stem.removeprefix(f"{one.name}-").replace("_", " ")
             parts.append(f"![{what}, {_md_text(one.title)}]({name})")
-        for method, table in ablation_tables(one).items():
-            about = f"Settings of {method} (bold: differs from `{method}`)"
+        for about, table in ablation_tables(one, significance):
+            parts.append(f"**{_md_text(about)}**\n\n{_md(table)}")
+        for about, table in robustness.tables(one, significance.results):
             parts.append(f"**{about}**\n\n{_md(table)}")
-        if any(row.values("metrics.test.dup_mR") for row in one.rows):
-            table = recall_table(one, significance, "dup_")
-            about = "Duplicate-aware recall (images that carry the very caption count as right)"
-            parts.append(_details(about, table))
+        parts += [_details(about, table) for about, table in details(one, significance)]
     for dataset in sorted({one.dataset for one in groups}):
         table_ = published_table(groups, dataset)
         if table_ is not None:
@@ -133,8 +159,7 @@ def _details(summary: str, table: Table) -> str:
 
 def _md(table: Table) -> str:
     lines = ["| " + " | ".join(_md_text(head) for head in table.heads) + " |"]
-    plain = {"method", "backbone", "differs", "protocol", "source"}
-    lines.append("|" + "|".join(" --- " if h in plain else " ---: " for h in table.heads) + "|")
+    lines.append("|" + "|".join(" --- " if h in WORDS else " ---: " for h in table.heads) + "|")
     lines += ["| " + " | ".join(_md_cell(cell) for cell in row) + " |" for row in table.rows]
     return "\n".join(lines)
 
@@ -144,7 +169,8 @@ def _md_cell(cell: Cell) -> str:
     if cell.code:
         text = f"`{text}`"
     text = {"best": f"**{text}**", "second": f"<ins>{text}</ins>"}.get(cell.mark, text)
-    return f"{text} ± {cell.spread}".replace(" ", "\u00a0") if cell.spread else text
+    text = f"{text} ± {cell.spread}".replace(" ", "\u00a0") if cell.spread else text
+    return text + _md_text(cell.sign)
 
 
 def _md_text(text: str) -> str:
@@ -160,6 +186,8 @@ TEX_ESCAPES = {
     "×": r"$\times$",
     "·": r"$\cdot$",
     "–": "--",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
     "<": r"$<$",
     ">": r"$>$",
     "~": r"\textasciitilde{}",
@@ -175,18 +203,20 @@ def latex(one: Group, significance: Significance, reference: str) -> str:
     label = f"tab:{one.name}-recall"
     base = one.row(reference)
     ratios = f" Ratios refer to {base.label}." if base else ""
-    text = _tex(recall, f"{one.title}. {caption(one)}", label)
+    notes = " ".join(note for note in (legend(one), *footnotes(one)) if note)
+    about = f"{one.title}. {caption(one, significance)} {notes}".strip()
+    text = _tex(recall, about, label)
     text += _tex(cost, f"{one.title}: cost.{ratios}", f"tab:{one.name}-cost", label)
-    for method, table in ablation_tables(one).items():
-        about = f"{one.title}: settings of {method}; bold: differs from the default."
-        text += _tex(table, about, f"tab:{one.name}-{method}")
+    for number, (about, table) in enumerate(ablation_tables(one, significance), 1):
+        text += _tex(table, f"{one.title}. {about}.", f"tab:{one.name}-settings{number}", label)
+    for number, (about, table) in enumerate(robustness.tables(one, significance.results), 1):
+        text += _tex(table, f"{one.title}. {about}.", f"tab:{one.name}-corrupted{number}", label)
     return text
 
 
 def _tex(table: Table, about: str, label: str, see: str = "") -> str:
     seen = rf" Conditions as in Table~\ref{{{see}}}." if see else ""
-    plain = {"method", "differs"}
-    columns = "".join("l" if head in plain else "r" for head in table.heads)
+    columns = "".join("l" if head in WORDS else "r" for head in table.heads)
     lines = [
         r"\begin{table*}",
         r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
@@ -205,7 +235,9 @@ def _tex(table: Table, about: str, label: str, see: str = "") -> str:
         lines.append(" & ".join(over) + r" \\")
         heads = [head.removeprefix("i2t ").removeprefix("t2i ") for head in heads]
     lines += [" & ".join(tex_text(head) for head in heads) + r" \\", r"\midrule"]
-    lines += [" & ".join(_tex_cell(cell) for cell in row) + r" \\" for row in table.rows]
+    for number, row in enumerate(table.rows):
+        lines += [r"\addlinespace"] if number in table.breaks else []
+        lines.append(" & ".join(_tex_cell(cell) for cell in row) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
 
 
@@ -214,7 +246,8 @@ def _tex_cell(cell: Cell) -> str:
     text = rf"\texttt{{{text}}}" if cell.code else text
     marks = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}"}
     text = marks.get(cell.mark, text)
-    return rf"{text}{{\tiny$\pm${cell.spread}}}" if cell.spread else text
+    text = rf"{text}{{\tiny$\pm${cell.spread}}}" if cell.spread else text
+    return text + tex_text(cell.sign.strip())
 
 
 def tex_text(text: str) -> str:
@@ -227,7 +260,7 @@ def table_csv(groups: list[Group], reference: str) -> str:
     lines: list[dict[str, Any]] = []
     for one in groups:
         columns = [*recalls(), *recalls("dup_"), *costs(one)]
-        for row in one.rows:
+        for row in one.every:
             line: dict[str, Any] = {
                 "group": one.name,
                 "dataset": one.dataset,
@@ -285,12 +318,12 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
         ]
         for row in one.rows:
             cells = [cell_of(row, column) for column in paths]
-            words = [f"{c.text} ± {c.spread}" if c.spread else c.text for c in cells]
-            states = {entry.record["status"].replace("_", " ") for entry in row.others}
-            label = row.label if row.ok else f"{row.label}\n  {', '.join(sorted(states))}"
+            words = [(f"{c.text} ± {c.spread}" if c.spread else c.text) + c.sign for c in cells]
+            label = row.label if row.ok else f"{row.label}\n  {states(row)}"
             inner.add_row(label, seeds_of(row).text.replace(" of ", "/"), *words)
         kind = "most allocated in training" if one.cuda else "kept for backward"
         inner.caption = f"MiB: {kind}" + ("" if one.cuda else "; CPU figures, for trying out")
+        inner.caption = "\n".join([inner.caption, *footnotes(one)])
         inner.caption_justify = "left"
         outer.add_row(inner)
     for warning in calibration(groups):

@@ -20,6 +20,7 @@ class Plan:
     results: Path
     root: Path
     plugins: list[Path] = field(default_factory=list)
+    jobs_per_gpu: int = 1
     time_limit: float | None = None
     """Seconds after which a trial ends as `timeout`."""
     checkpoint_seconds: float = 180.0
@@ -48,6 +49,7 @@ class Plan:
             "data_root": str(self.root.resolve()),
             "results": str(self.results.resolve()),
             "plugins": [str(p.resolve()) for p in self.plugins],
+            "jobs_per_gpu": self.jobs_per_gpu,
             "time_limit": self.time_limit,
             "checkpoint_seconds": self.checkpoint_seconds,
             "before": self.before.get(trial.identity),
@@ -65,6 +67,7 @@ def plan(
     results: Path,
     plugins: list[Path] | None = None,
     rehearse: bool = False,
+    cached_features: int = 0,
 ) -> Plan:
     """Every data set x backbone x seed x method, the methods innermost.
 
@@ -78,6 +81,11 @@ def plan(
             load_plugin(plugin)
         except (OSError, SyntaxError, ImportError, ValueError) as error:
             raise UserError(f"the plug-in {plugin} cannot be loaded: {error}") from None
+    if cached_features > 1 and not recipe.augment:
+        raise UserError(
+            f"--cache-features {cached_features} stores that many augmentations of each image, and "
+            "the recipe says augment=false; store one view"
+        )
     known = registry()
     calls = [resolve(name, given, known) for name, given in parse_calls(methods)]
     twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
@@ -100,6 +108,7 @@ def plan(
             recipe,
             seed,
             defines[name, spec],
+            cached_features,
         )
         for name, spec, seed, call in itertools.product(datasets, backbones, seeds, calls)
     ]

@@ -1,33 +1,42 @@
 """What the tables of a report say: columns, rows, captions, published results beside ours."""
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench import compare
-from bench.groups import Group, Row
+from bench import compare, record
+from bench.conditions import letters, spoilt
+from bench.groups import JOULES, Group, Row
 from bench.significance import Significance
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PUBLISHED = Path(__file__).with_name("published_numbers.csv")
 TOLERANCE = 1.0
 """Points of mR that a zero-shot result may lie outside the published band."""
 MIB = 2.0**20
+WORDS = {"method", "setting", "backbone", "differs", "protocol", "source"}
+"""Headings of columns of words; all others hold figures."""
 CHANCE_IN_SCENE = {"rsitmd": 32.42, "rsicd": 14.53, "ucm": 46.88}
 """mR of knowing only the true scene of a query and ranking at random inside it (our count)."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table: a text, perhaps with a spread, a mark and in the type of code."""
+    """What stands in a table: a text, perhaps with a spread, a mark and in the type of code.
+
+    `sign`: footnote marks behind it.
+    """
 
     text: str
     spread: str = ""
     mark: str = ""  # best | second
     code: bool = False
+    sign: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and rows of cells; `spans`: headings over several columns, for LaTeX."""
+    """Headings and rows of cells; `spans`: headings over several columns, for LaTeX.
+
+    `breaks`: rows before which a gap is left.
+    """
 
     heads: list[str]
     rows: list[list[Cell]]
     spans: tuple[tuple[str, int], ...] = ()
+    breaks: tuple[int, ...] = ()
 
 
 # What the numbers are and how they are written.
@@ -82,7 +95,7 @@ def rate(value: float) -> str:
 
 def ratio(value: float) -> str:
     """So many times."""
-    return f"{value:.2f}×" if value >= 0.1 else f"{value:.1g}×"
+    return f"{value:.2f}×" if value >= 0.095 else f"{value:.1g}×"
 
 
 def recalls(prefix: str = "", show: Callable[[float], str] = percent) -> list[Column]:
@@ -92,7 +105,7 @@ def recalls(prefix: str = "", show: Callable[[float], str] = percent) -> list[Co
     return [Column(title, f"metrics.test.{prefix}{name}", show, 1) for title, name in names]
 
 
-BESIDE = ("step images/s", "evaluation images/s")
+BESIDE = ("step images/s", "evaluation images/s", "evaluation captions/s")
 """Costs that a paper's table has no room for."""
 
 
@@ -106,6 +119,11 @@ def costs(one: Group) -> list[Column]:
         Column("images/s", "efficiency.train_images_per_second", rate, 1),
         Column("step images/s", "efficiency.step_images_per_second", rate, 1),
         Column("evaluation images/s", "efficiency.eval_images_per_second", rate),
+        Column("features, MiB", "efficiency.feature_bytes", size, 0, MIB),
+        Column("epoch, s", "efficiency.epoch_seconds", rate, -1),
+        Column("epoch and features, s", "efficiency.epoch_and_features_seconds", rate, -1),
+        Column("evaluation captions/s", "efficiency.eval_captions_per_second", rate),
+        Column("J/image", JOULES, size, -1),
     ]
     return [c for c in columns if any(row.values(c.path) for row in one.rows)]
 
@@ -118,7 +136,7 @@ def recall_table(
 ) -> Table:
     """Recall of each method; the ceiling, and chance where the true scene is told."""
     columns = recalls(prefix, show)
-    table = _table(one, columns, significance, status=True)
+    table = _table(one, columns, significance, holes="mR")
     width = len(table.heads)
     ceiling = [_common(one, f"metrics.test.ceiling_t2i_R@{k}") for k in compare.KS]
     if not prefix and any(ceiling):
@@ -138,7 +156,7 @@ def cost_table(
 ) -> Table:
     """What each method costs, and its ratio to the reference; `short`: for a paper's width."""
     columns = [c for c in costs(one) if not (short and c.title in BESIDE)]
-    table = _table(one, columns, significance)
+    table = _table(one, columns, significance, holes="memory, MiB")
     base = one.row(reference)
     ratios = [("memory", one.memory), ("images/s", "efficiency.train_images_per_second")]
     for title, path in ratios:
@@ -153,57 +171,69 @@ def cost_table(
     return table
 
 
-def ablation_tables(one: Group) -> dict[str, Table]:
-    """For each method with several calls in the group: its settings that vary, and what they do."""
-    tables = {}
-    for method in sorted({row.method for row in one.rows}):
-        rows = [row for row in one.rows if row.method == method and row.ok]
-        if len(rows) < 2:
-            continue
-        settings = [row.entries[0].get("trial.settings") for row in rows]
-        varied = [k for k in settings[0] if len({json.dumps(s.get(k)) for s in settings}) > 1]
-        base = next((row for row in rows if row.label == method), None)
-        zero = base.statistic("metrics.test.mR") if base else None
-        every = [*recalls(), *costs(one)]
-        columns = [c for c in every if c.title in ("i2t R@1", "t2i R@1", "mR")]
-        columns += [c for c in costs(one) if c.title in ("memory, MiB", "images/s")]
-        lines = []
-        for row, values in zip(rows, settings, strict=True):
-            recall = row.statistic("metrics.test.mR")
-            gain = Cell(f"{recall.mean - zero.mean:+.1f}" if recall and zero else "–")
-            odd = [Cell(str(values.get(k)), mark=_odd(values, k, base)) for k in varied]
-            lines.append(
-                [_call(row), *odd, seeds_of(row), *(cell_of(row, c) for c in columns), gain]
-            )
-        heads = ["method", *varied, "n", *(c.title for c in columns), f"mR - {method}"]
-        tables[method] = Table(heads, lines)
-    return tables
+MACHINE = (
+    Column("GFLOPs/image, forward", "efficiency.forward_flops_per_image", size, 0, 1e9),
+    Column("backward", "efficiency.backward_flops_per_image", size, 0, 1e9),
+    Column("reserved, MiB", "efficiency.peak_memory_reserved_bytes", size, 0, MIB),
+    Column("process, MiB", "efficiency.driver_process_bytes", size, 0, MIB),
+    Column("allocator retries", "efficiency.allocator_retries", count),
+    Column("evaluation, MiB", "efficiency.peak_memory_eval_bytes", size, 0, MIB),
+    Column("clock, MHz", "efficiency.gpu_clock_mhz_median", size),
+    Column("lowest", "efficiency.gpu_clock_mhz_min", size),
+    Column("power, W", "efficiency.gpu_power_watts_mean", size),
+    Column("highest °C", "efficiency.gpu_temperature_celsius_max", size),
+    Column("windows", "efficiency.windows", count),
+    Column("images/s IQR", "efficiency.train_images_per_second_iqr", rate),
+    Column("throttled windows", "efficiency.throttled_windows", rate),
+    Column("busy windows", "efficiency.busy_windows", rate),
+    Column("training, s", "efficiency.train_seconds", size),
+    Column("trial, s", "efficiency.trial_seconds", size),
+)
+"""What a trial did to its machine, and the machine to it."""
 
 
-def _odd(values: dict[str, Any], setting: str, base: Row | None) -> str:
-    usual = base.entries[0].get("trial.settings").get(setting) if base else values[setting]
-    return "best" if values.get(setting) != usual else ""
+def machine_table(one: Group) -> Table:
+    """Compute, memory as others count it, clock, power, heat, windows of measuring: means."""
+    columns = [c for c in MACHINE if any(row.values(c.path) for row in one.rows)]
+    rows = [[_call(row), *(cell_of(row, c) for c in columns)] for row in one.rows if row.ok]
+    return Table(["method", *(c.title for c in columns)], rows)
 
 
-def _table(
-    one: Group, columns: list[Column], significance: Significance, status: bool = False
-) -> Table:
+def details(one: Group, significance: Significance) -> list[tuple[str, Table]]:
+    """Tables beside the two of a group, each with what it says."""
+    found = []
+    if any(row.values("metrics.test.dup_mR") for row in one.rows):
+        about = "Duplicate-aware recall (images that carry the very caption count as right)"
+        found.append((about, recall_table(one, significance, "dup_")))
+    if one.ok:
+        about = "Compute and machine: FLOPs, memory, clock, power, windows (means over seeds)"
+        found.append((about, machine_table(one)))
+    return found
+
+
+def _table(one: Group, columns: list[Column], significance: Significance, holes: str) -> Table:
+    """One line per row; where no trial ended well, `holes` is the column that says how it ended."""
     marks = {column.path: significance.marks(one, column.path, column.better) for column in columns}
-    differs = any(row.differs for row in one.rows)
+    letter = letters(one)
     rows = []
     for row in one.rows:
         cells = [cell_of(row, c, marks[c.path].get(row.label, "")) for c in columns]
-        if status and not row.ok:
-            words = Counter(entry.record["status"].replace("_", " ") for entry in row.others)
-            cells[-1] = Cell(", ".join(sorted(words)))
-        tail = [Cell(row.differs)] if differs else []
+        for place, column in enumerate(columns):
+            if not row.ok and column.title == holes:
+                cells[place] = Cell(states(row))
+        tail = [Cell(" ".join(letter[part] for part in row.odd))] if letter else []
         rows.append([_call(row), seeds_of(row), *cells, *tail])
-    heads = ["method", "n", *(c.title for c in columns), *(["differs"] if differs else [])]
+    heads = ["method", "n", *(c.title for c in columns), *(["differs"] if letter else [])]
     return Table(heads, rows)
 
 
 def _call(row: Row) -> Cell:
     return Cell(row.label, code=True)
+
+
+def states(row: Row) -> str:
+    """How the trials of a row ended that did not end well."""
+    return ", ".join(sorted({e.record["status"].replace("_", " ") for e in row.others}))
 
 
 def seeds_of(row: Row) -> Cell:
@@ -214,12 +244,13 @@ def cell_of(row: Row, column: Column, mark: str = "") -> Cell:
     found = row.statistic(column.path)
     if found is None:
         return Cell("–")
+    sign = spoilt(row, column.path)
     text = column.show(found.mean / column.unit)
     exact = column.better == 0 or (not found.std and column.path.startswith("efficiency."))
     if found.std is None or exact:
-        return Cell(text, mark=mark)
+        return Cell(text, mark=mark, sign=sign)
     decimals = len(text.partition(".")[2])
-    return Cell(text, f"{found.std / column.unit:,.{decimals}f}", mark)
+    return Cell(text, f"{found.std / column.unit:,.{decimals}f}", mark, sign=sign)
 
 
 def _common(one: Group, dotted: str) -> float | None:
@@ -230,7 +261,7 @@ def _common(one: Group, dotted: str) -> float | None:
 # Words under the tables.
 
 
-def caption(one: Group, reference: str | None = None) -> str:
+def caption(one: Group, significance: Significance, reference: str | None = None) -> str:
     """What a reader must know to read the group's tables."""
     seeds = sorted({entry.seed for entry in one.ok})
     recipe = one.recipe
@@ -264,8 +295,8 @@ def caption(one: Group, reference: str | None = None) -> str:
         parts.append("With one seed no difference can be called significant: nothing is marked.")
     else:
         parts.append(
-            "Bold: better than the second (underlined) in a paired test at 95%; two underlined and "
-            "none bold: no significant difference."
+            "Bold: better than the second (underlined) in a paired test at 95% "
+            f"({significance.words(one)}); two underlined and none bold: no significant difference."
         )
     base = one.row(reference) if reference else None
     if base:
@@ -274,8 +305,14 @@ def caption(one: Group, reference: str | None = None) -> str:
         parts.append("The true scene of each query is told at test: oracle information.")
     if one.scene_at_test == "predicted":
         parts.append("The scene of each query at test is predicted by the untrained backbone.")
+    if any(row.values(JOULES) for row in one.rows):
+        parts.append("J/image: the GPU's energy in training, validation included.")
     if one.cached_features:
         parts.append("Frozen features are cached, which means another augmentation.")
+    if one.folded:
+        counts = Counter(row.method for row in one.folded)
+        more = " and ".join(f"{plural(n, 'more call')} of {m}" for m, n in sorted(counts.items()))
+        parts.append(f"{more}: in the table of settings alone.")
     return " ".join(parts)
 
 
@@ -287,10 +324,18 @@ def plural(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def counted(frame: "pd.DataFrame") -> str:
+    """How many records there are, by status."""
+    counts = Counter(frame["status"]) if len(frame) else Counter()
+    order = [*(s for s in record.STATUSES if s in counts), *sorted(counts.keys() - record.STATUSES)]
+    states = ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in order)
+    return f"{plural(len(frame), 'record')}: {states or 'none'}"
+
+
 def not_ok(one: Group) -> list[str]:
     """One line for each trial that did not end well."""
     lines = []
-    for row in one.rows:
+    for row in one.every:
         for entry in row.others:
             words = " ".join(str(entry.record.get("message") or "").split())[:200]
             status = entry.record["status"].replace("_", " ")

@@ -6,7 +6,6 @@ closes: a trial does not outlive the sweep that started it. While it runs it hol
 SIGTERM ends it with a checkpoint.
 """
 
-import contextlib
 import json
 import os
 import random
@@ -82,8 +81,12 @@ def main() -> int:
     clock = Clock(job.get("time_limit"))
     signal.signal(signal.SIGTERM, clock.stop)
 
+    from bench.meter import LiveMemory
+
+    memory = LiveMemory()
+
     def progress(state: dict[str, Any]) -> None:
-        print(json.dumps(state), file=out, flush=True)
+        print(json.dumps(state | memory.read(state)), file=out, flush=True)
         if "stage" in state:
             clock.check()
 
@@ -99,6 +102,7 @@ def main() -> int:
 
 def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
     """Do a job under the trial's lock; how it ended."""
+    from bench.meter import shared
     from methods import load_plugin
 
     for plugin in job["plugins"]:
@@ -115,6 +119,7 @@ def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
         else:
             every = job.get("checkpoint_seconds")
             document = run(trial, root, results, progress, files, clock, every)
+            document["efficiency"] |= shared(job.get("jobs_per_gpu", 1), document["efficiency"])
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late to stop
             _write(path, document, files)
     return {"status": document["status"], "message": document["message"], "record": str(path)}
@@ -131,9 +136,11 @@ def _write(path: Path, document: dict[str, Any], files: dict[str, Any]) -> None:
         why = f"the record could not be written ({error.strerror or error})"
         for folder in (cache_folder(), Path(tempfile.gettempdir())):
             kept = folder / "unsaved" / path.parent.name / path.name
-            with contextlib.suppress(OSError):
+            try:
                 write(kept, document)
-                raise NoRoom(f"{why}; it is kept as {kept}: move it to {path}") from None
+            except OSError:
+                continue
+            raise NoRoom(f"{why}; it is kept as {kept}: move it to {path}") from None
         raise NoRoom(f"{why}, nor anywhere else; its metrics: {document['metrics']}") from None
     if document["status"] in ("ok", "diverged", "not_applicable"):
         for suffix in (".checkpoint", ".checkpoint.aside"):
@@ -238,8 +245,9 @@ def _run(
 ) -> None:
     import torch
 
-    from bench import backbone, batches, cache, checkpoint, data, meter, train
+    from bench import backbone, batches, cache, checkpoint, data, frozen, meter, train
     from bench.evaluate import Evaluation
+    from bench.features import FeatureLoader, Features
     from bench.forms import SPLITS
     from methods import registry
 
@@ -286,18 +294,22 @@ def _run(
     cls = registry()[trial.method]
     method = cls(base.model, **trial.settings)
     method.image_tower.checkpointing = method.text_tower.checkpointing = recipe.checkpointing
-    method.to(device)
     kind = train.compute_type(recipe.precision, device)
+    held = frozen.hold(method, recipe, kind)
+    method.to(device)
     efficiency = document["efficiency"] = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "precision": str(kind).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "total_parameters": sum(p.numel() for p in method.parameters()),
+        "bf16_parameters": held,
     }
+    views = trial.cached_features
+    features = Features(method, table, kind, device, views) if views else None
 
     def evaluate(name: str) -> tuple[dict[str, float], dict[str, Any]]:
         evaluation = evaluations[name]
-        image, text = evaluation.features(method, table, kind, device, EVAL_BATCH)
+        image, text = evaluation.features(method, table, kind, device, EVAL_BATCH, features)
         ranks = evaluation.ranks(image, text)
         return evaluation.metrics(ranks), ranks
 
@@ -314,6 +326,11 @@ def _run(
             device=device,
             augment=recipe.augment,
         )
+        if features is not None:
+            epochs = train.planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size))
+            # One more: what a step costs is measured on a batch of the next epoch.
+            features.build(loader, epochs + 1, list(evaluations.values()), progress)
+            loader = FeatureLoader(features, loader)
         validate = None
         if "val" in evaluations and recipe.track == "train":
             validate = lambda: evaluate("val")[0]["mR"]  # noqa: E731
@@ -329,6 +346,8 @@ def _run(
         efficiency |= fitted.efficiency
         efficiency["warning"] = efficiency["warning"] or meter.crowded(fitted.efficiency)
         method.load_own_state({k: v.to(device) for k, v in fitted.best_state.items()})
+    elif features is not None and evaluations:
+        features.build(None, 0, list(evaluations.values()), progress)
     if evaluations:
         progress({"stage": "testing"})
         memory = meter.Memory(device)
@@ -344,6 +363,9 @@ def _run(
         if method.own_state():
             state = {k: v.cpu().contiguous().clone() for k, v in method.own_state().items()}
             files[".safetensors"] = lambda path: _save_state(path, state)
+    if features is not None and features.text_rows:
+        pairs = split.batches_per_epoch(recipe.batch_size) * min(recipe.batch_size, len(split.rows))
+        efficiency |= features.summary(efficiency, pairs)
 
 
 def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:

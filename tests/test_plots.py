@@ -8,9 +8,10 @@ import matplotlib
 import numpy as np
 import pytest
 
-from bench import groups, labels, plots, record
+from bench import drawing, groups, labels, plots, record
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
+DATA = ("ucm", "rsicd")
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +87,50 @@ def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
 
 
 def test_files_and_what_is_left_out(crowded: groups.Group, tmp_path: Path) -> None:
-    names = [path.name for path in plots.write(crowded, tmp_path, ["svg"])]
+    [paths] = drawing.write([crowded], tmp_path, ["svg"]).values()
     kinds = ("recall_memory", "recall_throughput", "learning_curves", "memory_parts")
-    assert names == [f"ucm-starter-{kind}.svg" for kind in kinds]
+    assert [path.name for path in paths] == [f"ucm-starter-{kind}.svg" for kind in kinds]
+    assert max(path.stat().st_size for path in paths) < 130_000
     fakes.save(tmp_path / "zero", fakes.sweep(2, ["zeroshot"]))
     [one] = groups.group(record.load(tmp_path / "zero"))
-    assert plots.write(one, tmp_path, ["svg"]) == []
+    assert drawing.write([one], tmp_path / "none", ["svg"]) == {one.name: []}
 
 
-def test_batch_size_against_memory(tmp_path: Path) -> None:
+def test_only_what_changed_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.save(tmp_path / "r", [fakes.record(m, dataset=d) for m in ("lora", "cmer") for d in DATA])
+    found = groups.group(record.load(tmp_path / "r"))
+    first = drawing.write(found, tmp_path, ["svg"])
+    before = {path: path.read_bytes() for paths in first.values() for path in paths}
+    drawn: list[str] = []
+    draw_all = drawing.draw_all
+
+    def counted(jobs: list[drawing.Job]) -> list[bool]:
+        drawn.extend(job.paths[0].name for job in jobs)
+        return draw_all(jobs)
+
+    monkeypatch.setattr(drawing, "draw_all", counted)
+    monkeypatch.setattr(drawing, "ALONE", 100)
+    assert drawing.write(found, tmp_path, ["svg"]) == first
+    assert drawn == []
+    found[1].ok[0].record["efficiency"]["gradient_bytes"] += 2**24
+    next(iter(before)).unlink()
+    assert drawing.write(found, tmp_path, ["svg"]) == first
+    assert len(drawn) == 5
+    assert sum(path.read_bytes() != was for path, was in before.items()) == 4
+
+
+def test_many_plots_are_drawn_in_several_processes(tmp_path: Path) -> None:
+    fakes.save(tmp_path / "r", [fakes.record("lora", dataset=dataset) for dataset in DATA])
+    found = groups.group(record.load(tmp_path / "r"))
+    shared = drawing.write(found, tmp_path, ["png"])
+    assert [len(paths) for paths in shared.values()] == [4, 4]
+    for one in found:
+        (tmp_path / "alone").mkdir(exist_ok=True)
+        for path in drawing.write([one], tmp_path / "alone", ["png"])[one.name]:
+            assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_batch_size_against_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = []
     for size in (32, 64, 128):
         for method in ("lora", "cmer"):
@@ -105,32 +141,34 @@ def test_batch_size_against_memory(tmp_path: Path) -> None:
     fakes.save(tmp_path / "r", documents)
     found = groups.group(record.load(tmp_path / "r"))
     assert len({one.family for one in found}) == 2
-    [(name, [path])] = plots.write_batches(found, tmp_path, ["svg"]).items()
+    families = drawing._families(found)
+    [family] = families
+    assert [one.recipe["batch_size"] for one in family] == [32, 64, 128]
+    name = family[0].name
+    monkeypatch.setattr(drawing, "SINGLE", ())
+    [path] = drawing.write(found, tmp_path, ["svg"])[name]
     assert path.name == f"{name}-batch_memory.svg"
-    assert name.endswith("batch_size32")
-    [first] = [one for one in found if one.name == name]
-    family = [one for one in found if one.family == first.family]
-    figure = plots.batch_memory(sorted(family, key=lambda one: one.recipe["batch_size"]))
+    figure = plots.batch_memory(family)
     assert figure is not None
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
     assert [line.get_xdata().tolist() for line in lines] == [[32, 64, 128]] * 2
     heights = lines[0].get_ydata()
     assert heights[2] == pytest.approx(4 * heights[0], rel=1e-3)
-    assert plots.write_batches([first], tmp_path, ["svg"]) == {}
+    assert plots.batch_memory(family[:1]) is None
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_or_two_methods(tmp_path: Path, number: int) -> None:
     fakes.save(tmp_path / "r", fakes.sweep(1, ["lora", "cmer"][:number]))
     [one] = groups.group(record.load(tmp_path / "r"))
-    assert len(plots.write(one, tmp_path, ["png"])) == 4
+    assert len(drawing.write([one], tmp_path, ["png"])[one.name]) == 4
 
 
 def test_same_bytes(crowded: groups.Group, tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
-    for a, b in zip(
-        plots.write(crowded, tmp_path), plots.write(crowded, tmp_path / "again"), strict=True
-    ):
+    [first], [second] = (drawing.write([crowded], tmp_path / d).values() for d in ("", "again"))
+    assert len(first) == 12
+    for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
 
 

@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import UserError, groups, record, report, tables
+from bench import UserError, ablation, conditions, groups, page, record, report, tables
 from bench.significance import Significance
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
@@ -135,7 +136,7 @@ def test_bold_only_where_significant(tmp_path: Path) -> None:
 def test_one_seed_marks_nothing_and_says_so(tmp_path: Path) -> None:
     [one] = load(tmp_path, by_hand("lora", [90.0]) + by_hand("vpt", [10.0]))
     assert marks(one) == {}
-    assert "nothing is marked" in tables.caption(one)
+    assert "nothing is marked" in tables.caption(one, Significance(None))
     table = tables.recall_table(one, Significance(None))
     assert not any(cell.mark for row in table.rows for cell in row)
 
@@ -158,9 +159,9 @@ def test_costs_on_a_cpu_and_on_a_gpu(tmp_path: Path) -> None:
     [gpu] = load(tmp_path / "gpu", [fakes.record("lora", gpu="NVIDIA H200")])
     assert cpu.memory == "efficiency.saved_for_backward_bytes"
     assert gpu.memory == "efficiency.peak_memory_train_bytes"
-    assert "bytes that autograd keeps" in tables.caption(cpu)
-    assert "for trying out" in tables.caption(cpu)
-    assert "most bytes allocated" in tables.caption(gpu)
+    assert "bytes that autograd keeps" in tables.caption(cpu, Significance(None))
+    assert "for trying out" in tables.caption(cpu, Significance(None))
+    assert "most bytes allocated" in tables.caption(gpu, Significance(None))
     assert "kept for backward, MiB" in [column.title for column in tables.costs(gpu)]
 
 
@@ -177,7 +178,7 @@ def test_ratios_to_the_reference(tmp_path: Path) -> None:
     assert not any("/ vpt" in h for h in tables.cost_table(one, Significance(None), "vpt").heads)
 
 
-@pytest.mark.parametrize("status", ["out_of_memory", "diverged", "failed", "not_applicable"])
+@pytest.mark.parametrize("status", [*record.STATUSES[1:], "some_later_status"])
 def test_holes_are_shown_as_what_they_are(tmp_path: Path, status: str) -> None:
     documents = [fakes.record("lora"), fakes.record("vpt", status=status)]
     [one] = load(tmp_path, documents)
@@ -185,6 +186,8 @@ def test_holes_are_shown_as_what_they_are(tmp_path: Path, status: str) -> None:
     table = tables.recall_table(one, Significance(None))
     assert [row[0].text for row in table.rows[:2]] == ["lora", "vpt"]
     assert [cell.text for cell in table.rows[1][1:]] == ["0 of 1", *"––––––", words]
+    cost = tables.cost_table(one, Significance(None), "lora")
+    assert cost.rows[1][cost.heads.index("memory, MiB")].text == words
     assert tables.not_ok(one) == [f"vpt, seed 0: {words}: made to be {status}"]
     console = Console(width=90, record=True, file=io.StringIO())
     console.print(report.console_table(record.load(tmp_path / "results")))
@@ -208,15 +211,131 @@ def test_ceiling_and_chance(tmp_path: Path) -> None:
     assert last[1][8].text == "46.9"
 
 
-def test_ablation_names_the_settings_that_vary(tmp_path: Path) -> None:
-    documents = by_hand("cmer", [45.0, 47.0]) + by_hand("cmer", [44.0, 44.5], queue=0)
-    [one] = load(tmp_path, documents + by_hand("lora", [40.0, 41.0]))
-    tables_ = tables.ablation_tables(one)
-    assert list(tables_) == ["cmer"]
-    table = tables_["cmer"]
-    assert table.heads[1:3] == ["queue", "n"]
-    assert [row[1].text for row in table.rows] == ["2048", "0"]
-    assert [row[-1].text for row in table.rows] == ["+0.0", "-1.8"]  # 46 and 44.25
+def settings_table(one: groups.Group) -> tables.Table:
+    [(_, table)] = ablation.ablation_tables(one, Significance(None))
+    return table
+
+
+def test_ablation_has_the_default_first_and_one_setting_at_a_time(tmp_path: Path) -> None:
+    documents = by_hand("cmer", [45.0, 47.0, 46.0]) + by_hand("lora", [40.0, 41.0])
+    documents += by_hand("cmer", [44.0, 46.1, 44.9], queue=512)  # -1, -0.9, -1.1: t = 17 > 4.30
+    documents += by_hand("cmer", [46.0, 45.0, 46.1], queue=0)  # +1, -2, +0.1: no difference
+    documents += by_hand("cmer", [41.0], focus="none", queue=0)
+    documents.append(fakes.record("cmer", focus="none", status="out_of_memory"))
+    [one] = load(tmp_path, documents)
+    [(about, table)] = ablation.ablation_tables(one, Significance(None))
+    assert about.startswith("Settings of cmer, one changed at a time; default: focus='soft', queue")
+    assert "several" in about
+    assert [row[0].text for row in table.rows] == [
+        "default",
+        "focus='none'",
+        "queue=0",
+        "queue=512",
+        "focus='none', queue=0",
+    ]
+    assert table.breaks == (1, 2, 4)
+    place = table.heads.index("mR - default")
+    changes = [row[place].text + row[place].sign for row in table.rows]
+    assert changes == ["", "–", "-0.3", "-1.0 *", "-4.0"]
+    assert table.rows[1][place - 1].text == "out of memory"
+    assert set(ablation.COLUMNS) < set(table.heads)
+
+
+def test_ablation_counts_the_learning_rate_as_a_setting(tmp_path: Path) -> None:
+    documents = by_hand("cmer", [45.0]) + by_hand("cmer", [44.0], queue=0)
+    documents += by_hand("cmer", [43.0], focus="none") + by_hand("cmer", [42.0], scene_p=0.0)
+    for document, (call, lr) in zip(
+        documents,
+        (("cmer", 1e-3), ("cmer(queue=0, lr=0.001)", 1e-3), ("", 2e-3), ("cmer(lr=0.002)", 2e-3)),
+        strict=True,
+    ):
+        document["trial"] |= {"lr": lr, "call": call or "cmer(focus='none')"}
+    documents[3]["trial"]["settings"]["scene_p"] = 0.5  # all defaults, at another rate
+    table = settings_table(load(tmp_path, documents)[0])
+    assert [row[0].text for row in table.rows] == [
+        "default",
+        "lr=0.002",
+        "queue=0",
+        "focus='none', lr=0.002",
+    ]
+
+
+def test_many_calls_of_a_method_are_left_to_its_table_of_settings(tmp_path: Path) -> None:
+    values = (0, 1, 2, 3, 4, 5)
+    documents = by_hand("cmer", [45.0]) + by_hand("lora", [40.0])
+    for value in values:
+        documents += by_hand("cmer", [60.0 - value], queue=value)
+        documents[-1]["metrics"]["val"]["mR"] = 50.0 + (value == 4)
+    [one] = load(tmp_path, documents)
+    folded = ablation.fold(one)
+    assert [row.label for row in folded.rows] == ["cmer(queue=4)", "cmer", "lora"]
+    assert len(settings_table(folded).rows) == 7
+    assert "5 more calls of cmer" in tables.caption(folded, Significance(None))
+    few = replace(one, rows=one.rows[1:])
+    assert ablation.fold(few) is few
+    assert report.table_csv([folded], "lora") == report.table_csv([one], "lora")
+
+
+def test_busy_and_throttled_figures_are_marked_and_explained(tmp_path: Path) -> None:
+    documents = [fakes.record(m, s, gpu="NVIDIA H200") for m in ("lora", "cmer") for s in range(2)]
+    plain, busy, windows, hot = (document["efficiency"] for document in documents)
+    plain |= {"warning": None, "busy_windows": 0, "windows": 5}
+    busy["warning"] = "the GPU was 40% busy before the trial began"
+    windows |= {"busy_windows": 2, "windows": 5}
+    hot |= {"throttled_windows": 1, "windows": 5, "gpu_throttle_reasons": ["power_cap"]}
+    fakes.save(tmp_path / "results", documents)
+    [one] = groups.group(record.load(tmp_path / "results"))
+    table = tables.cost_table(one, Significance(None), "lora")
+    signs = {row[0].text: [cell.sign for cell in row[: len(table.heads) - 2]] for row in table.rows}
+    place = {head: number for number, head in enumerate(table.heads)}
+    assert signs["lora"][place["images/s"]] == "†"
+    assert signs["cmer"][place["images/s"]] == "†‡"
+    assert signs["cmer"][place["memory, MiB"]] == "†"
+    assert signs["lora"][place["trainable parameters"]] == ""
+    assert signs["lora"][place["kept for backward, MiB"]] == ""
+    first, second = conditions.footnotes(one)
+    assert "lora seed 1: the GPU was 40% busy before the trial began" in first
+    assert "cmer seed 0: 2 of 5 windows" in first
+    assert "cmer seed 1: 1 of 5 windows (power cap)" in second
+    frame, significance = record.load(tmp_path / "results"), Significance(None)
+    for write in (report.markdown, page.html):
+        text = write(frame, [one], significance, "lora", {})
+        assert first in text.replace("\\_", "_")
+        assert "†‡" in text
+    assert r"$^\dagger$$^\ddagger$" in report.latex(one, significance, "lora")
+
+
+def test_energy_is_told_per_image_trained_on(tmp_path: Path) -> None:
+    documents = by_hand("lora", [40.0], gpu="NVIDIA H200")
+    documents[0]["efficiency"] |= {"gpu_energy_joules": 998_400.0, "gpu_power_watts_mean": 400.0}
+    [one] = load(tmp_path, documents)
+    table = tables.cost_table(one, Significance(None), "lora")
+    # 390 steps of 128 images are 49,920 images: 20 J each
+    assert table.rows[0][table.heads.index("J/image")].text == "20"
+    machine = tables.machine_table(one)
+    assert machine.rows[0][machine.heads.index("power, W")].text == "400"
+    assert "evaluation captions/s" in table.heads
+
+
+def test_letters_stand_for_what_differs(tmp_path: Path) -> None:
+    documents = [fakes.record(m, s) for m in ("lora", "vpt", "coop") for s in range(2)]
+    for document in documents[2:4]:
+        document["environment"]["cpu"] = "Another CPU of a long name"
+    for document in (documents[2], documents[4]):
+        document["environment"]["torch"] = "2.11.0"
+    [one] = load(tmp_path, documents)
+    table = tables.recall_table(one, Significance(None))
+    cells = {row[0].text: row[-1].text for row in table.rows[:3]}
+    assert table.heads[-1] == "differs"
+    letter = conditions.letters(one)
+    cpu, torch = letter["cpu Another CPU of a long name"], letter["torch 2.11.0"]
+    assert {cpu, torch} == {"a", "b"}
+    assert cells["lora"] == ""
+    assert set(cells["vpt"].split()) == {"a", "b"}
+    assert cells["coop"] == torch
+    legend = conditions.legend(one)
+    assert legend.startswith("Differs from the group (cpu Made CPU, torch 2.15.0): a: ")
+    assert f"{cpu}: cpu Another CPU of a long name" in legend
 
 
 def test_calibration_warns_outside_the_band_only(tmp_path: Path) -> None:
@@ -300,7 +419,9 @@ def check_latex(text: str) -> None:
         else:
             assert stack.pop() == name
     assert not stack
-    outside = re.sub(r"\\label\{[^}]*\}|~\\ref\{[^}]*\}|\\[_&%$#]|\$\\[a-z]+\$|\$[<>]\$", "", text)
+    outside = re.sub(
+        r"\\label\{[^}]*\}|~\\ref\{[^}]*\}|\\[_&%$#]|\$\^?\\[a-z]+\$|\$[<>]\$", "", text
+    )
     tabulars = re.findall(
         r"(?s)\\begin\{tabular\}\{(?=[lr]+\}(.*?)\\end\{tabular\})([lr]+)\}", outside
     )
@@ -339,6 +460,27 @@ def test_csv_have_all_records_and_full_precision(mixed: tuple[Path, Path]) -> No
     assert float(lora["mR_mean"]) == pytest.approx(statistics.mean(values))
     assert float(lora["mR_std"]) == pytest.approx(statistics.stdev(values))
     assert lora["mR_n"] == "3"
+
+
+def test_parquet_has_all_records(
+    mixed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    tidy = pandas.read_parquet(mixed[1] / "records.parquet")
+    plain = pandas.read_csv(mixed[1] / "records.csv")
+    assert list(tidy.columns) == list(plain.columns)
+    assert tidy["metrics.test.mR"].tolist() == pytest.approx(
+        plain["metrics.test.mR"].tolist(), nan_ok=True
+    )
+    assert tidy["status"].tolist() == plain["status"].tolist()
+    frame = record.load(mixed[0])[["status", "data.notes"]].head(2)
+    frame["odd"] = [1, "word"]
+    assert report.parquet(frame, tmp_path / "odd.parquet")
+    assert pandas.read_parquet(tmp_path / "odd.parquet")["odd"].tolist() == ["1", '"word"']
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not report.parquet(frame, tmp_path / "none.parquet")
+    assert not (tmp_path / "none.parquet").exists()
 
 
 def test_same_records_same_bytes(mixed: tuple[Path, Path], tmp_path: Path) -> None:
