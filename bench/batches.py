@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,8 @@ class Loader:
         if resident:
             uploaded = resident_.upload(split.pixels, split.rows, device)
             self.resident, self.resident_bytes = uploaded
+        self.text_length = 0
+        """L of the last batch given; it may grow, for captions are made while training."""
 
     def release(self) -> None:
         """Give the device's memory back; later batches are gathered on the host."""
@@ -216,6 +219,7 @@ class Loader:
 
     def place(self, host: dict[str, Tensor], epoch: int, number: int) -> Batch:
         """Move a gathered batch to the device and augment it there."""
+        self.text_length = host["texts"].shape[1]
         moved = {k: v.to(self.device, non_blocking=True) for k, v in host.items()}
         pixels = moved.pop("pixels") if "pixels" in moved else self._resident(moved["image_ids"])
         images = normalise(pixels, self.split.mean, self.split.std)
@@ -228,8 +232,8 @@ class Loader:
         assert self.resident is not None, "released while a batch was under way"
         return self.resident[images]
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch, in an order that only seed and epoch decide."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from number `first`; only seed and epoch decide their order."""
         ready: queue.Queue[Any] = queue.Queue(maxsize=self.ahead)
         stop = threading.Event()
 
@@ -245,7 +249,7 @@ class Loader:
         def work() -> None:
             try:
                 batches = self.split.epoch(self.batch_size, self.seed, epoch)
-                for number, pairs in enumerate(batches):
+                for number, pairs in islice(enumerate(batches), first, None):
                     if not put((number, self.gather(pairs, epoch, number))):
                         return
                 put(None)

@@ -140,6 +140,19 @@ def numbers(text: str, what: str) -> list[int]:
     return found
 
 
+TimeLimit = Annotated[
+    str | None, typer.Option("--time-limit", help="Of each trial: 2h, 1h30m, or 90 (minutes).")
+]
+CheckpointEvery = Annotated[
+    str,
+    typer.Option("--checkpoint-every", help="Time between a trial's checkpoints; 0: every step."),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option("--deterministic", help="Only deterministic algorithms: recipe deterministic."),
+]
+
+
 @app.command()
 def run(
     sweep: Sweep = None,
@@ -177,6 +190,9 @@ def run(
     jobs_per_gpu: Jobs = None,
     ray_address: RayAddress = None,
     slurm: Slurm = None,
+    time_limit: TimeLimit = None,
+    checkpoint_every: CheckpointEvery = "3m",
+    deterministic: Deterministic = False,
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
     from bench import corrupted
@@ -187,6 +203,7 @@ def run(
         raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
     if no_memory and not dry_run:
         raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
+    recipe = _deterministic(recipe, deterministic)
     wish = _wish(sweep, methods, dataset, seeds, backbone, recipe, data_root, results, plugin)(
         tuned=tuned,
         cache_features=cache_features,
@@ -202,6 +219,7 @@ def run(
     where = _engine(wish)
     plan = _planned(wish)
     plan.jobs_per_gpu = where.jobs_per_gpu
+    _bound(plan, time_limit, checkpoint_every)
     console = _console()
     if wish.tuned is not None:
         plan, without = tune_.apply(plan, wish.tuned, registry())
@@ -271,12 +289,16 @@ def tune(
     jobs_per_gpu: Jobs = None,
     ray_address: RayAddress = None,
     slurm: Slurm = None,
+    time_limit: TimeLimit = None,
+    checkpoint_every: CheckpointEvery = "3m",
+    deterministic: Deterministic = False,
 ) -> None:
     """Search learning rate and settings on validation, the same number of trials per method."""
     from bench import tune as tune_
     from bench.searches import search_table
     from methods import registry
 
+    recipe = _deterministic(recipe, deterministic)
     wish = _wish(sweep, methods, dataset, seeds, backbone, recipe, data_root, results, plugin)(
         searching=True,
         cache_features=cache_features,
@@ -289,6 +311,7 @@ def tune(
     where = _engine(wish)
     plan = _planned(wish)
     plan.jobs_per_gpu = where.jobs_per_gpu
+    _bound(plan, time_limit, checkpoint_every)
     said = wish.search
     searched = tune_.widen(
         plan,
@@ -328,6 +351,8 @@ def _say_bad(console: "Console", outcomes: "list[Outcome]") -> bool:
     for outcome in bad:
         said = f"{outcome.status}: {_name(outcome.trial)}: {outcome.message}"
         console.print(said, markup=False, soft_wrap=True)
+    if bad:
+        console.print(_count(bad), markup=False, soft_wrap=True)
     if any(outcome.status == "user_error" for outcome in bad):
         raise typer.Exit(2)
     return bool(bad)
@@ -359,6 +384,32 @@ def _wish(
         results=results,
         plugins=plugin or None,
     )
+
+
+def _bound(plan: "Plan", time_limit: str | None, checkpoint_every: str) -> None:
+    from bench.limits import seconds
+
+    plan.checkpoint_seconds = seconds(checkpoint_every, "--checkpoint-every")
+    if time_limit is not None:
+        plan.time_limit = seconds(time_limit, "--time-limit")
+
+
+def _count(bad: "list[Outcome]") -> str:
+    """How many trials did not end well, of which kind, and what to do."""
+    from collections import Counter
+
+    from bench.record import STATUSES
+
+    kinds = Counter(outcome.status for outcome in bad)
+    words = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in kinds.most_common())
+    again = "the same command runs again those without a record"
+    if any(status in STATUSES for status in kinds):
+        again = "the same command with --retry-failed runs them again"
+    return f"{len(bad)} did not end well ({words}); {again}"
+
+
+def _deterministic(recipe: list[str] | None, only: bool) -> list[str] | None:
+    return [*(recipe or []), "deterministic=true"] if only else recipe
 
 
 def _planned(wish: "Wish", rehearse: bool = False) -> "Plan":

@@ -232,16 +232,17 @@ class Memory:
     Allocated bytes are those of tensors: the CUDA context and library handles are outside. `apart`
     are bytes allocated before `start` and until after the reading that are no part of what is
     measured (`bench.resident`): peaks leave them out. Only what the driver says has them in it.
+    `before` holds the peaks until the last pause; a resumed training sets those of its first part.
     """
 
     def __init__(self, device: torch.device, apart: int = 0) -> None:
         self.device, self.cuda, self.apart = device, device.type == "cuda", apart
-        self._before: dict[str, int] = {}
+        self.before: dict[str, int] = {}
 
     def start(self) -> None:
         """Begin a measurement, on a clean slate; never inside the loop."""
         gc.collect()
-        self._before = {}
+        self.before = {}
         if self.cuda:
             torch.cuda.empty_cache()
             torch.cuda.synchronize(self.device)
@@ -251,8 +252,8 @@ class Memory:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave out what happens inside (validation); what it leaves cached stays reserved."""
-        peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak")
-        self._before = {name: self._stat(name) or 0 for name in peaks}
+        peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak", "num_alloc_retries")
+        self.before = {name: self._stat(name) or 0 for name in peaks}
         yield
         if self.cuda:
             torch.cuda.synchronize(self.device)
@@ -288,7 +289,7 @@ class Memory:
             return None
         torch.cuda.synchronize(self.device)
         now = int(torch.cuda.memory_stats(self.device).get(name, 0))
-        return max(now, self._before.get(name, 0))
+        return max(now, self.before.get(name, 0))
 
 
 class LiveMemory:
