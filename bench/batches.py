@@ -168,21 +168,30 @@ class Loader:
     def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Tensor]:
         """One batch on the host: pixels, texts, ids."""
         split = self.split
-        rng = random.Random(f"{self.seed}/{epoch}/{number}/caption")
-        images = torch.tensor([i for i, _ in pairs])
         pixels = torch.from_numpy(split.pixels[np.asarray([split.rows[i] for i, _ in pairs])])
-        words = [self.caption(split.captions[i][c], split.samples[i], rng) for i, c in pairs]
         host = {
             "pixels": pixels,
-            "texts": self.table(words),
+            "texts": self.table(self.words(pairs, epoch, number)),
+            **self.ids(pairs),
+        }
+        if self.device.type == "cuda":
+            host = {name: tensor.pin_memory() for name, tensor in host.items()}
+        return host
+
+    def words(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> list[str]:
+        """The captions of one batch as the method writes them."""
+        split, rng = self.split, random.Random(f"{self.seed}/{epoch}/{number}/caption")
+        return [self.caption(split.captions[i][c], split.samples[i], rng) for i, c in pairs]
+
+    def ids(self, pairs: list[tuple[int, int]]) -> dict[str, Tensor]:
+        """What a batch says of its images and captions beside what they are."""
+        split, images = self.split, torch.tensor([i for i, _ in pairs])
+        return {
             "image_ids": images,
             "caption_ids": torch.tensor([split.caption_ids[i][c] for i, c in pairs]),
             "caption_sets": split.caption_sets[images],
             "scenes": split.scenes[images],
         }
-        if self.device.type == "cuda":
-            host = {name: tensor.pin_memory() for name, tensor in host.items()}
-        return host
 
     def place(self, host: dict[str, Tensor], epoch: int, number: int) -> Batch:
         """Move a gathered batch to the device and augment it there."""

@@ -70,7 +70,8 @@ def images(dataset: Dataset, size: int, progress: Progress | None = None) -> Pix
 
 def synthetic_version() -> str:
     """Hash of the generator's source, so that a changed drawing is drawn again."""
-    return short_hash(Path(synthetic.__file__).read_text(encoding="utf-8"))
+    parts = sorted(Path(synthetic.__file__).parent.glob("*.py"))
+    return short_hash("\n".join(part.read_text(encoding="utf-8") for part in parts))
 
 
 def _build_cache(dataset: Dataset, size: int, path: Path, progress: Progress | None) -> None:

@@ -1,6 +1,9 @@
 """The command line: parses, prints, decides nothing."""
 
+import functools
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +15,12 @@ from bench.cli_data import app as data_app
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.corrupted import Condition
     from bench.data import Dataset
     from bench.engine import Outcome
+    from bench.engines import Engine
     from bench.sweep import Plan
+    from bench.sweepfile import Wish
     from bench.trial import Trial
 
 app = typer.Typer(
@@ -27,14 +33,24 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 
-Methods = Annotated[str, typer.Option("--methods", help="Calls: 'cmer,lora(rank=16)'.")]
-Datasets = Annotated[
-    list[str], typer.Option("--dataset", help="A card's name or TOML; repeatable.")
+Sweep = Annotated[
+    Path | None,
+    typer.Argument(metavar="[SWEEP.toml]", help="A sweep file; options win over what it says."),
 ]
-Seeds = Annotated[str, typer.Option("--seeds", help="Comma-separated: 0,1,2.")]
+Methods = Annotated[str | None, typer.Option("--methods", help="Calls: 'cmer,lora(rank=16)'.")]
+Datasets = Annotated[
+    list[str] | None, typer.Option("--dataset", help="A card's name or TOML; repeatable.")
+]
+Seeds = Annotated[
+    str | None, typer.Option("--seeds", help="Comma-separated: 0,1,2.", show_default="0")
+]
 Backbones = Annotated[
-    list[str],
-    typer.Option("--backbone", help="starter, NAME:TAG, NAME:FILE or NAME:none; repeatable."),
+    list[str] | None,
+    typer.Option(
+        "--backbone",
+        help="starter, NAME:TAG, NAME:FILE or NAME:none; repeatable.",
+        show_default="starter",
+    ),
 ]
 RecipeWords = Annotated[
     list[str] | None,
@@ -45,13 +61,54 @@ Root = Annotated[
     typer.Option("--data-root", help="Folder of the data sets (or $BENCH_DATA; ./data)."),
 ]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
+SweepResults = Annotated[
+    Path | None,
+    typer.Option("--results", help="Folder of the records.", show_default="results"),
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file that registers methods; repeatable."),
 ]
 
+Cached = Annotated[
+    int | None,
+    typer.Option(
+        "--cache-features",
+        min=0,
+        show_default="0",
+        metavar="VIEWS",
+        help="Run frozen towers once: stored views per image, 1: centre crop.",
+    ),
+]
+
+ENGINE = "Where trials run"
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="local: this machine; ray: a Ray cluster; slurm: array jobs through submitit.",
+        show_default="local",
+        rich_help_panel=ENGINE,
+    ),
+]
 Gpus = Annotated[
-    str | None, typer.Option("--gpus", help="Which GPUs: 0,1; none: the CPU. Default: all visible.")
+    str | None,
+    typer.Option(
+        "--gpus",
+        help="Which GPUs: 0,1; none: the CPU. Default: all visible.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs-per-gpu",
+        min=1,
+        help="Trials at once on each GPU (or on the CPU); memory and throughput are then not "
+        "comparable, and the records say so.",
+        show_default="1",
+        rich_help_panel=ENGINE,
+    ),
 ]
 
 
@@ -68,39 +125,72 @@ def numbers(text: str, what: str) -> list[int]:
 
 @app.command()
 def run(
-    methods: Methods,
-    dataset: Datasets,
-    seeds: Seeds = "0",
-    backbone: Backbones = ["starter"],  # noqa: B006 (typer copies it)
+    sweep: Sweep = None,
+    methods: Methods = None,
+    dataset: Datasets = None,
+    seeds: Seeds = None,
+    backbone: Backbones = None,
     recipe: RecipeWords = None,
     data_root: Root = None,
-    results: Results = Path("results"),
-    gpus: Gpus = None,
+    results: SweepResults = None,
     plugin: Plugins = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+    tuned: Annotated[
+        Path | None, typer.Option(help="What `bench tune` found: a TOML with the winners.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is done, what is left, what it takes.")
+    ] = False,
+    no_memory: Annotated[
+        bool, typer.Option("--no-memory", help="A dry run without predicted memory: at once.")
+    ] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Repeat what is recorded.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Repeat what is recorded but not ok.")
     ] = False,
-    tuned: Annotated[
-        Path | None, typer.Option(help="Learning rates that `bench tune` found.")
+    corrupt: Annotated[
+        str | None,
+        typer.Option(help="Then test on corrupted images: blur,noise,cloud,jpeg,haze."),
     ] = None,
+    severity: Annotated[
+        str | None, typer.Option(help="How strongly, 1 to 5.", show_default="1,3,5")
+    ] = None,
+    cache_features: Cached = None,
+    engine: EngineName = None,
+    gpus: Gpus = None,
+    jobs_per_gpu: Jobs = None,
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
+    from bench import corrupted
     from bench import tune as tune_
 
-    plan = _planned(methods, dataset, backbone, seeds, recipe, data_root, results, plugin)
-    if tuned is not None:
-        plan = tune_.apply(plan, tuned)
+    if no_memory and not dry_run:
+        raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
+    wish = _wish(sweep, methods, dataset, seeds, backbone, recipe, data_root, results, plugin)(
+        tuned=tuned,
+        cache_features=cache_features,
+        corrupt=corrupt,
+        severity=severity,
+        engine=engine,
+        gpus=gpus,
+        jobs_per_gpu=jobs_per_gpu,
+    )
+    wanted = corrupted.conditions(wish.corrupt, wish.severity) if wish.corrupt else []
+    where = _engine(wish)
+    plan = _planned(wish)
+    plan.jobs_per_gpu = where.jobs_per_gpu
+    if wish.tuned is not None:
+        plan = tune_.apply(plan, wish.tuned)
     todo = plan.todo(rerun, retry_failed)
     console = _console()
     done = len(plan.trials) - len(todo)
-    state = f"{len(plan.trials)} trials: {done} recorded in {results}, {len(todo)} to run"
+    state = f"{len(plan.trials)} trials: {done} recorded in {wish.results}, {len(todo)} to run"
     console.print(state, soft_wrap=True)
     if dry_run:
-        _print_plan(console, plan, todo)
+        _print_forecast(console, plan, todo, where, not no_memory)
+        if wanted:
+            console.print(f"then {len(wanted)} conditions of corrupted test images for each")
         return
-    outcomes = _run(console, plan, todo, gpus) if todo else []
+    outcomes = _run(console, plan, todo, where) if todo else []
     _print_results(console, plan)
     bad = [outcome for outcome in outcomes if outcome.status not in ("ok", "not_applicable")]
     for outcome in bad:
@@ -112,24 +202,32 @@ def run(
         if old:
             console.print(f"{len(old)} of them are not ok; --retry-failed repeats those")
         console.print("nothing to do: every trial is recorded; --rerun repeats them")
-    raise typer.Exit(1 if bad else 0)
+    unmeasured = _run_corrupted(console, plan, wanted, gpus) if wanted else 0
+    raise typer.Exit(1 if bad or unmeasured else 0)
 
 
 @app.command()
 def tune(
-    methods: Methods,
-    dataset: Datasets,
-    seeds: Seeds = "0",
-    backbone: Backbones = ["starter"],  # noqa: B006 (typer copies it)
+    sweep: Sweep = None,
+    methods: Methods = None,
+    dataset: Datasets = None,
+    seeds: Seeds = None,
+    backbone: Backbones = None,
     recipe: RecipeWords = None,
     data_root: Root = None,
-    results: Annotated[Path, typer.Option(help="Folder of the search's records.")] = Path("tuning"),
-    gpus: Gpus = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the search's records.", show_default="tuning"),
+    ] = None,
     plugin: Plugins = None,
     factors: Annotated[
         str, typer.Option(help="Factors on each method's own learning rate.")
     ] = "0.3,1,3",
     out: Annotated[Path, typer.Option(help="Where the winners go.")] = Path("tuned.toml"),
+    cache_features: Cached = None,
+    engine: EngineName = None,
+    gpus: Gpus = None,
+    jobs_per_gpu: Jobs = None,
 ) -> None:
     """Search the learning rate of each method on validation, the same number of trials for each."""
     from rich.table import Table
@@ -141,12 +239,21 @@ def tune(
         wanted = [float(word) for word in factors.split(",")]
     except ValueError:
         raise UserError(f"--factors are numbers with commas, not {factors!r}") from None
-    plan = _planned(methods, dataset, backbone, seeds, recipe, data_root, results, plugin)
+    wish = _wish(sweep, methods, dataset, seeds, backbone, recipe, data_root, results, plugin)(
+        searching=True,
+        cache_features=cache_features,
+        engine=engine,
+        gpus=gpus,
+        jobs_per_gpu=jobs_per_gpu,
+    )
+    where = _engine(wish)
+    plan = _planned(wish)
+    plan.jobs_per_gpu = where.jobs_per_gpu
     searched = tune_.widen(plan, {name: cls.lr for name, cls in registry().items()}, wanted)
     todo, console = searched.todo(rerun=False, retry_failed=False), _console()
     console.print(f"{len(searched.trials)} trials: {len(todo)} to run")
     if todo:
-        _run(console, searched, todo, gpus)
+        _run(console, searched, todo, where)
     rows = tune_.winners(plan, searched)
     tune_.save(rows, searched, out)
     table = Table("data set", "backbone", "method", "lr", "grid", "val mR", caption=f"in {out}")
@@ -157,52 +264,93 @@ def tune(
     console.print(table)
 
 
-def _planned(
-    methods: str,
-    dataset: list[str],
-    backbone: list[str],
-    seeds: str,
+def _wish(
+    file: Path | None,
+    methods: str | None,
+    dataset: list[str] | None,
+    seeds: str | None,
+    backbone: list[str] | None,
     recipe: list[str] | None,
     data_root: Path | None,
-    results: Path,
+    results: Path | None,
     plugin: list[Path] | None,
-    rehearse: bool = False,
-) -> "Plan":
-    """The sweep that the common options name."""
-    from bench import sweep
-    from bench.data import data_root as root_of
-    from bench.recipe import parse_recipe
+) -> "Callable[..., Wish]":
+    """The sweep that the common options and a sweep file name, once it is told the other ones."""
+    from bench import sweepfile
 
-    return sweep.plan(
+    return functools.partial(
+        sweepfile.gather,
+        file,
         methods=methods,
-        datasets=list(dict.fromkeys(dataset)),
-        backbones=list(dict.fromkeys(backbone)),
-        seeds=numbers(seeds, "--seeds"),
-        recipe=parse_recipe(recipe or []),
-        root=root_of(data_root),
+        datasets=dataset or None,
+        seeds=None if seeds is None else numbers(seeds, "--seeds"),
+        backbones=backbone or None,
+        recipe=recipe,
+        data_root=data_root,
         results=results,
-        plugins=plugin,
-        rehearse=rehearse,
+        plugins=plugin or None,
     )
 
 
-def _run(
-    console: "Console", plan: "Plan", todo: "list[Trial]", gpus: str | None
-) -> "list[Outcome]":
-    from bench import engine
+def _planned(wish: "Wish", rehearse: bool = False) -> "Plan":
+    from bench import sweep
+    from bench.data import data_root as root_of
+
+    return sweep.plan(
+        methods=wish.methods,
+        datasets=wish.datasets,
+        backbones=wish.backbones,
+        seeds=wish.seeds,
+        recipe=wish.recipe,
+        root=root_of(wish.data_root),
+        results=wish.results,
+        plugins=wish.plugins,
+        rehearse=rehearse,
+        cached_features=wish.cache_features,
+    )
+
+
+def _engine(wish: "Wish") -> "Engine":
+    from bench.engines import engine_of
+
+    return engine_of(wish.engine)
+
+
+def _run(console: "Console", plan: "Plan", todo: "list[Trial]", where: "Engine") -> "list[Outcome]":
     from bench.progress import watcher
 
-    devices = engine.gpus() if gpus is None else [] if gpus == "none" else gpus.split(",")
     _build_caches(console, plan, todo)
     with watcher(console, len(todo)) as watch:
         try:
-            return engine.run(plan, todo, devices, watch)
+            return where.run(plan, todo, watch)
         except KeyboardInterrupt:
             left = [trial for trial in todo if plan.status(trial) is None]
     console.print(f"stopped; {len(left)} trials are left, the same command goes on with them:")
     for trial in left:
         console.print(f"  {_name(trial)}")
     raise typer.Exit(130)
+
+
+def _run_corrupted(
+    console: "Console", plan: "Plan", wanted: "list[Condition]", gpus: str | None
+) -> int:
+    """Measure the trained methods on corrupted test images, here, on the first of the GPUs."""
+    from bench import corrupted, engine, groups, record, robustness
+
+    work = corrupted.todo(plan, wanted)
+    evaluations = sum(len(left) for _, left in work)
+    console.print(f"corrupted test images: {evaluations} evaluations to do", soft_wrap=True)
+    devices = engine.gpus() if gpus is None else [] if gpus == "none" else gpus.split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices[0] if devices else ""
+    _build_caches(console, plan, [trial for trial, _ in work])
+    failed = corrupted.run(console, plan, work)
+    frame = record.load(plan.results)
+    if len(frame):
+        mine = frame[frame["identity"].isin([trial.identity for trial in plan.trials])]
+        for one in groups.group(mine):
+            for about, table in robustness.tables(one, plan.results):
+                console.print(robustness.console_table(about, table))
+    return failed
 
 
 def _build_caches(console: "Console", plan: "Plan", todo: "list[Trial]") -> None:
@@ -229,14 +377,29 @@ def _name(trial: "Trial") -> str:
     return f"{trial.dataset} {trial.backbone} {trial.call} seed {trial.seed}"
 
 
-def _print_plan(console: "Console", plan: "Plan", todo: "list[Trial]") -> None:
-    from rich.table import Table
+def _print_forecast(
+    console: "Console", plan: "Plan", todo: "list[Trial]", where: "Engine", memory: bool
+) -> None:
+    import itertools
 
-    table = Table("data set", "backbone", "method", "seed", "state")
-    for trial in plan.trials:
-        state = "to run" if trial in todo else f"recorded: {plan.status(trial)}"
-        table.add_row(trial.dataset, trial.backbone, trial.call, str(trial.seed), state)
-    console.print(table)
+    from rich.progress import Progress
+
+    from bench import forecast
+
+    with Progress(console=_console(stderr=True), transient=True) as bar:
+        task = bar.add_task("predicting memory", visible=False)
+
+        def move(done: int, total: int, what: str) -> None:
+            words = f"predicting memory of {what}"
+            bar.update(task, completed=done, total=total, description=words, visible=True)
+
+        lines = forecast.forecast(plan, todo, where.device_kind(), move if memory else None)
+    for _, place in itertools.groupby(lines, key=lambda line: (line.dataset, line.backbone)):
+        console.print(forecast.table(list(place)))
+    if memory and todo:
+        console.print("peak: predicted for a GPU, without the CUDA context")
+    if todo:
+        console.print(forecast.total(lines, where.at_once()), soft_wrap=True)
 
 
 def _print_results(console: "Console", plan: "Plan") -> None:
@@ -286,9 +449,10 @@ def compare(
 
 @app.command()
 def plan(
-    methods: Methods,
-    dataset: Datasets,
-    backbone: Backbones = ["starter"],  # noqa: B006 (typer copies it)
+    sweep: Sweep = None,
+    methods: Methods = None,
+    dataset: Datasets = None,
+    backbone: Backbones = None,
     recipe: RecipeWords = None,
     data_root: Root = None,
     plugin: Plugins = None,
@@ -307,8 +471,8 @@ def plan(
     from bench import plan as plan_
 
     limit = None if gpu_memory is None else plan_.memory_of(gpu_memory)
-    results = Path("results")
-    planned = _planned(methods, dataset, backbone, "0", recipe, data_root, results, plugin, True)
+    wish = _wish(sweep, methods, dataset, "0", backbone, recipe, data_root, None, plugin)()
+    planned = _planned(wish, rehearse=True)
     with Progress(console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task("predicting")
 
@@ -329,9 +493,7 @@ def validate(
     plugin: Plugins = None,
 ) -> None:
     """Check a method against the contract, on small models of three kinds, on the CPU."""
-    from rich.table import Table
-
-    from bench.contract import check_method
+    from bench.contract import check_method, table
     from bench.spec import parse_calls, resolve
     from methods import registry
 
@@ -350,11 +512,7 @@ def validate(
     for name, given in calls:
         call = resolve(name, given, registry())
         results = check_method(registry()[name], dict(call.settings))
-        table = Table("towers", "check", "", "note", title=call.text)
-        for result in results:
-            mark = {True: "pass", False: "[bold]FAIL[/]", None: "left out"}[result.passed]
-            table.add_row(result.kind, result.name, mark, result.reason)
-        console.print(table)
+        console.print(table(results, call.text))
         failed += sum(result.passed is False for result in results)
     console.print("all checks passed" if not failed else f"{failed} checks failed")
     raise typer.Exit(1 if failed else 0)

@@ -52,6 +52,19 @@ def check(
 
 
 @app.command()
+def corruptions(
+    name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
+    out: Annotated[Path, typer.Option(help="The sheet, a PNG.")] = Path("corruptions.png"),
+    data_root: Root = None,
+) -> None:
+    """Draw what `bench run --corrupt` does to an image, by corruption and severity."""
+    from bench import contact, data
+
+    contact.corruptions(data.card(name), data.data_root(data_root), out)
+    print(f"wrote {out}")
+
+
+@app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Its name.")],
     annotations: Annotated[Path, typer.Option(help="The annotation, or the folder of precomp.")],

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from bench import UserError
 from bench.meter import saved_bytes
 from methods.base import Batch, Method, NotApplicable
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 KINDS = {
     "open_clip": "open_clip's own towers",
@@ -400,3 +403,23 @@ CHECKS: dict[str, Callable[[Build], str | None]] = {
     "cached features": _cached,
     "bytes kept for backward": _bytes,
 }
+
+
+def table(results: list[Result], title: str) -> "Table":
+    """Checks by kinds of towers, and under it the reason of each that did not pass."""
+    from rich.table import Table
+    from rich.text import Text
+
+    kinds = list(dict.fromkeys(result.kind for result in results))
+    found = {(result.name, result.kind): result for result in results}
+    shown = Table("check", *kinds, title=title, title_justify="left", caption_justify="left")
+    words = {True: "pass", False: "[bold]FAIL[/]", None: "left out"}
+    for name in dict.fromkeys(result.name for result in results):
+        row = [found.get((name, kind)) for kind in kinds]
+        shown.add_row(name, *("" if one is None else words[one.passed] for one in row))
+    notes: dict[str, list[str]] = {}
+    for result in results:
+        if result.reason:
+            notes.setdefault(f"{result.name}: {result.reason}", []).append(result.kind)
+    shown.caption = Text("\n".join(f"{', '.join(w)}: {note}" for note, w in notes.items()))
+    return shown

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from bench.data import Dataset, spoken_form
 from bench.train import autocast
 from methods.base import Method
 from methods.towers import text_tower
+
+if TYPE_CHECKING:
+    from bench.features import Features
 
 
 class Evaluation:
@@ -63,30 +67,53 @@ class Evaluation:
             for what in ("images", "captions")
         }
 
-    @torch.no_grad()
-    def features(
-        self, method: Method, table: TokenTable, kind: torch.dtype, device: torch.device, block: int
-    ) -> tuple[Tensor, Tensor]:
-        """Images `(S, D)` and captions `(S*C, D)`, unit length, float32, on the device."""
-        method.eval()
-        words = [
+    def words(self, method: Method) -> list[str]:
+        """The captions as the method wants to be asked."""
+        return [
             method.test_caption(caption, sample)
             for (_, caption), sample in zip(self.captions, self.asked, strict=True)
         ]
+
+    @torch.no_grad()
+    def features(
+        self,
+        method: Method,
+        table: TokenTable,
+        kind: torch.dtype,
+        device: torch.device,
+        block: int,
+        cached: "Features | None" = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Images `(S, D)` and captions `(S*C, D)`, unit length, float32, on the device.
+
+        `cached`: frozen features, which the method then encodes instead of images and texts.
+        """
+        method.eval()
+        words = self.words(method)
         distinct = {word: i for i, word in enumerate(dict.fromkeys(words))}
         tokens = table(list(distinct))
+        asked = list(distinct)
+
+        def images(start: int) -> Any:
+            if cached is not None:
+                return cached.of_images(self.rows[start : start + block])
+            return normalise(self._block(start, block, device), self.mean, self.std)
+
+        def texts(start: int) -> Any:
+            if cached is not None:
+                return cached.of_texts(asked[start : start + block])
+            return tokens[start : start + block].to(device)
+
         with autocast(kind, device), self._clock("images", len(self.rows), device):
             image = torch.cat(
                 [
-                    method.encode_image(
-                        normalise(self._block(start, block, device), self.mean, self.std)
-                    ).float()
+                    method.encode_image(images(start)).float()
                     for start in range(0, len(self.rows), block)
                 ]
             )
         with autocast(kind, device), self._clock("captions", len(distinct), device):
             text = torch.cat(
-                [method.encode_text(part.to(device)).float() for part in tokens.split(block)]
+                [method.encode_text(texts(start)).float() for start in range(0, len(asked), block)]
             )
         order = torch.tensor([distinct[word] for word in words], device=device)
         return image, text[order]

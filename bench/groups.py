@@ -141,7 +141,8 @@ class Group:
     device: str
     recipe: dict[str, Any]
     scene_at_test: str
-    cached_features: bool
+    cached_features: int
+    """Stored views per image; 0: nothing is cached."""
     digest: str
     family: str
     """The same for groups that differ only in batch size."""
@@ -181,7 +182,9 @@ class Group:
         odd = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in items]
         if self.scene_at_test != "none":
             odd.append(f"{self.scene_at_test} scene at test")
-        return [*odd, "cached features"] if self.cached_features else odd
+        if self.cached_features:
+            odd.append(f"cached features views={self.cached_features}")
+        return odd
 
     @property
     def title(self) -> str:
@@ -257,7 +260,7 @@ def _group_of(entry: Entry) -> Group:
         "device": entry.get("environment.gpu") or entry.get("efficiency.device") or "cpu",
         "recipe": recipe,
         "scene_at_test": scene,
-        "cached_features": bool(entry.get("trial.cached_features")),
+        "cached_features": int(entry.get("trial.cached_features") or 0),
     }
     smaller = {k: v for k, v in recipe.items() if k != "batch_size"}
     family = _digest([{**parts, "recipe": smaller}, defines])

@@ -97,6 +97,25 @@ def _git() -> tuple[str | None, bool | None]:
     return git("rev-parse", "HEAD"), None if changes is None else bool(changes)
 
 
+def foreign_cpu_seconds() -> float | None:
+    """CPU seconds since the start that others spent on the CPUs this process may use (Linux).
+
+    What its own threads used is subtracted; what a hypervisor took away counts as spent by others.
+    None where the system does not tell.
+    """
+    file = Path("/proc/stat")
+    if not hasattr(os, "sched_getaffinity") or not file.exists():
+        return None
+    mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    ticks = 0
+    for line in file.read_text(encoding="ascii").splitlines():
+        name, *values = line.split()
+        if name in mine:
+            user, nice, system, _, _, irq, softirq, steal = map(int, values[:8])
+            ticks += user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
 # The GPU as its driver sees it: through NVML where the package `nvidia-ml-py` is installed.
 
 

@@ -1,7 +1,9 @@
 """What a training costs: images per second, peak memory; `count` and `machine` give the rest."""
 
 import gc
+import os
 import statistics
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench.count import flops, parts, saved_bytes
-from bench.machine import GpuSampler, busy_warning, environment, process_bytes
+from bench.machine import (
+    GpuSampler,
+    busy_warning,
+    environment,
+    foreign_cpu_seconds,
+    process_bytes,
+)
 from methods.base import Batch, Method
 
 if TYPE_CHECKING:
@@ -20,17 +28,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GpuSampler",
+    "LiveMemory",
     "Memory",
     "Stopwatch",
     "busy_warning",
+    "crowded",
     "environment",
     "flops",
     "parts",
     "saved_bytes",
+    "shared",
     "step_rate",
 ]
 
 Span = tuple[float, float]
+BUSY = 0.05
+"""A window in which others took more than this share of the CPUs is a busy one."""
+QUIET_WINDOWS = 3
+"""So many quiet windows are enough to leave the busy ones out."""
 
 
 @dataclass
@@ -39,6 +54,7 @@ class _Window:
 
     images: int = 0
     steps: int = 0
+    busy: bool = False
     marks: list[tuple[Any, Any]] = field(default_factory=list)
 
 
@@ -49,6 +65,8 @@ class Stopwatch:
     `clock` is given (a function to seconds), they are times. The first `warmup` steps are left out;
     a run too short for a window gives one figure over all steps but the first. A pause (validation)
     is cut out of the window under way. `spans` are the windows in `time.perf_counter` seconds.
+    On a CPU, windows in which other processes took CPU time are counted, and left out where enough
+    quiet ones remain.
     """
 
     def __init__(
@@ -60,6 +78,7 @@ class Stopwatch:
     ) -> None:
         self.device, self.window, self.warmup = device, window, max(1, warmup)
         self.rates: list[float] = []
+        self.quiet: list[float] = []
         self.spans: list[Span] = []
         self._clock = clock or time.perf_counter
         self._events = device.type == "cuda" and clock is None
@@ -68,11 +87,14 @@ class Stopwatch:
         self._open = _Window()
         self._start: Any = None
         self._opened = 0.0
+        self._others = foreign_cpu_seconds if device.type == "cpu" and clock is None else None
+        self._taken: float | None = None
 
     def step(self, images: int) -> None:
         """Count one step of so many images, just issued."""
         if self._start is None:  # the first step, or the first after `stop`: no mark before it
             self._start, self._opened = self._mark(), time.perf_counter()
+            self._disturbed()
             return
         self._open.images += images
         self._open.steps += 1
@@ -81,6 +103,7 @@ class Stopwatch:
             return
         end = self._mark()
         self._open.marks.append((self._start, end))
+        self._open.busy = self._disturbed()
         if cold:
             self._warming = self._open
         else:
@@ -117,6 +140,9 @@ class Stopwatch:
         """
         self.stop()
         rates, left_out = self.rates, self.warmup
+        busy = len(self.rates) - len(self.quiet)
+        if busy and len(self.quiet) >= QUIET_WINDOWS:
+            rates = self.quiet
         if not rates:  # too short a run: everything after the first step is the one window
             warming = self._warming or _Window()
             images = warming.images + self._open.images
@@ -127,6 +153,8 @@ class Stopwatch:
             "train_images_per_second": statistics.median(rates) if rates else None,
             "train_images_per_second_iqr": quarters[2] - quarters[0] if quarters else None,
             "windows": len(rates),
+            "busy_windows": busy,
+            "disturbed": bool(busy) and rates is not self.quiet,
             "warmup_steps": left_out,
         }
 
@@ -137,6 +165,14 @@ class Stopwatch:
         event.record(torch.cuda.current_stream(self.device))
         return event
 
+    def _disturbed(self) -> bool:
+        """Whether others took CPU time since this was last asked."""
+        before, self._taken = self._taken, self._others() if self._others else None
+        if before is None or self._taken is None:
+            return False
+        share = len(os.sched_getaffinity(0)) * (time.perf_counter() - self._opened)
+        return self._taken - before > BUSY * share
+
     def _collect(self, wait: bool) -> None:
         if wait and self._events:
             torch.cuda.synchronize(self.device)
@@ -146,6 +182,8 @@ class Stopwatch:
                 return
             window = self._closed.popleft()
             self.rates.append(window.images / _seconds(window.marks))
+            if not window.busy:
+                self.quiet.append(self.rates[-1])
 
 
 def _seconds(marks: list[tuple[Any, Any]]) -> float:
@@ -158,18 +196,34 @@ def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float = 3.0) ->
     """Images per second of the real step on batches resident on the device, without the loader.
 
     On CUDA ten steps of warm-up and five windows of ten, elsewhere steps for about `seconds` (at
-    least two). Trains on: call it when the weights are no longer needed.
+    least two), and up to four times as long where others take the CPU. Trains on: call it when the
+    weights are no longer needed.
     """
     cuda = trainer.device.type == "cuda"
-    watch = Stopwatch(trainer.device, *((10, 10) if cuda else (1, 2)))
-    images, began, steps = sum(len(batch.images) for batch in batches), time.perf_counter(), 0
+    watch = Stopwatch(trainer.device, *((10, 10) if cuda else (1, 1)))
+    images, began, steps = sum(len(batch.image_ids) for batch in batches), time.perf_counter(), 0
     trainer.method.train()
-    while steps < (60 if cuda else 2) or (not cuda and time.perf_counter() - began < seconds):
+
+    def enough() -> bool:
+        spent = time.perf_counter() - began
+        if cuda or steps < 2:
+            return steps >= 60
+        return spent >= seconds and (len(watch.quiet) >= QUIET_WINDOWS or spent >= 4 * seconds)
+
+    while not enough():
         trainer.step(batches)
         watch.step(images)
+        watch.latest()
         steps += 1
     rate: float | None = watch.summary()["train_images_per_second"]
     return rate
+
+
+def crowded(found: dict[str, Any]) -> str | None:
+    """A sentence where a `Stopwatch.summary` could not leave out what others disturbed."""
+    if not found.get("disturbed"):
+        return None
+    return "other processes took CPU time while images/s were measured; run it again on an idle CPU"
 
 
 class Memory:
@@ -228,3 +282,36 @@ class Memory:
         torch.cuda.synchronize(self.device)
         now = int(torch.cuda.memory_stats(self.device).get(name, 0))
         return max(now, self._before.get(name, 0))
+
+
+class LiveMemory:
+    """Peak memory so far, for people who watch: looked at once a second, without synchronising."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+
+    def read(self, state: dict[str, Any]) -> dict[str, int]:
+        """`peak_memory_bytes` where the state is a step's and a second has passed, else nothing.
+
+        Most bytes allocated on CUDA, elsewhere the largest resident size of the process.
+        """
+        if "step" not in state or time.monotonic() - self._at < 1:
+            return {}
+        self._at = time.monotonic()
+        if torch.cuda.is_available():
+            return {"peak_memory_bytes": torch.cuda.max_memory_allocated()}
+        if sys.platform == "win32":
+            return {}
+        import resource  # not on Windows
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+
+
+def shared(jobs: int, efficiency: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of a device that `jobs` trials use at once; nothing where it is one."""
+    if jobs == 1:
+        return {}
+    said = f"{jobs} trials at once on one device: time and memory of this trial are not comparable"
+    old = efficiency.get("warning")
+    return {"jobs_per_device": jobs, "warning": f"{old}; {said}" if old else said}

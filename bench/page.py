@@ -7,6 +7,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from bench import robustness
 from bench.ablation import ablation_tables
 from bench.conditions import footnotes, legend
 from bench.groups import Group
@@ -96,7 +97,10 @@ def _group(one: Group, significance: Significance, reference: str, drawn: list[P
     )
     more = "".join(
         f"<details><summary>{escape(about)}</summary>{_table(table)}</details>"
-        for about, table in details(one, significance)
+        for about, table in [
+            *robustness.tables(one, significance.results),
+            *details(one, significance),
+        ]
     )
     notes = "".join(
         f'<p class="soft">{escape(note)}</p>' for note in (legend(one), *footnotes(one)) if note

@@ -111,20 +111,24 @@ def draw(kind: str, groups: list[Group], paths: list[Path], digest: str) -> bool
 
     with matplotlib.rc_context(STYLE):
         figure = kinds()[kind](groups)
-        if figure is None:
-            return False
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, not again for each format
-        for path in paths:
-            form = path.suffix[1:]
-            metadata = {**METADATA[form], NOTE[form]: digest}
-            if form == "svg":
-                text = io.StringIO()
-                figure.savefig(text, format=form, metadata=metadata)
-                path.write_text(_compact(text.getvalue()), encoding="utf-8")
-            else:
-                figure.savefig(path, format=form, dpi=160, metadata=metadata)
-    return True
+        if figure is not None:
+            save(figure, paths, digest)
+    return figure is not None
+
+
+def save(figure: "Figure", paths: list[Path], digest: str) -> None:
+    """Write a figure to its files, which carry the digest of what it was drawn from."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not again for each format
+    for path in paths:
+        form = path.suffix[1:]
+        metadata = {**METADATA[form], NOTE[form]: digest}
+        if form == "svg":
+            text = io.StringIO()
+            figure.savefig(text, format=form, metadata=metadata)
+            path.write_text(_compact(text.getvalue()), encoding="utf-8")
+        else:
+            figure.savefig(path, format=form, dpi=160, metadata=metadata)
 
 
 def _compact(svg: str) -> str:

@@ -46,7 +46,8 @@ class Recipe:
     checkpointing: bool = False
     """Recompute each block in the backward instead of keeping its activations."""
     frozen: str = field(default="fp32", metadata=LATER)
-    """fp32 | bf16: the number format in which frozen weights of the backbone are held."""
+    """fp32 | bf16: the number format in which frozen weights of the backbone are held; what a
+    method trains stays float32, so that it changes nothing where all is trained."""
     compile: bool = field(default=False, metadata=LATER)
     """torch.compile the towers; the time it takes is recorded apart."""
     deterministic: bool = field(default=False, metadata=LATER)
@@ -109,6 +110,8 @@ def check_recipe(recipe: Recipe) -> Recipe:
         raise UserError("recipe lr must be above 0")
     if not 0 <= recipe.warmup <= 1:
         raise UserError("recipe warmup is a share of the steps, 0 to 1")
+    if recipe.frozen == "bf16" and recipe.precision in ("fp32", "fp16"):
+        raise UserError(f"recipe frozen=bf16 needs precision=bf16, not {recipe.precision}")
     if recipe.batch_size < 2:
         raise UserError("recipe batch_size must be at least 2: a contrastive loss needs a negative")
     return recipe

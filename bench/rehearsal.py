@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import _scoped_library
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import count
+from bench import count, frozen
 from bench.recipe import Recipe
 from bench.train import Trainer, autocast, compute_type
 from methods.base import Batch, Method
@@ -142,6 +142,7 @@ class Rehearsal:
         self.recipe, self.kind = recipe, compute_type(recipe.precision, CPU)
         for tower in (method.image_tower, method.text_tower):
             tower.checkpointing = recipe.checkpointing
+        frozen.hold(method, recipe, self.kind)
         self.mode: AbstractContextManager[Any] = nullcontext()
         if fake:
             self.mode = FakeTensorMode(allow_non_fake_inputs=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError, drawing, page, record
+from bench import UserError, drawing, page, record, robustness
 from bench.ablation import ablation_tables, fold
 from bench.conditions import footnotes, legend
 from bench.groups import Group, group
@@ -67,6 +67,8 @@ def write(
     significance = Significance(results)
     out.mkdir(parents=True, exist_ok=True)
     drawn = drawing.write(groups, out)
+    for one in groups:
+        drawn[one.name] += robustness.draw(one, results, out)
     texts: dict[str, str] = {}
     if "md" in formats:
         texts["report.md"] = markdown(frame, groups, significance, reference, drawn)
@@ -136,6 +138,8 @@ def markdown(
             parts.append(f"![{what}, {_md_text(one.title)}]({name})")
         for about, table in ablation_tables(one, significance):
             parts.append(f"**{_md_text(about)}**\n\n{_md(table)}")
+        for about, table in robustness.tables(one, significance.results):
+            parts.append(f"**{about}**\n\n{_md(table)}")
         parts += [_details(about, table) for about, table in details(one, significance)]
     for dataset in sorted({one.dataset for one in groups}):
         table_ = published_table(groups, dataset)
@@ -205,6 +209,8 @@ def latex(one: Group, significance: Significance, reference: str) -> str:
     text += _tex(cost, f"{one.title}: cost.{ratios}", f"tab:{one.name}-cost", label)
     for number, (about, table) in enumerate(ablation_tables(one, significance), 1):
         text += _tex(table, f"{one.title}. {about}.", f"tab:{one.name}-settings{number}", label)
+    for number, (about, table) in enumerate(robustness.tables(one, significance.results), 1):
+        text += _tex(table, f"{one.title}: {about}.", f"tab:{one.name}-corrupted-{number}")
     return text
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import UserError, backbone, data, record
+from bench import UserError, backbone, data, frozen, record
 from bench.backbone import Backbone
 from bench.batches import TokenTable, normalise
 from bench.cache import Pixels
@@ -109,8 +109,10 @@ def restore(path: Path, root: Path | None) -> Restored:
     method = cls(base.model, **trial.settings)
     _load_own_state(method, path)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = trial.recipe.frozen == "bf16"  # as it was trained, on whatever device this is
+    kind = torch.bfloat16 if half else compute_type(trial.recipe.precision, device)
+    frozen.hold(method, trial.recipe, kind)
     method.to(device).eval()
-    kind = compute_type(trial.recipe.precision, device)
     return Restored(path, document, trial, method, base, dataset, device, kind)
 
 

@@ -20,6 +20,7 @@ class Plan:
     results: Path
     root: Path
     plugins: list[Path] = field(default_factory=list)
+    jobs_per_gpu: int = 1
 
     def status(self, trial: Trial) -> str | None:
         """The status of the trial's record, or None where there is none."""
@@ -40,6 +41,7 @@ class Plan:
             "data_root": str(self.root.resolve()),
             "results": str(self.results.resolve()),
             "plugins": [str(p.resolve()) for p in self.plugins],
+            "jobs_per_gpu": self.jobs_per_gpu,
         }
 
 
@@ -54,6 +56,7 @@ def plan(
     results: Path,
     plugins: list[Path] | None = None,
     rehearse: bool = False,
+    cached_features: int = 0,
 ) -> Plan:
     """Every data set x backbone x seed x method, the methods innermost.
 
@@ -67,6 +70,11 @@ def plan(
             load_plugin(plugin)
         except (OSError, SyntaxError, ImportError, ValueError) as error:
             raise UserError(f"the plug-in {plugin} cannot be loaded: {error}") from None
+    if cached_features > 1 and not recipe.augment:
+        raise UserError(
+            f"--cache-features {cached_features} stores that many augmentations of each image, and "
+            "the recipe says augment=false; store one view"
+        )
     known = registry()
     calls = [resolve(name, given, known) for name, given in parse_calls(methods)]
     twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
@@ -89,6 +97,7 @@ def plan(
             recipe,
             seed,
             defines[name, spec],
+            cached_features,
         )
         for name, spec, seed, call in itertools.product(datasets, backbones, seeds, calls)
     ]

@@ -96,6 +96,12 @@ def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
     return max(1, round(recipe.epochs * batches_per_epoch / recipe.accumulation))
 
 
+def planned_epochs(recipe: Recipe, batches_per_epoch: int) -> int:
+    """Epochs that those steps reach into."""
+    steps = planned_steps(recipe, batches_per_epoch)
+    return math.ceil(steps * recipe.accumulation / batches_per_epoch)
+
+
 def fit(
     method: Method,
     loader: Loader,
@@ -115,10 +121,11 @@ def fit(
         steps
     }
     trainer = Trainer(method, recipe, lr, steps, device)
-    watch, memory = Stopwatch(device), Memory(device)
+    window = 10 if device.type == "cuda" else 5
+    watch, memory = Stopwatch(device, window, window), Memory(device)
     memory.start()
     fitted = Fitted({}, 0)
-    epochs = math.ceil(steps * recipe.accumulation / per_epoch)
+    epochs = planned_epochs(recipe, per_epoch)
     batches = _stream(method, loader, epochs)
     losses: list[Tensor] = []
     images = min(recipe.batch_size, len(loader.split.rows)) * recipe.accumulation
@@ -170,13 +177,13 @@ def fit(
 
 def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
     """What one step costs on a resident batch: bytes kept for backward, FLOPs, images/s."""
-    method, images = trainer.method.train(), len(batch.images)
+    method, images = trainer.method.train(), len(batch.image_ids)
 
     def loss() -> Tensor:
         with autocast(trainer.kind, trainer.device):
             return method.loss(batch)
 
-    given = [batch.images, batch.texts]
+    given = [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]  # not: features
     forward, backward = flops(loss, trainer.parameters)
     return {
         "saved_for_backward_bytes": saved_bytes(

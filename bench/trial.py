@@ -74,10 +74,15 @@ def main() -> int:
         load_plugin(Path(plugin))
     trial, results = Trial.of(job["trial"]), Path(job["results"])
 
+    from bench.meter import LiveMemory, shared
+
+    memory = LiveMemory()
+
     def progress(state: dict[str, Any]) -> None:
-        print(json.dumps(state), flush=True)
+        print(json.dumps(state | memory.read(state)), flush=True)
 
     document = run(trial, Path(job["data_root"]), results, progress)
+    document["efficiency"] |= shared(job["jobs_per_gpu"], document["efficiency"])
     path = trial.path(results)
     keep_replaced(path)
     write(path, document)
@@ -139,8 +144,9 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
     import torch
     from safetensors.torch import save_file
 
-    from bench import backbone, batches, cache, data, meter, train
+    from bench import backbone, batches, cache, data, frozen, meter, train
     from bench.evaluate import Evaluation
+    from bench.features import FeatureLoader, Features
     from bench.forms import SPLITS
     from methods import registry
 
@@ -186,18 +192,22 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
     cls = registry()[trial.method]
     method = cls(base.model, **trial.settings)
     method.image_tower.checkpointing = method.text_tower.checkpointing = recipe.checkpointing
-    method.to(device)
     kind = train.compute_type(recipe.precision, device)
+    held = frozen.hold(method, recipe, kind)
+    method.to(device)
     efficiency = document["efficiency"] = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "precision": str(kind).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "total_parameters": sum(p.numel() for p in method.parameters()),
+        "bf16_parameters": held,
     }
+    views = trial.cached_features
+    features = Features(method, table, kind, device, views) if views else None
 
     def evaluate(name: str) -> tuple[dict[str, float], dict[str, Any]]:
         evaluation = evaluations[name]
-        image, text = evaluation.features(method, table, kind, device, EVAL_BATCH)
+        image, text = evaluation.features(method, table, kind, device, EVAL_BATCH, features)
         ranks = evaluation.ranks(image, text)
         return evaluation.metrics(ranks), ranks
 
@@ -214,13 +224,21 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
             device=device,
             augment=recipe.augment,
         )
+        if features is not None:
+            epochs = train.planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size))
+            # One more: what a step costs is measured on a batch of the next epoch.
+            features.build(loader, epochs + 1, list(evaluations.values()), progress)
+            loader = FeatureLoader(features, loader)
         validate = None
         if "val" in evaluations and recipe.track == "train":
             validate = lambda: evaluate("val")[0]["mR"]  # noqa: E731
         fitted = train.fit(method, loader, recipe, lr, validate, progress)
         document["curve"], document["best_step"] = fitted.curve, fitted.best_step
         efficiency |= fitted.efficiency
+        efficiency["warning"] = efficiency["warning"] or meter.crowded(fitted.efficiency)
         method.load_own_state({k: v.to(device) for k, v in fitted.best_state.items()})
+    elif features is not None and evaluations:
+        features.build(None, 0, list(evaluations.values()), progress)
     if evaluations:
         progress({"stage": "testing"})
         memory = meter.Memory(device)
@@ -237,6 +255,9 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
         if method.own_state():
             state = {k: v.cpu().contiguous().clone() for k, v in method.own_state().items()}
             atomically(path.with_suffix(".safetensors"), lambda p: save_file(state, p))
+    if features is not None and features.text_rows:
+        pairs = split.batches_per_epoch(recipe.batch_size) * min(recipe.batch_size, len(split.rows))
+        efficiency |= features.summary(efficiency, pairs)
 
 
 def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:

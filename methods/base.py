@@ -39,7 +39,8 @@ class Batch:
     images `(B, 3, H, W)` normalised; texts `(B, L)` token ids; image_ids `(B,)` row of the image in
     the training split; caption_ids `(B,)` id of the sentence; caption_sets `(B, C)` ids of *all*
     captions of each image, padded with -1 (two equal sentences have one id); scenes `(B,)` scene
-    id, -1 where unknown.
+    id, -1 where unknown. With cached features images and texts are what `frozen_image` and
+    `frozen_text` gave.
     """
 
     images: Tensor
@@ -86,7 +87,9 @@ class Method(nn.Module):
     scene_at_test: str = "none"
     """`none`, `oracle` or `predicted`; anything but none is tabled apart."""
     frozen_features: ClassVar[bool] = False
-    """Whether `frozen_image`/`frozen_text` hold all that is needed from the frozen towers."""
+    """Whether `frozen_image`/`frozen_text` give all that is needed from the frozen towers: nested
+    tensors whose first dimension is B (or None), which the encode functions take in the place of
+    images and texts, so that they can be cached."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -2,9 +2,12 @@
 
 import json
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import open_clip
 import pytest
@@ -53,6 +56,8 @@ def test_windows_follow_the_warm_up():
         "train_images_per_second": 4.0,
         "train_images_per_second_iqr": 6.0 - 3.0,
         "windows": 3,
+        "busy_windows": 0,
+        "disturbed": False,
         "warmup_steps": 3,
     }
 
@@ -73,6 +78,43 @@ def test_validation_is_cut_out_of_the_window_it_falls_in():
     run(watch, clock, [3])
     watch.stop()
     assert watch.rates == [16 / 4]
+
+
+def test_windows_in_which_others_took_the_cpu_are_left_out(monkeypatch: pytest.MonkeyPatch):
+    now, taken = [0.0], [0.0]
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(meter, "foreign_cpu_seconds", lambda: taken[0])
+
+    def rate(busy: set[int], windows: int = 5) -> dict[str, Any]:
+        watch = meter.Stopwatch(torch.device("cpu"), window=2, warmup=2)
+        for step in range(2 + 2 * windows):
+            disturbed = (step - 2) // 2 in busy
+            now[0] += 2.0 if disturbed else 1.0
+            taken[0] += 1.0 if disturbed else 0.0
+            watch.step(10)
+        return watch.summary()
+
+    quiet = rate({0, 3})
+    assert quiet["train_images_per_second"] == 10
+    assert (quiet["windows"], quiet["busy_windows"], quiet["disturbed"]) == (3, 2, False)
+    assert meter.crowded(quiet) is None
+    crowd = rate({0, 1, 2})
+    assert (crowd["windows"], crowd["busy_windows"], crowd["disturbed"]) == (5, 3, True)
+    assert "idle" in (meter.crowded(crowd) or "")
+
+
+def test_foreign_cpu_time_is_that_of_others(monkeypatch: pytest.MonkeyPatch):
+    before = meter.foreign_cpu_seconds()
+    if before is None:
+        pytest.skip("the system does not tell")
+    code = "import time\nwhile time.process_time() < 1: pass"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    after = meter.foreign_cpu_seconds()
+    assert after - before > 0.9
+    own = time.process_time()
+    assert own > 1  # torch was imported
+    monkeypatch.setattr(machine.time, "process_time", lambda: 0.0)
+    assert meter.foreign_cpu_seconds() > after + own - 0.1  # its own time was subtracted
 
 
 def test_windows_fill_up_although_every_step_is_followed_by_validation():

@@ -279,9 +279,9 @@ def test_many_calls_of_a_method_are_left_to_its_table_of_settings(tmp_path: Path
 def test_busy_and_throttled_figures_are_marked_and_explained(tmp_path: Path) -> None:
     documents = [fakes.record(m, s, gpu="NVIDIA H200") for m in ("lora", "cmer") for s in range(2)]
     plain, busy, windows, hot = (document["efficiency"] for document in documents)
-    plain |= {"warning": None, "busy_windows": 0, "windows": 5}
+    plain |= {"warning": None, "busy_windows": 3, "windows": 5, "disturbed": False}  # left out
     busy["warning"] = "the GPU was 40% busy before the trial began"
-    windows |= {"busy_windows": 2, "windows": 5}
+    windows |= {"busy_windows": 2, "windows": 5, "disturbed": True}
     hot |= {"throttled_windows": 1, "windows": 5, "gpu_throttle_reasons": ["power_cap"]}
     fakes.save(tmp_path / "results", documents)
     [one] = groups.group(record.load(tmp_path / "results"))
@@ -294,9 +294,10 @@ def test_busy_and_throttled_figures_are_marked_and_explained(tmp_path: Path) -> 
     assert signs["lora"][place["trainable parameters"]] == ""
     assert signs["lora"][place["kept for backward, MiB"]] == ""
     first, second = conditions.footnotes(one)
-    assert "lora seed 1: the GPU was 40% busy before the trial began" in first
-    assert "cmer seed 0: 2 of 5 windows" in first
-    assert "cmer seed 1: 1 of 5 windows (power cap)" in second
+    assert "the GPU was 40% busy before the trial began: lora seed 1" in first
+    assert "2 of 5 windows busy: cmer seed 0" in first
+    assert "lora seed 0" not in first
+    assert "1 of 5 windows (power cap): cmer seed 1" in second
     frame, significance = record.load(tmp_path / "results"), Significance(None)
     for write in (report.markdown, page.html):
         text = write(frame, [one], significance, "lora", {})

@@ -15,18 +15,19 @@ import pytest
 from PIL import Image
 
 from bench import synthetic
+from bench.synthetic import colours, plan
 
 ROOT = Path(__file__).resolve().parent.parent
 TOTAL = sum(synthetic.COUNTS.values())
 SAMPLE = range(0, TOTAL, 7)  # 7 shares no factor with 16: every scene
 
-NUMBERS = {"a": 1, "an": 1} | {word: k for k, word in enumerate(synthetic._NUMBERS) if k}
+NUMBERS = {"a": 1, "an": 1} | {word: k for k, word in enumerate(plan.NUMBERS) if k}
 KINDS = (
     "plane|runway|boat|ship|pier|car|roofed house|tree|umbrella|bridge|baseball field|farmland|"
     "swimming pool|tennis court|storage tank|pond|railway track|train|parallel street"
 )
 ADJECTIVES = "small|large|big|long|round|circle|irregular|rectangular|pieces of|strips of|dark"
-COLOURS = "|".join(synthetic._PAINT)
+COLOURS = "|".join(colours.PAINT)
 CLAIM = re.compile(
     rf"\b({'|'.join(NUMBERS)}) (?:(?:{ADJECTIVES}) )*(?:({COLOURS}) )?"
     rf"(?:and (?:{COLOURS}) )?(?:(?:{ADJECTIVES}) )*({KINDS})s?\b"
@@ -161,7 +162,7 @@ def test_splits_share_no_picture_and_no_caption_set() -> None:
 def test_counts_and_colours_in_captions_were_drawn(scene: int) -> None:
     checked = 0
     for index in range(scene, TOTAL, 5 * len(synthetic.SCENES)):
-        drawn = synthetic._draw(index, 32).drawn
+        drawn = synthetic.draw(index, 32).drawn
         for caption in synthetic.describe(index)[1]:
             for count, colour, kind in claims(caption):
                 if synthetic.SCENES[scene] == "beach" and kind == "house":
@@ -183,10 +184,10 @@ def test_places_in_captions_are_where_it_was_drawn(scene: str) -> None:
         places = {
             (x, y)
             for caption in synthetic.describe(index)[1]
-            for name, (x, y) in synthetic._PLACES.items()
+            for name, (x, y) in plan.PLACES.items()
             if name in caption
         }
-        things = [item for item in synthetic._draw(index, 32).drawn if item.kind != "road"]
+        things = [item for item in synthetic.draw(index, 32).drawn if item.kind != "road"]
         for (x, y), item in ((place, item) for place in places for item in things):
             if item.kind == "car" and scene == "forest":
                 continue  # these are along the road
@@ -199,7 +200,7 @@ def test_counted_things_can_be_seen_apart() -> None:
     solid = {"plane", "boat", "car", "house", "storage tank", "umbrella", "train", "tree"}
     for index in range(0, TOTAL, 37):
         picture = synthetic.render(index, 224).astype(int)
-        drawn = [item for item in synthetic._draw(index, 32).drawn if item.kind in solid]
+        drawn = [item for item in synthetic.draw(index, 32).drawn if item.kind in solid]
         for k, item in enumerate(drawn):
             if not (0.02 < item.x < 0.98 and 0.02 < item.y < 0.98):
                 # only the uncounted many may leave the picture
@@ -207,7 +208,7 @@ def test_counted_things_can_be_seen_apart() -> None:
                 continue
             column, row = int(item.x * 224), int(item.y * 224)
             patch = picture[row - 1 : row + 2, column - 1 : column + 2].reshape(-1, 3)
-            paint = (60, 90, 50) if item.kind == "tree" else synthetic._PAINT[item.colour]
+            paint = (60, 90, 50) if item.kind == "tree" else colours.PAINT[item.colour]
             assert abs(np.median(patch, axis=0) - paint).max() < 60, (index, item)
             for other in drawn[k + 1 :]:
                 gap = math.dist((item.x, item.y), (other.x, other.y))

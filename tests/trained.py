@@ -18,13 +18,23 @@ RECALLS = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "t2i_R@1", "t2i_R@5", "t2i_R@10", "
 METRICS = {f"{prefix}{name}": 12.5 for prefix in ("", "dup_") for name in RECALLS}
 
 
-def trained(root: Path, method: str, **settings: Any) -> tuple[Path, Method]:
+def trained(
+    root: Path, method: str, recipe: Recipe | None = None, **settings: Any
+) -> tuple[Path, Method]:
     """The record of a method on the data set `tiny`, beside it weights; and the method itself."""
     call = resolve(method, settings, registry())
     base = backbone.load("starter")
     card = str(root / "tiny.toml")
     trial = Trial(
-        card, "starter", call.name, call.text, dict(call.settings), 1e-3, Recipe(steps=2), 0, {}
+        card,
+        "starter",
+        call.name,
+        call.text,
+        dict(call.settings),
+        1e-3,
+        recipe or Recipe(steps=2),
+        0,
+        {},
     )
     torch.manual_seed(trial.seed)
     fitted = registry()[method](base.model, **trial.settings)

@@ -1,0 +1,174 @@
+"""Trained methods on corrupted test images: a small record for each corruption and severity.
+
+It lies in `corrupted/` beside the trial's record, under a name that no trial has, and belongs to
+that very run of the trial: after `--rerun` it is measured again.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import UserError, record
+from bench.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
+from bench.sweep import Plan
+from bench.trial import EVAL_BATCH, Trial
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, order=True)
+class Condition:
+    """One corruption at one severity."""
+
+    corruption: str
+    severity: int
+
+
+def conditions(names: str, severities: str) -> list[Condition]:
+    """`blur,noise` and `1,3,5` -> every pair; raises UserError."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in CORRUPTIONS:
+            raise UserError(f"no corruption is called {name!r}; known: {', '.join(CORRUPTIONS)}")
+    steps = [word.strip() for word in severities.split(",") if word.strip()]
+    if not steps or any(word not in map(str, SEVERITIES) for word in steps):
+        raise UserError(f"--severity is one or more of 1 to 5 with commas, not {severities!r}")
+    if not wanted:
+        raise UserError(f"--corrupt is one or more of {', '.join(CORRUPTIONS)}, with commas")
+    numbers = sorted({int(word) for word in steps})
+    return [Condition(name, number) for name in dict.fromkeys(wanted) for number in numbers]
+
+
+def path_of(trial: Path, condition: Condition) -> Path:
+    """Where the result of a trial (the path of its record) under a condition belongs."""
+    name = f"{condition.corruption}-{condition.severity}-{trial.name}"
+    return trial.parent / "corrupted" / name
+
+
+def known(trial: Path, document: dict[str, Any]) -> dict[Condition, dict[str, Any]]:
+    """The results beside a trial's record (its path and what it says) that belong to it.
+
+    Raises UserError for a file that is no such result.
+    """
+    found = {}
+    for path in sorted((trial.parent / "corrupted").glob(f"*-{trial.name}")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            condition = Condition(**result["condition"])
+            belongs = result["schema"] == SCHEMA and result["corrupt_version"] == VERSION
+            belongs &= result["trial_finished"] == document.get("finished")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is no result under corruption ({error}); remove it and measure again"
+            ) from None
+        if belongs:
+            found[condition] = result
+    return found
+
+
+def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condition]:
+    """Evaluate a trial's method under each condition and record it; yields what is done.
+
+    The draws are decided by the trial's seed and the place of the image in the test split, so all
+    methods see the same pictures. Raises UserError where the trained weights are gone.
+    """
+    import torch
+
+    from bench import backbone, cache
+    from bench.batches import TokenTable
+    from bench.evaluate import Evaluation
+    from bench.machine import environment
+    from bench.restore import restore
+
+    restored = restore(trial, root)
+    base, dataset = restored.backbone, restored.dataset
+    assert dataset is not None
+    pixels = cache.images(dataset, base.image_size)
+    evaluation = Evaluation(dataset, "test", pixels, base)
+    table = TokenTable(base.tokenizer, base.pad_id)
+    mode = restored.trial.settings.get("scene_at_test", "none")
+    # The method has changed the towers of `base`; scenes are predicted with untouched ones.
+    untouched = backbone.load(restored.trial.backbone) if mode == "predicted" else base
+    evaluation.label(mode, untouched, table)
+    images, texts = evaluation.features(
+        restored.method, table, restored.number_format, restored.device, EVAL_BATCH
+    )
+
+    def metrics(images: torch.Tensor) -> dict[str, float]:
+        return evaluation.metrics(evaluation.ranks(images.to(restored.device), texts))
+
+    clean, around = metrics(images), environment(restored.device)
+    rows = evaluation.rows
+    for condition in wanted:
+        made = corrupt(pixels[rows], condition.corruption, condition.severity, restored.trial.seed)
+        encoded = restored.encode_images(made, range(len(rows)), EVAL_BATCH)
+        document = {
+            "schema": SCHEMA,
+            "corrupt_version": VERSION,
+            "identity": restored.trial.identity,
+            "trial_finished": restored.record.get("finished"),
+            "condition": asdict(condition),
+            "seed": restored.trial.seed,
+            "clean": clean,
+            "metrics": metrics(encoded),
+            "device": restored.device.type,
+            "environment": around,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        path = path_of(trial, condition)
+        record.keep_replaced(path)
+        record.write(path, document)
+        yield condition
+
+
+def todo(plan: Plan, wanted: list[Condition]) -> list[tuple[Trial, list[Condition]]]:
+    """The trials of a sweep that ended well with a recall, and what is not measured of each."""
+    found = []
+    for trial in plan.trials:
+        path = trial.path(plan.results)
+        document = record.read(path) if path.exists() else {}
+        if document.get("status") == "ok" and document["metrics"]:
+            there = known(path, document)
+            left = [condition for condition in wanted if condition not in there]
+            if left:
+                found.append((trial, left))
+    return found
+
+
+def run(console: "Console", plan: Plan, work: list[tuple[Trial, list[Condition]]]) -> int:
+    """Measure what `todo` named, with a progress bar; returns how many trials could not be.
+
+    Each of those is told in a sentence with the remedy.
+    """
+    from rich import progress
+
+    failed = 0
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=20),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("corrupted", total=sum(len(left) for _, left in work))
+        for trial, left in work:
+            name = f"{Path(trial.dataset).stem} {trial.call} seed {trial.seed}"
+            bar.update(task, description=name)
+            done = 0
+            try:
+                for _ in measure(trial.path(plan.results), plan.root, left):
+                    done += 1
+                    bar.advance(task)
+            except UserError as error:
+                failed += 1
+                bar.advance(task, len(left) - done)
+                console.print(f"not measured: {name}: {error}", markup=False, soft_wrap=True)
+            else:
+                console.print(f"measured {name}: {done} conditions", markup=False)
+    return failed

@@ -1,0 +1,314 @@
+"""Frozen features: what the frozen towers give, computed once per stored view and caption.
+
+Legend: B batch, V stored views per image.
+"""
+
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as tree
+
+from bench import UserError
+from bench.batches import Loader, TokenTable, crop_and_flip, normalise
+from bench.cache import cache_folder
+from bench.data import short_hash
+from bench.train import autocast
+from methods.base import Batch, Method, NotApplicable
+
+if TYPE_CHECKING:
+    from bench.evaluate import Evaluation
+
+SHARE = 0.5
+"""How much of the device's free memory the features may take."""
+SPARE = 2**30
+"""Bytes of the disk that are left free."""
+BLOCK = 256
+"""Inputs of one pass through a tower, as in evaluation."""
+
+
+class Table:
+    """Rows of what a frozen tower gives (nested tensors, by row), in one block of memory.
+
+    Hidden states of all tokens are held in autocast's number format, to which the first layer that
+    reads them casts them anyway; the rest as it comes.
+    """
+
+    def __init__(self, example: Any, rows: int, kind: torch.dtype) -> None:
+        """`example`: what the tower gives for one input; `kind`: autocast's number format."""
+        leaves, self.spec = tree.tree_flatten(example)
+        self.rows = rows
+        self.parts: list[Tensor | None] = [
+            None if leaf is None else torch.empty(rows, *leaf.shape[1:], dtype=kept, device="meta")
+            for leaf in leaves
+            for kept in (None if leaf is None else _kept(leaf, kind),)
+        ]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the block of memory, each tensor rounded up to 64 bytes."""
+        return sum(-(-part.nbytes // 64) * 64 for part in self.parts if part is not None)
+
+    def allocate(self, block: Tensor) -> None:
+        """Take `bytes` bytes of memory, uint8."""
+        start = 0
+        for index, part in enumerate(self.parts):
+            if part is not None:
+                own = block[start : start + part.nbytes]
+                self.parts[index] = own.view(part.dtype).view(part.shape)
+                start += -(-part.nbytes // 64) * 64
+
+    def put(self, start: int, value: Any) -> None:
+        """Fill the rows from `start` on."""
+        for part, leaf in zip(self.parts, tree.tree_leaves(value), strict=True):
+            if part is not None:
+                part[start : start + len(leaf)].copy_(leaf)
+
+    def take(self, rows: Tensor) -> Any:
+        """The rows `(B,)`, on the memory's device, in the form in which the method gave them."""
+        found = [None if part is None else part.index_select(0, rows) for part in self.parts]
+        return tree.tree_unflatten(found, self.spec)
+
+
+def _kept(leaf: Tensor, kind: torch.dtype) -> torch.dtype:
+    states = leaf.ndim > 2 and leaf.is_floating_point()
+    return kind if states and kind.itemsize < leaf.dtype.itemsize else leaf.dtype
+
+
+class Features:
+    """The frozen features of a trial: every stored view of its images, every caption it meets.
+
+    View 0 is the centre crop, which evaluation takes. With V = 1 training takes it too; with V > 1
+    training takes views 1 .. V, augmentations drawn once by the seed.
+    """
+
+    images: Table
+    texts: Table
+
+    def __init__(
+        self, method: Method, table: TokenTable, kind: torch.dtype, device: torch.device, views: int
+    ) -> None:
+        """Raises NotApplicable for a method without frozen features."""
+        if not (method.frozen_features and hasattr(method, "frozen_image")):
+            raise NotApplicable(
+                "its towers do not stay as they are, so there are no frozen features to cache; "
+                "leave out --cache-features"
+            )
+        self.method, self.table, self.kind, self.device = method, table, kind, device
+        self.views = [0] if views == 1 else list(range(1, views + 1))
+        self.image_rows: dict[tuple[int, int], int] = {}
+        self.text_rows: dict[str, int] = {}
+        self.on_disk = False
+        self.seconds = 0.0
+
+    def build(
+        self,
+        loader: Loader | None,
+        epochs: int,
+        evaluations: "Sequence[Evaluation]",
+        progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
+        """Run the towers once over all that training (so many epochs) and evaluation will ask for.
+
+        Raises UserError where the features fit neither the device nor the disk.
+        """
+        progress({"stage": "caching features"})
+        started = time.perf_counter()
+        self.method.eval()
+        words = [word for evaluation in evaluations for word in evaluation.words(self.method)]
+        keys = {(0, row) for evaluation in evaluations for row in evaluation.rows}
+        if loader is not None:
+            words += all_words(loader, epochs)
+            keys |= {(view, row) for view in self.views for row in loader.split.rows}
+        self.text_rows = {word: row for row, word in enumerate(dict.fromkeys(words))}
+        self.image_rows = {key: row for row, key in enumerate(sorted(keys))}
+        tokens = self.table(list(self.text_rows))
+        source = evaluations[0] if loader is None else loader.split
+        seed = 0 if loader is None else loader.seed
+
+        def image(part: Sequence[tuple[int, int]]) -> Any:
+            rows = [row for _, row in part]
+            pixels = torch.from_numpy(source.pixels[rows]).to(self.device)
+            images = normalise(pixels, source.mean, source.std)
+            view = part[0][0]
+            if view > 0:
+                drawn = int(short_hash(f"{seed}/{view}/{rows[0]}/stored"), 16) % 2**63
+                images = crop_and_flip(images, torch.Generator().manual_seed(drawn))
+            return self._frozen("image", images)
+
+        parts = list(_blocks(sorted(keys)))
+        self.images = Table(image(parts[0][:1]), len(keys), self.kind)
+        self.texts = Table(self._frozen("text", tokens[:1]), len(tokens), self.kind)
+        self._allocate(progress)
+        for part in parts:
+            self.images.put(self.image_rows[part[0]], image(part))
+        for start in range(0, len(tokens), BLOCK):
+            self.texts.put(start, self._frozen("text", tokens[start : start + BLOCK]))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds = time.perf_counter() - started
+
+    @torch.no_grad()
+    def _frozen(self, which: str, inputs: Tensor) -> Any:
+        with autocast(self.kind, self.device):
+            return getattr(self.method, f"frozen_{which}")(inputs.to(self.device))
+
+    def _allocate(self, progress: Callable[[dict[str, Any]], None]) -> None:
+        """Memory for both tables: the device's where it has room, else a map of a file."""
+        size, free = self.bytes, free_memory(self.device)
+        self.on_disk = size > SHARE * free
+        where = f"in a file in {cache_folder()}" if self.on_disk else "on the device"
+        what = f"{self.images.rows:,} images and {self.texts.rows:,} captions"
+        progress({"note": f"features of {what}: {spoken(size)}, {where}"})
+        if self.on_disk:
+            block = map_file(size, cache_folder(), free)
+        else:
+            block = torch.empty(size, dtype=torch.uint8, device=self.device)
+        self.images.allocate(block[: self.images.bytes])
+        self.texts.allocate(block[self.images.bytes :])
+
+    @property
+    def bytes(self) -> int:
+        """Size of all features."""
+        return self.images.bytes + self.texts.bytes
+
+    def of_images(self, rows: Sequence[int]) -> Any:
+        """What `frozen_image` gave for the centre crop of rows of the data set; on the device."""
+        return self._take(self.images, [self.image_rows[0, row] for row in rows])
+
+    def of_texts(self, words: Sequence[str]) -> Any:
+        """What `frozen_text` gave for captions; on the device."""
+        return self._take(self.texts, [self.text_row(word) for word in words])
+
+    def text_row(self, word: str) -> int:
+        """The row of a caption; raises RuntimeError where it is one that was not foreseen."""
+        try:
+            return self.text_rows[word]
+        except KeyError:
+            raise RuntimeError(
+                f"the caption {word!r} was not foreseen: to cache features train_caption may "
+                "depend on its arguments only, not on how far training is"
+            ) from None
+
+    def _take(self, table: Table, rows: Sequence[int]) -> Any:
+        index = torch.tensor(rows, device="cpu" if self.on_disk else self.device)
+        return tree.tree_map_only(Tensor, lambda t: t.to(self.device), table.take(index))
+
+    def summary(self, efficiency: dict[str, Any], pairs: int) -> dict[str, Any]:
+        """What is recorded of them, given a trial's efficiency and the pairs of one epoch.
+
+        Features on a GPU do not count in its peaks. An epoch is given without and with the build.
+        """
+        rate = efficiency.get("train_images_per_second")
+        epoch = pairs / rate if rate else None
+        found: dict[str, Any] = {
+            "feature_bytes": self.bytes,
+            "feature_place": "disk" if self.on_disk else "device",
+            "feature_images": self.images.rows,
+            "feature_captions": self.texts.rows,
+            "feature_seconds": self.seconds,
+            "epoch_seconds": epoch,
+            "epoch_and_features_seconds": None if epoch is None else epoch + self.seconds,
+        }
+        if self.device.type == "cuda" and not self.on_disk:
+            for name in ("peak_memory_train_bytes", "peak_memory_eval_bytes", "activation_bytes"):
+                if efficiency.get(name) is not None:
+                    found[name] = efficiency[name] - self.bytes
+        return found
+
+
+class FeatureLoader(Loader):
+    """Batches whose images and texts are what `frozen_image` and `frozen_text` gave."""
+
+    def __init__(self, features: Features, plain: Loader) -> None:
+        """`plain`: the loader that it stands in for, with the same pairs in the same order."""
+        self.__dict__.update(plain.__dict__)
+        self.features = features
+
+    def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Any]:
+        """One batch on the host: the rows of its features (from a file: features), and ids."""
+        known, split = self.features, self.split
+        draw = random.Random(f"{self.seed}/{epoch}/{number}/view")
+        images = [(draw.choice(known.views), split.rows[i]) for i, _ in pairs]
+        host: dict[str, Any] = {
+            "images": torch.tensor([known.image_rows[key] for key in images]),
+            "texts": torch.tensor([known.text_row(w) for w in self.words(pairs, epoch, number)]),
+            **self.ids(pairs),
+        }
+        if known.on_disk:
+            host["images"] = known.images.take(host["images"])
+            host["texts"] = known.texts.take(host["texts"])
+        if self.device.type == "cuda":
+            host = tree.tree_map_only(Tensor, Tensor.pin_memory, host)
+        return host
+
+    def place(self, host: dict[str, Any], epoch: int, number: int) -> Batch:
+        """The batch on the device."""
+        moved = tree.tree_map_only(Tensor, lambda t: t.to(self.device, non_blocking=True), host)
+        if not self.features.on_disk:
+            moved["images"] = self.features.images.take(moved["images"])
+            moved["texts"] = self.features.texts.take(moved["texts"])
+        return Batch(**moved)
+
+
+def all_words(loader: Loader, epochs: int) -> Iterator[str]:
+    """Every caption that so many epochs will ask for, as the method writes them."""
+    for epoch in range(epochs):
+        batches = loader.split.epoch(loader.batch_size, loader.seed, epoch)
+        for number, pairs in enumerate(batches):
+            yield from loader.words(pairs, epoch, number)
+
+
+def _blocks(keys: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Sorted (view, row) in blocks of one view each, whose augmentation is drawn at once."""
+    for _, group in groupby(keys, key=lambda key: key[0]):
+        one = list(group)
+        for start in range(0, len(one), BLOCK):
+            yield one[start : start + BLOCK]
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU, else those that the system calls available."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def map_file(size: int, folder: Path, memory: int) -> Tensor:
+    """So many bytes of memory, uint8, mapped to a file that has no name and ends with the process.
+
+    Raises UserError where the disk has no room; `memory`: free bytes of the device, to be told.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if size + SPARE > free:
+        raise UserError(
+            f"the cached features need {spoken(size)}; half of the device's {spoken(memory)} of "
+            f"free memory is too little, and so are the {spoken(free)} free in {folder}: store "
+            "fewer views, set BENCH_CACHE to a larger disk, or leave out --cache-features"
+        )
+    handle, name = tempfile.mkstemp(prefix="features-", suffix=".partial", dir=folder)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)  # a full disk is an error now, not a crash later
+        return torch.from_file(name, shared=True, size=size, dtype=torch.uint8)
+    finally:
+        os.close(handle)
+        Path(name).unlink()
+
+
+def spoken(size: int) -> str:
+    """Bytes as people say them: 1.7 GiB, 12 MiB."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

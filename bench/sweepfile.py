@@ -1,0 +1,177 @@
+"""Sweep files: a TOML with everything that `bench run`, `plan` and `tune` can be told."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import UserError
+from bench.recipe import Recipe, parse_recipe
+from bench.spec import nearest
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a sweep is to be: the sweep file's words, and the command line's over them.
+
+    `search` is the file's table for `bench tune`. Paths are meant from where the command is run.
+    """
+
+    methods: str
+    datasets: list[str]
+    backbones: list[str]
+    seeds: list[int]
+    recipe: Recipe
+    data_root: Path | None
+    results: Path
+    tuned: Path | None
+    plugins: list[Path]
+    cache_features: int = 0
+    corrupt: str = ""
+    severity: str = "1,3,5"
+    engine: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_texts(value: Any) -> bool:
+    words = [value] if isinstance(value, str) else value
+    return isinstance(words, list) and bool(words) and all(map(_is_text, words))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_seeds(value: Any) -> bool:
+    whole = isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
+    return whole and 0 < len(value) == len(set(value))
+
+
+def _is_factors(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(_is_number(v) and v > 0 for v in value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+Rule = tuple[Callable[[Any], bool], str]
+TEXT: Rule = (_is_text, "a text")
+TEXTS: Rule = (_is_texts, "a list of texts")
+COUNT: Rule = (_is_count, "a whole number above 0")
+SEEDS: Rule = (_is_seeds, "a list of different whole numbers from 0")
+TABLE: Rule = (_is_table, "a table of name = value")
+KEYS: dict[str, Rule] = {
+    "methods": TEXTS,
+    "datasets": TEXTS,
+    "backbones": TEXTS,
+    "seeds": SEEDS,
+    "recipe": TABLE,
+    "data_root": TEXT,
+    "results": TEXT,
+    "tuned": TEXT,
+    "plugins": TEXTS,
+    "cache_features": COUNT,
+    "corrupt": TEXT,
+    "severity": TEXT,
+    "engine": TEXT,
+    "gpus": TEXT,
+    "jobs_per_gpu": COUNT,
+    "ray_address": TEXT,
+    "slurm": TABLE,
+    "search": TABLE,
+}
+ENGINE = ("engine", "gpus", "jobs_per_gpu", "ray_address", "slurm")
+SEARCH: dict[str, Rule] = {
+    "factors": (_is_factors, "a list of numbers above 0"),
+    "settings": TEXTS,
+    "trials": COUNT,
+    "draw_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
+    "seeds": SEEDS,
+    "recipe": TABLE,
+    "results": TEXT,
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a sweep file says, by key; raises UserError for what it cannot say."""
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no sweep file {path}; methods are given with --methods"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path} is no sweep file ({error}); it is a TOML, see README") from None
+    _check(said, KEYS, str(path))
+    _check(said.get("search", {}), SEARCH, f"[search] of {path}")
+    return said
+
+
+def _check(said: dict[str, Any], keys: dict[str, Rule], where: str) -> None:
+    for key, value in said.items():
+        if key not in keys:
+            raise UserError(f"{where} has an unknown {key!r}{nearest(key, keys)}; known: {[*keys]}")
+        right, what = keys[key]
+        if not right(value):
+            raise UserError(f"{key} in {where} is {what}, not {value!r}")
+
+
+def gather(file: Path | None, searching: bool = False, **given: Any) -> Wish:
+    """The sweep of a file (or none) with the command line's words over it; None: not given.
+
+    `given` has the keys of a file, `recipe` as a list of NAME=VALUE. `searching`: the seeds, recipe
+    and results of [search] count. Raises UserError where neither names methods or data sets, and
+    for a recipe that makes no sense.
+    """
+    said = read(file) if file is not None else {}
+    search = said.get("search", {})
+    words = _words(said.get("recipe", {}))
+    if searching:  # a search's records are no results: they lie elsewhere unless it says so
+        said = {**said, "results": search.get("results", "tuning")}
+        said["seeds"] = search.get("seeds", said.get("seeds"))
+        words += _words(search.get("recipe", {}))
+    words += given.pop("recipe", None) or []
+    said |= {key: value for key, value in given.items() if value is not None}
+    for key, option in (("methods", "--methods"), ("datasets", "--dataset")):
+        if not said.get(key):
+            place = f"{file} names no {key}" if file else f"no {key} are named"
+            raise UserError(f"{place}; give {option}, or {key} = [...] in a sweep file")
+    return Wish(
+        methods=",".join(_list(said["methods"])),
+        datasets=list(dict.fromkeys(_list(said["datasets"]))),
+        backbones=list(dict.fromkeys(_list(said.get("backbones") or "starter"))),
+        seeds=said.get("seeds") or [0],
+        recipe=parse_recipe(words),
+        data_root=_path(said.get("data_root")),
+        results=Path(said.get("results") or "results"),
+        tuned=_path(said.get("tuned")),
+        plugins=[Path(word) for word in _list(said.get("plugins") or [])],
+        cache_features=said.get("cache_features") or 0,
+        corrupt=said.get("corrupt") or "",
+        severity=said.get("severity") or "1,3,5",
+        engine={key: said[key] for key in ENGINE if key in said},
+        search=search,
+    )
+
+
+def _words(recipe: dict[str, Any]) -> list[str]:
+    """A table as what --recipe takes."""
+    return [f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in recipe.items()]
+
+
+def _list(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _path(value: Any) -> Path | None:
+    return None if value is None else Path(value)

@@ -1,0 +1,158 @@
+"""Trained methods on corrupted images: what is recorded, when it is measured again, the report."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bench import UserError, contact, corrupted, data, groups, record, report, robustness
+from bench.corrupted import Condition
+from bench.significance import Significance
+from bench.sweep import Plan
+from bench.trial import Trial
+
+fakes, helpers = (
+    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name))))
+    for name in ("fake_records.py", "trained.py")
+)
+trained = helpers.trained
+WANTED = corrupted.conditions("blur,cloud", "5")
+
+
+def measured(path: Path) -> dict[Condition, dict[str, Any]]:
+    return corrupted.known(path, record.read(path))
+
+
+def test_conditions_are_read() -> None:
+    pairs = corrupted.conditions("noise, blur,noise", "3,1")
+    assert [(c.corruption, c.severity) for c in pairs] == [
+        *(("noise", 1), ("noise", 3)),
+        *(("blur", 1), ("blur", 3)),
+    ]
+    for names, severities, said in [
+        ("rain", "1", "no corruption is called 'rain'"),
+        ("blur", "6", "1 to 5"),
+        ("blur", "", "1 to 5"),
+        (",", "1", "one or more of blur"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            corrupted.conditions(names, severities)
+
+
+def test_results_lie_beside_the_record_and_belong_to_its_run(tiny: Path) -> None:
+    path, _ = trained(tiny, "linear")
+    assert list(corrupted.measure(path, tiny, WANTED)) == WANTED
+    found = measured(path)
+    assert set(found) == set(WANTED)
+    assert record.paths(tiny / "results") == [path]  # no result is taken for a trial
+    again = found[WANTED[1]]
+    files = {p: p.read_bytes() for p in (path.parent / "corrupted").iterdir()}
+    for file in files:
+        file.unlink()
+    list(corrupted.measure(path, tiny, WANTED))
+    assert measured(path)[WANTED[1]]["metrics"] == again["metrics"]  # decided by the seed
+    plan = Plan([Trial.of(record.read(path)["trial"])], tiny / "results", tiny)
+    assert corrupted.todo(plan, WANTED) == []
+    document = record.read(path) | {"finished": "later"}  # the trial was repeated
+    record.write(path, document)
+    assert [left for _, left in corrupted.todo(plan, WANTED)] == [WANTED]
+    list(corrupted.measure(path, tiny, WANTED))
+    assert corrupted.todo(plan, WANTED) == []
+    kept = list((path.parent / "corrupted").glob("*.replaced"))
+    assert len(kept) == 2  # nothing recorded is lost
+    next((path.parent / "corrupted").glob("*.json")).write_text("{}")
+    with pytest.raises(UserError, match="is no result under corruption"):
+        measured(path)
+
+
+def test_the_method_sees_the_corrupted_pixels(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = trained(tiny, "zeroshot")
+    seen: list[tuple[Any, ...]] = []
+
+    def black(images: Any, name: str, severity: int, seed: int) -> Any:
+        seen.append((images.shape, name, severity, seed))
+        return np.zeros_like(images)
+
+    monkeypatch.setattr(corrupted, "corrupt", black)
+    list(corrupted.measure(path, tiny, WANTED[:1]))
+    assert seen == [((4, 64, 64, 3), "blur", 5, 0)]
+    result = measured(path)[WANTED[0]]
+    assert result["metrics"]["t2i_R@1"] == pytest.approx(25.0)  # four equal images: chance
+    assert result["clean"] != result["metrics"]
+
+
+def test_weights_that_are_gone_are_told_and_the_rest_goes_on(tiny: Path) -> None:
+    paths = [trained(tiny, method)[0] for method in ("linear", "zeroshot")]
+    paths[0].with_suffix(".safetensors").unlink()
+    trials = [Trial.of(record.read(path)["trial"]) for path in paths]
+    plan = Plan(trials, tiny / "results", tiny)
+    console = Console(record=True, width=80)
+    assert corrupted.run(console, plan, corrupted.todo(plan, WANTED)) == 1
+    said = console.export_text()
+    assert "not measured: tiny linear seed 0" in said
+    assert "--rerun" in said
+    assert not measured(paths[0])
+    assert set(measured(paths[1])) == set(WANTED)
+
+
+def results_of(folder: Path, method: str, seed: int, mr: dict[tuple[str, int], float]) -> None:
+    """A made record with mR 40 and its made results."""
+    document = fakes.record(method, seed)
+    (path,) = fakes.save(folder, [document])
+    for (corruption, severity), value in mr.items():
+        result = {
+            "schema": 1,
+            "corrupt_version": 1,
+            "trial_finished": document.get("finished"),
+            "condition": {"corruption": corruption, "severity": severity},
+            "clean": {"mR": 40.0},
+            "metrics": {"mR": value},
+        }
+        target = corrupted.path_of(path, Condition(corruption, severity))
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(json.dumps(result))
+
+
+def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
+    full = {("blur", 1): 36.0, ("blur", 3): 30.0, ("haze", 1): 32.0, ("haze", 3): 22.0}
+    results_of(tmp_path, "lora", 0, full)
+    results_of(tmp_path, "lora", 1, {key: value + 2 for key, value in full.items()})
+    results_of(tmp_path, "vpt", 0, {("blur", 1): 20.0})
+    results_of(tmp_path, "full", 0, {})
+    frame = record.load(tmp_path)
+    (one,) = groups.group(frame)
+    (_, severity), (_, corruption) = robustness.tables(one, tmp_path)
+    assert severity.heads == [
+        *("method", "n", "mR clean", "severity 1", "severity 3", "lost", "lost of clean"),
+    ]
+    text = [[cell.text for cell in row] for row in severity.rows]
+    assert text == [
+        ["lora", "2", "40.0", "35.0", "27.0", "9.0", "22%"],
+        ["vpt", "1", "40.0", "–", "–", "–", "–"],  # other conditions do not compare
+    ]
+    assert severity.rows[0][3].spread == "1.4"
+    assert [[c.text for c in row[3:]] for row in corruption.rows] == [
+        ["34.0", "28.0"],
+        ["–", "–"],
+    ]
+    said = report.markdown(frame, [one], Significance(tmp_path), "lora", {})
+    assert "| `lora` | 2 | 40.0 ± 0.0 | 35.0 ± 1.4 | 27.0 ± 1.4 | 9.0 ± 1.4 | 22% |" in (
+        said.replace("\u00a0", " ")
+    )
+    drawn = robustness.draw(one, tmp_path, tmp_path)
+    assert [path.suffix for path in drawn] == [".png", ".pdf", ".svg"]
+    assert robustness.tables(one, tmp_path / "elsewhere") == []
+
+
+def test_the_sheet_of_corruptions(tiny: Path) -> None:
+    out = tiny / "a.png"
+    contact.corruptions(data.card(str(tiny / "tiny.toml")), tiny, out)
+    from PIL import Image
+
+    with Image.open(out) as sheet:
+        assert sheet.size == (90 + 4 * 228, 30 + 5 * 228)

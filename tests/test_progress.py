@@ -1,0 +1,90 @@
+"""What is shown while a sweep runs: figures of a trial, time left, lines where no terminal is."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench import meter, progress
+from bench.engine import Outcome
+from bench.recipe import Recipe
+from bench.trial import Trial
+
+ONE = Trial("ucm", "starter", "lora", "lora(rank=4)", {}, None, Recipe(), 0, {})
+STEP = {"step": 10, "steps": 40, "images_per_second": 1234.0, "peak_memory_bytes": 3 * 2**30}
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(progress, "time", made)
+    return made
+
+
+def shown(watch: Any, console: Console) -> str:
+    watch.progress.refresh()
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def feed(watch: Any, clock: Clock) -> None:
+    watch.started(ONE, "cuda 0")
+    watch.moved(ONE, STEP)
+    clock.now = 60.0
+    watch.moved(ONE, {**STEP, "step": 20, "val_mR": 45.67, "peak_memory_bytes": 2**30})
+
+
+def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    with progress.watcher(console, 3) as watch:
+        feed(watch, clock)
+        text = shown(watch, console)
+        for word in ("lora(rank=4)", "1,234 images/s", "3.0 GiB", "2:00", "mR 45.7", "0/3"):
+            assert word in text
+        assert "5:00" in text  # 60 s for half of one of three trials
+        assert max(map(len, text.splitlines())) <= 100
+        watch.ended(Outcome(ONE, "failed", "[red]no[/] luck"))
+        assert "failed ucm lora(rank=4) seed 0: [red]no[/] luck" in shown(watch, console)
+        assert "1/3" in shown(watch, console)
+
+
+def test_a_file_gets_lines(clock: Clock) -> None:
+    file = io.StringIO()
+    with progress.watcher(Console(file=file, width=80), 3) as watch:
+        feed(watch, clock)
+        watch.ended(Outcome(ONE, "ok"))
+    assert file.getvalue().splitlines() == [
+        "start ucm lora(rank=4) seed 0 on cuda 0",
+        "  ucm lora(rank=4) seed 0: step 20/40, 1,234 images/s, 3.0 GiB, mR 45.7, 2:00 left",
+        "[1/3] ok ucm lora(rank=4) seed 0 (about 2:00 left)",
+    ]
+
+
+def test_memory_so_far_is_read_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Clock()
+    made.now = 5.0
+    monkeypatch.setattr(meter.time, "monotonic", made.monotonic)
+    memory = meter.LiveMemory()
+    assert memory.read({"stage": "loading"}) == {}
+    assert memory.read({"step": 1})["peak_memory_bytes"] > 2**20
+    assert memory.read({"step": 2}) == {}
+    made.now = 6.5
+    assert memory.read({"step": 3})
+
+
+def test_a_shared_device_is_on_record() -> None:
+    assert meter.shared(1, {"warning": None}) == {}
+    found = meter.shared(3, {"warning": "busy"})
+    assert found["jobs_per_device"] == 3
+    assert found["warning"].startswith("busy; 3 trials at once on one device")

@@ -1,0 +1,170 @@
+"""Sweep files and what a dry run says: the file, the options over it, memory and time."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import UserError, forecast, sweepfile
+from bench.recipe import Recipe
+from bench.spec import parse_calls, resolve
+from bench.sweep import Plan
+from bench.trial import Trial
+from methods import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+FULL = """
+datasets = ["ucm", "rsicd"]
+backbones = "starter"
+methods = ["cmer", "lora(rank=16, lr=3e-4)"]
+seeds = [0, 1]
+data_root = "somewhere"
+results = "there"
+tuned = "tuned.toml"
+plugins = ["mine.py"]
+engine = "slurm"
+slurm = { partition = "gpu" }
+recipe = { steps = 60, augment = false, precision = "bf16" }
+[search]
+factors = [0.3, 1]
+seeds = [7]
+recipe = { steps = 30 }
+"""
+
+
+def sweep(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "sweep.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_sweep_file_is_read(tmp_path: Path) -> None:
+    wish = sweepfile.gather(sweep(tmp_path, FULL))
+    assert wish.methods == "cmer,lora(rank=16, lr=3e-4)"
+    assert (wish.datasets, wish.backbones, wish.seeds) == (["ucm", "rsicd"], ["starter"], [0, 1])
+    assert wish.recipe == Recipe(steps=60, augment=False, precision="bf16")
+    assert (wish.data_root, wish.results) == (Path("somewhere"), Path("there"))
+    assert (wish.tuned, wish.plugins) == (Path("tuned.toml"), [Path("mine.py")])
+    assert wish.engine == {"engine": "slurm", "slurm": {"partition": "gpu"}}
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    path = sweep(tmp_path, FULL)
+    wish = sweepfile.gather(path, methods="full", seeds=[3], recipe=["steps=5"], datasets=None)
+    assert (wish.methods, wish.seeds, wish.datasets) == ("full", [3], ["ucm", "rsicd"])
+    assert wish.recipe == Recipe(steps=5, augment=False, precision="bf16")
+
+
+def test_a_search_has_its_own_seeds_recipe_and_results(tmp_path: Path) -> None:
+    wish = sweepfile.gather(sweep(tmp_path, FULL), searching=True)
+    assert (wish.seeds, wish.recipe.steps, wish.results) == ([7], 30, Path("tuning"))
+    assert wish.search["factors"] == [0.3, 1]
+    wish = sweepfile.gather(sweep(tmp_path, FULL), searching=True, recipe=["steps=2"], seeds=[0])
+    assert (wish.seeds, wish.recipe.steps, wish.recipe.precision) == ([0], 2, "bf16")
+
+
+def test_without_a_file_the_options_are_enough() -> None:
+    wish = sweepfile.gather(None, methods="cmer", datasets=["ucm"])
+    assert (wish.backbones, wish.seeds, wish.recipe) == (["starter"], [0], Recipe())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("dataset = ['ucm']", "unknown 'dataset' .did you mean 'datasets'."),
+        ("[search]\nfactor = [1]", r"\[search\] of .* unknown 'factor' .did you mean 'factors'."),
+        ("seeds = [0, 0]", "seeds in .* is a list of different whole numbers"),
+        ("seeds = 3", "seeds in .* is a list of different whole numbers"),
+        ("methods = [3]", "methods in .* is a list of texts"),
+        ("jobs_per_gpu = 0", "whole number above 0"),
+        ("recipe = 3", "a table of name = value"),
+        ("a = ", "is no sweep file"),
+        ("methods = ['cmer']", "names no datasets; give --dataset, or datasets ="),
+        ("datasets = ['ucm']", "names no methods; give --methods, or methods ="),
+        ("datasets = ['ucm']\nmethods = ['cmer']\nrecipe = {step = 3}", "did you mean 'steps'"),
+    ],
+)
+def test_a_wrong_sweep_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        sweepfile.gather(sweep(tmp_path, text))
+
+
+def test_a_missing_sweep_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no sweep file"):
+        sweepfile.gather(tmp_path / "lora")
+
+
+def test_the_papers_sweep_names_every_method() -> None:
+    wish = sweepfile.gather(ROOT / "benchmarks" / "paper.toml")
+    known = registry()
+    calls = [resolve(name, given, known) for name, given in parse_calls(wish.methods)]
+    assert sorted(call.text for call in calls) == sorted(known)
+    assert (wish.datasets, wish.seeds) == (["rsitmd", "rsicd"], [0, 1, 2])
+
+
+# What a dry run says.
+
+
+def trial(seed: int = 0, **recipe: Any) -> Trial:
+    steps = {"steps": 60, **recipe}
+    return Trial("ucm", "starter", "linear", "linear", {}, None, Recipe(**steps), seed, {})
+
+
+def done(tmp_path: Path, one: Trial, total: float, gpu: str | None = None) -> None:
+    path = one.path(tmp_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "schema": 1,
+        "status": "ok",
+        "trial": asdict(one),
+        "curve": [{"step": one.recipe.steps, "epoch": 0.5}],
+        "efficiency": {"trial_seconds": total, "train_seconds": total - 10},
+        "environment": {"gpu": gpu, "cpu": "Abacus"},
+    }
+    path.write_text(json.dumps(document))
+
+
+def test_time_left_comes_from_records_of_the_same_kind(tmp_path: Path) -> None:
+    plan = Plan([trial(seed) for seed in range(4)], tmp_path, tmp_path)
+    done(tmp_path, trial(0), 70)
+    done(tmp_path, trial(1), 90)
+    todo = plan.todo(rerun=False, retry_failed=False)
+    (line,) = forecast.forecast(plan, todo, "Abacus", None)
+    assert (line.states["ok"], line.left, line.seconds) == (2, 2, 160)
+    assert forecast.total([line], 2) == "time left: about 1 min for 2 trials, 2 at once"
+    (line,) = forecast.forecast(plan, todo, "H100", None)
+    assert line.seconds is None
+    assert "unknown" in forecast.total([line], 1)
+    (line,) = forecast.forecast(plan, todo, None, None)  # another machine, perhaps like these
+    assert line.seconds == 160
+    done(tmp_path, trial(1), 90, gpu="H100")
+    (line,) = forecast.forecast(plan, todo, None, None)  # or like none of them in particular
+    assert line.seconds is None
+
+
+def test_a_longer_training_counts_in_proportion(tmp_path: Path) -> None:
+    done(tmp_path, trial(0), 70)
+    records = [json.loads(trial(0).path(tmp_path).read_text())]
+    assert forecast.seconds(trial(1, steps=120), records, "Abacus") == 10 + 2 * 60
+    assert forecast.seconds(trial(1, steps=None, epochs=2), records, "Abacus") == 10 + 4 * 60
+    assert forecast.seconds(trial(1, batch_size=8), records, "Abacus") is None
+
+
+def test_memory_is_predicted_for_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import plan
+
+    def predicted(trials: list[Trial], *_: Any) -> list[plan.Row]:
+        return [
+            plan.Row(t.dataset, t.backbone, t.call, {"predicted_peak_bytes": 7}) for t in trials
+        ]
+
+    monkeypatch.setattr(plan, "plan", predicted)
+    both = Plan([trial(0), trial(1)], tmp_path, tmp_path)
+    (line,) = forecast.forecast(both, [trial(1)], None, lambda *_: None)
+    assert line.peak_bytes == 7
+    (line,) = forecast.forecast(both, [], None, lambda *_: None)
+    assert line.peak_bytes is None
