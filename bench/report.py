@@ -210,7 +210,7 @@ def latex(one: Group, significance: Significance, reference: str) -> str:
     for number, (about, table) in enumerate(ablation_tables(one, significance), 1):
         text += _tex(table, f"{one.title}. {about}.", f"tab:{one.name}-settings{number}", label)
     for number, (about, table) in enumerate(robustness.tables(one, significance.results), 1):
-        text += _tex(table, f"{one.title}: {about}.", f"tab:{one.name}-corrupted-{number}")
+        text += _tex(table, f"{one.title}. {about}.", f"tab:{one.name}-corrupted{number}", label)
     return text
 
 

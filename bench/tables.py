@@ -119,11 +119,11 @@ def costs(one: Group) -> list[Column]:
         Column("images/s", "efficiency.train_images_per_second", rate, 1),
         Column("step images/s", "efficiency.step_images_per_second", rate, 1),
         Column("evaluation images/s", "efficiency.eval_images_per_second", rate),
-        Column("evaluation captions/s", "efficiency.eval_captions_per_second", rate),
-        Column("J/image", JOULES, size, -1),
         Column("features, MiB", "efficiency.feature_bytes", size, 0, MIB),
         Column("epoch, s", "efficiency.epoch_seconds", rate, -1),
         Column("epoch and features, s", "efficiency.epoch_and_features_seconds", rate, -1),
+        Column("evaluation captions/s", "efficiency.eval_captions_per_second", rate),
+        Column("J/image", JOULES, size, -1),
     ]
     return [c for c in columns if any(row.values(c.path) for row in one.rows)]
 
