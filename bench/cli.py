@@ -459,11 +459,29 @@ def report(
 def compare(
     a: Annotated[Path, typer.Argument(help="A record.")],
     b: Annotated[Path, typer.Argument(help="Another one of the same test set.")],
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="A PNG of captions won and lost; needs weights beside both, and data."),
+    ] = None,
+    data_root: Root = None,
+    plugin: Plugins = None,
 ) -> None:
     """Two trained methods, query by query: bootstrap, permutation test, queries won and lost."""
     from bench import compare as compare_
 
-    _console().print(compare_.table(compare_.compare(a, b)))
+    console, found = _console(), compare_.compare(a, b)
+    console.print(compare_.table(found))
+    if pictures is None:
+        return
+    from bench import wonlost
+    from bench.data import data_root as root_of
+
+    _load_plugins(plugin)
+    with console.status("encoding"):
+        drawn = wonlost.draw(found, a, b, root_of(data_root))
+    pictures.parent.mkdir(parents=True, exist_ok=True)
+    drawn.save(pictures, format="PNG")
+    console.print(f"wrote {pictures}")
 
 
 @app.command()

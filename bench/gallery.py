@@ -191,7 +191,7 @@ def _line(line: Line, pictures: "_Pictures") -> str:
         f"<td>{pictures.focus(hit.row, one, (low, high))}</td>"
         for hit, one in zip(line.hits, line.focus, strict=True)
     )
-    words = f"<small>focus, {low:.2f} dark to {high:.2f} bright</small>"
+    words = f"<small>focus, {low:.3f} dark to {high:.3f} bright</small>"
     return f'<tr>{head}{cells}</tr><tr><th scope="row">{words}</th>{maps}</tr>'
 
 

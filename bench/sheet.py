@@ -81,6 +81,16 @@ def draw_captions(
     return image
 
 
+def stack(sheets: "Sequence[Image]") -> "Image":
+    """Sheets, one under the other."""
+    image, _ = _blank(sum(one.height for one in sheets))
+    y = 0
+    for one in sheets:
+        image.paste(one, (0, y))
+        y += one.height
+    return image
+
+
 def _blank(height: int) -> "tuple[Image, ImageDraw]":
     from PIL import Image, ImageDraw
 
@@ -92,7 +102,7 @@ class _Head:
     """Title, quieter notes under it, and the focus scale where there are maps."""
 
     def __init__(self, title: str, notes: Sequence[str], scale: tuple[float, float] | None) -> None:
-        self.title = _wrap(title, _font(30, bold=True), WIDTH - 2 * MARGIN)
+        self.title = _wrap(title, _font(30, bold=True), WIDTH - 2 * MARGIN) if title else []
         self.notes = [line for note in notes for line in _wrap(note, _font(18), WIDTH - 2 * MARGIN)]
         self.scale = scale
         bar = 0 if scale is None else 40
