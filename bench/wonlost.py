@@ -16,7 +16,7 @@ EACH = 3
 
 
 def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> "Image":
-    """The captions whose rank changed most from A to B, each with the five nearest images of both.
+    """Captions whose rank changed by the largest factor, with both models' five nearest images.
 
     `root` is the data root. Raises UserError where weights or data are not there (bench.restore).
     """
@@ -28,6 +28,8 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
     features = [retrieve.split_features(model) for model in models]
     sheets = []
     for word, queries in (("won", comparison.won["t2i"]), ("lost", comparison.lost["t2i"])):
+        times = {query: ranks[0][query] / ranks[1][query] for query in queries}
+        queries = sorted(queries, key=times.__getitem__, reverse=word == "won")
         for query in _distinct(queries, captions):
             for n, letter in enumerate("AB"):
                 name = (comparison.a, comparison.b)[n]
