@@ -3,6 +3,7 @@
 Legend: B batch, C captions per image, L text length.
 """
 
+import functools
 import queue
 import random
 import threading
@@ -140,10 +141,14 @@ def crop_and_flip(
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 `(B, H, W, 3)` -> float `(B, 3, H, W)` with the backbone's mean and deviation."""
-    shape = (1, 3, 1, 1)
-    m = torch.tensor(mean, device=pixels.device).view(shape)
-    s = torch.tensor(std, device=pixels.device).view(shape)
+    m, s = _constant(tuple(mean), pixels.device), _constant(tuple(std), pixels.device)
     return (pixels.permute(0, 3, 1, 2).float() / 255 - m) / s
+
+
+@functools.cache
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Per channel `(1, 3, 1, 1)`; brought to the device once, for to bring it there is to wait."""
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
 class Loader:

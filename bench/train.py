@@ -55,7 +55,7 @@ class Trainer:
         groups = method.param_groups()
         self.parameters = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.AdamW(
-            groups, lr=lr, weight_decay=recipe.weight_decay, fused=device.type == "cuda"
+            groups, lr=lr, weight_decay=recipe.weight_decay, fused=True
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: learning_rate(step, steps, recipe.warmup)
