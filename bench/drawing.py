@@ -17,7 +17,7 @@ from bench.groups import Entry, Group, Row
 
 FORMATS = ("png", "pdf", "svg")
 SINGLE = ("recall_memory", "recall_throughput", "learning_curves", "memory_parts")
-ALONE = 4
+ALONE = 2
 """So many plots are sooner drawn here than another process has started."""
 
 

@@ -150,7 +150,7 @@ def test_ranks_of_queries_decide_where_they_are(tmp_path: Path) -> None:
     for entry in one.ok:  # over seeds alone the difference now vanishes
         entry.record["metrics"]["test"] = recalls(50.0 + entry.seed * (entry.seed - 1))
     for row in one.rows:
-        row.__dict__.pop("ok", None)
+        row.known.clear()
     assert "best" not in marks(one, tmp_path / "results").values()
 
 
@@ -529,6 +529,7 @@ def test_a_thousand_records_in_seconds(tmp_path: Path) -> None:
     ]
     assert len(documents) >= 1000
     fakes.save(tmp_path / "results", documents)
-    started = time.process_time()
-    report.write(tmp_path / "results", tmp_path / "out")
-    assert time.process_time() - started < 15  # 5 seconds on an idle machine
+    for limit in (15, 6):  # idle: 4 seconds with plots to draw, 1.5 where they are there
+        started = time.process_time()
+        report.write(tmp_path / "results", tmp_path / "out")
+        assert time.process_time() - started < limit
