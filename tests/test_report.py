@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import UserError, ablation, conditions, groups, page, record, report, tables
+from bench import UserError, ablation, conditions, groups, page, record, report, spec, tables
 from bench.significance import Significance
+from methods import registry
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
 
@@ -258,6 +260,21 @@ def test_ablation_counts_the_learning_rate_as_a_setting(tmp_path: Path) -> None:
         "queue=0",
         "focus='none', lr=0.002",
     ]
+
+
+def test_the_committed_ablation_changes_one_setting_at_a_time() -> None:
+    file = Path(__file__).parent.parent / "benchmarks" / "ablation.toml"
+    calls = [
+        spec.resolve(name, given, registry())
+        for text in tomllib.loads(file.read_text())["methods"]
+        for name, given in spec.parse_calls(text)
+    ]
+    default, *others = calls
+    assert default.text == default.name
+    for call in others:
+        changed = [k for k, v in call.settings if v != dict(default.settings)[k]]
+        assert len(changed) == 1, call.text
+        assert call.lr == others[0].lr
 
 
 def test_many_calls_of_a_method_are_left_to_its_table_of_settings(tmp_path: Path) -> None:
