@@ -529,16 +529,35 @@ def report(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
     reference: Annotated[str, typer.Option(help="Method that ratios refer to.")] = "lora",
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery",
+            help="Put hits and misses of each method on the page, which then holds pictures of the "
+            "data set: look at its licence before you pass the page on.",
+        ),
+    ] = False,
+    data_root: Root = None,
+    plugin: Plugins = None,
 ) -> None:
     """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
     from bench import record
     from bench import report as report_
+    from bench.data import data_root as root_of
 
     console = _console()
     frame = record.load(results)
     if not len(frame):
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
-    written = report_.write(results, out, reference=reference)
+    if gallery:
+        from bench.gallery import block
+
+        _load_plugins(plugin)
+        with console.status("asking the trained methods") as status:
+            ask = lambda one: block(one, results, root_of(data_root), status.update)  # noqa: E731
+            written = report_.write(results, out, reference=reference, gallery=ask)
+    else:
+        written = report_.write(results, out, reference=reference)
     console.print(report_.console_table(frame))
     if not any(path.suffix == ".parquet" for path in written):
         console.print(
@@ -552,11 +571,29 @@ def report(
 def compare(
     a: Annotated[Path, typer.Argument(help="A record.")],
     b: Annotated[Path, typer.Argument(help="Another one of the same test set.")],
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="A PNG of captions won and lost; needs weights beside both, and data."),
+    ] = None,
+    data_root: Root = None,
+    plugin: Plugins = None,
 ) -> None:
     """Two trained methods, query by query: bootstrap, permutation test, queries won and lost."""
     from bench import compare as compare_
 
-    _console().print(compare_.table(compare_.compare(a, b)))
+    console, found = _console(), compare_.compare(a, b)
+    console.print(compare_.table(found))
+    if pictures is None:
+        return
+    from bench import wonlost
+    from bench.data import data_root as root_of
+
+    _load_plugins(plugin)
+    with console.status("encoding"):
+        drawn = wonlost.draw(found, a, b, root_of(data_root))
+    pictures.parent.mkdir(parents=True, exist_ok=True)
+    drawn.save(pictures, format="PNG")
+    console.print(f"wrote {pictures}")
 
 
 @app.command()
