@@ -1,4 +1,4 @@
-"""The commands of `bench data`: check a data set, write a card for a new one."""
+"""The commands of `bench data`: fetch and check a data set, write a card for a new one."""
 
 import json
 import sys
@@ -7,11 +7,31 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Check a data set; write a card for a new one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Fetch and check a data set; write a card for a new one.", no_args_is_help=True
+)
 Root = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder of the data sets (or $BENCH_DATA; ./data)."),
 ]
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
+    data_root: Root = None,
+    file: Annotated[
+        Path | None, typer.Option("--from", help="A file you have: an archive, an annotation.")
+    ] = None,
+) -> None:
+    """Download what has an address, else say what to do; exit code 1 while it is not complete."""
+    from rich.console import Console
+
+    from bench import data
+    from bench import fetch as fetch_
+
+    done = fetch_.run(data.card(name), data.data_root(data_root), file, Console())
+    raise typer.Exit(0 if done else 1)
 
 
 @app.command()
