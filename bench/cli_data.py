@@ -1,4 +1,4 @@
-"""The commands of `bench data`: check a data set, write a card for a new one, its image cache."""
+"""The commands of `bench data`: fetch and check a data set, write a card, the image cache."""
 
 import json
 import sys
@@ -10,12 +10,31 @@ import typer
 from bench import UserError
 
 app = typer.Typer(
-    help="Check a data set; write a card for a new one; the image cache.", no_args_is_help=True
+    help="Fetch and check a data set; write a card for a new one; the image cache.",
+    no_args_is_help=True,
 )
 Root = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder of the data sets (or $BENCH_DATA; ./data)."),
 ]
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
+    data_root: Root = None,
+    file: Annotated[
+        Path | None, typer.Option("--from", help="A file you have: an archive, an annotation.")
+    ] = None,
+) -> None:
+    """Download what has an address, else say what to do; exit code 1 while it is not complete."""
+    from rich.console import Console
+
+    from bench import data
+    from bench import fetch as fetch_
+
+    done = fetch_.run(data.card(name), data.data_root(data_root), file, Console())
+    raise typer.Exit(0 if done else 1)
 
 
 @app.command()
@@ -26,15 +45,24 @@ def check(
     sheet: Annotated[
         Path | None, typer.Option(help="Write a PNG of samples with their captions.")
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Look for NAME's test images in train and val of this one; repeatable."),
+    ] = None,
+    pairs_sheet: Annotated[
+        Path | None, typer.Option(help="With --against: a PNG of the pairs of images.")
+    ] = None,
 ) -> None:
     """Counts, images, captions, scenes, leaks; exit code 1 when it is not the published data."""
     from rich.console import Console
     from rich.progress import Progress
 
     from bench import check as check_
-    from bench import contact, data, summary
+    from bench import contact, data, leaks, summary
 
     card, root = data.card(name), data.data_root(data_root)
+    others = [data.card(other) for other in against or []]
+    found = []
     console = Console(stderr=as_json)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"looking at {card.name}", total=None)
@@ -44,14 +72,25 @@ def check(
             check_.clip_tokens,
             lambda done, of: bar.update(task, completed=done, total=of),
         )
+        for other in others:
+            bar.update(task, description=f"{card.name} against {other.name}", completed=0)
+            move = lambda done, of: bar.update(task, completed=done, total=of)  # noqa: E731
+            found.append(leaks.between(card, other, root, move))
     if as_json:
-        json.dump(report.as_json(), sys.stdout, indent=1, ensure_ascii=False)
+        told = report.as_json() | ({"against": [f.as_json() for f, _ in found]} if found else {})
+        json.dump(told, sys.stdout, indent=1, ensure_ascii=False)
         print()
     else:
         summary.show(report, console)
+        for one, _ in found:
+            for line in one.lines():
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
     if sheet is not None:
         contact.save(card, root, sheet)
         console.print(f"wrote {sheet}", highlight=False)
+    if pairs_sheet is not None:
+        leaks.sheet([pair for _, pairs in found for pair in pairs], pairs_sheet)
+        console.print(f"wrote {pairs_sheet}", highlight=False)
     raise typer.Exit(0 if report.ok else 1)
 
 

@@ -49,7 +49,7 @@ def save(card: Card, root: Path, out: Path, number: int = 12) -> None:
         draw.text((x + SIDE + 14, y), head, fill=INK, font=bold)
         for line, words in enumerate(text):
             draw.text((x + SIDE + 14, y + 26 + line * LINE), words, fill=QUIET, font=plain)
-    _write(sheet, out)
+    write(sheet, out)
 
 
 def corruptions(card: Card, root: Path, out: Path, severities: Sequence[int] = (1, 3, 5)) -> None:
@@ -73,7 +73,7 @@ def corruptions(card: Card, root: Path, out: Path, severities: Sequence[int] = (
         pictures = [clean, *(corrupt(clean, name, severity) for severity in severities)]
         for column, picture in enumerate(pictures):
             sheet.paste(Image.fromarray(picture[0]), (90 + column * step, 30 + line * step))
-    _write(sheet, out)
+    write(sheet, out)
 
 
 def _drawn_by_lot(card: Card, root: Path) -> tuple[Dataset, list[int]]:
@@ -88,7 +88,8 @@ def _drawn_by_lot(card: Card, root: Path) -> tuple[Dataset, list[int]]:
     return dataset, there
 
 
-def _write(sheet: "Picture", out: Path) -> None:
+def write(sheet: "Picture", out: Path) -> None:
+    """Write a sheet as PNG; raises UserError."""
     if out.suffix.lower() != ".png":
         raise UserError(f"the sheet is a PNG, not {out}; give a name that ends in .png")
     try:

@@ -49,8 +49,9 @@ class Card:
         return None if given is None else (float(given[0]), float(given[1]))
 
     def digest(self) -> str:
-        """Hash of all that the card says."""
-        return short_hash(json.dumps(self.raw, sort_keys=True))
+        """Hash of all that the card says but the addresses, which do not change the data."""
+        said = {key: value for key, value in self.raw.items() if key != "fetch"}
+        return short_hash(json.dumps(said, sort_keys=True))
 
 
 def short_hash(text: str) -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Scale = tuple[float, float]
 
+SAMPLES, NODATA = 277, 42113
+"""Tags of a TIFF: bands of a pixel; GDAL's value of pixels without data, as text."""
+
 LIMIT_PIXELS = 89_478_485
 """From here on Pillow itself warns of a decompression bomb: a quarter of a GiB as RGB."""
 LIMIT_BANDS = 16
@@ -37,8 +40,11 @@ def read(path: Path, scale: Scale | None = None) -> "Picture":
     try:
         with Image.open(path) as opened:
             _refuse(path, *opened.size)
+            tags = getattr(opened, "tag_v2", {})
+            if tags.get(SAMPLES, 1) > len(opened.getbands()) and opened.mode != "P":
+                raise UnidentifiedImageError("of its bands Pillow would read one")
             if opened.mode.startswith(("I", "F")):
-                return _wide(path, np.asarray(opened), scale)
+                return _wide(path, np.asarray(opened), scale, _number(tags.get(NODATA)))
             return opened.convert("RGB")
     except UserError:
         raise
@@ -82,8 +88,17 @@ def _refuse(path: Path, width: int, height: int) -> None:
         )
 
 
-def _wide(path: Path, values: npt.NDArray[Any], scale: Scale | None) -> "Picture":
-    """Values `(H, W)` or `(H, W, 3)` of any type -> RGB."""
+def _number(text: Any) -> float | None:
+    try:
+        return float(str(text).strip("\x00 "))
+    except ValueError:
+        return None
+
+
+def _wide(
+    path: Path, values: npt.NDArray[Any], scale: Scale | None, nodata: float | None = None
+) -> "Picture":
+    """Values `(H, W)` or `(H, W, 3)` of any type -> RGB; NaN and `nodata` become black."""
     from PIL import Image
 
     if scale is not None:
@@ -98,11 +113,13 @@ def _wide(path: Path, values: npt.NDArray[Any], scale: Scale | None) -> "Picture
         raise UserError(
             f"the image {path} holds {values.dtype} values; state `scale = [low, high]` on the card"
         )
+    if nodata is not None:
+        byte = np.where(values == nodata, np.uint8(0), byte)
     return Image.fromarray(byte).convert("RGB")
 
 
 def _tiff(path: Path, scale: Scale | None) -> "Picture":
-    """A TIFF that Pillow does not know: many bands, 16 bits each."""
+    """A TIFF that Pillow does not know, or knows one band of: many bands, 16 bits each."""
     try:
         import tifffile
     except ImportError:
@@ -119,6 +136,8 @@ def _tiff(path: Path, scale: Scale | None) -> "Picture":
             _refuse(path, width, height)
             if series.size > LIMIT_BANDS * LIMIT_PIXELS:
                 raise ValueError(f"it claims {series.size:,} values")
+            tag = file.pages.first.tags.get(NODATA)
+            nodata = None if tag is None else _number(tag.value)
             values = np.asarray(series.asarray())
         order = [series.axes.index("Y"), series.axes.index("X")]
         others = [i for i in range(values.ndim) if i not in order]
@@ -127,5 +146,10 @@ def _tiff(path: Path, scale: Scale | None) -> "Picture":
     except UserError:
         raise
     except Exception as error:  # as above
+        if "imagecodecs" in str(error):
+            raise UserError(
+                f"the image {path} is a TIFF of a compression that needs imagecodecs; "
+                "`pip install 'cmer-bench[geo]'`"
+            ) from None
         raise _damaged(path, error) from None
-    return _wide(path, three, scale)
+    return _wide(path, three, scale, nodata)

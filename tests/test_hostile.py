@@ -275,6 +275,42 @@ def test_of_many_bands_the_first_three_are_read(tmp_path: Path, planar: str, kin
     assert imagefile.size(tmp_path / "a.tif") == (8, 9)
 
 
+RAMP = np.tile(np.arange(16, dtype=np.uint16) * 4096, (16, 1))
+
+
+@pytest.mark.parametrize("bands", [1, 4])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("float32", {"compression": "deflate"}),
+        ("float32", {"compression": "zstd", "predictor": 3}),
+        ("uint16", {"compression": "lzw", "tile": (16, 16)}),
+        ("uint16", {"compression": "deflate"}),
+    ],
+)
+def test_compressed_geotiff(tmp_path: Path, kind: str, options: dict[str, Any], bands: int) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pytest.importorskip("imagecodecs")
+    values = np.stack([RAMP // (band + 1) for band in range(bands)]).astype(kind)
+    words = {"photometric": "minisblack", "planarconfig": "separate"} if bands > 1 else {}
+    tifffile.imwrite(tmp_path / "a.tif", values if bands > 1 else values[0], **words, **options)
+    pixels = cache.decode(tmp_path / "a.tif", 16, (0, 65_280))
+    for band in range(3):
+        expected = (RAMP // (band + 1 if bands > 1 else 1) / 65_280 * 255 + 0.5).astype(np.uint8)
+        assert np.abs(pixels[..., band].astype(int) - expected).max() <= 1
+
+
+def test_pixels_without_data_are_black(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    values = RAMP.astype(np.float32)
+    values[0, 0], values[1, 1] = 99_999, np.nan
+    note = (42113, "s", 0, "99999", True)
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=[note])
+    pixels = cache.decode(tmp_path / "a.tif", 16, (0, 65_280))
+    assert pixels[0, 0].tolist() == pixels[1, 1].tolist() == [0, 0, 0]
+    assert (pixels[:, 15] == round(61_440 / 256)).all()
+
+
 # Fuzz: 2,400 cases in all; nothing but UserError may come out of a reader.
 
 fuzz = settings(

@@ -1,0 +1,97 @@
+"""Test images of one data set in what another trains on: by captions, by pixels, on the command."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import check, data, leaks
+from bench.cli_data import app
+from methods.base import Sample
+
+LONG = "many white planes are parked near a terminal"
+OTHER = "two long runways cross the khaki bare land"
+
+
+def sample(name: str, *captions: str, split: str = "test") -> Sample:
+    return Sample(name, captions, split)
+
+
+def test_pairs_by_captions_need_two_long_sentences() -> None:
+    tests = [
+        sample("a", LONG, OTHER),
+        sample("b", LONG, LONG, "a pond"),  # one sentence, however often
+        sample("c", "a pond", "a port"),  # short ones occur by chance
+    ]
+    trains = [
+        sample("x", f"{LONG.upper()} !", f"{OTHER} .", "a pond", split="train"),
+        sample("y", LONG, "a pond", "a port", split="train"),
+    ]
+    (pair,) = leaks.by_captions(tests, trains)
+    assert pair["images"] == ["a", "x"]
+    assert pair["sentences"] == sorted([LONG, OTHER])
+
+
+@pytest.fixture
+def two(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`tiny`, and `near`, with two test images of `tiny`: one in train, one in val."""
+    monkeypatch.setattr(check, "clip_tokens", lambda captions: [len(c.split()) for c in captions])
+    shutil.copytree(tiny / "tiny", tiny / "near")
+    text = (tiny / "tiny.toml").read_text()
+    (tiny / "near.toml").write_text(f'folder = "near"\n{text}')
+    document = json.loads((tiny / "near" / "dataset.json").read_text())
+    for image in document["images"]:
+        image["sentences"] = [{"raw": f"other words for {image['filename']}"}]
+    document["images"][0]["sentences"] = [
+        {"raw": f"picture 12 of a pond , version {k} ."} for k in range(2)
+    ]
+    (tiny / "near" / "dataset.json").write_text(json.dumps(document))
+    for test, train in (("pond_12", "port_1"), ("port_13", "port_9")):
+        shutil.copy(tiny / "tiny/images" / f"{test}.png", tiny / "near/images" / f"{train}.png")
+    return tiny
+
+
+def invoke(root: Path, *words: str) -> Any:
+    words = ("check", str(root / "tiny.toml"), "--against", str(root / "near.toml"), *words)
+    return CliRunner().invoke(app, [*words, "--data-root", str(root)])
+
+
+def test_the_command_finds_what_was_planted(two: Path) -> None:
+    done = invoke(two, "--json", "--pairs-sheet", str(two / "pairs.png"))
+    assert done.exit_code == 0, done.output  # the data is the published one all the same
+    (told,) = json.loads(done.stdout[: done.stdout.rindex("}") + 1])["against"]
+    assert told["test_images"] == 4
+    assert told["train_images"] == 12
+    assert [pair["images"] for pair in told["by_captions"]] == [["pond_12.png", "pond_0.png"]]
+    assert sorted(pair["images"] for pair in told["by_pixels"]) == [
+        ["pond_12.png", "port_1.png"],
+        ["port_13.png", "port_9.png"],
+    ]
+    assert (two / "pairs.png").exists()
+    said = invoke(two).stdout
+    assert "1 of 4 test images share 2 or more sentences" in said
+    assert "LEAK 2 test images of tiny are in train or val of near" in said
+
+
+def test_without_images_captions_alone_are_compared(two: Path) -> None:
+    shutil.rmtree(two / "near" / "images")
+    said = invoke(two).stdout
+    assert "captions alone were compared: near: the image folder" in said
+    assert "LEAK 1 test images" in said
+    assert "are there as pictures" not in said
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "other", "leaked", "of"),
+    [("rsicd", "rsitmd", 228, 1093), ("rsitmd", "rsicd", 54, 452)],
+)
+def test_the_known_leaks(real_data: Path, name: str, other: str, leaked: int, of: int) -> None:
+    tests, trains = (data.read(data.card(one), real_data)[0] for one in (name, other))
+    tests = [s for s in tests if s.split == "test"]
+    pairs = leaks.by_captions(tests, [s for s in trains if s.split != "test"])
+    assert len(tests) == of
+    assert len({pair["images"][0] for pair in pairs}) == leaked
