@@ -35,7 +35,7 @@ app.add_typer(data_app, name="data")
 
 Sweep = Annotated[
     Path | None,
-    typer.Argument(metavar="[SWEEP.toml]", help="A sweep file; options win over what it says."),
+    typer.Argument(metavar="SWEEP.toml", help="A sweep file; options win over what it says."),
 ]
 Methods = Annotated[str | None, typer.Option("--methods", help="Calls: 'cmer,lora(rank=16)'.")]
 Datasets = Annotated[

@@ -161,6 +161,7 @@ def winners(search: Search) -> list[dict[str, Any]]:
         score = _score(trial.path(search.plan.results))
         points.setdefault(trial.call, []).append((trial, score))
     rows = []
+    usual = {(b.dataset, b.backbone, plain_call(b)): b.settings for b in search.bases}
     for (dataset, backbone, call), points in found.items():
         scores = {text: [score for _, score in done] for text, done in points.items()}
         means = {text: min(s) if min(s) < 0 else sum(s) / len(s) for text, s in scores.items()}
@@ -169,18 +170,28 @@ def winners(search: Search) -> list[dict[str, Any]]:
             raise UserError(f"no trial of {call} on {dataset} ended well; see the records")
         row: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "call": call}
         trials = {text: done[0][0] for text, done in points.items()}
-        rows.append(row | _winner(trials, means, best) | {"grid_size": search.grids[_place(row)]})
+        rows.append(
+            row
+            | _winner(usual[_place(row)], trials, means, best)
+            | {"grid_size": search.grids[_place(row)]}
+        )
     return rows
 
 
-def _winner(trials: dict[str, Trial], means: dict[str, float], best: str) -> dict[str, Any]:
-    """What a row says beside its call: rate and settings that won, all that was tried."""
+def _winner(
+    usual: dict[str, Any], trials: dict[str, Trial], means: dict[str, float], best: str
+) -> dict[str, Any]:
+    """What a row says beside its call: rate and settings that won, all that was tried.
+
+    `usual`: the settings of the call itself; what never left them was not searched.
+    """
     rates = [trial.lr for trial in trials.values()]
     row: dict[str, Any] = {"lr": trials[best].lr}
     tried = {
         name: values
-        for name in trials[best].settings
-        if len(values := list(dict.fromkeys(t.settings[name] for t in trials.values()))) > 1
+        for name in usual
+        if (values := list(dict.fromkeys(t.settings[name] for t in trials.values())))
+        != [usual[name]]
     }
     won = {name: trials[best].settings[name] for name in tried}
     if tried:

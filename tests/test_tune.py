@@ -152,6 +152,12 @@ def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
     assert f"lr {at(3):g}, rank 16 (edge of the grid: lr)" in text
 
 
+def test_a_setting_that_was_drawn_alone_is_not_lost(tmp_path: Path) -> None:
+    space = tune.space_of(["lora(rank=[4])"], registry())
+    (row,) = tune.winners(search(tmp_path, ["lora"], {}, space=space))
+    assert row["settings"] == {"rank": 4}
+
+
 def test_a_diverged_point_cannot_win(tmp_path: Path) -> None:
     calls = [f"linear(lr={lr:g})" for lr in (3e-4, 1e-3, 3e-3)]
     scores = dict(zip(calls, (10.0, 5.0, None), strict=True))
