@@ -3,6 +3,7 @@
 Legend: B batch, C captions per image, L text length.
 """
 
+import functools
 import queue
 import random
 import threading
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench import resident as resident_
 from bench.cache import Pixels
 from bench.data import Dataset, short_hash, spoken_form
 from methods.base import Batch, Sample
@@ -141,14 +143,23 @@ def crop_and_flip(
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 `(B, H, W, 3)` -> float `(B, 3, H, W)` with the backbone's mean and deviation."""
-    shape = (1, 3, 1, 1)
-    m = torch.tensor(mean, device=pixels.device).view(shape)
-    s = torch.tensor(std, device=pixels.device).view(shape)
+    m, s = _constant(tuple(mean), pixels.device), _constant(tuple(std), pixels.device)
     return (pixels.permute(0, 3, 1, 2).float() / 255 - m) / s
 
 
+@functools.cache
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Per channel `(1, 3, 1, 1)`; brought to the device once, for to bring it there is to wait."""
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)
+
+
 class Loader:
-    """Batches on the device, the next ones gathered in a thread while the present one trains."""
+    """Batches on the device, the next ones gathered in a thread while the present one trains.
+
+    resident: whether the split's pixels live on the device; by default where `bench.resident` says
+    so, else they are gathered on the host into pinned memory. `resident_bytes` is what that takes
+    there until `release`.
+    """
 
     def __init__(
         self,
@@ -161,22 +172,32 @@ class Loader:
         device: torch.device,
         augment: bool = True,
         ahead: int = 3,
+        resident: bool | None = None,
     ) -> None:
         self.split, self.table, self.caption = split, table, caption
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.augment, self.ahead = augment, ahead
+        self.resident: Tensor | None = None
+        self.resident_bytes = 0
+        if resident is None:
+            resident = resident_.fits(split.pixels, split.rows, device)
+        if resident:
+            uploaded = resident_.upload(split.pixels, split.rows, device)
+            self.resident, self.resident_bytes = uploaded
         self.text_length = 0
         """L of the last batch given; it may grow, for captions are made while training."""
 
+    def release(self) -> None:
+        """Give the device's memory back; later batches are gathered on the host."""
+        self.resident, self.resident_bytes = None, 0
+
     def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Tensor]:
-        """One batch on the host: pixels, texts, ids."""
+        """One batch on the host: pixels (unless they are resident), texts, ids."""
         split = self.split
-        pixels = torch.from_numpy(split.pixels[np.asarray([split.rows[i] for i, _ in pairs])])
-        host = {
-            "pixels": pixels,
-            "texts": self.table(self.words(pairs, epoch, number)),
-            **self.ids(pairs),
-        }
+        host = {"texts": self.table(self.words(pairs, epoch, number)), **self.ids(pairs)}
+        if self.resident is None:
+            rows = np.asarray([split.rows[i] for i, _ in pairs])
+            host["pixels"] = torch.from_numpy(split.pixels[rows])
         if self.device.type == "cuda":
             host = {name: tensor.pin_memory() for name, tensor in host.items()}
         return host
@@ -200,11 +221,16 @@ class Loader:
         """Move a gathered batch to the device and augment it there."""
         self.text_length = host["texts"].shape[1]
         moved = {k: v.to(self.device, non_blocking=True) for k, v in host.items()}
-        images = normalise(moved.pop("pixels"), self.split.mean, self.split.std)
+        pixels = moved.pop("pixels") if "pixels" in moved else self._resident(moved["image_ids"])
+        images = normalise(pixels, self.split.mean, self.split.std)
         if self.augment:
             seed = int(short_hash(f"{self.seed}/{epoch}/{number}/crop"), 16) % 2**63
             images = crop_and_flip(images, torch.Generator().manual_seed(seed))
         return Batch(images=images, **moved)
+
+    def _resident(self, images: Tensor) -> Tensor:
+        assert self.resident is not None, "released while a batch was under way"
+        return self.resident[images]
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from number `first`; only seed and epoch decide their order."""

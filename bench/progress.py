@@ -224,5 +224,5 @@ def watcher(console: Console, total: int) -> Iterator[Watcher]:
         column("left", "left"),
         column("note", "val"),
     )
-    with _Titled(*columns, console=console, expand=True) as progress:
+    with _Titled(*columns, console=console, expand=True, transient=True) as progress:
         yield Live(progress, total)

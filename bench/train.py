@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.attention import attention_kernels
 from bench.batches import Loader
 from bench.checkpoint import Keeper, plain
 from bench.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
@@ -70,7 +71,7 @@ class Trainer:
         groups = method.param_groups()
         self.parameters = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.AdamW(
-            groups, lr=lr, weight_decay=recipe.weight_decay, fused=device.type == "cuda"
+            groups, lr=lr, weight_decay=recipe.weight_decay, fused=True
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: learning_rate(step, steps, recipe.warmup)
@@ -139,7 +140,7 @@ def fit(
     }
     trainer = Trainer(method, recipe, lr, steps, device)
     window = 10 if device.type == "cuda" else 5
-    watch, memory = Stopwatch(device, window, window), Memory(device)
+    watch, memory = Stopwatch(device, window, window), Memory(device, loader.resident_bytes)
     memory.start()
     fitted = Fitted({}, 0)
     epochs = planned_epochs(recipe, per_epoch)
@@ -218,6 +219,7 @@ def fit(
             fitted.efficiency["gpu_energy_joules"] = None  # the earlier parts' is not known
     progress({"stage": "measuring"})
     fitted.efficiency |= _measure(trainer, next(iter(loader.epoch(epochs))))
+    loader.release()
     return fitted
 
 
@@ -237,6 +239,7 @@ def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
         ),
         "forward_flops_per_image": forward / images,
         "backward_flops_per_image": backward / images,
+        "attention_kernels": attention_kernels(loss),
         "step_images_per_second": step_rate(trainer, [batch]),
     }
 

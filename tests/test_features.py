@@ -1,0 +1,167 @@
+"""Cached frozen features: the same recall as without, nothing left behind, no disk filled."""
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as tree
+
+from bench import UserError, backbone, batches, cache, data, features, sweep, train, trial
+from bench.contract import KINDS, tiny_batch, tiny_model
+from bench.features import FeatureLoader, Features, Table
+from bench.recipe import Recipe
+from bench.spec import resolve
+from bench.trial import Trial
+from methods import registry
+from methods.base import Method, NotApplicable
+
+CPU = torch.device("cpu")
+FROZEN = [name for name, cls in registry().items() if cls.frozen_features]
+
+
+def ran(root: Path, name: str, views: int, recipe: Recipe, **settings: Any) -> dict[str, Any]:
+    """The record of a trial on the data set `tiny`."""
+    call = resolve(name, settings, registry())
+    parts = (call.name, call.text, dict(call.settings), call.lr, recipe, 0, {}, views)
+    one = Trial(str(root / "tiny.toml"), "starter", *parts)
+    return trial.run(one, root, root / "results", lambda _: None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", FROZEN)
+def test_a_table_gives_back_what_the_towers_gave(name: str, kind: str) -> None:
+    method, batch = registry()[name](tiny_model(kind)).eval(), tiny_batch()
+    rows = torch.tensor([4, 0, 4])
+    for inputs, frozen, encode in (
+        (batch.images, method.frozen_image, method.encode_image),
+        (batch.texts, method.frozen_text, method.encode_text),
+    ):
+        given = frozen(inputs)
+        table = Table(frozen(inputs[:1]), len(inputs), torch.float32)
+        table.allocate(torch.empty(table.bytes, dtype=torch.uint8))
+        table.put(0, tree.tree_map_only(Tensor, lambda t: t[:2], given))
+        table.put(2, tree.tree_map_only(Tensor, lambda t: t[2:], given))
+        assert torch.equal(encode(table.take(rows)), encode(given)[rows])
+
+
+def test_token_states_are_held_as_autocast_reads_them() -> None:
+    example = (torch.zeros(1, 9), [torch.zeros(1, 5, 9)], None, torch.ones(1, 5) > 0)
+    table = Table(example, 10, torch.bfloat16)
+    table.allocate(torch.empty(table.bytes, dtype=torch.uint8))
+    pooled, states, nothing, mask = table.take(torch.tensor([1]))
+    assert (pooled.dtype, states[0].dtype) == (torch.float32, torch.bfloat16)
+    assert (nothing, mask.dtype) == (None, torch.bool)
+    assert 10 * (9 * 4 + 45 * 2 + 5) <= table.bytes < 10 * (9 * 4 + 45 * 2 + 5) + 3 * 64
+
+
+@pytest.mark.parametrize("call", [("linear", {}), ("cmer", {"queue": 8, "queue_start": 0.0})])
+def test_one_view_is_training_without_augmentation(
+    tiny: Path, call: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "step_rate", lambda *_: None)  # it takes its time
+    recipe = Recipe(steps=6, batch_size=4, evaluations=2, precision="fp32", augment=False)
+    plain = ran(tiny, call[0], 0, recipe, **call[1])
+    cached = ran(tiny, call[0], 1, replace(recipe, augment=True), **call[1])
+    assert (plain["status"], cached["status"]) == ("ok", "ok"), cached["traceback"]
+    for split in ("val", "test"):
+        assert cached["metrics"][split] == pytest.approx(plain["metrics"][split], abs=0.01)
+    for a, b in zip(plain["curve"], cached["curve"], strict=True):
+        assert b == pytest.approx(a, rel=1e-3)
+    found = cached["efficiency"]
+    assert found["feature_images"] == 16
+    assert found["feature_bytes"] > 0
+    assert found["epoch_seconds"] > 0
+    both = found["epoch_seconds"] + found["feature_seconds"]
+    assert found["epoch_and_features_seconds"] == pytest.approx(both)
+    assert "feature_bytes" not in plain["efficiency"]
+
+
+def parts(root: Path, name: str = "linear") -> tuple[Method, batches.Loader]:
+    """A method around the starter and its loader on `tiny`, in float32."""
+    dataset, base = data.load(data.card(str(root / "tiny.toml")), root), backbone.load("starter")
+    table = batches.TokenTable(base.tokenizer, base.pad_id)
+    pixels = cache.images(dataset, base.image_size)
+    split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std)
+    method = registry()[name](base.model)
+    given = {"batch_size": 4, "seed": 3, "device": CPU}
+    return method, batches.Loader(split, table, method.train_caption, **given)
+
+
+def stored(root: Path, views: int) -> tuple[FeatureLoader, Method]:
+    method, loader = parts(root)
+    made = Features(method, loader.table, torch.float32, CPU, views)
+    made.build(loader, 2, [])
+    return FeatureLoader(made, loader), method
+
+
+def test_views_are_drawn_once_by_the_seed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader, method = stored(tiny, 3)
+    table = loader.features.images
+    assert table.rows == 3 * 8
+    (first,), (again,) = table.parts, stored(tiny, 3)[0].features.images.parts
+    assert torch.equal(first, again)
+    assert len({tuple(row) for row in first.tolist()}) == 24  # every view of an image is another
+    monkeypatch.setattr(features, "crop_and_flip", lambda images, _: images)
+    (centre,) = stored(tiny, 1)[0].features.images.parts
+    plain = torch.from_numpy(loader.split.pixels[loader.split.rows])
+    shown = batches.normalise(plain, loader.split.mean, loader.split.std)
+    (expected,) = method.frozen_image(shown)
+    torch.testing.assert_close(centre, expected)
+    seen = Counter(tuple(row) for batch in loader.epoch(0) for row in batch.images[0].tolist())
+    assert set(seen) <= {tuple(row) for row in first.tolist()}
+    assert len(seen) > 8  # not one view for each image
+
+
+def test_too_large_for_the_device_it_goes_to_a_file_that_leaves_nothing(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = list(stored(tiny, 2)[0].epoch(0))
+    monkeypatch.setattr(features, "free_memory", lambda _: 0)
+    loader, _ = stored(tiny, 2)
+    assert loader.features.on_disk
+    assert not list(cache.cache_folder().glob("features*"))
+    for a, b in zip(memory, loader.epoch(0), strict=True):
+        assert torch.equal(a.images[0], b.images[0])
+        assert torch.equal(a.texts[0], b.texts[0])
+
+
+def test_a_disk_is_never_filled(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "free_memory", lambda _: 0)
+    usage = shutil.disk_usage("/")._replace(free=features.SPARE)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match="fewer views"):
+        stored(tiny, 1)
+
+
+def test_a_caption_that_was_not_foreseen_is_told(tiny: Path) -> None:
+    loader, _ = stored(tiny, 1)
+    loader.caption = lambda caption, sample, rng: f"later {caption}"
+    with pytest.raises(RuntimeError, match="not foreseen"):
+        next(iter(loader.epoch(0)))
+
+
+def test_where_it_does_not_apply_the_record_says_so(tiny: Path) -> None:
+    record = ran(tiny, "coop", 1, Recipe(steps=1, batch_size=4))
+    assert record["status"] == "not_applicable"
+    assert "--cache-features" in record["message"]
+    with pytest.raises(NotApplicable):
+        Features(parts(tiny, "full")[0], None, torch.float32, CPU, 1)
+
+
+def test_views_without_augmentation_are_refused(tiny: Path) -> None:
+    with pytest.raises(UserError, match="augment=false"):
+        sweep.plan(
+            methods="linear",
+            datasets=["synthetic"],
+            backbones=["starter"],
+            seeds=[0],
+            recipe=Recipe(augment=False),
+            root=tiny,
+            results=tiny,
+            cached_features=2,
+        )
