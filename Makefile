@@ -3,7 +3,7 @@ BIN := .venv/bin
 DEMO := --methods zeroshot,linear,lora,vpt,cmer --dataset synthetic --seeds 0 \
 	--recipe steps=24,batch_size=64,evaluations=2 --results demo/results
 
-.PHONY: demo test install clean
+.PHONY: demo test chaos install clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,6 +22,9 @@ test: .venv/installed ## ruff, mypy, pytest
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	BENCH_CACHE=.cache $(BIN)/pytest
+
+chaos: .venv/installed ## kill -9 at random moments, fifty times and more; Linux, ten minutes
+	BENCH_CACHE=.cache $(BIN)/python tests/chaos.py --faults 50
 
 clean:
 	rm -rf .venv .cache demo build *.egg-info

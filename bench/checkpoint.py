@@ -52,6 +52,7 @@ class Keeper:
         self.resumed = 0
         self._wrote, self._cost = time.perf_counter(), 0.0
         self._at_first: dict[str, dict[str, Any]] = {}
+        self._said = ""
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -85,8 +86,11 @@ class Keeper:
         try:
             atomically(self.path, lambda partial: torch.save(document, partial))
         except (OSError, RuntimeError) as error:  # torch's own writer says RuntimeError
-            first = str(error).splitlines()[0]
-            self.say({"note": f"no checkpoint could be written ({first}); training goes on"})
+            first = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            note = f"no checkpoint could be written ({first}); training goes on"
+            if note != self._said:
+                self.say({"note": note})
+            self._said = note
         self._wrote = time.perf_counter()
         self._cost = self._wrote - began
         self.clock.check()

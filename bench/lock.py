@@ -106,9 +106,13 @@ def _take(record: Path, mine: _Link) -> Path | None:
 def _release(record: Path, mine: _Link) -> None:
     """Take the chain away, unless somebody took over: then it is no longer ours."""
     with contextlib.suppress(OSError), _candidate(record) as last:
-        if _linked(last, _place(record, mine)):  # nobody can take over any more
-            for link in _chain(record):
-                link.path.unlink(missing_ok=True)
+        place = _place(record, mine)
+        if not _linked(last, place):
+            return
+        chain = _chain(record)  # nobody can take over any more
+        ours = mine.owner in [link.owner for link in chain]
+        for path in [link.path for link in chain] if ours else [place]:
+            path.unlink(missing_ok=True)
 
 
 def _linked(mine: _Link, place: Path) -> bool:

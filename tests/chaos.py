@@ -133,8 +133,11 @@ class Field:
         if hit:
             self.faults[kind] += 1
         for one in (sweep, other):
-            if one is not None:
-                ended(one)
+            if one is None:
+                continue
+            if self.dice.random() < 0.8 and moment(one, self.dice.uniform(0.5, span), never):
+                self.faults["sweep"] += kill(one.pid, *children(one.pid))
+            ended(one)
         self.look()
 
     def finish(self) -> None:

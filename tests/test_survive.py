@@ -1,5 +1,13 @@
 """Trials that are killed, run out of memory, time or disk; sweeps that meet in one folder."""
 
+import errno
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from bench import train, trial
+from bench import UserError, checkpoint, limits, lock, oom, record, train, trial
 from bench.recipe import Recipe
 from bench.spec import resolve
+from bench.sweep import Plan
 from bench.trial import Trial
 from methods import registry
+from methods.base import Method
 
 
 class Killed(BaseException):
@@ -65,3 +75,270 @@ def test_a_killed_trial_goes_on_bit_for_bit(
     assert again["metrics"] == whole["metrics"]
     assert again["curve"] == whole["curve"]
     assert again["best_step"] == whole["best_step"]
+
+
+def test_a_damaged_or_foreign_checkpoint_is_set_aside(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = made(tiny, "linear", steps=3)
+    path = one.path(tiny / "r").with_suffix(".checkpoint")
+    said: list[str] = []
+
+    def again() -> int:
+        watch = lambda state: said.append(state.get("note", ""))  # noqa: E731
+        done = trial.run(one, tiny, tiny / "r", watch, {}, every=0.0)
+        assert done["status"] == "ok"
+        return int(done["resumed"])
+
+    assert again() == 0
+    assert again() == 1
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    assert again() == 0
+    assert path.with_name(f"{path.name}.aside").exists()
+    assert "starts over" in "".join(said)
+    monkeypatch.setattr(checkpoint, "code", lambda _: "another")
+    assert again() == 0
+    assert "is of another code" in "".join(said)
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_a_training(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full_disk(monkeypatch)
+    said: list[str] = []
+    one = made(tiny, "linear", steps=3)
+    done = trial.run(one, tiny, tiny / "r", lambda s: said.append(s.get("note", "")), {}, every=0.0)
+    assert done["status"] == "ok"
+    assert "no checkpoint could be written (No space" in "".join(said)
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record.os, "fsync", fsync)
+    monkeypatch.setattr(trial, "probe", lambda *_: None)
+
+
+def test_a_trial_over_its_time_ends_as_timeout_and_goes_on(tiny: Path) -> None:
+    one = made(tiny, "linear", steps=5)
+    clock = limits.Clock(1000.0)
+
+    def slow(state: dict[str, Any]) -> None:
+        if state.get("step") == 2:
+            clock.before += 2000.0
+
+    done = trial.run(one, tiny, tiny / "r", slow, {}, clock, every=100.0)
+    assert done["status"] == "timeout"
+    assert "16m40s" in done["message"]
+    again = trial.run(one, tiny, tiny / "r", lambda _: None, {}, limits.Clock(9000.0), every=100.0)
+    assert (again["status"], again["resumed"]) == ("ok", 1)
+    assert again["efficiency"]["trial_seconds"] > 2000
+
+
+def test_out_of_memory_says_the_largest_batch(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, tries = Method.loss, itertools.count()
+
+    def loss(*given: Any) -> Any:
+        if next(tries) == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return real(*given)
+
+    monkeypatch.setattr(oom, "usable_memory", lambda: 2**30)
+    monkeypatch.setattr(Method, "loss", loss)
+    done = trial.run(made(tiny, "linear"), tiny, tiny / "r", lambda _: None)
+    assert done["status"] == "out_of_memory"
+    largest = done["efficiency"]["largest_batch_predicted"]
+    assert largest > 4
+    assert f"a batch of {largest} (now 4)" in done["message"]
+    monkeypatch.setattr(oom, "usable_memory", lambda: 1 / 0)  # never breaks a record
+    assert oom.explain(MemoryError(), made(tiny, "linear"), None)[0] == "MemoryError"
+
+
+# Records.
+
+
+def test_a_record_is_kept_elsewhere_where_the_folder_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "call" / "seed0-a.json"
+    monkeypatch.setattr(trial, "cache_folder", lambda: tmp_path / "cache")
+    real = record.write
+
+    def write(where: Path, *rest: Any) -> None:
+        if where == path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(where, *rest)
+
+    monkeypatch.setattr(trial, "write", write)
+    with pytest.raises(record.NoRoom, match=r"No space left on device.*it is kept as"):
+        trial._write(path, {"status": "ok", "metrics": {}}, {})
+    (kept,) = (tmp_path / "cache").rglob("seed0-a.json")
+    assert json.loads(kept.read_text())["status"] == "ok"
+
+
+def test_a_record_without_room_for_its_weights_says_so(tmp_path: Path) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path, done = tmp_path / "seed0.json", {"message": None, "x": float("nan")}
+    record.write(path, done, {".npz": lambda p: p.write_bytes(b"1"), ".safetensors": full})
+    found = json.loads(path.read_text())
+    assert "seed0.safetensors could not be kept" in found["message"]
+    assert found["x"] is None
+    assert not record.is_stray(path, found, ".npz")
+    path.with_suffix(".npz").write_bytes(b"2")
+    assert record.is_stray(path, found, ".npz")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["seed0.json", "seed0.npz"]
+
+
+@pytest.mark.parametrize("dies_at", [0, 1, 2, 3])
+def test_a_crash_while_a_record_is_replaced_leaves_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int
+) -> None:
+    path = tmp_path / "seed0.json"
+    record.write(path, {"n": 1})
+    calls = iter(range(9))
+
+    def dying(real: Any) -> Any:
+        def call(*given: Any) -> Any:
+            if next(calls) == dies_at:
+                raise Killed
+            return real(*given)
+
+        return call
+
+    monkeypatch.setattr(record, "_keep_replaced", dying(record._keep_replaced))
+    monkeypatch.setattr(Path, "replace", dying(Path.replace))
+    try:
+        record.write(path, {"n": 2}, {".npz": lambda p: p.write_bytes(b"2")})
+    except Killed:
+        assert dies_at < 3
+    assert json.loads(path.read_text())["n"] in (1, 2)
+    old = [json.loads(p.read_text())["n"] for p in tmp_path.glob("*.replaced")]
+    assert json.loads(path.read_text())["n"] == 1 or old == [1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
+def test_a_full_or_read_only_folder_is_found_out_first(tmp_path: Path) -> None:
+    words = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        with pytest.raises(record.NoRoom, match="No space left on device"):
+            record.probe(tmp_path)
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        with pytest.raises(record.NoRoom, match="Read-only file system"):
+            record.probe(tmp_path / "results")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+# Locks.
+
+HOLDS = """
+import sys, time; from pathlib import Path; from bench import lock
+with lock.held(Path(sys.argv[1])) as mine:
+    print(mine, flush=True); sys.stdin.readline()
+"""
+
+
+def holder(path: Path) -> "subprocess.Popen[str]":
+    words = [sys.executable, "-c", HOLDS, str(path)]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
+def test_a_lock_is_one_process_and_is_taken_over_when_it_dies(tmp_path: Path) -> None:
+    path = tmp_path / "seed0.json"
+    process = holder(path)
+    with lock.held(path) as mine:
+        assert not mine
+    assert lock.busy(path)
+    process.kill()
+    process.wait()
+    assert not lock.busy(path)
+    with lock.held(path) as mine:
+        assert mine
+        assert lock.busy(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_of_another_host_is_stale_without_heartbeats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "seed0.json"
+    with lock.held(path) as first:
+        assert first
+        monkeypatch.setattr(lock, "_machine", lambda: "another")
+        monkeypatch.setattr(lock.os, "_exit", lambda _: None)
+        with lock.held(path) as mine:
+            assert not mine  # it beats, whatever the clocks say
+        old = time.time() - lock.STALE - 5
+        os.utime(tmp_path / "seed0.lock", (old, old))
+        with lock.held(path) as mine, lock.held(path) as third:
+            assert (mine, third) == (True, False)
+            assert len(list(tmp_path.glob("seed0*.lock"))) == 2
+        later = ExitStack()
+        assert later.enter_context(lock.held(path))
+    assert lock.busy(path)  # the first, awake again, leaves another's lock alone
+    later.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_many_who_take_over_at_most_one_wins(tmp_path: Path) -> None:
+    path = tmp_path / "seed0.json"
+    with lock._candidate(path) as lost:
+        assert lock._take(path, lost) is not None
+    old = time.time() - lock.STALE - 5
+    os.utime(tmp_path / "seed0.lock", (old, old))
+    code = (
+        "import sys, time; from pathlib import Path; from bench import lock\n"
+        "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+        "with lock.held(Path(sys.argv[1])) as mine: print(mine); time.sleep(1.5 * mine)"
+    )
+    words = [sys.executable, "-c", code, str(path), str(time.time() + 2)]
+    many = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    assert sorted(p.communicate()[0].strip() for p in many) == ["False"] * 5 + ["True"]
+
+
+def test_a_trial_that_another_sweep_did_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = made(tmp_path, "linear")
+    plan = Plan([one], tmp_path / "r", tmp_path)
+    assert plan.todo(rerun=False, retry_failed=False) == [one]
+    job = plan.job(one)
+    done = {"schema": 1, "trial": {}, "status": "ok", "message": None}
+    record.write(one.path(plan.results.resolve()), done)
+    monkeypatch.setattr(trial, "run", lambda *_: pytest.fail("it was run again"))
+    assert trial._done(job, lambda _: None, limits.Clock())["status"] == "ok"
+
+
+# Time.
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2h", 7200), ("1h30m", 5400), ("90", 5400), ("45s", 45), ("0", 0)]
+)
+def test_times(text: str, seconds: float) -> None:
+    assert limits.seconds(text, "--time-limit") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "two hours", "-3", "1h x"])
+def test_no_times(text: str) -> None:
+    with pytest.raises(UserError, match="--time-limit is a time such as 2h"):
+        limits.seconds(text, "--time-limit")
+
+
+def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "GRACE", 0.1)
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    process = subprocess.Popen(words, text=True, start_new_session=True)
+    with limits.killed_after(process, 0.2) as killed:
+        assert process.wait(30) == -9
+    assert len(killed) == 1
