@@ -100,13 +100,19 @@ def rank_rows(similarity: Tensor, rights: Sequence[Tensor]) -> list[Ranks]:
     # A sum is finite only where all are; it takes a tenth of the time of looking at each.
     if not torch.isfinite(similarity.sum()) and not torch.isfinite(similarity).all():
         raise NotFinite("a similarity is NaN or infinite")
-    ranks = []
+    ranks: list[Ranks] = []
+    before = above = at_least = torch.empty(0)
     for given in rights:
         right = given.to(similarity.device)
         scores = similarity.gather(1, right.clamp(min=0)).masked_fill(right < 0, float("-inf"))
         best = scores.max(dim=1, keepdim=True).values
-        tied_right = (scores == best).sum(dim=1).cpu()
-        above, at_least = _count(similarity, best)
+        if not ranks:
+            above, at_least = _count(similarity, best)
+        else:  # only where another item is best now
+            other = (best != before).squeeze(1)
+            above, at_least, there = above.clone(), at_least.clone(), other.cpu()
+            above[there], at_least[there] = _count(similarity[other], best[other])
+        before, tied_right = best, (scores == best).sum(dim=1).cpu()
         ranks.append(Ranks(above, at_least - above - tied_right, tied_right))
     return ranks
 
