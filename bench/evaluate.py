@@ -127,11 +127,7 @@ class Evaluation:
 
     def ranks(self, image: Tensor, text: Tensor) -> dict[str, retrieval.Ranks]:
         """Ranks both ways, strict and duplicate-aware (`dup_`)."""
-        i2t, t2i = (image, text), (text, image)
-        return {
-            way: retrieval.rank(*(i2t if way.endswith("i2t") else t2i), right)
-            for way, right in self.right.items()
-        }
+        return retrieval.rank_both(image, text, self.right)
 
     def metrics(self, ranks: dict[str, retrieval.Ranks]) -> dict[str, float]:
         """Strict recalls, duplicate-aware recalls (`dup_`) and the t2i ceiling, in percent."""

@@ -7,9 +7,23 @@ import pytest
 import torch
 
 from bench import retrieval
-from bench.retrieval import Ranks, rank, rank_rows, recalls, right_items, t2i_ceiling
+from bench.retrieval import Ranks, rank_both, recalls, right_items, t2i_ceiling
 
 NONE = float("-inf")
+
+
+def rank_rows(similarity: torch.Tensor, right: torch.Tensor) -> Ranks:
+    return retrieval.rank_rows(similarity, [right])[0]
+
+
+def rank(
+    queries: torch.Tensor, gallery: torch.Tensor, right: torch.Tensor, elements: int = 10**9
+) -> Ranks:
+    return retrieval.rank(queries, gallery, [right], elements)[0]
+
+
+def same(one: Ranks, two: Ranks) -> bool:
+    return all(torch.equal(getattr(one, n), getattr(two, n)) for n in one.__dataclass_fields__)
 
 
 def test_ranks_of_a_small_matrix() -> None:
@@ -102,13 +116,47 @@ def test_against_a_plain_loop_on_random_features() -> None:
         assert result[f"t2i_R@{k}"] == pytest.approx(100 * t2i / 90)
 
 
-def test_blocks_do_not_change_the_ranks() -> None:
-    generator = torch.Generator().manual_seed(1)
-    queries = torch.nn.functional.normalize(torch.randn(50, 8, generator=generator), dim=1)
-    gallery = torch.nn.functional.normalize(torch.randn(70, 8, generator=generator), dim=1)
-    right = torch.randint(0, 70, (50, 3), generator=generator)
-    whole, parts = rank(queries, gallery, right), rank(queries, gallery, right, block=7)
-    assert torch.equal(whole.expected(), parts.expected())
+def coarse(rows: int, seed: int) -> torch.Tensor:
+    """Features of few values, whose products are exact: many ties, the same in every order."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-1, 2, (rows, 4), generator=generator).float() / 2
+
+
+@pytest.mark.parametrize("elements", [1, 70, 7 * 70, 49 * 70])
+def test_blocks_do_not_change_the_ranks(elements: int) -> None:
+    queries, gallery = coarse(50, 1), coarse(70, 2)
+    right = torch.randint(0, 70, (50, 3), generator=torch.Generator().manual_seed(3))
+    whole = rank(queries, gallery, right)
+    assert whole.tied_wrong.sum() > 100
+    assert same(whole, rank(queries, gallery, right, elements))
+
+
+def test_metrics_are_equal_in_blocks_and_at_once() -> None:
+    image, text = coarse(30, 4), coarse(90, 5)
+    right = right_items([c // 3 for c in range(90)], [str(c % 40) for c in range(90)])
+    at_once, blocks = (rank_both(image, text, right, n) for n in (30 * 90, 30 * 90 - 1))
+    assert list(at_once) == list(blocks) == list(right)
+    assert all(same(at_once[name], blocks[name]) for name in right)
+    for name, items in right.items():
+        way = (image, text) if name.endswith("i2t") else (text, image)
+        assert same(at_once[name], rank(*way, items))
+    assert recalls(at_once["i2t"], at_once["t2i"]) == recalls(blocks["i2t"], blocks["t2i"])
+
+
+def test_no_more_similarities_exist_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[torch.Size] = []
+    rows = retrieval.rank_rows
+
+    def look(similarity: torch.Tensor, rights: list[torch.Tensor]) -> list[Ranks]:
+        shapes.append(similarity.shape)
+        return rows(similarity, rights)
+
+    monkeypatch.setattr(retrieval, "rank_rows", look)
+    image, text = coarse(30, 4), coarse(90, 5)
+    right = right_items([c // 3 for c in range(90)], [str(c) for c in range(90)])
+    rank_both(image, text, right, 500)
+    assert max(shape.numel() for shape in shapes) <= 500
+    assert {shape[1] for shape in shapes} == {30, 90}
 
 
 def test_mean_recall_is_the_mean_of_six() -> None:
