@@ -184,7 +184,10 @@ def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
             return method.loss(batch)
 
     given = [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]  # not: features
-    forward, backward = flops(loss, trainer.parameters)
+    # Operations are counted as they are called, and a compiled function calls none.
+    eager = torch.compiler.set_stance("force_eager") if trainer.recipe.compile else nullcontext()
+    with eager:
+        forward, backward = flops(loss, trainer.parameters)
     return {
         "saved_for_backward_bytes": saved_bytes(
             loss, [*method.parameters(), *method.buffers(), *given]
