@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import UserError
+from bench.attention import use_sdpa
 
 STARTER = Path(__file__).resolve().parent / "starter"
 
@@ -99,6 +100,7 @@ def load(spec: str) -> Backbone:
     import open_clip
 
     _register_starter()
+    use_sdpa()
     name, weights = split_spec(spec)
     logging.getLogger().setLevel(logging.ERROR)
     torch.manual_seed(0)  # random weights are the same for every method and seed

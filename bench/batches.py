@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench import resident as resident_
 from bench.cache import Pixels
 from bench.data import Dataset, short_hash, spoken_form
 from methods.base import Batch, Sample
@@ -152,7 +154,12 @@ def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 class Loader:
-    """Batches on the device, the next ones gathered in a thread while the present one trains."""
+    """Batches on the device, the next ones gathered in a thread while the present one trains.
+
+    resident: whether the split's pixels live on the device; by default where `bench.resident` says
+    so, else they are gathered on the host into pinned memory. `resident_bytes` is what that takes
+    there until `release`.
+    """
 
     def __init__(
         self,
@@ -165,20 +172,32 @@ class Loader:
         device: torch.device,
         augment: bool = True,
         ahead: int = 3,
+        resident: bool | None = None,
     ) -> None:
         self.split, self.table, self.caption = split, table, caption
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.augment, self.ahead = augment, ahead
+        self.resident: Tensor | None = None
+        self.resident_bytes = 0
+        if resident is None:
+            resident = resident_.fits(split.pixels, split.rows, device)
+        if resident:
+            uploaded = resident_.upload(split.pixels, split.rows, device)
+            self.resident, self.resident_bytes = uploaded
+        self.text_length = 0
+        """L of the last batch given; it may grow, for captions are made while training."""
+
+    def release(self) -> None:
+        """Give the device's memory back; later batches are gathered on the host."""
+        self.resident, self.resident_bytes = None, 0
 
     def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Tensor]:
-        """One batch on the host: pixels, texts, ids."""
+        """One batch on the host: pixels (unless they are resident), texts, ids."""
         split = self.split
-        pixels = torch.from_numpy(split.pixels[np.asarray([split.rows[i] for i, _ in pairs])])
-        host = {
-            "pixels": pixels,
-            "texts": self.table(self.words(pairs, epoch, number)),
-            **self.ids(pairs),
-        }
+        host = {"texts": self.table(self.words(pairs, epoch, number)), **self.ids(pairs)}
+        if self.resident is None:
+            rows = np.asarray([split.rows[i] for i, _ in pairs])
+            host["pixels"] = torch.from_numpy(split.pixels[rows])
         if self.device.type == "cuda":
             host = {name: tensor.pin_memory() for name, tensor in host.items()}
         return host
@@ -200,15 +219,21 @@ class Loader:
 
     def place(self, host: dict[str, Tensor], epoch: int, number: int) -> Batch:
         """Move a gathered batch to the device and augment it there."""
+        self.text_length = host["texts"].shape[1]
         moved = {k: v.to(self.device, non_blocking=True) for k, v in host.items()}
-        images = normalise(moved.pop("pixels"), self.split.mean, self.split.std)
+        pixels = moved.pop("pixels") if "pixels" in moved else self._resident(moved["image_ids"])
+        images = normalise(pixels, self.split.mean, self.split.std)
         if self.augment:
             seed = int(short_hash(f"{self.seed}/{epoch}/{number}/crop"), 16) % 2**63
             images = crop_and_flip(images, torch.Generator().manual_seed(seed))
         return Batch(images=images, **moved)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch, in an order that only seed and epoch decide."""
+    def _resident(self, images: Tensor) -> Tensor:
+        assert self.resident is not None, "released while a batch was under way"
+        return self.resident[images]
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from number `first`; only seed and epoch decide their order."""
         ready: queue.Queue[Any] = queue.Queue(maxsize=self.ahead)
         stop = threading.Event()
 
@@ -224,7 +249,7 @@ class Loader:
         def work() -> None:
             try:
                 batches = self.split.epoch(self.batch_size, self.seed, epoch)
-                for number, pairs in enumerate(batches):
+                for number, pairs in islice(enumerate(batches), first, None):
                     if not put((number, self.gather(pairs, epoch, number))):
                         return
                 put(None)

@@ -1,20 +1,20 @@
 """The image cache: every image decoded and resized once, in one memory map of bytes."""
 
+import inspect
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import shutil
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from bench import imagefile, synthetic
+from bench import UserError, filehash, imagefile, pixelmap, synthetic
 from bench.data import Dataset, short_hash
 from bench.imagefile import Scale
+from bench.pixelmap import Damaged, Layout, Pixels, Progress, Say
 
-Pixels = npt.NDArray[np.uint8]
-Progress = Callable[[int, int], None]
+__all__ = ["Pixels", "cache_folder", "decode", "images", "picture", "place"]
+
+ATTEMPTS = 3
 
 
 def cache_folder() -> Path:
@@ -48,50 +48,117 @@ def picture(dataset: Dataset, row: int, size: int) -> Pixels:
     return synthetic.render(row, size) if path is None else decode(path, size, scale)
 
 
-def images(dataset: Dataset, size: int, progress: Progress | None = None) -> Pixels:
+def images(
+    dataset: Dataset,
+    size: int,
+    progress: Progress = lambda done, total: None,
+    say: Say = lambda text: None,
+) -> Pixels:
     """All images `(S, size, size, 3)` uint8 as a read-only memory map, built on first use.
 
-    The map's name carries the card, the size and the state of every image file (name, bytes,
-    modification time), so that a changed file is never served from an old map.
+    Every checksum is compared at each opening; blocks that are damaged are decoded again. Of two
+    processes that want the same map one builds and the other waits; a builder that dies is taken
+    over from where it stopped. `say` gets sentences for the user. Raises UserError where an image
+    cannot be read or the map cannot be written.
     """
-    state = [
-        f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" if p else s.filename
-        for p, s in zip(dataset.paths, dataset.samples, strict=True)
-    ]
-    recipe = synthetic_version() if dataset.card.kind == "synthetic" else "1"
-    if dataset.card.scale is not None:
-        recipe += f" scale={dataset.card.scale}"
-    key = short_hash("\n".join([recipe, *state]))
-    path = cache_folder() / f"{dataset.card.name}-{size}-{key}.npy"
-    if not path.exists():
-        _build_cache(dataset, size, path, progress)
-    return np.asarray(np.load(path, mmap_mode="r"))
+    layout, path = Layout(len(dataset.samples), size), place(dataset, size)
+    for _ in range(ATTEMPTS):
+        try:
+            return pixelmap.read(path, layout)
+        except FileNotFoundError:
+            pass
+        except Damaged as error:
+            say(f"{path} is damaged: {error}; what is bad is decoded again")
+        except OSError as error:
+            raise _unwritable(path.parent, error) from None
+        _build(dataset, path, layout, progress, say)
+    raise UserError(
+        f"{path.parent} does not keep what is written there; set $BENCH_CACHE to a sound disk"
+    )
 
 
-def synthetic_version() -> str:
-    """Hash of the generator's source, so that a changed drawing is drawn again."""
-    parts = sorted(Path(synthetic.__file__).parent.glob("*.py"))
-    return short_hash("\n".join(part.read_text(encoding="utf-8") for part in parts))
+def place(dataset: Dataset, size: int) -> Path:
+    """The file of a data set's pixels, there or not.
 
-
-def _build_cache(dataset: Dataset, size: int, path: Path, progress: Progress | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.partial")
-    shape = (len(dataset.samples), size, size, 3)
+    Its name carries the card, the size and a hash of what the pixels follow from: the name and the
+    content of every image in the card's order, the scale of wide images, the code that decodes and
+    the version of Pillow. A changed file is never served from an old map, and a copied or touched
+    one is not decoded again. A data set's files are read for it once (see `bench.filehash`).
+    """
+    card, folder = dataset.card, cache_folder()
+    names = [sample.filename for sample in dataset.samples]
+    files = [path for path in dataset.paths if path is not None]
     try:
-        out = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
-        if dataset.card.kind == "synthetic":
-            work: Callable[[int], Pixels] = partial(synthetic.render, size=size)
-        else:
-            paths = [p for p in dataset.paths if p is not None]
-            work = lambda i: decode(paths[i], size, dataset.card.scale)  # noqa: E731
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for i, image in enumerate(pool.map(work, range(shape[0]), chunksize=16)):
-                out[i] = image
-                if progress is not None and i % 64 == 63:
-                    progress(i + 1, shape[0])
-        out.flush()
-        del out
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        hashes = filehash.contents(files, memo(card.name, dataset.folder)) if files else []
+    except OSError as error:
+        raise UserError(f"the image {error.filename} cannot be read ({error.strerror})") from None
+    key = short_hash("\n".join([_recipe(card.kind), str(card.scale), *names, *hashes]))
+    return folder / f"{card.name}-{size}-{key}.npy"
+
+
+def memo(card: str, folder: Path) -> Path:
+    """Where the hashes of the files in a data set's folder are remembered."""
+    return cache_folder() / f"{card}-{short_hash(str(folder.resolve()))}.hashes.json"
+
+
+def _recipe(kind: str) -> str:
+    """Hash of the code that makes the pixels, so that after a change of it they are made again."""
+    import PIL
+
+    if kind == "synthetic":
+        parts = sorted(Path(synthetic.__file__).parent.glob("*.py"))
+        code = "".join(part.read_text(encoding="utf-8") for part in parts)
+    else:
+        code = inspect.getsource(imagefile) + inspect.getsource(decode)
+    return short_hash(f"{PIL.__version__} {pixelmap.BLOCK} {code}")
+
+
+def _build(dataset: Dataset, path: Path, layout: Layout, progress: Progress, say: Say) -> None:
+    name = dataset.card.name
+
+    def make(rows: range) -> Pixels:
+        return np.stack([picture(dataset, row, layout.size) for row in rows])
+
+    def begin(done: int) -> None:
+        _demand_room(path, layout)
+        say(
+            f"decoding {layout.count:,} images of {name} at {layout.size} px into {path.parent}: "
+            + mebibytes(layout.bytes)
+            + (f", {done:,} images are there already" if done else "")
+        )
+
+    def check() -> None:
+        if place(dataset, layout.size) != path:
+            raise UserError(f"images of {name} changed while they were read; run it again")
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixelmap.build(path, layout, make, begin, check, progress, say)
+    except OSError as error:
+        if not path.exists():  # else, on a file system without locks, another builder was first
+            raise _unwritable(path.parent, error) from None
+
+
+def _demand_room(path: Path, layout: Layout) -> None:
+    """Raise UserError where the map does not fit on its disk."""
+    there, unfinished = 0, pixelmap.partial(path)
+    if unfinished.exists():
+        there = getattr(unfinished.stat(), "st_blocks", 0) * 512
+    free, wanted = shutil.disk_usage(path.parent).free, layout.bytes - there
+    if free < wanted:
+        raise UserError(
+            f"the decoded images take {mebibytes(wanted)} and {path.parent} has {mebibytes(free)} "
+            "free; make room (`bench data cache --clear`) or set $BENCH_CACHE to another disk"
+        )
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"the image cache in {folder} cannot be used ({error.strerror or error}); "
+        "set $BENCH_CACHE to a folder that can be written and has room"
+    )
+
+
+def mebibytes(number: int) -> str:
+    """`12.3 MiB`."""
+    return f"{number / 2**20:,.1f} MiB"

@@ -110,6 +110,23 @@ Jobs = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        help="A running Ray cluster: auto or ray://HOST:10001. Default: one on this machine.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        help="NAME=VALUE: partition, time (minutes or H:MM:SS), gpus, cpus, memory_gb, account, "
+        "array_parallelism, other sbatch options; cluster=local tries it here; repeatable.",
+        rich_help_panel=ENGINE,
+    ),
+]
 
 
 def numbers(text: str, what: str) -> list[int]:
@@ -121,6 +138,19 @@ def numbers(text: str, what: str) -> list[int]:
     if not found or len(set(found)) < len(found) or min(found) < 0:
         raise UserError(f"{what} are one or more different numbers from 0, not {text!r}")
     return found
+
+
+TimeLimit = Annotated[
+    str | None, typer.Option("--time-limit", help="Of each trial: 2h, 1h30m, or 90 (minutes).")
+]
+CheckpointEvery = Annotated[
+    str,
+    typer.Option("--checkpoint-every", help="Time between a trial's checkpoints; 0: every step."),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option("--deterministic", help="Only deterministic algorithms: recipe deterministic."),
+]
 
 
 @app.command()
@@ -158,13 +188,22 @@ def run(
     engine: EngineName = None,
     gpus: Gpus = None,
     jobs_per_gpu: Jobs = None,
+    ray_address: RayAddress = None,
+    slurm: Slurm = None,
+    time_limit: TimeLimit = None,
+    checkpoint_every: CheckpointEvery = "3m",
+    deterministic: Deterministic = False,
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
     from bench import corrupted
     from bench import tune as tune_
+    from methods import registry
 
+    if rerun and retry_failed:
+        raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
     if no_memory and not dry_run:
         raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
+    recipe = _deterministic(recipe, deterministic)
     wish = _wish(sweep, methods, dataset, seeds, backbone, recipe, data_root, results, plugin)(
         tuned=tuned,
         cache_features=cache_features,
@@ -173,15 +212,20 @@ def run(
         engine=engine,
         gpus=gpus,
         jobs_per_gpu=jobs_per_gpu,
+        ray_address=ray_address,
+        slurm=slurm,
     )
     wanted = corrupted.conditions(wish.corrupt, wish.severity) if wish.corrupt else []
     where = _engine(wish)
     plan = _planned(wish)
     plan.jobs_per_gpu = where.jobs_per_gpu
-    if wish.tuned is not None:
-        plan = tune_.apply(plan, wish.tuned)
-    todo = plan.todo(rerun, retry_failed)
+    _bound(plan, time_limit, checkpoint_every)
     console = _console()
+    if wish.tuned is not None:
+        plan, without = tune_.apply(plan, wish.tuned, registry())
+        for what in without:
+            console.print(f"{wish.tuned} has no winner for {what}: its own rate", soft_wrap=True)
+    todo = plan.todo(rerun, retry_failed)
     done = len(plan.trials) - len(todo)
     state = f"{len(plan.trials)} trials: {done} recorded in {wish.results}, {len(todo)} to run"
     console.print(state, soft_wrap=True)
@@ -192,18 +236,14 @@ def run(
         return
     outcomes = _run(console, plan, todo, where) if todo else []
     _print_results(console, plan)
-    bad = [outcome for outcome in outcomes if outcome.status not in ("ok", "not_applicable")]
-    for outcome in bad:
-        console.print(f"[bold]{outcome.status}[/]: {_name(outcome.trial)}: {outcome.message}")
-    if any(outcome.status == "user_error" for outcome in bad):
-        raise typer.Exit(2)
+    failed = _say_bad(console, outcomes)
     if not todo:
         old = [t for t in plan.trials if plan.status(t) not in ("ok", "not_applicable")]
         if old:
             console.print(f"{len(old)} of them are not ok; --retry-failed repeats those")
         console.print("nothing to do: every trial is recorded; --rerun repeats them")
     unmeasured = _run_corrupted(console, plan, wanted, gpus) if wanted else 0
-    raise typer.Exit(1 if bad or unmeasured else 0)
+    raise typer.Exit(1 if failed or unmeasured else 0)
 
 
 @app.command()
@@ -221,47 +261,101 @@ def tune(
     ] = None,
     plugin: Plugins = None,
     factors: Annotated[
-        str, typer.Option(help="Factors on each method's own learning rate.")
-    ] = "0.3,1,3",
-    out: Annotated[Path, typer.Option(help="Where the winners go.")] = Path("tuned.toml"),
+        str | None,
+        typer.Option(help="Factors on each method's own learning rate.", show_default="0.3,1,3"),
+    ] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(help="Settings to try as well: 'lora(rank=[4,8,16])'; repeatable."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Points for each method, drawn from its grid of rates x settings.",
+            show_default="the smallest grid",
+        ),
+    ] = None,
+    draw_seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the draw.", show_default="0")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the winners go.", show_default="tuned.toml"),
+    ] = None,
     cache_features: Cached = None,
     engine: EngineName = None,
     gpus: Gpus = None,
     jobs_per_gpu: Jobs = None,
+    ray_address: RayAddress = None,
+    slurm: Slurm = None,
+    time_limit: TimeLimit = None,
+    checkpoint_every: CheckpointEvery = "3m",
+    deterministic: Deterministic = False,
 ) -> None:
-    """Search the learning rate of each method on validation, the same number of trials for each."""
-    from rich.table import Table
-
+    """Search learning rate and settings on validation, the same number of trials per method."""
     from bench import tune as tune_
+    from bench.searches import search_table
     from methods import registry
 
-    try:
-        wanted = [float(word) for word in factors.split(",")]
-    except ValueError:
-        raise UserError(f"--factors are numbers with commas, not {factors!r}") from None
+    recipe = _deterministic(recipe, deterministic)
     wish = _wish(sweep, methods, dataset, seeds, backbone, recipe, data_root, results, plugin)(
         searching=True,
         cache_features=cache_features,
         engine=engine,
         gpus=gpus,
         jobs_per_gpu=jobs_per_gpu,
+        ray_address=ray_address,
+        slurm=slurm,
     )
     where = _engine(wish)
     plan = _planned(wish)
     plan.jobs_per_gpu = where.jobs_per_gpu
-    searched = tune_.widen(plan, {name: cls.lr for name, cls in registry().items()}, wanted)
-    todo, console = searched.todo(rerun=False, retry_failed=False), _console()
-    console.print(f"{len(searched.trials)} trials: {len(todo)} to run")
-    if todo:
-        _run(console, searched, todo, where)
-    rows = tune_.winners(plan, searched)
+    _bound(plan, time_limit, checkpoint_every)
+    said = wish.search
+    searched = tune_.widen(
+        plan,
+        registry(),
+        said.get("factors", tune_.FACTORS) if factors is None else _factors(factors),
+        tune_.space_of(search or said.get("settings", []), registry()),
+        said.get("trials") if trials is None else trials,
+        said.get("draw_seed", 0) if draw_seed is None else draw_seed,
+    )
+    todo, console = searched.plan.todo(rerun=False, retry_failed=False), _console()
+    calls, points = len(searched.grids), searched.points
+    count = f"{calls} methods x {points} points" + (" drawn from each grid" * searched.drawn)
+    console.print(f"{len(searched.plan.trials)} trials ({count}): {len(todo)} to run")
+    outcomes = _run(console, searched.plan, todo, where) if todo else []
+    failed = _say_bad(console, outcomes)
+    rows = tune_.winners(searched)
+    out = out or wish.tuned or Path("tuned.toml")
     tune_.save(rows, searched, out)
-    table = Table("data set", "backbone", "method", "lr", "grid", "val mR", caption=f"in {out}")
-    for row in rows:
-        edge = " (edge of the grid)" if row["at_edge"] else ""
-        cells = ["  ".join(f"{value:g}" for value in row[key]) for key in ("grid", "val_mR")]
-        table.add_row(row["dataset"], row["backbone"], row["call"], f"{row['lr']:g}{edge}", *cells)
-    console.print(table)
+    console.print(search_table(rows, f"in {out}"))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _factors(text: str) -> list[float]:
+    """`0.3,1,3` -> numbers; raises UserError."""
+    try:
+        found = [float(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) <= 0 or len(set(found)) < len(found):
+        raise UserError(f"--factors are different numbers above 0 with commas, not {text!r}")
+    return found
+
+
+def _say_bad(console: "Console", outcomes: "list[Outcome]") -> bool:
+    """Name the trials that did not end well; whether there are any, exit code 2 for a UserError."""
+    bad = [outcome for outcome in outcomes if outcome.status not in ("ok", "not_applicable")]
+    for outcome in bad:
+        said = f"{outcome.status}: {_name(outcome.trial)}: {outcome.message}"
+        console.print(said, markup=False, soft_wrap=True)
+    if bad:
+        console.print(_count(bad), markup=False, soft_wrap=True)
+    if any(outcome.status == "user_error" for outcome in bad):
+        raise typer.Exit(2)
+    return bool(bad)
 
 
 def _wish(
@@ -290,6 +384,32 @@ def _wish(
         results=results,
         plugins=plugin or None,
     )
+
+
+def _bound(plan: "Plan", time_limit: str | None, checkpoint_every: str) -> None:
+    from bench.limits import seconds
+
+    plan.checkpoint_seconds = seconds(checkpoint_every, "--checkpoint-every")
+    if time_limit is not None:
+        plan.time_limit = seconds(time_limit, "--time-limit")
+
+
+def _count(bad: "list[Outcome]") -> str:
+    """How many trials did not end well, of which kind, and what to do."""
+    from collections import Counter
+
+    from bench.record import STATUSES
+
+    kinds = Counter(outcome.status for outcome in bad)
+    words = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in kinds.most_common())
+    again = "the same command runs again those without a record"
+    if any(status in STATUSES for status in kinds):
+        again = "the same command with --retry-failed runs them again"
+    return f"{len(bad)} did not end well ({words}); {again}"
+
+
+def _deterministic(recipe: list[str] | None, only: bool) -> list[str] | None:
+    return [*(recipe or []), "deterministic=true"] if only else recipe
 
 
 def _planned(wish: "Wish", rehearse: bool = False) -> "Plan":
@@ -355,22 +475,14 @@ def _run_corrupted(
 
 def _build_caches(console: "Console", plan: "Plan", todo: "list[Trial]") -> None:
     """Decode each data set once, before trials start, with a progress bar."""
-    from rich.progress import Progress
-
-    from bench import backbone, cache, data
+    from bench import backbone, cached, data
 
     wanted = {(trial.dataset, backbone.image_size(trial.backbone)) for trial in todo}
     for name, size in sorted((n, s) for n, s in wanted if s is not None):
         dataset = data.load(data.card(name), plan.root)
         for note in dataset.notes:
             console.print(f"{name}: {note}")
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task(f"decoding {name} at {size} px", total=len(dataset.samples))
-
-            def move(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total)  # noqa: B023 (used at once)
-
-            cache.images(dataset, size, move)
+        cached.build(dataset, size, console)
 
 
 def _name(trial: "Trial") -> str:
@@ -417,16 +529,35 @@ def report(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
     reference: Annotated[str, typer.Option(help="Method that ratios refer to.")] = "lora",
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery",
+            help="Put hits and misses of each method on the page, which then holds pictures of the "
+            "data set: look at its licence before you pass the page on.",
+        ),
+    ] = False,
+    data_root: Root = None,
+    plugin: Plugins = None,
 ) -> None:
     """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
     from bench import record
     from bench import report as report_
+    from bench.data import data_root as root_of
 
     console = _console()
     frame = record.load(results)
     if not len(frame):
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
-    written = report_.write(results, out, reference=reference)
+    if gallery:
+        from bench.gallery import block
+
+        _load_plugins(plugin)
+        with console.status("asking the trained methods") as status:
+            ask = lambda one: block(one, results, root_of(data_root), status.update)  # noqa: E731
+            written = report_.write(results, out, reference=reference, gallery=ask)
+    else:
+        written = report_.write(results, out, reference=reference)
     console.print(report_.console_table(frame))
     if not any(path.suffix == ".parquet" for path in written):
         console.print(
@@ -440,11 +571,29 @@ def report(
 def compare(
     a: Annotated[Path, typer.Argument(help="A record.")],
     b: Annotated[Path, typer.Argument(help="Another one of the same test set.")],
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="A PNG of captions won and lost; needs weights beside both, and data."),
+    ] = None,
+    data_root: Root = None,
+    plugin: Plugins = None,
 ) -> None:
     """Two trained methods, query by query: bootstrap, permutation test, queries won and lost."""
     from bench import compare as compare_
 
-    _console().print(compare_.table(compare_.compare(a, b)))
+    console, found = _console(), compare_.compare(a, b)
+    console.print(compare_.table(found))
+    if pictures is None:
+        return
+    from bench import wonlost
+    from bench.data import data_root as root_of
+
+    _load_plugins(plugin)
+    with console.status("encoding"):
+        drawn = wonlost.draw(found, a, b, root_of(data_root))
+    pictures.parent.mkdir(parents=True, exist_ok=True)
+    drawn.save(pictures, format="PNG")
+    console.print(f"wrote {pictures}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands of `bench data`: check a data set, write a card for a new one."""
+"""The commands of `bench data`: check a data set, write a card for a new one, its image cache."""
 
 import json
 import sys
@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Check a data set; write a card for a new one.", no_args_is_help=True)
+from bench import UserError
+
+app = typer.Typer(
+    help="Check a data set; write a card for a new one; the image cache.", no_args_is_help=True
+)
 Root = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder of the data sets (or $BENCH_DATA; ./data)."),
@@ -85,3 +89,55 @@ def new(
     for note in made.notes:
         console.print(note, highlight=False)
     console.print(f"wrote {path}; look at it, then: bench data check {path}", highlight=False)
+
+
+@app.command()
+def cache(
+    name: Annotated[
+        str | None, typer.Argument(help="A data set, or the TOML of a card; none: list the cache.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=8, max=1024, help="Side in pixels.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Take the size from a backbone. Default: starter.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="List what is there, checksums compared; build nothing.")
+    ] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove the maps of NAME; without NAME all of them.")
+    ] = False,
+    data_root: Root = None,
+) -> None:
+    """Build, list or remove decoded images; `bench run` builds what it needs by itself."""
+    from rich.console import Console
+
+    from bench import cached, data
+
+    console = Console()
+    if size is not None and backbone is not None:
+        raise UserError("give either --size or --backbone, not both")
+    if show and clear:
+        raise UserError("give either --show or --clear, not both")
+    if name is None and not (show or clear) and (size is not None or backbone is not None):
+        raise UserError("say which data set: bench data cache NAME --size PX")
+    side = size if backbone is None else _size_of(backbone)
+    if clear:
+        for line in cached.clear(None if name is None else Path(name).stem, side):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+    elif name is None or show:
+        card = None if name is None else data.card(name).name
+        console.print(cached.table(cached.found(card, side, verify=show)))
+    else:
+        dataset = data.load(data.card(name), data.data_root(data_root))
+        pixels = cached.build(dataset, side or _size_of("starter"), console)
+        about = f"{len(pixels):,} images of {dataset.card.name} at {pixels.shape[1]} px"
+        console.print(f"ready, checksums compared: {about}", highlight=False, soft_wrap=True)
+
+
+def _size_of(backbone: str) -> int:
+    from bench.backbone import image_size
+
+    size = image_size(backbone)
+    if size is None:
+        raise UserError(f"no image size is known of {backbone!r}; give --size PX")
+    return size

@@ -54,15 +54,17 @@ class Comparison:
     queries: dict[str, int]
 
 
-def load_ranks(path: Path) -> dict[str, Array]:
+def load_ranks(path: Path, ways: Sequence[str] = ("i2t", "t2i")) -> dict[str, Array]:
     """The rank of each query, beside the record at `path`: `i2t` `(I,)`, `t2i` `(C,)`, from 1.
+
+    Also `dup_i2t` and `dup_t2i`: of the best item that carries the very caption.
 
     Raises UserError where the file is missing or is no such file.
     """
     file = path.with_suffix(".npz")
     try:
         with np.load(file) as arrays:
-            return {way: np.asarray(arrays[way], dtype=np.float64) for way in ("i2t", "t2i")}
+            return {way: np.asarray(arrays[way], dtype=np.float64) for way in ways}
     except FileNotFoundError:
         raise UserError(
             f"{file} is not there: the ranks of queries are not committed with the records; "

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
 from bench import UserError
-from bench.train import autocast
+from bench.train import pass_through
 from methods.base import Batch, Method, NotApplicable
 
 BACKEND = "inductor"
@@ -50,18 +51,12 @@ def warm_up(
     """
     from torch._dynamo.exc import TorchDynamoException
 
-    def learn() -> None:
-        assert batch is not None
-        method.train()
-        with autocast(kind, device):
-            loss = method.loss(batch)
-        loss.backward()
-        method.zero_grad()
-
     state = {name: tensor.clone() for name, tensor in method.own_state().items()}
     try:
         with torch.random.fork_rng():
-            works = [*([] if batch is None else [learn]), *evaluations]
+            works = list(evaluations)
+            if batch is not None:
+                works.insert(0, partial(pass_through, method, batch, kind, device))
             seconds = sum(_seconds(work, device) - _seconds(work, device) for work in works)
     except TorchDynamoException as error:
         first = next(iter(str(error).strip().splitlines()), "")

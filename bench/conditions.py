@@ -44,11 +44,17 @@ def spoilt(row: Row, path: str) -> str:
 
 
 def busy(entry: Entry) -> str:
-    """In what way the machine was busy with something else; empty where it was not known to be."""
+    """In what way the machine was busy with something else; empty where its figures are sound.
+
+    Busy windows that were left out of the rate spoil nothing.
+    """
+    words = []
     windows = entry.get("efficiency.busy_windows")
-    if windows:
-        return f"{windows} of {entry.get('efficiency.windows') or '?'} windows"
-    return " ".join(str(entry.get("efficiency.warning") or "").split())
+    if windows and entry.get("efficiency.disturbed") is not False:
+        words.append(f"{windows} of {entry.get('efficiency.windows') or '?'} windows busy")
+    if entry.get("efficiency.warning"):
+        words.append(" ".join(str(entry.get("efficiency.warning")).split()))
+    return "; ".join(words)
 
 
 def throttled(entry: Entry) -> str:
@@ -63,20 +69,22 @@ def throttled(entry: Entry) -> str:
 
 def footnotes(one: Group) -> list[str]:
     """A sentence for each mark that stands in the group's tables."""
-    texts = {
-        "busy": "The machine was busy with something else, so these figures are not comparable",
-        "throttled": "The GPU lowered its clock, so these figures are not comparable",
-    }
     notes = []
-    for kind, of in (("busy", busy), ("throttled", throttled)):
-        found = [
-            f"{row.label} seed {entry.seed}: {words}"
-            for row in one.rows
-            for entry in row.ok
-            if (words := of(entry))
-        ]
-        if found:
-            more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            listed = "; ".join(found[:SHOWN])
-            notes.append(f"{MARKS[kind]} {texts[kind]}: {listed}{more}.")
+    for kind, of, about in (
+        ("busy", busy, "The machine was busy with something else"),
+        ("throttled", throttled, "The GPU lowered its clock"),
+    ):
+        found: dict[str, list[str]] = {}
+        for row in one.every:
+            for entry in row.ok:
+                if words := of(entry):
+                    found.setdefault(words, []).append(f"{row.label} seed {entry.seed}")
+        listed = "; ".join(f"{words}: {_listed(trials)}" for words, trials in found.items())
+        if listed:
+            notes.append(f"{MARKS[kind]} {about}, so these figures are not comparable: {listed}.")
     return notes
+
+
+def _listed(trials: list[str]) -> str:
+    more = len(trials) - SHOWN
+    return ", ".join(trials[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -122,7 +122,6 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         path = path_of(trial, condition)
-        record.keep_replaced(path)
         record.write(path, document)
         yield condition
 

@@ -1,5 +1,6 @@
 """Which plots there are to draw, and drawing those whose records changed, on all cores."""
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -16,7 +17,7 @@ from bench.groups import Entry, Group, Row
 
 FORMATS = ("png", "pdf", "svg")
 SINGLE = ("recall_memory", "recall_throughput", "learning_curves", "memory_parts")
-ALONE = 4
+ALONE = 2
 """So many plots are sooner drawn here than another process has started."""
 
 
@@ -29,11 +30,16 @@ class Job:
     paths: list[Path]
     digest: str
 
-    @property
-    def done(self) -> bool:
-        """Whether the files are there, drawn from the same records by the same code."""
-        mark = self.digest.encode()
-        return all(path.is_file() and mark in path.read_bytes() for path in self.paths)
+
+def done(paths: list[Path], digest: str) -> bool:
+    """Whether the files are there, drawn from what has the digest."""
+    mark = digest.encode()
+    return all(path.is_file() and mark in path.read_bytes() for path in paths)
+
+
+def digest_of(facts: str) -> str:
+    """A digest of what a plot is drawn from and of the code that draws it."""
+    return hashlib.sha256(f"{_code()} {facts}".encode()).hexdigest()
 
 
 def write(
@@ -43,16 +49,15 @@ def write(
 
     A plot whose files are there and whose records did not change is left as it is.
     """
-    code = _code()
     slim = [_essence(one) for one in groups]
     plans = [(kind, [one]) for one in slim for kind in SINGLE]
     plans += [("batch_memory", family) for family in _families(slim)]
     jobs = []
     for kind, family in plans:
         stem = f"{family[0].name}-{kind}"
-        digest = hashlib.sha256(f"{kind} {code} {_facts(family)}".encode()).hexdigest()
+        digest = digest_of(f"{kind} {_facts(family)}")
         jobs.append(Job(kind, family, [out / f"{stem}.{form}" for form in formats], digest))
-    todo = [job for job in jobs if not job.done]
+    todo = [job for job in jobs if not done(job.paths, job.digest)]
     drawn = dict(zip(map(id, todo), _draw(todo), strict=True))
     written: dict[str, list[Path]] = {one.name: [] for one in groups}
     for job in jobs:
@@ -92,10 +97,10 @@ def _facts(groups: list[Group]) -> str:
     return json.dumps(rows, sort_keys=True)
 
 
+@functools.cache
 def _code() -> str:
-    """What else a plot depends on: the code that draws it."""
-    here = Path(__file__)
-    files = [here, *(here.with_name(f"{name}.py") for name in ("plots", "labels", "groups"))]
+    here, names = Path(__file__), ("plots", "labels", "groups", "robustness")
+    files = [here, *(here.with_name(f"{name}.py") for name in names)]
     texts = [file.read_text(encoding="utf-8") for file in files]
     texts.append(importlib.metadata.version("matplotlib"))
     return hashlib.sha256("".join(texts).encode()).hexdigest()

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bench import limits, lock, record
 from bench.sweep import Plan
-from bench.trial import Trial
+from bench.trial import Trial, give_up
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Watcher(Protocol):
     def ended(self, outcome: Outcome) -> None:
         """A trial's process has ended."""
 
+    def waits(self, trial: Trial) -> None:
+        """Another sweep is running the trial, so it waits at the end of the queue."""
+
 
 def gpus() -> list[str]:
     """The visible GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, starts no context."""
@@ -55,12 +59,14 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
 
     Ctrl-C ends the running trials and leaves the rest; KeyboardInterrupt goes on to the caller.
     """
+    record.probe(plan.results)
     waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
     for trial in todo:
         waiting.put(trial)
     outcomes: list[Outcome] = []
     running: set[subprocess.Popen[str]] = set()
-    stop = threading.Event()
+    stop, interrupted = threading.Event(), threading.Event()
+    seen: set[str] = set()
 
     def work(device: str) -> None:
         while not stop.is_set():
@@ -68,11 +74,24 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
                 trial = waiting.get_nowait()
             except queue.Empty:
                 return
+            if lock.busy(trial.path(plan.results)):
+                waiting.put(trial)
+                if trial.identity in seen:  # everything else is under way or done
+                    stop.wait(1.0)
+                else:
+                    seen.add(trial.identity)
+                    watcher.waits(trial)
+                continue
             watcher.started(trial, device)
-            outcome = _run_one(plan, trial, device, running, watcher.moved)
-            if not stop.is_set():
+            try:
+                outcome = _run_one(plan, trial, device, running, watcher.moved)
+            except Exception as error:  # the other trials go on
+                outcome = Outcome(trial, "killed", f"{type(error).__name__}: {error}")
+            if outcome.status == "elsewhere":  # begun by another sweep in this very moment
+                waiting.put(trial)
+            elif not interrupted.is_set():
                 outcomes.append(outcome)
-                watcher.ended(outcome)
+            watcher.ended(outcome)
             if outcome.status == "user_error":
                 stop.set()
 
@@ -83,6 +102,7 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
         while any(thread.is_alive() for thread in threads):
             time.sleep(0.1)
     except KeyboardInterrupt:
+        interrupted.set()
         stop.set()
         for process in list(running):
             process.send_signal(signal.SIGTERM)
@@ -117,22 +137,27 @@ def _run_one(
         assert process.stdin is not None
         assert process.stdout is not None
         last: dict[str, Any] = {}
+        over: list[float] = []
         try:
             process.stdin.write(json.dumps(plan.job(trial)) + "\n")
             process.stdin.flush()  # left open: the trial ends when it closes
-            for line in process.stdout:
-                if line.startswith("{"):
+            with limits.killed_after(process, plan.time_limit) as over:
+                for line in process.stdout:
                     last = json.loads(line)
                     moved(trial, last)
-        except (BrokenPipeError, json.JSONDecodeError):
-            pass
-        code = process.wait()
+                code = process.wait()
+        except (BrokenPipeError, json.JSONDecodeError):  # it ended; in the middle of a line
+            code = process.wait()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         running.discard(process)
         if "status" in last:
             return Outcome(trial, last["status"], last["message"])
+        if over:
+            return Outcome(trial, *give_up(trial, plan.results, over[0]))
         errors.seek(0)
         tail = errors.read().strip().splitlines()[-1:]
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if code == -signal.SIGKILL:
+            how += " (a machine that runs out of memory does that)"
         return Outcome(trial, "killed", "; ".join([f"its process ended with {how}", *tail]))

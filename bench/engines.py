@@ -1,6 +1,7 @@
 """Which engine runs a sweep: its options checked against each other, then the choice."""
 
-from dataclasses import dataclass
+import importlib.util
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench import UserError, engine
@@ -9,30 +10,54 @@ from bench.spec import nearest
 from bench.sweep import Plan
 from bench.trial import Trial
 
-ENGINES = ("local",)
-OWN = {"gpus": ("local",), "jobs_per_gpu": ("local",)}
+ENGINES = ("local", "ray", "slurm")
+OWN = {
+    "gpus": ("local",),
+    "jobs_per_gpu": ("local", "ray"),
+    "ray_address": ("ray",),
+    "slurm": ("slurm",),
+}
 """Options that only some engines take."""
+
+
+NEEDS = {"ray": "ray", "slurm": "submitit"}
+"""Optional packages; the extra is called like the engine."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A place where trials run: this machine's `devices` (none: its CPU)."""
+    """A place where trials run; `devices` are this machine's for the local engine, none: its CPU.
+
+    `slurm` is what --slurm says.
+    """
 
     name: str
     devices: tuple[str, ...] = ()
     jobs_per_gpu: int = 1
+    ray_address: str | None = None
+    slurm: dict[str, Any] = field(default_factory=dict)
 
     def run(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> list[Outcome]:
         """Run the trials; KeyboardInterrupt ends the running ones and goes on to the caller."""
+        if self.name == "ray":
+            from bench import engine_ray
+
+            return engine_ray.run(plan, todo, watcher, self.ray_address, self.jobs_per_gpu)
+        if self.name == "slurm":
+            from bench import engine_slurm
+
+            return engine_slurm.run(plan, todo, watcher, self.slurm)
         slots = [device for _ in range(self.jobs_per_gpu) for device in self.devices or ("cpu",)]
         return engine.run(plan, todo, slots, watcher)
 
     def at_once(self) -> int:
-        """How many trials run at the same time."""
-        return self.jobs_per_gpu * max(1, len(self.devices))
+        """How many trials run at the same time; 1 where a cluster decides."""
+        return self.jobs_per_gpu * max(1, len(self.devices)) if self.name == "local" else 1
 
     def device_kind(self) -> str | None:
-        """What records call the device of a trial; None where another machine decides."""
+        """What records call the device of a trial; None where a cluster decides."""
+        if self.name != "local":
+            return None
         from bench.machine import environment
 
         found = environment()
@@ -42,7 +67,8 @@ class Engine:
 def engine_of(options: dict[str, Any]) -> Engine:
     """The engine that the options (keys as in a sweep file) name.
 
-    Raises UserError where they contradict each other or name a GPU that is not there.
+    Raises UserError where they contradict each other, name a GPU that is not there, or need a
+    package that is not.
     """
     name = options.get("engine", "local")
     if name not in ENGINES:
@@ -51,10 +77,16 @@ def engine_of(options: dict[str, Any]) -> Engine:
     for option, engines in OWN.items():
         if option in options and name not in engines:
             word = option.replace("_", "-")
-            raise UserError(
-                f"--{word} is for --engine {' or '.join(engines)}, not for {name}; leave it out"
-            )
-    return Engine(name, _devices(options.get("gpus")), options.get("jobs_per_gpu", 1))
+            right = " or ".join(engines)
+            raise UserError(f"--{word} is for the engine {right}, not for {name}; leave it out")
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        raise UserError(
+            f"--engine {name} needs {NEEDS[name]}, which is not installed: "
+            f"pip install 'cmer-bench[{name}]'"
+        )
+    devices = _devices(options.get("gpus")) if name == "local" else ()
+    jobs, address = options.get("jobs_per_gpu", 1), options.get("ray_address")
+    return Engine(name, devices, jobs, address, options.get("slurm", {}))
 
 
 def _devices(wanted: str | None) -> tuple[str, ...]:

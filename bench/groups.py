@@ -112,6 +112,11 @@ class Row:
         """Trials that ended well."""
         return [entry for entry in self.entries if entry.ok]
 
+    @cached_property
+    def known(self) -> dict[str, dict[int, float]]:
+        """Numbers looked up before, by their name and seed."""
+        return {}
+
     @property
     def others(self) -> list[Entry]:
         """Trials that did not."""
@@ -119,8 +124,12 @@ class Row:
 
     def values(self, dotted: str) -> dict[int, float]:
         """A number of each trial that ended well, by seed; those without it are left out."""
-        found = {entry.seed: entry.get(dotted) for entry in self.ok}
-        return {seed: float(value) for seed, value in found.items() if value is not None}
+        if dotted not in self.known:
+            found = {entry.seed: entry.get(dotted) for entry in self.ok}
+            self.known[dotted] = {
+                s: float(value) for s, value in found.items() if value is not None
+            }
+        return self.known[dotted]
 
     def statistic(self, dotted: str) -> Statistic | None:
         """Mean and sample standard deviation over seeds; None where no trial has the number."""

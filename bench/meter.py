@@ -229,17 +229,20 @@ def crowded(found: dict[str, Any]) -> str | None:
 class Memory:
     """Peak memory of a CUDA device; every peak is None elsewhere.
 
-    Allocated bytes are those of tensors: the CUDA context and library handles are outside.
+    Allocated bytes are those of tensors: the CUDA context and library handles are outside. `apart`
+    are bytes allocated before `start` and until after the reading that are no part of what is
+    measured (`bench.resident`): peaks leave them out. Only what the driver says has them in it.
+    `before` holds the peaks until the last pause; a resumed training sets those of its first part.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.cuda = device, device.type == "cuda"
-        self._before: dict[str, int] = {}
+    def __init__(self, device: torch.device, apart: int = 0) -> None:
+        self.device, self.cuda, self.apart = device, device.type == "cuda", apart
+        self.before: dict[str, int] = {}
 
     def start(self) -> None:
         """Begin a measurement, on a clean slate; never inside the loop."""
         gc.collect()
-        self._before = {}
+        self.before = {}
         if self.cuda:
             torch.cuda.empty_cache()
             torch.cuda.synchronize(self.device)
@@ -249,8 +252,8 @@ class Memory:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave out what happens inside (validation); what it leaves cached stays reserved."""
-        peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak")
-        self._before = {name: self._stat(name) or 0 for name in peaks}
+        peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak", "num_alloc_retries")
+        self.before = {name: self._stat(name) or 0 for name in peaks}
         yield
         if self.cuda:
             torch.cuda.synchronize(self.device)
@@ -265,7 +268,8 @@ class Memory:
         peak = self.peak()
         return {
             "peak_memory_train_bytes": peak,
-            "peak_memory_reserved_bytes": self._stat("reserved_bytes.all.peak"),
+            "peak_memory_reserved_bytes": self._peak("reserved_bytes.all.peak"),
+            "resident_bytes": self.apart,
             "driver_process_bytes": process_bytes(self.device),
             "allocator_retries": self._stat("num_alloc_retries"),
             **known,
@@ -274,14 +278,18 @@ class Memory:
 
     def peak(self) -> int | None:
         """Most bytes allocated since `start`, outside pauses."""
-        return self._stat("allocated_bytes.all.peak")
+        return self._peak("allocated_bytes.all.peak")
+
+    def _peak(self, name: str) -> int | None:
+        stat = self._stat(name)
+        return None if stat is None else max(0, stat - self.apart)
 
     def _stat(self, name: str) -> int | None:
         if not self.cuda:
             return None
         torch.cuda.synchronize(self.device)
         now = int(torch.cuda.memory_stats(self.device).get(name, 0))
-        return max(now, self._before.get(name, 0))
+        return max(now, self.before.get(name, 0))
 
 
 class LiveMemory:

@@ -41,9 +41,22 @@ def html(
     significance: Significance,
     reference: str,
     drawn: dict[str, list[Path]],
+    galleries: dict[str, str] | None = None,
 ) -> str:
-    """The page; drawn: the plots' files of each group, of which the SVG are built in."""
-    parts = [_group(one, significance, reference, drawn.get(one.name, [])) for one in groups]
+    """The page; drawn: the plots' files of each group, of which the SVG are built in.
+
+    galleries: a block of `bench.gallery` for groups that have one.
+    """
+    parts = [
+        _group(
+            one,
+            significance,
+            reference,
+            drawn.get(one.name, []),
+            (galleries or {}).get(one.name, ""),
+        )
+        for one in groups
+    ]
     for dataset in sorted({one.dataset for one in groups}):
         table = published_table(groups, dataset)
         if table is not None:
@@ -80,7 +93,9 @@ def _id(text: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in text)
 
 
-def _group(one: Group, significance: Significance, reference: str, drawn: list[Path]) -> str:
+def _group(
+    one: Group, significance: Significance, reference: str, drawn: list[Path], gallery: str
+) -> str:
     figures = []
     for path in drawn:
         if path.suffix == ".svg":
@@ -97,10 +112,10 @@ def _group(one: Group, significance: Significance, reference: str, drawn: list[P
     )
     more = "".join(
         f"<details><summary>{escape(about)}</summary>{_table(table)}</details>"
-        for about, table in (
+        for about, table in [
             *robustness.tables(one, significance.results),
             *details(one, significance),
-        )
+        ]
     )
     notes = "".join(
         f'<p class="soft">{escape(note)}</p>' for note in (legend(one), *footnotes(one)) if note
@@ -111,7 +126,7 @@ def _group(one: Group, significance: Significance, reference: str, drawn: list[P
         f"{_table(recall_table(one, significance))}"
         f"{_table(cost_table(one, significance, reference))}{notes}"
         f"{f'<ul class=soft>{wrong}</ul>' if wrong else ''}"
-        f'<div class="plots">{"".join(figures)}</div>{settings}{more}</section>'
+        f'<div class="plots">{"".join(figures)}</div>{settings}{more}{gallery}</section>'
     )
 
 

@@ -116,13 +116,13 @@ def draw(kind: str, groups: list[Group], paths: list[Path], digest: str) -> bool
     return figure is not None
 
 
-def save(figure: "Figure", paths: list[Path], digest: str | None = None) -> None:
-    """Write a figure, inside `STYLE`, to files whose endings say the format."""
+def save(figure: "Figure", paths: list[Path], digest: str) -> None:
+    """Write a figure to its files, which carry the digest of what it was drawn from."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, not again for each format
     for path in paths:
         form = path.suffix[1:]
-        metadata = {**METADATA[form], **({NOTE[form]: digest} if digest else {})}
+        metadata = {**METADATA[form], NOTE[form]: digest}
         if form == "svg":
             text = io.StringIO()
             figure.savefig(text, format=form, metadata=metadata)

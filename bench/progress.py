@@ -114,10 +114,14 @@ class Live:
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
         self.state.running.pop(outcome.trial.identity)
-        self.state.done += 1
+        self.state.done += outcome.status != "elsewhere"
         self.progress.remove_task(self.tasks.pop(outcome.trial.identity))
         self.progress.console.print(ending(outcome), markup=False)
         self._sum()
+
+    def waits(self, trial: Trial) -> None:
+        """See `Watcher`."""
+        self.progress.console.print(waiting(trial), markup=False)
 
     def _sum(self) -> None:
         left = self.state.seconds_left()
@@ -159,7 +163,7 @@ class Lines:
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
         self.state.running.pop(outcome.trial.identity)
-        self.state.done += 1
+        self.state.done += outcome.status != "elsewhere"
         rest = self.state.seconds_left()
         left = f" (about {clock(rest)} left)" if rest else ""
         self._print(f"[{self.state.done}/{self.state.total}] {ending(outcome)}{left}")
@@ -167,11 +171,20 @@ class Lines:
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def waits(self, trial: Trial) -> None:
+        """See `Watcher`."""
+        self._print(waiting(trial))
+
 
 def ending(outcome: Outcome) -> str:
     """One line on how a trial ended."""
     message = f": {outcome.message}" if outcome.message else ""
     return f"{outcome.status} {_name(outcome.trial)}{message}"
+
+
+def waiting(trial: Trial) -> str:
+    """One line on a trial that another sweep is running."""
+    return f"{_name(trial)} is being run by another sweep; it is looked at again at the end"
 
 
 def clock(seconds: float) -> str:
@@ -211,5 +224,5 @@ def watcher(console: Console, total: int) -> Iterator[Watcher]:
         column("left", "left"),
         column("note", "val"),
     )
-    with _Titled(*columns, console=console, expand=True) as progress:
+    with _Titled(*columns, console=console, expand=True, transient=True) as progress:
         yield Live(progress, total)

@@ -1,7 +1,11 @@
 """The record: one JSON per trial, written last and atomically; and all of them as one DataFrame."""
 
+import hashlib
+import itertools
 import json
+import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,21 +18,53 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
-STATUSES = ("ok", "out_of_memory", "diverged", "failed", "not_applicable")
+STATUSES = ("ok", "out_of_memory", "diverged", "failed", "timeout", "not_applicable")
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
+class NoRoom(OSError):
+    """The results folder cannot take what a trial will write; the message is one sentence."""
+
+
+def write(
+    path: Path, record: dict[str, Any], beside: dict[str, Callable[[Path], Any]] | None = None
+) -> None:
     """Write a record so that it is there whole or not at all, even through a crash.
 
-    An older record of the same name is kept beside it as `<name>.<time>.replaced`: nothing recorded
-    is ever lost.
+    `beside`: by suffix, what writes a file that belongs to it; all get their names after all are on
+    the disk, the record last. Where one cannot be written the record says so. An older record of
+    the same name is kept beside it as `<name>.<time>.replaced`: nothing recorded is ever lost.
     """
-    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    partials: dict[str, Path] = {}
+    try:
+        for suffix, write_to in (beside or {}).items():
+            try:
+                partials[suffix] = _partial(path.with_suffix(suffix), write_to)
+            except OSError as error:
+                lost = f"{path.with_suffix(suffix).name} could not be kept ({error})"
+                record["message"] = "; ".join(filter(None, [record.get("message"), lost]))
+        if beside:
+            record["beside"] = {suffix: digest(partial) for suffix, partial in partials.items()}
+        text = json.dumps(_finite(record), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        partials[path.suffix] = _partial(path, lambda p: p.write_text(text, encoding="utf-8"))
+        _keep_replaced(path)
+        for suffix, partial in partials.items():
+            partial.replace(path.with_suffix(suffix))
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
 
 
 def atomically(path: Path, write_to: Callable[[Path], Any]) -> None:
     """Let `write_to` write a new file, flush it to the disk and only then give it its name."""
+    partial = _partial(path, write_to)
+    try:
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path, write_to: Callable[[Path], Any]) -> Path:
+    """A whole file on the disk that has yet to get its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)
@@ -38,16 +74,72 @@ def atomically(path: Path, write_to: Callable[[Path], Any]) -> None:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.chmod(0o644)
-        partial.replace(path)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+    return partial
 
 
-def keep_replaced(path: Path) -> None:
-    """Put a record that is about to be repeated aside, under a name of its own."""
-    if path.exists():
-        stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
-        path.rename(path.with_name(f"{path.name}.{stamp}.replaced"))
+def _finite(value: Any) -> Any:
+    """The same with None for each number that JSON does not know (NaN, infinity)."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _keep_replaced(path: Path) -> None:
+    """Give a record that is about to be replaced a second name, which stays."""
+    if not path.exists():
+        return
+    stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
+    for name in itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2))):
+        kept = path.with_name(f"{path.name}.{name}.replaced")
+        if not kept.exists():
+            try:
+                os.link(path, kept)
+            except OSError:  # no hard links here
+                atomically(kept, lambda partial: shutil.copyfile(path, partial))
+            return
+        if kept.samefile(path):  # a write that was killed after this
+            return
+
+
+def digest(path: Path) -> str | None:
+    """Hash of a file's bytes: 16 hex digits; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except FileNotFoundError:
+        return None
+
+
+def is_stray(path: Path, record: dict[str, Any], suffix: str) -> bool:
+    """Whether the file beside a record is of another run of its trial."""
+    known = record.get("beside")
+    return known is not None and digest(path.with_suffix(suffix)) != known.get(suffix)
+
+
+def probe(folder: Path, needed: int = 2**20) -> None:
+    """Find out now whether so many bytes can be written later; raises NoRoom."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:  # has no name, so that nothing can be left
+            file.write(bytes(min(needed, 2**20)))
+            file.flush()
+            os.fsync(file.fileno())
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise NoRoom(
+            f"nothing can be written to {folder} ({error.strerror or error}); make room, allow "
+            "it, or give another --results"
+        ) from None
+    if free < needed:
+        raise NoRoom(
+            f"{free / 2**20:,.0f} MiB are free in {folder} and a trial needs "
+            f"{needed / 2**20:,.0f}; make room or give another --results"
+        )
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -4,11 +4,11 @@ import csv
 import importlib.util
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError, drawing, page, record, robustness
+from bench import UserError, drawing, page, record, robustness, searches
 from bench.ablation import ablation_tables, fold
 from bench.conditions import footnotes, legend
 from bench.groups import Group, group
@@ -52,12 +52,14 @@ def write(
     *,
     formats: Sequence[str] = FORMATS,
     reference: str = "lora",
+    gallery: Callable[[Group], str] | None = None,
 ) -> list[Path]:
     """Write the report of all records below `results` to `out`; returns the files written.
 
     `report.md`, one `.tex` per data set and backbone, `records.csv` and, where pyarrow is
     installed, `records.parquet` (one row per record), `table.csv` (one row per method and group),
-    `index.html`, plots. The same records give the same bytes.
+    `index.html`, plots. The same records give the same bytes. `gallery` makes a block of the page
+    for a group (bench.gallery).
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
@@ -72,6 +74,7 @@ def write(
     texts: dict[str, str] = {}
     if "md" in formats:
         texts["report.md"] = markdown(frame, groups, significance, reference, drawn)
+        texts["report.md"] += searches.section(results)
     if "tex" in formats:
         for one in groups:
             name = f"{one.dataset}-{one.backbone}".replace(":", "_").replace("/", "_")
@@ -83,7 +86,8 @@ def write(
         texts["records.csv"] = tidy.to_csv(index=False, lineterminator="\n")
         texts["table.csv"] = table_csv(groups, reference)
     if "html" in formats:
-        texts["index.html"] = page.html(frame, groups, significance, reference, drawn)
+        shown = {one.name: gallery(one) for one in groups} if gallery else {}
+        texts["index.html"] = page.html(frame, groups, significance, reference, drawn, shown)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
     files = [out / name for name in texts]

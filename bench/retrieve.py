@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bench import UserError, cache, sheet
 from bench.cache import Pixels
@@ -54,15 +55,22 @@ class Answer:
         return f"{searched}; {found} of {self.right} right {one}{'s' * (self.right > 1)} found"
 
 
-def images_for(restored: Restored, text: str, top: int) -> Answer:
-    """The images of the test split nearest to a text.
+def split_features(restored: Restored) -> Tensor:
+    """The images of the test split encoded, `(I, D)`, unit length."""
+    dataset = _dataset(restored)
+    pixels = cache.images(dataset, restored.backbone.image_size)
+    return restored.encode_images(pixels, dataset.split("test"))
+
+
+def images_for(restored: Restored, text: str, top: int, images: Tensor | None = None) -> Answer:
+    """The images of the test split nearest to a text; `images`: what `split_features` gave.
 
     If the text is a test caption, the images that carry that sentence are right.
     """
     dataset = _dataset(restored)
     rows = dataset.split("test")
-    pixels = cache.images(dataset, restored.backbone.image_size)
-    scores = restored.encode_images(pixels, rows) @ restored.encode_texts([text])[0]
+    images = split_features(restored) if images is None else images
+    scores = images @ restored.encode_texts([text])[0]
     sentence = spoken_form(text)
     right = {
         row
@@ -138,7 +146,7 @@ def draw(restored: Restored, answer: Answer, focus: bool) -> "Image":
         pixels, shown = answer.image
         maps = _maps(restored, pixels[None], [0]) if focus else [None]
         tile = sheet.Tile(shown, "", answer.query, None, maps[0])
-        rows = [(f"{hit.score:.3f}", _set(hit.caption or ""), hit.right) for hit in answer.hits]
+        rows = [(f"{hit.score:.3f}", set_text(hit.caption or ""), hit.right) for hit in answer.hits]
         return sheet.draw_captions(f"Captions for {answer.query}", notes, tile, rows)
     numbers = [hit.row for hit in answer.hits]
     everything = cache.images(dataset, restored.backbone.image_size)
@@ -153,10 +161,10 @@ def draw(restored: Restored, answer: Answer, focus: bool) -> "Image":
         )
         for hit, one in zip(answer.hits, maps, strict=True)
     ]
-    return sheet.draw_images(f"“{_set(answer.query)}”", notes, tiles)
+    return sheet.draw_images(f"“{set_text(answer.query)}”", notes, tiles)
 
 
-def _set(caption: str) -> str:
+def set_text(caption: str) -> str:
     """As a printer sets it: "a port ." -> "a port."."""
     return re.sub(r"\s+([.,;:!?])", r"\1", caption.strip())
 

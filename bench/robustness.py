@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import corrupted, plots
+from bench import corrupted, drawing, plots
 from bench.corrupt import CORRUPTIONS
 from bench.corrupted import Condition
-from bench.drawing import FORMATS
 from bench.groups import Group, Row, Statistic
 from bench.tables import Cell, Table, percent
 
@@ -134,9 +133,11 @@ def draw(one: Group, results: Path, out: Path) -> list[Path]:
     measured = Measured(one, results)
     if not measured.rows or len(measured.severities) < 2:
         return []
-    paths = [out / f"{one.name}-corruption.{form}" for form in FORMATS]
-    with matplotlib.rc_context(plots.STYLE):
-        plots.save(_figure(one, measured), paths)
+    paths = [out / f"{one.name}-corruption.{form}" for form in drawing.FORMATS]
+    digest = drawing.digest_of(f"{one.title} {measured.clean} {measured.curves}")
+    if not drawing.done(paths, digest):
+        with matplotlib.rc_context(plots.STYLE):
+            plots.save(_figure(one, measured), paths, digest)
     return paths
 
 

@@ -81,6 +81,16 @@ def draw_captions(
     return image
 
 
+def stack(sheets: "Sequence[Image]") -> "Image":
+    """Sheets, one under the other."""
+    image, _ = _blank(sum(one.height for one in sheets))
+    y = 0
+    for one in sheets:
+        image.paste(one, (0, y))
+        y += one.height
+    return image
+
+
 def _blank(height: int) -> "tuple[Image, ImageDraw]":
     from PIL import Image, ImageDraw
 
@@ -92,7 +102,7 @@ class _Head:
     """Title, quieter notes under it, and the focus scale where there are maps."""
 
     def __init__(self, title: str, notes: Sequence[str], scale: tuple[float, float] | None) -> None:
-        self.title = _wrap(title, _font(30, bold=True), WIDTH - 2 * MARGIN)
+        self.title = _wrap(title, _font(30, bold=True), WIDTH - 2 * MARGIN) if title else []
         self.notes = [line for note in notes for line in _wrap(note, _font(18), WIDTH - 2 * MARGIN)]
         self.scale = scale
         bar = 0 if scale is None else 40
@@ -132,7 +142,7 @@ def _paint_tile(
     image.paste(Image.fromarray(tile.picture), corner)
     last = y + SIDE
     if tile.focus is not None and scale is not None:
-        image.paste(Image.fromarray(_overlay(tile.picture, tile.focus, scale)), (x, last + 8))
+        image.paste(Image.fromarray(overlay(tile.picture, tile.focus, scale)), (x, last + 8))
         last += SIDE + 8
     if tile.right:
         frame = (x - 8, y - 8, x + SIDE + 7, last + 7)
@@ -159,13 +169,13 @@ def _scale(tiles: Sequence[Tile]) -> tuple[float, float] | None:
     return float(min(m.min() for m in maps)), float(max(m.max() for m in maps))
 
 
-def _overlay(picture: Pixels, focus: NDArray[np.float32], scale: tuple[float, float]) -> Pixels:
+def overlay(picture: Pixels, focus: NDArray[np.float32], scale: tuple[float, float]) -> Pixels:
     """The picture in grey, its brightness kept, under the colours of its focus map."""
     from PIL import Image
 
     low, high = scale
     share = (focus - low) / max(high - low, 1e-9)
-    smooth = Image.fromarray(share).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    smooth = Image.fromarray(share).resize(picture.shape[1::-1], Image.Resampling.BICUBIC)
     grey = picture.astype(np.float32).mean(axis=-1, keepdims=True) / 255
     mixed = _colours(np.asarray(smooth)) * (0.45 + 0.55 * grey)
     return np.asarray(mixed, dtype=np.uint8)

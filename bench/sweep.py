@@ -21,6 +21,13 @@ class Plan:
     root: Path
     plugins: list[Path] = field(default_factory=list)
     jobs_per_gpu: int = 1
+    time_limit: float | None = None
+    """Seconds after which a trial ends as `timeout`."""
+    checkpoint_seconds: float = 180.0
+    """Seconds between the checkpoints of a trial; 0: after each step."""
+    before: dict[str, str | None] = field(default_factory=dict)
+    """Hash of the record that a trial to run will replace, by identity; another one there by then
+    is that of another sweep, which was faster."""
 
     def status(self, trial: Trial) -> str | None:
         """The status of the trial's record, or None where there is none."""
@@ -29,9 +36,10 @@ class Plan:
 
     def todo(self, rerun: bool, retry_failed: bool) -> list[Trial]:
         """The trials to run: those without a record; all with `rerun`; those not ok on request."""
+        self.before = {t.identity: record.digest(t.path(self.results)) for t in self.trials}
         if rerun:
             return list(self.trials)
-        again = {None, "out_of_memory", "diverged", "failed"} if retry_failed else {None}
+        again = {None, *(set(record.STATUSES) - {"ok", "not_applicable"} if retry_failed else ())}
         return [trial for trial in self.trials if self.status(trial) in again]
 
     def job(self, trial: Trial) -> dict[str, Any]:
@@ -42,6 +50,9 @@ class Plan:
             "results": str(self.results.resolve()),
             "plugins": [str(p.resolve()) for p in self.plugins],
             "jobs_per_gpu": self.jobs_per_gpu,
+            "time_limit": self.time_limit,
+            "checkpoint_seconds": self.checkpoint_seconds,
+            "before": self.before.get(trial.identity),
         }
 
 

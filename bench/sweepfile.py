@@ -129,9 +129,9 @@ def _check(said: dict[str, Any], keys: dict[str, Rule], where: str) -> None:
 def gather(file: Path | None, searching: bool = False, **given: Any) -> Wish:
     """The sweep of a file (or none) with the command line's words over it; None: not given.
 
-    `given` has the keys of a file, `recipe` as a list of NAME=VALUE. `searching`: the seeds, recipe
-    and results of [search] count. Raises UserError where neither names methods or data sets, and
-    for a recipe that makes no sense.
+    `given` has the keys of a file, `recipe` and `slurm` as lists of NAME=VALUE. `searching`: the
+    seeds, recipe and results of [search] count. Raises UserError where neither names methods or
+    data sets, and for a recipe that makes no sense.
     """
     said = read(file) if file is not None else {}
     search = said.get("search", {})
@@ -141,6 +141,8 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> Wish:
         said["seeds"] = search.get("seeds", said.get("seeds"))
         words += _words(search.get("recipe", {}))
     words += given.pop("recipe", None) or []
+    if given.get("slurm"):
+        given["slurm"] = {**said.get("slurm", {}), **pairs(given["slurm"], "--slurm")}
     said |= {key: value for key, value in given.items() if value is not None}
     for key, option in (("methods", "--methods"), ("datasets", "--dataset")):
         if not said.get(key):
@@ -162,6 +164,17 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> Wish:
         engine={key: said[key] for key in ENGINE if key in said},
         search=search,
     )
+
+
+def pairs(texts: list[str], option: str) -> dict[str, Any]:
+    """`["partition=gpu", "time=720"]` -> a dict, whole numbers as such; raises UserError."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UserError(f"write {option} NAME=VALUE, not {text!r}")
+        found[name.strip()] = int(value) if value.isdecimal() else value
+    return found
 
 
 def _words(recipe: dict[str, Any]) -> list[str]:

@@ -105,7 +105,10 @@ def recalls(prefix: str = "", show: Callable[[float], str] = percent) -> list[Co
     return [Column(title, f"metrics.test.{prefix}{name}", show, 1) for title, name in names]
 
 
-BESIDE = ("step images/s", "evaluation images/s", "evaluation captions/s")
+BESIDE = (
+    *("step images/s", "evaluation images/s", "evaluation captions/s", "kept for backward, MiB"),
+    *("features, MiB", "epoch, s", "epoch and features, s"),
+)
 """Costs that a paper's table has no room for."""
 
 

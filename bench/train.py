@@ -1,6 +1,7 @@
 """The one training loop: nothing else in the project trains."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.attention import attention_kernels
 from bench.batches import Loader
+from bench.checkpoint import Keeper, plain
 from bench.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.recipe import Recipe
 from methods.base import Batch, Method
@@ -44,6 +47,19 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def deterministic(only: bool) -> None:
+    """Allow only deterministic algorithms, or all; an operation that has none raises RuntimeError.
+
+    Call it before CUDA starts, for that is when cuBLAS reads its setting.
+    """
+    if only:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(only)
+    torch.backends.cudnn.deterministic = only
+    if only:
+        torch.backends.cudnn.benchmark = False
 
 
 class Trainer:
@@ -109,9 +125,11 @@ def fit(
     lr: float,
     validate: Callable[[], float] | None,
     progress: Progress = lambda _: None,
+    keeper: Keeper | None = None,
 ) -> Fitted:
     """Train; keep the state with the best validation mR (without `validate`: the last one).
 
+    With a `keeper` it writes checkpoints, and goes on from the one that is there.
     Raises Diverged when the loss is not finite at a look (every validation and at the end).
     """
     device = loader.device
@@ -122,18 +140,42 @@ def fit(
     }
     trainer = Trainer(method, recipe, lr, steps, device)
     window = 10 if device.type == "cuda" else 5
-    watch, memory = Stopwatch(device, window, window), Memory(device)
+    watch, memory = Stopwatch(device, window, window), Memory(device, loader.resident_bytes)
     memory.start()
     fitted = Fitted({}, 0)
     epochs = planned_epochs(recipe, per_epoch)
-    batches = _stream(method, loader, epochs)
     losses: list[Tensor] = []
     images = min(recipe.batch_size, len(loader.split.rows)) * recipe.accumulation
-    best, started = -1.0, time.perf_counter()
+    done, best, started = 0, -1.0, time.perf_counter()
     method.on_fit(len(loader.split.rows))
     method.train()
+    if keeper is not None and (kept := keeper.restore(trainer, watch, memory)) is not None:
+        done, best, losses = kept["step"], kept["best"], list(kept["losses"].to(device))
+        fitted = Fitted(kept["best_state"], kept["best_step"], kept["curve"])
+        started -= kept["seconds"]
+        loader.table.length = max(loader.table.length, kept["text_length"])
+    batches = _stream(method, loader, epochs, done * recipe.accumulation)
+
+    def keep(step: int) -> None:
+        if keeper is None or not keeper.due():
+            return
+        with watch.paused(), memory.paused():
+            loop = {
+                "step": step,
+                "best": float(best),
+                "losses": torch.stack(losses) if losses else torch.zeros(0),
+                "best_state": fitted.best_state,
+                "best_step": fitted.best_step,
+                "curve": plain(fitted.curve),
+                "seconds": time.perf_counter() - started,
+                "text_length": loader.text_length,
+            }
+            keeper.save(trainer, watch, memory, loop)
+
     with GpuSampler(device) as sampler:
-        for step in range(1, steps + 1):
+        for step in range(done + 1, steps + 1):
+            if step > done + 1:
+                keep(step - 1)
             method.on_step(step - 1, steps)
             losses.append(trainer.step(list(islice(batches, recipe.accumulation))))
             watch.step(images)
@@ -162,6 +204,7 @@ def fit(
                     best, fitted.best_step = score, step
                     fitted.best_state = {k: v.cpu().clone() for k, v in method.own_state().items()}
             progress({"step": step, "steps": steps, "images_per_second": watch.latest(), **point})
+        keep(steps)
     seconds = time.perf_counter() - started
     fitted.efficiency = {
         **watch.summary(),
@@ -170,9 +213,23 @@ def fit(
         "train_seconds": seconds,
         "gpu_hours": seconds / 3600 if device.type == "cuda" else None,
     }
+    if keeper is not None:
+        keeper.done()
+        if keeper.resumed and "gpu_energy_joules" in fitted.efficiency:
+            fitted.efficiency["gpu_energy_joules"] = None  # the earlier parts' is not known
     progress({"stage": "measuring"})
     fitted.efficiency |= _measure(trainer, next(iter(loader.epoch(epochs))))
+    loader.release()
     return fitted
+
+
+def pass_through(method: Method, batch: Batch, kind: torch.dtype, device: torch.device) -> None:
+    """Forward and backward of a batch without a step; no gradient is left."""
+    method.train()
+    with autocast(kind, device):
+        loss = method.loss(batch)
+    loss.backward()
+    method.zero_grad()
 
 
 def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
@@ -194,11 +251,16 @@ def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
         ),
         "forward_flops_per_image": forward / images,
         "backward_flops_per_image": backward / images,
+        "attention_kernels": attention_kernels(loss),
         "step_images_per_second": step_rate(trainer, [batch]),
     }
 
 
-def _stream(method: Method, loader: Loader, epochs: int) -> Iterator[Batch]:
-    for epoch in range(epochs):
-        method.on_epoch(epoch, epochs)
-        yield from loader.epoch(epoch)
+def _stream(method: Method, loader: Loader, epochs: int, done: int) -> Iterator[Batch]:
+    """All batches after the first `done`, with the method told of each epoch that begins."""
+    begun, first = divmod(done, loader.split.batches_per_epoch(loader.batch_size))
+    for epoch in range(begun, epochs):
+        if not first:
+            method.on_epoch(epoch, epochs)
+        yield from loader.epoch(epoch, first)
+        first = 0

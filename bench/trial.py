@@ -2,15 +2,17 @@
 
 `python -m bench.trial` reads a trial as a line of JSON from standard input and writes progress as
 JSON lines to standard output; the record is the last thing that happens. It ends when its input
-closes: a trial does not outlive the sweep that started it.
+closes: a trial does not outlive the sweep that started it. While it runs it holds the trial's lock;
+SIGTERM ends it with a checkpoint.
 """
 
 import json
 import os
 import random
+import signal
 import sys
+import tempfile
 import threading
-import time
 import traceback
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,10 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import UserError
+from bench import UserError, lock
+from bench.cache import cache_folder
 from bench.data import short_hash
+from bench.limits import Clock, TimeLimit, spoken
 from bench.recipe import LATER, Recipe, defining
-from bench.record import SCHEMA, atomically, keep_replaced, write
+from bench.record import SCHEMA, NoRoom, atomically, digest, probe, read, write
 
 EVAL_BATCH = 256
 
@@ -66,48 +70,106 @@ class Trial:
 
 
 def main() -> int:
-    """Run the trial given on standard input; 0 when a record was written, whatever its status."""
+    """Run the trial given on standard input; 0 unless the user has to mend something.
+
+    The last line says how it ended: the status of its record, `elsewhere` where another sweep runs
+    it, `unsaved` where the results folder took no record.
+    """
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for plugin in job["plugins"]:
-        from methods import load_plugin
+    out = os.fdopen(os.dup(1), "w")  # ours alone: what else is printed goes to standard error
+    os.dup2(2, 1)
+    clock = Clock(job.get("time_limit"))
+    signal.signal(signal.SIGTERM, clock.stop)
 
-        load_plugin(Path(plugin))
-    trial, results = Trial.of(job["trial"]), Path(job["results"])
-
-    from bench.meter import LiveMemory, shared
+    from bench.meter import LiveMemory
 
     memory = LiveMemory()
 
     def progress(state: dict[str, Any]) -> None:
-        print(json.dumps(state | memory.read(state)), flush=True)
+        print(json.dumps(state | memory.read(state)), file=out, flush=True)
+        if "stage" in state:
+            clock.check()
 
-    document = run(trial, Path(job["data_root"]), results, progress)
-    document["efficiency"] |= shared(job["jobs_per_gpu"], document["efficiency"])
-    path = trial.path(results)
-    keep_replaced(path)
-    write(path, document)
-    progress({"status": document["status"], "message": document["message"], "record": str(path)})
+    try:
+        progress(_done(job, progress, clock))
+    except UserError as error:
+        progress({"status": "user_error", "message": str(error)})
+        return 2
+    except NoRoom as error:
+        progress({"status": "unsaved", "message": str(error)})
     return 0
 
 
+def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
+    """Do a job under the trial's lock; how it ended."""
+    from bench.meter import shared
+    from methods import load_plugin
+
+    for plugin in job["plugins"]:
+        load_plugin(Path(plugin))
+    trial, results = Trial.of(job["trial"]), Path(job["results"])
+    path, root = trial.path(results), Path(job["data_root"])
+    files: dict[str, Any] = {}
+    probe(path.parent)
+    with lock.held(path) as mine:
+        if not mine:
+            return {"status": "elsewhere", "message": "another sweep is running it"}
+        if digest(path) != job.get("before"):  # another sweep was faster
+            document = read(path)
+        else:
+            every = job.get("checkpoint_seconds")
+            document = run(trial, root, results, progress, files, clock, every)
+            document["efficiency"] |= shared(job.get("jobs_per_gpu", 1), document["efficiency"])
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late to stop
+            _write(path, document, files)
+    return {"status": document["status"], "message": document["message"], "record": str(path)}
+
+
+def _write(path: Path, document: dict[str, Any], files: dict[str, Any]) -> None:
+    """Write the record, and take away the checkpoint of a trial that need not go on.
+
+    Where there is no room it is kept elsewhere, and NoRoom says where.
+    """
+    try:
+        write(path, document, files)
+    except OSError as error:
+        why = f"the record could not be written ({error.strerror or error})"
+        for folder in (cache_folder(), Path(tempfile.gettempdir())):
+            kept = folder / "unsaved" / path.parent.name / path.name
+            try:
+                write(kept, document)
+            except OSError:
+                continue
+            raise NoRoom(f"{why}; it is kept as {kept}: move it to {path}") from None
+        raise NoRoom(f"{why}, nor anywhere else; its metrics: {document['metrics']}") from None
+    if document["status"] in ("ok", "diverged", "not_applicable"):
+        for suffix in (".checkpoint", ".checkpoint.aside"):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:
+    """Write the record of a trial that was killed, so long after it began; status and message."""
+    from bench import meter
+
+    path = trial.path(results)
+    message = f"it was killed {spoken(seconds)} after it began, for it did not end by itself"
+    with lock.held(path) as mine:
+        if mine:
+            document = _document(trial) | {"status": "timeout", "message": message}
+            write(path, {**document, "environment": meter.environment()})
+    return "timeout", message
+
+
 def _end_with_parent() -> None:
-    sys.stdin.read()
+    while os.read(0, 4096):  # not through sys.stdin, whose lock would hinder the end of the process
+        pass
     os._exit(1)
 
 
-def run(trial: Trial, root: Path, results: Path, progress: Any) -> dict[str, Any]:
-    """Run a trial and return its record; what goes wrong in it is a status, not an exception.
-
-    Raises UserError for what the user must mend before any trial can run (data or weights).
-    """
-    import torch
-
-    from bench import meter, retrieval, train
-    from methods.base import NotApplicable
-
-    started = datetime.now(UTC)
-    document: dict[str, Any] = {
+def _document(trial: Trial) -> dict[str, Any]:
+    """The record of a trial that has not begun."""
+    return {
         "schema": SCHEMA,
         "status": "ok",
         "message": None,
@@ -117,35 +179,74 @@ def run(trial: Trial, root: Path, results: Path, progress: Any) -> dict[str, Any
         "metrics": {},
         "curve": [],
         "efficiency": {},
+        "resumed": 0,
     }
-    clock = time.perf_counter()
+
+
+def run(
+    trial: Trial,
+    root: Path,
+    results: Path,
+    progress: Any,
+    files: dict[str, Any] | None = None,
+    clock: Clock | None = None,
+    every: float | None = None,
+) -> dict[str, Any]:
+    """Run a trial and return its record; what goes wrong in it is a status, not an exception.
+
+    `files` takes what writes the files beside the record, by suffix (None: they are written at
+    once). `every`: seconds between checkpoints, None: none is written. Raises UserError for what
+    the user must mend before any trial can run (data or weights), NoRoom for a full results folder.
+    """
+    from bench import meter, oom, retrieval, train
+    from methods.base import NotApplicable
+
+    started = datetime.now(UTC)
+    document = _document(trial)
+    clock, beside = clock or Clock(), {} if files is None else files
+    short: BaseException | None = None
     try:
-        _run(trial, root, results, document, progress)
-    except UserError:
+        _run(trial, root, results, document, progress, beside, clock, every)
+    except (UserError, NoRoom):
         raise
     except NotApplicable as error:
         document |= {"status": "not_applicable", "message": str(error)}
-    except torch.OutOfMemoryError as error:
-        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-        document |= {"status": "out_of_memory", "message": str(error).splitlines()[0]}
-        document["efficiency"]["peak_memory_train_bytes"] = peak
+    except TimeLimit as error:
+        document |= {"status": "timeout", "message": str(error)}
     except (train.Diverged, retrieval.NotFinite) as error:
         document |= {"status": "diverged", "message": str(error)}
     except Exception as error:  # the sweep goes on; the record says what happened, in full
+        if oom.is_out_of_memory(error):
+            short = error.with_traceback(None)  # lets go of the model
         message = f"{type(error).__name__}: {error}"
         document |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
-    document["efficiency"]["trial_seconds"] = time.perf_counter() - clock
+    if short is not None:
+        message, found = oom.explain(short, trial, document.get("data", {}).get("context_length"))
+        document |= {"status": "out_of_memory", "message": message, "traceback": None}
+        document["efficiency"] |= found
+    if files is None:
+        for suffix, write_to in beside.items():
+            atomically(trial.path(results).with_suffix(suffix), write_to)
+    document["efficiency"]["trial_seconds"] = clock.seconds()
     document["environment"] = meter.environment()
     document["started"] = started.isoformat(timespec="seconds")
     document["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     return document
 
 
-def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], progress: Any) -> None:
+def _run(
+    trial: Trial,
+    root: Path,
+    results: Path,
+    document: dict[str, Any],
+    progress: Any,
+    files: dict[str, Any],
+    clock: Clock,
+    every: float | None,
+) -> None:
     import torch
-    from safetensors.torch import save_file
 
-    from bench import backbone, batches, cache, compiled, data, frozen, meter, train
+    from bench import backbone, batches, cache, checkpoint, compiled, data, frozen, meter, train
     from bench.evaluate import Evaluation
     from bench.features import FeatureLoader, Features, all_words
     from bench.forms import SPLITS
@@ -155,6 +256,7 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
     recipe = trial.recipe
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     random.seed(trial.seed)
+    train.deterministic(recipe.deterministic)
     progress({"stage": "loading"})
     dataset = data.load(data.card(trial.dataset), root)
     base = backbone.load(trial.backbone)
@@ -246,7 +348,14 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
         validate = None
         if "val" in evaluations and recipe.track == "train":
             validate = lambda: evaluate("val")[0]["mR"]  # noqa: E731
-        fitted = train.fit(method, loader, recipe, lr, validate, progress)
+            table.add(evaluations["val"].words(method))  # now, not at a moment that time decides
+        keeper = None
+        if every is not None:
+            path = trial.path(results).with_suffix(".checkpoint")
+            probe(path.parent, sum(t.nbytes for t in method.own_state().values()) + 2**20)
+            keeper = checkpoint.Keeper(path, trial.identity, every, clock, progress)
+        fitted = train.fit(method, loader, recipe, lr, validate, progress, keeper)
+        document["resumed"] = 0 if keeper is None else keeper.resumed
         document["curve"], document["best_step"] = fitted.curve, fitted.best_step
         efficiency |= fitted.efficiency
         efficiency["warning"] = efficiency["warning"] or meter.crowded(fitted.efficiency)
@@ -265,12 +374,11 @@ def _run(trial: Trial, root: Path, results: Path, document: dict[str, Any], prog
             document["metrics"]["val"] = evaluate("val")[0]
         efficiency["peak_memory_eval_bytes"] = memory.peak()
         efficiency |= test.rates()
-        path = trial.path(results)
         arrays = {name: r.expected().float().numpy() for name, r in ranks.items()}
-        atomically(path.with_suffix(".npz"), lambda p: _save_arrays(p, arrays))
+        files[".npz"] = lambda path: _save_arrays(path, arrays)
         if method.own_state():
             state = {k: v.cpu().contiguous().clone() for k, v in method.own_state().items()}
-            atomically(path.with_suffix(".safetensors"), lambda p: save_file(state, p))
+            files[".safetensors"] = lambda path: _save_state(path, state)
     if features is not None and features.text_rows:
         pairs = split.batches_per_epoch(recipe.batch_size) * min(recipe.batch_size, len(split.rows))
         efficiency |= features.summary(efficiency, pairs)
@@ -283,9 +391,15 @@ def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
         np.savez(file, **arrays)
 
 
-if __name__ == "__main__":
+def _save_state(path: Path, state: dict[str, Any]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     try:
-        raise SystemExit(main())
-    except UserError as error:
-        print(json.dumps({"status": "user_error", "message": str(error)}), flush=True)
-        raise SystemExit(2) from None
+        save_file(state, path)
+    except SafetensorError as error:  # its own for a full disk too
+        raise OSError(str(error)) from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

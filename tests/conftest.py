@@ -47,9 +47,14 @@ rule = "filename"
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A data root with a made data set `tiny` in Karpathy form, and its card at `tiny.toml`."""
+    return make_tiny(tmp_path)
+
+
+def make_tiny(root: Path) -> Path:
+    """Write the data set `tiny` and its card below `root`."""
     from bench.data import short_hash
 
-    folder = tmp_path / "tiny"
+    folder = root / "tiny"
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
     images = []
@@ -63,5 +68,5 @@ def tiny(tmp_path: Path) -> Path:
         images.append({"filename": name, "split": split, "sentences": sentences})
     (folder / "dataset.json").write_text(json.dumps({"images": images}))
     stems = sorted(Path(i["filename"]).stem for i in images if i["split"] == "test")
-    (tmp_path / "tiny.toml").write_text(CARD.format(hash=short_hash("\n".join(stems))))
-    return tmp_path
+    (root / "tiny.toml").write_text(CARD.format(hash=short_hash("\n".join(stems))))
+    return root

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import UserError, batches, cache, data
+from bench import UserError, batches, cache, data, resident
 from bench.batches import Loader, TokenTable, TrainSplit
 
 
@@ -180,7 +180,7 @@ def test_blank_captions_are_not_trained_on(tiny: Path) -> None:
     assert len(split.captions[0]) == 4
 
 
-def loader(root: Path, seed: int = 0, augment: bool = True) -> Loader:
+def loader(root: Path, seed: int = 0, augment: bool = True, resident: bool | None = None) -> Loader:
     return Loader(
         split_of(root),
         TokenTable(words, 0),
@@ -189,7 +189,40 @@ def loader(root: Path, seed: int = 0, augment: bool = True) -> Loader:
         seed=seed,
         device=torch.device("cpu"),
         augment=augment,
+        resident=resident,
     )
+
+
+def test_resident_pixels_give_the_same_batches_bit_for_bit(tiny: Path) -> None:
+    hosted, there = loader(tiny, seed=3), loader(tiny, seed=3, resident=True)
+    assert hosted.resident is None  # by default, on a device that is no GPU
+    there.split.pixels = np.zeros(0, np.uint8)  # not looked at again
+    assert there.resident_bytes == 8 * 32 * 32 * 3
+    batches = list(zip(hosted.epoch(0), there.epoch(0), strict=True))
+    assert len(batches) == 10
+    for one, two in batches:
+        for name in one.__dataclass_fields__:
+            assert torch.equal(getattr(one, name), getattr(two, name)), name
+    there.release()
+    assert (there.resident, there.resident_bytes) == (None, 0)
+
+
+def test_the_split_is_resident_where_it_takes_no_more_than_its_share(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, split = torch.device("cuda"), split_of(tiny)
+    takes = 8 * 32 * 32 * 3
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 10 * takes))
+    monkeypatch.delenv("BENCH_RESIDENT", raising=False)
+    assert resident.fits(split.pixels, split.rows, cuda)
+    assert not resident.fits(split.pixels, split.rows, torch.device("cpu"))
+    for text, fits in (("0.099", False), ("0", False), ("1", True)):
+        monkeypatch.setenv("BENCH_RESIDENT", text)
+        assert resident.fits(split.pixels, split.rows, cuda) is fits
+    for text in ("2", "-0.1", "much", "nan"):
+        monkeypatch.setenv("BENCH_RESIDENT", text)
+        with pytest.raises(UserError, match="BENCH_RESIDENT is a share"):
+            resident.fits(split.pixels, split.rows, cuda)
 
 
 def test_batches_are_decided_by_the_seed(tiny: Path) -> None:

@@ -141,7 +141,7 @@ def test_the_report_and_the_readme_are_of_the_committed_records(tmp_path: Path) 
     from bench import report
 
     for name in tracked():
-        if name.startswith("results/") and name.endswith(".json"):
+        if name.startswith("results/") and name.endswith((".json", ".toml")):
             copy = tmp_path / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((ROOT / name).read_bytes())

@@ -368,6 +368,21 @@ def test_activations_are_the_rest_of_the_peak(monkeypatch: pytest.MonkeyPatch):
     assert found["allocator_retries"] == 2
 
 
+def test_resident_pixels_are_counted_apart_from_every_peak(monkeypatch: pytest.MonkeyPatch):
+    stats = {"allocated_bytes.all.peak": 10_000_000, "reserved_bytes.all.peak": 12_000_000}
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: stats)
+    monkeypatch.setattr(meter, "process_bytes", lambda device: 14_000_000)
+    memory = meter.Memory(torch.device("cuda"), apart=3_000_000)
+    found = memory.read(build("linear"), None)
+    assert found["peak_memory_train_bytes"] == memory.peak() == 7_000_000
+    assert found["peak_memory_reserved_bytes"] == 9_000_000
+    assert found["driver_process_bytes"] == 14_000_000
+    assert found["resident_bytes"] == 3_000_000
+    parts = ("parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes")
+    assert sum(found[part] for part in parts) == 7_000_000
+
+
 def test_the_peak_of_validation_is_not_the_peak_of_training(monkeypatch: pytest.MonkeyPatch):
     stats = {"allocated_bytes.all.peak": 0, "reserved_bytes.all.peak": 0}
 

@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import UserError, ablation, conditions, groups, page, record, report, tables
+from bench import UserError, ablation, conditions, groups, page, record, report, spec, tables
 from bench.significance import Significance
+from methods import registry
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
 
@@ -150,7 +152,7 @@ def test_ranks_of_queries_decide_where_they_are(tmp_path: Path) -> None:
     for entry in one.ok:  # over seeds alone the difference now vanishes
         entry.record["metrics"]["test"] = recalls(50.0 + entry.seed * (entry.seed - 1))
     for row in one.rows:
-        row.__dict__.pop("ok", None)
+        row.known.clear()
     assert "best" not in marks(one, tmp_path / "results").values()
 
 
@@ -260,6 +262,21 @@ def test_ablation_counts_the_learning_rate_as_a_setting(tmp_path: Path) -> None:
     ]
 
 
+def test_the_committed_ablation_changes_one_setting_at_a_time() -> None:
+    file = Path(__file__).parent.parent / "benchmarks" / "ablation.toml"
+    calls = [
+        spec.resolve(name, given, registry())
+        for text in tomllib.loads(file.read_text())["methods"]
+        for name, given in spec.parse_calls(text)
+    ]
+    default, *others = calls
+    assert default.text == default.name
+    for call in others:
+        changed = [k for k, v in call.settings if v != dict(default.settings)[k]]
+        assert len(changed) == 1, call.text
+        assert call.lr == others[0].lr
+
+
 def test_many_calls_of_a_method_are_left_to_its_table_of_settings(tmp_path: Path) -> None:
     values = (0, 1, 2, 3, 4, 5)
     documents = by_hand("cmer", [45.0]) + by_hand("lora", [40.0])
@@ -279,9 +296,9 @@ def test_many_calls_of_a_method_are_left_to_its_table_of_settings(tmp_path: Path
 def test_busy_and_throttled_figures_are_marked_and_explained(tmp_path: Path) -> None:
     documents = [fakes.record(m, s, gpu="NVIDIA H200") for m in ("lora", "cmer") for s in range(2)]
     plain, busy, windows, hot = (document["efficiency"] for document in documents)
-    plain |= {"warning": None, "busy_windows": 0, "windows": 5}
+    plain |= {"warning": None, "busy_windows": 3, "windows": 5, "disturbed": False}  # left out
     busy["warning"] = "the GPU was 40% busy before the trial began"
-    windows |= {"busy_windows": 2, "windows": 5}
+    windows |= {"busy_windows": 2, "windows": 5, "disturbed": True}
     hot |= {"throttled_windows": 1, "windows": 5, "gpu_throttle_reasons": ["power_cap"]}
     fakes.save(tmp_path / "results", documents)
     [one] = groups.group(record.load(tmp_path / "results"))
@@ -294,9 +311,10 @@ def test_busy_and_throttled_figures_are_marked_and_explained(tmp_path: Path) -> 
     assert signs["lora"][place["trainable parameters"]] == ""
     assert signs["lora"][place["kept for backward, MiB"]] == ""
     first, second = conditions.footnotes(one)
-    assert "lora seed 1: the GPU was 40% busy before the trial began" in first
-    assert "cmer seed 0: 2 of 5 windows" in first
-    assert "cmer seed 1: 1 of 5 windows (power cap)" in second
+    assert "the GPU was 40% busy before the trial began: lora seed 1" in first
+    assert "2 of 5 windows busy: cmer seed 0" in first
+    assert "lora seed 0" not in first
+    assert "1 of 5 windows (power cap): cmer seed 1" in second
     frame, significance = record.load(tmp_path / "results"), Significance(None)
     for write in (report.markdown, page.html):
         text = write(frame, [one], significance, "lora", {})
@@ -528,6 +546,7 @@ def test_a_thousand_records_in_seconds(tmp_path: Path) -> None:
     ]
     assert len(documents) >= 1000
     fakes.save(tmp_path / "results", documents)
-    started = time.process_time()
-    report.write(tmp_path / "results", tmp_path / "out")
-    assert time.process_time() - started < 15  # 5 seconds on an idle machine
+    for limit in (15, 6):  # idle: 4 seconds with plots to draw, 1.5 where they are there
+        started = time.process_time()
+        report.write(tmp_path / "results", tmp_path / "out")
+        assert time.process_time() - started < limit

@@ -120,7 +120,7 @@ def test_the_focus_is_drawn_where_it_is() -> None:
     plain = np.full((sheet.SIDE, sheet.SIDE, 3), 128, dtype=np.uint8)
     focus = np.full((8, 8), 0.2, dtype=np.float32)
     focus[6, 1] = 0.9
-    drawn = np.asarray(Image.fromarray(sheet._overlay(plain, focus, (0.2, 0.9))).convert("L"))
+    drawn = np.asarray(Image.fromarray(sheet.overlay(plain, focus, (0.2, 0.9))).convert("L"))
     row, column = np.unravel_index(drawn.argmax(), drawn.shape)
     side = sheet.SIDE // 8
     assert (row // side, column // side) == (6, 1)

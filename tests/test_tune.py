@@ -1,75 +1,184 @@
-"""The learning-rate search: grid, winners, the file in between."""
+"""The search for each method: grid, settings, equal budget, winners, the file in between."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import UserError, tune
+from bench import UserError, searches, tune
 from bench.recipe import Recipe
+from bench.spec import parse_calls, resolve
 from bench.sweep import Plan
 from bench.trial import Trial
+from methods import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+RATE = registry()["lora"].lr or 0.0
 
 
-def trial(call: str, lr: float | None = None, seed: int = 0) -> Trial:
-    name = call.split("(")[0]
-    return Trial("ucm", "starter", name, call, {"x": call}, lr, Recipe(), seed, {})
+def trial(text: str) -> Trial:
+    ((name, given),) = parse_calls(text)
+    call = resolve(name, given, registry())
+    settings = dict(call.settings)
+    return Trial("ucm", "starter", name, call.text, settings, call.lr, Recipe(), 0, {})
 
 
-def search(tmp_path: Path, scores: dict[float, float | None]) -> tuple[Plan, Plan]:
-    plan = Plan([trial("lora(rank=4)")], tmp_path, tmp_path)
-    searched = tune.widen(plan, {"lora": 1e-3}, [0.3, 1, 3])
-    for one in searched.trials:
+def search(
+    tmp_path: Path, calls: list[str], scores: dict[str, float | None], **more: Any
+) -> tune.Search:
+    """A search whose records have these validation mR by call; None: diverged."""
+    plan = Plan([trial(call) for call in calls], tmp_path, tmp_path)
+    found = tune.widen(plan, registry(), **more)
+    for one in found.plan.trials:
         path = one.path(tmp_path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        score = scores[one.lr or 0]
+        score = scores.get(one.call, 1.0)
         done = {"schema": 1, "trial": {}, "status": "ok" if score is not None else "diverged"}
         path.write_text(json.dumps({**done, "metrics": {"val": {"mR": score}}}))
-    return plan, searched
+    return found
+
+
+def rates(found: tune.Search) -> list[float | None]:
+    return [trial.lr for trial in found.plan.trials]
+
+
+def at(factor: float) -> float:
+    return float(f"{RATE * factor:.3g}")
 
 
 def test_the_grid_is_around_the_methods_own_rate(tmp_path: Path) -> None:
-    _, searched = search(tmp_path, {3e-4: 1, 1e-3: 2, 3e-3: 3})
-    assert [t.lr for t in searched.trials] == [3e-4, 1e-3, 3e-3]
-    assert searched.trials[0].call == "lora(rank=4, lr=0.0003)"
-    assert len({t.identity for t in searched.trials}) == 3
+    found = search(tmp_path, ["lora(rank=4)"], {})
+    assert rates(found) == [at(0.3), at(1), at(3)]
+    assert found.plan.trials[0].call == f"lora(rank=4, lr={at(0.3):g})"
+    assert len({t.identity for t in found.plan.trials}) == 3
 
 
 def test_a_rate_in_the_call_is_the_centre(tmp_path: Path) -> None:
-    plan = Plan([trial("full(lr=0.0001)", 1e-4)], tmp_path, tmp_path)
-    searched = tune.widen(plan, {"full": 1e-5}, [1, 3])
-    assert [(t.call, t.lr) for t in searched.trials] == [
+    found = search(tmp_path, ["full(lr=0.0001)"], {}, factors=[1, 3])
+    assert [(t.call, t.lr) for t in found.plan.trials] == [
         ("full(lr=0.0001)", 1e-4),
         ("full(lr=0.0003)", 3e-4),
     ]
+    with pytest.raises(UserError, match="name one as the centre"):
+        search(tmp_path, ["full(lr=0.0001)", "full"], {})
 
 
 def test_what_trains_nothing_is_left_out(tmp_path: Path) -> None:
-    plan = Plan([trial("zeroshot")], tmp_path, tmp_path)
     with pytest.raises(UserError, match="nothing to search"):
-        tune.widen(plan, {"zeroshot": None}, [1.0])
+        search(tmp_path, ["zeroshot"], {})
+
+
+def test_settings_are_searched_with_the_rate(tmp_path: Path) -> None:
+    space = tune.space_of(["lora(rank=[4, 16], lr=[1e-4, 1e-3])"], registry())
+    found = search(tmp_path, ["lora", "lora(rank=2)"], {}, space=space, trials=2)
+    assert found.grids == {("ucm", "starter", "lora"): 4, ("ucm", "starter", "lora(rank=2)"): 2}
+    assert {t.settings["rank"] for t in found.plan.trials} <= {2, 4, 16}
+    stated = [t for t, base in zip(found.plan.trials, found.bases, strict=True) if "2" in base.call]
+    assert [t.call for t in stated] == ["lora(rank=2, lr=0.0001)", "lora(rank=2, lr=0.001)"]
+
+
+def test_each_method_has_the_same_number_of_trials_and_a_seed_draws(tmp_path: Path) -> None:
+    space = tune.space_of(["lora(rank=[2, 4, 16, 32])"], registry())
+    calls = ["lora", "linear"]
+
+    def drawn(seed: int) -> list[str]:
+        found = search(tmp_path, calls, {}, space=space, draw_seed=seed)
+        assert found.drawn
+        assert [t.method for t in found.plan.trials] == ["lora"] * 3 + ["linear"] * 3
+        return [t.call for t in found.plan.trials]
+
+    assert drawn(0) == drawn(0)
+    assert len({tuple(drawn(seed)) for seed in range(5)}) > 1
+    with pytest.raises(UserError, match="grid of linear has 3 points, fewer than --trials 4"):
+        search(tmp_path, calls, {}, space=space, trials=4)
+    with pytest.raises(UserError, match="--methods does not"):
+        search(tmp_path, ["linear"], {}, space=space)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("lora(rank=8)", "takes a list of different values"),
+        ("lora(rank=[8, 8])", "takes a list of different values"),
+        ("lora(rnak=[8])", "did you mean 'rank'"),
+        ("lora(rank=['a'])", "takes a int"),
+        ("lora", "names no setting"),
+        ("lora(rank=[4]),lora(alpha=[4])", "names lora twice"),
+        ("lorra(rank=[4])", "did you mean 'lora'"),
+    ],
+)
+def test_a_space_that_is_none_is_one_sentence(call: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        tune.space_of([call], registry())
 
 
 def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
-    plan, searched = search(tmp_path, {3e-4: 10.0, 1e-3: 30.0, 3e-3: 20.0})
-    (row,) = tune.winners(plan, searched)
-    assert (row["lr"], row["at_edge"]) == (1e-3, False)
+    best = f"lora(rank=4, lr={at(1):g})"
+    found = search(tmp_path, ["lora(rank=4)"], {best: 30.0})
+    (row,) = tune.winners(found)
+    assert (row["lr"], row["at_edge"], "settings" in row) == (at(1), False, False)
     path = tmp_path / "tuned.toml"
-    tune.save([row], searched, path)
-    applied = tune.apply(Plan([trial("lora(rank=4)"), trial("lora")], tmp_path, tmp_path), path)
-    assert [t.lr for t in applied.trials] == [1e-3, None]
+    tune.save([row], found, path)
+    plan = Plan([trial("lora(rank=4)"), trial("lora"), trial("zeroshot")], tmp_path, tmp_path)
+    applied, without = tune.apply(plan, path, registry())
+    assert [t.lr for t in applied.trials] == [at(1), None, None]
+    assert without == ["lora on ucm starter"]
 
 
-def test_a_diverged_rate_cannot_win(tmp_path: Path) -> None:
-    plan, searched = search(tmp_path, {3e-4: 10.0, 1e-3: 5.0, 3e-3: None})
-    (row,) = tune.winners(plan, searched)
-    assert row["lr"] == 3e-4
+def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
+    space = tune.space_of(["lora(rank=[4, 16, 32])"], registry())
+    best = f"lora(rank=16, lr={at(3):g})"
+    found = search(tmp_path, ["lora"], {best: 30.0}, space=space)
+    (row,) = tune.winners(found)
+    assert (row["lr"], row["settings"], row["tried"]) == (
+        at(3),
+        {"rank": 16},
+        {"rank": [4, 16, 32]},
+    )
+    assert (row["at_edge"], row["settings_at_edge"]) == (True, [])
+    path = tmp_path / "tuned.toml"
+    tune.save([row], found, path)
+    plan = Plan([trial("lora"), trial("lora(alpha=4)")], tmp_path, tmp_path)
+    applied, _ = tune.apply(plan, path, registry())
+    assert [(t.call, t.lr) for t in applied.trials] == [
+        ("lora(rank=16)", at(3)),
+        ("lora(alpha=4)", None),
+    ]
+    assert applied.trials[0].settings["rank"] == 16
+    text = searches.section(tmp_path)
+    assert "9 points for each method, seed 0, 30 epochs at batch 128" in text
+    assert "rank 4, 16, 32" in text
+    assert f"lr {at(3):g}, rank 16 (edge of the grid: lr)" in text
+
+
+def test_a_diverged_point_cannot_win(tmp_path: Path) -> None:
+    calls = [f"linear(lr={lr:g})" for lr in (3e-4, 1e-3, 3e-3)]
+    scores = dict(zip(calls, (10.0, 5.0, None), strict=True))
+    (row,) = tune.winners(search(tmp_path, ["linear(lr=1e-3)"], scores))
+    assert (row["lr"], row["val_mR"]) == (3e-4, [10.0, 5.0, -1.0])
     assert row["at_edge"]
     with pytest.raises(UserError, match="ended well"):
-        tune.winners(*search(tmp_path, {3e-4: None, 1e-3: None, 3e-3: None}))
+        tune.winners(search(tmp_path, ["linear(lr=1e-3)"], dict.fromkeys(calls)))
 
 
 def test_a_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text("a = 1")
-    with pytest.raises(UserError, match="no learning rates"):
-        tune.apply(Plan([], tmp_path, tmp_path), tmp_path / "x.toml")
+    for text in ("a = 1", "[[tuned]]\nlr = 1", "="):
+        (tmp_path / "x.toml").write_text(text)
+        with pytest.raises(UserError, match="no learning rates"):
+            tune.apply(Plan([], tmp_path, tmp_path), tmp_path / "x.toml", registry())
+
+
+def test_the_older_form_is_read_and_told(tmp_path: Path) -> None:
+    row = 'dataset = "ucm"\nbackbone = "starter"\ncall = "lora"\nlr = 0.006\n'
+    row += "grid = [0.0006, 0.006]\nval_mR = [16.2, 25.1]\nat_edge = true\n"
+    head = "recipe = { epochs = 30.0, steps = 30, batch_size = 128 }\nseeds = [0]\n"
+    (tmp_path / "tuned-ucm.toml").write_text(f"{head}\n[[tuned]]\n{row}")
+    applied, _ = tune.apply(
+        Plan([trial("lora")], tmp_path, tmp_path), tmp_path / "tuned-ucm.toml", registry()
+    )
+    assert (applied.trials[0].call, applied.trials[0].lr) == ("lora", 0.006)
+    text = searches.section(tmp_path)
+    assert "2 points for each method, seed 0, 30 steps at batch 128" in text
+    assert "| `lora` | lr 0.0006, 0.006 | 16.2, 25.1 | lr 0.006 (edge of the grid: lr) |" in text
+    assert searches.section(tmp_path / "nowhere") == ""

@@ -1,0 +1,272 @@
+"""A training's checkpoint: with it a killed trial goes on bit for bit where it stopped."""
+
+import copy
+import hashlib
+import inspect
+import json
+import random
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import bench
+import methods
+from bench.limits import Clock
+from bench.meter import Memory, Stopwatch
+from bench.record import atomically
+from methods.base import Method
+
+if TYPE_CHECKING:
+    from bench.train import Trainer
+
+EVERY = 180.0
+"""Seconds between checkpoints, unless told otherwise."""
+SHARE = 0.01
+"""No more than this share of a training goes into checkpoints."""
+
+
+class Keeper:
+    """Writes and reads the checkpoint of one trial.
+
+    `every`: seconds between two, 0: after each step. `clock` ends a trial whose time is over, with
+    a checkpoint. A checkpoint that is damaged, or of another trial, code, torch or device, is set
+    aside as `*.checkpoint.aside`, and `say` is told so.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        identity: str,
+        every: float,
+        clock: Clock,
+        say: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
+        self.path, self.identity, self.every = path, identity, every
+        self.clock, self.say = clock, say
+        self.resumed = 0
+        self._wrote, self._cost = time.perf_counter(), 0.0
+        self._at_first: dict[str, dict[str, Any]] = {}
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        wait = max(self.every, self._cost / SHARE) if self.every else 0.0
+        return self.clock.over() or time.perf_counter() - self._wrote >= wait
+
+    def save(
+        self, trainer: "Trainer", watch: Stopwatch, memory: Memory, loop: dict[str, Any]
+    ) -> None:
+        """Write a checkpoint; `loop` is the training loop's own, of plain values and tensors.
+
+        Call it while `watch` and `memory` pause. Then raises what `clock` raises. A full disk is no
+        reason to end a training.
+        """
+        began = time.perf_counter()
+        watch.latest()  # windows that the device has passed
+        document = {
+            "made_by": self._maker(trainer),
+            "loop": loop,
+            "own_state": trainer.method.own_state(),
+            "attributes": _changed(self._at_first, _attributes(trainer.method)),
+            "optimizer": trainer.optimizer.state_dict(),
+            "schedule": trainer.schedule.state_dict(),
+            "scaler": trainer.scaler.state_dict(),
+            "random": _random_states(trainer.device),
+            "rates": [watch.rates, watch.quiet],
+            "peaks": memory.before,
+            "seconds": self.clock.seconds(),
+            "resumed": self.resumed,
+        }
+        try:
+            atomically(self.path, lambda partial: torch.save(document, partial))
+        except (OSError, RuntimeError) as error:  # torch's own writer says RuntimeError
+            first = str(error).splitlines()[0]
+            self.say({"note": f"no checkpoint could be written ({first}); training goes on"})
+        self._wrote = time.perf_counter()
+        self._cost = self._wrote - began
+        self.clock.check()
+
+    def restore(
+        self, trainer: "Trainer", watch: Stopwatch, memory: Memory
+    ) -> dict[str, Any] | None:
+        """Put everything back as it was; returns the training loop's own, None at a new start.
+
+        Call it last before the first step, for it sets the random states.
+        """
+        self._at_first = copy.deepcopy(_attributes(trainer.method))
+        self.clock.saves = True
+        kept = self._read(trainer)
+        if kept is None:
+            return None
+        trainer.method.load_own_state(kept["own_state"])
+        for name, values in kept["attributes"].items():
+            module = trainer.method.get_submodule(name)
+            for attribute, value in values.items():
+                setattr(module, attribute, _placed(value, trainer.device))
+        trainer.optimizer.load_state_dict(kept["optimizer"])
+        trainer.schedule.load_state_dict(kept["schedule"])
+        trainer.scaler.load_state_dict(kept["scaler"])
+        watch.rates[:], watch.quiet[:] = kept["rates"]
+        memory.before = kept["peaks"]
+        self.clock.before += kept["seconds"]
+        self.resumed = kept["resumed"] + 1
+        _set_random_states(kept["random"], trainer.device)
+        loop: dict[str, Any] = kept["loop"]
+        self.say({"note": f"goes on after step {loop['step']}, from its checkpoint"})
+        return loop
+
+    def done(self) -> None:
+        """The training is over: a signal no longer waits for a checkpoint."""
+        self.clock.saves = False
+
+    def remove(self) -> None:
+        """Take the checkpoint away, and one that was set aside."""
+        self.path.unlink(missing_ok=True)
+        self._aside().unlink(missing_ok=True)
+
+    def _read(self, trainer: "Trainer") -> dict[str, Any] | None:
+        if not self.path.exists():
+            return None
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                broken = archive.testzip()
+            if broken is not None:
+                raise zipfile.BadZipFile(f"{broken} is damaged")
+            kept: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            now = self._maker(trainer)
+            odd = [name for name, value in now.items() if kept["made_by"].get(name) != value]
+            reason = f"is of another {' and '.join(odd)}" if odd else None
+        except Exception as error:  # a damaged file can lead to anything
+            reason = f"cannot be read ({type(error).__name__})"
+        if reason is None:
+            return kept
+        self.path.replace(self._aside())
+        note = f"the checkpoint {reason}; it is set aside as {self._aside().name}"
+        self.say({"note": f"{note} and the trial starts over"})
+        return None
+
+    def _aside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.aside")
+
+    def _maker(self, trainer: "Trainer") -> dict[str, str]:
+        cuda = trainer.device.type == "cuda"
+        return {
+            "trial": self.identity,
+            "code": code(type(trainer.method)),
+            "torch": str(torch.__version__),
+            "device": torch.cuda.get_device_name(trainer.device) if cuda else "cpu",
+        }
+
+
+def code(method: type[Method]) -> str:
+    """Hash of the code that trains: both packages and the file of the method: 16 hex digits."""
+    files = {Path(inspect.getfile(method)).resolve()}
+    for package in (bench, methods):
+        files |= {path.resolve() for path in Path(inspect.getfile(package)).parent.glob("*.py")}
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def plain(values: Any) -> Any:
+    """Numbers, texts, lists and dicts as Python's own, bit for bit."""
+    return json.loads(json.dumps(values))
+
+
+# Attributes: what schedules set on a method or a module of it, beside parameters and buffers.
+
+
+def _attributes(method: Method) -> dict[str, dict[str, Any]]:
+    """By module the attributes that are plain values, or tensors of their own, on the CPU."""
+    kept = {t.untyped_storage().data_ptr() for t in (*method.parameters(), *method.buffers())}
+    internal = vars(nn.Module()).keys()
+
+    def take(value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, Tensor) and value.untyped_storage().data_ptr() not in kept:
+            return value.detach().cpu()
+        if type(value) in (list, tuple):
+            return type(value)(take(one) for one in value)
+        if type(value) is dict and all(isinstance(key, str | int) for key in value):
+            return {key: take(one) for key, one in value.items()}
+        raise _NotPlainError
+
+    def attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+        for name, value in vars(module).items():
+            if name not in internal:
+                try:
+                    yield name, take(value)
+                except _NotPlainError:
+                    continue
+
+    return {name: dict(attributes(module)) for name, module in method.named_modules()}
+
+
+class _NotPlainError(Exception):
+    """A value that is neither plain nor a tensor of its own."""
+
+
+def _changed(
+    before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    missing = object()
+    found = {
+        module: {
+            name: value
+            for name, value in values.items()
+            if not _same(before.get(module, {}).get(name, missing), value)
+        }
+        for module, values in now.items()
+    }
+    return {module: values for module, values in found.items() if values}
+
+
+def _same(a: Any, b: Any) -> bool:
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    return bool(a == b)
+
+
+def _placed(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, list | tuple):
+        return type(value)(_placed(one, device) for one in value)
+    if isinstance(value, dict):
+        return {key: _placed(one, device) for key, one in value.items()}
+    return value
+
+
+# Random states: of Python, numpy, torch and the device.
+
+
+def _random_states(device: torch.device) -> dict[str, Any]:
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": [str(kind), [int(key) for key in keys], *rest],
+        "torch": torch.get_rng_state(),
+        "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    random.setstate(states["python"])
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["device"], device)

@@ -1,0 +1,83 @@
+"""Searches of learning rate and settings, told: budget, grid and winner of each method."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import tune
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def section(results: Path) -> str:
+    """The report's section on the searches whose TOMLs (`tuned*.toml`) lie in `results`, or ""."""
+    parts = []
+    for path in sorted(results.glob("tuned*.toml")):
+        said = tune.read(path)
+        heads = "| data set | backbone | method | tried | val mR | winner |\n"
+        lines = [_markdown_row(row) for row in said["tuned"]]
+        rows = heads + "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(lines)
+        parts.append(f"{budget(said)} From `{path.name}`.\n\n{rows}")
+    if not parts:
+        return ""
+    return "\n## Learning-rate search\n\n" + "\n\n".join(parts) + "\n"
+
+
+def budget(said: dict[str, Any]) -> str:
+    """A sentence or two on how much was searched for each method."""
+    recipe, seeds = said["recipe"], said["seeds"]
+    points = sorted({len(row["val_mR"]) for row in said["tuned"]})
+    each = " or ".join(map(str, points))
+    steps = recipe.get("steps")
+    length = f"{steps} steps" if steps is not None else f"{recipe['epochs']:g} epochs"
+    drawn = f", drawn (seed {said['draw_seed']}) from each grid" if "draw_seed" in said else ""
+    names = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+    return (
+        f"{each} points for each method{drawn}, {names}, {length} at batch {recipe['batch_size']}; "
+        "the best validation mR wins, the test set is not looked at."
+    )
+
+
+def tried(row: dict[str, Any]) -> str:
+    """`lr 0.001, 0.003; rank 4, 8`."""
+    axes = {"lr": row["grid"], **row.get("tried", {})}
+    return "; ".join(f"{name} {_values(values)}" for name, values in axes.items())
+
+
+def winner(row: dict[str, Any]) -> str:
+    """`lr 0.003, rank 8 (edge of the grid: lr)`."""
+    won = ", ".join(f"{k} {_values([v])}" for k, v in {"lr": row["lr"], **_settings(row)}.items())
+    edges = ["lr"] * bool(row["at_edge"] and len(row["grid"]) > 1)
+    edges += row.get("settings_at_edge", [])
+    return f"{won} (edge of the grid: {', '.join(edges)})" if edges else won
+
+
+def _settings(row: dict[str, Any]) -> dict[str, Any]:
+    return dict(row.get("settings") or {})
+
+
+def _values(values: Iterable[Any]) -> str:
+    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+
+
+def _markdown_row(row: dict[str, Any]) -> str:
+    score = ", ".join("–" if value < 0 else f"{value:.1f}" for value in row["val_mR"])
+    call = f"`{row['call']}`"
+    cells = [row["dataset"], row["backbone"], call, tried(row), score, winner(row)]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def search_table(rows: list[dict[str, Any]], where: str) -> "Table":
+    """The winners for a terminal of 80 columns."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table("method", "tried", "best val mR", "winner", box=box.SIMPLE_HEAD, caption=where)
+    place = None
+    for row in rows:
+        if place != (row["dataset"], row["backbone"]):
+            place = (row["dataset"], row["backbone"])
+            table.add_row(f"[bold]{row['dataset']} · {row['backbone']}[/]")
+        table.add_row(row["call"], tried(row), f"{max(row['val_mR']):.1f}", winner(row))
+    return table

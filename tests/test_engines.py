@@ -1,0 +1,173 @@
+"""Where trials run: options that contradict, a real Ray cluster, real jobs of submitit."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import UserError, cli, engine, engines, sweep
+from bench.engine import Outcome
+from bench.recipe import Recipe
+from bench.remote import states
+from bench.sweep import Plan
+from bench.trial import Trial
+
+PLUGIN = """
+import os, signal
+from methods import register
+from methods.base import Method
+
+
+@register('lost')
+class Lost(Method):
+    lr = 1e-3
+
+    def loss(self, batch):
+        worker = os.getppid()
+        os.kill(worker, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Seen:
+    """A watcher that remembers."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.told: list[dict[str, Any]] = []
+        self.over: dict[str, Outcome] = {}
+
+    def started(self, trial: Trial, device: str) -> None:
+        self.begun.append(trial.method)
+
+    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+        assert trial.method in self.begun
+        self.told.append(state)
+
+    def ended(self, outcome: Outcome) -> None:
+        self.over[outcome.trial.method] = outcome
+
+
+def planned(root: Path, methods: str) -> Plan:
+    plugin = root / "lost.py"
+    plugin.write_text(PLUGIN)
+    return sweep.plan(
+        methods=methods,
+        datasets=[str(root / "tiny.toml")],
+        backbones=["starter"],
+        seeds=[0],
+        recipe=Recipe(steps=2, batch_size=4, evaluations=1),
+        root=root,
+        results=root / "results",
+        plugins=[plugin],
+    )
+
+
+def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is an extra: pip install 'cmer-bench[ray]'")
+    plan, seen = planned(tiny, "lost,linear"), Seen()
+    outcomes = engines.engine_of({"engine": "ray"}).run(plan, plan.trials, seen)
+    assert {o.trial.method: o.status for o in outcomes} == {"lost": "killed", "linear": "ok"}
+    assert "its worker was lost" in (seen.over["lost"].message or "")
+    assert [plan.status(trial) for trial in plan.trials] == [None, "ok"]
+    assert [trial.method for trial in plan.todo(rerun=False, retry_failed=False)] == ["lost"]
+    assert sorted(seen.begun) == ["linear", "lost"]
+    assert {"stage": "loading"} in seen.told
+    assert "images_per_second" in next(state for state in seen.told if "step" in state)
+    assert "RAY_USAGE_STATS_ENABLED" in os.environ
+
+
+def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
+    pytest.importorskip("submitit", reason="an extra: pip install 'cmer-bench[slurm]'")
+    plan = planned(tiny, "zeroshot,linear")
+    logs = tiny / "results" / ".slurm"
+
+    class Preempting(Seen):
+        def started(self, trial: Trial, device: str) -> None:
+            super().started(trial, device)
+            if trial.method == "linear":
+                log = logs / f"{device.split()[-1]}_0_log.out"
+                os.kill(states(log.read_text())[0]["pid"], signal.SIGUSR2)
+
+    seen = Preempting()
+    where = engines.engine_of({"engine": "slurm", "slurm": {"cluster": "local"}})
+    outcomes = where.run(plan, plan.trials, seen)
+    assert {o.trial.method: o.status for o in outcomes} == {"zeroshot": "ok", "linear": "ok"}
+    assert [plan.status(trial) for trial in plan.trials] == ["ok", "ok"]
+    said = [path.read_text() for path in sorted(logs.glob("*_log.out"))]
+    assert sum("Requeued job" in text for text in said) == 1
+    assert {"stage": "testing"} in seen.told
+
+
+def test_slurms_words_become_submitits() -> None:
+    pytest.importorskip("submitit")
+    from bench.engine_slurm import options
+
+    words = {"partition": "gpu", "time": "1-02:30:00", "gpus": 2, "memory_gb": "64", "reserve": 3}
+    assert options(words) == (
+        "slurm",
+        {
+            "name": "bench",
+            "slurm_partition": "gpu",
+            "timeout_min": 26 * 60 + 30,
+            "gpus_per_node": 2,
+            "cpus_per_task": 4,
+            "mem_gb": 64.0,
+            "slurm_additional_parameters": {"reserve": 3},
+        },
+    )
+    assert options({"cluster": "local"})[1]["gpus_per_node"] == 0
+    for wrong in ({"time": "soon"}, {"gpus": "two"}, {"cluster": "moon"}):
+        with pytest.raises(UserError, match=str(*wrong.values())):
+            options(wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--engine ray --gpus 0", "--gpus is for the engine local, not for ray"),
+        ("--engine slurm --jobs-per-gpu 2", "--jobs-per-gpu is for the engine local or ray"),
+        ("--slurm partition=a", "--slurm is for the engine slurm, not for local"),
+        ("--ray-address auto", "--ray-address is for the engine ray, not for local"),
+        ("--engine slrum", "no engine 'slrum' .did you mean 'slurm'."),
+        ("--engine slurm --slurm partition", "write --slurm NAME=VALUE, not 'partition'"),
+        ("--gpus 0,0", "--gpus names different visible GPUs or none"),
+        ("--gpus 9", "visible are 0, 1"),
+        ("--no-memory", "give --dry-run with it"),
+        ("--rerun --retry-failed", "--rerun repeats the failed ones too"),
+    ],
+)
+def test_options_that_contradict_are_one_sentence(
+    words: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "gpus", lambda: ["0", "1"])
+    line = ["run", "--methods", "zeroshot", "--dataset", "synthetic", *words.split()]
+    error = CliRunner().invoke(cli.app, line).exception
+    assert isinstance(error, UserError)
+    with pytest.raises(UserError, match=says):
+        raise error
+
+
+@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_an_absent_extra_is_one_sentence(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"pip install 'cmer-bench\[{name}\]'"):
+        engines.engine_of({"engine": name})
+
+
+def test_each_gpu_gets_so_many_trials_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(engine, "gpus", lambda: ["2", "3"])
+    monkeypatch.setattr(engine, "run", lambda plan, todo, slots, watcher: given.append(slots))
+    plan = Plan([], Path(), Path())
+    for options in ({}, {"gpus": "3", "jobs_per_gpu": 2}, {"gpus": "none", "jobs_per_gpu": 2}):
+        where = engines.engine_of(options)
+        where.run(plan, [], Seen())
+        assert where.at_once() == len(given[-1])
+    assert given == [["2", "3"], ["3", "3"], ["cpu", "cpu"]]

@@ -1,0 +1,72 @@
+"""Evaluation: every image and every distinct caption encoded once, the metrics of all pairs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import cache, data
+from bench.batches import TokenTable
+from bench.data import Sample
+from bench.evaluate import Evaluation
+
+
+class Backbone:
+    """Of a backbone, what an evaluation looks at."""
+
+    mean = std = (0.5, 0.5, 0.5)
+
+
+class Counting:
+    """A method that writes down what it is asked to encode."""
+
+    def __init__(self) -> None:
+        self.images: list[int] = []
+        self.captions: list[tuple[int, ...]] = []
+
+    def eval(self) -> None:
+        """Nothing to switch."""
+
+    def test_caption(self, caption: str, sample: Sample) -> str:
+        """Unchanged."""
+        return caption
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Two numbers of each image, unit length."""
+        self.images.append(len(images))
+        return torch.nn.functional.normalize(images.flatten(1)[:, 5:9], dim=1)
+
+    def encode_text(self, texts: Tensor) -> Tensor:
+        """The tokens themselves, unit length."""
+        self.captions.extend(tuple(row) for row in texts.tolist())
+        return torch.nn.functional.normalize(texts[:, :4].float(), dim=1)
+
+
+def test_each_distinct_caption_is_tokenised_and_encoded_once(tiny: Path) -> None:
+    tokenised: list[str] = []
+
+    def tokenizer(captions: list[str]) -> Tensor:
+        tokenised.extend(captions)
+        return torch.tensor([[ord(c) for c in text[-4:]] for text in captions])
+
+    dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
+    spoken = [["abcd", "abce", "abcd", "abcf", "abcd"], ["abce"] * 5, ["abcg"] * 5, ["abcd"] * 5]
+    rows = dataset.split("test")
+    for row, captions in zip(rows, spoken, strict=True):
+        old = dataset.samples[row]
+        dataset.samples[row] = Sample(old.filename, tuple(captions), old.split, old.scene)
+    made: Any = Backbone()
+    evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made)
+    method: Any = Counting()
+    table = TokenTable(tokenizer, None)
+    for _ in range(2):
+        image, text = evaluation.features(method, table, torch.float32, torch.device("cpu"), 3)
+    assert tokenised == ["abcd", "abce", "abcf", "abcg"]
+    assert sorted(method.captions) == sorted(2 * [tuple(map(ord, c)) for c in tokenised])
+    assert method.images == 2 * [3, 1]
+    assert evaluation.encoded == {"images": 2 * 4, "captions": 2 * 4}
+    assert (image.shape, text.shape) == ((4, 4), (20, 4))
+    words = [word for captions in spoken for word in captions]
+    for row, word in enumerate(words):
+        assert torch.equal(text[row], text[words.index(word)])
