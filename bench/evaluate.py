@@ -33,8 +33,7 @@ class Evaluation:
         self.image_of = [image for image, _ in self.captions]
         self.sentences = [spoken_form(caption) for _, caption in self.captions]
         self.right = retrieval.right_items(self.image_of, self.sentences)
-        self.seconds = {"images": 0.0, "captions": 0.0}
-        self.encoded = {"images": 0, "captions": 0}
+        self.reset()
         self.asked = [replace(self.samples[image], scene=None) for image in self.image_of]
 
     @torch.no_grad()
@@ -59,6 +58,11 @@ class Evaluation:
             replace(self.samples[image], scene=names[nearest[distinct[caption]]])
             for image, caption in self.captions
         ]
+
+    def reset(self) -> None:
+        """Begin anew to count what is encoded and how long that takes."""
+        self.seconds = {"images": 0.0, "captions": 0.0}
+        self.encoded = {"images": 0, "captions": 0}
 
     def rates(self) -> dict[str, float]:
         """Images and captions encoded per second, over all that this evaluation encoded."""

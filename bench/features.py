@@ -230,6 +230,7 @@ class FeatureLoader(Loader):
 
     def __init__(self, features: Features, plain: Loader) -> None:
         """`plain`: the loader that it stands in for, with the same pairs in the same order."""
+        plain.release()  # no pixel is asked for any more
         self.__dict__.update(plain.__dict__)
         self.features = features
 

@@ -49,7 +49,7 @@ class Recipe:
     """fp32 | bf16: the number format in which frozen weights of the backbone are held; what a
     method trains stays float32, so that it changes nothing where all is trained."""
     compile: bool = field(default=False, metadata=LATER)
-    """torch.compile the towers; the time it takes is recorded apart."""
+    """torch.compile `encode_image` and `encode_text`; the time it takes is recorded apart."""
     deterministic: bool = field(default=False, metadata=LATER)
     """Only deterministic algorithms (slower on CUDA; a CPU is deterministic anyway)."""
 

@@ -223,6 +223,15 @@ def fit(
     return fitted
 
 
+def pass_through(method: Method, batch: Batch, kind: torch.dtype, device: torch.device) -> None:
+    """Forward and backward of a batch without a step; no gradient is left."""
+    method.train()
+    with autocast(kind, device):
+        loss = method.loss(batch)
+    loss.backward()
+    method.zero_grad()
+
+
 def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
     """What one step costs on a resident batch: bytes kept for backward, FLOPs, images/s."""
     method, images = trainer.method.train(), len(batch.image_ids)
@@ -232,7 +241,10 @@ def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
             return method.loss(batch)
 
     given = [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]  # not: features
-    forward, backward = flops(loss, trainer.parameters)
+    # Operations are counted as they are called, and a compiled function calls none.
+    eager = torch.compiler.set_stance("force_eager") if trainer.recipe.compile else nullcontext()
+    with eager:
+        forward, backward = flops(loss, trainer.parameters)
     return {
         "saved_for_backward_bytes": saved_bytes(
             loss, [*method.parameters(), *method.buffers(), *given]

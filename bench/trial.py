@@ -16,6 +16,7 @@ import threading
 import traceback
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,11 +246,12 @@ def _run(
 ) -> None:
     import torch
 
-    from bench import backbone, batches, cache, checkpoint, data, frozen, meter, train
+    from bench import backbone, batches, cache, checkpoint, compiled, data, frozen, meter, train
     from bench.evaluate import Evaluation
-    from bench.features import FeatureLoader, Features
+    from bench.features import FeatureLoader, Features, all_words
     from bench.forms import SPLITS
     from methods import registry
+    from methods.base import Batch
 
     recipe = trial.recipe
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -306,12 +308,21 @@ def _run(
     }
     views = trial.cached_features
     features = Features(method, table, kind, device, views) if views else None
+    if recipe.compile:
+        compiled.wrap(method, device)
 
     def evaluate(name: str) -> tuple[dict[str, float], dict[str, Any]]:
         evaluation = evaluations[name]
         image, text = evaluation.features(method, table, kind, device, EVAL_BATCH, features)
         ranks = evaluation.ranks(image, text)
         return evaluation.metrics(ranks), ranks
+
+    def warm_up(batch: Batch | None) -> None:
+        progress({"stage": "compiling"})
+        looks = [partial(evaluate, name) for name in evaluations]
+        efficiency["compile_seconds"] = compiled.warm_up(method, batch, looks, kind, device)
+        for evaluation in evaluations.values():
+            evaluation.reset()
 
     lr = trial.lr or recipe.lr or cls.lr
     if lr is not None:
@@ -326,11 +337,14 @@ def _run(
             device=device,
             augment=recipe.augment,
         )
+        # One more: what a step costs is measured on a batch of the next epoch.
+        epochs = train.planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size)) + 1
         if features is not None:
-            epochs = train.planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size))
-            # One more: what a step costs is measured on a batch of the next epoch.
-            features.build(loader, epochs + 1, list(evaluations.values()), progress)
+            features.build(loader, epochs, list(evaluations.values()), progress)
             loader = FeatureLoader(features, loader)
+        if recipe.compile:
+            table.add(list(all_words(loader, epochs)))  # texts of one length: compiled once
+            warm_up(next(iter(loader.epoch(0))))
         validate = None
         if "val" in evaluations and recipe.track == "train":
             validate = lambda: evaluate("val")[0]["mR"]  # noqa: E731
@@ -348,6 +362,8 @@ def _run(
         method.load_own_state({k: v.to(device) for k, v in fitted.best_state.items()})
     elif features is not None and evaluations:
         features.build(None, 0, list(evaluations.values()), progress)
+    if lr is None and recipe.compile:
+        warm_up(None)
     if evaluations:
         progress({"stage": "testing"})
         memory = meter.Memory(device)

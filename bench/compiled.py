@@ -1,0 +1,76 @@
+"""The recipe's `compile`: the encode functions through torch.compile, whose time is kept apart."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+
+from bench import UserError
+from bench.train import pass_through
+from methods.base import Batch, Method, NotApplicable
+
+BACKEND = "inductor"
+
+
+def wrap(method: Method, device: torch.device) -> None:
+    """Compile `encode_image` and `encode_text`, whole or not at all: no graph breaks.
+
+    Nothing is compiled before they are called. Raises UserError where a CPU has no C++ compiler.
+    """
+    import torch._dynamo
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    if device.type == "cpu" and BACKEND == "inductor":
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler:
+            raise UserError(
+                "compile=true needs a C++ compiler on a CPU and there is none: install g++, let "
+                "CXX name another one, or leave compile=true out"
+            ) from None
+    torch._dynamo.config.recompile_limit = 32  # training, evaluation, several sizes of each
+    for name in ("encode_image", "encode_text"):
+        function = torch.compile(getattr(method, name), fullgraph=True, backend=BACKEND)
+        setattr(method, name, function)
+
+
+def warm_up(
+    method: Method,
+    batch: Batch | None,
+    evaluations: Sequence[Callable[[], object]],
+    kind: torch.dtype,
+    device: torch.device,
+) -> float:
+    """Let all be compiled that a trial will call; the seconds that took, the work itself left out.
+
+    Runs forward and backward of a batch and each evaluation twice: the difference is the time to
+    compile. The method's state and torch's random numbers are as before. Raises NotApplicable for
+    a method that cannot be compiled.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    state = {name: tensor.clone() for name, tensor in method.own_state().items()}
+    try:
+        with torch.random.fork_rng():
+            works = list(evaluations)
+            if batch is not None:
+                works.insert(0, partial(pass_through, method, batch, kind, device))
+            seconds = sum(_seconds(work, device) - _seconds(work, device) for work in works)
+    except TorchDynamoException as error:
+        first = next(iter(str(error).strip().splitlines()), "")
+        raise NotApplicable(
+            f"torch.compile cannot take it ({type(error).__name__}: {first}); leave out "
+            "compile=true"
+        ) from None
+    method.load_own_state(state)
+    return max(0.0, seconds)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started

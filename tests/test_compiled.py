@@ -1,0 +1,90 @@
+"""The recipe's compile: the same features, its time apart, one sentence where it cannot be."""
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import UserError, compiled
+from bench.contract import tiny_batch, tiny_model
+from methods.base import Batch, Method, NotApplicable
+from methods.linear import Linear
+
+CPU = torch.device("cpu")
+
+
+class Counting(Linear):
+    """A method whose loss changes a buffer and draws random numbers."""
+
+    seen: Tensor
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def loss(self, batch: Batch) -> Tensor:
+        self.seen += torch.rand(()) + 1
+        return super().loss(batch)
+
+
+class Asking(Linear):
+    """A method whose features depend on a value that the host asks for."""
+
+    def encode_image(self, images: Any) -> Tensor:
+        feature = super().encode_image(images)
+        return -feature if feature.sum().item() > 0 else feature
+
+
+def made(cls: type[Method]) -> Method:
+    torch.manual_seed(0)
+    return cls(tiny_model())
+
+
+def warmed(method: Method, looks: list[Callable[[], object]]) -> float:
+    compiled.wrap(method, CPU)
+    return compiled.warm_up(method, tiny_batch(), looks, torch.float32, CPU)
+
+
+def test_warming_up_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
+    method, plain, batch, looked = made(Counting), made(Counting), tiny_batch(), []
+    torch.manual_seed(5)
+    assert warmed(method, [lambda: looked.append(1)]) > 0.05  # to compile takes its time
+    assert len(looked) == 2
+    assert float(method.seen) == 0
+    assert all(p.grad is None for p in method.parameters())
+    drawn = torch.rand(())
+    torch.manual_seed(5)
+    assert drawn == torch.rand(())
+    torch.testing.assert_close(method.encode_text(batch.texts), plain.encode_text(batch.texts))
+    torch.testing.assert_close(method.encode_image(batch.images), plain.encode_image(batch.images))
+
+
+def test_what_cannot_be_compiled_is_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
+    with pytest.raises(NotApplicable, match="compile=true"):
+        warmed(made(Asking), [])
+
+
+def test_without_a_compiler_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import cpp_builder
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def none() -> str:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none)
+    with pytest.raises(UserError, match=r"g\+\+"):
+        compiled.wrap(made(Linear), CPU)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: apt install g++")
+def test_machine_code_gives_the_same_features() -> None:
+    method, plain, batch = made(Linear), made(Linear), tiny_batch()
+    with torch.no_grad():
+        features = plain.frozen_text(batch.texts)
+        compiled.wrap(method, CPU)
+        torch.testing.assert_close(method.encode_text(features), plain.encode_text(features))
