@@ -62,6 +62,9 @@ def load_ranks(path: Path, ways: Sequence[str] = ("i2t", "t2i")) -> dict[str, Ar
     Raises UserError where the file is missing or is no such file.
     """
     file = path.with_suffix(".npz")
+    there = path.is_file() and file.is_file()
+    if there and record.is_stray(path, record.read(path), ".npz"):
+        raise UserError(f"{file} is of another run than the record; repeat the trial with --rerun")
     try:
         with np.load(file) as arrays:
             return {way: np.asarray(arrays[way], dtype=np.float64) for way in ways}

@@ -155,6 +155,11 @@ def _load_own_state(method: Method, path: Path) -> None:
             f"the trained weights {file} are missing (records are committed, weights are not, and "
             "random backbones keep none); run the trial again with `bench run ... --rerun`"
         )
+    if record.is_stray(path, record.read(path), ".safetensors"):
+        raise UserError(
+            f"the trained weights {file} are of another run than the record; run the trial again "
+            "with `bench run ... --rerun`"
+        )
     try:
         method.load_own_state(load_file(file))
     except (SafetensorError, ValueError, RuntimeError) as error:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import UserError, checkpoint, limits, lock, oom, record, train, trial
+from bench import UserError, checkpoint, compare, limits, lock, oom, record, train, trial
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.sweep import Plan
@@ -342,3 +342,17 @@ def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
     with limits.killed_after(process, 0.2) as killed:
         assert process.wait(30) == -9
     assert len(killed) == 1
+
+
+def test_what_lies_beside_a_record_but_is_of_another_run_is_refused(tmp_path: Path) -> None:
+    path, document = tmp_path / "seed0.json", {"schema": record.SCHEMA, "status": "ok", "trial": {}}
+
+    def ranks(file: Path) -> None:
+        with file.open("wb") as opened:
+            np.savez(opened, i2t=np.ones(2), t2i=np.ones(4))
+
+    record.write(path, document, {".npz": ranks})
+    assert compare.load_ranks(path)["t2i"].tolist() == [1, 1, 1, 1]
+    np.savez(path.with_suffix(".npz"), i2t=np.ones(2), t2i=2 * np.ones(4))
+    with pytest.raises(UserError, match="another run"):
+        compare.load_ranks(path)
