@@ -327,10 +327,10 @@ def _ticks(axes: "Axes", ticks: list[float], words: Callable[[float], str]) -> N
 
 
 def learning_curves(one: Group) -> "Figure | None":
-    """mR on val and loss by step, mean over seeds, one line per method; None without curves."""
+    """mR on val and loss by step, mean over seeds; None where one look at each is all."""
     curves = {row.label: _curve(row) for row in one.rows}
     curves = {label: curve for label, curve in curves.items() if curve}
-    if not curves:
+    if max(map(len, curves.values()), default=0) < 2:
         return None
     look = looks(one)
     figure = _figure(9.2, 4.4)

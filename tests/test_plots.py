@@ -96,6 +96,16 @@ def test_files_and_what_is_left_out(crowded: groups.Group, tmp_path: Path) -> No
     assert drawing.write([one], tmp_path / "none", ["svg"]) == {one.name: []}
 
 
+def test_one_look_is_no_curve(tmp_path: Path) -> None:
+    documents = fakes.sweep(1, ["lora"])
+    fakes.save(tmp_path / "many", documents)
+    assert plots.learning_curves(groups.group(record.load(tmp_path / "many"))[0]) is not None
+    for document in documents:
+        document["curve"] = document["curve"][-1:]
+    fakes.save(tmp_path / "one", documents)
+    assert plots.learning_curves(groups.group(record.load(tmp_path / "one"))[0]) is None
+
+
 def test_only_what_changed_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes.save(tmp_path / "r", [fakes.record(m, dataset=d) for m in ("lora", "cmer") for d in DATA])
     found = groups.group(record.load(tmp_path / "r"))
