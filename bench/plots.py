@@ -211,6 +211,12 @@ def recall_against(
     heights = [recall for *_, recall in points]
     bottom = min(recall.mean - (recall.std or 0) for recall in heights)
     top = max(recall.mean + (recall.std or 0) for recall in heights)
+    means = [recall.mean for recall in heights]
+    far = 0.3 * (max(means) - min(means))
+    if (
+        far
+    ):  # the bars of a method that is not stable leave the picture, and do not decide its scale
+        bottom, top = max(bottom, min(means) - far), min(top, max(means) + far)
     near = [r.mean for _, r in lines if bottom - r.mean < 0.4 * (top - bottom)]
     bottom, top = min([bottom, *near]), max([top, *near])
     margin = 0.09 * (top - bottom) or 1.0
