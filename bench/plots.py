@@ -118,8 +118,8 @@ def draw(kind: str, groups: list[Group], paths: list[Path], digest: str) -> bool
 
 def save(figure: "Figure", paths: list[Path], digest: str) -> None:
     """Write a figure to its files, which carry the digest of what it was drawn from."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not again for each format
+    if figure.get_layout_engine() is not None:
+        _lay_out(figure)
     for path in paths:
         form = path.suffix[1:]
         metadata = {**METADATA[form], NOTE[form]: digest}
@@ -129,6 +129,12 @@ def save(figure: "Figure", paths: list[Path], digest: str) -> None:
             path.write_text(_compact(text.getvalue()), encoding="utf-8")
         else:
             figure.savefig(path, format=form, dpi=160, metadata=metadata)
+
+
+def _lay_out(figure: "Figure") -> None:
+    """Fix where everything is, once: not again for each format."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
 
 
 def _compact(svg: str) -> str:
@@ -252,7 +258,7 @@ def recall_against(
         obstacles.append(
             (cost.mean / thin, recall.mean - reach, cost.mean * thin, recall.mean + reach)
         )
-    figure.draw_without_rendering()
+    _lay_out(figure)
     below = bottom - 0.5 * margin
     for row, recall in lines:
         words = f"{row.label} {recall.mean:.1f}, trains nothing"
