@@ -19,7 +19,10 @@ PUBLISHED = Path(__file__).with_name("published_numbers.csv")
 TOLERANCE = 1.0
 """Points of mR that a zero-shot result may lie outside the published band."""
 MIB = 2.0**20
-WORDS = {"method", "setting", "backbone", "differs", "protocol", "source"}
+WORDS = {
+    *("method", "setting", "backbone", "differs", "protocol", "source"),
+    *("data set", "tried", "val mR", "winner"),
+}
 """Headings of columns of words; all others hold figures."""
 CHANCE_IN_SCENE = {"rsitmd": 32.42, "rsicd": 14.53, "ucm": 46.88}
 """mR of knowing only the true scene of a query and ranking at random inside it (our count)."""
@@ -105,13 +108,6 @@ def recalls(prefix: str = "", show: Callable[[float], str] = percent) -> list[Co
     return [Column(title, f"metrics.test.{prefix}{name}", show, 1) for title, name in names]
 
 
-BESIDE = (
-    *("step images/s", "evaluation images/s", "evaluation captions/s", "kept for backward, MiB"),
-    *("features, MiB", "epoch, s", "epoch and features, s"),
-)
-"""Costs that a paper's table has no room for."""
-
-
 def costs(one: Group) -> list[Column]:
     """The columns of cost that the group's device has."""
     kept = "efficiency.saved_for_backward_bytes"
@@ -154,12 +150,9 @@ def recall_table(
     return replace(table, spans=spans)
 
 
-def cost_table(
-    one: Group, significance: Significance, reference: str, short: bool = False
-) -> Table:
-    """What each method costs, and its ratio to the reference; `short`: for a paper's width."""
-    columns = [c for c in costs(one) if not (short and c.title in BESIDE)]
-    table = _table(one, columns, significance, holes="memory, MiB")
+def cost_table(one: Group, significance: Significance, reference: str) -> Table:
+    """What each method costs, and its ratio to the reference."""
+    table = _table(one, costs(one), significance, holes="memory, MiB")
     base = one.row(reference)
     ratios = [("memory", one.memory), ("images/s", "efficiency.train_images_per_second")]
     for title, path in ratios:
@@ -200,18 +193,6 @@ def machine_table(one: Group) -> Table:
     columns = [c for c in MACHINE if any(row.values(c.path) for row in one.rows)]
     rows = [[_call(row), *(cell_of(row, c) for c in columns)] for row in one.rows if row.ok]
     return Table(["method", *(c.title for c in columns)], rows)
-
-
-def details(one: Group, significance: Significance) -> list[tuple[str, Table]]:
-    """Tables beside the two of a group, each with what it says."""
-    found = []
-    if any(row.values("metrics.test.dup_mR") for row in one.rows):
-        about = "Duplicate-aware recall (images that carry the very caption count as right)"
-        found.append((about, recall_table(one, significance, "dup_")))
-    if one.ok:
-        about = "Compute and machine: FLOPs, memory, clock, power, windows (means over seeds)"
-        found.append((about, machine_table(one)))
-    return found
 
 
 def _table(one: Group, columns: list[Column], significance: Significance, holes: str) -> Table:

@@ -19,6 +19,7 @@ from bench import (
     sheet,
     wonlost,
 )
+from bench.contents import contents
 from bench.restore import restore
 from bench.significance import Significance
 
@@ -68,7 +69,8 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
     frame = record.load(tiny / "results")
     for document in frame["record"]:
         document |= {"environment": {}, "efficiency": {}}
-    whole = page.html(frame, [one], Significance(None), "lora", {}, {one.name: block})
+    said = contents(frame, [one], Significance(None), "lora", {})
+    whole = page.html(frame, said, {one.name: block})
     assert block in whole
 
 
