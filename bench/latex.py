@@ -3,6 +3,7 @@
 What is wider than the page, or longer, is set in pieces: each repeats the first column.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -14,8 +15,8 @@ WIDTH = 490.0
 """Points across both columns of a page; IEEE's and CVPR's have a little more."""
 LINES = 50
 """Lines of a table on a page, its caption apart."""
-LETTER, SMALL, GAP = 4.3, 3.5, 7.0
-"""Points of a letter of the table, of a letter of a spread, and between columns."""
+LETTER, NARROW, SMALL, GAP = 4.0, 2.5, 3.3, 7.0
+"""Points of a letter of the table, a narrow one, one of a spread, and between columns."""
 WRAP = 28
 """Letters of a column of words before it is broken into lines."""
 ESCAPES = {
@@ -105,17 +106,22 @@ def _wraps(table: Table, place: int) -> bool:
 
 
 def _width(table: Table, place: int) -> float:
-    cells = [row[place] for row in table.rows]
     if _wraps(table, place):
         return WRAP * LETTER + GAP
-    inside = max((LETTER * len(c.text + c.sign) + SMALL * len(c.spread) for c in cells), default=0)
-    return max(inside, LETTER * max(map(len, _lines(table.heads[place])))) + GAP
+    cells = [row[place] for row in table.rows]
+    inside = [_points(c.text, c.code) + _points(c.sign) + SMALL * len(c.spread) for c in cells]
+    return max(*inside, *map(_points, _lines(table.heads[place])), 0.0) + GAP
+
+
+def _points(text: str, code: bool = False) -> float:
+    narrow = 0 if code else sum(letter in " .,:;()/|lijt" for letter in text)
+    return LETTER * len(text) - (LETTER - NARROW) * narrow
 
 
 def _lines(head: str) -> list[str]:
     """A heading in one line, or two of nearly the same length."""
     words = head.split()
-    if len(head) < 10 or len(words) == 1:
+    if len(head) < 8 or len(words) == 1:
         return [head]
     cuts = [(" ".join(words[:n]), " ".join(words[n:])) for n in range(1, len(words))]
     return list(min(cuts, key=lambda cut: max(map(len, cut))))
@@ -128,7 +134,7 @@ def _float(table: Table, about: str, label: str) -> str:
     )
     lines = [
         r"\begin{table*}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}\setlength{\belowcaptionskip}{4pt}",
         rf"\caption{{{about}}}",
         rf"\label{{{label}}}",
         rf"\begin{{tabular}}{{{columns}}}",
@@ -141,14 +147,21 @@ def _float(table: Table, about: str, label: str) -> str:
             for text, width in table.spans
             if width
         ]
-        lines.append(" & ".join(over) + r" \\")
+        lines += [" & ".join(over) + r" \\", _rules(table.spans)]
         heads = [head.removeprefix("i2t ").removeprefix("t2i ") for head in heads]
     lines += [" & ".join(map(_head, heads)) + r" \\", r"\midrule"]
     for number, row in enumerate(table.rows):
         lines += [r"\addlinespace"] if number in table.breaks else []
         cells = [_cell(c, _wraps(table, place)) for place, c in enumerate(row)]
-        lines.append(" & ".join(cells) + r" \\")
+        lines.append(" & ".join(cells) + r" \tabularnewline")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
+
+
+def _rules(spans: tuple[tuple[str, int], ...]) -> str:
+    """A line under each heading over several columns."""
+    ends = list(itertools.accumulate(width for _, width in spans))
+    places = [(e - w + 1, e) for e, (text, w) in zip(ends, spans, strict=True) if text]
+    return "".join(rf"\cmidrule(lr){{{first}-{last}}}" for first, last in places)
 
 
 def _head(head: str) -> str:
@@ -164,7 +177,7 @@ def _cell(cell: Cell, wraps: bool) -> str:
     text = marks.get(cell.mark, text)
     text = rf"{text}{{\tiny$\pm${cell.spread}}}" if cell.spread else text
     text += escaped(cell.sign.strip())
-    return rf"{{\raggedright {text}\par}}" if wraps else text
+    return rf"\raggedright {text}" if wraps else text
 
 
 def escaped(text: str) -> str:
