@@ -485,16 +485,17 @@ def check_latex(text: str) -> None:
     )
     tabulars = re.findall(
         r"(?s)\\begin\{tabular\}\{(?=[lr]+\}(.*?)\\end\{tabular\})([lr]+)\}",
-        outside.replace("p{120pt}", "l"),
+        re.sub(r"p\{\d+pt\}", "l", outside),
     )
     assert len(tabulars) == text.count("begin{tabular}") >= 1
     for body, columns in tabulars:
         for line in body.strip().splitlines():
-            if line.endswith(r"\\"):
+            if line.endswith((r"\\", r"\tabularnewline")):
                 spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
                 assert line.count("&") + 1 + sum(spans) == len(columns), line
     assert not re.search(r"[_%$#^~]", outside), re.search(r".{20}[_%$#^~].{20}", outside)
-    assert all("&" not in line for line in outside.splitlines() if not line.endswith(r"\\"))
+    ends = (r"\\", r"\tabularnewline")
+    assert all("&" not in line for line in outside.splitlines() if not line.endswith(ends))
 
 
 @pytest.mark.parametrize(
