@@ -229,10 +229,10 @@ def _image(row: int, lines: list[Line], pictures: "_Pictures") -> str:
         said = "".join(map(_said, line.hits))
         focus = pictures.focus(row, line.focus[0], scale) if line.focus else ""
         answers += f"<li><code>{escape(line.label)}</code>{focus}<ol>{said}</ol></li>"
-    words = f" {_focus_words(scale)}" if any(line.focus for line in lines) else ""
+    words = f"<br>{_focus_words(scale)}" if any(line.focus for line in lines) else ""
     return (
         f'<div class="query">{pictures.span(row)}<div><h4>{name}</h4>'
-        f"<small>Its captions: {' '.join(own.values())}{words}</small></div></div>"
+        f"<small>Its captions: {' '.join(own.values())}</small>{words}</div></div>"
         f'<ul class="answers">{answers}</ul>'
     )
 

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 FORMATS = ("md", "tex", "csv", "parquet", "html")
+GALLERY_BYTES = 12 * 2**20
+"""When the galleries on the page have so many bytes, no other is begun (one has 2 MiB at most)."""
+NO_ROOM = (
+    '<p class="soft">No gallery: those above fill the page. A report of this data set\'s records '
+    "alone (--results) shows it.</p>"
+)
 
 
 def write(
@@ -76,7 +82,7 @@ def write(
         texts["records.csv"] = tidy.to_csv(index=False, lineterminator="\n")
         texts["table.csv"] = table_csv(groups, reference)
     if "html" in formats:
-        shown = {one.name: gallery(one) for one in groups} if gallery else {}
+        shown = _galleries(groups, gallery) if gallery else {}
         texts["index.html"] = page.html(frame, said, shown)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
@@ -84,6 +90,15 @@ def write(
     if "parquet" in formats and parquet(tidy, out / "records.parquet"):
         files.append(out / "records.parquet")
     return [*files, *(path for paths in drawn.values() for path in paths)]
+
+
+def _galleries(groups: list[Group], gallery: Callable[[Group], str]) -> dict[str, str]:
+    """The block of each group, as long as there is room on the page."""
+    shown: dict[str, str] = {}
+    for one in groups:
+        full = sum(map(len, shown.values())) > GALLERY_BYTES
+        shown[one.name] = NO_ROOM if full else gallery(one)
+    return shown
 
 
 def parquet(tidy: "pd.DataFrame", path: Path) -> bool:

@@ -575,6 +575,24 @@ def test_console_table_fits(mixed: tuple[Path, Path], width: int) -> None:
     assert len(re.findall(r"\d[\d.,]*", line)) == 8  # n, two R@1, mR and its spread, three costs
 
 
+def test_galleries_stop_when_the_page_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.save(tmp_path / "r", [fakes.record("lora", dataset=d) for d in ("rsicd", "ucm")])
+    monkeypatch.setattr(report, "GALLERY_BYTES", 10)
+    asked: list[str] = []
+
+    def gallery(one: groups.Group) -> str:
+        asked.append(one.dataset)
+        return "<p>eleven pictures</p>"
+
+    report.write(tmp_path / "r", tmp_path / "out", formats=("html",), gallery=gallery)
+    assert asked == ["rsicd"]
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert "eleven pictures" in text
+    assert "No gallery: those above fill the page" in text
+
+
 def test_no_record_and_unknown_format(tmp_path: Path) -> None:
     report.write(tmp_path / "none", tmp_path / "out")
     assert "0 records" in (tmp_path / "out" / "report.md").read_text()
