@@ -48,6 +48,7 @@ METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
 }
 MIB = 2.0**20
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -237,51 +238,40 @@ def recall_against(
     edge = axes.get_xlim()[1 if better < 0 else 0]
     steps = [*front, (edge, front[-1][1])]
     axes.step(*zip(*steps, strict=True), where="post", color="#777777", linestyle="--", linewidth=1)
-    obstacles = []
+    thin, flat = 2**0.01, (axes.get_ylim()[1] - axes.get_ylim()[0]) / 300
+    obstacles: list[Box] = []
+    for (x0, y0), (x1, y1) in itertools.pairwise(steps):
+        obstacles.append((min(x0, x1), y0 - flat, max(x0, x1), y0 + flat))
+        obstacles.append((x1 / thin, min(y0, y1), x1 * thin, max(y0, y1)))
     for row, recall in lines:
         axes.axhline(recall.mean, color=look[row.label].dark, linestyle=":", linewidth=1.2)
     for row, cost, recall in points:
         style = look[row.label]
+        reach, wide = recall.std or 0, (cost.std or 0) if better > 0 else 0
         axes.errorbar(
             cost.mean,
             recall.mean,
-            yerr=recall.std or 0,
-            xerr=(cost.std or 0) if better > 0 else None,
+            yerr=reach,
+            xerr=wide if better > 0 else None,
             ecolor=style.dark,
             elinewidth=0.9,
             capsize=2,
             zorder=3,
             **style.kwargs(),
         )
-        reach = recall.std or 0
-        thin = 2**0.01
-        obstacles.append(
-            (cost.mean / thin, recall.mean - reach, cost.mean * thin, recall.mean + reach)
-        )
+        at, mean = cost.mean, recall.mean
+        obstacles.append((at / thin, mean - reach, at * thin, mean + reach))
+        obstacles.append((at - wide, mean - flat, at + wide, mean + flat))
     _lay_out(figure)
     below = bottom - 0.5 * margin
     for row, recall in lines:
         words = f"{row.label} {recall.mean:.1f}, trains nothing"
         inside = recall.mean > bottom - margin
-        text = axes.annotate(
-            words if inside else f"{words}: below ↓",
-            (1, recall.mean if inside else below),
-            (-4, 3 if inside else -4),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=8,
-            color=look[row.label].dark,
-        )
+        height, words = (recall.mean, words) if inside else (below, f"{words}: below ↓")
         below += 0.0 if inside else 0.5 * margin
-        box = text.get_window_extent(figure.canvas.get_renderer())  # type: ignore[attr-defined]
-        corners = axes.transData.inverted().transform(box.get_points())
-        obstacles.append((corners[0][0], corners[0][1], corners[1][0], corners[1][1]))
-    for (x0, y0), (x1, y1) in itertools.pairwise(steps):
-        thin = (axes.get_ylim()[1] - axes.get_ylim()[0]) / 300
-        obstacles.append((min(x0, x1), y0 - thin, max(x0, x1), y0 + thin))
-        obstacles.append((x1 / 2**0.005, min(y0, y1), x1 * 2**0.005, max(y0, y1)))
+        obstacles.append(_note(axes, words, height, look[row.label].dark, obstacles))
+    left, right = axes.get_xlim()
+    obstacles += [(left, r.mean - flat, right, r.mean + flat) for _, r in lines]
     place(
         axes,
         [(cost.mean, recall.mean) for _, cost, recall in points],
@@ -290,6 +280,41 @@ def recall_against(
         obstacles,
     )
     return figure
+
+
+def _note(axes: "Axes", words: str, height: float, colour: str, obstacles: list[Box]) -> Box:
+    """Write words at a horizontal line where they cover nothing, and return their box.
+
+    Boxes are x0, y0, x1, y1 in data units; where no place is free, the first is taken.
+    """
+    corners = np.asarray(obstacles).reshape(-1, 2, 2)
+    walls = axes.transData.transform(corners.reshape(-1, 2)).reshape(-1, 4)
+    room = 5 * axes.figure.dpi / 72
+    found: list[tuple[int, int, Any, Any]] = []
+    for x, side in ((1.0, "right"), (0.0, "left"), (0.5, "center")):
+        for up in (3, -3):
+            text = axes.annotate(
+                words,
+                (x, height),
+                (4 - 8 * x, up),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha=side,
+                va="bottom" if up > 0 else "top",
+                fontsize=8,
+                color=colour,
+            )
+            renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+            box = text.get_window_extent(renderer)
+            x0, y0, x1, y1 = box.padded(room).extents
+            hits = (walls[:, :2] < (x1, y1)).all(1) & (walls[:, 2:] > (x0, y0)).all(1)
+            found.append((int(hits.sum()), len(found), text, box))
+    _, chosen, _, box = min(found, key=lambda one: one[:2])
+    for _, number, text, _ in found:
+        if number != chosen:
+            text.remove()
+    (x0, y0), (x1, y1) = axes.transData.inverted().transform(box.get_points())
+    return float(x0), float(y0), float(x1), float(y1)
 
 
 def pareto(points: Iterable[tuple[float, float]], better: int) -> list[tuple[float, float]]:
@@ -340,6 +365,8 @@ def _ticks(axes: "Axes", ticks: list[float], words: Callable[[float], str]) -> N
 
 def learning_curves(one: Group) -> "Figure | None":
     """mR on val and loss by step, mean over seeds; None where one look at each is all."""
+    from matplotlib.ticker import MaxNLocator
+
     curves = {row.label: _curve(row) for row in one.rows}
     curves = {label: curve for label, curve in curves.items() if curve}
     if max(map(len, curves.values()), default=0) < 2:
@@ -358,6 +385,7 @@ def learning_curves(one: Group) -> "Figure | None":
                 style = look[label].kwargs(3.5)
                 axes.plot(steps, heights, color=look[label].colour, linewidth=1.1, **style)
                 ends.append((steps[-1], heights[-1], label))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlabel("step")
         axes.set_ylabel(words)
         if name == "val_mR" or not any("val_mR" in p for c in curves.values() for p in c.values()):
