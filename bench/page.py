@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TEMPLATE = Path(__file__).with_name("page.html")
+WIDE = ("learning curves", "corruption")
+"""Plots of several panels."""
 LEFT_OUT = ("curve", "traceback", "schema")
 """Entries of a record that the page does not carry: the curves are in the plots."""
 
@@ -55,7 +57,7 @@ def _section(one: Section, gallery: str) -> str:
     for path in one.pictures:
         if path.suffix == ".svg":
             what = path.stem.removeprefix(f"{one.name}-").replace("_", " ")
-            wide = ' class="wide"' if what == "learning curves" else ""
+            wide = ' class="wide"' if what in WIDE else ""
             about = escape(f"{what}, {one.title}; the figures are in the tables above")
             figures.append(
                 f'<figure{wide}><img loading="lazy" alt="{about}" src="{_inline(path)}"></figure>'
