@@ -50,18 +50,20 @@ def write(
     formats: Sequence[str] = FORMATS,
     reference: str = "lora",
     gallery: Callable[[Group], str] | None = None,
+    frame: "pd.DataFrame | None" = None,
 ) -> list[Path]:
     """Write the report of all records below `results` to `out`; returns the files written.
 
     `report.md`, one `.tex` per data set and backbone, one for what is published on a data set and
     one for searches, `records.csv` and, where pyarrow is installed, `records.parquet` (one row per
     record), `table.csv` (one row per method and group), `index.html`, plots. The same records give
-    the same bytes. `gallery` makes a block of the page for a group (bench.gallery).
+    the same bytes. `gallery` makes a block of the page for a group (bench.gallery); `frame` is what
+    bench.record.load gave for `results`.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise UserError(f"no report is written as {unknown[0]}; choose from {', '.join(FORMATS)}")
-    frame = record.load(results)
+    frame = record.load(results) if frame is None else frame
     groups = [fold(one) for one in group(frame)]
     significance = Significance(results)
     out.mkdir(parents=True, exist_ok=True)

@@ -175,5 +175,5 @@ def _figure(one: Group, measured: Measured) -> "Figure":
         frameon=False,
         fontsize=8,
     )
-    figure.suptitle(one.title, fontsize=9, x=0.01, ha="left")
+    figure.suptitle(f"{one.title}; mean over seeds", fontsize=9, x=0.01, ha="left")
     return figure
