@@ -195,7 +195,7 @@ def recall_against(
 ) -> "Figure | None":
     """mR against a cost, error bars, Pareto front; a line for what trains nothing.
 
-    better: -1 where less of the cost is better, 1 where more is. None without such numbers.
+    better: -1 where less of the cost is better, 1 where more is. None without two methods.
     """
     points: list[tuple[Row, Statistic, Statistic]] = []
     lines: list[tuple[Row, Statistic]] = []
@@ -205,7 +205,7 @@ def recall_against(
             points.append((row, cost, recall))
         elif recall and not row.trains:
             lines.append((row, recall))
-    if not points:
+    if not points or len(points) + len(lines) < 2:  # a single point compares nothing
         return None
     look = looks(one)
     figure = _figure(6.8, 4.6)
