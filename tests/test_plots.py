@@ -78,6 +78,39 @@ def test_names_in_the_picture_do_not_overlap(crowded: groups.Group) -> None:
     assert overlaps(np.asarray(boxes)) == 0
 
 
+def test_names_in_the_picture_keep_off_lines(tmp_path: Path) -> None:
+    documents = fakes.sweep(3, ("zeroshot", "lora", "vpt", "coop", "adapter", "bitfit"))
+    vpt = [d["metrics"]["test"]["mR"] for d in documents if d["trial"]["method"] == "vpt"]
+    level = float(np.mean(vpt))
+    for document in documents:
+        if document["trial"]["method"] == "zeroshot":  # a dotted line through a point
+            document["metrics"]["test"]["mR"] = level
+        elif document["trial"]["method"] != "vpt":  # wide bars
+            seed = document["trial"]["seed"]
+            document["efficiency"]["train_images_per_second"] *= 0.7 + 0.3 * seed
+    fakes.save(tmp_path, documents)
+    [one] = groups.group(record.load(tmp_path))
+    with matplotlib.rc_context(plots.STYLE):
+        path = "efficiency.train_images_per_second"
+        figure = plots.recall_against(one, path, "images/s", 1, plots._rate_axis)
+        assert figure is not None
+        figure.draw_without_rendering()
+        renderer = figure.canvas.get_renderer()
+        [axes] = figure.axes
+        extent = matplotlib.text.Text.get_window_extent  # without the line that joins it to a point
+        boxes = np.array([extent(text, renderer).extents for text in axes.texts])
+    bars = [s for c in axes.collections for s in c.get_segments() if s[0][1] == s[1][1]]
+    assert len(bars) == 5
+    lines = [axes.transData.transform(bar) for bar in bars]
+    height = axes.transData.transform((1, level))[1]
+    lines.append(np.array([[0.0, height], [1e4, height]]))
+    for line in lines:
+        for text, box in zip(axes.texts, boxes, strict=True):
+            thick = np.array([[0, -0.1], [0, 0.1]])
+            apart = overlaps(np.stack([box, (line + thick).ravel()])) == 0
+            assert apart, text.get_text()
+
+
 def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
     found = plots.looks(crowded)
     shapes = [(look.marker, look.filled) for look in found.values()]
