@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import robustness, searches
+from bench import published, robustness, searches
 from bench.ablation import ablation_tables
 from bench.conditions import footnotes, legend
 from bench.groups import Group
 from bench.significance import Significance
 from bench.tables import (
     Table,
-    calibration,
     caption,
     cost_table,
     counted,
@@ -20,7 +19,6 @@ from bench.tables import (
     not_ok,
     percent,
     plural,
-    published_table,
     recall_table,
 )
 
@@ -85,7 +83,7 @@ def contents(
     sections += _published(groups)
     if significance.results is not None:
         sections += _searches(significance.results)
-    return Contents(counted(frame), calibration(groups), sections)
+    return Contents(counted(frame), published.calibration(groups), sections)
 
 
 def _group(
@@ -132,7 +130,7 @@ def _published(groups: list[Group]) -> list[Section]:
     )
     found = []
     for dataset in sorted({one.dataset for one in groups}):
-        table = published_table(groups, dataset)
+        table = published.beside_ours(groups, dataset)
         if table is not None:
             part = Part("published", plural(len(table.rows), "row"), table, folded=True)
             name = f"published-{dataset}"

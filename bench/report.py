@@ -13,11 +13,11 @@ from bench.ablation import fold
 from bench.conditions import footnotes
 from bench.contents import contents
 from bench.groups import Group, group
+from bench.published import calibration
 from bench.significance import Significance
 from bench.tables import (
     MIB,
     Column,
-    calibration,
     cell_of,
     costs,
     count,

@@ -28,6 +28,7 @@ from bench import (
     latex,
     markdown,
     page,
+    published,
     record,
     report,
     spec,
@@ -388,21 +389,21 @@ def test_letters_stand_for_what_differs(tmp_path: Path) -> None:
 def test_calibration_warns_outside_the_band_only(tmp_path: Path) -> None:
     clip = {"dataset": "rsitmd", "backbone": "ViT-B-32-quickgelu:openai"}
     good = load(tmp_path / "good", by_hand("zeroshot", [23.6], **clip))
-    assert tables.calibration(good) == []
+    assert published.calibration(good) == []
     bad = load(tmp_path / "bad", by_hand("zeroshot", [18.0], **clip))
-    [warning] = tables.calibration(bad)
+    [warning] = published.calibration(bad)
     assert "18.00" in warning
     assert "23.05 to 24.19" in warning
     other = load(tmp_path / "other", by_hand("zeroshot", [18.0], dataset="rsitmd"))
-    assert tables.calibration(other) == []
+    assert published.calibration(other) == []
     trained = load(tmp_path / "trained", by_hand("lora", [18.0], **clip))
-    assert tables.calibration(trained) == []
+    assert published.calibration(trained) == []
     report.write(tmp_path / "bad" / "results", tmp_path / "out")
     assert "[!WARNING]" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_published_numbers_are_whole() -> None:
-    rows = tables.published()
+    rows = published.numbers()
     assert len(rows) > 80
     for row in rows:
         parts = [float(row[f"{way}_R{k}"]) for way in ("i2t", "t2i") for k in (1, 5, 10)]
