@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from bench import drawing, groups, labels, plots, record
+from bench import drawing, figure, groups, labels, plots, record, tradeoff
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
 DATA = ("ucm", "rsicd")
@@ -28,8 +28,8 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> groups.Group:
 
 def test_pareto_front_by_hand() -> None:
     points = [(1, 10), (2, 9), (2, 12), (3, 12), (4, 20), (5, 15)]
-    assert plots.pareto(points, -1) == [(1, 10), (2, 12), (4, 20)]
-    assert plots.pareto(points, 1) == [(5, 15), (4, 20)]
+    assert tradeoff.pareto(points, -1) == [(1, 10), (2, 12), (4, 20)]
+    assert tradeoff.pareto(points, 1) == [(5, 15), (4, 20)]
 
 
 def overlaps(boxes: np.ndarray) -> int:
@@ -63,13 +63,13 @@ def test_labels_keep_apart(spread: float, seed: int) -> None:
 
 
 def test_names_in_the_picture_do_not_overlap(crowded: groups.Group) -> None:
-    with matplotlib.rc_context(plots.STYLE):
+    with matplotlib.rc_context(figure.STYLE):
         path = crowded.memory
-        figure = plots.recall_against(crowded, path, "memory", -1, plots._bytes_axis)
-        assert figure is not None
-        figure.draw_without_rendering()
-        renderer = figure.canvas.get_renderer()
-        [axes] = figure.axes
+        drawn = tradeoff.recall_against(crowded, path, "memory", -1, tradeoff.bytes_axis)
+        assert drawn is not None
+        drawn.draw_without_rendering()
+        renderer = drawn.canvas.get_renderer()
+        [axes] = drawn.axes
         texts = [text for text in axes.texts if text.get_text()]
         boxes = [matplotlib.text.Text.get_window_extent(t, renderer).extents for t in texts]
     trained = [row.label for row in crowded.rows if row.trains]
@@ -90,13 +90,13 @@ def test_names_in_the_picture_keep_off_lines(tmp_path: Path) -> None:
             document["efficiency"]["train_images_per_second"] *= 0.7 + 0.3 * seed
     fakes.save(tmp_path, documents)
     [one] = groups.group(record.load(tmp_path))
-    with matplotlib.rc_context(plots.STYLE):
+    with matplotlib.rc_context(figure.STYLE):
         path = "efficiency.train_images_per_second"
-        figure = plots.recall_against(one, path, "images/s", 1, plots._rate_axis)
-        assert figure is not None
-        figure.draw_without_rendering()
-        renderer = figure.canvas.get_renderer()
-        [axes] = figure.axes
+        drawn = tradeoff.recall_against(one, path, "images/s", 1, tradeoff.rate_axis)
+        assert drawn is not None
+        drawn.draw_without_rendering()
+        renderer = drawn.canvas.get_renderer()
+        [axes] = drawn.axes
         extent = matplotlib.text.Text.get_window_extent  # without the line that joins it to a point
         boxes = np.array([extent(text, renderer).extents for text in axes.texts])
     bars = [s for c in axes.collections for s in c.get_segments() if s[0][1] == s[1][1]]
@@ -112,7 +112,7 @@ def test_names_in_the_picture_keep_off_lines(tmp_path: Path) -> None:
 
 
 def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
-    found = plots.looks(crowded)
+    found = figure.looks(crowded)
     shapes = [(look.marker, look.filled) for look in found.values()]
     assert len(set(shapes)) == len(shapes) == 17
     of_method = {look.colour for label, look in found.items() if label.startswith("cmer")}
@@ -191,9 +191,9 @@ def test_batch_size_against_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(drawing, "SINGLE", ())
     [path] = drawing.write(found, tmp_path, ["svg"])[name]
     assert path.name == f"{name}-batch_memory.svg"
-    figure = plots.batch_memory(family)
-    assert figure is not None
-    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
+    drawn = plots.batch_memory(family)
+    assert drawn is not None
+    lines = [line for line in drawn.axes[0].lines if len(line.get_xdata()) == 3]
     assert [line.get_xdata().tolist() for line in lines] == [[32, 64, 128]] * 2
     heights = lines[0].get_ydata()
     assert heights[2] == pytest.approx(4 * heights[0], rel=1e-3)
@@ -222,4 +222,4 @@ def test_same_bytes(crowded: groups.Group, tmp_path: Path) -> None:
     ("value", "words"), [(2.0**29, "512 MiB"), (1.5 * 2**30, "1.5 GiB"), (2.0**13, "8 KiB")]
 )
 def test_bytes_in_words(value: float, words: str) -> None:
-    assert plots.bytes_words(value) == words
+    assert tradeoff.bytes_words(value) == words
