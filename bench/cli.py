@@ -543,21 +543,21 @@ def report(
     """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
     from bench import record
     from bench import report as report_
-    from bench.data import data_root as root_of
 
     console = _console()
     frame = record.load(results)
     if not len(frame):
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
     if gallery:
+        from bench.data import data_root as root_of  # takes a second: it brings torch
         from bench.gallery import block
 
         _load_plugins(plugin)
         with console.status("asking the trained methods") as status:
             ask = lambda one: block(one, results, root_of(data_root), status.update)  # noqa: E731
-            written = report_.write(results, out, reference=reference, gallery=ask)
+            written = report_.write(results, out, reference=reference, gallery=ask, frame=frame)
     else:
-        written = report_.write(results, out, reference=reference)
+        written = report_.write(results, out, reference=reference, frame=frame)
     console.print(report_.console_table(frame))
     if not any(path.suffix == ".parquet" for path in written):
         console.print(

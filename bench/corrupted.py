@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench import UserError, record
 from bench.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
-from bench.sweep import Plan
-from bench.trial import EVAL_BATCH, Trial
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from bench.sweep import Plan
+    from bench.trial import Trial
 
 SCHEMA = 1
 
@@ -56,8 +57,11 @@ def known(trial: Path, document: dict[str, Any]) -> dict[Condition, dict[str, An
 
     Raises UserError for a file that is no such result.
     """
-    found = {}
-    for path in sorted((trial.parent / "corrupted").glob(f"*-{trial.name}")):
+    found: dict[Condition, dict[str, Any]] = {}
+    folder = trial.parent / "corrupted"
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.glob(f"*-{trial.name}")):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             condition = Condition(**result["condition"])
@@ -85,6 +89,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
     from bench.evaluate import Evaluation
     from bench.machine import environment
     from bench.restore import restore
+    from bench.trial import EVAL_BATCH
 
     restored = restore(trial, root)
     base, dataset = restored.backbone, restored.dataset
@@ -126,7 +131,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
         yield condition
 
 
-def todo(plan: Plan, wanted: list[Condition]) -> list[tuple[Trial, list[Condition]]]:
+def todo(plan: "Plan", wanted: list[Condition]) -> "list[tuple[Trial, list[Condition]]]":
     """The trials of a sweep that ended well with a recall, and what is not measured of each."""
     found = []
     for trial in plan.trials:
@@ -140,7 +145,7 @@ def todo(plan: Plan, wanted: list[Condition]) -> list[tuple[Trial, list[Conditio
     return found
 
 
-def run(console: "Console", plan: Plan, work: list[tuple[Trial, list[Condition]]]) -> int:
+def run(console: "Console", plan: "Plan", work: "list[tuple[Trial, list[Condition]]]") -> int:
     """Measure what `todo` named, with a progress bar; returns how many trials could not be.
 
     Each of those is told in a sentence with the remedy.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from bench import UserError, record
 from bench.record import atomically
 from bench.spec import nearest, parse_calls, resolve
-from bench.sweep import Plan
-from bench.trial import Trial
 
 if TYPE_CHECKING:
+    from bench.sweep import Plan
+    from bench.trial import Trial
     from methods.base import Method
 
 FACTORS = (0.3, 1.0, 3.0)
@@ -28,8 +28,8 @@ Space = dict[str, dict[str, list[Any]]]
 class Search:
     """The trials of a search, and for each the trial whose call it is a point of."""
 
-    plan: Plan
-    bases: list[Trial]
+    plan: "Plan"
+    bases: "list[Trial]"
     grids: dict[tuple[str, str, str], int]
     """How many points each call's grid has; the search takes the same number of each."""
     points: int
@@ -68,7 +68,7 @@ def _repeated(values: list[Any]) -> bool:
 
 
 def widen(
-    plan: Plan,
+    plan: "Plan",
     known: Methods,
     factors: Iterable[float] = FACTORS,
     space: Space | None = None,
@@ -122,7 +122,7 @@ def widen(
 
 
 def _grid(
-    base: Trial, known: Methods, factors: tuple[float, ...], tried: dict[str, list[Any]]
+    base: "Trial", known: Methods, factors: tuple[float, ...], tried: dict[str, list[Any]]
 ) -> list[dict[str, Any]]:
     """All points of a call: what it states, with a learning rate and each setting to try."""
     stated, centre = _stated(base, known), base.lr or known[base.method].lr
@@ -137,7 +137,7 @@ def _grid(
     ]
 
 
-def _stated(trial: Trial, known: Methods) -> dict[str, Any]:
+def _stated(trial: "Trial", known: Methods) -> dict[str, Any]:
     """The settings that differ from the method's defaults: those that its call states."""
     usual = dict(resolve(trial.method, {}, dict(known)).settings)
     return {k: v for k, v in trial.settings.items() if v != usual[k]}
@@ -179,7 +179,7 @@ def winners(search: Search) -> list[dict[str, Any]]:
 
 
 def _winner(
-    usual: dict[str, Any], trials: dict[str, Trial], means: dict[str, float], best: str
+    usual: dict[str, Any], trials: "dict[str, Trial]", means: dict[str, float], best: str
 ) -> dict[str, Any]:
     """What a row says beside its call: rate and settings that won, all that was tried.
 
@@ -209,7 +209,7 @@ def _at_edge(value: Any, values: list[Any]) -> bool:
     return numbers and value in (min(values), max(values))
 
 
-def plain_call(trial: Trial) -> str:
+def plain_call(trial: "Trial") -> str:
     """The call without its learning rate."""
     return re.sub(r"\(lr=[^,)]+\)$", "", re.sub(r", lr=[^,)]+\)$", ")", trial.call))
 
@@ -270,7 +270,7 @@ def read(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} holds no learning rates ({why}); `bench tune` makes such a file")
 
 
-def apply(plan: Plan, path: Path, known: Methods) -> tuple[Plan, list[str]]:
+def apply(plan: "Plan", path: Path, known: Methods) -> "tuple[Plan, list[str]]":
     """The plan with the winners where a call names no rate, and the calls that have no winner.
 
     A setting that won becomes part of the call; where that makes two trials one, it is run once.

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import UserError, contact, corrupted, data, groups, record, report, robustness
+from bench import (
+    UserError,
+    contact,
+    contents,
+    corrupted,
+    data,
+    groups,
+    markdown,
+    record,
+    robustness,
+)
 from bench.corrupted import Condition
 from bench.significance import Significance
 from bench.sweep import Plan
@@ -140,7 +150,7 @@ def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
         ["34.0", "28.0"],
         ["–", "–"],
     ]
-    said = report.markdown(frame, [one], Significance(tmp_path), "lora", {})
+    said = markdown.write(contents.contents(frame, [one], Significance(tmp_path), "lora", {}))
     assert "| `lora` | 2 | 40.0 ± 0.0 | 35.0 ± 1.4 | 27.0 ± 1.4 | 9.0 ± 1.4 | 22% |" in (
         said.replace("\u00a0", " ")
     )

@@ -146,10 +146,11 @@ def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
         ("lora(alpha=4)", None),
     ]
     assert applied.trials[0].settings["rank"] == 16
-    text = searches.section(tmp_path)
-    assert "9 points for each method, seed 0, 30 epochs at batch 128" in text
-    assert "rank 4, 16, 32" in text
-    assert f"lr {at(3):g}, rank 16 (edge of the grid: lr)" in text
+    [(_, about, table)] = searches.tables(tmp_path)
+    assert "9 points for each method, seed 0, 30 epochs at batch 128" in about
+    *_, tried, _, winner = (cell.text for cell in table.rows[0])
+    assert tried.endswith("rank 4, 16, 32")
+    assert winner == f"lr {at(3):g}, rank 16 (edge of the grid: lr)"
 
 
 def test_a_setting_that_was_drawn_alone_is_not_lost(tmp_path: Path) -> None:
@@ -184,7 +185,8 @@ def test_the_older_form_is_read_and_told(tmp_path: Path) -> None:
         Plan([trial("lora")], tmp_path, tmp_path), tmp_path / "tuned-ucm.toml", registry()
     )
     assert (applied.trials[0].call, applied.trials[0].lr) == ("lora", 0.006)
-    text = searches.section(tmp_path)
-    assert "2 points for each method, seed 0, 30 steps at batch 128" in text
-    assert "| `lora` | lr 0.0006, 0.006 | 16.2, 25.1 | lr 0.006 (edge of the grid: lr) |" in text
-    assert searches.section(tmp_path / "nowhere") == ""
+    [(_, about, table)] = searches.tables(tmp_path)
+    assert "2 points for each method, seed 0, 30 steps at batch 128" in about
+    words = ["lora", "lr 0.0006, 0.006", "16.2, 25.1", "lr 0.006 (edge of the grid: lr)"]
+    assert [cell.text for cell in table.rows[0]] == ["ucm", "starter", *words]
+    assert searches.tables(tmp_path / "nowhere") == []
