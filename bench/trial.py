@@ -324,7 +324,7 @@ def _run(
         for evaluation in evaluations.values():
             evaluation.reset()
 
-    lr = trial.lr or recipe.lr or cls.lr
+    lr = cls.lr and (trial.lr or recipe.lr or cls.lr)
     if lr is not None:
         efficiency["warning"] = meter.busy_warning(device)
         document["trial"]["lr"] = lr
