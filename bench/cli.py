@@ -1,7 +1,6 @@
 """The command line: parses, prints, decides nothing."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -242,7 +241,7 @@ def run(
         if old:
             console.print(f"{len(old)} of them are not ok; --retry-failed repeats those")
         console.print("nothing to do: every trial is recorded; --rerun repeats them")
-    unmeasured = _run_corrupted(console, plan, wanted, gpus) if wanted else 0
+    unmeasured = _run_corrupted(console, plan, wanted, where) if wanted else False
     raise typer.Exit(1 if failed or unmeasured else 0)
 
 
@@ -402,7 +401,7 @@ def _count(bad: "list[Outcome]") -> str:
 
     kinds = Counter(outcome.status for outcome in bad)
     words = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in kinds.most_common())
-    again = "the same command runs again those without a record"
+    again = "the same command runs again what is not recorded"
     if any(status in STATUSES for status in kinds):
         again = "the same command with --retry-failed runs them again"
     return f"{len(bad)} did not end well ({words}); {again}"
@@ -436,7 +435,13 @@ def _engine(wish: "Wish") -> "Engine":
     return engine_of(wish.engine)
 
 
-def _run(console: "Console", plan: "Plan", todo: "list[Trial]", where: "Engine") -> "list[Outcome]":
+def _run(
+    console: "Console",
+    plan: "Plan",
+    todo: "list[Trial]",
+    where: "Engine",
+    left_over: "Callable[[], list[Trial]] | None" = None,
+) -> "list[Outcome]":
     from bench.progress import watcher
 
     _build_caches(console, plan, todo)
@@ -444,7 +449,7 @@ def _run(console: "Console", plan: "Plan", todo: "list[Trial]", where: "Engine")
         try:
             return where.run(plan, todo, watch)
         except KeyboardInterrupt:
-            left = [trial for trial in todo if plan.status(trial) is None]
+            left = [t for t in todo if plan.status(t) is None] if left_over is None else left_over()
     console.print(f"stopped; {len(left)} trials are left, the same command goes on with them:")
     for trial in left:
         console.print(f"  {_name(trial)}")
@@ -452,25 +457,29 @@ def _run(console: "Console", plan: "Plan", todo: "list[Trial]", where: "Engine")
 
 
 def _run_corrupted(
-    console: "Console", plan: "Plan", wanted: "list[Condition]", gpus: str | None
-) -> int:
-    """Measure the trained methods on corrupted test images, here, on the first of the GPUs."""
-    from bench import corrupted, engine, groups, record, robustness
+    console: "Console", plan: "Plan", wanted: "list[Condition]", where: "Engine"
+) -> bool:
+    """Test the trained methods on corrupted images, a process for each; whether some were not."""
+    from dataclasses import astuple, replace
+
+    from bench import corrupted, groups, record, robustness
 
     work = corrupted.todo(plan, wanted)
     evaluations = sum(len(left) for _, left in work)
     console.print(f"corrupted test images: {evaluations} evaluations to do", soft_wrap=True)
-    devices = engine.gpus() if gpus is None else [] if gpus == "none" else gpus.split(",")
-    os.environ["CUDA_VISIBLE_DEVICES"] = devices[0] if devices else ""
-    _build_caches(console, plan, [trial for trial, _ in work])
-    failed = corrupted.run(console, plan, work)
+    told = {trial.identity: [astuple(one) for one in left] for trial, left in work}
+    outcomes = []
+    if work:
+        tests = replace(plan, corrupt=told, time_limit=None)
+        left = lambda: [trial for trial, _ in corrupted.todo(plan, wanted)]  # noqa: E731
+        outcomes = _run(console, tests, [trial for trial, _ in work], where, left)
     frame = record.load(plan.results)
     if len(frame):
         mine = frame[frame["identity"].isin([trial.identity for trial in plan.trials])]
         for one in groups.group(mine):
             for about, table in robustness.tables(one, plan.results):
                 console.print(robustness.console_table(about, table))
-    return failed
+    return _say_bad(console, outcomes)
 
 
 def _build_caches(console: "Console", plan: "Plan", todo: "list[Trial]") -> None:

@@ -2,13 +2,13 @@
 
 import json
 import runpy
+from dataclasses import astuple
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from bench import (
     UserError,
@@ -17,9 +17,12 @@ from bench import (
     corrupted,
     data,
     groups,
+    limits,
+    lock,
     markdown,
     record,
     robustness,
+    trial,
 )
 from bench.corrupted import Condition
 from bench.significance import Significance
@@ -96,18 +99,29 @@ def test_the_method_sees_the_corrupted_pixels(tiny: Path, monkeypatch: pytest.Mo
     assert result["clean"] != result["metrics"]
 
 
-def test_weights_that_are_gone_are_told_and_the_rest_goes_on(tiny: Path) -> None:
-    paths = [trained(tiny, method)[0] for method in ("linear", "zeroshot")]
-    paths[0].with_suffix(".safetensors").unlink()
-    trials = [Trial.of(record.read(path)["trial"]) for path in paths]
-    plan = Plan(trials, tiny / "results", tiny)
-    console = Console(record=True, width=80)
-    assert corrupted.run(console, plan, corrupted.todo(plan, WANTED)) == 1
-    said = console.export_text()
-    assert "not measured: tiny linear seed 0" in said
-    assert "--rerun" in said
-    assert not measured(paths[0])
-    assert set(measured(paths[1])) == set(WANTED)
+def test_a_trials_process_measures_what_is_missing_under_its_lock(tiny: Path) -> None:
+    path, _ = trained(tiny, "linear")
+    one = Trial.of(record.read(path)["trial"])
+    plan = Plan([one], tiny / "results", tiny)
+    plan.corrupt[one.identity] = [astuple(condition) for condition in WANTED]
+    list(corrupted.measure(path, tiny, WANTED[:1]))  # by another command, meanwhile
+    files = {p: p.read_bytes() for p in (path.parent / "corrupted").iterdir()}
+    told: list[Any] = []
+
+    def done() -> Any:
+        return trial._done(plan.job(one), told.append, limits.Clock())["status"]
+
+    with lock.held(path):
+        assert done() == "elsewhere"
+    assert done() == "ok"
+    assert [state["stage"] for state in told] == ["cloud 5, 1/1"]
+    assert set(measured(path)) == set(WANTED)
+    assert all(p.read_bytes() == content for p, content in files.items())
+    plan.corrupt[one.identity] = [("haze", 1)]
+    path.with_suffix(".safetensors").unlink()
+    ended = trial._done(plan.job(one), told.append, limits.Clock())
+    assert ended["status"] == "not_measured"
+    assert "--rerun" in ended["message"]
 
 
 def results_of(folder: Path, method: str, seed: int, mr: dict[tuple[str, int], float]) -> None:

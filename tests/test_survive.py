@@ -157,6 +157,20 @@ def test_out_of_memory_says_the_largest_batch(tiny: Path, monkeypatch: pytest.Mo
     assert oom.explain(MemoryError(), made(tiny, "linear"), None)[0] == "MemoryError"
 
 
+FEW = ("--faults", "5", "--methods", "linear", "--seeds", "0")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds children in /proc")
+def test_a_short_chaos(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("chaos.py")
+    words = [sys.executable, str(script), "--forked", *FEW]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+    env["PYTHONPATH"] = str(script.parent.parent)
+    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "lost: 0\ndamaged: 0\nleft over: 0\n" in done.stdout
+
+
 # Records.
 
 
