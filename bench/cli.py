@@ -320,6 +320,8 @@ def tune(
         said.get("trials") if trials is None else trials,
         said.get("draw_seed", 0) if draw_seed is None else draw_seed,
     )
+    out = out or wish.tuned or Path("tuned.toml")
+    others = tune_.others(searched, out)
     todo, console = searched.plan.todo(rerun=False, retry_failed=False), _console()
     calls, points = len(searched.grids), searched.points
     count = f"{calls} methods x {points} points" + (" drawn from each grid" * searched.drawn)
@@ -327,8 +329,7 @@ def tune(
     outcomes = _run(console, searched.plan, todo, where) if todo else []
     failed = _say_bad(console, outcomes)
     rows = tune_.winners(searched)
-    out = out or wish.tuned or Path("tuned.toml")
-    tune_.save(rows, searched, out)
+    tune_.save([*others, *rows], searched, out)
     console.print(search_table(rows, f"in {out}"))
     raise typer.Exit(1 if failed else 0)
 

@@ -5,11 +5,12 @@ import random
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, record
+from bench.recipe import Recipe
 from bench.record import atomically
 from bench.spec import nearest, parse_calls, resolve
 
@@ -44,7 +45,7 @@ class Search:
 def space_of(calls: Iterable[str], known: Methods) -> Space:
     """`lora(rank=[4, 8, 16])` -> what to try; raises UserError for a wrong name or value."""
     space: Space = {}
-    for name, given in parse_calls(",".join(calls)):
+    for name, given in (pair for call in calls for pair in parse_calls(call)):
         if name in space:
             raise UserError(f"--search names {name} twice; put all its settings into one call")
         if not given:
@@ -223,6 +224,34 @@ def _score(path: Path) -> float:
 
 def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["dataset"], row["backbone"], row["call"]
+
+
+def others(search: Search, path: Path) -> list[dict[str, Any]]:
+    """The winners of other calls that a file holds, which `save` is to keep; none where none is.
+
+    Raises UserError where they are of another budget: one file holds one search.
+    """
+    if not path.exists():
+        return []
+    said, trial = read(path), search.plan.trials[0]
+    rows = said["tuned"]
+    known = {field.name for field in fields(Recipe)}
+    recipe = {name: value for name, value in said.get("recipe", {}).items() if name in known}
+    budgets = {
+        "recipe": (vars(Recipe(**recipe)), vars(trial.recipe)),
+        "seeds": (said.get("seeds"), sorted({t.seed for t in search.plan.trials})),
+        "points": (said.get("points", len(rows[0]["grid"])), search.points),
+        "draw seed": (said.get("draw_seed"), search.draw_seed if search.drawn else None),
+    }
+    for what, (theirs, ours) in budgets.items():
+        if theirs != ours:
+            raise UserError(
+                f"{path} holds the winners of a search with another {what}; write these to "
+                "another file: --out"
+            )
+    mine = {(base.dataset, base.backbone, plain_call(base)) for base in search.bases}
+    kept = [row for row in rows if _place(row) not in mine]
+    return [{key: value for key, value in row.items() if value != {}} for row in kept]
 
 
 def save(rows: list[dict[str, Any]], search: Search, path: Path) -> None:

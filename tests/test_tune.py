@@ -126,6 +126,20 @@ def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
     assert without == ["lora on ucm starter"]
 
 
+def test_a_file_keeps_the_winners_of_other_calls(tmp_path: Path) -> None:
+    file = tmp_path / "tuned.toml"
+    first = search(tmp_path, ["lora"], {f"lora(lr={at(1):g})": 30.0})
+    tune.save(tune.winners(first), first, file)
+    second = search(tmp_path, ["linear"], {"linear(lr=0.003)": 20.0})
+    tune.save([*tune.others(second, file), *tune.winners(second)], second, file)
+    assert [row["call"] for row in tune.read(file)["tuned"]] == ["lora", "linear"]
+    again = search(tmp_path, ["lora"], {f"lora(lr={at(2):g})": 40.0})
+    assert [row["call"] for row in tune.others(again, file)] == ["linear"]
+    other = search(tmp_path, ["lora"], {}, factors=[1.0, 2.0])
+    with pytest.raises(UserError, match="another points; write these to another file"):
+        tune.others(other, file)
+
+
 def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
     space = tune.space_of(["lora(rank=[4, 16, 32])"], registry())
     best = f"lora(rank=16, lr={at(3):g})"
