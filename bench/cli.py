@@ -550,7 +550,7 @@ def report(
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
     if gallery:
         from bench.data import data_root as root_of  # takes a second: it brings torch
-        from bench.gallery import block
+        from bench.gallery_page import block
 
         _load_plugins(plugin)
         with console.status("asking the trained methods") as status:

@@ -13,6 +13,7 @@ from bench import (
     compare,
     data,
     gallery,
+    gallery_page,
     groups,
     page,
     record,
@@ -75,7 +76,7 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
         focus = by_label["cmer"].focus
         assert focus is not None
         assert len(focus) == len(by_label["cmer"].hits)
-    block = gallery.html(made, one.name)
+    block = gallery_page.html(made, one.name)
     focus = 2 * 4 + 2  # of four images for each caption, and of each image asked
     assert block.count("data:image/jpeg") == 4 + focus  # four images once
     assert block.count('class="picture right ') == 4  # one right image, two captions, two methods
@@ -93,11 +94,11 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
 def test_what_is_not_there_is_a_sentence(tiny: Path, two: list[Path]) -> None:
     one = group_of(tiny)
     two[1].with_suffix(".safetensors").unlink()
-    text = gallery.block(one, tiny / "results", tiny, lambda label: None)
+    text = gallery_page.block(one, tiny / "results", tiny, lambda label: None)
     assert "Not here: linear: the trained weights" in text
     assert "<code>cmer</code>" in text
     two[0].with_suffix(".safetensors").unlink()
-    text = gallery.block(one, tiny / "results", tiny, lambda label: None)
+    text = gallery_page.block(one, tiny / "results", tiny, lambda label: None)
     assert text.startswith('<p class="soft">No gallery: ')
     assert "--rerun" in text
     one.scene_at_test = "oracle"
