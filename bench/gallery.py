@@ -61,7 +61,7 @@ def make(
         try:
             restored = _restored(row, results, root)
         except UserError as error:
-            absent.setdefault(str(error), []).append(row.label)
+            absent.setdefault(_reason(error, row, results), []).append(row.label)
             continue
         assert restored.dataset is not None
         if gallery is None:
@@ -87,6 +87,15 @@ def _restored(row: Row, results: Path, root: Path) -> Restored:
         except UserError as error:
             errors.append(error)
     raise errors[0] if errors else UserError("no trial ended well")
+
+
+def _reason(error: UserError, row: Row, results: Path) -> str:
+    """What is wrong, without the file's name, so that methods of the same fate are told once."""
+    text = str(error)
+    for path in (results / entry.path for entry in row.ok):
+        for file in (path, path.with_suffix(".safetensors")):
+            text = text.replace(f"{file} ", "")
+    return text
 
 
 def _ranks(row: Row, results: Path) -> dict[str, compare.Array] | None:

@@ -100,6 +100,7 @@ def test_what_is_not_there_is_a_sentence(tiny: Path, two: list[Path]) -> None:
     two[0].with_suffix(".safetensors").unlink()
     text = gallery_page.block(one, tiny / "results", tiny, lambda label: None)
     assert text.startswith('<p class="soft">No gallery: ')
+    assert "cmer, linear: the trained weights are missing" in text
     assert "--rerun" in text
     one.scene_at_test = "oracle"
     assert "told a scene" in str(gallery.make(one, tiny / "results", tiny))
