@@ -573,7 +573,7 @@ def compare(
     b: Annotated[Path, typer.Argument(help="Another one of the same test set.")],
     pictures: Annotated[
         Path | None,
-        typer.Option(help="A PNG of captions won and lost; needs weights beside both, and data."),
+        typer.Option(help="A PNG of queries won and lost; needs weights beside both, and data."),
     ] = None,
     data_root: Root = None,
     plugin: Plugins = None,

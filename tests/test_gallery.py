@@ -141,7 +141,7 @@ def test_queries_won_and_lost_are_drawn(tiny: Path, two: list[Path]) -> None:
     hits = retrieve.captions_for(model, Path(name(14)), 5).hits
     said = [(f"{h.score:.3f}", retrieve.set_text(h.caption), h.right) for h in hits]
     tile = sheet.Tile(cache.picture(model.dataset, 14, side), "", name(14))
-    notes = ["B  linear seed 0: rank 1 of its first own caption"]
+    notes = ["B  linear seed 0: rank 1 of its best own caption"]
     parts.append(sheet.draw_captions("", notes, tile, said))
     shown = np.asarray(image)
     for part in map(np.asarray, parts):
