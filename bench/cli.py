@@ -560,7 +560,7 @@ def report(
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
     if gallery:
         from bench.data import data_root as root_of  # takes a second: it brings torch
-        from bench.gallery import block
+        from bench.gallery_page import block
 
         _load_plugins(plugin)
         with console.status("asking the trained methods") as status:
@@ -583,7 +583,7 @@ def compare(
     b: Annotated[Path, typer.Argument(help="Another one of the same test set.")],
     pictures: Annotated[
         Path | None,
-        typer.Option(help="A PNG of captions won and lost; needs weights beside both, and data."),
+        typer.Option(help="A PNG of queries won and lost; needs weights beside both, and data."),
     ] = None,
     data_root: Root = None,
     plugin: Plugins = None,

@@ -23,7 +23,7 @@ LEFT_OUT = ("curve", "traceback", "schema")
 def html(frame: "pd.DataFrame", report: Contents, galleries: dict[str, str] | None = None) -> str:
     """The page; of the pictures the SVG are built in.
 
-    galleries: a block of `bench.gallery` for sections that have one, by their names.
+    galleries: a block of `bench.gallery_page` for sections that have one, by their names.
     """
     shown = galleries or {}
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(

@@ -57,8 +57,8 @@ def write(
     `report.md`, one `.tex` per data set and backbone, one for what is published on a data set and
     one for searches, `records.csv` and, where pyarrow is installed, `records.parquet` (one row per
     record), `table.csv` (one row per method and group), `index.html`, plots. The same records give
-    the same bytes. `gallery` makes a block of the page for a group (bench.gallery); `frame` is what
-    bench.record.load gave for `results`.
+    the same bytes. `gallery` makes a block of the page for a group (bench.gallery_page); `frame` is
+    what bench.record.load gave for `results`.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:

@@ -64,7 +64,7 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
     sheets: list[Image] = []
     ways: tuple[tuple[str, str, Callable[[int], str], Callable[..., Image]], ...] = (
         ("t2i", "own image", lambda query: spoken_form(captions[query]), of_text),
-        ("i2t", "first own caption", lambda query: str(rows[query]), of_image),
+        ("i2t", "best own caption", lambda query: str(rows[query]), of_image),
     )
     for way, what, key, of in ways:
         for word, queries in (("won", comparison.won[way]), ("lost", comparison.lost[way])):

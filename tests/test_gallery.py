@@ -13,6 +13,7 @@ from bench import (
     compare,
     data,
     gallery,
+    gallery_page,
     groups,
     page,
     record,
@@ -75,7 +76,7 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
         focus = by_label["cmer"].focus
         assert focus is not None
         assert len(focus) == len(by_label["cmer"].hits)
-    block = gallery.html(made, one.name)
+    block = gallery_page.html(made, one.name)
     focus = 2 * 4 + 2  # of four images for each caption, and of each image asked
     assert block.count("data:image/jpeg") == 4 + focus  # four images once
     assert block.count('class="picture right ') == 4  # one right image, two captions, two methods
@@ -93,12 +94,13 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
 def test_what_is_not_there_is_a_sentence(tiny: Path, two: list[Path]) -> None:
     one = group_of(tiny)
     two[1].with_suffix(".safetensors").unlink()
-    text = gallery.block(one, tiny / "results", tiny, lambda label: None)
+    text = gallery_page.block(one, tiny / "results", tiny, lambda label: None)
     assert "Not here: linear: the trained weights" in text
     assert "<code>cmer</code>" in text
     two[0].with_suffix(".safetensors").unlink()
-    text = gallery.block(one, tiny / "results", tiny, lambda label: None)
+    text = gallery_page.block(one, tiny / "results", tiny, lambda label: None)
     assert text.startswith('<p class="soft">No gallery: ')
+    assert "cmer, linear: the trained weights are missing" in text
     assert "--rerun" in text
     one.scene_at_test = "oracle"
     assert "told a scene" in str(gallery.make(one, tiny / "results", tiny))
@@ -139,11 +141,12 @@ def test_queries_won_and_lost_are_drawn(tiny: Path, two: list[Path]) -> None:
     hits = retrieve.captions_for(model, Path(name(14)), 5).hits
     said = [(f"{h.score:.3f}", retrieve.set_text(h.caption), h.right) for h in hits]
     tile = sheet.Tile(cache.picture(model.dataset, 14, side), "", name(14))
-    notes = ["B  linear seed 0: rank 1 of its first own caption"]
+    notes = ["B  linear seed 0: rank 1 of its best own caption"]
     parts.append(sheet.draw_captions("", notes, tile, said))
     shown = np.asarray(image)
     for part in map(np.asarray, parts):
-        places = range(len(shown) - len(part))
+        row = sheet.SIDE // 2 + 120  # through the pictures
+        places = np.flatnonzero((shown == part[row]).all(axis=(1, 2))) - row
         assert any(np.array_equal(shown[y : y + len(part)], part) for y in places)
     assert image.height > 10 * side  # a caption won, two lost, an image each; two models
     alike = compare.compare(two[0], two[0], resamples=20)
