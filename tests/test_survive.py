@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 import torch
 
-from bench import UserError, checkpoint, compare, limits, lock, oom, record, train, trial
+from bench import (
+    UserError,
+    checkpoint,
+    compare,
+    engine,
+    engines,
+    limits,
+    lock,
+    oom,
+    record,
+    train,
+    trial,
+)
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.sweep import Plan
@@ -246,6 +258,8 @@ def test_a_full_or_read_only_folder_is_found_out_first(tmp_path: Path) -> None:
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
         with pytest.raises(record.NoRoom, match="Read-only file system"):
             record.probe(tmp_path / "results")
+        with pytest.raises(UserError, match="Read-only file system"):
+            engines.Engine("local").run(Plan([], tmp_path / "results", tmp_path), [], Any)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
@@ -280,6 +294,22 @@ def test_a_lock_is_one_process_and_is_taken_over_when_it_dies(tmp_path: Path) ->
         assert mine
         assert lock.busy(path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_trial_leaves_no_lock_and_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = made(tmp_path, "linear")
+    path = one.path(tmp_path)
+    process = holder(path)
+    process.kill()
+    process.wait()
+    path.with_name(f".{path.name}.a1.partial").touch()
+    monkeypatch.setattr(engine.sys, "executable", "/bin/false")
+    plan = Plan([one], tmp_path, tmp_path)
+    outcome = engine._run_one(plan, one, "cpu", set(), lambda *_: None)
+    assert (outcome.status, outcome.message) == ("killed", "its process ended with exit code 1")
+    assert not list(path.parent.iterdir())
 
 
 def test_a_lock_of_another_host_is_stale_without_heartbeats(
