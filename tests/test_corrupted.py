@@ -1,6 +1,7 @@
 """Trained methods on corrupted images: what is recorded, when it is measured again, the report."""
 
 import json
+import os
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import UserError, contact, corrupted, data, groups, record, report, robustness
+from bench import UserError, cli_sweep, contact, corrupted, data, groups, record, report, robustness
 from bench.corrupted import Condition
+from bench.engines import Engine
 from bench.significance import Significance
 from bench.sweep import Plan
 from bench.trial import Trial
@@ -26,6 +28,15 @@ WANTED = corrupted.conditions("blur,cloud", "5")
 
 def measured(path: Path) -> dict[Condition, dict[str, Any]]:
     return corrupted.known(path, record.read(path))
+
+
+def test_corrupted_images_are_seen_on_the_gpu_that_the_sweep_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    where = Engine("local", devices=("2", "0"))  # from --gpus or from the sweep file
+    cli_sweep._run_corrupted(Console(quiet=True), Plan([], tmp_path, tmp_path), WANTED, where)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
 
 
 def test_conditions_are_read() -> None:
