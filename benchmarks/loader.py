@@ -73,6 +73,7 @@ def plain_batches(
         shuffle=True,
         num_workers=2,
         drop_last=True,
+        persistent_workers=True,
         pin_memory=device.type == "cuda",
         multiprocessing_context="spawn",
     )
