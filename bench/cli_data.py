@@ -8,15 +8,12 @@ from typing import Annotated
 import typer
 
 from bench import UserError
+from bench.cli_options import Root
 
 app = typer.Typer(
     help="Fetch and check a data set; write a card for a new one; the image cache.",
     no_args_is_help=True,
 )
-Root = Annotated[
-    Path | None,
-    typer.Option("--data-root", help="Folder of the data sets (or $BENCH_DATA; ./data)."),
-]
 
 
 @app.command()

@@ -48,14 +48,11 @@ def fits(pixels: Pixels, rows: Sequence[int], device: torch.device) -> bool:
 
 def upload(pixels: Pixels, rows: Sequence[int], device: torch.device) -> tuple[Tensor, int]:
     """The rows `(len(rows), H, W, 3)` uint8 on the device, and the bytes that it allocated."""
-    before = _allocated(device)
+    cuda = device.type == "cuda"
+    before = torch.cuda.memory_allocated(device) if cuda else 0
     there = torch.empty((len(rows), *pixels.shape[1:]), dtype=torch.uint8, device=device)
-    taken = _allocated(device) - before if device.type == "cuda" else there.nbytes
+    taken = torch.cuda.memory_allocated(device) - before if cuda else there.nbytes
     for start in range(0, len(rows), PART):
         part = pixels[list(rows[start : start + PART])]
         there[start : start + len(part)] = torch.from_numpy(part)
     return there, taken
-
-
-def _allocated(device: torch.device) -> int:
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0

@@ -26,16 +26,12 @@ class Significance:
 
     def words(self, one: Group) -> str:
         """By what test the group's recalls are compared."""
-        there = {self._file(entry) is not None for entry in one.ok}
+        there = {self._of(entry) is not None for entry in one.ok}
         queries = "recalls: bootstrap over seeds and test images with their captions"
         seeds = "Student's t over seeds, for the ranks of queries are not beside the records"
         if there == {True}:
             return f"{queries}; costs: Student's t over seeds"
         return f"{queries} where their ranks are there, else {seeds}" if True in there else seeds
-
-    def _file(self, entry: Entry) -> Path | None:
-        file = None if self.results is None else (self.results / entry.path).with_suffix(".npz")
-        return file if file is not None and file.exists() else None
 
     def marks(self, one: Group, path: str, better: int) -> dict[str, str]:
         """Labels of the rows to be marked `best` or `second`.
@@ -89,11 +85,12 @@ class Significance:
         return self._lows[key]
 
     def _of(self, entry: Entry) -> "np.ndarray[Any, Any] | None":
+        """Hits of each test image; None where no ranks lie beside the record."""
         if entry.path not in self._hits:
             self._hits[entry.path] = None
-            if (file := self._file(entry)) is not None:
+            if self.results is not None:
                 try:
-                    ranks = compare.load_ranks(file)
+                    ranks = compare.load_ranks(self.results / entry.path)
                     self._hits[entry.path] = compare.hits(ranks)
                 except (UserError, ValueError):  # no ranks: the test over seeds alone serves
                     pass

@@ -5,6 +5,7 @@ import difflib
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from bench import UserError
@@ -30,6 +31,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)`, or nothing when no known word is near."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def load_plugins(paths: Iterable[Path] | None) -> None:
+    """Import files of somebody's own that register methods; raises UserError."""
+    from methods import load_plugin
+
+    for path in paths or []:
+        try:
+            load_plugin(path)
+        except (OSError, SyntaxError, ImportError, ValueError) as error:
+            raise UserError(f"the plug-in {path} cannot be loaded: {error}") from None
 
 
 def parse_calls(text: str) -> list[tuple[str, dict[str, Any]]]:

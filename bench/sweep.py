@@ -8,7 +8,7 @@ from typing import Any
 from bench import UserError, backbone, data, record
 from bench.forms import SPLITS
 from bench.recipe import Recipe
-from bench.spec import parse_calls, resolve
+from bench.spec import load_plugins, parse_calls, resolve
 from bench.trial import Trial
 
 
@@ -85,13 +85,9 @@ def plan(
     `rehearse`: only to predict, so neither data nor weights need be there. Raises UserError for a
     name, setting, backbone or data set that cannot be used.
     """
-    from methods import load_plugin, registry
+    from methods import registry
 
-    for plugin in plugins or []:
-        try:
-            load_plugin(plugin)
-        except (OSError, SyntaxError, ImportError, ValueError) as error:
-            raise UserError(f"the plug-in {plugin} cannot be loaded: {error}") from None
+    load_plugins(plugins)
     if cached_features > 1 and not recipe.augment:
         raise UserError(
             f"--cache-features {cached_features} stores that many augmentations of each image, and "

@@ -2,16 +2,15 @@
 
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Method, Paper
+from methods.base import Paper
+from methods.frozen_towers import OnFeatures
 
 
 @register("clip_adapter")
-class ClipAdapter(Method):
+class ClipAdapter(OnFeatures):
     """A two-layer bottleneck with ReLU on the final features, bias-free, mixed in by a fixed ratio.
 
     Settings: reduction (4) and ratio (0.2) are the paper's: ratio A(f) + (1 - ratio) f. Its best
@@ -24,7 +23,6 @@ class ClipAdapter(Method):
         "https://arxiv.org/abs/2110.04544",
     )
     lr: ClassVar[float | None] = 1e-3
-    frozen_features = True
 
     def __init__(self, model: nn.Module, *, reduction: int = 4, ratio: float = 0.2) -> None:
         super().__init__(model)
@@ -32,29 +30,17 @@ class ClipAdapter(Method):
         self.image_adapter = bottleneck(self.image_tower.output_dim, reduction)
         self.text_adapter = bottleneck(self.text_tower.output_dim, reduction)
 
-    @torch.no_grad()
-    def frozen_image(self, images: Tensor) -> tuple[Tensor]:
-        """`(B, 3, H, W)` -> final features `(B, D)`."""
-        return (self.image_tower(images),)
-
-    @torch.no_grad()
-    def frozen_text(self, texts: Tensor) -> tuple[Tensor]:
-        """`(B, L)` -> final features `(B, D)`."""
-        return (self.text_tower(texts),)
-
-    def encode_image(self, images: Tensor | tuple[Tensor]) -> Tensor:
-        """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, D)`, unit length."""
-        (feature,) = self.frozen_image(images) if isinstance(images, Tensor) else images
+    def map_image(self, feature: Tensor) -> Tensor:
+        """`(B, E)` -> `(B, E)`."""
         return self._mix(feature, self.image_adapter)
 
-    def encode_text(self, texts: Tensor | tuple[Tensor]) -> Tensor:
-        """`(B, L)`, or what `frozen_text` gave -> `(B, D)`, unit length."""
-        (feature,) = self.frozen_text(texts) if isinstance(texts, Tensor) else texts
+    def map_text(self, feature: Tensor) -> Tensor:
+        """`(B, E)` -> `(B, E)`."""
         return self._mix(feature, self.text_adapter)
 
     def _mix(self, feature: Tensor, adapter: nn.Module) -> Tensor:
-        mixed = self.ratio * adapter(feature) + (1 - self.ratio) * feature
-        return F.normalize(mixed, dim=-1)
+        mixed: Tensor = self.ratio * adapter(feature) + (1 - self.ratio) * feature
+        return mixed
 
 
 def bottleneck(width: int, reduction: int) -> nn.Sequential:

@@ -2,16 +2,15 @@
 
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Method, Paper
+from methods.base import Paper
+from methods.frozen_towers import OnFeatures
 
 
 @register("linear")
-class Linear(Method):
+class Linear(OnFeatures):
     """A square, bias-free map on each tower's final feature, started at the identity."""
 
     paper: ClassVar[Paper | None] = Paper(
@@ -20,7 +19,6 @@ class Linear(Method):
         "https://arxiv.org/abs/2103.00020",
     )
     lr: ClassVar[float | None] = 1e-3
-    frozen_features = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
@@ -30,22 +28,12 @@ class Linear(Method):
         nn.init.eye_(self.image_map.weight)
         nn.init.eye_(self.text_map.weight)
 
-    @torch.no_grad()
-    def frozen_image(self, images: Tensor) -> tuple[Tensor]:
-        """`(B, 3, H, W)` -> final features `(B, D)`."""
-        return (self.image_tower(images),)
+    def map_image(self, feature: Tensor) -> Tensor:
+        """`(B, E)` -> `(B, E)`."""
+        mapped: Tensor = self.image_map(feature)
+        return mapped
 
-    @torch.no_grad()
-    def frozen_text(self, texts: Tensor) -> tuple[Tensor]:
-        """`(B, L)` -> final features `(B, D)`."""
-        return (self.text_tower(texts),)
-
-    def encode_image(self, images: Tensor | tuple[Tensor]) -> Tensor:
-        """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, D)`, unit length."""
-        (feature,) = self.frozen_image(images) if isinstance(images, Tensor) else images
-        return F.normalize(self.image_map(feature), dim=-1)
-
-    def encode_text(self, texts: Tensor | tuple[Tensor]) -> Tensor:
-        """`(B, L)`, or what `frozen_text` gave -> `(B, D)`, unit length."""
-        (feature,) = self.frozen_text(texts) if isinstance(texts, Tensor) else texts
-        return F.normalize(self.text_map(feature), dim=-1)
+    def map_text(self, feature: Tensor) -> Tensor:
+        """`(B, E)` -> `(B, E)`."""
+        mapped: Tensor = self.text_map(feature)
+        return mapped

@@ -1,7 +1,6 @@
 """LST: ladder side tuning, thin transformer blocks beside the frozen ones."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -9,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Method, Paper
+from methods.base import Paper
+from methods.frozen_towers import OnStates
 from methods.towers import Tower
 
 
@@ -66,12 +66,8 @@ class Ladder(nn.Module):
         return change
 
 
-Frozen = tuple[Tensor, list[Tensor], Tensor, Tensor | None]
-"""Pooled feature `(B, D)`, states (L + 1) x `(B, N, D)`, share and real as in `Ladder.forward`."""
-
-
 @register("lst")
-class LST(Method):
+class LST(OnStates):
     """Side blocks of width D / reduction beside both frozen towers; no gradient enters a tower.
 
     Settings: reduction (8) is the paper's, and so are the gates sigmoid(alpha / 0.1), the one
@@ -86,41 +82,8 @@ class LST(Method):
         "https://arxiv.org/abs/2206.06522",
     )
     lr: ClassVar[float | None] = 1e-3
-    frozen_features = True
 
     def __init__(self, model: nn.Module, *, reduction: int = 8) -> None:
         super().__init__(model)
         self.image_side = Ladder(self.image_tower, reduction)
         self.text_side = Ladder(self.text_tower, reduction)
-
-    def frozen_image(self, images: Tensor) -> Frozen:
-        """`(B, 3, H, W)` -> what the ladder needs from the frozen image tower."""
-        return (*frozen(self.image_tower, images)[:3], None)
-
-    def frozen_text(self, texts: Tensor) -> Frozen:
-        """`(B, L)` -> what the ladder needs from the frozen text tower."""
-        return frozen(self.text_tower, texts)
-
-    def encode_image(self, images: Tensor | Frozen) -> Tensor:
-        """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, E)`, unit length."""
-        known = self.frozen_image(images) if isinstance(images, Tensor) else images
-        feature, states, share, real = known
-        feature = feature + self.image_side(states, share, real)
-        return F.normalize(self.image_tower.project(feature), dim=-1)
-
-    def encode_text(self, texts: Tensor | Frozen) -> Tensor:
-        """`(B, L)`, or what `frozen_text` gave -> `(B, E)`, unit length."""
-        known = self.frozen_text(texts) if isinstance(texts, Tensor) else texts
-        feature, states, share, real = known
-        feature = feature + self.text_side(states, share, real)
-        return F.normalize(self.text_tower.project(feature), dim=-1)
-
-
-@torch.no_grad()
-def frozen(tower: Tower, inputs: Tensor) -> Frozen:
-    """One pass through a frozen tower; nothing is kept for backward."""
-    hidden = tower.states(inputs)
-    last = hidden[-1]
-    each = torch.eye(last.tokens.shape[1], device=inputs.device).expand(len(inputs), -1, -1)
-    share = tower.summary(replace(last, tokens=each))  # linear in the tokens
-    return tower.pool(last), [state.tokens for state in hidden], share, tower.real(last)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Method, Paper
-from methods.lst import Frozen, frozen
+from methods.base import Paper
+from methods.frozen_towers import OnStates
 from methods.towers import Tower
 
 
@@ -50,7 +50,7 @@ class LookBack(nn.Module):
 
 
 @register("unipt")
-class UniPT(Method):
+class UniPT(OnStates):
     """A side branch without a ladder: ReLU attention of the last layer's summary over each layer.
 
     Settings: reduction (2 is the paper's). No gradient enters a tower. Ours: the up-projection
@@ -64,31 +64,8 @@ class UniPT(Method):
         "https://arxiv.org/abs/2308.14316",
     )
     lr: ClassVar[float | None] = 1e-3
-    frozen_features = True
 
     def __init__(self, model: nn.Module, *, reduction: int = 2) -> None:
         super().__init__(model)
         self.image_side = LookBack(self.image_tower, reduction)
         self.text_side = LookBack(self.text_tower, reduction)
-
-    def frozen_image(self, images: Tensor) -> Frozen:
-        """`(B, 3, H, W)` -> what the branch needs from the frozen image tower."""
-        return (*frozen(self.image_tower, images)[:3], None)
-
-    def frozen_text(self, texts: Tensor) -> Frozen:
-        """`(B, L)` -> what the branch needs from the frozen text tower."""
-        return frozen(self.text_tower, texts)
-
-    def encode_image(self, images: Tensor | Frozen) -> Tensor:
-        """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, E)`, unit length."""
-        known = self.frozen_image(images) if isinstance(images, Tensor) else images
-        feature, states, share, real = known
-        feature = feature + self.image_side(states, share, real)
-        return F.normalize(self.image_tower.project(feature), dim=-1)
-
-    def encode_text(self, texts: Tensor | Frozen) -> Tensor:
-        """`(B, L)`, or what `frozen_text` gave -> `(B, E)`, unit length."""
-        known = self.frozen_text(texts) if isinstance(texts, Tensor) else texts
-        feature, states, share, real = known
-        feature = feature + self.text_side(states, share, real)
-        return F.normalize(self.text_tower.project(feature), dim=-1)

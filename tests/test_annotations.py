@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -202,6 +204,31 @@ def test_images_in_one_folder_per_class_are_found_by_number(tmp_path: Path) -> N
     assert found.notes == ("2 images were found by number in their original class folders",)
 
 
+def test_scenes_by_number(tmp_path: Path) -> None:
+    names = ["harbor", "river_bank"]
+    blocks = {"rule": "blocks", "size": 2, "names": names, "words": {"harbor": "port"}}
+    named, _ = scenes.rule_of("d", blocks, tmp_path)
+    found = [named(Sample(f"{n}.tif", ("a",), "train")) for n in (1, 2, 3, 4)]
+    assert found == ["port", "port", "river bank", "river bank"]
+    for wrong in ("0.tif", "5.tif", "x.tif"):
+        with pytest.raises(UserError, match=f"'{wrong}' is not numbered from 1 to 4"):
+            named(Sample(wrong, ("a",), "train"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({"rule": "block"}, "unknown scene rule 'block'; known: none, generator, filename"),
+        ({"rule": "blocks", "names": ["a"]}, "without `names` and `size`"),
+        ({"rule": "blocks", "names": ["a"], "size": 0}, "without `names` and `size`"),
+        ({"rule": "blocks", "names": [1], "size": 5}, "without `names` and `size`"),
+    ],
+)
+def test_a_wrong_scene_rule_is_one_sentence(tmp_path: Path, rule: Any, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        scenes.rule_of("d", rule, tmp_path)
+
+
 def test_the_folder_of_the_annotation_decides_between_two_files(tmp_path: Path) -> None:
     for name in ("train/a.tif", "test/a.tif"):
         (tmp_path / name).parent.mkdir()
@@ -219,6 +246,9 @@ def test_a_scene_is_guessed_from_labels_or_names() -> None:
     assert scenes.guess(numbers) == ("none", {})
     labels = [Sample(f"{i}.tif", ("a",), "train", "pond") for i in range(20)]
     assert scenes.guess(labels) == ("none", {"pond": 20})
+    most = [replace(sample, scene="lake") for sample in named[:18]]
+    assert scenes.guess([*most, *named[18:]]) == ("none", {"lake": 18})
+    assert scenes.guess([*most[:17], *named[17:]]) == ("filename", {"port": 10, "pond": 10})
 
 
 @pytest.mark.real_data

@@ -261,15 +261,33 @@ def test_a_failure_in_the_loader_reaches_the_loop(tiny: Path) -> None:
         list(made.epoch(0))
 
 
-def test_flips_and_crops_stay_inside_the_image() -> None:
-    ramp = torch.linspace(0, 1, 16).expand(8, 3, 16, 16)
-    out = batches.crop_and_flip(ramp, torch.Generator().manual_seed(0))
-    assert out.shape == ramp.shape
-    assert float(out.min()) >= 0
-    assert float(out.max()) <= 1
-    rising = out[:, 0, 0, -1] > out[:, 0, 0, 0]
-    assert rising.any()
-    assert not rising.all()  # some are flipped
+def test_crops_and_flips_are_what_is_promised() -> None:
+    count, side = 400, 32
+    at = (torch.arange(side) + 0.5) / side * 2 - 1  # where a pixel is, from -1 to 1
+    x, y = at.expand(side, side), at[:, None].expand(side, side)
+    images = torch.stack([x, y, x + y]).expand(count, 3, side, side)
+    out = batches.crop_and_flip(images, torch.Generator().manual_seed(0))
+    assert out.shape == images.shape
+    slopes, centres = [], []
+    for channel, along in ((0, 2), (1, 1)):
+        steps = out[:, channel].diff(dim=along).narrow(along, 1, side - 3).flatten(1)
+        assert torch.allclose(steps, steps[:, :1].expand_as(steps), atol=1e-5)  # nothing mirrored
+        slopes.append(steps[:, 0] * side / 2)
+        centres.append(out[:, channel].flatten(1).mean(dim=1))
+    for slope, centre in zip(slopes, centres, strict=True):
+        assert (centre.abs() + slope.abs()).max() < 1.02  # inside the image
+        assert centre.min() < -0.15
+        assert centre.max() > 0.15
+        assert 0.4 < (slope < 0).float().mean() < 0.6  # half of them flipped
+    width, height = slopes[0].abs(), slopes[1].abs()
+    area, aspect = width * height, width / height
+    assert 0.45 < area.min() < 0.55
+    assert 0.95 < area.max() < 1.01
+    assert 0.74 < aspect.min() < 0.8
+    assert 1.25 < aspect.max() < 1.34
+    same = (slopes[0] < 0) == (slopes[1] < 0)
+    assert 0.4 < same.float().mean() < 0.6  # each way on its own
+    assert abs(torch.corrcoef(torch.stack(centres))[0, 1]) < 0.2
 
 
 @pytest.mark.real_data

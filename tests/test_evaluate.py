@@ -67,6 +67,8 @@ def test_each_distinct_caption_is_tokenised_and_encoded_once(tiny: Path) -> None
     assert method.images == 2 * [3, 1]
     assert evaluation.encoded == {"images": 2 * 4, "captions": 2 * 4}
     assert (image.shape, text.shape) == ((4, 4), (20, 4))
+    evaluation.seconds = {"images": 2.0, "captions": 4.0}
+    assert evaluation.rates() == {"eval_images_per_second": 4, "eval_captions_per_second": 2}
     words = [word for captions in spoken for word in captions]
     for row, word in enumerate(words):
         assert torch.equal(text[row], text[words.index(word)])

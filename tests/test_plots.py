@@ -7,6 +7,9 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from bench import drawing, figure, groups, labels, plots, record, tradeoff
 
@@ -60,6 +63,32 @@ def test_labels_keep_apart(spread: float, seed: int) -> None:
     assert covered == 0
     far = np.abs(centres - at).max(axis=1) > 70
     assert all(line for (*_, line), is_far in zip(found, far, strict=True) if is_far)
+
+
+def test_labels_stay_in_the_frame_and_off_all_markers() -> None:
+    figure = Figure((3, 3), dpi=144)
+    axes = figure.subplots()
+    canvas = FigureCanvasAgg(figure)
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    points = [(0.1, 9.9), (9.9, 0.1), *((3 + 0.7 * n, 5 + 0.2 * (n % 3)) for n in range(6))]
+    labels.place(axes, points, ["a method"] * 8, ["black"] * 8, fontsize=7)
+    figure.draw_without_rendering()
+    renderer = canvas.get_renderer()
+    boxes = np.array([Text.get_window_extent(t, renderer).extents for t in axes.texts])
+    frame = axes.get_window_extent(renderer).extents
+    assert (boxes[:, :2] >= frame[:2] + 4).all()
+    assert (boxes[:, 2:] <= frame[2:] - 4).all()
+    at = axes.transData.transform(points)
+    markers = np.concatenate([at - 8, at + 8], axis=1)
+    assert not [n for n, m in np.ndindex(8, 8) if overlaps(np.stack([boxes[n], markers[m]]))]
+
+
+def test_leaders_through_one_another_and_through_boxes() -> None:
+    crossing, apart = [[[0, 0], [10, 10]], [[0, 10], [10, 0]]], [[[20, 0], [30, 0]]]
+    lines = np.array([*crossing, *apart, [[25, 1], [25, 5]]], dtype=float)
+    assert np.argwhere(labels._meet(lines, lines)).tolist() == [[0, 1], [1, 0]]
+    boxes = np.array([[4, 4, 6, 6], [22, -1, 23, 1], [4, -1, 6, 1], [6, 2, 8, 4]], dtype=float)
+    assert np.argwhere(labels._along(lines, boxes)).tolist() == [[0, 0], [1, 0], [1, 3], [2, 1]]
 
 
 def test_names_in_the_picture_do_not_overlap(crowded: groups.Group) -> None:

@@ -22,6 +22,7 @@ from rich.console import Console
 from bench import (
     UserError,
     ablation,
+    compare,
     conditions,
     contents,
     groups,
@@ -153,8 +154,8 @@ def marks(one: groups.Group, results: Path | None = None) -> dict[str, str]:
 
 
 def test_bold_only_where_significant(tmp_path: Path) -> None:
-    # Differences 1, 1.1, 0.9: t = 1 / (0.1 / sqrt 3) = 17.3 > 4.30.
-    sure = by_hand("lora", [40, 44, 48.0]) + by_hand("vpt", [39, 42.9, 47.1])
+    # Differences 1, 1.3, 0.7: t = 1 / (0.3 / sqrt 3) = 5.8 > 4.30.
+    sure = by_hand("lora", [40, 44, 48.0]) + by_hand("vpt", [39, 42.7, 47.3])
     [one] = load(tmp_path / "a", sure)
     assert marks(one) == {"lora": "best", "vpt": "second"}
     # Differences 3, -1, 1: t = 1 / (2 / sqrt 3) = 0.87.
@@ -177,6 +178,10 @@ def test_ranks_of_queries_decide_where_they_are(tmp_path: Path) -> None:
     documents = fakes.sweep(3, ("zeroshot", "cmer"))
     [one] = load(tmp_path, documents, arrays=True)
     assert marks(one, tmp_path / "results") == {"cmer": "best", "zeroshot": "second"}
+    ranks = [sorted((tmp_path / "results").rglob(f"{m}/*.npz")) for m in ("zeroshot", "cmer")]
+    for known, copy in zip(*ranks, strict=True):  # those of both are the same now
+        shutil.copy(known, copy)
+    assert "best" not in marks(one, tmp_path / "results").values()
     for path in (tmp_path / "results").rglob("*.npz"):
         path.unlink()
     for entry in one.ok:  # over seeds alone the difference now vanishes
@@ -184,6 +189,16 @@ def test_ranks_of_queries_decide_where_they_are(tmp_path: Path) -> None:
     for row in one.rows:
         row.known.clear()
     assert "best" not in marks(one, tmp_path / "results").values()
+
+
+@pytest.mark.parametrize(("low", "mark"), [(0.2, "best"), (0.0, "second"), (-0.2, "second")])
+def test_the_whole_interval_lies_above_zero_or_nothing_is_sure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, low: float, mark: str
+) -> None:
+    [one] = load(tmp_path, by_hand("lora", [40, 44, 48.0]) + by_hand("vpt", [39, 42.7, 47.3]))
+    interval = [low] * len(compare.METRICS), [9.0] * len(compare.METRICS)
+    monkeypatch.setattr(Significance, "_interval", lambda *_: interval)
+    assert marks(one) == {"lora": mark, "vpt": "second"}
 
 
 def test_costs_on_a_cpu_and_on_a_gpu(tmp_path: Path) -> None:

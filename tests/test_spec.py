@@ -1,8 +1,9 @@
 """Method call strings, recipes, backbone specs: what is understood and what is refused."""
 
 import pytest
+from typer.testing import CliRunner
 
-from bench import UserError, backbone
+from bench import UserError, backbone, cli
 from bench.recipe import Recipe, parse_recipe
 from bench.spec import parse_calls, resolve
 from methods import registry
@@ -52,6 +53,12 @@ def test_several_calls() -> None:
 def test_wrong_calls(text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         call(text)
+
+
+def test_a_plug_in_that_is_not_there_is_one_sentence() -> None:
+    error = CliRunner().invoke(cli.app, ["methods", "--plugin", "nowhere.py"]).exception
+    assert isinstance(error, UserError)
+    assert "nowhere.py cannot be loaded" in str(error)
 
 
 def test_recipe() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from bench import UserError, forecast, sweepfile
+from bench import UserError, cli, cli_sweep, forecast, sweepfile
 from bench.recipe import Recipe
 from bench.spec import parse_calls, resolve
 from bench.sweep import Plan
@@ -55,6 +56,32 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     wish = sweepfile.gather(path, methods="full", seeds=[3], recipe=["steps=5"], datasets=None)
     assert (wish.methods, wish.seeds, wish.datasets) == ("full", [3], ["ucm", "rsicd"])
     assert wish.recipe == Recipe(steps=5, augment=False, precision="bf16")
+
+
+def test_what_is_typed_on_the_command_line_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sweep(tmp_path, FULL.replace("[search]", "cache_features = 4\n[search]"))
+    asked: list[sweepfile.Wish] = []
+
+    def stop(wish: sweepfile.Wish, *_: Any) -> None:
+        asked.append(wish)
+        raise UserError("far enough")
+
+    monkeypatch.setattr(cli_sweep, "_planned_where", stop)
+    words = ["--seeds", "3,5", "--cache-features", "0", "--dataset", "rsitmd", "--deterministic"]
+    for command in ("run", "tune"):
+        CliRunner().invoke(cli.app, [command, str(file), *words, "--slurm", "time=60"])
+    for wish in asked:
+        assert wish.seeds == [3, 5]
+        assert wish.cache_features == 0
+        assert wish.datasets == ["rsitmd"]
+        assert wish.recipe.deterministic
+        assert wish.plugins == [Path("mine.py")]
+        assert wish.engine == {"engine": "slurm", "slurm": {"partition": "gpu", "time": 60}}
+    ran, searched = asked
+    assert (ran.results, ran.recipe.steps) == (Path("there"), 60)
+    assert (searched.results, searched.recipe.steps) == (Path("tuning"), 30)
 
 
 def test_a_search_has_its_own_seeds_recipe_and_results(tmp_path: Path) -> None:
