@@ -1,6 +1,7 @@
 """The pretrained two-tower model: an open_clip architecture and where its weights come from."""
 
 import hashlib
+import json
 import logging
 import pickle
 import warnings
@@ -63,11 +64,11 @@ def folder_name(spec: str) -> str:
 
 def check(spec: str) -> None:
     """Raise UserError when a backbone cannot exist: no such architecture, tag or file."""
-    import open_clip
-
     name, weights = split_spec(spec)
     if spec == "starter" or name.startswith(("hf-hub:", "local-dir:")):
         return
+    import open_clip  # takes seconds
+
     _register_starter()
     if name not in open_clip.list_models():
         from bench.spec import nearest
@@ -203,9 +204,12 @@ def weights_identity(spec: str) -> str:
 
 def image_size(spec: str) -> int | None:
     """Side of the images a backbone takes, without building it; None where only loading tells."""
-    import open_clip
+    name, _ = split_spec(spec)
+    if name == "starter":
+        config = json.loads((STARTER / "starter.json").read_text(encoding="utf-8"))
+    else:
+        import open_clip  # takes seconds
 
-    _register_starter()
-    config = open_clip.get_model_config(split_spec(spec)[0])
+        config = open_clip.get_model_config(name)
     size = None if config is None else config["vision_cfg"].get("image_size")
     return size if isinstance(size, int) else None

@@ -47,21 +47,21 @@ def report(
     """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
     from bench import record
     from bench import report as report_
-    from bench.data import data_root as root_of
 
     screen = console()
     frame = record.load(results)
     if not len(frame):
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
     if gallery:
-        from bench.gallery import block
+        from bench.data import data_root as root_of  # takes a second: it brings torch
+        from bench.gallery_page import block
 
         load_plugins(plugin)
         with screen.status("asking the trained methods") as status:
             ask = lambda one: block(one, results, root_of(data_root), status.update)  # noqa: E731
-            written = report_.write(results, out, reference=reference, gallery=ask)
+            written = report_.write(results, out, reference=reference, gallery=ask, frame=frame)
     else:
-        written = report_.write(results, out, reference=reference)
+        written = report_.write(results, out, reference=reference, frame=frame)
     screen.print(report_.console_table(frame))
     if not any(path.suffix == ".parquet" for path in written):
         screen.print(
@@ -77,7 +77,7 @@ def compare(
     b: Annotated[Path, typer.Argument(help="Another one of the same test set.")],
     pictures: Annotated[
         Path | None,
-        typer.Option(help="A PNG of captions won and lost; needs weights beside both, and data."),
+        typer.Option(help="A PNG of queries won and lost; needs weights beside both, and data."),
     ] = None,
     data_root: Root = None,
     plugin: Plugins = None,

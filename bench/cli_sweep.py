@@ -1,6 +1,6 @@
 """The commands about a sweep: run it, search with it, predict what it needs."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,7 +115,7 @@ def run(
         if old:
             screen.print(f"{len(old)} of them are not ok; --retry-failed repeats those")
         screen.print("nothing to do: every trial is recorded; --rerun repeats them")
-    unmeasured = _run_corrupted(screen, plan, wanted, where) if wanted else 0
+    unmeasured = _run_corrupted(screen, plan, wanted, where) if wanted else False
     raise typer.Exit(1 if failed or unmeasured else 0)
 
 
@@ -182,6 +182,8 @@ def tune(
         said.get("trials") if trials is None else trials,
         said.get("draw_seed", 0) if draw_seed is None else draw_seed,
     )
+    out = out or wish.tuned or Path("tuned.toml")
+    others = tune_.others(searched, out)
     todo, screen = searched.plan.todo(rerun=False, retry_failed=False), console()
     calls, points = len(searched.grids), searched.points
     count = f"{calls} methods x {points} points" + (" drawn from each grid" * searched.drawn)
@@ -189,8 +191,7 @@ def tune(
     outcomes = _run(screen, searched.plan, todo, where) if todo else []
     failed = _say_bad(screen, outcomes)
     rows = tune_.winners(searched)
-    out = out or wish.tuned or Path("tuned.toml")
-    tune_.save(rows, searched, out)
+    tune_.save([*others, *rows], searched, out)
     screen.print(search_table(rows, f"in {out}"))
     raise typer.Exit(1 if failed else 0)
 
@@ -329,13 +330,19 @@ def _count(bad: "list[Outcome]") -> str:
 
     kinds = Counter(outcome.status for outcome in bad)
     words = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in kinds.most_common())
-    again = "the same command runs again those without a record"
+    again = "the same command runs again what is not recorded"
     if any(status in STATUSES for status in kinds):
         again = "the same command with --retry-failed runs them again"
     return f"{len(bad)} did not end well ({words}); {again}"
 
 
-def _run(screen: "Console", plan: "Plan", todo: "list[Trial]", where: "Engine") -> "list[Outcome]":
+def _run(
+    screen: "Console",
+    plan: "Plan",
+    todo: "list[Trial]",
+    where: "Engine",
+    left_over: "Callable[[], list[Trial]] | None" = None,
+) -> "list[Outcome]":
     from bench.progress import watcher
 
     _build_caches(screen, plan, todo)
@@ -343,7 +350,7 @@ def _run(screen: "Console", plan: "Plan", todo: "list[Trial]", where: "Engine") 
         try:
             return where.run(plan, todo, watch)
         except KeyboardInterrupt:
-            left = [trial for trial in todo if plan.status(trial) is None]
+            left = [t for t in todo if plan.status(t) is None] if left_over is None else left_over()
     screen.print(f"stopped; {len(left)} trials are left, the same command goes on with them:")
     for trial in left:
         screen.print(f"  {_name(trial)}")
@@ -352,24 +359,28 @@ def _run(screen: "Console", plan: "Plan", todo: "list[Trial]", where: "Engine") 
 
 def _run_corrupted(
     screen: "Console", plan: "Plan", wanted: "list[Condition]", where: "Engine"
-) -> int:
-    """Measure the trained methods on corrupted test images, here, on the first of the GPUs."""
-    from bench import corrupted, engine, groups, record, robustness
+) -> bool:
+    """Test the trained methods on corrupted images, a process for each; whether some were not."""
+    from dataclasses import astuple, replace
+
+    from bench import corrupted, groups, record, robustness
 
     work = corrupted.todo(plan, wanted)
     evaluations = sum(len(left) for _, left in work)
     screen.print(f"corrupted test images: {evaluations} evaluations to do", soft_wrap=True)
-    devices = where.devices if where.name == "local" else engine.gpus()
-    os.environ["CUDA_VISIBLE_DEVICES"] = devices[0] if devices else ""
-    _build_caches(screen, plan, [trial for trial, _ in work])
-    failed = corrupted.run(screen, plan, work)
+    told = {trial.identity: [astuple(one) for one in left] for trial, left in work}
+    outcomes = []
+    if work:
+        tests = replace(plan, corrupt=told, time_limit=None)
+        left = lambda: [trial for trial, _ in corrupted.todo(plan, wanted)]  # noqa: E731
+        outcomes = _run(screen, tests, [trial for trial, _ in work], where, left)
     frame = record.load(plan.results)
     if len(frame):
         mine = frame[frame["identity"].isin([trial.identity for trial in plan.trials])]
         for one in groups.group(mine):
             for about, table in robustness.tables(one, plan.results):
                 screen.print(robustness.console_table(about, table))
-    return failed
+    return _say_bad(screen, outcomes)
 
 
 def _build_caches(screen: "Console", plan: "Plan", todo: "list[Trial]") -> None:

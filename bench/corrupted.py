@@ -5,7 +5,7 @@ that very run of the trial: after `--rerun` it is measured again.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench import UserError, record
 from bench.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
-from bench.sweep import Plan
-from bench.trial import EVAL_BATCH, Trial
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from bench.sweep import Plan
+    from bench.trial import Trial
 
 SCHEMA = 1
 
@@ -56,8 +55,11 @@ def known(trial: Path, document: dict[str, Any]) -> dict[Condition, dict[str, An
 
     Raises UserError for a file that is no such result.
     """
-    found = {}
-    for path in sorted((trial.parent / "corrupted").glob(f"*-{trial.name}")):
+    found: dict[Condition, dict[str, Any]] = {}
+    folder = trial.parent / "corrupted"
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.glob(f"*-{trial.name}")):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             condition = Condition(**result["condition"])
@@ -85,6 +87,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
     from bench.evaluate import Evaluation
     from bench.machine import environment
     from bench.restore import restore
+    from bench.trial import EVAL_BATCH
 
     restored = restore(trial, root)
     base, dataset = restored.backbone, restored.dataset
@@ -126,7 +129,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
         yield condition
 
 
-def todo(plan: Plan, wanted: list[Condition]) -> list[tuple[Trial, list[Condition]]]:
+def todo(plan: "Plan", wanted: list[Condition]) -> "list[tuple[Trial, list[Condition]]]":
     """The trials of a sweep that ended well with a recall, and what is not measured of each."""
     found = []
     for trial in plan.trials:
@@ -140,34 +143,20 @@ def todo(plan: Plan, wanted: list[Condition]) -> list[tuple[Trial, list[Conditio
     return found
 
 
-def run(console: "Console", plan: Plan, work: list[tuple[Trial, list[Condition]]]) -> int:
-    """Measure what `todo` named, with a progress bar; returns how many trials could not be.
+def work(
+    trial: Path, root: Path, wanted: list[tuple[str, int]], progress: Callable[[Any], None]
+) -> dict[str, Any]:
+    """Measure what is still missing; call it under the trial's lock. Returns how it ended.
 
-    Each of those is told in a sentence with the remedy.
+    Where the trained weights are gone the message says so, with the remedy.
     """
-    from rich import progress
-
-    failed = 0
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=20),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("corrupted", total=sum(len(left) for _, left in work))
-        for trial, left in work:
-            name = f"{Path(trial.dataset).stem} {trial.call} seed {trial.seed}"
-            bar.update(task, description=name)
-            done = 0
-            try:
-                for _ in measure(trial.path(plan.results), plan.root, left):
-                    done += 1
-                    bar.advance(task)
-            except UserError as error:
-                failed += 1
-                bar.advance(task, len(left) - done)
-                console.print(f"not measured: {name}: {error}", markup=False, soft_wrap=True)
-            else:
-                console.print(f"measured {name}: {done} conditions", markup=False)
-    return failed
+    there = known(trial, record.read(trial))
+    left = [one for one in (Condition(*pair) for pair in wanted) if one not in there]
+    if not left:
+        return {"status": "ok", "message": "another command has measured it"}
+    try:
+        for done, one in enumerate(measure(trial, root, left), 1):
+            progress({"stage": f"{one.corruption} {one.severity}, {done}/{len(left)}"})
+    except UserError as error:
+        return {"status": "not_measured", "message": str(error)}
+    return {"status": "ok", "message": f"measured under {len(left)} corruptions"}

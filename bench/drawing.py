@@ -99,7 +99,7 @@ def _facts(groups: list[Group]) -> str:
 
 @functools.cache
 def _code() -> str:
-    here, names = Path(__file__), ("plots", "labels", "groups", "robustness")
+    here, names = Path(__file__), ("figure", "plots", "tradeoff", "labels", "groups", "robustness")
     files = [here, *(here.with_name(f"{name}.py") for name in names)]
     texts = [file.read_text(encoding="utf-8") for file in files]
     texts.append(importlib.metadata.version("matplotlib"))

@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-from bench import limits, lock, record
+from bench import limits, lock
 from bench.sweep import Plan
 from bench.trial import Trial, give_up
 
@@ -59,7 +60,6 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
 
     Ctrl-C ends the running trials and leaves the rest; KeyboardInterrupt goes on to the caller.
     """
-    record.probe(plan.results)
     waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
     for trial in todo:
         waiting.put(trial)
@@ -157,7 +157,15 @@ def _run_one(
             return Outcome(trial, *give_up(trial, plan.results, over[0]))
         errors.seek(0)
         tail = errors.read().strip().splitlines()[-1:]
+        _tidy(trial.path(plan.results))
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if code == -signal.SIGKILL:
             how += " (a machine that runs out of memory does that)"
         return Outcome(trial, "killed", "; ".join([f"its process ended with {how}", *tail]))
+
+
+def _tidy(path: Path) -> None:
+    """Take away what a killed trial left: its lock, files that it had begun."""
+    if path.parent.is_dir():
+        with contextlib.suppress(OSError), lock.held(path):
+            pass

@@ -3,11 +3,12 @@
 import logging
 import os
 import socket
+import time
 from typing import Any
 
 from bench import UserError
 from bench.engine import Outcome, Watcher
-from bench.remote import Errand
+from bench.remote import Errand, Waiting
 from bench.sweep import Plan
 from bench.trial import Trial
 
@@ -67,10 +68,10 @@ def _run(
     gpu = 1 / jobs_per_gpu if ray.cluster_resources().get("GPU") else 0
     task = ray.remote(num_cpus=1, num_gpus=gpu, max_retries=0)(_attempt)
     news = Queue(actor_options={"num_cpus": 0})
-    tasks = {task.remote(Errand.of(plan, trial), news): trial for trial in todo}
+    tasks: dict[Any, Trial] = {}
+    waiting = Waiting(plan, todo, watcher)
     known = {trial.identity: trial for trial in todo}
     started: set[str] = set()
-    outcomes: list[Outcome] = []
 
     def listen() -> None:
         for identity, state in news.get_nowait_batch(news.size()):
@@ -81,7 +82,13 @@ def _run(
                 watcher.moved(known[identity], state)
 
     try:
-        while tasks:
+        while tasks or waiting.trials:
+            for trial in waiting.free():
+                tasks[task.remote(Errand.of(plan, trial), news)] = trial
+                started.discard(trial.identity)
+            if not tasks:
+                time.sleep(POLL_SECONDS)
+                continue
             ended, _ = ray.wait(list(tasks), timeout=POLL_SECONDS)
             listen()
             for one in ended:
@@ -89,15 +96,13 @@ def _run(
                 outcome = _outcome(ray, one, trial)
                 if trial.identity not in started:
                     watcher.started(trial, "ray")
-                watcher.ended(outcome)
-                if outcome.status != "elsewhere":
-                    outcomes.append(outcome)
+                waiting.ended(outcome)
                 if outcome.status == "user_error":
-                    return outcomes
+                    return waiting.outcomes
     finally:
         for one in tasks:
             ray.cancel(one, force=True)
-    return outcomes
+    return waiting.outcomes
 
 
 def _outcome(ray: Any, task: Any, trial: Trial) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import UserError
 from bench.engine import Outcome, Watcher
-from bench.remote import Errand, states
+from bench.remote import Errand, Waiting, states
 from bench.sweep import Plan
 from bench.trial import Trial
 
@@ -121,31 +121,42 @@ def run(plan: Plan, todo: list[Trial], watcher: Watcher, words: dict[str, Any]) 
     try:
         executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=TIMEOUTS)
         executor.update_parameters(**parameters)
-        jobs = executor.map_array(Attempt(), [Errand.of(plan, trial) for trial in todo])
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"Slurm takes no job ({why}); see `bench run --help` for --slurm") from None
-    waiting = {job: _Log(job, trial, watcher) for job, trial in zip(jobs, todo, strict=True)}
-    outcomes: list[Outcome] = []
+        raise _refused(error) from None
+    waiting, jobs = Waiting(plan, todo, watcher), dict[Any, _Log]()
+
+    def submit(trials: list[Trial]) -> None:
+        if not trials:
+            return
+        try:
+            array = executor.map_array(Attempt(), [Errand.of(plan, trial) for trial in trials])
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise _refused(error) from None
+        jobs.update((job, _Log(job, t, watcher)) for job, t in zip(array, trials, strict=True))
+
     try:
-        while waiting:
-            for job, log in list(waiting.items()):
+        while jobs or waiting.trials:
+            submit(waiting.free())
+            for job, log in list(jobs.items()):
                 over = job.done()
                 log.listen()
                 if not over:
                     continue
-                outcome = _outcome(job, waiting.pop(job).trial)
+                outcome = _outcome(job, jobs.pop(job).trial)
                 log.start()
-                watcher.ended(outcome)
-                if outcome.status != "elsewhere":
-                    outcomes.append(outcome)
+                waiting.ended(outcome)
                 if outcome.status == "user_error":
-                    return outcomes
-            time.sleep(POLL_SECONDS if waiting else 0)
+                    return waiting.outcomes
+            time.sleep(POLL_SECONDS if jobs or waiting.trials else 0)
     finally:
-        for job in waiting:
+        for job in jobs:
             job.cancel(check=False)
-    return outcomes
+    return waiting.outcomes
+
+
+def _refused(error: Exception) -> UserError:
+    why = " ".join(str(error).split())
+    return UserError(f"Slurm takes no job ({why}); see `bench run --help` for --slurm")
 
 
 class _Log:

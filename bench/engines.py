@@ -4,7 +4,7 @@ import importlib.util
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import UserError, engine
+from bench import UserError, engine, record
 from bench.engine import Outcome, Watcher
 from bench.spec import nearest
 from bench.sweep import Plan
@@ -38,7 +38,14 @@ class Engine:
     slurm: dict[str, Any] = field(default_factory=dict)
 
     def run(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> list[Outcome]:
-        """Run the trials; KeyboardInterrupt ends the running ones and goes on to the caller."""
+        """Run the trials; KeyboardInterrupt ends the running ones and goes on to the caller.
+
+        Raises UserError where the results folder takes no record.
+        """
+        try:
+            record.probe(plan.results)
+        except record.NoRoom as error:
+            raise UserError(str(error)) from None
         if self.name == "ray":
             from bench import engine_ray
 

@@ -1,7 +1,8 @@
 """`bench data fetch`: what a card has stable addresses for, downloaded, verified, unpacked.
 
 Nothing is overwritten and nothing half-done gets a final name: a download grows in a hidden file
-that the next call goes on with, an archive is unpacked into a hidden folder beside its place.
+that the next call goes on with, an archive is unpacked into a hidden folder beside its place. One
+process at a time works on a folder; the next one waits and finds what is there.
 """
 
 import hashlib
@@ -10,7 +11,8 @@ import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +22,7 @@ from bench.data import Card
 
 Progress = Callable[[str, int, int], None]
 """What is being fetched, bytes there, bytes in all."""
+Say = Callable[[str], None]
 
 BLOCK = 2**18
 TIMEOUT = 30
@@ -78,7 +81,9 @@ def parts(card: Card) -> list[Part]:
     return found
 
 
-def fetch(card: Card, root: Path, progress: Progress = lambda *_: None) -> list[str]:
+def fetch(
+    card: Card, root: Path, progress: Progress = lambda *_: None, say: Say = lambda _: None
+) -> list[str]:
     """Fetch what is not there yet; returns what was done, a line each. Raises UserError."""
     folder, told = data.folder_of(card, root), []
     for part in parts(card):
@@ -86,22 +91,54 @@ def fetch(card: Card, root: Path, progress: Progress = lambda *_: None) -> list[
         if _there(place, part):
             told.append(f"{place} is there already and was left as it is")
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / part.unfinished
-        left = part.bytes - (partial.stat().st_size if partial.exists() else 0)
-        free = shutil.disk_usage(folder).free
-        if left > free:
-            raise UserError(
-                f"{part.to} needs {left:,} more bytes, {free:,} are free in {folder}; make room or "
-                "choose another --data-root"
-            )
-        source = download(part, partial, progress)
-        _settle(partial, place, part)
+        with _alone(folder, say):
+            if _there(place, part):
+                told.append(f"{place} was put there by another process")
+                continue
+            partial = folder / part.unfinished
+            left = part.bytes - (partial.stat().st_size if partial.exists() else 0)
+            free = shutil.disk_usage(folder).free
+            if left > free:
+                raise UserError(
+                    f"{part.to} needs {left:,} more bytes, {free:,} are free in {folder}; make "
+                    "room or choose another --data-root"
+                )
+            source = download(part, partial, progress)
+            _settle(partial, place, part)
         told.append(f"{place} from {source}")
     return told
 
 
-def take(card: Card, root: Path, file: Path) -> list[str]:
+@contextmanager
+def _alone(folder: Path, say: Say) -> Iterator[None]:
+    """Hold the lock of a data set's folder, made if need be; waits for another process.
+
+    Raises UserError where nothing can be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path = folder / ".fetching.lock"
+    lock = FileLock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout:
+            say(f"another process is putting files into {folder}; waiting for it")
+            lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"nothing can be written to {folder} ({error.strerror or error}); allow it, or choose "
+            "another --data-root"
+        ) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: who waits notices
+        lock.release()
+
+
+def take(card: Card, root: Path, file: Path, say: Say = lambda _: None) -> list[str]:
     """Use a file that the user has: one that the card names by its hash, else what it looks like.
 
     Returns what was done, a line each. Raises UserError; nothing is overwritten.
@@ -110,18 +147,19 @@ def take(card: Card, root: Path, file: Path) -> list[str]:
         raise UserError(f"there is no file {file}; --from is an archive or a file you downloaded")
     folder, known = data.folder_of(card, root), parts(card)
     if not known:
-        return _place(card, folder, file)
+        with _alone(folder, say):
+            return _place(card, folder, file)
     found = sha256(file)
     for part in known:
         if part.sha256 == found:
             place = folder / part.to
             if _there(place, part):
                 return [f"{place} is there already and was left as it is"]
-            folder.mkdir(parents=True, exist_ok=True)
-            if part.unpack:
-                _unpack(file, place)
-            else:
-                _copy(file, place)
+            with _alone(folder, say):
+                if part.unpack:
+                    _unpack(file, place)
+                else:
+                    _copy(file, place)
             return [f"{place} from {file}"]
     names = "; ".join(f"{part.to} ({part.bytes:,} bytes, sha256 {part.sha256})" for part in known)
     raise UserError(
@@ -390,10 +428,13 @@ def run(card: Card, root: Path, file: Path | None, console: Any) -> bool:
                 tasks[what] = bar.add_task(what, total=total, completed=done)
             bar.update(tasks[what], completed=done)
 
+        def say(text: str) -> None:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
         if file is not None:
-            told = take(card, root, file)
+            told = take(card, root, file, say)
         elif parts(card):
-            told = fetch(card, root, move)
+            told = fetch(card, root, move, say)
     complete, said = brief(card, root)
     if not told and not complete:
         told = steps(card, root)

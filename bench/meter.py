@@ -241,9 +241,9 @@ class Memory:
 
     def start(self) -> None:
         """Begin a measurement, on a clean slate; never inside the loop."""
-        gc.collect()
         self.before = {}
         if self.cuda:
+            gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)

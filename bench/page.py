@@ -7,73 +7,32 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bench import robustness
-from bench.ablation import ablation_tables
-from bench.conditions import footnotes, legend
-from bench.groups import Group
-from bench.significance import Significance
-from bench.tables import (
-    WORDS,
-    Cell,
-    Table,
-    calibration,
-    caption,
-    cost_table,
-    counted,
-    details,
-    not_ok,
-    plural,
-    published_table,
-    recall_table,
-)
+from bench.contents import Contents, Part, Section
+from bench.tables import WORDS, Cell, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEMPLATE = Path(__file__).with_name("page.html")
+WIDE = ("learning curves", "corruption")
+"""Plots of several panels."""
 LEFT_OUT = ("curve", "traceback", "schema")
 """Entries of a record that the page does not carry: the curves are in the plots."""
 
 
-def html(
-    frame: "pd.DataFrame",
-    groups: list[Group],
-    significance: Significance,
-    reference: str,
-    drawn: dict[str, list[Path]],
-    galleries: dict[str, str] | None = None,
-) -> str:
-    """The page; drawn: the plots' files of each group, of which the SVG are built in.
+def html(frame: "pd.DataFrame", report: Contents, galleries: dict[str, str] | None = None) -> str:
+    """The page; of the pictures the SVG are built in.
 
-    galleries: a block of `bench.gallery` for groups that have one.
+    galleries: a block of `bench.gallery_page` for sections that have one, by their names.
     """
-    parts = [
-        _group(
-            one,
-            significance,
-            reference,
-            drawn.get(one.name, []),
-            (galleries or {}).get(one.name, ""),
-        )
-        for one in groups
-    ]
-    for dataset in sorted({one.dataset for one in groups}):
-        table = published_table(groups, dataset)
-        if table is not None:
-            about = "Other backbones and protocols are other tasks: read each row with its columns."
-            parts.append(
-                f'<section><h2 id="published-{_id(dataset)}">Published on {escape(dataset)}</h2>'
-                f'<p class="soft">{about} Figures as printed at the source.</p>'
-                f"<details><summary>{plural(len(table.rows), 'row')}</summary>"
-                f"{_table(table)}</details></section>"
-            )
-    links = "".join(f'<a href="#{_id(one.name)}">{escape(one.title)}</a>' for one in groups)
-    warnings = "".join(f'<p class="warning">{escape(text)}</p>' for text in calibration(groups))
+    shown = galleries or {}
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        counts=escape(counted(frame)),
-        warnings=warnings,
-        links=links,
-        groups="\n".join(parts),
+        counts=escape(report.counts),
+        warnings="".join(f'<p class="warning">{escape(text)}</p>' for text in report.warnings),
+        links="".join(
+            f'<a href="#{_id(one.name)}">{escape(one.title)}</a>' for one in report.sections
+        ),
+        groups="\n".join(_section(one, shown.get(one.name, "")) for one in report.sections),
         data=_data(frame),
     )
 
@@ -93,41 +52,34 @@ def _id(text: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in text)
 
 
-def _group(
-    one: Group, significance: Significance, reference: str, drawn: list[Path], gallery: str
-) -> str:
+def _section(one: Section, gallery: str) -> str:
     figures = []
-    for path in drawn:
+    for path in one.pictures:
         if path.suffix == ".svg":
             what = path.stem.removeprefix(f"{one.name}-").replace("_", " ")
-            wide = ' class="wide"' if what == "learning curves" else ""
+            wide = ' class="wide"' if what in WIDE else ""
             about = escape(f"{what}, {one.title}; the figures are in the tables above")
             figures.append(
                 f'<figure{wide}><img loading="lazy" alt="{about}" src="{_inline(path)}"></figure>'
             )
-    wrong = "".join(f"<li>{escape(line)}</li>" for line in not_ok(one))
-    settings = "".join(
-        f"<h3>{escape(about)}</h3>{_table(table)}"
-        for about, table in ablation_tables(one, significance)
-    )
-    more = "".join(
-        f"<details><summary>{escape(about)}</summary>{_table(table)}</details>"
-        for about, table in [
-            *robustness.tables(one, significance.results),
-            *details(one, significance),
-        ]
-    )
-    notes = "".join(
-        f'<p class="soft">{escape(note)}</p>' for note in (legend(one), *footnotes(one)) if note
-    )
+    source = f" From <code>{escape(one.source)}</code>." if one.source else ""
+    wrong = "".join(f"<li>{escape(line)}</li>" for line in one.wrong)
+    notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in one.notes)
+    first = "".join(_part(part) for part in one.parts if not part.about)
+    rest = "".join(_part(part) for part in one.parts if part.about)
     return (
         f'<section aria-labelledby="{_id(one.name)}"><h2 id="{_id(one.name)}">{escape(one.title)}'
-        f'</h2><p class="soft">{escape(caption(one, significance, reference))}</p>'
-        f"{_table(recall_table(one, significance))}"
-        f"{_table(cost_table(one, significance, reference))}{notes}"
+        f'</h2><p class="soft">{escape(one.about)}{source}</p>{first}{notes}'
         f"{f'<ul class=soft>{wrong}</ul>' if wrong else ''}"
-        f'<div class="plots">{"".join(figures)}</div>{settings}{more}{gallery}</section>'
+        f'<div class="plots">{"".join(figures)}</div>{rest}{gallery}</section>'
     )
+
+
+def _part(part: Part) -> str:
+    about, table = escape(part.about), _table(part.table)
+    if part.folded:
+        return f"<details><summary>{about}</summary>{table}</details>"
+    return f"<h3>{about}</h3>{table}" if about else table
 
 
 def _inline(path: Path) -> str:

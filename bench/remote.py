@@ -9,12 +9,50 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from bench import engine
-from bench.engine import Outcome
+from bench import engine, lock
+from bench.engine import Outcome, Watcher
 from bench.sweep import Plan
 from bench.trial import Trial
 
 Tell = Callable[[dict[str, Any]], None]
+
+
+class Waiting:
+    """Trials that are yet to be sent to a machine: each when no other sweep is at work on it."""
+
+    def __init__(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> None:
+        self.plan, self.trials, self.watcher = plan, list(todo), watcher
+        self.outcomes: list[Outcome] = []
+        """Of trials that another sweep has done meanwhile."""
+        self._told: set[str] = set()
+        self._looked = 0.0
+
+    def free(self) -> list[Trial]:
+        """Those to be sent now; they wait no longer. Looked at once a second."""
+        if not self.trials or time.monotonic() - self._looked < 1.0:
+            return []
+        found, waiting = [], []
+        for trial in self.trials:
+            if lock.busy(trial.path(self.plan.results)):
+                waiting.append(trial)
+                if trial.identity not in self._told:
+                    self.watcher.waits(trial)
+                self._told.add(trial.identity)
+            elif done := self.plan.overtaken(trial):
+                self.watcher.started(trial, "another sweep")
+                self.ended(Outcome(trial, done["status"], done["message"]))
+            else:
+                found.append(trial)
+        self.trials, self._looked = waiting, time.monotonic()
+        return found
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take note of an end; a trial that another sweep had begun waits again."""
+        self.watcher.ended(outcome)
+        if outcome.status == "elsewhere":
+            self.trials.append(outcome.trial)
+        else:
+            self.outcomes.append(outcome)
 
 
 @dataclass(frozen=True)

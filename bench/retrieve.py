@@ -82,34 +82,62 @@ def images_for(restored: Restored, text: str, top: int, images: Tensor | None = 
     return Answer(text, None, hits, len(right) or None, len(rows))
 
 
-def captions_for(restored: Restored, image: Path, top: int) -> Answer:
+@dataclass(frozen=True)
+class Sentences:
+    """The distinct sentences of the test split, encoded `(T, D)`; of each the caption as first
+    written and the row of its image."""
+
+    found: dict[str, tuple[str, int]]
+    features: Tensor
+
+
+def split_sentences(restored: Restored) -> Sentences:
+    """The sentences of the test split, encoded."""
+    dataset = _dataset(restored)
+    found: dict[str, tuple[str, int]] = {}
+    for number in dataset.split("test"):
+        for caption in dataset.samples[number].captions:
+            found.setdefault(spoken_form(caption), (caption, number))
+    return Sentences(found, restored.encode_texts([caption for caption, _ in found.values()]))
+
+
+def captions_for(
+    restored: Restored, image: Path | int, top: int, sentences: Sentences | None = None
+) -> Answer:
     """The distinct sentences of the test split nearest to an image.
 
-    `image` is a file, or the file name of a test image; of a test image, the sentences that it
-    carries are right.
+    `image` is a file, the file name of a test image, or the row of one; of a test image, the
+    sentences that it carries are right. `sentences`: what `split_sentences` gave.
     """
     dataset = _dataset(restored)
-    row = _row_of(dataset, image)
+    row = image if isinstance(image, int) else _row_of(dataset, image)
     size = restored.backbone.image_size
-    if row is None:
+    if isinstance(image, Path) and row is None:
         pixels = cache.decode(image, size, dataset.card.scale)
         shown = cache.decode(image, sheet.SIDE, dataset.card.scale)
     else:
+        assert row is not None
         pixels = cache.images(dataset, size)[row]
         shown = cache.picture(dataset, row, sheet.SIDE)
-    first: dict[str, tuple[str, int]] = {}  # each sentence once, as first written
-    for number in dataset.split("test"):
-        for caption in dataset.samples[number].captions:
-            first.setdefault(spoken_form(caption), (caption, number))
-    texts = restored.encode_texts([caption for caption, _ in first.values()])
-    scores = texts @ restored.encode_images(pixels[None], [0])[0]
+    sentences = split_sentences(restored) if sentences is None else sentences
+    scores = sentences.features @ restored.encode_images(pixels[None], [0])[0]
     own = set() if row is None else {spoken_form(c) for c in dataset.samples[row].captions}
-    found = list(first.items())
+    found = list(sentences.found.items())
     hits = []
     for i in torch.sort(scores, descending=True, stable=True).indices[:top].tolist():
         sentence, (caption, number) = found[i]
         hits.append(Hit(float(scores[i]), number, caption, sentence in own if own else None))
-    return Answer(image.name, (pixels, shown), hits, len(own) or None, len(found))
+    name = image.name if isinstance(image, Path) else Path(dataset.samples[image].filename).name
+    return Answer(name, (pixels, shown), hits, len(own) or None, len(found))
+
+
+def focus_of(restored: Restored, rows: list[int]) -> list[NDArray[np.float32]] | None:
+    """Where the method looks in images of the data set, each `(h, w)`; None where it has no map."""
+    pixels = cache.images(_dataset(restored), restored.backbone.image_size)
+    try:
+        return list(restored.focus_maps(pixels, rows).numpy())
+    except UserError:
+        return None
 
 
 def _dataset(restored: Restored) -> Dataset:

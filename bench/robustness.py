@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import corrupted, drawing, plots
+from bench import corrupted, drawing, figure
 from bench.corrupt import CORRUPTIONS
 from bench.corrupted import Condition
 from bench.groups import Group, Row, Statistic
@@ -136,18 +136,18 @@ def draw(one: Group, results: Path, out: Path) -> list[Path]:
     paths = [out / f"{one.name}-corruption.{form}" for form in drawing.FORMATS]
     digest = drawing.digest_of(f"{one.title} {measured.clean} {measured.curves}")
     if not drawing.done(paths, digest):
-        with matplotlib.rc_context(plots.STYLE):
-            plots.save(_figure(one, measured), paths, digest)
+        with matplotlib.rc_context(figure.STYLE):
+            figure.save(_figure(one, measured), paths, digest)
     return paths
 
 
 def _figure(one: Group, measured: Measured) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
-    look = plots.looks(one)
+    look = figure.looks(one)
     count = len(measured.corruptions)
-    figure = plots._figure(max(2.0 * count + 0.6, 4.0), 3.2)
-    panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    drawn = figure.blank(max(2.0 * count + 0.6, 4.0), 3.2)
+    panels = drawn.subplots(1, count, sharey=True, squeeze=False)[0]
     for axes, corruption in zip(panels, measured.corruptions, strict=True):
         for row in measured.rows:
             points = [(0, statistics.fmean(measured.clean[row.label]))]
@@ -168,12 +168,12 @@ def _figure(one: Group, measured: Measured) -> "Figure":
     panels[0].set_ylim(0, None)
     panels[0].set_ylabel("mR on test (%)")
     panels[count // 2].set_xlabel("severity (0: clean)")
-    figure.legend(
+    drawn.legend(
         *panels[0].get_legend_handles_labels(),
         loc="outside lower center",
         ncols=min(4, len(measured.rows)),
         frameon=False,
         fontsize=8,
     )
-    figure.suptitle(one.title, fontsize=9, x=0.01, ha="left")
-    return figure
+    drawn.suptitle(f"{one.title}; mean over seeds", fontsize=9, x=0.01, ha="left")
+    return drawn

@@ -5,23 +5,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import tune
+from bench.tables import Cell, Table
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 
-def section(results: Path) -> str:
-    """The report's section on the searches whose TOMLs (`tuned*.toml`) lie in `results`, or ""."""
-    parts = []
+def tables(results: Path) -> list[tuple[Path, str, Table]]:
+    """Of each search whose TOML (`tuned*.toml`) lies in `results`: file, budget and winners."""
+    heads = ["data set", "backbone", "method", "tried", "val mR", "winner"]
+    found = []
     for path in sorted(results.glob("tuned*.toml")):
         said = tune.read(path)
-        heads = "| data set | backbone | method | tried | val mR | winner |\n"
-        lines = [_markdown_row(row) for row in said["tuned"]]
-        rows = heads + "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(lines)
-        parts.append(f"{budget(said)} From `{path.name}`.\n\n{rows}")
-    if not parts:
-        return ""
-    return "\n## Learning-rate search\n\n" + "\n\n".join(parts) + "\n"
+        found.append((path, budget(said), Table(heads, [_row(row) for row in said["tuned"]])))
+    return found
 
 
 def budget(said: dict[str, Any]) -> str:
@@ -61,19 +58,20 @@ def _values(values: Iterable[Any]) -> str:
     return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
 
 
-def _markdown_row(row: dict[str, Any]) -> str:
+def _row(row: dict[str, Any]) -> list[Cell]:
     score = ", ".join("–" if value < 0 else f"{value:.1f}" for value in row["val_mR"])
-    call = f"`{row['call']}`"
-    cells = [row["dataset"], row["backbone"], call, tried(row), score, winner(row)]
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    place = [Cell(row["dataset"]), Cell(row["backbone"]), Cell(row["call"], code=True)]
+    return [*place, Cell(tried(row)), Cell(score), Cell(winner(row))]
 
 
-def search_table(rows: list[dict[str, Any]], where: str) -> "Table":
+def search_table(rows: list[dict[str, Any]], where: str) -> "RichTable":
     """The winners for a terminal of 80 columns."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
-    table = Table("method", "tried", "best val mR", "winner", box=box.SIMPLE_HEAD, caption=where)
+    table = RichTable(
+        "method", "tried", "best val mR", "winner", box=box.SIMPLE_HEAD, caption=where
+    )
     place = None
     for row in rows:
         if place != (row["dataset"], row["backbone"]):

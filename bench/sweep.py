@@ -28,6 +28,9 @@ class Plan:
     before: dict[str, str | None] = field(default_factory=dict)
     """Hash of the record that a trial to run will replace, by identity; another one there by then
     is that of another sweep, which was faster."""
+    corrupt: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    """By identity the corruptions and severities that a trained trial is to be tested under; then
+    nothing is trained."""
 
     def status(self, trial: Trial) -> str | None:
         """The status of the trial's record, or None where there is none."""
@@ -42,6 +45,13 @@ class Plan:
         again = {None, *(set(record.STATUSES) - {"ok", "not_applicable"} if retry_failed else ())}
         return [trial for trial in self.trials if self.status(trial) in again]
 
+    def overtaken(self, trial: Trial) -> dict[str, Any] | None:
+        """The record of a trial to run that another sweep has written since `todo` was asked."""
+        path = trial.path(self.results)
+        if self.corrupt or record.digest(path) == self.before.get(trial.identity):
+            return None
+        return record.read(path)
+
     def job(self, trial: Trial) -> dict[str, Any]:
         """What a trial's process is told."""
         return {
@@ -53,6 +63,7 @@ class Plan:
             "time_limit": self.time_limit,
             "checkpoint_seconds": self.checkpoint_seconds,
             "before": self.before.get(trial.identity),
+            "corrupt": self.corrupt.get(trial.identity),
         }
 
 

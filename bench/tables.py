@@ -1,10 +1,8 @@
-"""What the tables of a report say: columns, rows, captions, published results beside ours."""
+"""What the tables of a report say: columns, rows, captions."""
 
-import csv
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import compare, record
@@ -15,11 +13,11 @@ from bench.significance import Significance
 if TYPE_CHECKING:
     import pandas as pd
 
-PUBLISHED = Path(__file__).with_name("published_numbers.csv")
-TOLERANCE = 1.0
-"""Points of mR that a zero-shot result may lie outside the published band."""
 MIB = 2.0**20
-WORDS = {"method", "setting", "backbone", "differs", "protocol", "source"}
+WORDS = {
+    *("method", "setting", "backbone", "differs", "protocol", "source"),
+    *("data set", "tried", "val mR", "winner"),
+}
 """Headings of columns of words; all others hold figures."""
 CHANCE_IN_SCENE = {"rsitmd": 32.42, "rsicd": 14.53, "ucm": 46.88}
 """mR of knowing only the true scene of a query and ranking at random inside it (our count)."""
@@ -105,13 +103,6 @@ def recalls(prefix: str = "", show: Callable[[float], str] = percent) -> list[Co
     return [Column(title, f"metrics.test.{prefix}{name}", show, 1) for title, name in names]
 
 
-BESIDE = (
-    *("step images/s", "evaluation images/s", "evaluation captions/s", "kept for backward, MiB"),
-    *("features, MiB", "epoch, s", "epoch and features, s"),
-)
-"""Costs that a paper's table has no room for."""
-
-
 def costs(one: Group) -> list[Column]:
     """The columns of cost that the group's device has."""
     kept = "efficiency.saved_for_backward_bytes"
@@ -154,12 +145,9 @@ def recall_table(
     return replace(table, spans=spans)
 
 
-def cost_table(
-    one: Group, significance: Significance, reference: str, short: bool = False
-) -> Table:
-    """What each method costs, and its ratio to the reference; `short`: for a paper's width."""
-    columns = [c for c in costs(one) if not (short and c.title in BESIDE)]
-    table = _table(one, columns, significance, holes="memory, MiB")
+def cost_table(one: Group, significance: Significance, reference: str) -> Table:
+    """What each method costs, and its ratio to the reference."""
+    table = _table(one, costs(one), significance, holes="memory, MiB")
     base = one.row(reference)
     ratios = [("memory", one.memory), ("images/s", "efficiency.train_images_per_second")]
     for title, path in ratios:
@@ -198,20 +186,8 @@ MACHINE = (
 def machine_table(one: Group) -> Table:
     """Compute, memory as others count it, clock, power, heat, windows of measuring: means."""
     columns = [c for c in MACHINE if any(row.values(c.path) for row in one.rows)]
-    rows = [[_call(row), *(cell_of(row, c) for c in columns)] for row in one.rows if row.ok]
+    rows = [[call_of(row), *(cell_of(row, c) for c in columns)] for row in one.rows if row.ok]
     return Table(["method", *(c.title for c in columns)], rows)
-
-
-def details(one: Group, significance: Significance) -> list[tuple[str, Table]]:
-    """Tables beside the two of a group, each with what it says."""
-    found = []
-    if any(row.values("metrics.test.dup_mR") for row in one.rows):
-        about = "Duplicate-aware recall (images that carry the very caption count as right)"
-        found.append((about, recall_table(one, significance, "dup_")))
-    if one.ok:
-        about = "Compute and machine: FLOPs, memory, clock, power, windows (means over seeds)"
-        found.append((about, machine_table(one)))
-    return found
 
 
 def _table(one: Group, columns: list[Column], significance: Significance, holes: str) -> Table:
@@ -225,12 +201,13 @@ def _table(one: Group, columns: list[Column], significance: Significance, holes:
             if not row.ok and column.title == holes:
                 cells[place] = Cell(states(row))
         tail = [Cell(" ".join(letter[part] for part in row.odd))] if letter else []
-        rows.append([_call(row), seeds_of(row), *cells, *tail])
+        rows.append([call_of(row), seeds_of(row), *cells, *tail])
     heads = ["method", "n", *(c.title for c in columns), *(["differs"] if letter else [])]
     return Table(heads, rows)
 
 
-def _call(row: Row) -> Cell:
+def call_of(row: Row) -> Cell:
+    """A row's method call."""
     return Cell(row.label, code=True)
 
 
@@ -344,67 +321,3 @@ def not_ok(one: Group) -> list[str]:
             status = entry.record["status"].replace("_", " ")
             lines.append(f"{row.label}, seed {entry.seed}: {status}{f': {words}' if words else ''}")
     return lines
-
-
-def published() -> list[dict[str, str]]:
-    """Published results, as printed, with their sources."""
-    with PUBLISHED.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def calibration(groups: Iterable[Group]) -> list[str]:
-    """Warnings where a zero-shot ViT-B/32 of OpenAI is outside what others published.
-
-    A model that nobody trained gives everybody the same numbers; ours a point outside the band
-    means a fault of tokenizer, activation, resizing or split.
-    """
-    rows = [r for r in published() if r["trainable_params"] == "0" and "B/32" in r["backbone"]]
-    warnings = []
-    for one in groups:
-        name, _, weights = one.backbone.partition(":")
-        band = [float(r["mR"]) for r in rows if r["dataset"].lower() == one.dataset]
-        same = name.startswith("ViT-B-32") and weights.startswith("openai")
-        if not same or not band or one.scene_at_test != "none":
-            continue
-        for row in one.rows:
-            found = row.statistic("metrics.test.mR")
-            if row.trains or found is None:
-                continue
-            if not min(band) - TOLERANCE <= found.mean <= max(band) + TOLERANCE:
-                warnings.append(
-                    f"{row.label} with {one.backbone} has mR {found.mean:.2f} on {one.dataset}; "
-                    f"published are {min(band):.2f} to {max(band):.2f}: look for a fault in "
-                    "tokenizer, activation (QuickGELU), resizing or split before believing the rest"
-                )
-    return warnings
-
-
-def published_table(groups: list[Group], dataset: str) -> Table | None:
-    """Published results of a data set and ours beside them, or None where nothing is published."""
-    found = [row for row in published() if row["dataset"].lower() == dataset]
-    if not found:
-        return None
-    lines = []
-    for one in groups:
-        if one.dataset != dataset or one.scene_at_test != "none" or one.cached_features:
-            continue
-        selection = "best on val" if one.recipe["track"] == "train" else "train+val, last step"
-        for row in one.rows:
-            if row.statistic("metrics.test.mR"):
-                cells = [cell_of(row, column) for column in recalls()]
-                parameters = row.statistic("efficiency.trainable_parameters")
-                size = count(parameters.mean) if parameters else "–"
-                words = [one.backbone, size]
-                end = [selection, f"ours, {', '.join([one.device, *one.special])}"]
-                lines.append([_call(row), *map(Cell, words), *cells, *map(Cell, end)])
-    names = [name.replace("@", "") for name in compare.METRICS]
-    for source in found:
-        values = [Cell(source[name]) for name in names]
-        if abs(float(source["mR"]) - float(source["mR_recomputed"])) > 0.02:
-            values[-1] = Cell(f"{source['mR']} (its parts give {source['mR_recomputed']})")
-        words = [source["method"], source["backbone"], source["trainable_params"]]
-        end = [source["protocol"], source["source"]]
-        lines.append([*map(Cell, words), *values, *map(Cell, end)])
-    titles = [column.title for column in recalls()]
-    heads = ["method", "backbone", "trainable parameters", *titles, "protocol", "source"]
-    return Table(heads, lines)

@@ -115,6 +115,10 @@ def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
     with lock.held(path) as mine:
         if not mine:
             return {"status": "elsewhere", "message": "another sweep is running it"}
+        if job.get("corrupt"):
+            from bench import corrupted
+
+            return corrupted.work(path, root, job["corrupt"], progress)
         if digest(path) != job.get("before"):  # another sweep was faster
             document = read(path)
         else:
@@ -324,7 +328,7 @@ def _run(
         for evaluation in evaluations.values():
             evaluation.reset()
 
-    lr = trial.lr or recipe.lr or cls.lr
+    lr = cls.lr and (trial.lr or recipe.lr or cls.lr)
     if lr is not None:
         efficiency["warning"] = meter.busy_warning(device)
         document["trial"]["lr"] = lr

@@ -5,17 +5,18 @@ import random
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, record
+from bench.recipe import Recipe
 from bench.record import atomically
 from bench.spec import nearest, parse_calls, resolve
-from bench.sweep import Plan
-from bench.trial import Trial
 
 if TYPE_CHECKING:
+    from bench.sweep import Plan
+    from bench.trial import Trial
     from methods.base import Method
 
 FACTORS = (0.3, 1.0, 3.0)
@@ -28,8 +29,8 @@ Space = dict[str, dict[str, list[Any]]]
 class Search:
     """The trials of a search, and for each the trial whose call it is a point of."""
 
-    plan: Plan
-    bases: list[Trial]
+    plan: "Plan"
+    bases: "list[Trial]"
     grids: dict[tuple[str, str, str], int]
     """How many points each call's grid has; the search takes the same number of each."""
     points: int
@@ -44,7 +45,7 @@ class Search:
 def space_of(calls: Iterable[str], known: Methods) -> Space:
     """`lora(rank=[4, 8, 16])` -> what to try; raises UserError for a wrong name or value."""
     space: Space = {}
-    for name, given in parse_calls(",".join(calls)):
+    for name, given in (pair for call in calls for pair in parse_calls(call)):
         if name in space:
             raise UserError(f"--search names {name} twice; put all its settings into one call")
         if not given:
@@ -68,7 +69,7 @@ def _repeated(values: list[Any]) -> bool:
 
 
 def widen(
-    plan: Plan,
+    plan: "Plan",
     known: Methods,
     factors: Iterable[float] = FACTORS,
     space: Space | None = None,
@@ -122,7 +123,7 @@ def widen(
 
 
 def _grid(
-    base: Trial, known: Methods, factors: tuple[float, ...], tried: dict[str, list[Any]]
+    base: "Trial", known: Methods, factors: tuple[float, ...], tried: dict[str, list[Any]]
 ) -> list[dict[str, Any]]:
     """All points of a call: what it states, with a learning rate and each setting to try."""
     stated, centre = _stated(base, known), base.lr or known[base.method].lr
@@ -137,7 +138,7 @@ def _grid(
     ]
 
 
-def _stated(trial: Trial, known: Methods) -> dict[str, Any]:
+def _stated(trial: "Trial", known: Methods) -> dict[str, Any]:
     """The settings that differ from the method's defaults: those that its call states."""
     usual = dict(resolve(trial.method, {}, dict(known)).settings)
     return {k: v for k, v in trial.settings.items() if v != usual[k]}
@@ -179,7 +180,7 @@ def winners(search: Search) -> list[dict[str, Any]]:
 
 
 def _winner(
-    usual: dict[str, Any], trials: dict[str, Trial], means: dict[str, float], best: str
+    usual: dict[str, Any], trials: "dict[str, Trial]", means: dict[str, float], best: str
 ) -> dict[str, Any]:
     """What a row says beside its call: rate and settings that won, all that was tried.
 
@@ -209,7 +210,7 @@ def _at_edge(value: Any, values: list[Any]) -> bool:
     return numbers and value in (min(values), max(values))
 
 
-def plain_call(trial: Trial) -> str:
+def plain_call(trial: "Trial") -> str:
     """The call without its learning rate."""
     return re.sub(r"\(lr=[^,)]+\)$", "", re.sub(r", lr=[^,)]+\)$", ")", trial.call))
 
@@ -223,6 +224,34 @@ def _score(path: Path) -> float:
 
 def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["dataset"], row["backbone"], row["call"]
+
+
+def others(search: Search, path: Path) -> list[dict[str, Any]]:
+    """The winners of other calls that a file holds, which `save` is to keep; none where none is.
+
+    Raises UserError where they are of another budget: one file holds one search.
+    """
+    if not path.exists():
+        return []
+    said, trial = read(path), search.plan.trials[0]
+    rows = said["tuned"]
+    known = {field.name for field in fields(Recipe)}
+    recipe = {name: value for name, value in said.get("recipe", {}).items() if name in known}
+    budgets = {
+        "recipe": (vars(Recipe(**recipe)), vars(trial.recipe)),
+        "seeds": (said.get("seeds"), sorted({t.seed for t in search.plan.trials})),
+        "points": (said.get("points", len(rows[0]["grid"])), search.points),
+        "draw seed": (said.get("draw_seed"), search.draw_seed if search.drawn else None),
+    }
+    for what, (theirs, ours) in budgets.items():
+        if theirs != ours:
+            raise UserError(
+                f"{path} holds the winners of a search with another {what}; write these to "
+                "another file: --out"
+            )
+    mine = {(base.dataset, base.backbone, plain_call(base)) for base in search.bases}
+    kept = [row for row in rows if _place(row) not in mine]
+    return [{key: value for key, value in row.items() if value != {}} for row in kept]
 
 
 def save(rows: list[dict[str, Any]], search: Search, path: Path) -> None:
@@ -270,7 +299,7 @@ def read(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} holds no learning rates ({why}); `bench tune` makes such a file")
 
 
-def apply(plan: Plan, path: Path, known: Methods) -> tuple[Plan, list[str]]:
+def apply(plan: "Plan", path: Path, known: Methods) -> "tuple[Plan, list[str]]":
     """The plan with the winners where a call names no rate, and the calls that have no winner.
 
     A setting that won becomes part of the call; where that makes two trials one, it is run once.

@@ -57,8 +57,10 @@ class NotApplicable(Exception):
 
 def share_caption(a: Tensor, b: Tensor) -> Tensor:
     """Which images share a sentence: caption sets `(A, C)`, `(B, C)` -> bool `(A, B)`."""
-    same = (a[:, None, :, None] == b[None, :, None, :]) & (a >= 0)[:, None, :, None]
-    return same.flatten(2).any(dim=2)
+    same = torch.zeros(len(a), *b.shape, dtype=torch.bool, device=a.device)
+    for ids in a.where(a >= 0, -2).unbind(dim=1):  # padding equals nothing
+        same |= ids[:, None, None] == b
+    return same.any(dim=2)
 
 
 def info_nce(logits: Tensor, ignore: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ image, Q queue length.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,24 +52,28 @@ class FocusLayer(nn.Module):
         self, summary: Tensor, patches: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """summary `(B, d)`, patches `(B, P, d)`, mask `(B, P)` -> both, and scores `(B, P)`."""
-        seen = self.norm(patches)
         query = self.query(self.norm(summary)).unflatten(1, (self.heads, -1))  # (B, h, d/h)
-        asked = torch.einsum("bhe,hed->bhd", query, self.key)
-        logits = asked @ seen.transpose(1, 2) / query.shape[-1] ** 0.5  # (B, h, P)
+        asked = torch.einsum("bhe,hed->bhd", query, self.key) / query.shape[-1] ** 0.5
         scores = None
+        if self.score is not None:  # one row more: w
+            asked = torch.cat(
+                [asked, self.score.weight.to(asked.dtype).expand(len(asked), 1, -1)], 1
+            )
+        logits = asked @ patches.transpose(1, 2)  # (B, h, P)
         if self.score is not None:
-            score = self.score(seen)  # (B, P, 1)
-            logits = logits + F.logsigmoid(score).transpose(1, 2)
+            score = logits[:, -1].float() + self.score.bias
+            logits = logits[:, :-1] + F.logsigmoid(score)[:, None]
             scores = score.sigmoid()
-            patches = patches * scores
         if mask is not None:
             logits = logits.masked_fill(~mask[:, None], float("-inf"))
         if self.focus == "relu":
             weights = F.normalize(F.relu(logits), p=1, dim=-1)
         else:
             weights = logits.softmax(dim=-1)
-        summary = summary + self.value((weights.to(seen.dtype) @ seen).flatten(1))
-        return summary, patches, None if scores is None else scores[..., 0]
+        summary = summary + self.value((weights.to(patches.dtype) @ patches).flatten(1))
+        if scores is not None:
+            patches = patches * scores[..., None].to(patches.dtype)
+        return summary, patches, scores
 
 
 class SideBranch(nn.Module):
@@ -121,7 +125,7 @@ class SideBranch(nn.Module):
                 looked = seen if looked is None else self._mix(tap, seen, looked)
                 state, looked, scores = self.look[tap](state, looked, mask)
                 if scores is not None and not torch.is_grad_enabled():
-                    whole = torch.zeros_like(all_patches[tap][..., 0])
+                    whole = scores.new_zeros(all_patches[tap].shape[:2])
                     self.scores.append(
                         scores if chosen is None else whole.scatter(1, chosen, scores)
                     )
@@ -132,7 +136,7 @@ class SideBranch(nn.Module):
 
     def _mix(self, tap: int, fresh: Tensor, state: Tensor) -> Tensor:
         gate = torch.sigmoid(self.gate[tap] / 0.1).to(fresh.dtype)
-        return gate * fresh + (1 - gate) * state
+        return torch.lerp(state, fresh, gate)
 
     def _choose(
         self, patches: Sequence[Tensor], mask: Tensor | None
@@ -305,14 +309,13 @@ class CMER(Method):
         loss = info_nce(scale * image @ text.t(), ignore)
         if self.recycler is not None:
             if self.progress >= self.queue_start:
-                past = self.recycler.valid
-                same = self._same(batch, self.recycler)
-                lost = self.recycler.loss(image, text, scale, same | ~past)
+                past = self.recycler.newest()
+                lost = queue_loss(image, text, scale, past, self._same(batch, past))
                 loss = loss + self.queue_weight * lost
             self.recycler.push(image, text, batch)
         return loss
 
-    def _same(self, batch: Batch, others: "Batch | Recycler") -> Tensor:
+    def _same(self, batch: Batch, others: "Batch | Past") -> Tensor:
         """Which of the others are no negatives of the batch's anchors: `(B, others)`."""
         same = batch.image_ids[:, None] == others.image_ids[None, :]
         if self.mask in ("set", "scene"):
@@ -325,11 +328,21 @@ class CMER(Method):
         return same
 
 
-class Recycler(nn.Module):
-    """Two first-in first-out queues of detached features; empty slots never count.
+class Past(NamedTuple):
+    """Entries of the queues, newest first: features `(Q, E)`, image id `(Q,)` (-1: empty), caption
+    set `(Q, C)`, scene `(Q,)`."""
 
-    Buffers, so saved with the method: features `(Q, E)`, image id `(Q,)` (-1: empty), caption set
-    `(Q, C)`. `limit` bounds how many of the newest entries count.
+    images: Tensor
+    texts: Tensor
+    image_ids: Tensor
+    caption_sets: Tensor
+    scenes: Tensor
+
+
+class Recycler(nn.Module):
+    """Two first-in first-out queues of detached features, as buffers, so saved with the method.
+
+    `limit` bounds how many of the newest entries count.
     """
 
     images: Tensor
@@ -349,30 +362,12 @@ class Recycler(nn.Module):
         self.register_buffer("scenes", torch.full((length,), -1))
         self.register_buffer("head", torch.zeros((), dtype=torch.long))
 
-    @property
-    def valid(self) -> Tensor:
-        """Slots that count: filled, and among the newest `limit`. `(Q,)`"""
+    def newest(self) -> Past:
+        """Copies of the entries that count; the backward reads them after the queue moved on."""
         length = len(self.image_ids)
-        slots = torch.arange(length, device=self.head.device)
-        age = (self.head - 1 - slots) % length
-        return (self.image_ids >= 0) & (age < self.limit)
-
-    def loss(self, image: Tensor, text: Tensor, scale: Tensor, ignore: Tensor) -> Tensor:
-        """InfoNCE with the positive from the batch and the negatives from the queue, both ways.
-
-        image, text `(B, E)`; ignore `(B, Q)` marks what is no negative.
-        """
-        right = (image * text).sum(dim=1, keepdim=True)
-        target = torch.zeros(len(image), dtype=torch.long, device=image.device)
-        never = F.pad(ignore, (1, 0), value=False)
-        total = torch.zeros((), device=image.device)
-        for anchor, queue in ((image, self.texts), (text, self.images)):
-            # A copy: the backward reads it after the queue has moved on.
-            wrong = anchor @ queue.to(anchor.dtype, copy=True).t()
-            logits = scale * torch.cat([right, wrong], dim=1).float()
-            # Masked after scaling: the temperature's gradient would be 0 * -inf otherwise.
-            total = total + F.cross_entropy(logits.masked_fill(never, float("-inf")), target)
-        return total / 2
+        age = torch.arange(min(self.limit, length), device=self.head.device)
+        slots = (self.head - 1 - age) % length
+        return Past(*(getattr(self, name).index_select(0, slots) for name in Past._fields))
 
     @torch.no_grad()
     def push(self, image: Tensor, text: Tensor, batch: Batch) -> None:
@@ -388,6 +383,22 @@ class Recycler(nn.Module):
         padding = self.caption_sets.shape[1] - sets.shape[1]
         self.caption_sets[slots] = F.pad(sets, (0, padding), value=-1)
         self.head.copy_((self.head + len(image)) % length)
+
+
+def queue_loss(image: Tensor, text: Tensor, scale: Tensor, past: Past, ignore: Tensor) -> Tensor:
+    """InfoNCE with the positive from the batch and the negatives from the queue, both ways.
+
+    image, text `(B, E)`; ignore `(B, Q)` marks what is no negative; empty entries never are.
+    """
+    right = (image * text).sum(dim=1, keepdim=True)
+    target = torch.zeros(len(image), dtype=torch.long, device=image.device)
+    never = F.pad(ignore | (past.image_ids < 0), (1, 0), value=False)
+    total = torch.zeros((), device=image.device)
+    for anchor, queue in ((image, past.texts), (text, past.images)):
+        logits = scale * torch.cat([right, anchor @ queue.to(anchor.dtype).t()], dim=1).float()
+        # Masked after scaling: the temperature's gradient would be 0 * -inf otherwise.
+        total = total + F.cross_entropy(logits.masked_fill(never, float("-inf")), target)
+    return total / 2
 
 
 def labelled(caption: str, sample: Sample) -> str:

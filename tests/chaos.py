@@ -1,9 +1,10 @@
 """Sweeps killed with SIGKILL at random moments, over and over, until every trial is recorded.
 
 `make chaos`, or `python tests/chaos.py --faults 50 --seed 0`. Trials of a few steps with a
-checkpoint after each are run undisturbed once, then in new folders under fire. Each folder is done
-when all its trials are recorded: then each has exactly one whole record, equal to that of the
-undisturbed run, and nothing else is left. Linux only: children are found in /proc.
+checkpoint after each are run undisturbed once, then in new folders under fire, two at a time. Each
+folder is done when all its trials are recorded: then each has exactly one whole record, equal to
+that of the undisturbed run, and nothing else is left. `--forked`, for the tests: one folder at a
+time, and no process imports anything. Linux only: children are found in /proc.
 """
 
 import argparse
@@ -16,9 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -29,18 +34,110 @@ from bench import record
 METHODS = "linear,cmer(queue=8, queue_start=0.0),lora(dropout=0.3)"
 PATIENCE = 600.0
 """Seconds after which a sweep counts as hung."""
+KINDS = ("record", "record", "sweep", "sweep alone", "trial", "two", "writing")
+"""What is hit: all processes, one of them, or a trial in the middle of a write."""
+PLUGIN = """
+import os, time
+from pathlib import Path
+from bench import train
+
+def slow(real):
+    def call(*given, **named):
+        time.sleep(0.02)
+        result = real(*given, **named)
+        time.sleep(0.02)
+        return result
+    return call
+
+def write_text(path, text, encoding):
+    with path.open("w", encoding=encoding) as file:
+        file.write(text[:len(text) // 2])
+        file.flush()
+        time.sleep(0.02)
+        file.write(text[len(text) // 2:])
+
+train.step_rate = lambda *_: None
+os.fsync, Path.replace, Path.write_text = slow(os.fsync), slow(Path.replace), write_text
+"""
+"""Nothing is measured after a training of six steps; the disk is slow, so that kills hit writes."""
 
 
-def start(root: Path, results: Path, methods: str, seeds: str) -> "subprocess.Popen[bytes]":
-    """A sweep over the tiny data set, on the CPU, with a checkpoint after each step."""
-    words = [
-        *("run", "--dataset", str(root / "tiny.toml"), "--data-root", str(root), "--gpus", "none"),
-        *("--methods", methods, "--seeds", seeds, "--results", str(results)),
-        *("--recipe", "steps=6,batch_size=4,evaluations=2,precision=fp32"),
-        *("--checkpoint-every", "0"),
-    ]
-    with (root / "sweeps.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "bench.cli", *words], stdout=log, stderr=log)
+class Forked:
+    """What `subprocess.Popen` is to chaos and engine, for a fork of this process: no imports."""
+
+    def __init__(self, main: Callable[[], Any], stderr: Any, env: Any = None, **_: Any) -> None:
+        (mine, self.stdin), (self.stdout, to_me) = (map(os.fdopen, os.pipe(), "rw") for _ in "io")
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if not self.pid:
+            os.setsid()
+            self.stdin.close()  # a trial ends with the sweep: when nobody holds this
+            for number, file in enumerate((mine, to_me if env else stderr, stderr)):
+                os.dup2(file.fileno(), number)
+            sys.stdin = os.fdopen(os.dup(0))
+            os.environ.update(env or {})
+            try:
+                main()
+            except Exception:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(0)
+        mine.close()
+        to_me.close()
+
+    def poll(self) -> int | None:
+        """Its exit code, minus the signal that ended it; None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self, timeout: float = PATIENCE) -> int | None:
+        """Wait for its end; raises TimeoutExpired."""
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("fork", timeout)
+            time.sleep(0.002)
+        return self.returncode
+
+
+def forked(words: list[str], log: Any) -> Forked:
+    """A sweep that is a fork of this process and forks its trials."""
+    from bench import cli, engine, trial
+
+    def main() -> None:
+        popen = lambda _, **given: Forked(trial.main, **given)  # noqa: E731
+        engine.subprocess = SimpleNamespace(Popen=popen, PIPE=None)
+        sys.argv[1:] = words
+        cli.main()
+
+    return Forked(main, log)
+
+
+def executed(words: list[str], log: Any) -> "subprocess.Popen[bytes]":
+    """A sweep as a user starts it."""
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", *words], stdout=log, stderr=log, env=one_thread
+    )
+
+
+def preload() -> None:
+    """Import what a trial does, and let no library start threads, which a fork would lack."""
+    import open_clip  # noqa: F401
+    import torch
+
+    import methods
+    from bench import train  # noqa: F401
+
+    torch.set_num_threads(1)
+    methods.registry()
+
+
+Sweep = subprocess.Popen[bytes] | Forked
+Start = Callable[[list[str], Any], Sweep]
 
 
 def children(pid: int) -> list[int]:
@@ -64,7 +161,7 @@ def kill(*pids: int) -> bool:
     return hit
 
 
-def moment(sweep: "subprocess.Popen[bytes]", seconds: float, until: Callable[[], bool]) -> bool:
+def moment(sweep: Sweep, seconds: float, until: Callable[[], bool]) -> bool:
     """Wait so long, or until something is so; False when the sweep ends before."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not until():
@@ -74,7 +171,7 @@ def moment(sweep: "subprocess.Popen[bytes]", seconds: float, until: Callable[[],
     return sweep.poll() is None
 
 
-def ended(sweep: "subprocess.Popen[bytes]") -> None:
+def ended(sweep: Sweep) -> None:
     """Wait for a sweep's own end."""
     try:
         sweep.wait(PATIENCE)
@@ -86,14 +183,24 @@ def ended(sweep: "subprocess.Popen[bytes]") -> None:
 class Field:
     """A results folder under fire."""
 
-    def __init__(self, root: Path, results: Path, methods: str, seeds: str, dice: random.Random):
-        self.root, self.results, self.methods, self.seeds = root, results, methods, seeds
-        self.dice, self.faults = dice, Counter[str]()
+    def __init__(self, begin: Start, root: Path, name: str, given: argparse.Namespace) -> None:
+        self.begin, self.root, self.results, self.given = begin, root, root / name, given
+        self.dice, self.faults = random.Random(f"{given.seed} {name}"), Counter[str]()
+        self.deck: list[str] = []
         self.seen: dict[Path, bytes] = {}
         self.lost, self.damaged = 0, 0
 
-    def start(self) -> "subprocess.Popen[bytes]":
-        return start(self.root, self.results, self.methods, self.seeds)
+    def start(self) -> Sweep:
+        """A sweep over the tiny data set, on the CPU, with a checkpoint after each step."""
+        root, given = self.root, self.given
+        words = [
+            *("run", "--dataset", str(root / "tiny.toml"), "--data-root", str(root)),
+            *("--methods", given.methods, "--seeds", given.seeds, "--results", str(self.results)),
+            *("--recipe", "steps=6,batch_size=4,evaluations=2,precision=fp32", "--gpus", "none"),
+            *("--checkpoint-every", "0", "--plugin", str(root / "slow.py")),
+        ]
+        with (root / "sweeps.log").open("ab") as log:
+            return self.begin(words, log)
 
     def look(self) -> int:
         """Count records; none that was there may be gone, changed or half."""
@@ -110,21 +217,25 @@ class Field:
 
     def fire(self, span: float) -> None:
         """Start a sweep, or two, and kill something at a random moment."""
-        kind = self.dice.choice(["sweep", "sweep alone", "trial", "writing", "writing", "two"])
+        if not self.deck:
+            self.deck = self.dice.sample(KINDS, len(KINDS))
+        kind = self.deck.pop()
         sweep = self.start()
         other = self.start() if kind == "two" else None
-        wait = self.dice.uniform(0.5, span)
+        wait = self.dice.uniform(span / 20, span)
         never = lambda: False  # noqa: E731
-        if kind == "writing":
-            # Let some writes pass, then hit in the middle of one: a file that has no name yet.
-            moment(sweep, self.dice.uniform(0, span / 2), never)
-            there = moment(sweep, PATIENCE, lambda: any(self.results.rglob(".*.partial")))
+        if kind in ("writing", "record"):
+            # Hit in the middle of a write: a file that has no name yet.
+            what = ".*.json.*.partial" if kind == "record" else ".*.partial"
+            moment(sweep, wait / 2, never)
+            there = moment(sweep, PATIENCE, lambda: any(self.results.rglob(what)))
+            there = there and moment(sweep, self.dice.uniform(0, 0.2), never)
         else:
             there = moment(sweep, wait, never)
         trials = children(sweep.pid)
         if not there:
             hit = False
-        elif kind in ("trial", "writing") and trials:
+        elif kind in ("trial", "writing", "record") and trials:
             hit = kill(*trials)
         elif kind == "sweep alone":
             hit = kill(sweep.pid)
@@ -135,7 +246,7 @@ class Field:
         for one in (sweep, other):
             if one is None:
                 continue
-            if self.dice.random() < 0.8 and moment(one, self.dice.uniform(0.5, span), never):
+            if self.dice.random() < 0.8 and moment(one, self.dice.uniform(span / 20, span), never):
                 self.faults["sweep"] += kill(one.pid, *children(one.pid))
             ended(one)
         self.look()
@@ -182,28 +293,47 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--seeds", default="0,1")
+    parser.add_argument("--forked", action="store_true")
     given = parser.parse_args()
-    dice, began = random.Random(given.seed), time.monotonic()
+    begin, began = forked if given.forked else executed, time.monotonic()
+    if given.forked:
+        preload()
     root = make_tiny(Path(tempfile.mkdtemp(prefix="chaos-")))
-    calm = Field(root, root / "calm", given.methods, given.seeds, dice)
+    (root / "slow.py").write_text(PLUGIN)
+    calm, calm_began = Field(begin, root, "calm", given), time.monotonic()
     calm.finish()
-    truth = {str(p.relative_to(calm.results)): record.read(p) for p in calm.seen}
-    span = (time.monotonic() - began) / max(1, len(truth)) * 1.5
-    print(f"{len(truth)} trials, undisturbed in {time.monotonic() - began:.0f} s", flush=True)
-    faults, total = Counter[str](), Counter[str]()
-    fields = 0
-    while faults.total() < given.faults:
-        field = Field(root, root / f"field{fields}", given.methods, given.seeds, dice)
-        while field.look() < len(truth) and faults.total() + field.faults.total() < given.faults:
-            field.fire(span)
-        field.finish()
-        result = field.compare(truth)
-        faults, total, fields = faults + field.faults, total + Counter(result), fields + 1
-        said = ", ".join(f"{n} {kind}" for kind, n in sorted(result.items()))
-        print(f"folder {fields}: {field.faults.total()} faults; {said}", flush=True)
-    kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(faults.items()))
-    print(f"injected faults: {faults.total()} ({kinds}), seed {given.seed}")
-    print(f"records: {fields * len(truth)}, {total['resumed']} of them of resumed trials")
+    truth = {str(p.relative_to(root / "calm")): record.read(p) for p in calm.seen}
+    seconds = time.monotonic() - calm_began
+    span = seconds / max(1, len(truth)) * 1.5
+    print(f"{len(truth)} trials, undisturbed in {seconds:.0f} s", flush=True)
+    fields: list[Field] = []
+    total = Counter[str]()
+
+    def injected() -> int:
+        return sum(field.faults.total() for field in fields)
+
+    def under_fire() -> None:
+        while injected() < given.faults:
+            field = Field(begin, root, f"field{len(fields)}", given)
+            fields.append(field)
+            while field.look() < len(truth) and injected() < given.faults:
+                field.fire(span)
+            field.finish()
+            result = field.compare(truth)
+            total.update(result)
+            said = ", ".join(f"{n} {kind}" for kind, n in sorted(result.items()))
+            print(f"{field.results.name}: {field.faults.total()} faults; {said}", flush=True)
+
+    if given.forked:
+        under_fire()
+    else:
+        with ThreadPoolExecutor(2) as pool:
+            for one in [pool.submit(under_fire) for _ in range(2)]:
+                one.result()
+    kinds = sum((field.faults for field in fields), Counter[str]())
+    said = ", ".join(f"{kind} {n}" for kind, n in sorted(kinds.items()))
+    print(f"injected faults: {kinds.total()} ({said}), seed {given.seed}")
+    print(f"records: {len(fields) * len(truth)}, {total['resumed']} of them of resumed trials")
     for what in ("lost", "damaged", "left over"):
         print(f"{what}: {total[what]}")
     print(f"took {time.monotonic() - began:.0f} s")

@@ -11,7 +11,7 @@ from bench.batches import TokenTable, normalise
 from bench.meter import saved_bytes
 from methods import registry
 from methods.base import Batch, Method, Sample, info_nce, share_caption
-from methods.cmer import CMER, FocusLayer, Recycler, labelled, tap_places
+from methods.cmer import CMER, FocusLayer, Past, Recycler, labelled, queue_loss, tap_places
 
 FOCUSES = ("soft", "topk", "relu", "none")
 
@@ -104,7 +104,7 @@ def test_a_low_score_takes_a_patch_out_of_sight() -> None:
     # At the start all scores are equal, so attention is plain attention.
     assert torch.allclose(layer(summary, patches, None)[0], plain(summary, patches, None)[0])
     # A score of zero for all but one patch: the summary sees that one alone.
-    direction = layer.norm(patches)[0, 3]
+    direction = patches[0, 3]
     with torch.no_grad():
         layer.score.weight.copy_(1000 * direction[None] / direction.norm() ** 2)
         layer.score.bias.fill_(-700)
@@ -120,7 +120,7 @@ def test_attention_without_keys_is_attention() -> None:
     layer = FocusLayer(64, "none")
     summary, patches = torch.randn(3, 64), torch.randn(3, 7, 64)
     out, _, _ = layer(summary, patches, None)
-    seen, heads = layer.norm(patches), layer.heads
+    seen, heads = patches, layer.heads
     query = layer.query(layer.norm(summary)).view(3, heads, 1, -1)
     keys = torch.einsum("bpd,hed->bhpe", seen, layer.key)
     parts = layer.value.weight.view(64, heads, 64)
@@ -181,9 +181,9 @@ def unit(*rows: list[float]) -> Tensor:
 
 def test_an_empty_queue_adds_nothing() -> None:
     recycler, feature = Recycler(4, 2), unit([1.0, 0.0])
-    assert not recycler.valid.any()
-    nothing = torch.ones(1, 4, dtype=torch.bool)
-    assert float(recycler.loss(feature, feature, torch.tensor(10.0), nothing)) == 0
+    masked = torch.zeros(1, 4, dtype=torch.bool)
+    past = recycler.newest()
+    assert float(queue_loss(feature, feature, torch.tensor(10.0), past, masked)) == 0
 
 
 def test_the_queue_is_first_in_first_out_and_bounded() -> None:
@@ -192,9 +192,11 @@ def test_the_queue_is_first_in_first_out_and_bounded() -> None:
         feature = unit([1.0, float(image)])
         recycler.push(feature, feature, entries([image], [[image]]))
     assert sorted(recycler.image_ids.tolist()) == [2, 3, 4, 5]
-    assert recycler.valid.all()
+    assert recycler.newest().image_ids.tolist() == [5, 4, 3, 2]
     recycler.limit = 2
-    assert sorted(recycler.image_ids[recycler.valid].tolist()) == [4, 5]
+    past = recycler.newest()
+    assert past.image_ids.tolist() == [5, 4]
+    assert torch.equal(past.texts, unit([1.0, 5.0], [1.0, 4.0]))
 
 
 def test_a_batch_longer_than_the_queue_leaves_its_end() -> None:
@@ -206,13 +208,13 @@ def test_a_batch_longer_than_the_queue_leaves_its_end() -> None:
 
 def test_the_queue_loss_is_info_nce_over_the_queue() -> None:
     torch.manual_seed(0)
-    recycler = Recycler(5, 8)
     image, text = (torch.nn.functional.normalize(torch.randn(3, 8), dim=1) for _ in range(2))
     past = [torch.nn.functional.normalize(torch.randn(5, 8), dim=1) for _ in range(2)]
-    recycler.push(past[0], past[1], entries(list(range(5)), [[i] for i in range(5)]))
+    ids = torch.arange(5)
+    queue = Past(past[0], past[1], ids, ids[:, None], ids)
     ignore = torch.zeros(3, 5, dtype=torch.bool)
     ignore[1, 2] = True
-    found = float(recycler.loss(image, text, torch.tensor(7.0), ignore))
+    found = float(queue_loss(image, text, torch.tensor(7.0), queue, ignore))
     total = 0.0
     for i in range(3):
         keep = [j for j in range(5) if not ignore[i, j]]
@@ -248,9 +250,9 @@ def test_the_anchors_own_pair_is_never_offered() -> None:
     assert cmer.recycler is not None
     first = cmer.loss(given)
     # The queue now holds exactly this batch: seen again, each anchor masks its own image's entry.
-    same = cmer._same(given, cmer.recycler)
-    assert same[:, :8].equal(torch.eye(8, dtype=torch.bool))
-    assert cmer.recycler.valid.sum() == 8
+    past = cmer.recycler.newest()
+    assert past.image_ids.tolist() == [7, 6, 5, 4, 3, 2, 1, 0] + [-1] * 56
+    assert cmer._same(given, past)[:, :8].equal(torch.eye(8, dtype=torch.bool).flip(1))
     alone = build("cmer", queue=0, mask="set").loss(given)
     assert torch.allclose(first, alone)  # an empty queue changed nothing
     assert float(cmer.loss(given).detach()) > float(first.detach())

@@ -1,19 +1,30 @@
 """Trained methods on corrupted images: what is recorded, when it is measured again, the report."""
 
 import json
-import os
 import runpy
+from dataclasses import astuple
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from bench import UserError, cli_sweep, contact, corrupted, data, groups, record, report, robustness
+from bench import (
+    UserError,
+    contact,
+    contents,
+    corrupted,
+    data,
+    groups,
+    limits,
+    lock,
+    markdown,
+    record,
+    robustness,
+    trial,
+)
 from bench.corrupted import Condition
-from bench.engines import Engine
 from bench.significance import Significance
 from bench.sweep import Plan
 from bench.trial import Trial
@@ -28,15 +39,6 @@ WANTED = corrupted.conditions("blur,cloud", "5")
 
 def measured(path: Path) -> dict[Condition, dict[str, Any]]:
     return corrupted.known(path, record.read(path))
-
-
-def test_corrupted_images_are_seen_on_the_gpu_that_the_sweep_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
-    where = Engine("local", devices=("2", "0"))  # from --gpus or from the sweep file
-    cli_sweep._run_corrupted(Console(quiet=True), Plan([], tmp_path, tmp_path), WANTED, where)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
 
 
 def test_conditions_are_read() -> None:
@@ -97,18 +99,29 @@ def test_the_method_sees_the_corrupted_pixels(tiny: Path, monkeypatch: pytest.Mo
     assert result["clean"] != result["metrics"]
 
 
-def test_weights_that_are_gone_are_told_and_the_rest_goes_on(tiny: Path) -> None:
-    paths = [trained(tiny, method)[0] for method in ("linear", "zeroshot")]
-    paths[0].with_suffix(".safetensors").unlink()
-    trials = [Trial.of(record.read(path)["trial"]) for path in paths]
-    plan = Plan(trials, tiny / "results", tiny)
-    console = Console(record=True, width=80)
-    assert corrupted.run(console, plan, corrupted.todo(plan, WANTED)) == 1
-    said = console.export_text()
-    assert "not measured: tiny linear seed 0" in said
-    assert "--rerun" in said
-    assert not measured(paths[0])
-    assert set(measured(paths[1])) == set(WANTED)
+def test_a_trials_process_measures_what_is_missing_under_its_lock(tiny: Path) -> None:
+    path, _ = trained(tiny, "linear")
+    one = Trial.of(record.read(path)["trial"])
+    plan = Plan([one], tiny / "results", tiny)
+    plan.corrupt[one.identity] = [astuple(condition) for condition in WANTED]
+    list(corrupted.measure(path, tiny, WANTED[:1]))  # by another command, meanwhile
+    files = {p: p.read_bytes() for p in (path.parent / "corrupted").iterdir()}
+    told: list[Any] = []
+
+    def done() -> Any:
+        return trial._done(plan.job(one), told.append, limits.Clock())["status"]
+
+    with lock.held(path):
+        assert done() == "elsewhere"
+    assert done() == "ok"
+    assert [state["stage"] for state in told] == ["cloud 5, 1/1"]
+    assert set(measured(path)) == set(WANTED)
+    assert all(p.read_bytes() == content for p, content in files.items())
+    plan.corrupt[one.identity] = [("haze", 1)]
+    path.with_suffix(".safetensors").unlink()
+    ended = trial._done(plan.job(one), told.append, limits.Clock())
+    assert ended["status"] == "not_measured"
+    assert "--rerun" in ended["message"]
 
 
 def results_of(folder: Path, method: str, seed: int, mr: dict[tuple[str, int], float]) -> None:
@@ -151,7 +164,7 @@ def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
         ["34.0", "28.0"],
         ["–", "–"],
     ]
-    said = report.markdown(frame, [one], Significance(tmp_path), "lora", {})
+    said = markdown.write(contents.contents(frame, [one], Significance(tmp_path), "lora", {}))
     assert "| `lora` | 2 | 40.0 ± 0.0 | 35.0 ± 1.4 | 27.0 ± 1.4 | 9.0 ± 1.4 | 22% |" in (
         said.replace("\u00a0", " ")
     )

@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from bench import UserError, cli, engine, engines, sweep
+from bench import UserError, cli, engine, engines, lock, record, sweep
 from bench.engine import Outcome
 from bench.recipe import Recipe
 from bench.remote import states
@@ -49,7 +50,11 @@ class Seen:
         self.told.append(state)
 
     def ended(self, outcome: Outcome) -> None:
+        assert outcome.trial.method in self.begun
         self.over[outcome.trial.method] = outcome
+
+    def waits(self, trial: Trial) -> None:
+        pytest.fail("no other sweep is at work")
 
 
 def planned(root: Path, methods: str) -> Plan:
@@ -69,13 +74,25 @@ def planned(root: Path, methods: str) -> Plan:
 
 def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
     pytest.importorskip("ray", reason="Ray is an extra: pip install 'cmer-bench[ray]'")
-    plan, seen = planned(tiny, "lost,linear"), Seen()
+    plan, other = planned(tiny, "lost,linear,bitfit"), ExitStack()
+    path = plan.trials[2].path(plan.results)
+    assert other.enter_context(lock.held(path))  # another sweep, which then does the trial
+
+    class Waits(Seen):
+        def waits(self, trial: Trial) -> None:
+            assert trial.method == "bitfit"
+            done = {"schema": record.SCHEMA, "trial": {}, "status": "diverged", "message": "other"}
+            record.write(path, done)
+            other.close()
+
+    seen = Waits()
     outcomes = engines.engine_of({"engine": "ray"}).run(plan, plan.trials, seen)
-    assert {o.trial.method: o.status for o in outcomes} == {"lost": "killed", "linear": "ok"}
+    ends = {"lost": "killed", "linear": "ok", "bitfit": "diverged"}
+    assert {o.trial.method: o.status for o in outcomes} == ends
     assert "its worker was lost" in (seen.over["lost"].message or "")
-    assert [plan.status(trial) for trial in plan.trials] == [None, "ok"]
+    assert [plan.status(trial) for trial in plan.trials] == [None, "ok", "diverged"]
     assert [trial.method for trial in plan.todo(rerun=False, retry_failed=False)] == ["lost"]
-    assert sorted(seen.begun) == ["linear", "lost"]
+    assert sorted(seen.begun) == ["bitfit", "linear", "lost"]
     assert {"stage": "loading"} in seen.told
     assert "images_per_second" in next(state for state in seen.told if "step" in state)
     assert "RAY_USAGE_STATS_ENABLED" in os.environ
@@ -84,9 +101,14 @@ def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
 def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
     pytest.importorskip("submitit", reason="an extra: pip install 'cmer-bench[slurm]'")
     plan = planned(tiny, "zeroshot,linear")
-    logs = tiny / "results" / ".slurm"
+    logs, other = tiny / "results" / ".slurm", ExitStack()
+    assert other.enter_context(lock.held(plan.trials[0].path(plan.results)))  # another sweep
 
     class Preempting(Seen):
+        def waits(self, trial: Trial) -> None:
+            assert trial.method == "zeroshot"
+            other.close()  # it was killed
+
         def started(self, trial: Trial, device: str) -> None:
             super().started(trial, device)
             if trial.method == "linear":

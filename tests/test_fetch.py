@@ -110,6 +110,27 @@ def test_a_file_arrives_whole_and_is_not_fetched_twice(tmp_path: Path, server: S
     assert len(server.asked) == 1
 
 
+def test_of_two_at_once_the_second_waits(tmp_path: Path, server: Server) -> None:
+    server.files["a"] = CONTENT
+    one, waits, told = card(part([server.url("a")])), threading.Event(), list[str]()
+
+    def later() -> None:
+        told.extend(fetch.fetch(one, tmp_path, say=lambda text: waits.set()))
+
+    second = threading.Thread(target=later)
+
+    def move(*_: Any) -> None:
+        if not waits.is_set():
+            second.start()
+            assert waits.wait(10)
+
+    fetch.fetch(one, tmp_path, move)
+    second.join(10)
+    assert told == [f"{tmp_path / 'd/d.bin'} was put there by another process"]
+    assert len(server.asked) == 1
+    assert there(tmp_path) == ["d/d.bin"]
+
+
 def test_a_cut_download_goes_on_where_it_stopped(tmp_path: Path, server: Server) -> None:
     server.files["a"], server.faults["a"] = CONTENT, ["cut", "cut"]
     fetch.fetch(card(part([server.url("a")])), tmp_path)

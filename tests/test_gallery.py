@@ -9,9 +9,11 @@ import pytest
 
 from bench import (
     UserError,
+    cache,
     compare,
     data,
     gallery,
+    gallery_page,
     groups,
     page,
     record,
@@ -19,6 +21,7 @@ from bench import (
     sheet,
     wonlost,
 )
+from bench.contents import contents
 from bench.restore import restore
 from bench.significance import Significance
 
@@ -32,7 +35,9 @@ def two(tiny: Path) -> list[Path]:
     for path, first in zip(paths, (1.0, 9.0), strict=True):
         ranks = np.ones(20, dtype=np.float32)
         ranks[7:12], ranks[3] = first, 10 - first
-        np.savez(path.with_suffix(".npz"), t2i=ranks, dup_t2i=ranks, i2t=np.ones(4, np.float32))
+        images = np.array([1, first, 10 - first, 1], dtype=np.float32)
+        arrays = {"t2i": ranks, "dup_t2i": ranks, "i2t": images, "dup_i2t": images}
+        np.savez(path.with_suffix(".npz"), **arrays)
     return paths
 
 
@@ -50,9 +55,18 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
     assert isinstance(made, gallery.Gallery)
     assert made.absent == {}
     # Both have the first caption in the top 5; of two scenes there can be two captions.
-    assert made.captions[0] == "picture 12 of a pond , version 0 ."
-    assert made.captions[1] == "picture 13 of a port , version 2 ."  # one of two has it: row 7
-    for caption, lines in zip(made.captions, made.lines, strict=True):
+    assert list(made.captions) == [
+        "picture 12 of a pond , version 0 .",
+        "picture 13 of a port , version 2 .",  # one of two has it: row 7
+    ]
+    assert list(made.images) == [12, 13]  # both have the first, one of two the second
+    for row, lines in made.images.items():
+        for path, line in zip(two, sorted(lines, key=lambda one: one.label), strict=True):
+            own = restore(path, tiny)
+            name = Path(made.dataset.samples[row].filename)
+            assert line.hits == retrieve.captions_for(own, name, gallery.TOP).hits
+            assert len(line.focus or []) == (line.label == "cmer")
+    for caption, lines in made.captions.items():
         assert sorted(line.label for line in lines) == ["cmer", "linear"]
         by_label = {line.label: line for line in lines}
         for path, label in zip(two, ("cmer", "linear"), strict=True):
@@ -62,25 +76,31 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
         focus = by_label["cmer"].focus
         assert focus is not None
         assert len(focus) == len(by_label["cmer"].hits)
-    block = gallery.html(made, one.name)
-    assert block.count("data:image/jpeg") == 4 + 2 * 4  # four images once, and the focus maps
+    block = gallery_page.html(made, one.name)
+    focus = 2 * 4 + 2  # of four images for each caption, and of each image asked
+    assert block.count("data:image/jpeg") == 4 + focus  # four images once
     assert block.count('class="picture right ') == 4  # one right image, two captions, two methods
+    hits = [hit for lines in made.images.values() for line in lines for hit in line.hits]
+    assert block.count('<li class="right">') == sum(bool(hit.right) for hit in hits)
+    assert block.count(" ✓ <small>") == sum(bool(hit.right) for hit in hits)
     frame = record.load(tiny / "results")
     for document in frame["record"]:
         document |= {"environment": {}, "efficiency": {}}
-    whole = page.html(frame, [one], Significance(None), "lora", {}, {one.name: block})
+    said = contents(frame, [one], Significance(None), "lora", {})
+    whole = page.html(frame, said, {one.name: block})
     assert block in whole
 
 
 def test_what_is_not_there_is_a_sentence(tiny: Path, two: list[Path]) -> None:
     one = group_of(tiny)
     two[1].with_suffix(".safetensors").unlink()
-    text = gallery.block(one, tiny / "results", tiny, lambda label: None)
+    text = gallery_page.block(one, tiny / "results", tiny, lambda label: None)
     assert "Not here: linear: the trained weights" in text
     assert "<code>cmer</code>" in text
     two[0].with_suffix(".safetensors").unlink()
-    text = gallery.block(one, tiny / "results", tiny, lambda label: None)
+    text = gallery_page.block(one, tiny / "results", tiny, lambda label: None)
     assert text.startswith('<p class="soft">No gallery: ')
+    assert "cmer, linear: the trained weights are missing" in text
     assert "--rerun" in text
     one.scene_at_test = "oracle"
     assert "told a scene" in str(gallery.make(one, tiny / "results", tiny))
@@ -104,16 +124,31 @@ def test_captions_are_chosen_by_what_methods_make_of_them(tiny: Path) -> None:
 def test_queries_won_and_lost_are_drawn(tiny: Path, two: list[Path]) -> None:
     found = compare.compare(*two, resamples=20)
     assert (found.won["t2i"], found.lost["t2i"]) == ([3], [7, 8, 9, 10, 11])
+    assert (found.won["i2t"], found.lost["i2t"]) == ([2], [1])
     image = wonlost.draw(found, *two, tiny)
     model = restore(two[1], tiny)
     assert model.dataset is not None
     hits = retrieve.images_for(model, "picture 12 of a pond , version 3 .", 5).hits
-    notes = ["B  linear seed 0: rank 1 of the caption's own image"]
-    tiles = [wonlost._tile(model.dataset, hit) for hit in hits]
-    part = np.asarray(sheet.draw_images("", notes, tiles))
+    notes = ["B  linear seed 0: rank 1 of its own image"]
+    side, name = sheet.SIDE, lambda row: Path(model.dataset.samples[row].filename).name
+    tiles = [
+        sheet.Tile(
+            cache.picture(model.dataset, h.row, side), f"{h.score:.3f}", name(h.row), h.right
+        )
+        for h in hits
+    ]
+    parts = [sheet.draw_images("", notes, tiles)]
+    hits = retrieve.captions_for(model, Path(name(14)), 5).hits
+    said = [(f"{h.score:.3f}", retrieve.set_text(h.caption), h.right) for h in hits]
+    tile = sheet.Tile(cache.picture(model.dataset, 14, side), "", name(14))
+    notes = ["B  linear seed 0: rank 1 of its best own caption"]
+    parts.append(sheet.draw_captions("", notes, tile, said))
     shown = np.asarray(image)
-    assert any(np.array_equal(shown[y : y + len(part)], part) for y in range(300, 500))
-    assert image.height > 8 * sheet.SIDE  # one won, three lost, two models each
+    for part in map(np.asarray, parts):
+        row = sheet.SIDE // 2 + 120  # through the pictures
+        places = np.flatnonzero((shown == part[row]).all(axis=(1, 2))) - row
+        assert any(np.array_equal(shown[y : y + len(part)], part) for y in places)
+    assert image.height > 10 * side  # a caption won, two lost, an image each; two models
     alike = compare.compare(two[0], two[0], resamples=20)
-    with pytest.raises(UserError, match="no query won or lost"):
+    with pytest.raises(UserError, match="none won or lost"):
         wonlost.draw(alike, two[0], two[0], tiny)

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench import drawing, groups, labels, plots, record
+from bench import drawing, figure, groups, labels, plots, record, tradeoff
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
 DATA = ("ucm", "rsicd")
@@ -31,8 +31,8 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> groups.Group:
 
 def test_pareto_front_by_hand() -> None:
     points = [(1, 10), (2, 9), (2, 12), (3, 12), (4, 20), (5, 15)]
-    assert plots.pareto(points, -1) == [(1, 10), (2, 12), (4, 20)]
-    assert plots.pareto(points, 1) == [(5, 15), (4, 20)]
+    assert tradeoff.pareto(points, -1) == [(1, 10), (2, 12), (4, 20)]
+    assert tradeoff.pareto(points, 1) == [(5, 15), (4, 20)]
 
 
 def overlaps(boxes: np.ndarray) -> int:
@@ -92,13 +92,13 @@ def test_leaders_through_one_another_and_through_boxes() -> None:
 
 
 def test_names_in_the_picture_do_not_overlap(crowded: groups.Group) -> None:
-    with matplotlib.rc_context(plots.STYLE):
+    with matplotlib.rc_context(figure.STYLE):
         path = crowded.memory
-        figure = plots.recall_against(crowded, path, "memory", -1, plots._bytes_axis)
-        assert figure is not None
-        figure.draw_without_rendering()
-        renderer = figure.canvas.get_renderer()
-        [axes] = figure.axes
+        drawn = tradeoff.recall_against(crowded, path, "memory", -1, tradeoff.bytes_axis)
+        assert drawn is not None
+        drawn.draw_without_rendering()
+        renderer = drawn.canvas.get_renderer()
+        [axes] = drawn.axes
         texts = [text for text in axes.texts if text.get_text()]
         boxes = [matplotlib.text.Text.get_window_extent(t, renderer).extents for t in texts]
     trained = [row.label for row in crowded.rows if row.trains]
@@ -107,8 +107,41 @@ def test_names_in_the_picture_do_not_overlap(crowded: groups.Group) -> None:
     assert overlaps(np.asarray(boxes)) == 0
 
 
+def test_names_in_the_picture_keep_off_lines(tmp_path: Path) -> None:
+    documents = fakes.sweep(3, ("zeroshot", "lora", "vpt", "coop", "adapter", "bitfit"))
+    vpt = [d["metrics"]["test"]["mR"] for d in documents if d["trial"]["method"] == "vpt"]
+    level = float(np.mean(vpt))
+    for document in documents:
+        if document["trial"]["method"] == "zeroshot":  # a dotted line through a point
+            document["metrics"]["test"]["mR"] = level
+        elif document["trial"]["method"] != "vpt":  # wide bars
+            seed = document["trial"]["seed"]
+            document["efficiency"]["train_images_per_second"] *= 0.7 + 0.3 * seed
+    fakes.save(tmp_path, documents)
+    [one] = groups.group(record.load(tmp_path))
+    with matplotlib.rc_context(figure.STYLE):
+        path = "efficiency.train_images_per_second"
+        drawn = tradeoff.recall_against(one, path, "images/s", 1, tradeoff.rate_axis)
+        assert drawn is not None
+        drawn.draw_without_rendering()
+        renderer = drawn.canvas.get_renderer()
+        [axes] = drawn.axes
+        extent = matplotlib.text.Text.get_window_extent  # without the line that joins it to a point
+        boxes = np.array([extent(text, renderer).extents for text in axes.texts])
+    bars = [s for c in axes.collections for s in c.get_segments() if s[0][1] == s[1][1]]
+    assert len(bars) == 5
+    lines = [axes.transData.transform(bar) for bar in bars]
+    height = axes.transData.transform((1, level))[1]
+    lines.append(np.array([[0.0, height], [1e4, height]]))
+    for line in lines:
+        for text, box in zip(axes.texts, boxes, strict=True):
+            thick = np.array([[0, -0.1], [0, 0.1]])
+            apart = overlaps(np.stack([box, (line + thick).ravel()])) == 0
+            assert apart, text.get_text()
+
+
 def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
-    found = plots.looks(crowded)
+    found = figure.looks(crowded)
     shapes = [(look.marker, look.filled) for look in found.values()]
     assert len(set(shapes)) == len(shapes) == 17
     of_method = {look.colour for label, look in found.items() if label.startswith("cmer")}
@@ -159,7 +192,7 @@ def test_only_what_changed_is_drawn_again(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_many_plots_are_drawn_in_several_processes(tmp_path: Path) -> None:
-    fakes.save(tmp_path / "r", [fakes.record("lora", dataset=dataset) for dataset in DATA])
+    fakes.save(tmp_path / "r", [fakes.record(m, dataset=d) for m in ("lora", "cmer") for d in DATA])
     found = groups.group(record.load(tmp_path / "r"))
     shared = drawing.write(found, tmp_path, ["png"])
     assert [len(paths) for paths in shared.values()] == [4, 4]
@@ -187,9 +220,9 @@ def test_batch_size_against_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(drawing, "SINGLE", ())
     [path] = drawing.write(found, tmp_path, ["svg"])[name]
     assert path.name == f"{name}-batch_memory.svg"
-    figure = plots.batch_memory(family)
-    assert figure is not None
-    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
+    drawn = plots.batch_memory(family)
+    assert drawn is not None
+    lines = [line for line in drawn.axes[0].lines if len(line.get_xdata()) == 3]
     assert [line.get_xdata().tolist() for line in lines] == [[32, 64, 128]] * 2
     heights = lines[0].get_ydata()
     assert heights[2] == pytest.approx(4 * heights[0], rel=1e-3)
@@ -200,7 +233,10 @@ def test_batch_size_against_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_one_or_two_methods(tmp_path: Path, number: int) -> None:
     fakes.save(tmp_path / "r", fakes.sweep(1, ["lora", "cmer"][:number]))
     [one] = groups.group(record.load(tmp_path / "r"))
-    assert len(drawing.write([one], tmp_path, ["png"])[one.name]) == 4
+    found = drawing.write([one], tmp_path, ["png"])[one.name]
+    against = {"recall_memory", "recall_throughput"} if number == 2 else set()
+    kinds = {path.stem.rpartition("-")[2] for path in found}
+    assert kinds == {"learning_curves", "memory_parts"} | against
 
 
 def test_same_bytes(crowded: groups.Group, tmp_path: Path) -> None:
@@ -215,4 +251,4 @@ def test_same_bytes(crowded: groups.Group, tmp_path: Path) -> None:
     ("value", "words"), [(2.0**29, "512 MiB"), (1.5 * 2**30, "1.5 GiB"), (2.0**13, "8 KiB")]
 )
 def test_bytes_in_words(value: float, words: str) -> None:
-    assert plots.bytes_words(value) == words
+    assert tradeoff.bytes_words(value) == words

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,24 @@ def test_a_sweep_is_recorded_and_resumed(tiny: Path) -> None:
     again = json.loads(found["cmer"].read_text())
     assert again["metrics"] == record["metrics"]  # the same seed on the same machine
     assert again["curve"] == record["curve"]
+
+
+def test_a_search_and_a_sweep_that_uses_it(tiny: Path) -> None:
+    tuned = tiny / "tuned.toml"
+    search = sweep(tiny, "--methods", "linear", "--recipe", "steps=2", "--factors", "1,3")
+    search = ["tune", *search[1:], "--out", str(tuned)]
+    first = bench(*search)
+    assert first.returncode == 0, first.stdout + first.stderr
+    (winner,) = tomllib.loads(tuned.read_text())["tuned"]
+    assert winner["grid"] == [0.001, 0.003]
+    again = bench(*search)  # nothing is left to run
+    assert again.returncode == 0, again.stderr
+    words = sweep(tiny, "--methods", "linear", "--recipe", "steps=2", "--tuned", str(tuned))
+    used = bench(*words)
+    assert used.returncode == 0, used.stderr
+    lr = {json.loads(p.read_text())["trial"]["lr"] for p in records(tiny)}
+    assert lr == {0.001, 0.003}
+    assert [p.parent.name for p in records(tiny) if p.parent.name == "linear"] == ["linear"]
 
 
 def test_a_sweep_goes_on_after_kill_9(tiny: Path) -> None:

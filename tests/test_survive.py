@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 import torch
 
-from bench import UserError, checkpoint, compare, limits, lock, oom, record, train, trial
+from bench import (
+    UserError,
+    checkpoint,
+    compare,
+    engine,
+    engines,
+    limits,
+    lock,
+    oom,
+    record,
+    train,
+    trial,
+)
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.sweep import Plan
@@ -157,6 +169,20 @@ def test_out_of_memory_says_the_largest_batch(tiny: Path, monkeypatch: pytest.Mo
     assert oom.explain(MemoryError(), made(tiny, "linear"), None)[0] == "MemoryError"
 
 
+FEW = ("--faults", "5", "--methods", "linear", "--seeds", "0")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds children in /proc")
+def test_a_short_chaos(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("chaos.py")
+    words = [sys.executable, str(script), "--forked", *FEW]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+    env["PYTHONPATH"] = str(script.parent.parent)
+    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "lost: 0\ndamaged: 0\nleft over: 0\n" in done.stdout
+
+
 # Records.
 
 
@@ -232,6 +258,8 @@ def test_a_full_or_read_only_folder_is_found_out_first(tmp_path: Path) -> None:
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
         with pytest.raises(record.NoRoom, match="Read-only file system"):
             record.probe(tmp_path / "results")
+        with pytest.raises(UserError, match="Read-only file system"):
+            engines.Engine("local").run(Plan([], tmp_path / "results", tmp_path), [], Any)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
@@ -266,6 +294,22 @@ def test_a_lock_is_one_process_and_is_taken_over_when_it_dies(tmp_path: Path) ->
         assert mine
         assert lock.busy(path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_trial_leaves_no_lock_and_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = made(tmp_path, "linear")
+    path = one.path(tmp_path)
+    process = holder(path)
+    process.kill()
+    process.wait()
+    path.with_name(f".{path.name}.a1.partial").touch()
+    monkeypatch.setattr(engine.sys, "executable", "/bin/false")
+    plan = Plan([one], tmp_path, tmp_path)
+    outcome = engine._run_one(plan, one, "cpu", set(), lambda *_: None)
+    assert (outcome.status, outcome.message) == ("killed", "its process ended with exit code 1")
+    assert not list(path.parent.iterdir())
 
 
 def test_a_lock_of_another_host_is_stale_without_heartbeats(

@@ -126,6 +126,20 @@ def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
     assert without == ["lora on ucm starter"]
 
 
+def test_a_file_keeps_the_winners_of_other_calls(tmp_path: Path) -> None:
+    file = tmp_path / "tuned.toml"
+    first = search(tmp_path, ["lora"], {f"lora(lr={at(1):g})": 30.0})
+    tune.save(tune.winners(first), first, file)
+    second = search(tmp_path, ["linear"], {"linear(lr=0.003)": 20.0})
+    tune.save([*tune.others(second, file), *tune.winners(second)], second, file)
+    assert [row["call"] for row in tune.read(file)["tuned"]] == ["lora", "linear"]
+    again = search(tmp_path, ["lora"], {f"lora(lr={at(2):g})": 40.0})
+    assert [row["call"] for row in tune.others(again, file)] == ["linear"]
+    other = search(tmp_path, ["lora"], {}, factors=[1.0, 2.0])
+    with pytest.raises(UserError, match="another points; write these to another file"):
+        tune.others(other, file)
+
+
 def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
     space = tune.space_of(["lora(rank=[4, 16, 32])"], registry())
     best = f"lora(rank=16, lr={at(3):g})"
@@ -146,10 +160,11 @@ def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
         ("lora(alpha=4)", None),
     ]
     assert applied.trials[0].settings["rank"] == 16
-    text = searches.section(tmp_path)
-    assert "9 points for each method, seed 0, 30 epochs at batch 128" in text
-    assert "rank 4, 16, 32" in text
-    assert f"lr {at(3):g}, rank 16 (edge of the grid: lr)" in text
+    [(_, about, table)] = searches.tables(tmp_path)
+    assert "9 points for each method, seed 0, 30 epochs at batch 128" in about
+    *_, tried, _, winner = (cell.text for cell in table.rows[0])
+    assert tried.endswith("rank 4, 16, 32")
+    assert winner == f"lr {at(3):g}, rank 16 (edge of the grid: lr)"
 
 
 def test_a_setting_that_was_drawn_alone_is_not_lost(tmp_path: Path) -> None:
@@ -184,7 +199,8 @@ def test_the_older_form_is_read_and_told(tmp_path: Path) -> None:
         Plan([trial("lora")], tmp_path, tmp_path), tmp_path / "tuned-ucm.toml", registry()
     )
     assert (applied.trials[0].call, applied.trials[0].lr) == ("lora", 0.006)
-    text = searches.section(tmp_path)
-    assert "2 points for each method, seed 0, 30 steps at batch 128" in text
-    assert "| `lora` | lr 0.0006, 0.006 | 16.2, 25.1 | lr 0.006 (edge of the grid: lr) |" in text
-    assert searches.section(tmp_path / "nowhere") == ""
+    [(_, about, table)] = searches.tables(tmp_path)
+    assert "2 points for each method, seed 0, 30 steps at batch 128" in about
+    words = ["lora", "lr 0.0006, 0.006", "16.2, 25.1", "lr 0.006 (edge of the grid: lr)"]
+    assert [cell.text for cell in table.rows[0]] == ["ucm", "starter", *words]
+    assert searches.tables(tmp_path / "nowhere") == []

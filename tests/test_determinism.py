@@ -1,0 +1,79 @@
+"""Same seed, same machine, same record, bit for bit on a CPU; another seed, another training."""
+
+import copy
+import random
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench import backbone, contract, train, trial
+from bench.recipe import Recipe
+from bench.spec import resolve
+from bench.trial import Trial
+from methods import registry
+
+METHODS = registry()
+MODEL = contract.tiny_model()
+
+
+def tokenizer(texts: list[str]) -> Tensor:
+    """Words as numbers from 2 to 97, then 99, then zeros: what `tiny_model` takes."""
+    tokens = torch.zeros(len(texts), contract.TEXT["context_length"], dtype=torch.long)
+    for row, text in enumerate(texts):
+        words = [2 + zlib.crc32(word.encode()) % 96 for word in text.split()]
+        tokens[row, : len(words) + 1] = torch.tensor([*words, 99])
+    return tokens
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A small backbone for all, no measuring; the list takes each batch that is trained on."""
+    order: list[Any] = []
+    gray = (0.5, 0.5, 0.5)
+    rest = (tokenizer, 32, gray, gray, 0, "0" * 16, 1)
+    new = lambda _: backbone.Backbone("tiny", "random", copy.deepcopy(MODEL), *rest)  # noqa: E731
+    step = train.Trainer.step
+
+    def seen(trainer: train.Trainer, micro: list[Any]) -> Tensor:
+        order.extend((b.image_ids.tolist(), b.texts.tolist(), b.images.sum()) for b in micro)
+        return step(trainer, micro)
+
+    monkeypatch.setattr(backbone, "load", new)
+    monkeypatch.setattr(train, "_measure", lambda *_: {})
+    monkeypatch.setattr(train.Trainer, "step", seen)
+    return order
+
+
+def ran(name: str, seed: int, root: Path, order: list[Any]) -> dict[str, Any]:
+    """What a training leaves: figures, files beside the record, the order of its batches."""
+    torch.rand(3), np.random.rand(3), random.random()  # what ran before is no part of a trial
+    call = resolve(name, {}, METHODS)
+    recipe = Recipe(steps=3, batch_size=4, evaluations=3, precision="fp32", lr=0.01)
+    card, files = str(root / "tiny.toml"), {}
+    one = Trial(card, "starter", name, call.text, dict(call.settings), None, recipe, seed, {})
+    order.clear()
+    done = trial.run(one, root, root / "results", lambda _: None, files)
+    assert done["status"] == "ok", done["traceback"]
+    found = {key: done[key] for key in ("metrics", "curve")} | {"order": list(order)}
+    for suffix, write in files.items():
+        write(root / "file")
+        found[suffix] = (root / "file").read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_seed_decides_a_trial(name: str, tiny: Path, small: list[Any]) -> None:
+    first = ran(name, 0, tiny, small)
+    again = ran(name, 0, tiny, small)
+    for what, value in first.items():
+        assert again[what] == value, f"{what} of one seed differs"
+    if first["order"]:
+        other = ran(name, 1, tiny, small)
+        assert other["order"] != first["order"]
+        assert other["curve"] != first["curve"]
+        assert other[".safetensors"] != first[".safetensors"]
