@@ -16,6 +16,8 @@ from bench.annotations import read_text
 from bench.forms import SPLITS
 from methods.base import Sample
 
+UNPINNED = "the card pins no hash of the test images; only their number was compared"
+
 # Cards.
 
 
@@ -235,7 +237,7 @@ def load(card: Card, root: Path) -> Dataset:
     for fault in faults(card, samples):
         raise UserError(fault)
     if card.test_hash is None and card.kind != "synthetic":
-        notes = (*notes, "the card pins no hash of the test images; only their number was compared")
+        notes = (*notes, UNPINNED)
     if not card.counts.get("val"):
         samples = _hold_out(samples, card.raw.get("val_share", 0.1))
     found = find_images(card, root, samples)

@@ -399,7 +399,7 @@ def brief(card: Card, root: Path) -> tuple[bool, list[str]]:
     if found.missing:
         said.append(f"missing: {', '.join(found.missing[:3])}{', ...' * (len(found.missing) > 3)}")
     if card.test_hash is None:
-        said.append("the card pins no hash of the test images; only their number was compared")
+        said.append(data.UNPINNED)
     complete = not faults and not found.missing
     said.append("complete" if complete else "not complete")
     return complete, said

@@ -154,6 +154,21 @@ def test_a_full_disk_is_one_sentence(
         cache.images(dataset, 32)
 
 
+def test_what_a_map_that_is_half_done_takes_already_is_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, layout = tmp_path / "a.npy", pixelmap.Layout(100, 64)
+    usage = shutil.disk_usage(tmp_path)
+    pixelmap.partial(path).write_bytes(bytes(layout.bytes // 2))
+    taken = pixelmap.partial(path).stat().st_blocks * 512
+    assert taken > layout.bytes // 4
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=layout.bytes - taken))
+    cache._demand_room(path, layout)
+    pixelmap.partial(path).unlink()
+    with pytest.raises(UserError, match="make room"):
+        cache._demand_room(path, layout)
+
+
 def test_a_folder_that_cannot_be_used_is_one_sentence(
     dataset: data.Dataset, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,8 @@ def test_captions(tiny: Path) -> None:
     assert words["test"].shared_rows == 2
     assert words["test"].rows_in_train == 2
     assert words["test"].rows_in_train_and_val == 3
+    assert [words[s].rows_in_train for s in ("train", "val")] == [0, 0]
+    assert [words[s].rows_in_train_and_val for s in ("train", "val")] == [0, 0]
     assert report_of(tiny).ceiling["ceiling_t2i_R@1"] == pytest.approx(95.0)
 
 

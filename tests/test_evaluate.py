@@ -72,3 +72,40 @@ def test_each_distinct_caption_is_tokenised_and_encoded_once(tiny: Path) -> None
     words = [word for captions in spoken for word in captions]
     for row, word in enumerate(words):
         assert torch.equal(text[row], text[words.index(word)])
+
+
+class Kept:
+    """Frozen features that say of which row or caption they are."""
+
+    def of_images(self, rows: list[int]) -> Tensor:
+        """The rows."""
+        return torch.tensor(rows)[:, None]
+
+    def of_texts(self, captions: list[str]) -> Tensor:
+        """The number in each caption: "picture 3 of ..."."""
+        return torch.tensor([int(caption.split()[1]) for caption in captions])[:, None]
+
+
+class Passing(Counting):
+    """A method that gives back what it is to encode."""
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Unchanged."""
+        return images
+
+    def encode_text(self, texts: Tensor) -> Tensor:
+        """Unchanged."""
+        return texts
+
+
+def test_with_frozen_features_no_pixel_and_no_token_is_encoded(tiny: Path) -> None:
+    dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
+    made: Any = Backbone()
+    evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made)
+    method: Any = Passing()
+    kept: Any = Kept()
+    table = TokenTable(lambda captions: torch.zeros(len(captions), 4, dtype=torch.long), None)
+    cpu = torch.device("cpu")
+    image, text = evaluation.features(method, table, torch.float32, cpu, 3, kept)
+    assert image[:, 0].tolist() == dataset.split("test")
+    assert text[:, 0].tolist() == [row for row in dataset.split("test") for _ in range(5)]

@@ -436,6 +436,26 @@ def test_a_local_file_is_taken_by_its_hash(tmp_path: Path) -> None:
         fetch.take(one, tmp_path, other)
 
 
+def test_what_is_there_is_told_in_brief(tiny: Path) -> None:
+    toml, images = tiny / "tiny.toml", tiny / "tiny" / "images"
+    assert fetch.brief(data.card(str(toml)), tiny) == (
+        True,
+        ["16 annotated images, 16 of them there", "complete"],
+    )
+    lines = toml.read_text().splitlines(keepends=True)
+    toml.write_text("".join(line for line in lines if "filenames_sha256" not in line))
+    for name in ("pond_0", "port_1", "pond_2", "port_3"):
+        (images / f"{name}.png").unlink()
+    complete, said = fetch.brief(data.card(str(toml)), tiny)
+    assert not complete
+    assert said[-4:] == [
+        "16 annotated images, 12 of them there",
+        "missing: pond_0.png, port_1.png, pond_2.png, ...",
+        data.UNPINNED,
+        "not complete",
+    ]
+
+
 def test_without_a_hash_an_archive_is_known_by_what_is_in_it(tmp_path: Path) -> None:
     one = card()
     names = {"RS/d.json": b"{}", "RS/imgs/1.jpg": b"one", "RS/readme.txt": b"r"}

@@ -275,6 +275,20 @@ def test_of_many_bands_the_first_three_are_read(tmp_path: Path, planar: str, kin
     assert imagefile.size(tmp_path / "a.tif") == (8, 9)
 
 
+def test_a_compression_that_needs_another_package_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 8, 13), "uint16"), planarconfig="contig")
+
+    def lacking(path: Path) -> None:  # the words of tifffile 2026
+        raise ValueError("<COMPRESSION.ZSTD: 50000> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile, "TiffFile", lacking)
+    with pytest.raises(UserError, match=r"needs imagecodecs; `pip install 'cmer-bench\[geo\]'`"):
+        cache.decode(tmp_path / "a.tif", 8, (0, 1))
+
+
 RAMP = np.tile(np.arange(16, dtype=np.uint16) * 4096, (16, 1))
 
 
