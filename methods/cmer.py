@@ -24,6 +24,8 @@ from methods.base import Batch, Method, NotApplicable, Paper, Sample, info_nce, 
 from methods.towers import Hidden, Tower
 
 Focus = Literal["soft", "topk", "relu", "none"]
+NARROWEST = 64
+"""Least width of a side branch, for small towers: what an eighth of CLIP's narrowest tower is."""
 
 
 class FocusLayer(nn.Module):
@@ -77,7 +79,7 @@ class FocusLayer(nn.Module):
 
 
 class SideBranch(nn.Module):
-    """A ladder of small blocks beside one frozen tower, of width D / reduction.
+    """A ladder of small blocks beside one frozen tower, of width D / reduction, at least 64.
 
     Per tap: the tap, normalised without parameters, is projected down and mixed into the side state
     by a learned gate sigmoid(alpha / 0.1) (Sung et al. 2022); then the summary
@@ -88,7 +90,7 @@ class SideBranch(nn.Module):
         self, width: int, reduction: int, taps: int, focus: Focus, patches: bool, keep: float
     ) -> None:
         super().__init__()
-        side = max(8, width // reduction)
+        side = max(NARROWEST, width // reduction)
         self.keep = keep
         self.down = nn.ModuleList(nn.Linear(width, side, bias=False) for _ in range(taps))
         self.gate = nn.Parameter(torch.zeros(taps))
@@ -161,15 +163,16 @@ Frozen = tuple[Tensor, list[Tensor], list[Tensor]]
 class CMER(Method):
     """Side branch with a focus layer, scene label augmentation, negative sample recycling.
 
-    Settings (ours unless said; see the module): reduction: D / d. stride: a tap after every so many
-    blocks, 0: as many as give at most 12. focus: soft | topk (keep a share `keep` of the patches) |
-    relu (Diao et al. 2024) | none. text_taps: end (token) | all | none. scene_p: share of training
-    captions written "{scene}. {caption}"; scene_at_test: none | oracle | predicted.
-    queue: length Q of the queues, 0: none; queue_share: at most this share of the training images;
-    queue_weight: factor on L_queue; queue_start: share of the steps before it counts. mask: what is
-    no negative: an image that shares a caption with the anchor (set), in the queue also one of the
-    anchor's scene (scene); or that carries the anchor's very caption (caption), or only the
-    anchor's own image (image). Weight, start and mask were chosen on UCM's validation split.
+    Settings (ours unless said; see the module): reduction: D / d (d is at least 64). stride: a tap
+    after every so many blocks, 0: as many as give at most 12. focus: soft | topk (keep a share
+    `keep` of the patches) | relu (Diao et al. 2024) | none. text_taps: end (token) | all | none.
+    scene_p: share of training captions written "{scene}. {caption}"; scene_at_test: none | oracle |
+    predicted. queue: length Q of the queues, 0: none; queue_share: at most this share of the
+    training images; queue_weight: factor on L_queue; queue_start: share of the steps before it
+    counts. mask: what is no negative: an image that shares a caption with the anchor (set), in the
+    queue also one of the anchor's scene (scene); or that carries the anchor's very caption
+    (caption), or only the anchor's own image (image). Width, weight, start and mask were chosen on
+    UCM's validation split.
     """
 
     paper: ClassVar[Paper | None] = Paper(
