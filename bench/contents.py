@@ -142,5 +142,5 @@ def _searches(results: Path) -> list[Section]:
     found = []
     for path, budget, table in searches.tables(results):
         part, name = Part("search", "", table), f"search-{path.stem}"
-        found.append(Section(name, "Learning-rate search", budget, [part], name, source=path.name))
+        found.append(Section(name, f"Search: {path.stem}", budget, [part], name, source=path.name))
     return found
