@@ -90,7 +90,7 @@ class SideBranch(nn.Module):
         self, width: int, reduction: int, taps: int, focus: Focus, patches: bool, keep: float
     ) -> None:
         super().__init__()
-        side = max(NARROWEST, width // reduction)
+        side = min(width, max(NARROWEST, width // reduction))
         self.keep = keep
         self.down = nn.ModuleList(nn.Linear(width, side, bias=False) for _ in range(taps))
         self.gate = nn.Parameter(torch.zeros(taps))

@@ -65,7 +65,7 @@ def kept(method: Method, given: Batch) -> int:
 
 def test_it_keeps_a_fraction_of_what_lora_keeps_for_backward() -> None:
     given = batch(32)
-    assert kept(build("cmer"), given) < 0.4 * kept(build("lora"), given)
+    assert kept(build("cmer"), given) < 0.2 * kept(build("lora"), given)
 
 
 def test_nothing_is_kept_for_backward_in_a_frozen_tower() -> None:
