@@ -9,7 +9,7 @@ from bench import UserError, backbone, data, record
 from bench.forms import SPLITS
 from bench.recipe import Recipe
 from bench.spec import load_plugins, parse_calls, resolve
-from bench.trial import Trial
+from bench.trial import Trial, clear
 
 
 @dataclass
@@ -38,7 +38,12 @@ class Plan:
         return str(record.read(path)["status"]) if path.exists() else None
 
     def todo(self, rerun: bool, retry_failed: bool) -> list[Trial]:
-        """The trials to run: those without a record; all with `rerun`; those not ok on request."""
+        """The trials to run: those without a record; all with `rerun`; those not ok on request.
+
+        Takes away checkpoints that a killed process left beside a record that needs none.
+        """
+        for trial in self.trials:
+            clear(trial.path(self.results))
         self.before = {t.identity: record.digest(t.path(self.results)) for t in self.trials}
         if rerun:
             return list(self.trials)

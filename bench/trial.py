@@ -6,6 +6,7 @@ closes: a trial does not outlive the sweep that started it. While it runs it hol
 SIGTERM ends it with a checkpoint.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -122,6 +123,7 @@ def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
         if digest(path) != job.get("before"):  # another sweep was faster
             document = read(path)
         else:
+            clear(path)
             every = job.get("checkpoint_seconds")
             document = run(trial, root, results, progress, files, clock, every)
             document["efficiency"] |= shared(job.get("jobs_per_gpu", 1), document["efficiency"])
@@ -147,9 +149,22 @@ def _write(path: Path, document: dict[str, Any], files: dict[str, Any]) -> None:
                 continue
             raise NoRoom(f"{why}; it is kept as {kept}: move it to {path}") from None
         raise NoRoom(f"{why}, nor anywhere else; its metrics: {document['metrics']}") from None
-    if document["status"] in ("ok", "diverged", "not_applicable"):
-        for suffix in (".checkpoint", ".checkpoint.aside"):
-            path.with_suffix(suffix).unlink(missing_ok=True)
+    clear(path)
+
+
+def clear(path: Path) -> None:
+    """Take away the checkpoints of a trial whose record says that it need not go on.
+
+    A process that is killed right after it wrote the record leaves them. A checkpoint younger than
+    the record stays: it is of a trial that is being repeated.
+    """
+    for suffix in (".checkpoint", ".checkpoint.aside"):
+        left = path.with_suffix(suffix)
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime_ns > path.stat().st_mtime_ns:
+                continue
+            if read(path)["status"] in ("ok", "diverged", "not_applicable"):
+                left.unlink()
 
 
 def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:

@@ -89,6 +89,24 @@ def test_a_killed_trial_goes_on_bit_for_bit(
     assert again["best_step"] == whole["best_step"]
 
 
+@pytest.mark.parametrize(
+    ("status", "age", "stays"), [("ok", 60, False), ("timeout", 60, True), ("ok", -60, True)]
+)
+def test_a_checkpoint_left_by_a_kill_after_the_record_goes(
+    tmp_path: Path, status: str, age: int, stays: bool
+) -> None:
+    one = made(tmp_path, "linear")
+    path = one.path(tmp_path / "r")
+    record.write(path, trial._document(one) | {"status": status})
+    left = path.with_suffix(".checkpoint")
+    left.write_bytes(b"of a training that ended")
+    then = path.stat().st_mtime - age  # younger than the record: of a trial that is repeated
+    os.utime(left, (then, then))
+    todo = Plan([one], tmp_path / "r", tmp_path).todo(rerun=False, retry_failed=False)
+    assert todo == []
+    assert left.exists() == stays
+
+
 def test_a_damaged_or_foreign_checkpoint_is_set_aside(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
