@@ -23,7 +23,7 @@ test: .venv/installed ## ruff, mypy, pytest
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 BENCH_CACHE=.cache $(BIN)/pytest -n 2 --dist loadfile
 
-chaos: .venv/installed ## kill -9 at random moments, fifty times and more; Linux, ten minutes
+chaos: .venv/installed ## kill -9 at random moments, fifty times and more; Linux, some five minutes
 	BENCH_CACHE=.cache $(BIN)/python tests/chaos.py --faults 50
 
 clean:
