@@ -41,6 +41,14 @@ class Search:
         """Whether some grid is larger than what is taken of it."""
         return any(size > self.points for size in self.grids.values())
 
+    @property
+    def budget(self) -> dict[str, Any]:
+        """What every method got: recipe, seeds, points, and the seed where points are drawn."""
+        recipe = {k: v for k, v in vars(self.plan.trials[0].recipe).items() if v is not None}
+        seeds = sorted({trial.seed for trial in self.plan.trials})
+        drawn = {"draw_seed": self.draw_seed} if self.drawn else {}
+        return {"recipe": recipe, "seeds": seeds, "points": self.points, **drawn}
+
 
 def space_of(calls: Iterable[str], known: Methods) -> Space:
     """`lora(rank=[4, 8, 16])` -> what to try; raises UserError for a wrong name or value."""
@@ -233,39 +241,32 @@ def others(search: Search, path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    said, trial = read(path), search.plan.trials[0]
-    rows = said["tuned"]
+    said = read(path)
+    rows, ours = said["tuned"], search.budget
     known = {field.name for field in fields(Recipe)}
-    recipe = {name: value for name, value in said.get("recipe", {}).items() if name in known}
-    budgets = {
-        "recipe": (vars(Recipe(**recipe)), vars(trial.recipe)),
-        "seeds": (said.get("seeds"), sorted({t.seed for t in search.plan.trials})),
-        "points": (said.get("points", len(rows[0]["grid"])), search.points),
-        "draw seed": (said.get("draw_seed"), search.draw_seed if search.drawn else None),
+    recipe = Recipe(**{k: v for k, v in said.get("recipe", {}).items() if k in known})
+    theirs = {
+        "recipe": {k: v for k, v in vars(recipe).items() if v is not None},
+        "seeds": said.get("seeds"),
+        "points": said["points"] if "points" in said else len(rows[0]["grid"]),
+        **({"draw_seed": said["draw_seed"]} if "draw_seed" in said else {}),
     }
-    for what, (theirs, ours) in budgets.items():
-        if theirs != ours:
+    for what in {**theirs, **ours}:
+        if theirs.get(what) != ours.get(what):
             raise UserError(
-                f"{path} holds the winners of a search with another {what}; write these to "
-                "another file: --out"
+                f"{path} holds the winners of a search with another {what.replace('_', ' ')}; "
+                "write these to another file: --out"
             )
-    mine = {(base.dataset, base.backbone, plain_call(base)) for base in search.bases}
-    kept = [row for row in rows if _place(row) not in mine]
+    kept = [row for row in rows if _place(row) not in search.grids]
     return [{key: value for key, value in row.items() if value != {}} for row in kept]
 
 
 def save(rows: list[dict[str, Any]], search: Search, path: Path) -> None:
     """Write the winners with the grid and the budget, as TOML."""
-    trials = search.plan.trials
-    recipe = {k: v for k, v in vars(trials[0].recipe).items() if v is not None}
     lines = [
         "# Chosen on validation by `bench tune`; the same number of trials for each method.",
-        f"recipe = {_toml(recipe)}",
-        f"seeds = {sorted({t.seed for t in trials})}",
-        f"points = {search.points}",
+        *(f"{key} = {_toml(value)}" for key, value in search.budget.items()),
     ]
-    if search.drawn:
-        lines.append(f"draw_seed = {search.draw_seed}")
     for row in rows:
         lines += ["", "[[tuned]]", *(f"{key} = {_toml(value)}" for key, value in row.items())]
     atomically(path, lambda file: file.write_text("\n".join(lines) + "\n", encoding="utf-8"))
