@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import UserError
-from bench.attention import use_sdpa
+from bench.measure.attention import use_sdpa
 
 STARTER = Path(__file__).resolve().parent / "starter"
 

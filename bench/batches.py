@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench import resident as resident_
-from bench.cache import Pixels
 from bench.data import Dataset, short_hash, spoken_form
+from bench.data.cache import Pixels
 from methods.base import Batch, Sample
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import bench
 import methods
 from bench.limits import Clock
-from bench.meter import Memory, Stopwatch
+from bench.measure.meter import Memory, Stopwatch
 from bench.record import atomically
 from methods.base import Method
 
@@ -171,7 +171,7 @@ def code(method: type[Method]) -> str:
     """Hash of the code that trains: both packages and the file of the method: 16 hex digits."""
     files = {Path(inspect.getfile(method)).resolve()}
     for package in (bench, methods):
-        files |= {path.resolve() for path in Path(inspect.getfile(package)).parent.glob("*.py")}
+        files |= {path.resolve() for path in Path(inspect.getfile(package)).parent.rglob("*.py")}
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes())

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import UserError
-from bench.cli_data import app as data_app
-from bench.cli_options import Plugins, Results, Root, console
-from bench.cli_sweep import plan, run, tune
+from bench.commands.data import app as data_app
+from bench.commands.options import Plugins, Results, Root, console
+from bench.commands.sweep import plan, run, tune
 from bench.spec import load_plugins
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def report(
 ) -> None:
     """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
     from bench import record
-    from bench import report as report_
+    from bench.report import report as report_
 
     screen = console()
     frame = record.load(results)
@@ -54,7 +54,7 @@ def report(
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
     if gallery:
         from bench.data import data_root as root_of  # takes a second: it brings torch
-        from bench.gallery_page import block
+        from bench.report.gallery_page import block
 
         load_plugins(plugin)
         with screen.status("asking the trained methods") as status:
@@ -83,14 +83,14 @@ def compare(
     plugin: Plugins = None,
 ) -> None:
     """Two trained methods, query by query: bootstrap, permutation test, queries won and lost."""
-    from bench import compare as compare_
+    from bench.trained import compare as compare_
 
     screen, found = console(), compare_.compare(a, b)
     screen.print(compare_.table(found))
     if pictures is None:
         return
-    from bench import wonlost
     from bench.data import data_root as root_of
+    from bench.trained import wonlost
 
     load_plugins(plugin)
     with screen.status("encoding"):
@@ -147,9 +147,9 @@ def retrieve(
     """Ask a trained method: the top test images for a text, or captions for an image."""
     if (query is None or not query.strip()) == (image is None):
         raise UserError('give either a text to find images for ("many planes") or --image FILE')
-    from bench import retrieve as retrieve_
     from bench.data import data_root as root_of
-    from bench.restore import restore
+    from bench.trained import retrieve as retrieve_
+    from bench.trained.restore import restore
 
     load_plugins(plugin)
     screen = console()
@@ -173,7 +173,7 @@ def export(
     plugin: Plugins = None,
 ) -> None:
     """Write a trained adapter as safetensors with a card; LoRA in peft's own format too."""
-    from bench.export import export as export_
+    from bench.trained.export import export as export_
 
     load_plugins(plugin)
     written = export_(record, out)
@@ -227,7 +227,7 @@ def datasets(
     from rich.table import Table
 
     from bench import data
-    from bench.forms import SPLITS
+    from bench.data.forms import SPLITS
 
     root = data.data_root(data_root)
     screen = console()

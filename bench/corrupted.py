@@ -15,7 +15,7 @@ from bench import UserError, record
 from bench.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
 
 if TYPE_CHECKING:
-    from bench.sweep import Plan
+    from bench.sweeps.sweep import Plan
     from bench.trial import Trial
 
 SCHEMA = 1
@@ -82,11 +82,12 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
     """
     import torch
 
-    from bench import backbone, cache
+    from bench import backbone
     from bench.batches import TokenTable
+    from bench.data import cache
     from bench.evaluate import Evaluation
-    from bench.machine import environment
-    from bench.restore import restore
+    from bench.measure.machine import environment
+    from bench.trained.restore import restore
     from bench.trial import EVAL_BATCH
 
     restored = restore(trial, root)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from bench import retrieval
 from bench.backbone import Backbone
 from bench.batches import TokenTable, normalise
-from bench.cache import Pixels
 from bench.data import Dataset, spoken_form
+from bench.data.cache import Pixels
 from bench.train import autocast
 from methods.base import Method
 from methods.towers import text_tower

@@ -19,8 +19,8 @@ from torch.utils import _pytree as tree
 
 from bench import UserError
 from bench.batches import Loader, TokenTable, crop_and_flip, normalise
-from bench.cache import cache_folder
 from bench.data import short_hash
+from bench.data.cache import cache_folder
 from bench.train import autocast
 from methods.base import Batch, Method, NotApplicable
 

@@ -5,8 +5,8 @@ batches are the same bit for bit, so this belongs to the machine and not to a tr
 
 It is on by default and counted apart. These bytes are allocated before training and stay until it
 ends, so they are part of every moment's "allocated" by the same amount: taken off the peak
-(`bench.meter.Memory`), they leave exactly the peak of a training that gathers on the host. What
-cannot be taken off is that they are not free for the method: a trial within that share of the
+(`bench.measure.meter.Memory`), they leave exactly the peak of a training that gathers on the host.
+What cannot be taken off is that they are not free for the method: a trial within that share of the
 GPU's memory may run out of it. `BENCH_RESIDENT=0` turns it off, and so does whoever asks which
 batch still fits (`benchmarks/efficiency.py`).
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bench import UserError
-from bench.pixelmap import Pixels
+from bench.data.pixelmap import Pixels
 
 SHARE = 0.1
 """Of the GPU's whole memory. RSITMD at 224 px takes 0.5 GiB, RSICD 1.2 GiB."""

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.attention import attention_kernels
 from bench.batches import Loader
 from bench.checkpoint import Keeper, plain
-from bench.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
+from bench.measure.attention import attention_kernels
+from bench.measure.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.recipe import Recipe
 from methods.base import Batch, Method
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, lock
-from bench.cache import cache_folder
 from bench.data import short_hash
+from bench.data.cache import cache_folder
 from bench.limits import Clock, TimeLimit, spoken
 from bench.recipe import LATER, Recipe, defining
 from bench.record import SCHEMA, NoRoom, atomically, digest, probe, read, write
@@ -83,7 +83,7 @@ def main() -> int:
     clock = Clock(job.get("time_limit"))
     signal.signal(signal.SIGTERM, clock.stop)
 
-    from bench.meter import LiveMemory
+    from bench.measure.meter import LiveMemory
 
     memory = LiveMemory()
 
@@ -104,7 +104,7 @@ def main() -> int:
 
 def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
     """Do a job under the trial's lock; how it ended."""
-    from bench.meter import shared
+    from bench.measure.meter import shared
     from methods import load_plugin
 
     for plugin in job["plugins"]:
@@ -169,7 +169,7 @@ def clear(path: Path) -> None:
 
 def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:
     """Write the record of a trial that was killed, so long after it began; status and message."""
-    from bench import meter
+    from bench.measure import meter
 
     path = trial.path(results)
     message = f"it was killed {spoken(seconds)} after it began, for it did not end by itself"
@@ -217,7 +217,8 @@ def run(
     once). `every`: seconds between checkpoints, None: none is written. Raises UserError for what
     the user must mend before any trial can run (data or weights), NoRoom for a full results folder.
     """
-    from bench import meter, oom, retrieval, train
+    from bench import retrieval, train
+    from bench.measure import meter, oom
     from methods.base import NotApplicable
 
     started = datetime.now(UTC)
@@ -265,10 +266,12 @@ def _run(
 ) -> None:
     import torch
 
-    from bench import backbone, batches, cache, checkpoint, compiled, data, frozen, meter, train
+    from bench import backbone, batches, checkpoint, compiled, data, frozen, train
+    from bench.data import cache
+    from bench.data.forms import SPLITS
     from bench.evaluate import Evaluation
     from bench.features import FeatureLoader, Features, all_words
-    from bench.forms import SPLITS
+    from bench.measure import meter
     from methods import registry
     from methods.base import Batch
 

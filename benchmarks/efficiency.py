@@ -18,7 +18,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from bench import plan, record
+from bench import record
+from bench.measure import plan
 from bench.recipe import Recipe
 
 METHODS = (

@@ -25,7 +25,9 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from bench import backbone, batches, cache, data, machine, record
+from bench import backbone, batches, data, record
+from bench.data import cache
+from bench.measure import machine
 from bench.recipe import Recipe
 from bench.spec import Call, parse_calls, resolve
 from bench.train import Trainer

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import machine, retrieval
+from bench import retrieval
+from bench.measure import machine
 
 
 def ours(image: torch.Tensor, text: torch.Tensor, right: dict[str, torch.Tensor]) -> Any:

@@ -105,7 +105,8 @@ class Forked:
 
 def forked(words: list[str], log: Any) -> Forked:
     """A sweep that is a fork of this process and forks its trials."""
-    from bench import cli, engine, trial
+    from bench import cli, trial
+    from bench.sweeps import engine
 
     def main() -> None:
         popen = lambda _, **given: Forked(trial.main, **given)  # noqa: E731

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import UserError, annotations, data, files, scenes
+from bench import UserError, data
+from bench.data import annotations, files, scenes
 from methods.base import Sample
 
 NAMES = {"train": ["pond_0", "port_1", "pond_2", "port_3"], "val": ["pond_4"], "test": ["port_5"]}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.attention import attention_kernels, use_sdpa
 from bench.contract import KINDS, tiny_batch, tiny_model
+from bench.measure.attention import attention_kernels, use_sdpa
 from bench.train import autocast
 from methods import registry
 from methods.towers import image_tower, text_tower

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import UserError, cache, cached, cli, data, pixelmap
-from bench.pixelmap import BLOCK, Damaged, Layout, Pixels
+from bench import UserError, cli, data
+from bench.data import cache, cached, pixelmap
+from bench.data.pixelmap import BLOCK, Damaged, Layout, Pixels
 
 LAYOUT = Layout(count=5 * BLOCK + 3, size=8)
 
@@ -117,7 +118,7 @@ def test_the_key_covers_scale_size_order_and_code(
 
 def test_files_are_hashed_once(dataset: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = cache.place(dataset, 32)
-    monkeypatch.setattr("bench.filehash._hash", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr("bench.data.filehash._hash", lambda path: pytest.fail(f"read {path} again"))
     assert cache.place(dataset, 32) == usual
 
 
@@ -243,7 +244,7 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from bench import pixelmap
+from bench.data import pixelmap
 
 def drawn(rows):
     time.sleep(float(sys.argv[2]) if rows.start else 0)

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image, ImageEnhance
 from typer.testing import CliRunner
 
-from bench import UserError, check, contact, data, newcard, summary, twins
-from bench.cli_data import app
+from bench import UserError, data
+from bench.commands.data import app
+from bench.data import check, contact, newcard, summary, twins
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import UserError, compare
+from bench import UserError
+from bench.trained import compare
 
 
 def trial(folder: Path, name: str, i2t: list[float], t2i: list[float], **given: object) -> Path:

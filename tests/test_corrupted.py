@@ -10,23 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import (
-    UserError,
-    contact,
-    contents,
-    corrupted,
-    data,
-    groups,
-    limits,
-    lock,
-    markdown,
-    record,
-    robustness,
-    trial,
-)
+from bench import UserError, corrupted, data, limits, lock, record, trial
 from bench.corrupted import Condition
-from bench.significance import Significance
-from bench.sweep import Plan
+from bench.data import contact
+from bench.report import contents, groups, markdown, robustness
+from bench.report.significance import Significance
+from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 
 fakes, helpers = (

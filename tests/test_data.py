@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import UserError, batches, cache, data, resident
+from bench import UserError, batches, data, resident
 from bench.batches import Loader, TokenTable, TrainSplit
+from bench.data import cache
 
 
 def load_tiny(root: Path) -> data.Dataset:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import UserError, cli, engine, engines, lock, record, sweep
-from bench.engine import Outcome
+from bench import UserError, cli, lock, record
 from bench.recipe import Recipe
-from bench.remote import states
-from bench.sweep import Plan
+from bench.sweeps import engine, engines, sweep
+from bench.sweeps.engine import Outcome
+from bench.sweeps.remote import states
+from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 
 PLUGIN = """
@@ -127,7 +128,7 @@ def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
 
 def test_slurms_words_become_submitits() -> None:
     pytest.importorskip("submitit")
-    from bench.engine_slurm import options
+    from bench.sweeps.engine_slurm import options
 
     words = {"partition": "gpu", "time": "1-02:30:00", "gpus": 2, "memory_gb": "64", "reserve": 3}
     assert options(words) == (

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import cache, data
+from bench import data
 from bench.batches import TokenTable
-from bench.data import Sample
+from bench.data import Sample, cache
 from bench.evaluate import Evaluation
 
 

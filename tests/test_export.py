@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from bench import UserError, backbone
-from bench.export import export
+from bench.trained.export import export
 from methods.base import Method
 from methods.surgery import open_attention
 from methods.towers import image_tower, text_tower

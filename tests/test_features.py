@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-from bench import UserError, backbone, batches, cache, data, features, sweep, train, trial
+from bench import UserError, backbone, batches, data, features, train, trial
 from bench.contract import KINDS, tiny_batch, tiny_model
+from bench.data import cache
 from bench.features import FeatureLoader, Features, Table
 from bench.recipe import Recipe
 from bench.spec import resolve
+from bench.sweeps import sweep
 from bench.trial import Trial
 from methods import registry
 from methods.base import Method, NotApplicable

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import UserError, data, fetch, unpack
-from bench.cli_data import app
+from bench import UserError, data
+from bench.commands.data import app
+from bench.data import fetch, unpack
 
 CONTENT = bytes(range(256)) * 1200
 

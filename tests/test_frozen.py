@@ -10,10 +10,10 @@ from torch import nn
 
 from bench import UserError, frozen
 from bench.contract import KINDS, tiny_batch, tiny_model
+from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe, parse_recipe
-from bench.rehearsal import Rehearsal
-from bench.restore import restore
 from bench.train import Trainer
+from bench.trained.restore import restore
 from methods import registry
 from methods.base import Method, NotApplicable
 

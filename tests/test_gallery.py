@@ -7,23 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench import (
-    UserError,
-    cache,
-    compare,
-    data,
-    gallery,
-    gallery_page,
-    groups,
-    page,
-    record,
-    retrieve,
-    sheet,
-    wonlost,
-)
-from bench.contents import contents
-from bench.restore import restore
-from bench.significance import Significance
+from bench import UserError, data, record
+from bench.data import cache
+from bench.report import gallery, gallery_page, groups, page
+from bench.report.contents import contents
+from bench.report.significance import Significance
+from bench.trained import compare, retrieve, sheet, wonlost
+from bench.trained.restore import restore
 
 trained = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trained.py")))).trained
 

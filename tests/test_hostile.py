@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench import UserError, annotations, cache, data, files, imagefile
+from bench import UserError, data
+from bench.data import annotations, cache, files, imagefile
 
 ENTRY = {"filename": "a.tif", "split": "test", "sentences": [{"raw": "a pond ."}]}
 

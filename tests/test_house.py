@@ -29,21 +29,27 @@ def tracked() -> list[str]:
 def test_the_readme_tree_is_the_disk() -> None:
     block = re.search(r"## The tree\n+```\n(.*?)```", README, re.DOTALL)
     assert block is not None
-    shown: set[str] = set()
-    folder = ""
+    shown: dict[str, str] = {}
+    folders: list[str] = []
     for line in block[1].splitlines():
-        name = line.split()[0] if line.strip() else ""
-        if not name:
+        name, _, said = line.strip().partition(" ")
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders = folders[:depth]
+        shown["".join(folders) + name] = said.strip()
+        if name.endswith("/"):
+            folders.append(name)
+    whole = ("bench/synthetic/", "bench/starter/")  # these are told in one line
+    for path in tracked():
+        if not re.match(r"(bench|methods|datasets)/.*\.(py|toml)$", path) or path.startswith(whole):
             continue
-        if name.endswith("/") and not line.startswith(" "):
-            folder = name
-        elif line.startswith(" "):
-            shown.add(folder + name)
-        else:
-            shown.add(name)
-    code = {n for n in tracked() if re.match(r"(bench|methods|datasets)/[^/]+\.(py|toml)$", n)}
-    shown_code = {n for n in shown if re.match(r"(bench|methods|datasets)/[^/]+\.(py|toml)$", n)}
-    assert shown_code == code
+        folder = path.removesuffix("__init__.py")
+        said = shown.pop(path, None) or shown.get(folder)
+        assert said, f"{path} is not in README's tree"
+        if path.endswith(".py") and folder not in ("bench/", "methods/"):
+            opening = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+            assert (opening or "").replace("\n", " ").startswith(said), path
+    assert not [path for path in shown if path.endswith((".py", ".toml")) and "/" in path]
+    assert not [f for f in shown if f.endswith("/") and not (ROOT / f).is_dir()]
 
 
 def imports(path: Path) -> set[str]:
@@ -140,7 +146,7 @@ def test_help_is_quick() -> None:
 
 
 def test_the_report_and_the_readme_are_of_the_committed_records(tmp_path: Path) -> None:
-    from bench import report
+    from bench.report import report
 
     for name in tracked():
         if name.startswith("results/") and name.endswith((".json", ".toml")):

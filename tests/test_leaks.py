@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import check, data, leaks
-from bench.cli_data import app
+from bench import data
+from bench.commands.data import app
+from bench.data import check, leaks
 from methods.base import Sample
 
 LONG = "many white planes are parked near a terminal"

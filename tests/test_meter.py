@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import machine, meter
+from bench.measure import machine, meter
 from bench.recipe import Recipe
 from bench.train import Trainer
 from methods import registry

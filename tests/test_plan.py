@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from bench import UserError, contract, plan
+from bench import UserError, contract
+from bench.measure import plan
+from bench.measure.rehearsal import LiveBytes, Rehearsal, as_on_cuda
 from bench.recipe import Recipe
-from bench.rehearsal import LiveBytes, Rehearsal, as_on_cuda
 from bench.spec import defaults
 from bench.trial import Trial
 from methods import registry

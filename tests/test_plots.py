@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench import drawing, figure, groups, labels, plots, record, tradeoff
+from bench import record
+from bench.report import drawing, figure, groups, labels, plots, tradeoff
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
 DATA = ("ucm", "rsicd")

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import meter, progress
-from bench.engine import Outcome
+from bench.measure import meter
 from bench.recipe import Recipe
+from bench.sweeps import progress
+from bench.sweeps.engine import Outcome
 from bench.trial import Trial
 
 ONE = Trial("ucm", "starter", "lora", "lora(rank=4)", {}, None, Recipe(), 0, {})

@@ -19,10 +19,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import (
-    UserError,
+from bench import UserError, record, spec
+from bench.report import (
     ablation,
-    compare,
     conditions,
     contents,
     groups,
@@ -30,12 +29,11 @@ from bench import (
     markdown,
     page,
     published,
-    record,
     report,
-    spec,
     tables,
 )
-from bench.significance import Significance
+from bench.report.significance import Significance
+from bench.trained import compare
 from methods import registry
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))

@@ -15,9 +15,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench import UserError, cache, retrieve, sheet, trial
+from bench import UserError, trial
+from bench.data import cache
 from bench.recipe import Recipe
-from bench.restore import Restored, restore
+from bench.trained import retrieve, sheet
+from bench.trained.restore import Restored, restore
 
 trained = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trained.py")))).trained
 

@@ -15,22 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from bench import (
-    UserError,
-    checkpoint,
-    compare,
-    engine,
-    engines,
-    limits,
-    lock,
-    oom,
-    record,
-    train,
-    trial,
-)
+from bench import UserError, checkpoint, limits, lock, record, train, trial
+from bench.measure import oom
 from bench.recipe import Recipe
 from bench.spec import resolve
-from bench.sweep import Plan
+from bench.sweeps import engine, engines
+from bench.sweeps.sweep import Plan
+from bench.trained import compare
 from bench.trial import Trial
 from methods import registry
 from methods.base import Method

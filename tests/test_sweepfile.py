@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import UserError, cli, cli_sweep, forecast, sweepfile
+from bench import UserError, cli
+from bench.commands import sweep as sweep_commands
 from bench.recipe import Recipe
 from bench.spec import parse_calls, resolve
-from bench.sweep import Plan
+from bench.sweeps import forecast, sweepfile
+from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 from methods import registry
 
@@ -68,7 +70,7 @@ def test_what_is_typed_on_the_command_line_wins_over_the_file(
         asked.append(wish)
         raise UserError("far enough")
 
-    monkeypatch.setattr(cli_sweep, "_planned_where", stop)
+    monkeypatch.setattr(sweep_commands, "_planned_where", stop)
     words = ["--seeds", "3,5", "--cache-features", "0", "--dataset", "rsitmd", "--deterministic"]
     for command in ("run", "tune"):
         CliRunner().invoke(cli.app, [command, str(file), *words, "--slurm", "time=60"])
@@ -182,7 +184,7 @@ def test_a_longer_training_counts_in_proportion(tmp_path: Path) -> None:
 def test_memory_is_predicted_for_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import plan
+    from bench.measure import plan
 
     def predicted(trials: list[Trial], *_: Any) -> list[plan.Row]:
         return [

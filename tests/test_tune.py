@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from bench import UserError, searches, tune
+from bench import UserError
 from bench.recipe import Recipe
+from bench.report import searches
 from bench.spec import parse_calls, resolve
-from bench.sweep import Plan
+from bench.sweeps import tune
+from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 from methods import registry
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from bench import backbone, batches, cache, data, train
+from bench import backbone, batches, data, train
+from bench.data import cache
 from bench.evaluate import Evaluation
 from bench.recipe import Recipe
 from methods import registry

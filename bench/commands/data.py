@@ -1,0 +1,183 @@
+"""The commands of `bench data`: fetch and check a data set, write a card, the image cache."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import UserError
+from bench.commands.options import Root
+
+app = typer.Typer(
+    help="Fetch and check a data set; write a card for a new one; the image cache.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
+    data_root: Root = None,
+    file: Annotated[
+        Path | None, typer.Option("--from", help="A file you have: an archive, an annotation.")
+    ] = None,
+) -> None:
+    """Download what has an address, else say what to do; exit code 1 while it is not complete."""
+    from rich.console import Console
+
+    from bench import data
+    from bench.data import fetch as fetch_
+
+    done = fetch_.run(data.card(name), data.data_root(data_root), file, Console())
+    raise typer.Exit(0 if done else 1)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
+    data_root: Root = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a PNG of samples with their captions.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Look for NAME's test images in train and val of this one; repeatable."),
+    ] = None,
+    pairs_sheet: Annotated[
+        Path | None, typer.Option(help="With --against: a PNG of the pairs of images.")
+    ] = None,
+) -> None:
+    """Counts, images, captions, scenes, leaks; exit code 1 when it is not the published data."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bench import data
+    from bench.data import check as check_
+    from bench.data import contact, leaks, summary
+
+    card, root = data.card(name), data.data_root(data_root)
+    others = [data.card(other) for other in against or []]
+    found = []
+    console = Console(stderr=as_json)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"looking at {card.name}", total=None)
+        report = check_.check(
+            card,
+            root,
+            check_.clip_tokens,
+            lambda done, of: bar.update(task, completed=done, total=of),
+        )
+        for other in others:
+            bar.update(task, description=f"{card.name} against {other.name}", completed=0)
+            move = lambda done, of: bar.update(task, completed=done, total=of)  # noqa: E731
+            found.append(leaks.between(card, other, root, move))
+    if as_json:
+        told = report.as_json() | ({"against": [f.as_json() for f, _ in found]} if found else {})
+        json.dump(told, sys.stdout, indent=1, ensure_ascii=False)
+        print()
+    else:
+        summary.show(report, console)
+        for one, _ in found:
+            for line in one.lines():
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if sheet is not None:
+        contact.save(card, root, sheet)
+        console.print(f"wrote {sheet}", highlight=False)
+    if pairs_sheet is not None:
+        leaks.sheet([pair for _, pairs in found for pair in pairs], pairs_sheet)
+        console.print(f"wrote {pairs_sheet}", highlight=False)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def corruptions(
+    name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
+    out: Annotated[Path, typer.Option(help="The sheet, a PNG.")] = Path("corruptions.png"),
+    data_root: Root = None,
+) -> None:
+    """Draw what `bench run --corrupt` does to an image, by corruption and severity."""
+    from bench import data
+    from bench.data import contact
+
+    contact.corruptions(data.card(name), data.data_root(data_root), out)
+    print(f"wrote {out}")
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    annotations: Annotated[Path, typer.Option(help="The annotation, or the folder of precomp.")],
+    images: Annotated[Path, typer.Option(help="The folder of the images.")],
+    data_root: Root = None,
+    out: Annotated[Path | None, typer.Option(help="The card. Default: NAME.toml.")] = None,
+) -> None:
+    """Write a card: counts, hash and scene rule, guessed and shown for you to check."""
+    from rich.console import Console
+
+    from bench import data
+    from bench.data import newcard
+
+    path = out or Path(f"{name}.toml")
+    made = newcard.propose(name, annotations, images, data.data_root(data_root))
+    newcard.write(made, path)
+    console = Console()
+    console.print(made.toml, markup=False, highlight=False)
+    for note in made.notes:
+        console.print(note, highlight=False)
+    console.print(f"wrote {path}; look at it, then: bench data check {path}", highlight=False)
+
+
+@app.command()
+def cache(
+    name: Annotated[
+        str | None, typer.Argument(help="A data set, or the TOML of a card; none: list the cache.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=8, max=1024, help="Side in pixels.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Take the size from a backbone. Default: starter.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="List what is there, checksums compared; build nothing.")
+    ] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove the maps of NAME; without NAME all of them.")
+    ] = False,
+    data_root: Root = None,
+) -> None:
+    """Build, list or remove decoded images; `bench run` builds what it needs by itself."""
+    from rich.console import Console
+
+    from bench import data
+    from bench.data import cached
+
+    console = Console()
+    if size is not None and backbone is not None:
+        raise UserError("give either --size or --backbone, not both")
+    if show and clear:
+        raise UserError("give either --show or --clear, not both")
+    if name is None and not (show or clear) and (size is not None or backbone is not None):
+        raise UserError("say which data set: bench data cache NAME --size PX")
+    side = size if backbone is None else _size_of(backbone)
+    if clear:
+        for line in cached.clear(None if name is None else Path(name).stem, side):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+    elif name is None or show:
+        card = None if name is None else data.card(name).name
+        console.print(cached.table(cached.found(card, side, verify=show)))
+    else:
+        dataset = data.load(data.card(name), data.data_root(data_root))
+        pixels = cached.build(dataset, side or _size_of("starter"), console)
+        about = f"{len(pixels):,} images of {dataset.card.name} at {pixels.shape[1]} px"
+        console.print(f"ready, checksums compared: {about}", highlight=False, soft_wrap=True)
+
+
+def _size_of(backbone: str) -> int:
+    from bench.backbone import image_size
+
+    size = image_size(backbone)
+    if size is None:
+        raise UserError(f"no image size is known of {backbone!r}; give --size PX")
+    return size

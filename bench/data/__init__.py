@@ -1,0 +1,292 @@
+"""Cards, and how an annotation becomes samples: counts, scenes, splits, where the images are."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bench import UserError, synthetic
+from bench.data import annotations, files, scenes
+from bench.data.annotations import read_text
+from bench.data.forms import SPLITS
+from methods.base import Sample
+
+UNPINNED = "the card pins no hash of the test images; only their number was compared"
+
+# Cards.
+
+
+@dataclass(frozen=True)
+class Card:
+    """A data set as its TOML describes it; `raw` is the whole table."""
+
+    name: str
+    raw: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """The form of the annotation (`annotations.read`), auto or synthetic."""
+        return str(self.raw.get("kind", "auto"))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images per split as published."""
+        return dict(self.raw["counts"])
+
+    @property
+    def test_hash(self) -> str | None:
+        """Hash of the names of the published test images; None where it is not known."""
+        pinned = self.raw.get("test", {}).get("filenames_sha256")
+        return None if pinned is None else str(pinned)
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The values of wide images that become black and white; None: the high byte of 16 bits."""
+        given = self.raw.get("scale")
+        return None if given is None else (float(given[0]), float(given[1]))
+
+    def digest(self) -> str:
+        """Hash of all that the card says but the addresses, which do not change the data."""
+        said = {key: value for key, value in self.raw.items() if key != "fetch"}
+        return short_hash(json.dumps(said, sort_keys=True))
+
+
+def short_hash(text: str) -> str:
+    """First 16 hex digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cards() -> dict[str, Card]:
+    """Every card by name: those beside this package (wheel) or in `datasets/` (checkout)."""
+    here = Path(__file__).resolve().parent.parent
+    folder = here / "cards" if (here / "cards").is_dir() else here.parent / "datasets"
+    found = {}
+    for path in sorted(folder.glob("*.toml")):
+        found[path.stem] = Card(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
+    return found
+
+
+def card(name: str) -> Card:
+    """The card called `name`, or the one in the TOML file `name`; raises UserError."""
+    known = cards()
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UserError(
+                f"no card at {path}; give a data set's name or the path of its TOML card"
+            )
+        try:
+            made = Card(path.stem, tomllib.loads(read_text(path)))
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(f"the card {path} is not valid TOML: {error}") from None
+        check_card(made)
+        return made
+    from bench.spec import nearest
+
+    raise UserError(
+        f"no data set is called {name!r}{nearest(name, known)}; `bench datasets` lists them"
+    )
+
+
+def check_card(card: Card) -> None:
+    """Raise UserError, naming the key, where a card cannot be used."""
+
+    def demand(fits: bool, key: str, what: str) -> None:
+        if not fits:
+            raise UserError(f"the card {card.name!r} needs {key!r} to be {what}")
+
+    raw = card.raw
+    for key in ("kind", "source", "put", "folder", "annotation", "images"):
+        demand(isinstance(raw.get(key, ""), str), key, "text")
+    for key in ("annotation", "images"):
+        path = PurePosixPath(raw.get(key, ""))
+        demand(not path.is_absolute() and ".." not in path.parts, key, "inside its folder")
+    demand(bool(raw.get("images")) or card.kind == "synthetic", "images", "a folder")
+    counts = raw.get("counts")
+    demand(
+        isinstance(counts, dict)
+        and set(counts) <= set(SPLITS)
+        and all(type(number) is int and number >= 0 for number in counts.values())
+        and counts.get("train", 0) > 0
+        and counts.get("test", 0) > 0,
+        "counts",
+        "a table with the images of train, test and perhaps val",
+    )
+    share = raw.get("val_share", 0.1)
+    demand(isinstance(share, float) and 0 < share < 1, "val_share", "a number between 0 and 1")
+    for key in ("test", "scenes"):
+        demand(isinstance(raw.get(key, {}), dict), key, "a table")
+    scale = raw.get("scale", [0, 1])
+    demand(
+        isinstance(scale, list)
+        and len(scale) == 2
+        and all(type(value) in (int, float) and math.isfinite(value) for value in scale)
+        and scale[0] < scale[1],
+        "scale",
+        "two numbers, low and high",
+    )
+    demand(isinstance(raw.get("scenes", {}).get("words", {}), dict), "scenes.words", "a table")
+
+
+def data_root(given: Path | None) -> Path:
+    """Where data sets are: `--data-root`, else $BENCH_DATA, else `./data`."""
+    return given or Path(os.environ.get("BENCH_DATA") or "data")
+
+
+# Annotation -> samples.
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All samples of a card, where their images are, and hashes of the splits."""
+
+    card: Card
+    folder: Path
+    samples: list[Sample]
+    paths: list[Path | None]
+    hashes: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def split(self, name: str) -> list[int]:
+        """Rows of the samples of one split."""
+        return [i for i, sample in enumerate(self.samples) if sample.split == name]
+
+    @property
+    def scenes(self) -> list[str]:
+        """Names of the scenes, sorted."""
+        return sorted({s.scene for s in self.samples if s.scene is not None})
+
+
+def _where(card: Card) -> str:
+    source = card.raw.get("source", "its authors")
+    return f"get it from {source}, {card.raw.get('put', '')}".rstrip(", ")
+
+
+def _generated() -> list[Sample]:
+    samples = []
+    for index in range(sum(synthetic.COUNTS.values())):
+        scene, captions = synthetic.describe(index)
+        split = synthetic.split(index)
+        samples.append(Sample(synthetic.filename(index), tuple(captions), split, scene))
+    return samples
+
+
+def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
+    """Move a share of the training images to val, chosen by a hash of the file name."""
+    train = [s for s in samples if s.split == "train"]
+    order = sorted(train, key=lambda s: (_draw(s.filename), s.filename))
+    chosen = {s.filename for s in order[: round(share * len(train))]}
+    return [
+        Sample(s.filename, s.captions, "val", s.scene)
+        if s.split == "train" and s.filename in chosen
+        else s
+        for s in samples
+    ]
+
+
+def _draw(filename: str) -> bytes:
+    """The hash that decides who is held out; of the bare name, which all forms share."""
+    return hashlib.sha256(f"val/{PurePosixPath(filename).name}".encode()).digest()
+
+
+def names_hash(samples: Sequence[Sample]) -> str:
+    """Hash of the sorted file names without extension, which differs between copies."""
+    return short_hash("\n".join(sorted(Path(s.filename).stem for s in samples)))
+
+
+def read(card: Card, root: Path) -> tuple[list[Sample], tuple[str, ...]]:
+    """The annotated samples with their scenes, splits as annotated, and what to tell of them.
+
+    Raises UserError when the annotation is absent or cannot be used; nothing is compared with the
+    card's counts, and no image is looked for.
+    """
+    folder = folder_of(card, root)
+    if card.kind == "synthetic":
+        samples, notes = _generated(), tuple[str, ...]()
+    else:
+        try:
+            reading = annotations.read(card.kind, folder, card.raw.get("annotation"))
+        except annotations.Absent as absent:
+            raise UserError(
+                f"data set {card.name!r} is not there ({absent} is missing): {_where(card)}"
+            ) from None
+        samples, notes = reading.samples, reading.notes
+    scene, told = scenes.rule_of(card.name, card.raw.get("scenes", {}), folder)
+    named = [Sample(s.filename, s.captions, s.split, scene(s)) for s in samples]
+    return named, (*notes, *told)
+
+
+def folder_of(card: Card, root: Path) -> Path:
+    """Where the annotation and the images of a card are."""
+    return root / str(card.raw.get("folder", card.name))
+
+
+def load(card: Card, root: Path) -> Dataset:
+    """Read a data set: annotation, scenes, counts and test-set hash enforced, images found by stem.
+
+    Raises UserError, with the remedy, when something is absent or is not the published data.
+    """
+    samples, notes = read(card, root)
+    for fault in faults(card, samples):
+        raise UserError(fault)
+    if card.test_hash is None and card.kind != "synthetic":
+        notes = (*notes, UNPINNED)
+    if not card.counts.get("val"):
+        samples = _hold_out(samples, card.raw.get("val_share", 0.1))
+    found = find_images(card, root, samples)
+    if found.missing:
+        raise UserError(
+            f"{card.name}: {len(found.missing)} of {len(samples)} images are missing in "
+            f"{folder_of(card, root) / card.raw['images']}, the first is {found.missing[0]!r}: "
+            f"{_where(card)}"
+        )
+    hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
+    notes = (*notes, *found.notes)
+    return Dataset(card, folder_of(card, root), samples, found.paths, hashes, notes)
+
+
+def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
+    """In which ways an annotation is not the published one, each a sentence with the remedy."""
+    counts = {name: sum(s.split == name for s in samples) for name in SPLITS}
+    expected = {name: card.counts.get(name, 0) for name in SPLITS}
+    found = []
+    if counts != expected:
+        swapped = {**counts, "val": counts["test"], "test": counts["val"]}
+        hint = (
+            "val and test are swapped in this copy of the annotation; swap the names back"
+            if swapped == expected
+            else "use the published annotation, or write a card of your own for this one"
+        )
+        found.append(f"{card.name}: images per split {counts}, published {expected}: {hint}")
+    test = names_hash([s for s in samples if s.split == "test"])
+    if card.test_hash is not None and test != card.test_hash:
+        found.append(
+            f"{card.name}: the test images are not the published ones (hash {test}, card "
+            f"{card.test_hash}): use the published annotation, or write a card of your own for it"
+        )
+    return found
+
+
+def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Found:
+    """The file of each sample; raises UserError when the folder is absent or cannot be read."""
+    if card.kind == "synthetic":
+        return files.Found([None] * len(samples), [], [], ())
+    images = folder_of(card, root) / card.raw["images"]
+    if not images.is_dir():
+        raise UserError(f"{card.name}: the image folder {images} is missing: {_where(card)}")
+    rule = card.raw.get("scenes", {})
+    names = [s.filename for s in samples]
+    return files.match(card.name, images, names, lambda name: scenes.original_stem(rule, name))
+
+
+def spoken_form(caption: str) -> str:
+    """A caption lower-cased and without punctuation: what counts as the same sentence."""
+    return " ".join(re.sub(r"[^\w\s]", " ", caption.lower()).split())

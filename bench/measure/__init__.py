@@ -1,0 +1,1 @@
+"""What a training costs, measured on a device or predicted without one."""

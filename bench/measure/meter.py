@@ -1,0 +1,325 @@
+"""What a training costs: images per second, peak memory; `count` and `machine` give the rest."""
+
+import gc
+import os
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bench.measure.count import flops, parts, saved_bytes
+from bench.measure.machine import (
+    GpuSampler,
+    busy_warning,
+    environment,
+    foreign_cpu_seconds,
+    process_bytes,
+)
+from methods.base import Batch, Method
+
+if TYPE_CHECKING:
+    from bench.train import Trainer
+
+__all__ = [
+    "GpuSampler",
+    "LiveMemory",
+    "Memory",
+    "Stopwatch",
+    "busy_warning",
+    "crowded",
+    "environment",
+    "flops",
+    "parts",
+    "saved_bytes",
+    "shared",
+    "step_rate",
+]
+
+Span = tuple[float, float]
+BUSY = 0.05
+"""A window in which others took more than this share of the CPUs is a busy one."""
+QUIET_WINDOWS = 3
+"""So many quiet windows are enough to leave the busy ones out."""
+
+
+@dataclass
+class _Window:
+    """So many images in the time between pairs of marks (several pairs where it was paused)."""
+
+    images: int = 0
+    steps: int = 0
+    busy: bool = False
+    marks: list[tuple[Any, Any]] = field(default_factory=list)
+
+
+class Stopwatch:
+    """Images per second in windows of steps, without synchronising in the step.
+
+    On CUDA a window's ends are events, read when the device has passed them; elsewhere, and where a
+    `clock` is given (a function to seconds), they are times. The first `warmup` steps are left out;
+    a run too short for a window gives one figure over all steps but the first. A pause (validation)
+    is cut out of the window under way. `spans` are the windows in `time.perf_counter` seconds.
+    On a CPU, windows in which other processes took CPU time are counted, and left out where enough
+    quiet ones remain.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        window: int = 10,
+        warmup: int = 10,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.device, self.window, self.warmup = device, window, max(1, warmup)
+        self.rates: list[float] = []
+        self.quiet: list[float] = []
+        self.spans: list[Span] = []
+        self._clock = clock or time.perf_counter
+        self._events = device.type == "cuda" and clock is None
+        self._closed: deque[_Window] = deque()
+        self._warming: _Window | None = None
+        self._open = _Window()
+        self._start: Any = None
+        self._opened = 0.0
+        self._others = foreign_cpu_seconds if device.type == "cpu" and clock is None else None
+        self._taken: float | None = None
+
+    def step(self, images: int) -> None:
+        """Count one step of so many images, just issued."""
+        if self._start is None:  # the first step, or the first after `stop`: no mark before it
+            self._start, self._opened = self._mark(), time.perf_counter()
+            self._disturbed()
+            return
+        self._open.images += images
+        self._open.steps += 1
+        cold = self._warming is None and self.warmup > 1
+        if self._open.steps < (self.warmup - 1 if cold else self.window):
+            return
+        end = self._mark()
+        self._open.marks.append((self._start, end))
+        self._open.busy = self._disturbed()
+        if cold:
+            self._warming = self._open
+        else:
+            self._closed.append(self._open)
+            self.spans.append((self._opened, time.perf_counter()))
+        self._open, self._start, self._opened = _Window(), end, time.perf_counter()
+
+    def stop(self) -> None:
+        """End the measuring and wait for the device; a window not yet full does not count."""
+        if self._start is not None:
+            self._open.marks.append((self._start, self._mark()))
+            self._start = None
+        self._collect(wait=True)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what happens inside (validation)."""
+        started = self._start is not None
+        if started:
+            self._open.marks.append((self._start, self._mark()))
+        yield
+        if started:
+            self._start = self._mark()
+
+    def latest(self) -> float | None:
+        """The last window's images per second; None before there is one."""
+        self._collect(wait=False)
+        return self.rates[-1] if self.rates else None
+
+    def summary(self) -> dict[str, Any]:
+        """Median and interquartile range of the windows' images per second; stops the watch.
+
+        None where nothing was measured: the rate after a single step, the range with one window.
+        """
+        self.stop()
+        rates, left_out = self.rates, self.warmup
+        busy = len(self.rates) - len(self.quiet)
+        if busy and len(self.quiet) >= QUIET_WINDOWS:
+            rates = self.quiet
+        if not rates:  # too short a run: everything after the first step is the one window
+            warming = self._warming or _Window()
+            images = warming.images + self._open.images
+            marks = warming.marks + self._open.marks
+            rates, left_out = [images / _seconds(marks)] if images else [], 1
+        quarters = statistics.quantiles(rates, n=4, method="inclusive") if len(rates) > 1 else None
+        return {
+            "train_images_per_second": statistics.median(rates) if rates else None,
+            "train_images_per_second_iqr": quarters[2] - quarters[0] if quarters else None,
+            "windows": len(rates),
+            "busy_windows": busy,
+            "disturbed": bool(busy) and rates is not self.quiet,
+            "warmup_steps": left_out,
+        }
+
+    def _mark(self) -> Any:
+        if not self._events:
+            return self._clock()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self.device))
+        return event
+
+    def _disturbed(self) -> bool:
+        """Whether others took CPU time since this was last asked."""
+        before, self._taken = self._taken, self._others() if self._others else None
+        if before is None or self._taken is None:
+            return False
+        share = len(os.sched_getaffinity(0)) * (time.perf_counter() - self._opened)
+        return self._taken - before > BUSY * share
+
+    def _collect(self, wait: bool) -> None:
+        if wait and self._events:
+            torch.cuda.synchronize(self.device)
+        while self._closed:
+            last = self._closed[0].marks[-1][1]
+            if self._events and not wait and not last.query():
+                return
+            window = self._closed.popleft()
+            self.rates.append(window.images / _seconds(window.marks))
+            if not window.busy:
+                self.quiet.append(self.rates[-1])
+
+
+def _seconds(marks: list[tuple[Any, Any]]) -> float:
+    """Time between pairs of marks; a coarse clock that did not move counts as a nanosecond."""
+    spans = (b - a if isinstance(a, float | int) else a.elapsed_time(b) / 1000 for a, b in marks)
+    return max(float(sum(spans)), 1e-9)
+
+
+def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float = 3.0) -> float | None:
+    """Images per second of the real step on batches resident on the device, without the loader.
+
+    On CUDA ten steps of warm-up and five windows of ten, elsewhere steps for about `seconds` (at
+    least two), and up to four times as long where others take the CPU. Trains on: call it when the
+    weights are no longer needed.
+    """
+    cuda = trainer.device.type == "cuda"
+    watch = Stopwatch(trainer.device, *((10, 10) if cuda else (1, 1)))
+    images, began, steps = sum(len(batch.image_ids) for batch in batches), time.perf_counter(), 0
+    trainer.method.train()
+
+    def enough() -> bool:
+        spent = time.perf_counter() - began
+        if cuda or steps < 2:
+            return steps >= 60
+        return spent >= seconds and (len(watch.quiet) >= QUIET_WINDOWS or spent >= 4 * seconds)
+
+    while not enough():
+        trainer.step(batches)
+        watch.step(images)
+        watch.latest()
+        steps += 1
+    rate: float | None = watch.summary()["train_images_per_second"]
+    return rate
+
+
+def crowded(found: dict[str, Any]) -> str | None:
+    """A sentence where a `Stopwatch.summary` could not leave out what others disturbed."""
+    if not found.get("disturbed"):
+        return None
+    return "other processes took CPU time while images/s were measured; run it again on an idle CPU"
+
+
+class Memory:
+    """Peak memory of a CUDA device; every peak is None elsewhere.
+
+    Allocated bytes are those of tensors: the CUDA context and library handles are outside. `apart`
+    are bytes allocated before `start` and until after the reading that are no part of what is
+    measured (`bench.resident`): peaks leave them out. Only what the driver says has them in it.
+    `before` holds the peaks until the last pause; a resumed training sets those of its first part.
+    """
+
+    def __init__(self, device: torch.device, apart: int = 0) -> None:
+        self.device, self.cuda, self.apart = device, device.type == "cuda", apart
+        self.before: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Begin a measurement, on a clean slate; never inside the loop."""
+        self.before = {}
+        if self.cuda:
+            gc.collect()
+            torch.cuda.empty_cache()
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+            torch.cuda.reset_accumulated_memory_stats(self.device)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what happens inside (validation); what it leaves cached stays reserved."""
+        peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak", "num_alloc_retries")
+        self.before = {name: self._stat(name) or 0 for name in peaks}
+        yield
+        if self.cuda:
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def read(self, method: Method, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
+        """Training's peak and its parts; read it before anything is evaluated.
+
+        activation_bytes is the rest of the peak. A peak after retries of the allocator is no peak.
+        """
+        known = parts(method, optimizer)
+        peak = self.peak()
+        return {
+            "peak_memory_train_bytes": peak,
+            "peak_memory_reserved_bytes": self._peak("reserved_bytes.all.peak"),
+            "resident_bytes": self.apart,
+            "driver_process_bytes": process_bytes(self.device),
+            "allocator_retries": self._stat("num_alloc_retries"),
+            **known,
+            "activation_bytes": None if peak is None else max(0, peak - sum(known.values())),
+        }
+
+    def peak(self) -> int | None:
+        """Most bytes allocated since `start`, outside pauses."""
+        return self._peak("allocated_bytes.all.peak")
+
+    def _peak(self, name: str) -> int | None:
+        stat = self._stat(name)
+        return None if stat is None else max(0, stat - self.apart)
+
+    def _stat(self, name: str) -> int | None:
+        if not self.cuda:
+            return None
+        torch.cuda.synchronize(self.device)
+        now = int(torch.cuda.memory_stats(self.device).get(name, 0))
+        return max(now, self.before.get(name, 0))
+
+
+class LiveMemory:
+    """Peak memory so far, for people who watch: looked at once a second, without synchronising."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+
+    def read(self, state: dict[str, Any]) -> dict[str, int]:
+        """`peak_memory_bytes` where the state is a step's and a second has passed, else nothing.
+
+        Most bytes allocated on CUDA, elsewhere the largest resident size of the process.
+        """
+        if "step" not in state or time.monotonic() - self._at < 1:
+            return {}
+        self._at = time.monotonic()
+        if torch.cuda.is_available():
+            return {"peak_memory_bytes": torch.cuda.max_memory_allocated()}
+        if sys.platform == "win32":
+            return {}
+        import resource  # not on Windows
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+
+
+def shared(jobs: int, efficiency: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of a device that `jobs` trials use at once; nothing where it is one."""
+    if jobs == 1:
+        return {}
+    said = f"{jobs} trials at once on one device: time and memory of this trial are not comparable"
+    old = efficiency.get("warning")
+    return {"jobs_per_device": jobs, "warning": f"{old}; {said}" if old else said}

@@ -1,0 +1,69 @@
+"""What a trial out of memory says: the peak it reached and the largest batch predicted to fit."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from bench.trial import Trial
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, of the GPU or of the machine."""
+    signs = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    )
+
+
+def usable_memory() -> int | None:
+    """Bytes of the GPU that a trial can have: what is free and what this process holds."""
+    if not torch.cuda.is_available():
+        return None
+    free, _ = torch.cuda.mem_get_info()
+    return free + torch.cuda.memory_reserved()
+
+
+def explain(
+    error: BaseException, trial: "Trial", context_length: int | None
+) -> tuple[str, dict[str, Any]]:
+    """The record's message and its efficiency figures; call it when the model is let go of.
+
+    The prediction is absent where there is no GPU or it cannot be made; it never raises.
+    """
+    message = next(iter(str(error).splitlines()), "") or type(error).__name__
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    found: dict[str, Any] = {"peak_memory_train_bytes": peak}
+    if peak is not None:
+        message += f" Its peak was {peak / 2**20:,.0f} MiB."
+    largest = _largest_batch(trial, context_length)
+    if largest is not None:
+        found["largest_batch_predicted"] = largest
+        message += (
+            f" Predicted to fit this GPU: a batch of {largest} (now {trial.recipe.batch_size}); "
+            "--recipe checkpointing=true needs less."
+            if largest
+            else " Predicted: not even a batch of 2 fits this GPU."
+        )
+    return message, found
+
+
+def _largest_batch(trial: "Trial", context_length: int | None) -> int | None:
+    try:
+        limit = usable_memory()
+        if limit is None:
+            return None
+        from bench.measure import plan
+
+        found = plan.predict(
+            trial.backbone,
+            trial.method,
+            trial.settings,
+            replace(trial.recipe, lr=trial.lr or trial.recipe.lr),
+            context_length=context_length,
+            gpu_memory=limit,
+        )
+        return int(found["largest_batch"])
+    except Exception:  # whatever hinders a prediction, the record is written
+        return None

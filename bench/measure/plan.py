@@ -1,0 +1,215 @@
+"""Memory and FLOPs of a trial, predicted without a GPU and without weights."""
+
+import copy
+import functools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
+
+from bench import UserError, backbone, batches, data
+from bench.measure.rehearsal import Rehearsal
+from bench.recipe import Recipe
+from methods import registry
+from methods.base import NotApplicable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bench.trial import Trial
+
+WORKSPACE = 2 * (2 * 4096 + 8 * 16) * 1024
+"""cuBLAS's workspaces inside "allocated": one of forward, one of backward (Hopper: 2 x 32 MiB)."""
+LIMIT = 65_536
+"""No larger batch is looked for."""
+
+
+@functools.lru_cache(maxsize=1)
+def _backbone(spec: str) -> backbone.Backbone:
+    """The architecture of a backbone, with random weights: nothing is fetched."""
+    if spec.startswith(("hf-hub:", "local-dir:")):
+        return backbone.load(spec)
+    return backbone.load(f"{backbone.split_spec(spec)[0]}:none")
+
+
+def predict(
+    spec: str,
+    method: str,
+    settings: dict[str, Any],
+    recipe: Recipe,
+    *,
+    context_length: int | None = None,
+    gpu_memory: int | None = None,
+    workspace: int = WORKSPACE,
+) -> dict[str, Any]:
+    """What a trial would need on a GPU: bytes, FLOPs per image, and, given `gpu_memory` bytes,
+    whether it fits and the largest batch that does.
+
+    `context_length`: tokens per text after trimming; None: the backbone's own. activation_bytes is
+    the rest of the peak. Raises NotApplicable as the method does.
+    """
+    base = _backbone(spec)
+    length = context_length or int(getattr(base.tokenizer, "context_length", None) or 77)
+    torch.manual_seed(0)
+    built = registry()[method](copy.deepcopy(base.model), **settings)
+    rehearsal = Rehearsal(built, recipe, base.image_size, length)
+    batch = recipe.batch_size
+    peak = rehearsal.peak(batch) + workspace
+    parts = rehearsal.parts()
+    forward, backward = rehearsal.flops(batch)
+    found = {
+        "trainable_parameters": sum(p.numel() for p in built.parameters() if p.requires_grad),
+        "total_parameters": sum(p.numel() for p in built.parameters()),
+        "context_length": length,
+        "batch_size": batch,
+        "predicted_peak_bytes": peak,
+        **parts,
+        "activation_bytes": max(0, peak - sum(parts.values())),
+        "saved_for_backward_bytes": rehearsal.kept(batch) if rehearsal.trainer else 0,
+        "forward_flops_per_image": forward / batch,
+        "backward_flops_per_image": backward / batch,
+    }
+    if gpu_memory is not None:
+        found["fits"] = peak <= gpu_memory
+        found["largest_batch"] = largest_batch(
+            lambda images: rehearsal.peak(images) + workspace, gpu_memory, (batch, peak)
+        )
+    return found
+
+
+def largest_batch(
+    peak: Callable[[int], int], memory: int, known: tuple[int, int], limit: int = LIMIT
+) -> int:
+    """The largest batch whose `peak` bytes fit `memory`, verified, to one percent of the memory.
+
+    `known`: one batch and its peak. 0 where not even two images fit; never above `limit`. The peak
+    is a straight line but for a small square term (logits), so that a line through the last two
+    sizes seen gives the next guess.
+    """
+    fits, over = (known[0], limit + 1) if known[1] <= memory else (0, known[0])
+    (size, used), guess = known, known[0] // 2 if known[0] > 3 else known[0] + 2
+    for _ in range(10):
+        before, (size, used) = (size, used), (guess, peak(guess))
+        fits, over = (max(fits, size), over) if used <= memory else (fits, min(over, size))
+        if over - fits <= 1 or 0 <= memory - used <= memory // 100:
+            break
+        slope = (used - before[1]) / (size - before[0])
+        guess = int(size + (memory - used) / slope) if slope > 0 else limit
+        guess = min(max(guess, fits + 1), over - 1)
+        if guess < 2:
+            break
+    return fits
+
+
+def memory_of(text: str) -> int:
+    """`24GiB`, `80GB` or `24` (GiB) as bytes; raises UserError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(MiB|GiB|MB|GB|)\s*", text, re.IGNORECASE)
+    if found is None or float(found[1]) == 0:
+        raise UserError(f"the GPU memory {text!r} is not a size; write for instance 24GiB")
+    units = {"mib": 2**20, "gib": 2**30, "mb": 10**6, "gb": 10**9, "": 2**30}
+    return int(float(found[1]) * units[found[2].lower()])
+
+
+@functools.cache
+def text_length(dataset: str, spec: str, root: Path) -> int | None:
+    """Tokens per text of a data set after trimming; None where it is not there or not trimmed."""
+    base = _backbone(spec)
+    if base.pad_id is None:
+        return None
+    try:
+        samples = data.load(data.card(dataset), root).samples
+    except UserError:
+        return None
+    tokens = batches.TokenTable(base.tokenizer, base.pad_id)
+    tokens.add([caption for sample in samples for caption in sample.captions])
+    return tokens.length
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a plan: where, what, and either its figures or the reason why there are none."""
+
+    dataset: str
+    backbone: str
+    call: str
+    figures: dict[str, Any]
+    reason: str | None = None
+
+
+def plan(
+    trials: "Iterable[Trial]",
+    gpu_memory: int | None = None,
+    root: Path | None = None,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> list[Row]:
+    """Predict each trial; those that differ only in seed or learning rate give one row.
+
+    A method that cannot be built here, or whose step depends on values, gives a row with a reason.
+    `root`: where data sets are, so that texts are as long as theirs. `progress` is told (rows done,
+    rows in all, what is next).
+    """
+    distinct = {(t.dataset, t.backbone, t.method, str(t.settings), t.recipe): t for t in trials}
+    order = sorted(distinct.values(), key=lambda t: t.backbone)  # one model in memory at a time
+    rows: dict[int, Row] = {}
+    for done, trial in enumerate(order):
+        progress(done, len(order), f"{trial.call} on {trial.backbone}")
+        place = (trial.dataset, trial.backbone, trial.call)
+        try:
+            length = text_length(trial.dataset, trial.backbone, root) if root else None
+            figures = predict(
+                trial.backbone,
+                trial.method,
+                trial.settings,
+                trial.recipe,
+                context_length=length,
+                gpu_memory=gpu_memory,
+            )
+            rows[id(trial)] = Row(*place, figures)
+        except (NotApplicable, UserError) as error:
+            rows[id(trial)] = Row(*place, {}, str(error))
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            rows[id(trial)] = Row(*place, {}, f"its step depends on values ({error.func})")
+    progress(len(order), len(order), "")
+    return [rows[id(trial)] for trial in distinct.values()]
+
+
+def table(rows: list[Row]) -> "Table":
+    """The rows of one data set and backbone for a terminal of 80 columns; all parts are in --json.
+
+    MiB; GFLOPs of one image, forward and backward; the largest batch where a GPU memory was given.
+    """
+    from rich import box
+    from rich.table import Table
+
+    sized = any("fits" in row.figures for row in rows)
+    names = ["method", "trainable", "peak", "weights", "optimiser", "activations", "kept", "GFLOPs"]
+    names += ["batch"] if sized else []
+    shown = Table(*names, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 0))
+    shown.title = f"{rows[0].dataset} \u00b7 {rows[0].backbone}"
+    shown.caption = "predicted; MiB, without the CUDA context; optimiser: gradients and states"
+    shown.columns[0].overflow = "fold"
+    for column in shown.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for row in rows:
+        f = row.figures
+        if row.reason is not None:
+            shown.add_row(f"{row.call}: {row.reason}")
+            continue
+        optimiser = f["gradient_bytes"] + f["optimizer_bytes"]
+        sizes = [f["predicted_peak_bytes"], f["parameter_bytes"], optimiser]
+        sizes += [f["activation_bytes"], f["saved_for_backward_bytes"]]
+        work = (f["forward_flops_per_image"] + f["backward_flops_per_image"]) / 1e9
+        cells = [f"{f['trainable_parameters']:,}"]
+        cells += [f"{size / 2**20:,.0f}" for size in sizes] + [f"{work:,.1f}"]
+        if sized:
+            largest = f["largest_batch"]
+            cells.append(f"{'' if f['fits'] else 'no; '}{'none' if largest is None else largest}")
+        shown.add_row(row.call, *cells)
+    return shown

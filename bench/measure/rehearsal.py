@@ -1,0 +1,221 @@
+"""A method's real training step on tensors without data, as CUDA would run it, and its bytes."""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.library import _scoped_library
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench import frozen
+from bench.measure import count
+from bench.recipe import Recipe
+from bench.train import Trainer, autocast, compute_type
+from methods.base import Batch, Method
+
+CPU = torch.device("cpu")
+CAPTIONS = 5
+IMAGES = 10_000
+"""Training images told to a method: enough for every queue to be whole."""
+BLOCK = 512
+"""Bytes that CUDA's caching allocator rounds up to."""
+
+# What autocast computes in float32 on CUDA and not on a CPU (torch, "CUDA Op-Specific
+# Behavior"): by a cast of the inputs, which autograd then keeps, or by the type of the result.
+_CAST = """layer_norm group_norm exp expm1 log log1p log2 log10 reciprocal rsqrt softplus logsumexp
+    cosine_similarity mse_loss l1_loss smooth_l1_loss nll_loss kl_div pow.Tensor_Scalar
+    pow.Tensor_Tensor pow.Scalar dist cdist renorm"""
+_RESULT = """softmax.int log_softmax.int sum sum.dim_IntList prod prod.dim_int cumsum cumprod
+    linalg_vector_norm"""
+
+
+class LiveBytes(TorchDispatchMode):
+    """Follows the storages of all tensors made inside: `live` bytes now and their `peak`.
+
+    Works on real and fake tensors; the inside of a kernel is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = self.peak = 0
+        self._known: dict[int, tuple[int, Any]] = {}
+
+    def add(self, tensor: Tensor) -> None:
+        """Count a tensor's storage, unless it is counted already, until it is freed."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = -(-storage.nbytes() // BLOCK) * BLOCK
+        self._known[key] = (size, weakref.ref(storage, lambda _: self._freed(key)))
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def _freed(self, key: int) -> None:
+        self.live -= self._known.pop(key)[0]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and count what it returns."""
+        result = func(*args, **(kwargs or {}))
+        for item in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(item, Tensor):
+                self.add(item)
+        return result
+
+
+def make_fake(module: nn.Module, mode: FakeTensorMode) -> None:
+    """Replace all parameters and buffers by fake ones, those that are shared by one."""
+    originals: dict[int, tuple[Tensor, Tensor]] = {}
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in originals:  # the original stays alive: its id is not reused
+                    originals[id(tensor)] = (tensor, mode.from_tensor(tensor))
+                tensors[name] = originals[id(tensor)][1]  # type: ignore[assignment]
+
+
+@contextmanager
+def as_on_cuda() -> Iterator[None]:
+    """Let a CPU autocast and dropout keep for backward what CUDA's keep.
+
+    CUDA's autocast computes more in float32 than a CPU's (layer norms first of all: a copy of each
+    input in float32 is kept), and CUDA's dropout keeps a mask of bytes.
+    """
+    autocast = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+
+    def lower(value: Any) -> bool:
+        return isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+
+    def in_float32(name: str, by_result: bool) -> Callable[..., Any]:
+        packet, _, overload = name.partition(".")
+        function = getattr(getattr(torch.ops.aten, packet), overload or "default")
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with torch._C._ExcludeDispatchKeyGuard(autocast):
+                if by_result:
+                    if lower(args[0]) and kwargs.get("dtype") is None:
+                        kwargs["dtype"] = torch.float32
+                    return function(*args, **kwargs)
+                args = tuple(value.float() if lower(value) else value for value in args)
+                return function(*args, **kwargs)
+
+        return run
+
+    def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return torch.native_dropout(x, p, True)[0] if training and p > 0 else x
+
+    with _scoped_library("aten", "IMPL") as library, mock.patch.object(F, "dropout", dropout):
+        for names, by_result in ((_CAST, False), (_RESULT, True)):
+            for name in names.split():
+                library.impl(name, in_float32(name, by_result), "AutocastCPU")
+        yield
+
+
+class Rehearsal:
+    """A method's real training step on fake tensors (or, to check it, on real ones) on the CPU.
+
+    What is modelled: parameters and buffers, gradients, optimiser states, every tensor that an
+    operation of forward, backward, clipping and AdamW returns, as long as it lives, rounded up to
+    512 bytes; autocast and dropout as on CUDA; attention that keeps queries, keys, values, output
+    and the logsumexp, as CUDA's flash and memory-efficient kernels do; recomputation; the batch.
+    What is not: scratch inside a kernel (backward of attention, convolution), the loader's
+    augmentation, fragmentation, and the CUDA context.
+    """
+
+    def __init__(
+        self, method: Method, recipe: Recipe, size: int, length: int, *, fake: bool = True
+    ) -> None:
+        self.method, self.size, self.length = method, size, length
+        if recipe.precision in (
+            "auto",
+            "fp16",
+        ):  # fp16's scaler asks for values; sizes are the same
+            recipe = replace(recipe, precision="bf16")
+        self.recipe, self.kind = recipe, compute_type(recipe.precision, CPU)
+        for tower in (method.image_tower, method.text_tower):
+            tower.checkpointing = recipe.checkpointing
+        frozen.hold(method, recipe, self.kind)
+        self.mode: AbstractContextManager[Any] = nullcontext()
+        if fake:
+            self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+            make_fake(method, self.mode)
+        method.train()
+        method.on_fit(IMAGES)
+        method.on_epoch(0, 1)
+        method.on_step(99, 100)  # whatever a schedule switches on is on
+        self.trainer: Trainer | None = None
+        if any(p.requires_grad for p in method.parameters()):
+            self.trainer = Trainer(method, recipe, 1e-3, 100, CPU)
+            for group in self.trainer.optimizer.param_groups:  # as on CUDA
+                group["fused"], group["foreach"] = True, False
+            self.peak(2)  # AdamW's states appear in the first step
+
+    def batch(self, images: int) -> Batch:
+        """A batch of so many images, none of which shares a caption."""
+        generator = torch.Generator().manual_seed(0)
+        rows = torch.arange(images)
+        fields = {
+            "images": torch.randn(images, 3, self.size, self.size),
+            "texts": torch.randint(1, 99, (images, self.length), generator=generator),
+            "image_ids": rows,
+            "caption_ids": rows * CAPTIONS,
+            "caption_sets": torch.arange(images * CAPTIONS).view(images, CAPTIONS),
+            "scenes": torch.zeros(images, dtype=torch.long),
+        }
+        return Batch(**fields)
+
+    def peak(self, images: int) -> int:
+        """Peak bytes of a training step (without training: of encoding a batch)."""
+        live = LiveBytes()
+        with self.mode, as_on_cuda(), live:
+            for tensor in self.resident():
+                live.add(tensor)
+            if self.trainer is not None:
+                batches = [self.batch(images) for _ in range(self.recipe.accumulation)]
+                self.trainer.step(batches)
+            else:
+                batch = self.batch(images)
+                with torch.no_grad(), autocast(self.kind, CPU):
+                    self.method.encode_image(batch.images)
+                    self.method.encode_text(batch.texts)
+        return live.peak
+
+    def parts(self) -> dict[str, int]:
+        """Bytes of parameters, gradients and optimiser states."""
+        return count.parts(self.method, self.trainer.optimizer if self.trainer else None)
+
+    def kept(self, images: int) -> int:
+        """Bytes that autograd keeps for backward."""
+        own = [*self.method.parameters(), *self.method.buffers()]
+        with self.mode, as_on_cuda():
+            batch = self.batch(images)
+            with autocast(self.kind, CPU):
+                kept = count.saved_bytes(lambda: self.method.loss(batch), exclude=own)
+        return kept
+
+    def flops(self, images: int) -> tuple[int, int]:
+        """FLOPs of forward and backward (recomputation counts in the backward)."""
+        with self.mode, as_on_cuda(), torch.set_grad_enabled(self.trainer is not None):
+            batch = self.batch(images)
+
+            def loss() -> Tensor:
+                with autocast(self.kind, CPU):
+                    return self.method.loss(batch)
+
+            found = count.flops(loss, self.method.parameters())
+        return found
+
+    def resident(self) -> list[Tensor]:
+        """What is there between two steps: parameters, buffers, optimiser states."""
+        states = self.trainer.optimizer.state.values() if self.trainer else ()
+        tensors = [t for state in states for t in state.values() if isinstance(t, Tensor)]
+        return [*self.method.parameters(), *self.method.buffers(), *tensors]

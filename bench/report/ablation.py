@@ -1,0 +1,152 @@
+"""Settings of a method, one changed at a time: what each costs and gains against the default."""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.report.groups import Group, Row
+from bench.report.significance import Significance
+from bench.report.tables import Cell, Column, Table, cell_of, costs, recalls, seeds_of, states
+
+MANY = 6
+"""A method with more calls than this in a group has only the default, and the call that is best on
+validation, in the group's other tables and pictures."""
+COLUMNS = ("i2t R@1", "t2i R@1", "mR", "memory, MiB", "images/s", "trainable parameters")
+PLACE = 5
+"""Where the difference stands: behind mR."""
+RECALL = "metrics.test.mR"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The default of a method, and its other calls with the settings they change."""
+
+    method: str
+    base: Row
+    changed: list[tuple[dict[str, Any], Row]]
+
+    @property
+    def usual(self) -> dict[str, Any]:
+        """The default of every setting that some call changes."""
+        names = sorted({name for settings, _ in self.changed for name in settings})
+        own = _settings(self.base)
+        return {name: own[name] for name in names if name in own}
+
+
+def ablations(one: Group) -> list[Ablation]:
+    """One for each method that has its default and another call in the group.
+
+    The learning rate counts as a setting. Of several rows with the default settings that one is the
+    default from which most others differ in one setting alone.
+    """
+    found = []
+    for method in sorted({row.method for row in one.every}):
+        rows = [row for row in one.every if row.method == method]
+        choices = [
+            Ablation(method, base, [(_changes(base, row), row) for row in rows if row is not base])
+            for base in rows
+            if _plain(base) == method
+        ]
+        if choices and len(rows) > 1:
+            found.append(max(choices, key=lambda a: sum(len(s) == 1 for s, _ in a.changed)))
+    return found
+
+
+def _plain(row: Row) -> str:
+    """The call without its learning rate."""
+    call = re.sub(r"lr=[^,)]+\)$", ")", str(row.entries[0].get("trial.call")))
+    return call.replace(", )", ")").removesuffix("()")
+
+
+def _settings(row: Row) -> dict[str, Any]:
+    first = row.entries[0]
+    rates = [entry.get("trial.lr") for entry in row.entries if entry.get("trial.lr") is not None]
+    return {**first.get("trial.settings"), "lr": rates[0] if rates else None}
+
+
+def _changes(base: Row, row: Row) -> dict[str, Any]:
+    """Settings that are not the base's; one that an older record has not is as in the base."""
+    usual, own = _settings(base), _settings(row)
+    return {k: v for k, v in own.items() if json.dumps(v) != json.dumps(usual.get(k, v))}
+
+
+def fold(one: Group) -> Group:
+    """The group without the many calls of one method; they go to `folded`."""
+    away: list[Row] = []
+    for ablation in ablations(one):
+        rows = [row for _, row in ablation.changed]
+        if len(rows) < MANY:
+            continue
+        scores = [(s.mean, row) for row in rows if (s := row.statistic("metrics.val.mR"))]
+        best = max(scores, key=lambda pair: pair[0])[1] if scores else None
+        away += [row for row in rows if row is not best]
+    if not away:
+        return one
+    return replace(one, rows=[row for row in one.rows if row not in away], folded=away)
+
+
+def ablation_tables(one: Group, significance: Significance) -> list[tuple[str, Table]]:
+    """For each method with several calls: what the table says, and the table.
+
+    The default first, then by setting; calls that change several settings at once last. A `*`: the
+    difference is there in a paired test over seeds, and queries where their ranks are known.
+    """
+    return [(_about(found), _table(found, one, significance)) for found in ablations(one)]
+
+
+def _about(ablation: Ablation) -> str:
+    usual = ", ".join(f"{k}={v!r}" for k, v in ablation.usual.items())
+    about = f"Settings of {ablation.method}, one changed at a time"
+    about += f"; default: {usual}" if usual else ""
+    if any(len(settings) > 1 for settings, _ in ablation.changed):
+        about += "; last, what changes several"
+    return f"{about} (* significant at 95%, paired)"
+
+
+def _table(ablation: Ablation, one: Group, significance: Significance) -> Table:
+    every = {column.title: column for column in [*recalls(), *costs(one)]}
+    columns = [every[title] for title in COLUMNS if title in every]
+    changed = sorted(ablation.changed, key=_place)
+    kinds = [_kind(settings) for settings, _ in changed]
+    breaks = [n + 1 for n, kind in enumerate(kinds) if n == 0 or kind != kinds[n - 1]]
+    lines = [_line(Cell("default", code=True), ablation.base, Cell(""), columns)]
+    for settings, row in changed:
+        words = ", ".join(f"{k}={v!r}" for k, v in sorted(settings.items())) or row.label
+        change = difference(row, ablation.base, significance)
+        lines.append(_line(Cell(words, code=True), row, change, columns))
+    heads = ["setting", "n", *(column.title for column in columns)]
+    heads.insert(PLACE, "mR - default")
+    return Table(heads, lines, breaks=tuple(breaks))
+
+
+def _line(first: Cell, row: Row, change: Cell, columns: list[Column]) -> list[Cell]:
+    cells = [first, seeds_of(row), *(cell_of(row, column) for column in columns)]
+    cells.insert(PLACE, change)
+    if not row.ok:
+        cells[PLACE - 1] = Cell(states(row))
+    return cells
+
+
+def _kind(settings: dict[str, Any]) -> str:
+    """The one setting changed; several are sorted behind every name."""
+    return next(iter(settings)) if len(settings) == 1 else "~"
+
+
+def _place(changed: tuple[dict[str, Any], Row]) -> tuple[str, bool, float, str]:
+    settings, row = changed
+    value = next(iter(settings.values())) if len(settings) == 1 else row.label
+    number = isinstance(value, int | float)
+    return _kind(settings), not number, float(value) if number else 0.0, str(value)
+
+
+def difference(row: Row, base: Row, significance: Significance) -> Cell:
+    """mR of a row less that of another over the seeds they share; `*` where it is significant."""
+    a, b = row.values(RECALL), base.values(RECALL)
+    seeds = a.keys() & b.keys()
+    if not seeds:
+        return Cell("–")
+    change = sum(a[seed] - b[seed] for seed in seeds) / len(seeds)
+    best, second = (row, base) if change > 0 else (base, row)
+    sure = change != 0 and significance.better(best, second, RECALL)
+    return Cell(f"{change:+.1f}", sign=" *" if sure else "")

@@ -1,0 +1,341 @@
+"""Which records may stand in one table, and their means over seeds."""
+
+import hashlib
+import json
+import re
+import statistics
+from collections import Counter
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.recipe import Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EQUAL = {
+    "precision": "efficiency.precision",
+    "context length": "data.context_length",
+    "threads": "environment.threads",
+    "cpu": "environment.cpu",
+    "torch": "environment.torch",
+    "open_clip": "environment.open_clip",
+    "peft": "environment.peft",
+    "timm": "environment.timm",
+    "cuda": "environment.cuda",
+    "driver": "environment.driver",
+    "commit": "environment.git_commit",
+    "uncommitted changes": "environment.git_dirty",
+}
+"""What should be equal in a group, and does not decide which group a record is in."""
+JOULES = "derived.joules_per_image"
+"""GPU energy of the whole training, validation included, by the images trained on."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean over n seeds and sample standard deviation (ddof 1; None with one seed)."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Statistic | None":
+        """None for no values."""
+        if not values:
+            return None
+        std = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), std, len(values))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record and where it lies below the results folder."""
+
+    path: str
+    record: dict[str, Any]
+
+    def get(self, dotted: str) -> Any:
+        """`metrics.test.mR` and so on; None where the record has no such entry."""
+        if dotted == JOULES:
+            return _joules_per_image(self)
+        value: Any = self.record
+        for key in dotted.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    @property
+    def seed(self) -> int:
+        """The trial's seed."""
+        return int(self.get("trial.seed"))
+
+    @property
+    def ok(self) -> bool:
+        """Whether the trial ended well."""
+        return bool(self.record["status"] == "ok")
+
+
+def _joules_per_image(entry: Entry) -> float | None:
+    joules, curve = entry.get("efficiency.gpu_energy_joules"), entry.get("curve")
+    if joules is None or not curve:
+        return None
+    recipe = entry.get("trial.recipe")
+    counts = entry.get("data.counts") or {}
+    size = min(recipe["batch_size"], counts.get("train", recipe["batch_size"]))
+    return float(joules / (curve[-1]["step"] * size * recipe.get("accumulation", 1)))
+
+
+@dataclass
+class Row:
+    """The trials of one method call in a group: those that ended well and the others, by seed."""
+
+    label: str
+    entries: list[Entry]
+    odd: list[str] = field(default_factory=list)
+    """What should be as in the group and is not, in words."""
+
+    @property
+    def differs(self) -> str:
+        """What should be as in the group and is not, as one text."""
+        return "; ".join(self.odd)
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return str(self.entries[0].get("trial.method"))
+
+    @cached_property
+    def ok(self) -> list[Entry]:
+        """Trials that ended well."""
+        return [entry for entry in self.entries if entry.ok]
+
+    @cached_property
+    def known(self) -> dict[str, dict[int, float]]:
+        """Numbers looked up before, by their name and seed."""
+        return {}
+
+    @property
+    def others(self) -> list[Entry]:
+        """Trials that did not."""
+        return [entry for entry in self.entries if not entry.ok]
+
+    def values(self, dotted: str) -> dict[int, float]:
+        """A number of each trial that ended well, by seed; those without it are left out."""
+        if dotted not in self.known:
+            found = {entry.seed: entry.get(dotted) for entry in self.ok}
+            self.known[dotted] = {
+                s: float(value) for s, value in found.items() if value is not None
+            }
+        return self.known[dotted]
+
+    def statistic(self, dotted: str) -> Statistic | None:
+        """Mean and sample standard deviation over seeds; None where no trial has the number."""
+        return Statistic.of(list(self.values(dotted).values()))
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained (unknown counts as yes)."""
+        return any(entry.get("efficiency.trainable_parameters") != 0 for entry in self.entries)
+
+
+@dataclass
+class Group:
+    """Records that differ only in method, learning rate and seed."""
+
+    dataset: str
+    backbone: str
+    device: str
+    recipe: dict[str, Any]
+    scene_at_test: str
+    cached_features: int
+    """Stored views per image; 0: nothing is cached."""
+    digest: str
+    family: str
+    """The same for groups that differ only in batch size."""
+    rows: list[Row] = field(default_factory=list)
+    usual: dict[str, str] = field(default_factory=dict)
+    """What is most frequent of everything in EQUAL that differs."""
+
+    folded: list[Row] = field(default_factory=list)
+    """Rows that stand in a table of settings alone (bench.report.ablation)."""
+
+    @property
+    def every(self) -> list[Row]:
+        """All rows, by falling mean mR."""
+        return sorted([*self.rows, *self.folded], key=_order) if self.folded else self.rows
+
+    @property
+    def cuda(self) -> bool:
+        """Whether there is a device peak."""
+        return self.device != "cpu"
+
+    @property
+    def memory(self) -> str:
+        """The number that `memory` means here."""
+        name = "peak_memory_train_bytes" if self.cuda else "saved_for_backward_bytes"
+        return f"efficiency.{name}"
+
+    @property
+    def ok(self) -> list[Entry]:
+        """All trials that ended well."""
+        return [entry for row in self.rows for entry in row.ok]
+
+    @property
+    def special(self) -> list[str]:
+        """What sets the group apart from the usual one."""
+        usual = {f.name: f.default for f in fields(Recipe)}
+        items = [(k, v) for k, v in sorted(self.recipe.items()) if k != "lr" and usual.get(k) != v]
+        odd = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in items]
+        if self.scene_at_test != "none":
+            odd.append(f"{self.scene_at_test} scene at test")
+        if self.cached_features:
+            odd.append(f"cached features views={self.cached_features}")
+        return odd
+
+    @property
+    def title(self) -> str:
+        """A heading."""
+        return " · ".join([self.dataset, self.backbone, self.device, *self.special])
+
+    @property
+    def name(self) -> str:
+        """The start of its files' names; does not depend on which other groups there are."""
+        words = [self.dataset, self.backbone, *([self.device] if self.cuda else []), *self.special]
+        name = "-".join(slug(word) for word in words)
+        return name if len(name) <= 100 else f"{name[:93]}-{self.digest[:6]}"
+
+    def values(self, dotted: str) -> list[Any]:
+        """The different values of the trials that ended well, most frequent first."""
+        found = [entry.get(dotted) for entry in self.ok]
+        counts = Counter(value for value in found if value is not None)
+        return sorted(counts, key=lambda value: (-counts[value], str(value)))
+
+    def row(self, call: str) -> Row | None:
+        """The row of a call, else the best row of the method of that name."""
+        named = [row for row in self.rows if row.label == call and row.ok]
+        return next(iter(named or [r for r in self.rows if r.method == call and r.ok]), None)
+
+
+def slug(text: str) -> str:
+    """A text that can be part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", text.replace("=", "")).strip("-")
+
+
+def group(frame: "pd.DataFrame") -> list[Group]:
+    """The records of a frame (bench.record.load) as groups, in order of their titles.
+
+    One group: one data set and split, backbone and weights, recipe but for the learning rate,
+    device, use of scenes at test, use of cached features. Rows by falling mean mR.
+    """
+    if not len(frame):
+        return []
+    pairs = zip(frame["path"], frame["record"], strict=True)
+    entries = [Entry(str(path), record) for path, record in pairs]
+    found: dict[str, Group] = {}
+    rows: dict[str, dict[str, list[Entry]]] = {}
+    for entry in sorted(entries, key=lambda e: (str(e.get("finished")), e.path)):
+        new = _group_of(entry)
+        found.setdefault(new.digest, new)
+        identity = ("trial.call", "trial.settings", "trial.recipe.lr")
+        key = json.dumps([entry.get(part) for part in identity], sort_keys=True)
+        rows.setdefault(new.digest, {}).setdefault(key, []).append(entry)
+    for digest, one in found.items():
+        one.rows = [Row("", _by_seed(rows[digest][key])) for key in sorted(rows[digest])]
+        _label(one)
+        _differences(one)
+        one.rows.sort(key=_order)
+    groups = sorted(found.values(), key=lambda g: (g.title, g.digest))
+    titles = Counter(g.name for g in groups)
+    for one in groups:
+        if titles[one.name] > 1:  # same words, other weights or another split: say which
+            one.backbone += f" {one.digest[:6]}"
+    return groups
+
+
+def _group_of(entry: Entry) -> Group:
+    recipe = {**asdict(Recipe()), **entry.get("trial.recipe")}  # older records: fewer fields
+    recipe.pop("lr")
+    scene = entry.get("trial.scene_at_test") or entry.get("trial.settings.scene_at_test") or "none"
+    defines = entry.get("trial.defines") or {
+        "splits": entry.get("data.hashes"),
+        "weights": entry.get("backbone.weights_sha256"),
+    }
+    parts: dict[str, Any] = {
+        "dataset": Path(entry.get("trial.dataset")).stem,
+        "backbone": _backbone(entry.get("trial.backbone")),
+        "device": entry.get("environment.gpu") or entry.get("efficiency.device") or "cpu",
+        "recipe": recipe,
+        "scene_at_test": scene,
+        "cached_features": int(entry.get("trial.cached_features") or 0),
+    }
+    smaller = {k: v for k, v in recipe.items() if k != "batch_size"}
+    family = _digest([{**parts, "recipe": smaller}, defines])
+    return Group(**parts, digest=_digest([parts, defines]), family=family)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _backbone(spec: str) -> str:
+    """A backbone without the folder of its weights file, which is another on each machine."""
+    name, _, weights = spec.partition(":")
+    file = Path(weights).suffix in (".pt", ".pth", ".bin", ".safetensors", ".npz")
+    return f"{name}:{Path(weights).stem}" if file else spec
+
+
+def _by_seed(entries: list[Entry]) -> list[Entry]:
+    """The last trial of each seed, in order of seeds."""
+    latest = {entry.seed: entry for entry in entries}
+    return [latest[seed] for seed in sorted(latest)]
+
+
+def _label(one: Group) -> None:
+    """The call; where two rows share it, also what they do not share."""
+    calls = Counter(row.entries[0].get("trial.call") for row in one.rows)
+    for row in one.rows:
+        first = row.entries[0]
+        row.label = first.get("trial.call")
+        if calls[row.label] == 1:
+            continue
+        same = [r.entries[0] for r in one.rows if r.entries[0].get("trial.call") == row.label]
+        odd = []
+        for setting, value in sorted(first.get("trial.settings").items()):
+            if any(other.get("trial.settings").get(setting) != value for other in same):
+                odd.append(f"{setting}={value!r}")
+        if len({other.get("trial.recipe.lr") for other in same}) > 1:
+            lr = first.get("trial.recipe.lr")
+            odd.append("own lr" if lr is None else f"recipe lr={lr:g}")
+        row.label += f" [{', '.join(odd)}]"
+
+
+def _differences(one: Group) -> None:
+    """Say of each row what should be as in the group and is not."""
+    usual = {name: (one.values(dotted) or [None])[0] for name, dotted in EQUAL.items()}
+    one.usual = {name: _words(name, value) for name, value in usual.items() if value is not None}
+    sets = Counter(tuple(entry.seed for entry in row.ok) for row in one.rows if row.ok)
+    seeds = max(sets, key=lambda found: (sets[found], len(found), found), default=())
+    for row in one.rows:
+        odd = []
+        for name, dotted in EQUAL.items():
+            values = {entry.get(dotted) for entry in row.ok} - {usual[name], None}
+            odd += [f"{name} {_words(name, value)}" for value in sorted(values, key=str)]
+        rates = {entry.get("trial.lr") for entry in row.ok} - {None}
+        if len(rates) > 1:
+            odd.append("lr " + ", ".join(f"{rate:g}" for rate in sorted(rates)))
+        own = tuple(entry.seed for entry in row.ok)
+        if own and own != seeds:
+            odd.append("seeds " + ", ".join(map(str, own)))
+        row.odd = odd
+
+
+def _words(name: str, value: Any) -> str:
+    return str(value)[:12] if name == "commit" else str(value)
+
+
+def _order(row: Row) -> tuple[bool, float, str]:
+    recall = row.statistic("metrics.test.mR")
+    return not row.ok, -(recall.mean if recall else 0.0), row.label

@@ -1,0 +1,180 @@
+"""What corrupted images cost: mR by severity and by corruption, as tables and one plot.
+
+Cells are means over seeds of the mean over conditions. A method that lacks a condition which others
+in the table have gets no number there: means of different conditions are not comparable.
+"""
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import corrupted
+from bench.corrupt import CORRUPTIONS
+from bench.corrupted import Condition
+from bench.report import drawing, figure
+from bench.report.groups import Group, Row, Statistic
+from bench.report.tables import Cell, Table, percent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table as RichTable
+
+Curve = dict[Condition, float]
+"""mR of one trial by condition."""
+
+
+class Measured:
+    """The results under corruption of a group of records, by row and seed."""
+
+    def __init__(self, one: Group, results: Path) -> None:
+        self.rows: list[Row] = []
+        self.clean: dict[str, list[float]] = {}
+        self.curves: dict[str, list[Curve]] = {}
+        for row in one.rows:
+            found = [corrupted.known(results / e.path, e.record) for e in row.ok]
+            found = [one for one in found if one]
+            if found:
+                self.rows.append(row)
+                first = [next(iter(each.values())) for each in found]
+                self.clean[row.label] = [each["clean"]["mR"] for each in first]
+                self.curves[row.label] = [
+                    {condition: each["metrics"]["mR"] for condition, each in by.items()}
+                    for by in found
+                ]
+        every = {c for curves in self.curves.values() for curve in curves for c in curve}
+        order = list(CORRUPTIONS)
+        self.conditions = sorted(every, key=lambda c: (order.index(c.corruption), c.severity))
+        self.severities = sorted({c.severity for c in every})
+        self.corruptions = [name for name in order if any(c.corruption == name for c in every)]
+
+    def mean(self, row: Row, chosen: Iterable[Condition]) -> list[float]:
+        """For each seed that has all the chosen conditions, the mean of their mR."""
+        which = list(chosen)
+        return [
+            statistics.fmean(curve[c] for c in which)
+            for curve in self.curves[row.label]
+            if all(c in curve for c in which)
+        ]
+
+    def at(self, severity: int) -> list[Condition]:
+        """The conditions of a severity."""
+        return [c for c in self.conditions if c.severity == severity]
+
+    def of(self, corruption: str) -> list[Condition]:
+        """The conditions of a corruption."""
+        return [c for c in self.conditions if c.corruption == corruption]
+
+    def losses(self, row: Row) -> list[float]:
+        """mR lost over all conditions, for each seed that has them all."""
+        pairs = zip(self.clean[row.label], self.curves[row.label], strict=True)
+        return [
+            clean - statistics.fmean(curve[c] for c in self.conditions)
+            for clean, curve in pairs
+            if all(c in curve for c in self.conditions)
+        ]
+
+
+def _cell(values: list[float]) -> Cell:
+    found = Statistic.of(values)
+    if found is None:
+        return Cell("–")
+    return Cell(percent(found.mean), "" if found.std is None else percent(found.std))
+
+
+def tables(one: Group, results: Path | None) -> list[tuple[str, Table]]:
+    """By severity and by corruption, each with its heading; empty where nothing was measured."""
+    measured = None if results is None else Measured(one, results)
+    if measured is None or not measured.rows:
+        return []
+    names = ", ".join(measured.corruptions)
+    steps = ", ".join(map(str, measured.severities))
+    found = []
+    by_severity = []
+    by_corruption = []
+    for row in measured.rows:
+        losses, clean = measured.losses(row), statistics.fmean(measured.clean[row.label])
+        lost = Cell(f"{100 * statistics.fmean(losses) / clean:.0f}%" if losses and clean else "–")
+        head = [Cell(row.label, code=True), Cell(str(len(measured.curves[row.label])))]
+        head.append(_cell(measured.clean[row.label]))
+        steps_ = [_cell(measured.mean(row, measured.at(s))) for s in measured.severities]
+        by_severity.append([*head, *steps_, _cell(losses), lost])
+        by_corruption.append(
+            [*head, *(_cell(measured.mean(row, measured.of(c))) for c in measured.corruptions)]
+        )
+    heads = ["method", "n", "mR clean"]
+    severe = [f"severity {s}" for s in measured.severities]
+    about = f"mR on corrupted test images by severity (mean of {names}), and what is lost"
+    found.append((about, Table([*heads, *severe, "lost", "lost of clean"], by_severity)))
+    if len(measured.corruptions) > 1:
+        about = f"mR on corrupted test images by corruption (mean of severities {steps})"
+        found.append((about, Table([*heads, *measured.corruptions], by_corruption)))
+    return found
+
+
+def console_table(about: str, table: Table) -> "RichTable":
+    """A table for a terminal of 80 columns: means without their spread."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+
+    made = RichTable(
+        title=about, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    for place, head in enumerate(table.heads):
+        made.add_column(head, justify="right" if place else "left", overflow="fold")
+    for cells in table.rows:
+        made.add_row(*(cell.text for cell in cells))
+    return made
+
+
+def draw(one: Group, results: Path, out: Path) -> list[Path]:
+    """mR against severity, a panel for each corruption; returns the files, none without results."""
+    import matplotlib
+
+    measured = Measured(one, results)
+    if not measured.rows or len(measured.severities) < 2:
+        return []
+    paths = [out / f"{one.name}-corruption.{form}" for form in drawing.FORMATS]
+    digest = drawing.digest_of(f"{one.title} {measured.clean} {measured.curves}")
+    if not drawing.done(paths, digest):
+        with matplotlib.rc_context(figure.STYLE):
+            figure.save(_figure(one, measured), paths, digest)
+    return paths
+
+
+def _figure(one: Group, measured: Measured) -> "Figure":
+    from matplotlib.ticker import MaxNLocator
+
+    look = figure.looks(one)
+    count = len(measured.corruptions)
+    drawn = figure.blank(max(2.0 * count + 0.6, 4.0), 3.2)
+    panels = drawn.subplots(1, count, sharey=True, squeeze=False)[0]
+    for axes, corruption in zip(panels, measured.corruptions, strict=True):
+        for row in measured.rows:
+            points = [(0, statistics.fmean(measured.clean[row.label]))]
+            for condition in measured.of(corruption):
+                values = measured.mean(row, [condition])
+                if values:
+                    points.append((condition.severity, statistics.fmean(values)))
+            style = look[row.label]
+            axes.plot(
+                *zip(*points, strict=True),
+                color=style.colour,
+                linewidth=1.1,
+                label=row.label,
+                **style.kwargs(4.5),
+            )
+        axes.set_title(corruption)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].set_ylim(0, None)
+    panels[0].set_ylabel("mR on test (%)")
+    panels[count // 2].set_xlabel("severity (0: clean)")
+    drawn.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(4, len(measured.rows)),
+        frameon=False,
+        fontsize=8,
+    )
+    drawn.suptitle(f"{one.title}; mean over seeds", fontsize=9, x=0.01, ha="left")
+    return drawn

@@ -1,0 +1,1 @@
+"""Many trials: planned, run where there is room, searched over."""

@@ -1,0 +1,171 @@
+"""Where trials run: a queue over the visible GPUs (or the CPU), one process per trial."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench import limits, lock
+from bench.sweeps.sweep import Plan
+from bench.trial import Trial, give_up
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: a status of its record, or `killed` or `user_error` without one."""
+
+    trial: Trial
+    status: str
+    message: str | None = None
+
+
+class Watcher(Protocol):
+    """What is told while trials run."""
+
+    def started(self, trial: Trial, device: str) -> None:
+        """A trial's process has started on a device."""
+
+    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+        """A trial reports a stage, or step, steps, images_per_second, val_mR."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A trial's process has ended."""
+
+    def waits(self, trial: Trial) -> None:
+        """Another sweep is running the trial, so it waits at the end of the queue."""
+
+
+def gpus() -> list[str]:
+    """The visible GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, starts no context."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [word for word in visible.split(",") if word.strip()]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> list[Outcome]:
+    """Run the trials, one at a time on each device; no devices: on the CPU.
+
+    Ctrl-C ends the running trials and leaves the rest; KeyboardInterrupt goes on to the caller.
+    """
+    waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
+    for trial in todo:
+        waiting.put(trial)
+    outcomes: list[Outcome] = []
+    running: set[subprocess.Popen[str]] = set()
+    stop, interrupted = threading.Event(), threading.Event()
+    seen: set[str] = set()
+
+    def work(device: str) -> None:
+        while not stop.is_set():
+            try:
+                trial = waiting.get_nowait()
+            except queue.Empty:
+                return
+            if lock.busy(trial.path(plan.results)):
+                waiting.put(trial)
+                if trial.identity in seen:  # everything else is under way or done
+                    stop.wait(1.0)
+                else:
+                    seen.add(trial.identity)
+                    watcher.waits(trial)
+                continue
+            watcher.started(trial, device)
+            try:
+                outcome = _run_one(plan, trial, device, running, watcher.moved)
+            except Exception as error:  # the other trials go on
+                outcome = Outcome(trial, "killed", f"{type(error).__name__}: {error}")
+            if outcome.status == "elsewhere":  # begun by another sweep in this very moment
+                waiting.put(trial)
+            elif not interrupted.is_set():
+                outcomes.append(outcome)
+            watcher.ended(outcome)
+            if outcome.status == "user_error":
+                stop.set()
+
+    threads = [threading.Thread(target=work, args=(d,), daemon=True) for d in devices or ["cpu"]]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        interrupted.set()
+        stop.set()
+        for process in list(running):
+            process.send_signal(signal.SIGTERM)
+        raise
+    finally:
+        for thread in threads:
+            thread.join(timeout=10)
+    return outcomes
+
+
+def _run_one(
+    plan: Plan,
+    trial: Trial,
+    device: str,
+    running: set[subprocess.Popen[str]],
+    moved: Callable[[Trial, dict[str, Any]], None],
+) -> Outcome:
+    visible = "" if device == "cpu" else device
+    # A trial has its GPU alone and gives no thread of its own to what it only imports.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible, "PYTHONUNBUFFERED": "1"}
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.trial"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its children
+        )
+        running.add(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        last: dict[str, Any] = {}
+        over: list[float] = []
+        try:
+            process.stdin.write(json.dumps(plan.job(trial)) + "\n")
+            process.stdin.flush()  # left open: the trial ends when it closes
+            with limits.killed_after(process, plan.time_limit) as over:
+                for line in process.stdout:
+                    last = json.loads(line)
+                    moved(trial, last)
+                code = process.wait()
+        except (BrokenPipeError, json.JSONDecodeError):  # it ended; in the middle of a line
+            code = process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        running.discard(process)
+        if "status" in last:
+            return Outcome(trial, last["status"], last["message"])
+        if over:
+            return Outcome(trial, *give_up(trial, plan.results, over[0]))
+        errors.seek(0)
+        tail = errors.read().strip().splitlines()[-1:]
+        _tidy(trial.path(plan.results))
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if code == -signal.SIGKILL:
+            how += " (a machine that runs out of memory does that)"
+        return Outcome(trial, "killed", "; ".join([f"its process ended with {how}", *tail]))
+
+
+def _tidy(path: Path) -> None:
+    """Take away what a killed trial left: its lock, files that it had begun."""
+    if path.parent.is_dir():
+        with contextlib.suppress(OSError), lock.held(path):
+            pass

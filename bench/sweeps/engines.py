@@ -1,0 +1,112 @@
+"""Which engine runs a sweep: its options checked against each other, then the choice."""
+
+import importlib.util
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench import UserError, record
+from bench.spec import nearest
+from bench.sweeps import engine
+from bench.sweeps.engine import Outcome, Watcher
+from bench.sweeps.sweep import Plan
+from bench.trial import Trial
+
+ENGINES = ("local", "ray", "slurm")
+OWN = {
+    "gpus": ("local",),
+    "jobs_per_gpu": ("local", "ray"),
+    "ray_address": ("ray",),
+    "slurm": ("slurm",),
+}
+"""Options that only some engines take."""
+
+
+NEEDS = {"ray": "ray", "slurm": "submitit"}
+"""Optional packages; the extra is called like the engine."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A place where trials run; `devices` are this machine's for the local engine, none: its CPU.
+
+    `slurm` is what --slurm says.
+    """
+
+    name: str
+    devices: tuple[str, ...] = ()
+    jobs_per_gpu: int = 1
+    ray_address: str | None = None
+    slurm: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> list[Outcome]:
+        """Run the trials; KeyboardInterrupt ends the running ones and goes on to the caller.
+
+        Raises UserError where the results folder takes no record.
+        """
+        try:
+            record.probe(plan.results)
+        except record.NoRoom as error:
+            raise UserError(str(error)) from None
+        if self.name == "ray":
+            from bench.sweeps import engine_ray
+
+            return engine_ray.run(plan, todo, watcher, self.ray_address, self.jobs_per_gpu)
+        if self.name == "slurm":
+            from bench.sweeps import engine_slurm
+
+            return engine_slurm.run(plan, todo, watcher, self.slurm)
+        slots = [device for _ in range(self.jobs_per_gpu) for device in self.devices or ("cpu",)]
+        return engine.run(plan, todo, slots, watcher)
+
+    def at_once(self) -> int:
+        """How many trials run at the same time; 1 where a cluster decides."""
+        return self.jobs_per_gpu * max(1, len(self.devices)) if self.name == "local" else 1
+
+    def device_kind(self) -> str | None:
+        """What records call the device of a trial; None where a cluster decides."""
+        if self.name != "local":
+            return None
+        from bench.measure.machine import environment
+
+        found = environment()
+        return str((found["gpu"] if self.devices else None) or found["cpu"])
+
+
+def engine_of(options: dict[str, Any]) -> Engine:
+    """The engine that the options (keys as in a sweep file) name.
+
+    Raises UserError where they contradict each other, name a GPU that is not there, or need a
+    package that is not.
+    """
+    name = options.get("engine", "local")
+    if name not in ENGINES:
+        known = ", ".join(ENGINES)
+        raise UserError(f"there is no engine {name!r}{nearest(name, ENGINES)}; known: {known}")
+    for option, engines in OWN.items():
+        if option in options and name not in engines:
+            word = option.replace("_", "-")
+            right = " or ".join(engines)
+            raise UserError(f"--{word} is for the engine {right}, not for {name}; leave it out")
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        raise UserError(
+            f"--engine {name} needs {NEEDS[name]}, which is not installed: "
+            f"pip install 'cmer-bench[{name}]'"
+        )
+    devices = _devices(options.get("gpus")) if name == "local" else ()
+    jobs, address = options.get("jobs_per_gpu", 1), options.get("ray_address")
+    return Engine(name, devices, jobs, address, options.get("slurm", {}))
+
+
+def _devices(wanted: str | None) -> tuple[str, ...]:
+    """The GPUs that `--gpus` names, all visible ones without it; raises UserError."""
+    if wanted is not None and wanted.strip() == "none":
+        return ()
+    visible = engine.gpus()
+    if wanted is None:
+        return tuple(visible)
+    named = [word.strip() for word in wanted.split(",") if word.strip()]
+    missing = [word for word in named if word not in visible]
+    if not named or missing or len(set(named)) < len(named):
+        seen = f"visible are {', '.join(visible)}" if visible else "no GPU is visible"
+        raise UserError(f"--gpus names different visible GPUs or none, not {wanted!r}; {seen}")
+    return tuple(named)

@@ -1,0 +1,150 @@
+"""What a sweep will take, before it runs: what is left, memory predicted, time as far as known."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import record
+from bench.sweeps.sweep import Plan
+from bench.trial import Trial
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FREE = ("epochs", "steps", "lr", "weight_decay", "warmup", "clip_norm")
+"""What of a recipe does not change the time of a step."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """All seeds of one method on one data set and backbone."""
+
+    dataset: str
+    backbone: str
+    call: str
+    states: Counter[str]
+    left: int
+    peak_bytes: int | None
+    """Predicted for a GPU; None: not asked for, or not predictable."""
+    seconds: float | None
+    """What is left of it, one trial after the other; None: not known."""
+
+
+def forecast(
+    plan: Plan,
+    todo: list[Trial],
+    device: str | None,
+    memory: Callable[[int, int, str], None] | None,
+) -> list[Line]:
+    """One line per data set, backbone and method of a plan.
+
+    `device`: as records name it (a GPU's name, a CPU's model), None: whatever the records are of,
+    if that is one. `memory`: predict it, and tell this how far it is; None: leave it out.
+    """
+    groups: dict[tuple[str, str, str], list[Trial]] = {}
+    for trial in plan.trials:
+        groups.setdefault((trial.dataset, trial.backbone, trial.call), []).append(trial)
+    left = {trial.identity for trial in todo}
+    known = [record.read(path) for path in record.paths(plan.results)]
+    peaks = {} if memory is None or not todo else _peaks(todo, plan.root, memory)
+    lines = []
+    for place, trials in groups.items():
+        open_ = [trial for trial in trials if trial.identity in left]
+        states = Counter(plan.status(t) or "no record" for t in trials)
+        one = seconds(trials[0], known, device) if open_ else 0.0
+        total = None if one is None else one * len(open_)
+        lines.append(Line(*place, states, len(open_), peaks.get(place), total))
+    return lines
+
+
+def _peaks(
+    trials: list[Trial], root: Path, progress: Callable[[int, int, str], None]
+) -> dict[tuple[str, str, str], int | None]:
+    from bench.measure import plan
+
+    rows = plan.plan(trials, None, root, progress)
+    return {(r.dataset, r.backbone, r.call): r.figures.get("predicted_peak_bytes") for r in rows}
+
+
+def seconds(trial: Trial, records: list[dict[str, Any]], device: str | None) -> float | None:
+    """How long a trial will take: the median of records that differ in seed, rate or length only.
+
+    A training of another length counts in proportion to its steps. None where nothing is known.
+    """
+    found: dict[str, list[float]] = {}
+    for done in records:
+        where = kind_of(done)
+        if done["status"] == "ok" and device in (None, where) and _alike(trial, done["trial"]):
+            found.setdefault(where, []).append(_scaled(trial, done))
+    return statistics.median(next(iter(found.values()))) if len(found) == 1 else None
+
+
+def kind_of(done: dict[str, Any]) -> str:
+    """The device of a record: its GPU's name or its CPU's model."""
+    return str(done["environment"]["gpu"] or done["environment"]["cpu"])
+
+
+def _alike(trial: Trial, other: dict[str, Any]) -> bool:
+    mine = asdict(trial)
+    names = ("dataset", "backbone", "method", "settings", "cached_features")
+    usual = {**mine["recipe"], **other["recipe"]}  # fields that came after the record
+    return all(mine[name] == other.get(name, mine[name]) for name in names) and all(
+        mine["recipe"][name] == value for name, value in usual.items() if name not in FREE
+    )
+
+
+def _scaled(trial: Trial, done: dict[str, Any]) -> float:
+    """Seconds of the record's trial, its training as long as this one's."""
+    total = float(done["efficiency"]["trial_seconds"])
+    if not done["curve"]:
+        return total
+    last, training = done["curve"][-1], float(done["efficiency"]["train_seconds"])
+    steps = float(trial.recipe.steps or trial.recipe.epochs * last["step"] / last["epoch"])
+    return total + training * (steps / float(last["step"]) - 1)
+
+
+def table(lines: list[Line]) -> "Table":
+    """The lines of one data set and backbone, for a terminal of 80 columns."""
+    from rich import box
+    from rich.table import Table
+
+    sized = any(line.peak_bytes is not None for line in lines)
+    heads = ["method", "recorded", "left", *(["peak, MiB"] if sized else []), "time left"]
+    shown = Table(*heads, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    shown.title = f"{lines[0].dataset} · {lines[0].backbone}"
+    shown.columns[0].overflow = "fold"
+    for column in shown.columns[2:]:
+        column.justify, column.no_wrap = "right", True
+    for line in lines:
+        states = [(s, n) for s, n in line.states.items() if s != "no record"]
+        said = ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in states) or "–"
+        cells = [line.call, said, str(line.left) if line.left else "–"]
+        if sized:
+            cells.append("–" if line.peak_bytes is None else f"{line.peak_bytes / 2**20:,.0f}")
+        time = "–" if not line.left else "unknown"
+        cells.append(duration(line.seconds) if line.left and line.seconds is not None else time)
+        shown.add_row(*cells)
+    return shown
+
+
+def total(lines: list[Line], slots: int) -> str:
+    """A sentence on the time of the whole, with so many trials at once."""
+    known = [line for line in lines if line.left and line.seconds is not None]
+    unknown = sum(line.left for line in lines if line.left and line.seconds is None)
+    if not known:
+        return "time left: unknown, no record is of the same method, data, recipe and device"
+    time = duration(sum(line.seconds or 0.0 for line in known) / slots)
+    at_once = f", {slots} at once" if slots > 1 else ""
+    more = f"; {unknown} more of unknown length" if unknown else ""
+    return f"time left: about {time} for {sum(line.left for line in known)} trials{at_once}{more}"
+
+
+def duration(seconds: float) -> str:
+    """`2 h 05 min`, `3 min` or `40 s`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,138 @@
+"""Plan the trials of a sweep and tell which are recorded already."""
+
+import itertools
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import UserError, backbone, data, record
+from bench.data.forms import SPLITS
+from bench.recipe import Recipe
+from bench.spec import load_plugins, parse_calls, resolve
+from bench.trial import Trial, clear
+
+
+@dataclass
+class Plan:
+    """The trials of a sweep, in order, and where they stand."""
+
+    trials: list[Trial]
+    results: Path
+    root: Path
+    plugins: list[Path] = field(default_factory=list)
+    jobs_per_gpu: int = 1
+    time_limit: float | None = None
+    """Seconds after which a trial ends as `timeout`."""
+    checkpoint_seconds: float = 180.0
+    """Seconds between the checkpoints of a trial; 0: after each step."""
+    before: dict[str, str | None] = field(default_factory=dict)
+    """Hash of the record that a trial to run will replace, by identity; another one there by then
+    is that of another sweep, which was faster."""
+    corrupt: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    """By identity the corruptions and severities that a trained trial is to be tested under; then
+    nothing is trained."""
+
+    def status(self, trial: Trial) -> str | None:
+        """The status of the trial's record, or None where there is none."""
+        path = trial.path(self.results)
+        return str(record.read(path)["status"]) if path.exists() else None
+
+    def todo(self, rerun: bool, retry_failed: bool) -> list[Trial]:
+        """The trials to run: those without a record; all with `rerun`; those not ok on request.
+
+        Takes away checkpoints that a killed process left beside a record that needs none.
+        """
+        for trial in self.trials:
+            clear(trial.path(self.results))
+        self.before = {t.identity: record.digest(t.path(self.results)) for t in self.trials}
+        if rerun:
+            return list(self.trials)
+        again = {None, *(set(record.STATUSES) - {"ok", "not_applicable"} if retry_failed else ())}
+        return [trial for trial in self.trials if self.status(trial) in again]
+
+    def overtaken(self, trial: Trial) -> dict[str, Any] | None:
+        """The record of a trial to run that another sweep has written since `todo` was asked."""
+        path = trial.path(self.results)
+        if self.corrupt or record.digest(path) == self.before.get(trial.identity):
+            return None
+        return record.read(path)
+
+    def job(self, trial: Trial) -> dict[str, Any]:
+        """What a trial's process is told."""
+        return {
+            "trial": asdict(trial),
+            "data_root": str(self.root.resolve()),
+            "results": str(self.results.resolve()),
+            "plugins": [str(p.resolve()) for p in self.plugins],
+            "jobs_per_gpu": self.jobs_per_gpu,
+            "time_limit": self.time_limit,
+            "checkpoint_seconds": self.checkpoint_seconds,
+            "before": self.before.get(trial.identity),
+            "corrupt": self.corrupt.get(trial.identity),
+        }
+
+
+def plan(
+    *,
+    methods: str,
+    datasets: list[str],
+    backbones: list[str],
+    seeds: list[int],
+    recipe: Recipe,
+    root: Path,
+    results: Path,
+    plugins: list[Path] | None = None,
+    rehearse: bool = False,
+    cached_features: int = 0,
+) -> Plan:
+    """Every data set x backbone x seed x method, the methods innermost.
+
+    `rehearse`: only to predict, so neither data nor weights need be there. Raises UserError for a
+    name, setting, backbone or data set that cannot be used.
+    """
+    from methods import registry
+
+    load_plugins(plugins)
+    if cached_features > 1 and not recipe.augment:
+        raise UserError(
+            f"--cache-features {cached_features} stores that many augmentations of each image, and "
+            "the recipe says augment=false; store one view"
+        )
+    known = registry()
+    calls = [resolve(name, given, known) for name, given in parse_calls(methods)]
+    twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
+    if twice:
+        raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
+    pairs = list(itertools.product(datasets, backbones))
+    if rehearse:
+        cards = {name: data.card(name).digest() for name in datasets}
+        defines = {(name, spec): {"card": cards[name]} for name, spec in pairs}
+    else:
+        defines = {(name, spec): _defines(name, spec, root) for name, spec in pairs}
+    trials = [
+        Trial(
+            name,
+            spec,
+            call.name,
+            call.text,
+            dict(call.settings),
+            call.lr,
+            recipe,
+            seed,
+            defines[name, spec],
+            cached_features,
+        )
+        for name, spec, seed, call in itertools.product(datasets, backbones, seeds, calls)
+    ]
+    return Plan(trials, results, root, plugins or [])
+
+
+def _defines(name: str, spec: str, root: Path) -> dict[str, str]:
+    """Hashes of what a data set and a backbone are; raises UserError where they cannot be used."""
+    backbone.check(spec)
+    dataset = data.load(data.card(name), root)
+    return {
+        "card": dataset.card.digest(),
+        **{f"{split}_split": dataset.hashes[split] for split in SPLITS},
+        "weights": backbone.weights_identity(spec),
+    }

@@ -1,0 +1,1 @@
+"""A trained method, used: asked, compared, exported."""

@@ -1,0 +1,170 @@
+"""A trained method, rebuilt from its record and the weights beside it.
+
+Legend: B images or captions, D embedding width, S side of the backbone's images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import UserError, backbone, data, frozen, record
+from bench.backbone import Backbone
+from bench.batches import TokenTable, normalise
+from bench.data import Dataset
+from bench.data.cache import Pixels
+from bench.spec import defaults, nearest
+from bench.train import autocast, compute_type
+from bench.trial import Trial
+from methods import registry
+from methods.base import Method, NotApplicable, Sample
+
+
+@dataclass
+class Restored:
+    """A trained method at work; `dataset` is None where no data root was given."""
+
+    path: Path
+    record: dict[str, Any]
+    trial: Trial
+    method: Method
+    backbone: Backbone
+    dataset: Dataset | None
+    device: torch.device
+    number_format: torch.dtype
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Pixels, rows: Sequence[int], block: int = 64) -> Tensor:
+        """Rows of uint8 pixels `(any, S, S, 3)` -> `(B, D)`, unit length, float32, on the CPU."""
+        parts = []
+        for start in range(0, len(rows), block):
+            images = self._images(pixels, rows[start : start + block])
+            with autocast(self.number_format, self.device):
+                parts.append(self.method.encode_image(images).float().cpu())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def encode_texts(self, captions: Sequence[str], block: int = 256) -> Tensor:
+        """Captions -> `(B, D)`, unit length, float32, on the CPU; no scene is told."""
+        table = TokenTable(self.backbone.tokenizer, self.backbone.pad_id)
+        nothing = Sample("", (), "test")
+        words = [self.method.test_caption(caption, nothing) for caption in captions]
+        parts = []
+        for tokens in table(words).split(block):
+            with autocast(self.number_format, self.device):
+                parts.append(self.method.encode_text(tokens.to(self.device)).float().cpu())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def focus_maps(self, pixels: Pixels, rows: Sequence[int]) -> Tensor:
+        """Rows of uint8 pixels -> where the method looks, `(B, h, w)`, float32, on the CPU.
+
+        A method offers this as `focus_map(images)`, `(B, 3, S, S)` -> `(B, h, w)` in 0..1; raises
+        UserError for one that does not.
+        """
+        offered = getattr(self.method, "focus_map", None)
+        if offered is None:
+            raise UserError(f"{self.trial.method} has no focus map to draw; leave out --focus")
+        try:
+            with autocast(self.number_format, self.device):
+                maps: Tensor = offered(self._images(pixels, rows))
+        except NotApplicable as error:
+            raise UserError(f"{error}; leave out --focus") from None
+        return maps.float().cpu()
+
+    def _images(self, pixels: Pixels, rows: Sequence[int]) -> Tensor:
+        chosen = torch.from_numpy(pixels[list(rows)]).to(self.device)
+        return normalise(chosen, self.backbone.mean, self.backbone.std)
+
+
+def restore(path: Path, root: Path | None) -> Restored:
+    """Rebuild a trained method, in evaluation mode, on the GPU if there is one.
+
+    `path` is the record, the weights are beside it; `root` is the data root, None where the data
+    set is not needed. Raises UserError, with the remedy, where the trial did not end well, or
+    where weights, data or method are absent or are not those of the record.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no record at {path}; give a seed*.json of `bench run`")
+    document = record.read(path)
+    if document["status"] != "ok":
+        raise UserError(
+            f"the trial in {path} ended as {document['status']}, so there is no trained method; "
+            "repeat it with `bench run ... --retry-failed`"
+        )
+    trial = Trial.of(document["trial"])
+    cls = _method_class(trial)
+    dataset = None if root is None else _dataset(document, trial, root)
+    base = backbone.load(trial.backbone)
+    found, recorded = base.weights_sha256, document["backbone"]["weights_sha256"]
+    if found != recorded:
+        raise UserError(
+            f"the weights of {trial.backbone} are not those of the record (hash {found}, recorded "
+            f"{recorded}); use the same file and version, or run the trial again with --rerun"
+        )
+    torch.manual_seed(trial.seed)  # what a method draws at first and never trains is drawn again
+    method = cls(base.model, **trial.settings)
+    _load_own_state(method, path)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = trial.recipe.frozen == "bf16"  # as it was trained, on whatever device this is
+    kind = torch.bfloat16 if half else compute_type(trial.recipe.precision, device)
+    frozen.hold(method, trial.recipe, kind)
+    method.to(device).eval()
+    return Restored(path, document, trial, method, base, dataset, device, kind)
+
+
+def _method_class(trial: Trial) -> type[Method]:
+    known = registry()
+    if trial.method not in known:
+        raise UserError(
+            f"no method is called {trial.method!r}{nearest(trial.method, known)}; if a file of "
+            "your own registers it, give that with --plugin"
+        )
+    cls = known[trial.method]
+    odd = sorted(defaults(cls).keys() ^ trial.settings.keys())
+    if odd:
+        raise UserError(
+            f"the record is of another version of {trial.method}: they differ in the settings "
+            f"{odd}; run the trial again"
+        )
+    return cls
+
+
+def _dataset(document: dict[str, Any], trial: Trial, root: Path) -> Dataset:
+    dataset = data.load(data.card(trial.dataset), root)
+    if dataset.hashes["test"] != document["data"]["hashes"]["test"]:
+        raise UserError(
+            f"the test images of {trial.dataset} are not those of the record; use the data set it "
+            "was made with, or run the trial again"
+        )
+    return dataset
+
+
+def _load_own_state(method: Method, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not method.own_state():
+        return  # nothing is trained, so nothing was saved
+    file = path.with_suffix(".safetensors")
+    if not file.is_file():
+        raise UserError(
+            f"the trained weights {file} are missing (records are committed, weights are not, and "
+            "random backbones keep none); run the trial again with `bench run ... --rerun`"
+        )
+    if record.is_stray(path, record.read(path), ".safetensors"):
+        raise UserError(
+            f"the trained weights {file} are of another run than the record; run the trial again "
+            "with `bench run ... --rerun`"
+        )
+    try:
+        method.load_own_state(load_file(file))
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the trained weights {file} do not belong to the record ({reason}); run the trial "
+            "again with `bench run ... --rerun`"
+        ) from None
