@@ -176,7 +176,7 @@ class CMER(Method):
     """
 
     paper: ClassVar[Paper | None] = Paper(
-        "Efficient Remote-Sensing Text-Image Retrieval: computation- and memory-efficient (CMER)",
+        "A Resource-Efficient Training Framework for Remote Sensing Text-Image Retrieval",
         2025,
         "https://arxiv.org/abs/2501.10638",
     )
