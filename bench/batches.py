@@ -43,7 +43,8 @@ class TokenTable:
         tokens = self.tokenizer(fresh)
         used = tokens.shape[1]
         if self.pad_id is not None:
-            used = int((tokens != self.pad_id).any(dim=0).sum())
+            # Not the number of columns in use: CLIP's padding, 0, is a token too, of "!" in "!?".
+            used = int((torch.arange(1, used + 1) * (tokens != self.pad_id)).max())
         self.length = max(self.length, used)
         self._rows.update(zip(fresh, tokens, strict=True))
 

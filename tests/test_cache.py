@@ -63,6 +63,20 @@ def flip(path: Path, offset: int) -> None:
 # The map of a data set.
 
 
+@pytest.mark.parametrize("shape", [(40, 48), (61, 40), (40, 43), (33, 38), (37, 97), (20, 20)])
+def test_pixels_are_those_of_the_own_transform_of_open_clip(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    noise = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    theirs = image_transform_v2(PreprocessCfg(size=32, mean=(0,) * 3, std=(1,) * 3), is_train=False)
+    with Image.open(tmp_path / "a.png") as opened:
+        expected = np.asarray(theirs(opened)).transpose(1, 2, 0) * 255
+    assert np.array_equal(cache.decode(tmp_path / "a.png", 32), expected.round())
+
+
 def test_every_image_equals_its_direct_decoding(dataset: data.Dataset) -> None:
     pixels = cache.images(dataset, 32)
     assert pixels.shape == (16, 32, 32, 3)

@@ -140,11 +140,11 @@ def test_an_image_that_is_text_is_one_sentence(tiny: Path) -> None:
 
 
 def words(captions: list[str]) -> torch.Tensor:
-    """A tokenizer of words: 9 + length, padded with 0 to 77."""
+    """A tokenizer of words: 9 + length, 0 for "!", padded with 0 to 77."""
     rows = torch.zeros(len(captions), 77, dtype=torch.long)
     for row, caption in enumerate(captions):
         for place, word in enumerate(caption.split()):
-            rows[row, place] = 9 + len(word)
+            rows[row, place] = 0 if word == "!" else 9 + len(word)
     return rows
 
 
@@ -157,6 +157,7 @@ def test_tokens_are_trimmed_only_where_that_is_exact() -> None:
     trimmed = TokenTable(words, pad_id=0)
     assert trimmed(["a b c", "a"]).shape == (2, 3)
     assert trimmed(["a b c d"]).shape == (1, 4)
+    assert trimmed(["a ! ! c d"]).tolist() == [[10, 0, 0, 10, 10]]  # padding is a token too
     assert TokenTable(words, pad_id=None)(["a"]).shape == (1, 77)
 
 

@@ -28,17 +28,17 @@ def cache_folder() -> Path:
 def decode(path: Path, size: int, scale: Scale | None = None) -> Pixels:
     """Decode, scale the short side to `size` (bicubic) and crop the centre, as CLIP evaluates.
 
-    `(size, size, 3)`; `scale` is the card's, for wide images (see
-    `bench.data.imagefile.read`). Raises UserError where the file cannot be read as an image.
+    `(size, size, 3)`, rounded as torchvision does, so that these are the pixels of open_clip's own
+    transform; `scale` is the card's, for wide images (see `bench.data.imagefile.read`). Raises
+    UserError where the file cannot be read as an image.
     """
     from PIL import Image
 
     image = imagefile.read(path, scale)
-    width, height = image.size
-    ratio = size / min(width, height)
-    shape = (max(size, round(width * ratio)), max(size, round(height * ratio)))
-    image = image.resize(shape, Image.Resampling.BICUBIC)
-    left, top = (shape[0] - size) // 2, (shape[1] - size) // 2
+    short = min(image.size)
+    width, height = (size * side // short for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 

@@ -1,10 +1,12 @@
 """One image file as 8-bit RGB, whatever it holds: its size checked first, one rule for each kind.
 
 Palettes are resolved, grey is repeated, transparency is dropped, CMYK is converted; of several
-frames the first is read, of several bands the first three (two: the first).
+frames the first is read, of several bands the first three (two: the first). A rotation noted in
+EXIF is not applied, as it is not in CLIP's own transform.
 """
 
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,13 @@ from bench import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+    from PIL.ImageFile import ImageFile
 
 Scale = tuple[float, float]
 
-SAMPLES, NODATA = 277, 42113
-"""Tags of a TIFF: bands of a pixel; GDAL's value of pixels without data, as text."""
+BITS, SAMPLES, PLANES, NODATA = 258, 277, 284, 42113
+"""Tags of a TIFF: bits of each band; bands of a pixel; 2 where each band is stored on its own;
+GDAL's value of pixels without data, as text."""
 
 LIMIT_PIXELS = 89_478_485
 """From here on Pillow itself warns of a decompression bomb: a quarter of a GiB as RGB."""
@@ -28,6 +32,11 @@ LIMIT_BANDS = 16
 LIMIT_RATIO = 20
 """How many times as long as wide an image may be; its centre is cropped to a square."""
 
+# What is wrong with an image is said once, as an error.
+warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
 
 def read(path: Path, scale: Scale | None = None) -> "Picture":
     """The image as RGB. `scale` (low, high): values that become 0 and 255, linear and clipped.
@@ -35,14 +44,22 @@ def read(path: Path, scale: Scale | None = None) -> "Picture":
     Without `scale` the high byte of 16-bit values is taken; 32-bit and floating values need it.
     Raises UserError for what is no image, is damaged, or is too large to be one scene.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
-        with Image.open(path) as opened:
+        with _open(path) as opened:
             _refuse(path, *opened.size)
             tags = getattr(opened, "tag_v2", {})
             if tags.get(SAMPLES, 1) > len(opened.getbands()) and opened.mode != "P":
                 raise UnidentifiedImageError("of its bands Pillow would read one")
+            colour = len(opened.getbands()) > 1
+            if colour and max(tags.get(BITS, (8,))) > 8 and (scale or tags.get(PLANES) == 2):
+                raise UnidentifiedImageError("Pillow would read high bytes alone, or mix the bands")
+            if colour and scale and not tags and ";16" in str(opened.tile):
+                raise UserError(
+                    f"of the colours of {path}, 16 bits each, Pillow reads the high bytes alone, "
+                    "and the card states a `scale`; save it as TIFF"
+                )
             if opened.mode.startswith(("I", "F")):
                 return _wide(path, np.asarray(opened), scale, _number(tags.get(NODATA)))
             return opened.convert("RGB")
@@ -56,13 +73,25 @@ def read(path: Path, scale: Scale | None = None) -> "Picture":
         raise _damaged(path, error) from None
 
 
-def size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, from the header; raises UserError."""
+def _open(path: Path) -> "ImageFile":
+    """Pillow's `open`, with one sentence for what it calls a bomb."""
     from PIL import Image
 
     try:
-        with Image.open(path) as opened:
+        return Image.open(path)
+    except Image.DecompressionBombError:
+        raise UserError(
+            f"the image {path} has more than {2 * LIMIT_PIXELS:,} pixels; cut it into tiles"
+        ) from None
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the header; raises UserError."""
+    try:
+        with _open(path) as opened:
             return opened.size
+    except UserError:
+        raise
     except Exception as error:
         if path.suffix.lower() in (".tif", ".tiff"):
             picture = _tiff(path, (0, 1))
@@ -101,6 +130,7 @@ def _wide(
     """Values `(H, W)` or `(H, W, 3)` of any type -> RGB; NaN and `nodata` become black."""
     from PIL import Image
 
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if scale is not None:
         low, high = scale
         spread = (np.nan_to_num(values.astype(np.float32)) - low) / (high - low)
@@ -127,7 +157,6 @@ def _tiff(path: Path, scale: Scale | None) -> "Picture":
             f"the image {path} is a TIFF of an unusual kind, or none; reading those needs "
             "`pip install 'cmer-bench[geo]'`"
         ) from None
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it is said once, as an error
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
