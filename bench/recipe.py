@@ -34,7 +34,8 @@ class Recipe:
     """Share of the steps in which the learning rate rises linearly."""
     clip_norm: float = 1.0
     precision: str = "auto"
-    """bf16 | fp16 | fp32 | auto (bf16 where the device computes in it, else fp32)."""
+    """bf16 | fp16 | fp32 | auto (bf16 where the device computes in it, else fp16 on a GPU and fp32
+    on a CPU)."""
     augment: bool = True
     """Random resized crop 0.5-1.0 and both flips, on the device."""
     evaluations: int = 10

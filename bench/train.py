@@ -30,7 +30,8 @@ def compute_type(precision: str, device: torch.device) -> torch.dtype:
     """Autocast's number format: what the recipe says, `auto` by what the device computes in."""
     if precision == "auto":
         if device.type == "cuda":
-            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            precision = "bf16" if native else "fp16"
         else:
             precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]

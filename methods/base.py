@@ -3,6 +3,7 @@
 Legend: B batch, L text length, D embedding width, C captions per image, Q queue length.
 """
 
+import math
 import random
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -110,8 +111,14 @@ class Method(nn.Module):
         return scale
 
     def temperature(self) -> Tensor:
-        """Factor on the cosine similarity, at most 100 (CLIP)."""
-        return self.logit_scale.exp().clamp(max=100.0)
+        """Factor on the cosine similarity, at most 100 (CLIP).
+
+        The parameter itself is bounded, as in CLIP's training: released weights stand at the bound,
+        where a clamp of the factor would let no gradient through and the factor stay for ever.
+        """
+        with torch.no_grad():
+            self.logit_scale.clamp_(max=math.log(100.0))
+        return self.logit_scale.exp()
 
     def train(self, mode: bool = True) -> "Method":
         """As `nn.Module.train`, but the backbone's own dropout stays off."""

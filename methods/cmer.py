@@ -39,7 +39,7 @@ class FocusLayer(nn.Module):
     def __init__(self, width: int, focus: Focus) -> None:
         super().__init__()
         self.focus = focus
-        self.heads = max(1, width // 32)
+        self.heads = next(h for h in range(max(1, width // 32), 0, -1) if width % h == 0)
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Parameter(torch.empty(self.heads, width // self.heads, width))
@@ -250,9 +250,7 @@ class CMER(Method):
                 patches.append(tap.tokens)
 
         last = run(tower, texts, self.text_places, take)
-        places = torch.arange(last.tokens.shape[1], device=texts.device)
-        end = last.pooled if last.pooled is not None else places[-1:].expand(len(texts))
-        return tower.pool(last), summaries, patches, places[None] <= end[:, None]
+        return tower.pool(last), summaries, patches, tower.real(last)
 
     def encode_image(self, images: Tensor | Frozen) -> Tensor:
         """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, E)`, unit length."""
@@ -325,6 +323,8 @@ class CMER(Method):
             same = same | share_caption(batch.caption_sets, others.caption_sets)
         elif self.mask == "caption":
             same = same | share_caption(batch.caption_ids[:, None], others.caption_sets)
+            if others is batch:  # no negatives, whichever has the other's caption
+                same = same | same.t()
         if self.mask == "scene" and others is not batch:
             known = (batch.scenes >= 0)[:, None]
             same = same | (known & (batch.scenes[:, None] == others.scenes[None, :]))

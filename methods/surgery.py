@@ -4,6 +4,7 @@ Legend: B batch, N tokens, D tower width.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
 import torch.nn.functional as F
@@ -130,15 +131,33 @@ def sublayers(block: Any) -> Sublayers:
 
 def after(module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
     """Pass the module's output through `change`, `(B, N, D)` -> `(B, N, D)`."""
-    module.register_forward_hook(lambda _module, _inputs, output: change(output))
+    module.register_forward_hook(partial(_changed, change))
 
 
 def beside(start: nn.Module, end: nn.Module, branch: Callable[[Tensor], Tensor]) -> None:
     """Add `branch` of the input of `start` to the output of `end`, which runs later."""
     waiting: list[Tensor] = []  # emptied at once, so that nothing outlives the forward
+    start.register_forward_pre_hook(partial(_remember, branch, waiting))
+    after(end, partial(_added, waiting))
 
-    def remember(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        waiting[:] = [branch(inputs[0])]
 
-    start.register_forward_pre_hook(remember)
-    after(end, lambda output: output + waiting.pop())
+# Hooks are partial functions, not closures: `copy.deepcopy` of a method copies what they refer to.
+
+
+def _changed(
+    change: Callable[[Tensor], Tensor], _module: nn.Module, _inputs: object, output: Tensor
+) -> Tensor:
+    return change(output)
+
+
+def _remember(
+    branch: Callable[[Tensor], Tensor],
+    waiting: list[Tensor],
+    _module: nn.Module,
+    inputs: tuple[Tensor, ...],
+) -> None:
+    waiting[:] = [branch(inputs[0])]
+
+
+def _added(waiting: list[Tensor], output: Tensor) -> Tensor:
+    return output + waiting.pop()

@@ -129,6 +129,12 @@ def test_attention_without_keys_is_attention() -> None:
     assert torch.allclose(out, summary + (weights @ values).sum(dim=1)[:, 0], atol=1e-5)
 
 
+@pytest.mark.parametrize("width", [64, 112, 176, 208])  # ViT-B-32-plus, ViT-g, ViT-bigG: D / 8
+def test_heads_divide_any_width(width: int) -> None:
+    layer = FocusLayer(width, "soft")
+    assert layer(torch.randn(2, width), torch.randn(2, 5, width), None)[0].shape == (2, width)
+
+
 def test_relu_attention_sums_to_one_and_survives_no_positive_logit() -> None:
     torch.manual_seed(0)
     layer = FocusLayer(32, "relu")
@@ -242,6 +248,14 @@ def test_what_is_never_a_negative(mask: str, expected: list[bool]) -> None:
     assert isinstance(cmer, CMER)
     queue.scenes = torch.tensor([0, 1, 1, 0])  # the anchor's scene is 0
     assert cmer._same(anchor, queue)[0].tolist() == expected
+
+
+@pytest.mark.parametrize(("mask", "shared"), [("caption", True), ("image", False)])
+def test_in_a_batch_either_caption_may_be_the_shared_one(mask: str, shared: bool) -> None:
+    # The second image's caption, 1, is one of the first's too; the first is shown with another.
+    cmer, given = build("cmer", mask=mask), entries([7, 8], [[2, 1], [1, 5]])
+    assert isinstance(cmer, CMER)
+    assert cmer._same(given, given).tolist() == [[True, shared], [shared, True]]
 
 
 def test_the_anchors_own_pair_is_never_offered() -> None:

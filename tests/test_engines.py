@@ -184,6 +184,23 @@ def test_an_absent_extra_is_one_sentence(
         engines.engine_of({"engine": name})
 
 
+@pytest.mark.parametrize(
+    ("variable", "gpus"),
+    [
+        ("2, GPU-8f,MIG-1/2/0", ["2", "GPU-8f", "MIG-1/2/0"]),
+        ("0,-1,1", ["0"]),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("", []),
+    ],
+)
+def test_visible_gpus_are_those_that_cuda_sees(
+    variable: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert engine.gpus() == gpus
+
+
 def test_each_gpu_gets_so_many_trials_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
     monkeypatch.setattr(engine, "gpus", lambda: ["2", "3"])

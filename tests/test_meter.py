@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.measure import machine, meter
 from bench.recipe import Recipe
-from bench.train import Trainer
+from bench.train import Trainer, compute_type
 from methods import registry
 from methods.base import Batch, Method, NotApplicable
 
@@ -340,6 +340,15 @@ def test_step_rate_is_boxed_in_time_and_uses_the_real_step():
 
 
 # The device.
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float16")])
+def test_a_gpu_that_only_emulates_bf16_computes_in_fp16(
+    native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+):
+    says = lambda including_emulation=True: native or including_emulation  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", says)
+    assert compute_type("auto", torch.device("cuda")) == getattr(torch, expected)
 
 
 def test_there_are_no_peaks_without_cuda():

@@ -1,5 +1,6 @@
 """Every registered method keeps the contract on every kind of towers, and is its paper's."""
 
+import copy
 import gc
 import itertools
 import math
@@ -37,6 +38,22 @@ def step(method: Method, count: int = 2) -> None:
         method.loss(tiny_batch(seed=seed)).backward()
         optimizer.step()
         optimizer.zero_grad()
+
+
+def stirred(method: Method) -> Method:
+    """The method with noise on all that it trains, in evaluation mode."""
+    source = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn(parameter.shape, generator=source)
+    return method.eval()
+
+
+@torch.no_grad()
+def features(method: Method) -> Tensor:
+    batch = tiny_batch()
+    return torch.stack([method.encode_image(batch.images), method.encode_text(batch.texts)])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -303,13 +320,39 @@ def test_adaptive_triplet_weighs_each_violation() -> None:
     assert adaptive_triplet(scores).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_harma_does_not_look_at_padding() -> None:
-    method, texts = build("harma"), tiny_batch().texts
-    step(method, 3)
-    method.eval()
+TEXTS = [(name, {}) for name in METHODS] + [("cmer", {"text_taps": "all"})]
+
+
+@pytest.mark.parametrize("kind", ["open_clip", "hf"])  # those whose texts are trimmed
+@pytest.mark.parametrize(("name", "settings"), TEXTS)
+def test_padding_after_a_text_changes_nothing(
+    name: str, settings: dict[str, Any], kind: str
+) -> None:
+    method, texts = stirred(build(name, kind, **settings)), tiny_batch().texts
     with torch.no_grad():
         short = method.encode_text(texts[:, :24])
         torch.testing.assert_close(method.encode_text(texts), short, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n, cls in METHODS.items() if cls.lr is not None])
+def test_a_copy_is_a_method_of_its_own(name: str) -> None:
+    method = build(name).eval()
+    before, other = features(method), stirred(copy.deepcopy(method))
+    assert torch.equal(features(method), before)
+    assert not torch.equal(features(other), before)
+
+
+def test_the_temperature_comes_down_from_its_bound() -> None:
+    """Where released weights stand, and where a step may have gone beyond it."""
+    method = build("linear")
+    for start in (math.log(100), 5.0):
+        with torch.no_grad():
+            method.logit_scale.fill_(start)
+        assert float(method.temperature().detach()) == pytest.approx(100)
+        method.zero_grad()
+        method.loss(tiny_batch()).backward()
+        assert method.logit_scale.grad is not None
+        assert method.logit_scale.grad > 0
 
 
 def test_mrs_adapter_is_one_module_for_all_blocks() -> None:

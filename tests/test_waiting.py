@@ -1,5 +1,7 @@
 """A training step never waits for the device: no value is asked for, nothing is copied to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -84,9 +86,26 @@ def on_cuda(tensor: Tensor) -> Tensor:
     return nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
 
 
+@contextmanager
+def autocast_on_cuda() -> Iterator[None]:
+    """To bfloat16, with CUDA's own list of operations; `torch.autocast` asks for a GPU."""
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    torch.set_autocast_enabled("cuda", True)
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        torch.autocast_decrement_nesting()
+        torch.clear_autocast_cache()
+        torch.set_autocast_enabled("cuda", False)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_no_loss_brings_anything_to_the_device(name: str) -> None:
-    """A tensor that a loss makes on the host would be copied, and meet another device."""
+    """A tensor that a loss makes on the host would be copied, and meet another device.
+
+    And autocast, as CUDA has it, leaves no two number formats that an operation refuses.
+    """
     method, real, mode, known = build(name), tiny_batch(), FakeTensorMode(), {}
     with mode:
         for part in method.modules():
@@ -98,7 +117,7 @@ def test_no_loss_brings_anything_to_the_device(name: str) -> None:
         batch = Batch(**{f.name: on_cuda(getattr(real, f.name)) for f in fields(Batch)})
     method.on_fit(64)
     method.on_step(9, 10)
-    with mode, Crossed() as crossed:
+    with mode, Crossed() as crossed, autocast_on_cuda():
         assert method.loss(batch).device == CUDA
     assert crossed.found == []
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,10 +48,14 @@ class Watcher(Protocol):
 
 
 def gpus() -> list[str]:
-    """The visible GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, starts no context."""
+    """The visible GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, starts no context.
+
+    As for CUDA, a word that names none (-1, NoDevFiles) hides those after it too.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [word for word in visible.split(",") if word.strip()]
+        words = (word.strip() for word in visible.split(","))
+        return list(takewhile(re.compile(r"\d+$|GPU-|MIG-").match, words))
     import torch
 
     return [str(i) for i in range(torch.cuda.device_count())]
