@@ -157,7 +157,7 @@ def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
     assert "| `lora` | 2 | 40.0 ± 0.0 | 35.0 ± 1.4 | 27.0 ± 1.4 | 9.0 ± 1.4 | 22% |" in (
         said.replace("\u00a0", " ")
     )
-    drawn = robustness.draw(one, tmp_path, tmp_path)
+    drawn = robustness.draw(one, [one], tmp_path, tmp_path)
     assert [path.suffix for path in drawn] == [".png", ".pdf", ".svg"]
     assert robustness.tables(one, tmp_path / "elsewhere") == []
 

@@ -95,7 +95,9 @@ def test_leaders_through_one_another_and_through_boxes() -> None:
 def test_names_in_the_picture_do_not_overlap(crowded: groups.Group) -> None:
     with matplotlib.rc_context(figure.STYLE):
         path = crowded.memory
-        drawn = tradeoff.recall_against(crowded, path, "memory", -1, tradeoff.bytes_axis)
+        drawn = tradeoff.recall_against(
+            crowded, figure.looks(crowded), path, "memory", -1, tradeoff.bytes_axis
+        )
         assert drawn is not None
         drawn.draw_without_rendering()
         renderer = drawn.canvas.get_renderer()
@@ -122,7 +124,9 @@ def test_names_in_the_picture_keep_off_lines(tmp_path: Path) -> None:
     [one] = groups.group(record.load(tmp_path))
     with matplotlib.rc_context(figure.STYLE):
         path = "efficiency.train_images_per_second"
-        drawn = tradeoff.recall_against(one, path, "images/s", 1, tradeoff.rate_axis)
+        drawn = tradeoff.recall_against(
+            one, figure.looks(one), path, "images/s", 1, tradeoff.rate_axis
+        )
         assert drawn is not None
         drawn.draw_without_rendering()
         renderer = drawn.canvas.get_renderer()
@@ -139,6 +143,88 @@ def test_names_in_the_picture_keep_off_lines(tmp_path: Path) -> None:
             thick = np.array([[0, -0.1], [0, 0.1]])
             apart = overlaps(np.stack([box, (line + thick).ravel()])) == 0
             assert apart, text.get_text()
+
+
+def drawn_against(one: groups.Group, path: str, better: int) -> Figure:
+    """Recall against a cost, laid out."""
+    axis = tradeoff.rate_axis if better > 0 else tradeoff.bytes_axis
+    with matplotlib.rc_context(figure.STYLE):
+        drawn = tradeoff.recall_against(one, figure.looks(one), path, "", better, axis)
+        assert drawn is not None
+        drawn.draw_without_rendering()
+    return drawn
+
+
+def test_a_spoilt_rate_is_marked_in_the_picture(tmp_path: Path) -> None:
+    documents = fakes.sweep(2, ("lora", "vpt"))
+    documents[1]["efficiency"]["warning"] = "other processes took CPU time"
+    fakes.save(tmp_path, documents)
+    [one] = groups.group(record.load(tmp_path))
+    [axes] = drawn_against(one, "efficiency.train_images_per_second", 1).axes
+    assert {text.get_text() for text in axes.texts} == {"lora†", "vpt"}
+    assert "† machine busy" in axes.get_title(loc="left")
+    [axes] = drawn_against(one, one.memory, -1).axes
+    assert {text.get_text() for text in axes.texts} == {"lora", "vpt"}
+    assert "†" not in axes.get_title(loc="left")
+
+
+def test_bars_leave_the_picture_of_a_method_less_stable_than_others_only(tmp_path: Path) -> None:
+    def ends(spread: dict[str, float]) -> dict[str, bool]:
+        documents = fakes.sweep(2, spread)
+        for document in documents:
+            name, seed = document["trial"]["method"], document["trial"]["seed"]
+            means = {"lora": 30.0, "vpt": 29.0, "coop": 28.0}
+            document["metrics"]["test"]["mR"] = means[name] + (2 * seed - 1) * spread[name]
+        fakes.save(tmp_path / str(spread), documents)
+        [one] = groups.group(record.load(tmp_path / str(spread)))
+        [axes] = drawn_against(one, one.memory, -1).axes
+        low, high = axes.get_ylim()
+        whole = {}
+        for row in one.rows:
+            found = row.statistic("metrics.test.mR")
+            assert found is not None
+            assert found.std is not None
+            whole[row.label] = low < found.mean - found.std < found.mean + found.std < high
+        return whole
+
+    assert ends({"lora": 2.0, "vpt": 2.0}) == {"lora": True, "vpt": True}
+    found = ends({"lora": 0.2, "vpt": 20.0, "coop": 0.2})
+    assert found == {"lora": True, "vpt": False, "coop": True}
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_long_calls_leave_room_for_the_picture(tmp_path: Path) -> None:
+    long = {f"a_setting_of_many_letters_{n}": 0.1 * n for n in range(4)}
+    documents = [fakes.record("lora", **{**long, "rank": rank}) for rank in (4, 8)]
+    documents += [fakes.record("lora", **{"dropout": n, **long, "rank": 4}) for n in (0.1, 0.2)]
+    fakes.save(tmp_path / "r", [*documents, fakes.record("zeroshot")])
+    [one] = groups.group(record.load(tmp_path / "r"))
+    names = [look.name for look in figure.looks(one).values()]
+    assert len(set(names)) == len(names) == 5
+    assert max(map(len, names)) < 140 < max(len(row.label) for row in one.rows)
+    assert any("…" in name for name in names)
+    assert len(drawing.write([one], tmp_path, ["png"])[one.name]) == 4
+
+
+def test_a_method_looks_the_same_in_all_figures_of_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = fakes.sweep(1, ("lora", "vpt"), dataset="rsicd")
+    documents += fakes.sweep(1, ("adapter", "lora", "vpt"))
+    fakes.save(tmp_path / "r", documents)
+    two = groups.group(record.load(tmp_path / "r"))
+    found = [figure.looks_of([one], two)["lora"] for one in two]
+    assert found[0] == found[1] != figure.looks(two[0])["lora"]
+    jobs: list[drawing.Job] = []
+    monkeypatch.setattr(drawing, "_draw", lambda todo: jobs.extend(todo) or [True] * len(todo))
+    drawing.write(two, tmp_path)
+    assert {job.look["lora"] for job in jobs} == {found[0]}
+    other = jobs[0].digest
+    jobs.clear()
+    drawing.write(two[:1], tmp_path)  # without the other group it looks otherwise
+    assert jobs[0].digest != other
+    monkeypatch.setattr(figure, "MARKERS", "o")  # too few to tell five calls apart
+    assert figure.looks_of(two[:1], two) == figure.looks(two[0])
 
 
 def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
@@ -162,11 +248,13 @@ def test_files_and_what_is_left_out(crowded: groups.Group, tmp_path: Path) -> No
 def test_one_look_is_no_curve(tmp_path: Path) -> None:
     documents = fakes.sweep(1, ["lora"])
     fakes.save(tmp_path / "many", documents)
-    assert plots.learning_curves(groups.group(record.load(tmp_path / "many"))[0]) is not None
+    [many] = groups.group(record.load(tmp_path / "many"))
+    assert plots.learning_curves(many, figure.looks(many)) is not None
     for document in documents:
         document["curve"] = document["curve"][-1:]
     fakes.save(tmp_path / "one", documents)
-    assert plots.learning_curves(groups.group(record.load(tmp_path / "one"))[0]) is None
+    [one] = groups.group(record.load(tmp_path / "one"))
+    assert plots.learning_curves(one, figure.looks(one)) is None
 
 
 def test_only_what_changed_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,13 +309,13 @@ def test_batch_size_against_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(drawing, "SINGLE", ())
     [path] = drawing.write(found, tmp_path, ["svg"])[name]
     assert path.name == f"{name}-batch_memory.svg"
-    drawn = plots.batch_memory(family)
+    drawn = plots.batch_memory(family, figure.looks(*family))
     assert drawn is not None
     lines = [line for line in drawn.axes[0].lines if len(line.get_xdata()) == 3]
     assert [line.get_xdata().tolist() for line in lines] == [[32, 64, 128]] * 2
     heights = lines[0].get_ydata()
     assert heights[2] == pytest.approx(4 * heights[0], rel=1e-3)
-    assert plots.batch_memory(family[:1]) is None
+    assert plots.batch_memory(family[:1], figure.looks(*family)) is None
 
 
 @pytest.mark.parametrize("number", [1, 2])

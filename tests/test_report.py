@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -53,6 +54,10 @@ at_edge = true
 """
 
 
+LONG = {"rank": 16, "targets": "attention,mlp", "where": "last_half_of_the_blocks", "dropout": 0.1}
+"""Settings whose call has 92 letters."""
+
+
 def recalls(mean: float) -> dict[str, float]:
     """Test metrics that are all the same number."""
     names = [f"{way}_R@{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]
@@ -74,7 +79,10 @@ def load(tmp_path: Path, documents: list[dict[str, Any]], **given: Any) -> list[
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder of many kinds of records with ranks, and its report."""
     root = tmp_path_factory.mktemp("mixed")
-    fakes.save(root / "results", fakes.mixed(), arrays=True)
+    documents = fakes.mixed()
+    gpu = {"dataset": "rsitmd", "backbone": "ViT-B-32-quickgelu:openai", "gpu": "NVIDIA H200"}
+    documents += [fakes.record("lora", seed, **gpu, **LONG) for seed in range(3)]
+    fakes.save(root / "results", documents, arrays=True)
     (root / "results" / "tuned-ucm.toml").write_text(TUNED)
     report.write(root / "results", root / "reports")
     return root / "results", root / "reports"
@@ -134,6 +142,22 @@ def test_two_learning_rates_are_two_rows(tmp_path: Path) -> None:
     assert sorted(row.label for row in one.rows) == ["lora [own lr]", "lora [recipe lr=0.0001]"]
 
 
+def test_other_learning_rates_of_the_method_are_never_averaged(tmp_path: Path) -> None:
+    documents = by_hand("lora", [10.0, 11.0, 12.0]) + by_hand("lora", [40.0, 42.0])
+    for n, document in enumerate(documents):
+        document["trial"]["lr"] = 1e-3 if n < 3 else 3e-3
+        document["identity"] = f"{n}" * 16
+        document["finished"] = f"2026-01-0{n + 1}T00:00:00+00:00"
+    [one] = load(tmp_path, documents)
+    [row] = one.rows
+    assert row.values("metrics.test.mR") == {0: 40.0, 1: 42.0}
+    assert "later records of the same calls: lora: 3 at lr 0.001." in conditions.footnotes(one)[-1]
+    documents[0] |= {"finished": "2026-02-01T00:00:00+00:00"}  # the last of all
+    [one] = load(tmp_path / "b", documents)
+    assert one.rows[0].values("metrics.test.mR") == {0: 10.0, 1: 11.0, 2: 12.0}
+    assert "lora: 2 at lr 0.003." in conditions.footnotes(one)[-1]
+
+
 def test_differs_names_what_should_be_equal(tmp_path: Path) -> None:
     documents = [fakes.record(m, s) for m in ("lora", "vpt", "coop") for s in range(2)]
     documents[2]["environment"]["torch"] = "2.11.0"
@@ -170,6 +194,9 @@ def test_one_seed_marks_nothing_and_says_so(tmp_path: Path) -> None:
     assert "nothing is marked" in tables.caption(one, Significance(None))
     table = tables.recall_table(one, Significance(None))
     assert not any(cell.mark for row in table.rows for cell in row)
+    [one] = load(tmp_path / "some", by_hand("lora", [90.0]) + by_hand("vpt", [10.0, 11.0]))
+    assert marks(one) == {}
+    assert "single seed nothing is marked" in tables.caption(one, Significance(None))
 
 
 def test_ranks_of_queries_decide_where_they_are(tmp_path: Path) -> None:
@@ -197,6 +224,23 @@ def test_the_whole_interval_lies_above_zero_or_nothing_is_sure(
     interval = [low] * len(compare.METRICS), [9.0] * len(compare.METRICS)
     monkeypatch.setattr(Significance, "_interval", lambda *_: interval)
     assert marks(one) == {"lora": mark, "vpt": "second"}
+
+
+def test_duplicate_aware_recalls_are_tested_with_ranks_of_their_own(tmp_path: Path) -> None:
+    documents = fakes.sweep(3, ("zeroshot", "cmer"))
+    [one] = load(tmp_path, documents, arrays=True)
+    for path in sorted((tmp_path / "results").rglob("*.npz")):
+        with np.load(path) as arrays:  # by their strict ranks the two are the same now
+            ranks = {**arrays, "i2t": np.ones(210), "t2i": np.ones(1050)}
+        np.savez(path, **ranks)
+    path = "metrics.test.dup_mR"
+    for entry in one.ok:  # and over seeds alone nothing is sure
+        entry.record["metrics"]["test"]["dup_mR"] += (
+            90 * entry.seed * (entry.path < "ucm/starter/d")
+        )
+    found = Significance(tmp_path / "results").marks(one, path, 1)
+    assert found == {"cmer": "best", "zeroshot": "second"}
+    assert "best" not in Significance(None).marks(one, path, 1).values()
 
 
 def test_costs_on_a_cpu_and_on_a_gpu(tmp_path: Path) -> None:
@@ -282,6 +326,8 @@ def test_ablation_has_the_default_first_and_one_setting_at_a_time(tmp_path: Path
     place = table.heads.index("mR - default")
     changes = [row[place].text + row[place].sign for row in table.rows]
     assert changes == ["", "–", "-0.3", "-1.0 *", "-4.0"]
+    [(_, fine)] = ablation.ablation_tables(one, Significance(None), tables.percent2)
+    assert [cell.text for cell in fine.rows[3][2:6]] == ["45.00", "45.00", "45.00", "-1.00"]
     assert table.rows[1][place - 1].text == "out of memory"
     assert set(ablation.COLUMNS) < set(table.heads)
 
@@ -351,6 +397,8 @@ def test_busy_and_throttled_figures_are_marked_and_explained(tmp_path: Path) -> 
     assert signs["lora"][place["images/s"]] == "†"
     assert signs["cmer"][place["images/s"]] == "†‡"
     assert signs["cmer"][place["memory, MiB"]] == "†"
+    ratio = {row[0].text: row[place["images/s / lora"]].sign for row in table.rows}
+    assert ratio == {"lora": "†", "cmer": "†‡"}
     assert signs["lora"][place["trainable parameters"]] == ""
     assert signs["lora"][place["kept for backward, MiB"]] == ""
     first, second = conditions.footnotes(one)
@@ -406,7 +454,9 @@ def test_calibration_warns_outside_the_band_only(tmp_path: Path) -> None:
     bad = load(tmp_path / "bad", by_hand("zeroshot", [18.0], **clip))
     [warning] = published.calibration(bad)
     assert "18.00" in warning
-    assert "23.05 to 24.19" in warning
+    assert "published is 23.05 to 24.19:" in warning
+    ucm = load(tmp_path / "ucm", by_hand("zeroshot", [18.0], backbone="ViT-B-32:openai"))
+    assert "published is 33.08:" in published.calibration(ucm)[0]
     other = load(tmp_path / "other", by_hand("zeroshot", [18.0], dataset="rsitmd"))
     assert published.calibration(other) == []
     trained = load(tmp_path / "trained", by_hand("lora", [18.0], **clip))
@@ -429,9 +479,33 @@ def test_published_numbers_are_whole() -> None:
 def test_published_beside_ours(mixed: tuple[Path, Path]) -> None:
     text = (mixed[1] / "report.md").read_text()
     part = text[text.index("## Published on rsitmd") : text.index("## Published on ucm")]
-    assert "PE-RSITR (MRS-Adapter+HMMC)" in part
     assert "| `cmer` | ViT-B-32-quickgelu:openai |" in part
     assert "oracle" not in part
+    known = groups.group(record.load(mixed[0]))
+    found = published.beside_ours(known, "rsitmd")
+    assert found is not None
+    table, legend = found
+    for name, protocol, source in (
+        ("cmer", "best on val", "ours, NVIDIA H200"),
+        (
+            "PE-RSITR (MRS-Adapter+HMMC)",
+            "trained on train and val; selection not stated",
+            "PE-RSIT",
+        ),
+        ("HarMA (CLIP)", "its code: 80% of train, best epoch on test kept", "THIRD-PARTY"),
+    ):
+        [row] = [row for row in table.rows if row[0].text == name]
+        letter, number = row[-1].text.split()
+        assert f" {letter}: {protocol}" in legend
+        assert f" {number}: {source}" in legend
+        if name == "HarMA (CLIP)":
+            figures = " ".join(cell.text for cell in row[3:10])
+            assert figures == "25.81 48.37 60.61 19.92 53.27 71.21 46.53"
+    [odd] = [row for row in table.rows if row[9].sign]
+    assert (odd[0].text, odd[9].text) == ("AdaptFormer", "34.81")
+    assert legend.endswith(
+        "* The mean of its six recalls is not the mR printed: AdaptFormer 34.51."
+    )
 
 
 def test_markdown_tables_are_even(mixed: tuple[Path, Path]) -> None:
@@ -460,12 +534,22 @@ def test_latex_is_well_formed(mixed: tuple[Path, Path], tmp_path: Path) -> None:
     ]
     for file in files:
         check_latex(file.read_text())
-    if shutil.which("pdflatex"):
-        inputs = "\n".join(rf"\input{{{file}}}" for file in files)
-        head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs}"
-        (tmp_path / "t.tex").write_text(rf"{head}\begin{{document}}{inputs}\end{{document}}")
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no TeX")
+def test_latex_fits_a_page_of_two_columns(mixed: tuple[Path, Path], tmp_path: Path) -> None:
+    files = sorted(mixed[1].glob("*.tex"))
+    inputs = "\n".join(rf"\input{{{file}}}" for file in files)
+    head = r"\documentclass[twocolumn]{article}\usepackage{booktabs}"
+    head += r"\usepackage[textwidth=6.875in,textheight=8.875in]{geometry}"  # CVPR's
+    (tmp_path / "t.tex").write_text(rf"{head}\begin{{document}}{inputs}\end{{document}}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "Overfull" not in done.stdout
+    assert "too large" not in done.stdout
+    cuts = [(f.stem, n) for f in files for n in re.findall(r"\((\d of \d)\)\}", f.read_text())]
+    machine = [("rsitmd-ViT-B-32-quickgelu_openai", f"{n} of 2") for n in (1, 2)]
+    assert set(cuts) <= {*machine, ("published-rsitmd", "1 of 2"), ("published-rsitmd", "2 of 2")}
 
 
 def test_every_table_is_in_every_form(mixed: tuple[Path, Path]) -> None:
@@ -496,7 +580,7 @@ def check_latex(text: str) -> None:
             assert stack.pop() == name
     assert not stack
     outside = re.sub(
-        r"\\label\{[^}]*\}|~\\ref\{[^}]*\}|\\[_&%$#]|\$\^?\\[a-z]+\$|\$[<>]\$", "", text
+        r"\\label\{[^}]*\}|~\\ref\{[^}]*\}|\\[_&%$#]|\$\^?\\[a-z]+\$|\$[<>-]\$", "", text
     )
     tabulars = re.findall(
         r"(?s)\\begin\{tabular\}\{(?=[lr]+\}(.*?)\\end\{tabular\})([lr]+)\}",

@@ -2,12 +2,23 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.report.groups import Group, Row
 from bench.report.significance import Significance
-from bench.report.tables import Cell, Column, Table, cell_of, costs, recalls, seeds_of, states
+from bench.report.tables import (
+    Cell,
+    Column,
+    Table,
+    cell_of,
+    costs,
+    percent,
+    recalls,
+    seeds_of,
+    states,
+)
 
 MANY = 6
 """A method with more calls than this in a group has only the default, and the call that is best on
@@ -86,13 +97,15 @@ def fold(one: Group) -> Group:
     return replace(one, rows=[row for row in one.rows if row not in away], folded=away)
 
 
-def ablation_tables(one: Group, significance: Significance) -> list[tuple[str, Table]]:
+def ablation_tables(
+    one: Group, significance: Significance, show: Callable[[float], str] = percent
+) -> list[tuple[str, Table]]:
     """For each method with several calls: what the table says, and the table.
 
     The default first, then by setting; calls that change several settings at once last. A `*`: the
     difference is there in a paired test over seeds, and queries where their ranks are known.
     """
-    return [(_about(found), _table(found, one, significance)) for found in ablations(one)]
+    return [(_about(found), _table(found, one, significance, show)) for found in ablations(one)]
 
 
 def _about(ablation: Ablation) -> str:
@@ -104,8 +117,10 @@ def _about(ablation: Ablation) -> str:
     return f"{about} (* significant at 95%, paired)"
 
 
-def _table(ablation: Ablation, one: Group, significance: Significance) -> Table:
-    every = {column.title: column for column in [*recalls(), *costs(one)]}
+def _table(
+    ablation: Ablation, one: Group, significance: Significance, show: Callable[[float], str]
+) -> Table:
+    every = {column.title: column for column in [*recalls(show=show), *costs(one)]}
     columns = [every[title] for title in COLUMNS if title in every]
     changed = sorted(ablation.changed, key=_place)
     kinds = [_kind(settings) for settings, _ in changed]
@@ -113,7 +128,7 @@ def _table(ablation: Ablation, one: Group, significance: Significance) -> Table:
     lines = [_line(Cell("default", code=True), ablation.base, Cell(""), columns)]
     for settings, row in changed:
         words = ", ".join(f"{k}={v!r}" for k, v in sorted(settings.items())) or row.label
-        change = difference(row, ablation.base, significance)
+        change = difference(row, ablation.base, significance, show)
         lines.append(_line(Cell(words, code=True), row, change, columns))
     heads = ["setting", "n", *(column.title for column in columns)]
     heads.insert(PLACE, "mR - default")
@@ -140,7 +155,9 @@ def _place(changed: tuple[dict[str, Any], Row]) -> tuple[str, bool, float, str]:
     return _kind(settings), not number, float(value) if number else 0.0, str(value)
 
 
-def difference(row: Row, base: Row, significance: Significance) -> Cell:
+def difference(
+    row: Row, base: Row, significance: Significance, show: Callable[[float], str]
+) -> Cell:
     """mR of a row less that of another over the seeds they share; `*` where it is significant."""
     a, b = row.values(RECALL), base.values(RECALL)
     seeds = a.keys() & b.keys()
@@ -149,4 +166,4 @@ def difference(row: Row, base: Row, significance: Significance) -> Cell:
     change = sum(a[seed] - b[seed] for seed in seeds) / len(seeds)
     best, second = (row, base) if change > 0 else (base, row)
     sure = change != 0 and significance.better(best, second, RECALL)
-    return Cell(f"{change:+.1f}", sign=" *" if sure else "")
+    return Cell(("+" if change >= 0 else "") + show(change), sign=" *" if sure else "")

@@ -1,9 +1,15 @@
 """How figures came about: what differs in a group, busy machines, GPUs with a lowered clock."""
 
+from collections import Counter
+
 from bench.report.groups import JOULES, Entry, Group, Row
 
 MARKS = {"busy": "†", "throttled": "‡"}
-TIMED = ("efficiency.train_images_per_second", "efficiency.step_images_per_second", JOULES)
+SHORT = {"busy": "machine busy", "throttled": "clock lowered"}
+TIMED = (
+    *("efficiency.train_images_per_second", "efficiency.step_images_per_second", JOULES),
+    *("efficiency.epoch_seconds", "efficiency.epoch_and_features_seconds"),
+)
 """Figures that a busy machine or a lowered clock spoils."""
 SHOWN = 6
 """Trials named in a sentence."""
@@ -12,11 +18,12 @@ SHOWN = 6
 def letters(one: Group) -> dict[str, str]:
     """A letter for everything that differs in the group, in the order of its rows."""
     parts = list(dict.fromkeys(part for row in one.rows for part in row.odd))
-    return {part: _letter(number) for number, part in enumerate(parts)}
+    return {part: letter(number) for number, part in enumerate(parts)}
 
 
-def _letter(number: int) -> str:
-    return (_letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
+def letter(number: int) -> str:
+    """a, b, .. z, aa, ab and so on."""
+    return (letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
 
 
 def legend(one: Group) -> str:
@@ -26,7 +33,7 @@ def legend(one: Group) -> str:
         return ""
     names = list(dict.fromkeys(n for n in one.usual if any(p.startswith(f"{n} ") for p in meant)))
     usual = ", ".join(f"{name} {one.usual[name]}" for name in names)
-    listed = "; ".join(f"{letter}: {part}" for part, letter in meant.items())
+    listed = "; ".join(f"{sign}: {part}" for part, sign in meant.items())
     return f"Differs from the group{f' ({usual})' if usual else ''}: {listed}."
 
 
@@ -68,7 +75,7 @@ def throttled(entry: Entry) -> str:
 
 
 def footnotes(one: Group) -> list[str]:
-    """A sentence for each mark that stands in the group's tables."""
+    """A sentence for each mark that stands in the group's tables, and one on records left out."""
     notes = []
     for kind, of, about in (
         ("busy", busy, "The machine was busy with something else"),
@@ -82,7 +89,15 @@ def footnotes(one: Group) -> list[str]:
         listed = "; ".join(f"{words}: {_listed(trials)}" for words, trials in found.items())
         if listed:
             notes.append(f"{MARKS[kind]} {about}, so these figures are not comparable: {listed}.")
+    if older := "; ".join(f"{row.label}: {_older(row)}" for row in one.every if row.replaced):
+        notes.append(f"Not in the tables, for there are later records of the same calls: {older}.")
     return notes
+
+
+def _older(row: Row) -> str:
+    """How many records of each learning rate a row's records replace: `3 at lr 0.006`."""
+    counts = Counter(entry.get("trial.lr") for entry in row.replaced)
+    return ", ".join(f"{n}" + ("" if lr is None else f" at lr {lr:g}") for lr, n in counts.items())
 
 
 def _listed(trials: list[str]) -> str:

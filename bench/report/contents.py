@@ -80,7 +80,7 @@ def contents(
     sections = [
         _group(one, significance, reference, drawn.get(one.name, []), show) for one in groups
     ]
-    sections += _published(groups)
+    sections += _published(groups, show)
     if significance.results is not None:
         sections += _searches(significance.results)
     return Contents(counted(frame), published.calibration(groups), sections)
@@ -97,7 +97,7 @@ def _group(
         Part("recall", "", recall_table(one, significance, show=show)),
         Part("cost", "", cost_table(one, significance, reference)),
     ]
-    for number, (about, table) in enumerate(ablation_tables(one, significance), 1):
+    for number, (about, table) in enumerate(ablation_tables(one, significance, show), 1):
         parts.append(Part(f"settings{number}", about, table))
     for number, (about, table) in enumerate(robustness.tables(one, significance.results), 1):
         parts.append(Part(f"corrupted{number}", about, table))
@@ -123,18 +123,18 @@ def _group(
     )
 
 
-def _published(groups: list[Group]) -> list[Section]:
+def _published(groups: list[Group], show: Callable[[float], str]) -> list[Section]:
     about = (
-        "Other backbones and protocols are other tasks: read each row with its columns. "
-        "Figures as printed at the source."
+        "Other backbones and protocols are other tasks: read each row with its notes. Ours: means "
+        "over seeds; the others: as printed at the source."
     )
     found = []
     for dataset in sorted({one.dataset for one in groups}):
-        table = published.beside_ours(groups, dataset)
-        if table is not None:
+        if beside := published.beside_ours(groups, dataset, show):
+            table, legend = beside
             part = Part("published", plural(len(table.rows), "row"), table, folded=True)
-            name = f"published-{dataset}"
-            found.append(Section(name, f"Published on {dataset}", about, [part], name))
+            title, name = f"Published on {dataset}", f"published-{dataset}"
+            found.append(Section(name, title, about, [part], name, notes=[legend]))
     return found
 
 

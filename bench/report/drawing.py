@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.report.figure import Look, looks_of
 from bench.report.groups import Entry, Group, Row
 
 FORMATS = ("png", "pdf", "svg")
@@ -27,6 +28,7 @@ class Job:
 
     kind: str
     groups: list[Group]
+    look: dict[str, Look]
     paths: list[Path]
     digest: str
 
@@ -55,8 +57,9 @@ def write(
     jobs = []
     for kind, family in plans:
         stem = f"{family[0].name}-{kind}"
-        digest = digest_of(f"{kind} {_facts(family)}")
-        jobs.append(Job(kind, family, [out / f"{stem}.{form}" for form in formats], digest))
+        look = looks_of(family, slim)
+        digest = digest_of(f"{kind} {_facts(family, look)}")
+        jobs.append(Job(kind, family, look, [out / f"{stem}.{form}" for form in formats], digest))
     todo = [job for job in jobs if not done(job.paths, job.digest)]
     drawn = dict(zip(map(id, todo), _draw(todo), strict=True))
     written: dict[str, list[Path]] = {one.name: [] for one in groups}
@@ -87,19 +90,21 @@ def _essence(one: Group) -> Group:
     return replace(one, rows=rows, folded=[])
 
 
-def _facts(groups: list[Group]) -> str:
+def _facts(groups: list[Group], look: dict[str, Look]) -> str:
     """All that a plot of the groups is drawn from, as text."""
     rows = [
         [one.title, one.name, one.recipe["batch_size"]]
         + [[row.label, [[e.path, e.record] for e in row.entries]] for row in one.rows]
         for one in groups
     ]
-    return json.dumps(rows, sort_keys=True)
+    own = [str(look[row.label]) for one in groups for row in one.rows]
+    return json.dumps([rows, own], sort_keys=True)
 
 
 @functools.cache
 def _code() -> str:
-    here, names = Path(__file__), ("figure", "plots", "tradeoff", "labels", "groups", "robustness")
+    names = ("figure", "plots", "tradeoff", "labels", "groups", "conditions", "robustness")
+    here = Path(__file__)
     files = [here, *(here.with_name(f"{name}.py") for name in names)]
     texts = [file.read_text(encoding="utf-8") for file in files]
     texts.append(importlib.metadata.version("matplotlib"))
@@ -122,8 +127,8 @@ def _draw(jobs: list[Job]) -> list[bool]:
     answers = [draw_all(parts[0])]
     for process, part in zip(running, parts[1:], strict=True):
         assert process.stdout is not None
-        told = process.stdout.read()
-        process.wait()
+        with process:
+            told = process.stdout.read()
         answers.append(json.loads(told) if process.returncode == 0 else draw_all(part))
     found: list[Any] = [None] * len(jobs)
     for n, answer in enumerate(answers):
@@ -137,7 +142,7 @@ def draw_all(jobs: list[Job]) -> list[bool]:
         return []
     from bench.report import plots
 
-    return [plots.draw(job.kind, job.groups, job.paths, job.digest) for job in jobs]
+    return [plots.draw(job.kind, job.groups, job.look, job.paths, job.digest) for job in jobs]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ it.
 """
 
 import io
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444", "#8C6D1F")
 """Okabe and Ito's, told apart by colour-blind people; black and yellow muted for white paper."""
 MARKERS = "os^DvPX*<>phd8H"
+LETTERS = 30
+"""Letters of a method call beside its point or line; of a longer one the middle is left out."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -47,6 +50,7 @@ MIB = 2.0**20
 class Look:
     """How a row is drawn everywhere in its figure."""
 
+    name: str
     colour: str
     marker: str
     filled: bool
@@ -66,17 +70,39 @@ class Look:
 
 
 def looks(*groups: Group) -> dict[str, Look]:
-    """A look for each row: colour by method, marker by call."""
+    """A look for each row, the same in all these groups: colour by method, marker by call."""
     method_of = {row.label: row.method for one in groups for row in one.rows}
     methods, labels = sorted(set(method_of.values())), sorted(method_of)
+    names = _names(labels)
     return {
         label: Look(
+            names[label],
             COLOURS[methods.index(method_of[label]) % len(COLOURS)],
             MARKERS[number % len(MARKERS)],
             number // len(MARKERS) % 2 == 0,
         )
         for number, label in enumerate(labels)
     }
+
+
+def looks_of(family: list[Group], among: list[Group]) -> dict[str, Look]:
+    """The looks of some groups: those they have among others, if there are markers for so many."""
+    shared = looks(*among)
+    return shared if len(shared) <= 2 * len(MARKERS) else looks(*family)
+
+
+def _names(labels: list[str]) -> dict[str, str]:
+    """Labels that fit a picture, each still another."""
+    for most in itertools.count(LETTERS, 10):
+        names = {label: _short(label, most) for label in labels}
+        if len(set(names.values())) == len(labels):
+            return names
+    raise AssertionError
+
+
+def _short(label: str, most: int) -> str:
+    half = (most - 1) // 2
+    return label if len(label) <= most else f"{label[:half]}…{label[-half:]}"
 
 
 def blank(width: float, height: float) -> "Figure":

@@ -96,6 +96,8 @@ class Row:
     entries: list[Entry]
     odd: list[str] = field(default_factory=list)
     """What should be as in the group and is not, in words."""
+    replaced: list[Entry] = field(default_factory=list)
+    """Older trials of the call: of the same seed, or at another learning rate of the method's."""
 
     @property
     def differs(self) -> str:
@@ -243,7 +245,7 @@ def group(frame: "pd.DataFrame") -> list[Group]:
         key = json.dumps([entry.get(part) for part in identity], sort_keys=True)
         rows.setdefault(new.digest, {}).setdefault(key, []).append(entry)
     for digest, one in found.items():
-        one.rows = [Row("", _by_seed(rows[digest][key])) for key in sorted(rows[digest])]
+        one.rows = [_row(rows[digest][key]) for key in sorted(rows[digest])]
         _label(one)
         _differences(one)
         one.rows.sort(key=_order)
@@ -287,10 +289,15 @@ def _backbone(spec: str) -> str:
     return f"{name}:{Path(weights).stem}" if file else spec
 
 
-def _by_seed(entries: list[Entry]) -> list[Entry]:
-    """The last trial of each seed, in order of seeds."""
-    latest = {entry.seed: entry for entry in entries}
-    return [latest[seed] for seed in sorted(latest)]
+def _row(entries: list[Entry]) -> Row:
+    """The last trial of each seed, in order of seeds, of those at the learning rate of the last.
+
+    A method's own learning rate changes with its code and with each `bench tune`.
+    """
+    rate = entries[-1].get("trial.lr")
+    latest = {entry.seed: entry for entry in entries if entry.get("trial.lr") == rate}
+    kept = [latest[seed] for seed in sorted(latest)]
+    return Row("", kept, replaced=[entry for entry in entries if entry not in kept])
 
 
 def _label(one: Group) -> None:
@@ -323,9 +330,6 @@ def _differences(one: Group) -> None:
         for name, dotted in EQUAL.items():
             values = {entry.get(dotted) for entry in row.ok} - {usual[name], None}
             odd += [f"{name} {_words(name, value)}" for value in sorted(values, key=str)]
-        rates = {entry.get("trial.lr") for entry in row.ok} - {None}
-        if len(rates) > 1:
-            odd.append("lr " + ", ".join(f"{rate:g}" for rate in sorted(rates)))
         own = tuple(entry.seed for entry in row.ok)
         if own and own != seeds:
             odd.append("seeds " + ", ".join(map(str, own)))

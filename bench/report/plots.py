@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.report.figure import MIB, STYLE, Look, blank, looks, save
+from bench.report.figure import MIB, STYLE, Look, blank, save
 from bench.report.groups import Group, Row
 from bench.report.tradeoff import against_memory, against_throughput
 
@@ -15,29 +15,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def kinds() -> dict[str, Callable[[list[Group]], "Figure | None"]]:
+def kinds() -> dict[str, Callable[[list[Group], dict[str, Look]], "Figure | None"]]:
     """The plots by name: of one group each, `batch_memory` of groups that differ in batch size."""
     return {
-        "recall_memory": lambda family: against_memory(family[0]),
-        "recall_throughput": lambda family: against_throughput(family[0]),
-        "learning_curves": lambda family: learning_curves(family[0]),
-        "memory_parts": lambda family: memory_parts(family[0]),
+        "recall_memory": lambda family, look: against_memory(family[0], look),
+        "recall_throughput": lambda family, look: against_throughput(family[0], look),
+        "learning_curves": lambda family, look: learning_curves(family[0], look),
+        "memory_parts": lambda family, look: memory_parts(family[0], look),
         "batch_memory": batch_memory,
     }
 
 
-def draw(kind: str, groups: list[Group], paths: list[Path], digest: str) -> bool:
+def draw(
+    kind: str, groups: list[Group], look: dict[str, Look], paths: list[Path], digest: str
+) -> bool:
     """Draw a plot to its files, which carry the digest; False where the records do not allow it."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
-        figure = kinds()[kind](groups)
+        figure = kinds()[kind](groups, look)
         if figure is not None:
             save(figure, paths, digest)
     return figure is not None
 
 
-def batch_memory(family: list[Group]) -> "Figure | None":
+def batch_memory(family: list[Group], look: dict[str, Look]) -> "Figure | None":
     """Memory by batch size, one line per method; None where no method has two batch sizes."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for one in family:
@@ -49,7 +51,6 @@ def batch_memory(family: list[Group]) -> "Figure | None":
     lines = {label: points for label, points in lines.items() if len(points) > 1}
     if not lines:
         return None
-    look = looks(*family)
     figure = blank(6.8, 4.4)
     axes = figure.add_subplot()
     for label, points in sorted(lines.items()):
@@ -67,7 +68,7 @@ def batch_memory(family: list[Group]) -> "Figure | None":
     return figure
 
 
-def learning_curves(one: Group) -> "Figure | None":
+def learning_curves(one: Group, look: dict[str, Look]) -> "Figure | None":
     """mR on val and loss by step, mean over seeds; None where one look at each is all."""
     from matplotlib.ticker import MaxNLocator
 
@@ -75,7 +76,6 @@ def learning_curves(one: Group) -> "Figure | None":
     curves = {label: curve for label, curve in curves.items() if curve}
     if max(map(len, curves.values()), default=0) < 2:
         return None
-    look = looks(one)
     figure = blank(9.2, 4.4)
     panels = figure.subplots(1, 2, width_ratios=(1, 1.45))
     for axes, name, words in zip(
@@ -132,7 +132,7 @@ def _end_labels(axes: "Axes", ends: list[tuple[float, float, str]], look: dict[s
     for (x, y, label), height in zip(ends, heights, strict=True):
         dark = look[label].dark
         axes.plot([x, place_at], [y, height], color=dark, linewidth=0.5)
-        axes.text(place_at, height, f" {label}", color=dark, fontsize=7.5, va="center")
+        axes.text(place_at, height, f" {look[label].name}", color=dark, fontsize=7.5, va="center")
 
 
 PARTS = (
@@ -142,7 +142,7 @@ PARTS = (
 )
 
 
-def memory_parts(one: Group) -> "Figure | None":
+def memory_parts(one: Group, look: dict[str, Look]) -> "Figure | None":
     """Where the memory goes, stacked; None where the records do not tell."""
     last = (
         ("activations (the rest of the peak)", "activation_bytes", "#E58A4E", "")
@@ -154,7 +154,7 @@ def memory_parts(one: Group) -> "Figure | None":
         found = [row.statistic(f"efficiency.{name}") for _, name, *_ in (*PARTS, last)]
         sizes = [part.mean / MIB for part in found if part is not None]
         if len(sizes) == len(found):
-            rows.append((row.label, sizes))
+            rows.append((look[row.label].name, sizes))
     if not rows:
         return None
     rows.sort(key=lambda pair: (-sum(pair[1]), pair[0]))
@@ -181,7 +181,7 @@ def memory_parts(one: Group) -> "Figure | None":
             va="center",
             fontsize=7.5,
         )
-    axes.set_yticks(places, [label for label, _ in rows], fontsize=8)
+    axes.set_yticks(places, [name for name, _ in rows], fontsize=8)
     axes.set_xlim(0, float(start.max()) * 1.1)
     axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.grid(visible=False, axis="y")

@@ -1,11 +1,13 @@
 """Published results beside ours, and a warning where a zero-shot result is not what others have."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from bench.report.conditions import letter
 from bench.report.groups import Group
-from bench.report.tables import Cell, Table, call_of, cell_of, count, recalls
+from bench.report.tables import Cell, Table, call_of, cell_of, count, percent, recalls
 from bench.trained import compare
 
 PUBLISHED = Path(__file__).with_name("published_numbers.csv")
@@ -38,40 +40,56 @@ def calibration(groups: Iterable[Group]) -> list[str]:
             if row.trains or found is None:
                 continue
             if not min(band) - TOLERANCE <= found.mean <= max(band) + TOLERANCE:
+                known = " to ".join(f"{end:.2f}" for end in sorted({min(band), max(band)}))
                 warnings.append(
-                    f"{row.label} with {one.backbone} has mR {found.mean:.2f} on {one.dataset}; "
-                    f"published are {min(band):.2f} to {max(band):.2f}: look for a fault in "
-                    "tokenizer, activation (QuickGELU), resizing or split before believing the rest"
+                    f"{row.label} with {one.backbone} has mR {found.mean:.2f} on {one.dataset}, "
+                    f"published is {known}: look for a fault in tokenizer, activation "
+                    "(QuickGELU), resizing or split before believing the rest"
                 )
     return warnings
 
 
-def beside_ours(groups: list[Group], dataset: str) -> Table | None:
-    """Published results of a data set and ours beside them, or None where nothing is published."""
+def beside_ours(
+    groups: list[Group], dataset: str, show: Callable[[float], str] = percent
+) -> tuple[Table, str] | None:
+    """Published results of a data set and ours beside them, and what its letters and numbers mean;
+    None where nothing is published.
+    """
     found = [row for row in numbers() if row["dataset"].lower() == dataset]
     if not found:
         return None
-    lines = []
+    lines, told = [], []
     for one in groups:
         if one.dataset != dataset or one.scene_at_test != "none" or one.cached_features:
             continue
         selection = "best on val" if one.recipe["track"] == "train" else "train+val, last step"
         for row in one.rows:
             if row.statistic("metrics.test.mR"):
-                cells = [cell_of(row, column) for column in recalls()]
+                cells = [Cell(cell_of(row, column).text) for column in recalls(show=show)]
                 parameters = row.statistic("efficiency.trainable_parameters")
                 size = count(parameters.mean) if parameters else "–"
-                words = [one.backbone, size]
-                end = [selection, f"ours, {', '.join([one.device, *one.special])}"]
-                lines.append([call_of(row), *map(Cell, words), *cells, *map(Cell, end)])
+                lines.append([call_of(row), Cell(one.backbone), Cell(size), *cells])
+                told.append((selection, f"ours, {', '.join([one.device, *one.special])}"))
     names = [name.replace("@", "") for name in compare.METRICS]
+    other = []
     for source in found:
-        values = [Cell(source[name]) for name in names]
-        if abs(float(source["mR"]) - float(source["mR_recomputed"])) > 0.02:
-            values[-1] = Cell(f"{source['mR']} (its parts give {source['mR_recomputed']})")
         words = [source["method"], source["backbone"], source["trainable_params"]]
-        end = [source["protocol"], source["source"]]
-        lines.append([*map(Cell, words), *values, *map(Cell, end)])
+        cells = [Cell(f"{float(source[name]):.2f}") for name in names]
+        if abs(float(source["mR"]) - float(source["mR_recomputed"])) > 0.02:
+            cells[-1] = replace(cells[-1], sign=" *")
+            other.append(f"{source['method']} {source['mR_recomputed']}")
+        lines.append([*map(Cell, words), *cells])
+        told.append((source["protocol"], source["source"]))
+    protocols, sources = (list(dict.fromkeys(part)) for part in zip(*told, strict=True))
+    for line, (protocol, source_) in zip(lines, told, strict=True):
+        line.append(Cell(f"{letter(protocols.index(protocol))} {1 + sources.index(source_)}"))
+    legend = "Notes: protocol " + "; ".join(
+        f"{letter(n)}: {text}" for n, text in enumerate(protocols)
+    )
+    legend += "; source " + "; ".join(f"{n}: {text}" for n, text in enumerate(sources, 1)) + "."
+    if other:
+        legend += f" * The mean of its six recalls is not the mR printed: {', '.join(other)}."
     titles = [column.title for column in recalls()]
-    heads = ["method", "backbone", "trainable parameters", *titles, "protocol", "source"]
-    return Table(heads, lines)
+    heads = ["method", "backbone", "trainable parameters", *titles, "notes"]
+    spans = (("", 3), ("i2t", 3), ("t2i", 3), ("", 2))
+    return Table(heads, lines, spans), legend

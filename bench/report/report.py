@@ -70,7 +70,7 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     drawn = drawing.write(groups, out)
     for one in groups:
-        drawn[one.name] += robustness.draw(one, results, out)
+        drawn[one.name] += robustness.draw(one, groups, results, out)
     said = contents(frame, groups, significance, reference, drawn)
     texts: dict[str, str] = {}
     if "md" in formats:

@@ -127,7 +127,7 @@ def console_table(about: str, table: Table) -> "RichTable":
     return made
 
 
-def draw(one: Group, results: Path, out: Path) -> list[Path]:
+def draw(one: Group, among: list[Group], results: Path, out: Path) -> list[Path]:
     """mR against severity, a panel for each corruption; returns the files, none without results."""
     import matplotlib
 
@@ -135,17 +135,18 @@ def draw(one: Group, results: Path, out: Path) -> list[Path]:
     if not measured.rows or len(measured.severities) < 2:
         return []
     paths = [out / f"{one.name}-corruption.{form}" for form in drawing.FORMATS]
-    digest = drawing.digest_of(f"{one.title} {measured.clean} {measured.curves}")
+    look = figure.looks_of([one], among)
+    own = [look[row.label] for row in measured.rows]
+    digest = drawing.digest_of(f"{one.title} {measured.clean} {measured.curves} {own}")
     if not drawing.done(paths, digest):
         with matplotlib.rc_context(figure.STYLE):
-            figure.save(_figure(one, measured), paths, digest)
+            figure.save(_figure(one, measured, look), paths, digest)
     return paths
 
 
-def _figure(one: Group, measured: Measured) -> "Figure":
+def _figure(one: Group, measured: Measured, look: dict[str, figure.Look]) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
-    look = figure.looks(one)
     count = len(measured.corruptions)
     drawn = figure.blank(max(2.0 * count + 0.6, 4.0), 3.2)
     panels = drawn.subplots(1, count, sharey=True, squeeze=False)[0]
@@ -161,7 +162,7 @@ def _figure(one: Group, measured: Measured) -> "Figure":
                 *zip(*points, strict=True),
                 color=style.colour,
                 linewidth=1.1,
-                label=row.label,
+                label=style.name,
                 **style.kwargs(4.5),
             )
         axes.set_title(corruption)

@@ -22,7 +22,7 @@ class Significance:
 
     def __init__(self, results: Path | None) -> None:
         self.results = results
-        self._hits: dict[str, np.ndarray[Any, Any] | None] = {}
+        self._hits: dict[tuple[str, str], np.ndarray[Any, Any] | None] = {}
         self._lows: dict[tuple[str, ...], tuple[list[float], list[float]] | None] = {}
 
     def words(self, one: Group) -> str:
@@ -58,9 +58,10 @@ class Significance:
         seeds = sorted(a.keys() & b.keys())
         if len(seeds) < 2:
             return False
-        name = path.removeprefix("metrics.test.")
+        metric = path.removeprefix("metrics.test.")
+        prefix, name = "dup_" * metric.startswith("dup_"), metric.removeprefix("dup_")
         if name in compare.METRICS:
-            interval = self._interval(best, second, seeds)
+            interval = self._interval(best, second, seeds, prefix)
             if interval is not None:
                 return bool(interval[0][compare.METRICS.index(name)] > 0)
         differences = [sign * (a[seed] - b[seed]) for seed in seeds]
@@ -71,12 +72,13 @@ class Significance:
         return bool(found.mean > critical * found.std / len(seeds) ** 0.5)
 
     def _interval(
-        self, best: Row, second: Row, seeds: list[int]
+        self, best: Row, second: Row, seeds: list[int], prefix: str
     ) -> tuple[list[float], list[float]] | None:
+        """Of each of compare.METRICS, 95% interval of best - second; None without ranks."""
         pairs = [[e for e in row.ok if e.seed in seeds] for row in (best, second)]
-        key = tuple(entry.path for pair in pairs for entry in pair)
+        key = (prefix, *(entry.path for pair in pairs for entry in pair))
         if key not in self._lows:
-            hits = [[self._of(entry) for entry in pair] for pair in pairs]
+            hits = [[self._of(entry, prefix) for entry in pair] for pair in pairs]
             arrays = [[h for h in pair if h is not None] for pair in hits]
             whole = len(arrays[0]) == len(arrays[1]) == len(seeds)
             self._lows[key] = None
@@ -85,14 +87,20 @@ class Significance:
                 self._lows[key] = low.tolist(), high.tolist()
         return self._lows[key]
 
-    def _of(self, entry: Entry) -> "np.ndarray[Any, Any] | None":
-        """Hits of each test image; None where no ranks lie beside the record."""
-        if entry.path not in self._hits:
-            self._hits[entry.path] = None
+    def _of(self, entry: Entry, prefix: str = "") -> "np.ndarray[Any, Any] | None":
+        """Hits of each test image; None where no ranks lie beside the record.
+
+        prefix: `dup_` for images and captions that carry the very sentence.
+        """
+        key = entry.path, prefix
+        if key not in self._hits:
+            self._hits[key] = None
             if self.results is not None:
                 try:
-                    ranks = compare.load_ranks(self.results / entry.path)
-                    self._hits[entry.path] = compare.hits(ranks)
+                    ways = (f"{prefix}i2t", f"{prefix}t2i")
+                    ranks = compare.load_ranks(self.results / entry.path, ways)
+                    found = {way.removeprefix(prefix): of for way, of in ranks.items()}
+                    self._hits[key] = compare.hits(found)
                 except (UserError, ValueError):  # no ranks: the test over seeds alone serves
                     pass
-        return self._hits[entry.path]
+        return self._hits[key]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MIB = 2.0**20
 WORDS = {
-    *("method", "setting", "backbone", "differs", "protocol", "source"),
+    *("method", "setting", "backbone", "differs", "notes"),
     *("data set", "tried", "val mR", "winner"),
 }
 """Headings of columns of words; all others hold figures."""
@@ -158,8 +158,9 @@ def cost_table(one: Group, significance: Significance, reference: str) -> Table:
         place = len(table.heads) - (table.heads[-1] == "differs")
         table.heads.insert(place, f"{title} / {base.label}")
         for row, cells in zip(one.rows, table.rows, strict=True):
-            above = row.statistic(path)
-            cells.insert(place, Cell(ratio(above.mean / below.mean) if above else "–"))
+            above, sign = row.statistic(path), spoilt(row, path) or spoilt(base, path)
+            text = ratio(above.mean / below.mean) if above else "–"
+            cells.insert(place, Cell(text, sign=sign if above else ""))
     return table
 
 
@@ -279,6 +280,8 @@ def caption(one: Group, significance: Significance, reference: str | None = None
             "Bold: better than the second (underlined) in a paired test at 95% "
             f"({significance.words(one)}); two underlined and none bold: no significant difference."
         )
+        if any(len(row.ok) == 1 for row in one.rows):
+            parts.append("Where one of the two has a single seed nothing is marked.")
     base = one.row(reference) if reference else None
     if base:
         parts.append(f"Ratios refer to {base.label}.")

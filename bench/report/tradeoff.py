@@ -2,12 +2,14 @@
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.report.figure import MIB, blank, lay_out, looks
+from bench.report.conditions import MARKS, SHORT, spoilt
+from bench.report.figure import MIB, Look, blank, lay_out
 from bench.report.groups import Group, Row, Statistic
 from bench.report.labels import place
 
@@ -18,25 +20,31 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 
 
-def against_memory(one: Group) -> "Figure | None":
+def against_memory(one: Group, look: dict[str, Look]) -> "Figure | None":
     """mR against the memory that counts on the group's device."""
     device = "peak memory in training, log scale"
     words = device if one.cuda else "bytes kept for backward, log scale (CPU: no device peak)"
-    return recall_against(one, one.memory, words, -1, bytes_axis)
+    return recall_against(one, look, one.memory, words, -1, bytes_axis)
 
 
-def against_throughput(one: Group) -> "Figure | None":
+def against_throughput(one: Group, look: dict[str, Look]) -> "Figure | None":
     """mR against training images per second."""
     words = "training images/s, log scale" + ("" if one.cuda else " (CPU, for trying out)")
-    return recall_against(one, "efficiency.train_images_per_second", words, 1, rate_axis)
+    return recall_against(one, look, "efficiency.train_images_per_second", words, 1, rate_axis)
 
 
 def recall_against(
-    one: Group, path: str, words: str, better: int, axis: Callable[["Axes"], None]
+    one: Group,
+    look: dict[str, Look],
+    path: str,
+    words: str,
+    better: int,
+    axis: Callable[["Axes"], None],
 ) -> "Figure | None":
     """mR against a cost, error bars, Pareto front; a line for what trains nothing.
 
     better: -1 where less of the cost is better, 1 where more is. None without two methods.
+    A cost that is not comparable has its mark (bench.conditions) behind the name.
     """
     points: list[tuple[Row, Statistic, Statistic]] = []
     lines: list[tuple[Row, Statistic]] = []
@@ -48,7 +56,6 @@ def recall_against(
             lines.append((row, recall))
     if not points or len(points) + len(lines) < 2:  # a single point compares nothing
         return None
-    look = looks(one)
     figure = blank(6.8, 4.6)
     axes = figure.add_subplot()
     axes.set_xscale("log")
@@ -60,11 +67,9 @@ def recall_against(
     bottom = min(recall.mean - (recall.std or 0) for recall in heights)
     top = max(recall.mean + (recall.std or 0) for recall in heights)
     means = [recall.mean for recall in heights]
-    far = 0.3 * (max(means) - min(means))
-    if (
-        far
-    ):  # the bars of a method that is not stable leave the picture, and do not decide its scale
-        bottom, top = max(bottom, min(means) - far), min(top, max(means) + far)
+    # The bars of a method less stable than others leave the picture, and do not decide its scale.
+    far = max(0.3 * (max(means) - min(means)), 2 * statistics.median(r.std or 0.0 for r in heights))
+    bottom, top = max(bottom, min(means) - far), min(top, max(means) + far)
     near = [r.mean for _, r in lines if bottom - r.mean < 0.4 * (top - bottom)]
     bottom, top = min([bottom, *near]), max([top, *near])
     margin = 0.09 * (top - bottom) or 1.0
@@ -73,7 +78,11 @@ def recall_against(
     axes.set_ylabel("mR on test (%)")
     corner = "upper left" if better < 0 else "upper right"
     spread = " ± sample standard deviation" if any(r.n > 1 for *_, r in points) else ""
-    axes.set_title(f"{one.title}\nmean{spread}; dashed: Pareto front; better: {corner}")
+    signs = {row.label: spoilt(row, path) for row, *_ in points}
+    marked = "".join(
+        f"; {MARKS[k]} {SHORT[k]}" for k in MARKS if MARKS[k] in "".join(signs.values())
+    )
+    axes.set_title(f"{one.title}\nmean{spread}; dashed: Pareto front; better: {corner}{marked}")
     axis(axes)
     front = pareto([(cost.mean, recall.mean) for _, cost, recall in points], better)
     edge = axes.get_xlim()[1 if better < 0 else 0]
@@ -106,7 +115,7 @@ def recall_against(
     lay_out(figure)
     below = bottom - 0.5 * margin
     for row, recall in lines:
-        words = f"{row.label} {recall.mean:.1f}, trains nothing"
+        words = f"{look[row.label].name} {recall.mean:.1f}, trains nothing"
         inside = recall.mean > bottom - margin
         height, words = (recall.mean, words) if inside else (below, f"{words}: below ↓")
         below += 0.0 if inside else 0.5 * margin
@@ -116,7 +125,7 @@ def recall_against(
     place(
         axes,
         [(cost.mean, recall.mean) for _, cost, recall in points],
-        [row.label for row, *_ in points],
+        [look[row.label].name + signs[row.label] for row, *_ in points],
         [look[row.label].dark for row, *_ in points],
         obstacles,
     )
@@ -126,11 +135,12 @@ def recall_against(
 def _note(axes: "Axes", words: str, height: float, colour: str, obstacles: list[Box]) -> Box:
     """Write words at a horizontal line where they cover nothing, and return their box.
 
-    Boxes are x0, y0, x1, y1 in data units; where no place is free, the first is taken.
+    Boxes are x0, y0, x1, y1 in data units; where no place is free, that with the least under it.
     """
     corners = np.asarray(obstacles).reshape(-1, 2, 2)
     walls = axes.transData.transform(corners.reshape(-1, 2)).reshape(-1, 4)
     room = 5 * axes.figure.dpi / 72
+    floor = axes.get_window_extent().y0
     found: list[tuple[int, int, Any, Any]] = []
     for x, side in ((1.0, "right"), (0.0, "left"), (0.5, "center")):
         for up in (3, -3):
@@ -149,7 +159,8 @@ def _note(axes: "Axes", words: str, height: float, colour: str, obstacles: list[
             box = text.get_window_extent(renderer)
             x0, y0, x1, y1 = box.padded(room).extents
             hits = (walls[:, :2] < (x1, y1)).all(1) & (walls[:, 2:] > (x0, y0)).all(1)
-            found.append((int(hits.sum()), len(found), text, box))
+            out = 100 * (box.y0 < floor)  # over the axis and its numbers
+            found.append((int(hits.sum()) + out, len(found), text, box))
     _, chosen, _, box = min(found, key=lambda one: one[:2])
     for _, number, text, _ in found:
         if number != chosen:
