@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bench import UserError
 from bench.measure.attention import use_sdpa
+from bench.spec import portable
 
 STARTER = Path(__file__).resolve().parent / "starter"
 
@@ -54,10 +55,10 @@ def split_spec(spec: str) -> tuple[str, str]:
 
 def folder_name(spec: str) -> str:
     """A backbone's name as a folder: `ViT-B-32:openai` -> `ViT-B-32_openai`."""
-    name, weights = split_spec(spec)
     if spec == "starter":
         return "starter"
-    if Path(weights).suffix in (".pt", ".pth", ".bin", ".safetensors", ".npz"):
+    name, weights = split_spec(portable(spec))
+    if Path(weights).suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz"):
         weights = Path(weights).stem
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in f"{name}_{weights}".rstrip("_"))
 
@@ -196,10 +197,18 @@ def weights_identity(spec: str) -> str:
     """What the weights are, without building the model: hash of a file, or the tag."""
     name, weights = split_spec(spec)
     path = STARTER / "starter.safetensors" if name == "starter" else Path(weights)
+    if name.startswith("local-dir:"):
+        files = sorted(p for p in Path(name.removeprefix("local-dir:")).glob("*") if p.is_file())
+        whole = "".join(f"{p.name} {_file_hash(p)}\n" for p in files)
+        return "sha256:" + hashlib.sha256(whole.encode()).hexdigest()[:16]
     if weights != "none" and path.is_file():
-        with path.open("rb") as file:
-            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return "sha256:" + _file_hash(path)[:16]
     return f"open_clip:{weights}"
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def image_size(spec: str) -> int | None:

@@ -1,5 +1,6 @@
 """The recipe: what all methods share."""
 
+import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
@@ -103,12 +104,14 @@ def check_recipe(recipe: Recipe) -> Recipe:
             raise UserError(f"recipe {name} is one of {', '.join(choices)}")
     positive = ("epochs", "batch_size", "clip_norm", "evaluations", "accumulation")
     for name in positive:
-        if not getattr(recipe, name) > 0:
-            raise UserError(f"recipe {name} must be above 0")
+        if not 0 < getattr(recipe, name) < math.inf:
+            raise UserError(f"recipe {name} must be a number above 0")
     if recipe.steps is not None and recipe.steps < 1:
         raise UserError("recipe steps must be at least 1")
-    if recipe.lr is not None and not recipe.lr > 0:
-        raise UserError("recipe lr must be above 0")
+    if recipe.lr is not None and not 0 < recipe.lr < math.inf:
+        raise UserError("recipe lr must be a number above 0")
+    if not 0 <= recipe.weight_decay < math.inf:
+        raise UserError("recipe weight_decay must be a number from 0")
     if not 0 <= recipe.warmup <= 1:
         raise UserError("recipe warmup is a share of the steps, 0 to 1")
     if recipe.frozen == "bf16" and recipe.precision in ("fp32", "fp16"):

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import inspect
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)`, or nothing when no known word is near."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def portable(spec: str) -> str:
+    """A backbone spec without the folder of its weights, which is another on each machine."""
+    if spec.startswith("hf-hub:"):
+        return spec
+    name, colon, weights = spec.partition(":")
+    return f"{name}{colon}{Path(weights).name}"  # a tag has no folder
 
 
 def load_plugins(paths: Iterable[Path] | None) -> None:
@@ -96,8 +105,10 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
     default, hints = defaults(known[name]), get_type_hints(known[name].__init__)
     given = dict(given)
     lr = given.pop("lr", None) if "lr" not in default else None
-    if lr is not None and (isinstance(lr, bool) or not isinstance(lr, int | float) or lr <= 0):
+    if lr is not None and not (type(lr) in (int, float) and 0 < lr < math.inf):
         raise UserError(f"the learning rate of {name} must be a number above 0, not {lr!r}")
+    if lr is not None and known[name].lr is None:
+        raise UserError(f"{name} trains nothing, so it has no learning rate; leave out lr={lr!r}")
     for setting, value in given.items():
         if setting not in default:
             options = [*default, "lr"]

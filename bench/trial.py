@@ -27,6 +27,7 @@ from bench.data.cache import cache_folder
 from bench.limits import Clock, TimeLimit, spoken
 from bench.recipe import LATER, Recipe, defining
 from bench.record import SCHEMA, NoRoom, atomically, digest, probe, read, write
+from bench.spec import portable
 
 EVAL_BATCH = 256
 
@@ -51,9 +52,23 @@ class Trial:
     """Stored views per image of which the frozen features are cached; 0: nothing is cached."""
 
     @property
+    def dataset_name(self) -> str:
+        """The data set without the folder and ending of a card of one's own."""
+        return Path(self.dataset).stem
+
+    @property
+    def name(self) -> str:
+        """What people call it: data set, backbone, method and seed."""
+        return f"{self.dataset_name} {portable(self.backbone)} {self.call} seed {self.seed}"
+
+    @property
     def identity(self) -> str:
-        """Hash of everything that defines the trial: 16 hex digits."""
+        """Hash of everything that defines the trial: 16 hex digits.
+
+        Of a card and of weights in files that is what they hold, not in which folder they lie.
+        """
         parts = {**defining(self), "recipe": defining(self.recipe)}
+        parts |= {"dataset": self.dataset_name, "backbone": portable(self.backbone)}
         return short_hash(json.dumps(parts, sort_keys=True))
 
     def path(self, results: Path) -> Path:
@@ -61,7 +76,7 @@ class Trial:
         from bench.backbone import folder_name
 
         call = self.call.replace(" ", "").replace("'", "").replace("/", "_")
-        folder = results / Path(self.dataset).stem / folder_name(self.backbone) / call
+        folder = results / self.dataset_name / folder_name(self.backbone) / call
         return folder / f"seed{self.seed}-{self.identity[:8]}.json"
 
     @classmethod

@@ -3,11 +3,14 @@
 import os
 import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from bench import UserError, cli, lock, record
@@ -58,6 +61,22 @@ class Seen:
         pytest.fail("no other sweep is at work")
 
 
+@contextmanager
+def limit(seconds: int) -> Iterator[None]:
+    """Fail where a sweep that waits for another would wait for ever."""
+
+    def over(*_: Any) -> None:
+        pytest.fail(f"it is still waiting after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def planned(root: Path, methods: str) -> Plan:
     plugin = root / "lost.py"
     plugin.write_text(PLUGIN)
@@ -87,7 +106,8 @@ def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
             other.close()
 
     seen = Waits()
-    outcomes = engines.engine_of({"engine": "ray"}).run(plan, plan.trials, seen)
+    with limit(300):
+        outcomes = engines.engine_of({"engine": "ray"}).run(plan, plan.trials, seen)
     ends = {"lost": "killed", "linear": "ok", "bitfit": "diverged"}
     assert {o.trial.method: o.status for o in outcomes} == ends
     assert "its worker was lost" in (seen.over["lost"].message or "")
@@ -118,7 +138,8 @@ def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
 
     seen = Preempting()
     where = engines.engine_of({"engine": "slurm", "slurm": {"cluster": "local"}})
-    outcomes = where.run(plan, plan.trials, seen)
+    with limit(300):
+        outcomes = where.run(plan, plan.trials, seen)
     assert {o.trial.method: o.status for o in outcomes} == {"zeroshot": "ok", "linear": "ok"}
     assert [plan.status(trial) for trial in plan.trials] == ["ok", "ok"]
     said = [path.read_text() for path in sorted(logs.glob("*_log.out"))]
@@ -184,21 +205,41 @@ def test_an_absent_extra_is_one_sentence(
         engines.engine_of({"engine": name})
 
 
-@pytest.mark.parametrize(
-    ("variable", "gpus"),
-    [
-        ("2, GPU-8f,MIG-1/2/0", ["2", "GPU-8f", "MIG-1/2/0"]),
-        ("0,-1,1", ["0"]),
-        ("-1", []),
-        ("NoDevFiles", []),
-        ("", []),
-    ],
-)
-def test_visible_gpus_are_those_that_cuda_sees(
-    variable: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_gpu_that_is_not_there_is_not_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {None: 2, "": 0, "-1": 0, "0": 0, "3, 1": 2, "1,9,0": 1}  # as CUDA counts them
+    seen = {None: ["0", "1"], "3, 1": ["3", "1"], "1,9,0": ["1"]}
+    for words, count in there.items():
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if words is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", words)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert engine.gpus() == seen.get(words, [])
+
+
+def test_a_sweep_that_can_no_longer_tell_its_progress_does_not_end_as_if_it_were_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
-    assert engine.gpus() == gpus
+    """`bench run | head`: rich raises SystemExit where nobody reads any more."""
+    one = Trial("ucm", "starter", "linear", "linear", {}, None, Recipe(), 0, {})
+    ended: list[Trial] = []
+
+    class Deaf(Seen):
+        def ended(self, outcome: Outcome) -> None:
+            ended.append(outcome.trial)
+            raise SystemExit(1)
+
+    monkeypatch.setattr(engine, "_run_one", lambda plan, trial, *_: Outcome(trial, "ok"))
+    trials = [replace(one, seed=seed) for seed in range(3)]
+    with pytest.raises(SystemExit):
+        engine.run(Plan(trials, tmp_path, tmp_path), trials, ["cpu"], Deaf())
+    assert ended == trials[:1]
+
+
+def test_a_results_folder_that_is_a_file_is_one_sentence(tiny: Path) -> None:
+    plan = replace(planned(tiny, "linear"), results=tiny / "tiny.toml")
+    todo = plan.todo(rerun=False, retry_failed=False)
+    with pytest.raises(UserError, match=r"nothing can be written to .*tiny\.toml"):
+        engines.engine_of({"gpus": "none"}).run(plan, todo, Seen())
 
 
 def test_each_gpu_gets_so_many_trials_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> 
         assert "5:00" in text  # 60 s for half of one of three trials
         assert max(map(len, text.splitlines())) <= 100
         watch.ended(Outcome(ONE, "failed", "[red]no[/] luck"))
-        assert "failed ucm lora(rank=4) seed 0: [red]no[/] luck" in shown(watch, console)
+        assert "failed ucm starter lora(rank=4) seed 0: [red]no[/] luck" in shown(watch, console)
         assert "1/3" in shown(watch, console)
 
 
@@ -65,10 +65,11 @@ def test_a_file_gets_lines(clock: Clock) -> None:
     with progress.watcher(Console(file=file, width=80), 3) as watch:
         feed(watch, clock)
         watch.ended(Outcome(ONE, "ok"))
+    name = "ucm starter lora(rank=4) seed 0"
     assert file.getvalue().splitlines() == [
-        "start ucm lora(rank=4) seed 0 on cuda 0",
-        "  ucm lora(rank=4) seed 0: step 20/40, 1,234 images/s, 3.0 GiB, mR 45.7, 2:00 left",
-        "[1/3] ok ucm lora(rank=4) seed 0 (about 2:00 left)",
+        f"start {name} on cuda 0",
+        f"  {name}: step 20/40, 1,234 images/s, 3.0 GiB, mR 45.7, 2:00 left",
+        f"[1/3] ok {name} (about 2:00 left)",
     ]
 
 

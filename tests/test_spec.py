@@ -1,11 +1,14 @@
 """Method call strings, recipes, backbone specs: what is understood and what is refused."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 from bench import UserError, backbone, cli
 from bench.recipe import Recipe, parse_recipe
 from bench.spec import parse_calls, resolve
+from bench.trial import Trial
 from methods import registry
 
 
@@ -46,6 +49,8 @@ def test_several_calls() -> None:
         ("lora(rank=3", "cannot read"),
         ("", "no method"),
         ("lora(lr=0)", "above 0"),
+        ("lora(lr=1e999)", "above 0"),
+        ("zeroshot(lr=1e-3)", "trains nothing"),
         ("lora(**x)", "write NAME"),
         ("__import__('os')", "write NAME"),
     ],
@@ -80,6 +85,10 @@ def test_recipe() -> None:
         ("batch_size=1", "at least 2"),
         ("warmup=2", "0 to 1"),
         ("lr=-1", "above 0"),
+        ("lr=inf", "above 0"),
+        ("epochs=inf", "above 0"),
+        ("weight_decay=-1", "from 0"),
+        ("weight_decay=nan", "from 0"),
     ],
 )
 def test_wrong_recipes(word: str, words: str) -> None:
@@ -107,4 +116,22 @@ def test_backbone_folders() -> None:
     assert backbone.folder_name("ViT-B-32:/a/RemoteCLIP-ViT-B-32.pt") == (
         "ViT-B-32_RemoteCLIP-ViT-B-32"
     )
+    assert backbone.folder_name("ViT-B-32:/a/mine.ckpt") == "ViT-B-32_mine"
     assert backbone.folder_name("hf-hub:org/name") == "hf-hub_org_name"
+
+
+def test_a_trial_is_the_same_wherever_its_card_and_weights_lie() -> None:
+    def trial(card: str, weights: str) -> Trial:
+        return Trial(card, weights, "lora", "lora", {}, None, Recipe(), 0, {"weights": "a hash"})
+
+    here, there = trial("my.toml", "ViT-B-32:mine.pt"), trial("/a/my.toml", "ViT-B-32:/b/mine.pt")
+    assert here.identity == there.identity
+    assert here.path(Path()) == there.path(Path())
+    assert there.name == "my ViT-B-32:mine.pt lora seed 0"
+    others = [
+        trial("my.toml", "ViT-B-32:other.pt"),
+        trial("ucm", "hf-hub:a/x"),
+        trial("ucm", "hf-hub:b/x"),
+    ]
+    assert len({one.identity for one in [here, *others]}) == 4
+    assert trial("ucm", "starter").identity == "68b283295d3097aa"  # as in records of old

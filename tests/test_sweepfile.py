@@ -60,6 +60,37 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     assert wish.recipe == Recipe(steps=5, augment=False, precision="bf16")
 
 
+def test_another_engine_leaves_out_what_the_file_says_for_its_own(tmp_path: Path) -> None:
+    path = sweep(tmp_path, FULL)
+    assert sweepfile.gather(path, engine="local", gpus="0").engine == {
+        "engine": "local",
+        "gpus": "0",
+    }
+    assert sweepfile.gather(path, engine="slurm").engine["slurm"] == {"partition": "gpu"}
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    text = "datasets = ['~/my.toml']\nmethods = 'cmer'\nbackbones = 'ViT-B-32:~/a.pt'\n"
+    wish = sweepfile.gather(sweep(tmp_path, text + "data_root = '~/data'\nplugins = '~/p.py'"))
+    assert (wish.datasets, wish.backbones) == (["/home/me/my.toml"], ["ViT-B-32:/home/me/a.pt"])
+    assert (wish.data_root, wish.plugins) == (Path("/home/me/data"), [Path("/home/me/p.py")])
+
+
+def test_a_file_can_say_how_long_a_trial_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_commands, "_planned", lambda _: Plan([], tmp_path, tmp_path))
+    text = "datasets = 'ucm'\nmethods = 'cmer'\ncheckpoint_every = '5m'\n"
+    path = sweep(tmp_path, text + "time_limit = '2h'")
+    plan, _ = sweep_commands._planned_where(sweepfile.gather(path))
+    assert (plan.time_limit, plan.checkpoint_seconds) == (7200, 300)
+    plan, _ = sweep_commands._planned_where(sweepfile.gather(path, time_limit="90"))
+    assert plan.time_limit == 5400
+    with pytest.raises(UserError, match="--time-limit is above 0"):
+        sweep_commands._planned_where(sweepfile.gather(path, time_limit="0"))
+
+
 def test_what_is_typed_on_the_command_line_wins_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

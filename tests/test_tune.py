@@ -1,12 +1,13 @@
 """The search for each method: grid, settings, equal budget, winners, the file in between."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import UserError
+from bench import UserError, record
 from bench.recipe import Recipe
 from bench.report import searches
 from bench.spec import parse_calls, resolve
@@ -118,7 +119,7 @@ def test_a_space_that_is_none_is_one_sentence(call: str, says: str) -> None:
 def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
     best = f"lora(rank=4, lr={at(1):g})"
     found = search(tmp_path, ["lora(rank=4)"], {best: 30.0})
-    (row,) = tune.winners(found)
+    (row,), _ = tune.winners(found)
     assert (row["lr"], row["at_edge"], "settings" in row) == (at(1), False, False)
     path = tmp_path / "tuned.toml"
     tune.save([row], found, path)
@@ -131,9 +132,9 @@ def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
 def test_a_file_keeps_the_winners_of_other_calls(tmp_path: Path) -> None:
     file = tmp_path / "tuned.toml"
     first = search(tmp_path, ["lora"], {f"lora(lr={at(1):g})": 30.0})
-    tune.save(tune.winners(first), first, file)
+    tune.save(tune.winners(first)[0], first, file)
     second = search(tmp_path, ["linear"], {"linear(lr=0.003)": 20.0})
-    tune.save([*tune.others(second, file), *tune.winners(second)], second, file)
+    tune.save([*tune.others(second, file), *tune.winners(second)[0]], second, file)
     assert [row["call"] for row in tune.read(file)["tuned"]] == ["lora", "linear"]
     again = search(tmp_path, ["lora"], {f"lora(lr={at(2):g})": 40.0})
     assert [row["call"] for row in tune.others(again, file)] == ["linear"]
@@ -146,7 +147,7 @@ def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
     space = tune.space_of(["lora(rank=[4, 16, 32])"], registry())
     best = f"lora(rank=16, lr={at(3):g})"
     found = search(tmp_path, ["lora"], {best: 30.0}, space=space)
-    (row,) = tune.winners(found)
+    (row,), _ = tune.winners(found)
     assert (row["lr"], row["settings"], row["tried"]) == (
         at(3),
         {"rank": 16},
@@ -171,18 +172,40 @@ def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
 
 def test_a_setting_that_was_drawn_alone_is_not_lost(tmp_path: Path) -> None:
     space = tune.space_of(["lora(rank=[4])"], registry())
-    (row,) = tune.winners(search(tmp_path, ["lora"], {}, space=space))
+    (row,), _ = tune.winners(search(tmp_path, ["lora"], {}, space=space))
     assert row["settings"] == {"rank": 4}
 
 
 def test_a_diverged_point_cannot_win(tmp_path: Path) -> None:
     calls = [f"linear(lr={lr:g})" for lr in (3e-4, 1e-3, 3e-3)]
     scores = dict(zip(calls, (10.0, 5.0, None), strict=True))
-    (row,) = tune.winners(search(tmp_path, ["linear(lr=1e-3)"], scores))
+    (row,), _ = tune.winners(search(tmp_path, ["linear(lr=1e-3)"], scores))
     assert (row["lr"], row["val_mR"]) == (3e-4, [10.0, 5.0, -1.0])
     assert row["at_edge"]
     with pytest.raises(UserError, match="ended well"):
         tune.winners(search(tmp_path, ["linear(lr=1e-3)"], dict.fromkeys(calls)))
+
+
+def test_a_method_that_never_ends_well_takes_no_other_with_it(tmp_path: Path) -> None:
+    calls = [f"linear(lr={lr:g})" for lr in (3e-4, 1e-3, 3e-3)]
+    (row,), without = tune.winners(search(tmp_path, ["linear", "lora"], dict.fromkeys(calls)))
+    assert row["call"] == "lora"
+    assert without == ["linear on ucm starter"]
+
+
+def test_winners_are_those_of_a_card_and_of_weights_wherever_they_lie(tmp_path: Path) -> None:
+    def at_place(folder: str) -> Trial:
+        place = {"dataset": f"{folder}my.toml", "backbone": f"starter:{folder}mine.pt"}
+        return replace(trial("lora"), **place)
+
+    found = tune.widen(Plan([at_place("a/")], tmp_path, tmp_path), registry(), factors=[2])
+    for one in found.plan.trials:
+        done = {"schema": 1, "trial": {}, "status": "ok", "metrics": {"val": {"mR": 1.0}}}
+        record.write(one.path(tmp_path), done)
+    tune.save(tune.winners(found)[0], found, tmp_path / "tuned.toml")
+    plan = Plan([at_place("")], tmp_path, tmp_path)
+    applied, without = tune.apply(plan, tmp_path / "tuned.toml", registry())
+    assert (applied.trials[0].lr, without) == (at(2), [])
 
 
 def test_a_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:

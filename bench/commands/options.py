@@ -106,8 +106,15 @@ TimeLimit = Annotated[
     str | None, typer.Option("--time-limit", help="Of each trial: 2h, 1h30m, or 90 (minutes).")
 ]
 CheckpointEvery = Annotated[
-    str,
-    typer.Option("--checkpoint-every", help="Time between a trial's checkpoints; 0: every step."),
+    str | None,
+    typer.Option(
+        "--checkpoint-every",
+        help="Time between a trial's checkpoints; 0: every step.",
+        show_default="3m",
+    ),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Repeat what is recorded but not ok.")
 ]
 Deterministic = Annotated[
     bool,

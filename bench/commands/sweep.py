@@ -1,5 +1,6 @@
 """The commands about a sweep: run it, search with it, predict what it needs."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ from bench.commands.options import (
     Plugins,
     RayAddress,
     RecipeWords,
+    RetryFailed,
     Root,
     Seeds,
     Slurm,
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from bench.sweeps.sweep import Plan
     from bench.sweeps.sweepfile import Wish
     from bench.trial import Trial
+
+GOOD = ("ok", "not_applicable")
+"""How a trial ends of which nothing need be said."""
 
 
 def run(
@@ -60,9 +65,7 @@ def run(
         bool, typer.Option("--no-memory", help="A dry run without predicted memory: at once.")
     ] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Repeat what is recorded.")] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Repeat what is recorded but not ok.")
-    ] = False,
+    retry_failed: RetryFailed = False,
     corrupt: Annotated[
         str | None,
         typer.Option(help="Then test on corrupted images: blur,noise,cloud,jpeg,haze."),
@@ -77,7 +80,7 @@ def run(
     ray_address: RayAddress = None,
     slurm: Slurm = None,
     time_limit: TimeLimit = None,
-    checkpoint_every: CheckpointEvery = "3m",
+    checkpoint_every: CheckpointEvery = None,
     deterministic: Deterministic = False,
 ) -> None:
     """Sweep data sets x backbones x seeds x methods; each trial in its own process; resumes."""
@@ -92,7 +95,7 @@ def run(
         raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
     wish = _wish(given)
     wanted = corrupted.conditions(wish.corrupt, wish.severity) if wish.corrupt else []
-    plan, where = _planned_where(wish, time_limit, checkpoint_every)
+    plan, where = _planned_where(wish)
     screen = console()
     if wish.tuned is not None:
         plan, without = tune_.apply(plan, wish.tuned, registry())
@@ -110,13 +113,14 @@ def run(
     outcomes = _run(screen, plan, todo, where) if todo else []
     _print_results(screen, plan)
     failed = _say_bad(screen, outcomes)
+    ran = {outcome.trial.identity for outcome in outcomes}
+    old = [t for t in plan.trials if t.identity not in ran and plan.status(t) not in GOOD]
+    if old:
+        screen.print(f"{len(old)} recorded earlier are not ok; --retry-failed repeats those")
     if not todo:
-        old = [t for t in plan.trials if plan.status(t) not in ("ok", "not_applicable")]
-        if old:
-            screen.print(f"{len(old)} of them are not ok; --retry-failed repeats those")
         screen.print("nothing to do: every trial is recorded; --rerun repeats them")
     unmeasured = _run_corrupted(screen, plan, wanted, where) if wanted else False
-    raise typer.Exit(1 if failed or unmeasured else 0)
+    raise typer.Exit(1 if failed or old or unmeasured else 0)
 
 
 def tune(
@@ -155,6 +159,7 @@ def tune(
         Path | None,
         typer.Option(help="Where the winners go.", show_default="tuned.toml"),
     ] = None,
+    retry_failed: RetryFailed = False,
     cache_features: Cached = None,
     engine: EngineName = None,
     gpus: Gpus = None,
@@ -162,7 +167,7 @@ def tune(
     ray_address: RayAddress = None,
     slurm: Slurm = None,
     time_limit: TimeLimit = None,
-    checkpoint_every: CheckpointEvery = "3m",
+    checkpoint_every: CheckpointEvery = None,
     deterministic: Deterministic = False,
 ) -> None:
     """Search learning rate and settings on validation, the same number of trials per method."""
@@ -172,7 +177,7 @@ def tune(
     from methods import registry
 
     wish = _wish(given, searching=True)
-    plan, where = _planned_where(wish, time_limit, checkpoint_every)
+    plan, where = _planned_where(wish)
     said = wish.search
     searched = tune_.widen(
         plan,
@@ -184,22 +189,25 @@ def tune(
     )
     out = out or wish.tuned or Path("tuned.toml")
     others = tune_.others(searched, out)
-    todo, screen = searched.plan.todo(rerun=False, retry_failed=False), console()
+    todo, screen = searched.plan.todo(False, retry_failed), console()
     calls, points = len(searched.grids), searched.points
     count = f"{calls} methods x {points} points" + (" drawn from each grid" * searched.drawn)
     screen.print(f"{len(searched.plan.trials)} trials ({count}): {len(todo)} to run")
     outcomes = _run(screen, searched.plan, todo, where) if todo else []
     failed = _say_bad(screen, outcomes)
-    rows = tune_.winners(searched)
+    rows, without = tune_.winners(searched)
     tune_.save([*others, *rows], searched, out)
     screen.print(search_table(rows, f"in {out}"))
-    raise typer.Exit(1 if failed else 0)
+    for what in without:
+        screen.print(f"no trial of {what} ended well: it has no winner", soft_wrap=True)
+    raise typer.Exit(1 if failed or without else 0)
 
 
 def plan(
     sweep: Sweep = None,
     methods: Methods = None,
     dataset: Datasets = None,
+    seeds: Seeds = None,
     backbone: Backbones = None,
     recipe: RecipeWords = None,
     data_root: Root = None,
@@ -220,7 +228,7 @@ def plan(
     from bench.measure import plan as plan_
 
     limit = None if gpu_memory is None else plan_.memory_of(gpu_memory)
-    planned = _planned(_wish({**given, "seeds": "0"}), rehearse=True)
+    planned = _planned(_wish(given), rehearse=True)
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("predicting")
 
@@ -241,7 +249,7 @@ def _factors(text: str) -> list[float]:
         found = [float(word) for word in text.split(",")]
     except ValueError:
         found = []
-    if not found or min(found) <= 0 or len(set(found)) < len(found):
+    if not found or not all(0 < f < math.inf for f in found) or len(set(found)) < len(found):
         raise UserError(f"--factors are different numbers above 0 with commas, not {text!r}")
     return found
 
@@ -293,9 +301,7 @@ def _planned(wish: "Wish", rehearse: bool = False) -> "Plan":
     )
 
 
-def _planned_where(
-    wish: "Wish", time_limit: str | None, checkpoint_every: str
-) -> "tuple[Plan, Engine]":
+def _planned_where(wish: "Wish") -> "tuple[Plan, Engine]":
     """The trials of a sweep, how long each may take, and what runs them."""
     from bench.limits import seconds
     from bench.sweeps.engines import engine_of
@@ -303,17 +309,19 @@ def _planned_where(
     where = engine_of(wish.engine)
     plan = _planned(wish)
     plan.jobs_per_gpu = where.jobs_per_gpu
-    plan.checkpoint_seconds = seconds(checkpoint_every, "--checkpoint-every")
-    if time_limit is not None:
-        plan.time_limit = seconds(time_limit, "--time-limit")
+    plan.checkpoint_seconds = seconds(wish.checkpoint_every, "--checkpoint-every")
+    if wish.time_limit is not None:
+        plan.time_limit = seconds(wish.time_limit, "--time-limit")
+        if not plan.time_limit:
+            raise UserError("--time-limit is above 0; leave it out for none")
     return plan, where
 
 
 def _say_bad(screen: "Console", outcomes: "list[Outcome]") -> bool:
     """Name the trials that did not end well; whether there are any, exit code 2 for a UserError."""
-    bad = [outcome for outcome in outcomes if outcome.status not in ("ok", "not_applicable")]
+    bad = [outcome for outcome in outcomes if outcome.status not in GOOD]
     for outcome in bad:
-        said = f"{outcome.status}: {_name(outcome.trial)}: {outcome.message}"
+        said = f"{outcome.status}: {outcome.trial.name}: {outcome.message}"
         screen.print(said, markup=False, soft_wrap=True)
     if bad:
         screen.print(_count(bad), markup=False, soft_wrap=True)
@@ -353,7 +361,7 @@ def _run(
             left = [t for t in todo if plan.status(t) is None] if left_over is None else left_over()
     screen.print(f"stopped; {len(left)} trials are left, the same command goes on with them:")
     for trial in left:
-        screen.print(f"  {_name(trial)}")
+        screen.print(f"  {trial.name}")
     raise typer.Exit(130)
 
 
@@ -395,10 +403,6 @@ def _build_caches(screen: "Console", plan: "Plan", todo: "list[Trial]") -> None:
         for note in dataset.notes:
             screen.print(f"{name}: {note}")
         cached.build(dataset, size, screen)
-
-
-def _name(trial: "Trial") -> str:
-    return f"{trial.dataset} {trial.backbone} {trial.call} seed {trial.seed}"
 
 
 def _print_forecast(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.recipe import Recipe
+from bench.spec import portable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,7 +268,7 @@ def _group_of(entry: Entry) -> Group:
     }
     parts: dict[str, Any] = {
         "dataset": Path(entry.get("trial.dataset")).stem,
-        "backbone": _backbone(entry.get("trial.backbone")),
+        "backbone": portable(entry.get("trial.backbone")),
         "device": entry.get("environment.gpu") or entry.get("efficiency.device") or "cpu",
         "recipe": recipe,
         "scene_at_test": scene,
@@ -280,13 +281,6 @@ def _group_of(entry: Entry) -> Group:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _backbone(spec: str) -> str:
-    """A backbone without the folder of its weights file, which is another on each machine."""
-    name, _, weights = spec.partition(":")
-    file = Path(weights).suffix in (".pt", ".pth", ".bin", ".safetensors", ".npz")
-    return f"{name}:{Path(weights).stem}" if file else spec
 
 
 def _row(entries: list[Entry]) -> Row:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,23 +46,21 @@ class Watcher(Protocol):
 
 
 def gpus() -> list[str]:
-    """The visible GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, starts no context.
-
-    As for CUDA, a word that names none (-1, NoDevFiles) hides those after it too.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        words = (word.strip() for word in visible.split(","))
-        return list(takewhile(re.compile(r"\d+$|GPU-|MIG-").match, words))
+    """The visible GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, starts no context."""
     import torch
 
-    return [str(i) for i in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()  # none, or fewer, where the variable names some that are not
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [str(i) for i in range(count)]
+    return [word.strip() for word in visible.split(",")][:count]
 
 
 def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> list[Outcome]:
     """Run the trials, one at a time on each device; no devices: on the CPU.
 
-    Ctrl-C ends the running trials and leaves the rest; KeyboardInterrupt goes on to the caller.
+    Ctrl-C ends the running trials and leaves the rest; KeyboardInterrupt goes on to the caller. So
+    does what a watcher raises, when the trials that run have ended.
     """
     waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
     for trial in todo:
@@ -73,8 +69,16 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
     running: set[subprocess.Popen[str]] = set()
     stop, interrupted = threading.Event(), threading.Event()
     seen: set[str] = set()
+    broken: list[BaseException] = []
 
     def work(device: str) -> None:
+        try:
+            serve(device)
+        except BaseException as error:  # it raises here, for nobody looks at a thread
+            broken.append(error)
+            stop.set()
+
+    def serve(device: str) -> None:
         while not stop.is_set():
             try:
                 trial = waiting.get_nowait()
@@ -116,6 +120,8 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
     finally:
         for thread in threads:
             thread.join(timeout=10)
+    if broken:
+        raise broken[0]
     return outcomes
 
 

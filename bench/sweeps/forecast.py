@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import record
+from bench.spec import portable
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 
@@ -89,9 +90,12 @@ def kind_of(done: dict[str, Any]) -> str:
 
 def _alike(trial: Trial, other: dict[str, Any]) -> bool:
     mine = asdict(trial)
-    names = ("dataset", "backbone", "method", "settings", "cached_features")
+    names = ("method", "settings", "cached_features")
+    same = Path(other["dataset"]).stem == trial.dataset_name
+    same &= portable(other["backbone"]) == portable(trial.backbone)
     usual = {**mine["recipe"], **other["recipe"]}  # fields that came after the record
-    return all(mine[name] == other.get(name, mine[name]) for name in names) and all(
+    same &= all(mine[name] == other.get(name, mine[name]) for name in names)
+    return same and all(
         mine["recipe"][name] == value for name, value in usual.items() if name not in FREE
     )
 

@@ -15,10 +15,6 @@ from bench.sweeps.engine import Outcome, Watcher
 from bench.trial import Trial
 
 
-def _name(trial: Trial) -> str:
-    return f"{trial.dataset} {trial.call} seed {trial.seed}"
-
-
 @dataclass
 class Running:
     """What is known of a running trial."""
@@ -99,13 +95,13 @@ class Live:
     def started(self, trial: Trial, device: str) -> None:
         """See `Watcher`."""
         one = self.state.running[trial.identity] = Running()
-        name = f"{trial.call} {trial.dataset} seed {trial.seed}, {device}"
-        self.tasks[trial.identity] = self.progress.add_task(escape(name), total=1.0, **one.words())
+        name = escape(f"{trial.name}, {device}")
+        self.tasks[trial.identity] = self.progress.add_task(name, total=1.0, **one.words())
 
     def moved(self, trial: Trial, state: dict[str, Any]) -> None:
         """See `Watcher`."""
         if "note" in state:
-            self.progress.console.print(f"{_name(trial)}: {state['note']}", markup=False)
+            self.progress.console.print(f"{trial.name}: {state['note']}", markup=False)
         one = self.state.running[trial.identity]
         one.moved(state)
         self.progress.update(self.tasks[trial.identity], completed=one.share, **one.words())
@@ -144,12 +140,12 @@ class Lines:
         """See `Watcher`."""
         self.said[trial.identity] = time.monotonic()
         self.state.running[trial.identity] = Running()
-        self._print(f"start {_name(trial)} on {device}")
+        self._print(f"start {trial.name} on {device}")
 
     def moved(self, trial: Trial, state: dict[str, Any]) -> None:
         """See `Watcher`."""
         if "note" in state:
-            self._print(f"{_name(trial)}: {state['note']}")
+            self._print(f"{trial.name}: {state['note']}")
         one = self.state.running[trial.identity]
         one.moved(state)
         if "step" in state and time.monotonic() - self.said[trial.identity] > 30:
@@ -158,7 +154,7 @@ class Lines:
             left = f"{words['left']} left" if words["left"] else ""
             parts = [f"step {one.step}/{one.steps}", words["rate"], words["memory"], words["note"]]
             shown = ", ".join(part for part in [*parts, left] if part)
-            self._print(f"  {_name(trial)}: {shown}")
+            self._print(f"  {trial.name}: {shown}")
 
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
@@ -179,12 +175,12 @@ class Lines:
 def ending(outcome: Outcome) -> str:
     """One line on how a trial ended."""
     message = f": {outcome.message}" if outcome.message else ""
-    return f"{outcome.status} {_name(outcome.trial)}{message}"
+    return f"{outcome.status} {outcome.trial.name}{message}"
 
 
 def waiting(trial: Trial) -> str:
     """One line on a trial that another sweep is running."""
-    return f"{_name(trial)} is being run by another sweep; it is looked at again at the end"
+    return f"{trial.name} is being run by another sweep; it is looked at again at the end"
 
 
 def clock(seconds: float) -> str:

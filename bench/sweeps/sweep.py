@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, backbone, data, record
-from bench.data.forms import SPLITS
 from bench.recipe import Recipe
 from bench.spec import load_plugins, parse_calls, resolve
 from bench.trial import Trial, clear
@@ -103,12 +102,8 @@ def plan(
     twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
     if twice:
         raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
-    pairs = list(itertools.product(datasets, backbones))
-    if rehearse:
-        cards = {name: data.card(name).digest() for name in datasets}
-        defines = {(name, spec): {"card": cards[name]} for name, spec in pairs}
-    else:
-        defines = {(name, spec): _defines(name, spec, root) for name, spec in pairs}
+    weights = {spec: {} if rehearse else _weights(spec) for spec in backbones}
+    splits = {name: _splits(name, None if rehearse else root) for name in datasets}
     trials = [
         Trial(
             name,
@@ -119,7 +114,7 @@ def plan(
             call.lr,
             recipe,
             seed,
-            defines[name, spec],
+            {**splits[name], **weights[spec]},
             cached_features,
         )
         for name, spec, seed, call in itertools.product(datasets, backbones, seeds, calls)
@@ -127,12 +122,14 @@ def plan(
     return Plan(trials, results, root, plugins or [])
 
 
-def _defines(name: str, spec: str, root: Path) -> dict[str, str]:
-    """Hashes of what a data set and a backbone are; raises UserError where they cannot be used."""
+def _weights(spec: str) -> dict[str, str]:
+    """Hash of a backbone's weights; raises UserError where they cannot be used."""
     backbone.check(spec)
-    dataset = data.load(data.card(name), root)
-    return {
-        "card": dataset.card.digest(),
-        **{f"{split}_split": dataset.hashes[split] for split in SPLITS},
-        "weights": backbone.weights_identity(spec),
-    }
+    return {"weights": backbone.weights_identity(spec)}
+
+
+def _splits(name: str, root: Path | None) -> dict[str, str]:
+    """Hashes of what a data set is, without `root` of its card; raises UserError."""
+    card = data.card(name)
+    hashes = {} if root is None else data.load(card, root).hashes
+    return {"card": card.digest(), **{f"{split}_split": one for split, one in hashes.items()}}

@@ -1,5 +1,6 @@
 """Sweep files: a TOML with everything that `bench run`, `plan` and `tune` can be told."""
 
+import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Wish:
     cache_features: int = 0
     corrupt: str = ""
     severity: str = "1,3,5"
+    time_limit: str | None = None
+    checkpoint_every: str = "3m"
     engine: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
 
@@ -53,7 +56,8 @@ def _is_seeds(value: Any) -> bool:
 
 
 def _is_factors(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(_is_number(v) and v > 0 for v in value)
+    right = isinstance(value, list) and all(_is_number(v) and 0 < v < math.inf for v in value)
+    return right and 0 < len(value) == len(set(value))
 
 
 def _is_number(value: Any) -> bool:
@@ -83,6 +87,8 @@ KEYS: dict[str, Rule] = {
     "cache_features": COUNT,
     "corrupt": TEXT,
     "severity": TEXT,
+    "time_limit": TEXT,
+    "checkpoint_every": TEXT,
     "engine": TEXT,
     "gpus": TEXT,
     "jobs_per_gpu": COUNT,
@@ -92,7 +98,7 @@ KEYS: dict[str, Rule] = {
 }
 ENGINE = ("engine", "gpus", "jobs_per_gpu", "ray_address", "slurm")
 SEARCH: dict[str, Rule] = {
-    "factors": (_is_factors, "a list of numbers above 0"),
+    "factors": (_is_factors, "a list of different numbers above 0"),
     "settings": TEXTS,
     "trials": COUNT,
     "draw_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
@@ -141,6 +147,9 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> Wish:
         said["seeds"] = search.get("seeds", said.get("seeds"))
         words += _words(search.get("recipe", {}))
     words += given.pop("recipe", None) or []
+    if given.get("engine") not in (None, said.get("engine", "local")):
+        for key in ENGINE:  # what the file says is for its own engine
+            said.pop(key, None)
     if given.get("slurm"):
         given["slurm"] = {**said.get("slurm", {}), **pairs(given["slurm"], "--slurm")}
     said |= {key: value for key, value in given.items() if value is not None}
@@ -150,17 +159,19 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> Wish:
             raise UserError(f"{place}; give {option}, or {key} = [...] in a sweep file")
     return Wish(
         methods=",".join(_list(said["methods"])),
-        datasets=list(dict.fromkeys(_list(said["datasets"]))),
-        backbones=list(dict.fromkeys(_list(said.get("backbones") or "starter"))),
+        datasets=list(dict.fromkeys(map(_at_home, _list(said["datasets"])))),
+        backbones=list(dict.fromkeys(map(_at_home, _list(said.get("backbones") or "starter")))),
         seeds=said.get("seeds") or [0],
         recipe=parse_recipe(words),
         data_root=_path(said.get("data_root")),
-        results=Path(said.get("results") or "results"),
+        results=Path(said.get("results") or "results").expanduser(),
         tuned=_path(said.get("tuned")),
-        plugins=[Path(word) for word in _list(said.get("plugins") or [])],
+        plugins=[Path(word).expanduser() for word in _list(said.get("plugins") or [])],
         cache_features=said.get("cache_features") or 0,
         corrupt=said.get("corrupt") or "",
         severity=said.get("severity") or "1,3,5",
+        time_limit=said.get("time_limit"),
+        checkpoint_every=said.get("checkpoint_every") or "3m",
         engine={key: said[key] for key in ENGINE if key in said},
         search=search,
     )
@@ -187,4 +198,10 @@ def _list(value: Any) -> list[Any]:
 
 
 def _path(value: Any) -> Path | None:
-    return None if value is None else Path(value)
+    return None if value is None else Path(value).expanduser()
+
+
+def _at_home(spec: str) -> str:
+    """`ViT-B-32:~/mine.pt` with the home folder, which a shell would not look for there."""
+    name, tilde, path = spec.partition("~/")
+    return f"{name}{Path.home() / path}" if tilde and name[-1:] in ("", ":") else spec

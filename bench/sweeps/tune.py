@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench import UserError, record
 from bench.recipe import Recipe
 from bench.record import atomically
-from bench.spec import nearest, parse_calls, resolve
+from bench.spec import nearest, parse_calls, portable, resolve
 
 if TYPE_CHECKING:
     from bench.sweeps.sweep import Plan
@@ -99,7 +99,7 @@ def widen(
             raise UserError(f"--search names {name!r}, --methods does not{nearest(name, names)}")
     bases: dict[tuple[str, str, str], Trial] = {}
     for trial in plan.trials:
-        base = bases.setdefault((trial.dataset, trial.backbone, plain_call(trial)), trial)
+        base = bases.setdefault(place_of(trial), trial)
         if base.call != trial.call:
             raise UserError(
                 f"{base.call} and {trial.call} differ in their rate only; name one as the centre"
@@ -121,7 +121,7 @@ def widen(
     chosen = {place: _drawn(grid, points, (draw_seed, *place)) for place, grid in grids.items()}
     widened, of = [], []
     for base in plan.trials:
-        for point in chosen.get((base.dataset, base.backbone, plain_call(base)), []):
+        for point in chosen.get(place_of(base), []):
             call = resolve(base.method, point, dict(known))
             settings = dict(call.settings)
             widened.append(replace(base, call=call.text, settings=settings, lr=call.lr))
@@ -158,25 +158,27 @@ def _drawn(grid: list[Any], points: int, seed: tuple[Any, ...]) -> list[Any]:
     return [grid[place] for place in sorted(places)]
 
 
-def winners(search: Search) -> list[dict[str, Any]]:
+def winners(search: Search) -> tuple[list[dict[str, Any]], list[str]]:
     """For each call the points, their validation mR (mean over seeds) and the best of them.
 
-    A point with a trial that did not end well has the mR -1 and cannot win; raises UserError where
-    none is left.
+    A point with a trial that did not end well has the mR -1 and cannot win; also returns the calls
+    of which no point is left. Raises UserError where that is all of them.
     """
     found: dict[tuple[str, str, str], dict[str, list[tuple[Trial, float]]]] = {}
     for trial, base in zip(search.plan.trials, search.bases, strict=True):
-        points = found.setdefault((base.dataset, base.backbone, plain_call(base)), {})
+        points = found.setdefault(place_of(base), {})
         score = _score(trial.path(search.plan.results))
         points.setdefault(trial.call, []).append((trial, score))
-    rows = []
-    usual = {(b.dataset, b.backbone, plain_call(b)): b.settings for b in search.bases}
+    rows: list[dict[str, Any]] = []
+    without: list[str] = []
+    usual = {place_of(b): b.settings for b in search.bases}
     for (dataset, backbone, call), points in found.items():
         scores = {text: [score for _, score in done] for text, done in points.items()}
         means = {text: min(s) if min(s) < 0 else sum(s) / len(s) for text, s in scores.items()}
         best = max(means, key=lambda text: means[text])
         if means[best] < 0:
-            raise UserError(f"no trial of {call} on {dataset} ended well; see the records")
+            without.append(f"{call} on {dataset} {backbone}")
+            continue
         row: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "call": call}
         trials = {text: done[0][0] for text, done in points.items()}
         rows.append(
@@ -184,7 +186,9 @@ def winners(search: Search) -> list[dict[str, Any]]:
             | _winner(usual[_place(row)], trials, means, best)
             | {"grid_size": search.grids[_place(row)]}
         )
-    return rows
+    if not rows:
+        raise UserError(f"no trial of {', '.join(without)} ended well; see {search.plan.results}")
+    return rows, without
 
 
 def _winner(
@@ -223,6 +227,11 @@ def plain_call(trial: "Trial") -> str:
     return re.sub(r"\(lr=[^,)]+\)$", "", re.sub(r", lr=[^,)]+\)$", ")", trial.call))
 
 
+def place_of(trial: "Trial") -> tuple[str, str, str]:
+    """What a row of winners is about: data set, backbone and call without learning rate."""
+    return trial.dataset_name, portable(trial.backbone), plain_call(trial)
+
+
 def _score(path: Path) -> float:
     if not path.exists():
         return -1.0
@@ -231,7 +240,7 @@ def _score(path: Path) -> float:
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["dataset"], row["backbone"], row["call"]
+    return Path(row["dataset"]).stem, portable(row["backbone"]), row["call"]
 
 
 def others(search: Search, path: Path) -> list[dict[str, Any]]:
@@ -289,7 +298,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
         for row in said["tuned"]:
-            _place(row)
+            row["dataset"], row["backbone"], _ = _place(row)
             row["lr"], row["settings"] = float(row["lr"]), dict(row.get("settings", {}))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         why = str(error)
@@ -310,9 +319,9 @@ def apply(plan: "Plan", path: Path, known: Methods) -> "tuple[Plan, list[str]]":
     trials: dict[str, Trial] = {}
     without: list[str] = []
     for trial in plan.trials:
-        row = rows.get((trial.dataset, trial.backbone, trial.call))
+        row = rows.get(place_of(trial))
         if trial.lr is None and row is None and known[trial.method].lr is not None:
-            without.append(f"{trial.call} on {trial.dataset} {trial.backbone}")
+            without.append("{2} on {0} {1}".format(*place_of(trial)))
         if trial.lr is None and row is not None:
             trial = replace(trial, lr=row["lr"])
             if row["settings"]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import UserError, __version__, data
 from bench.data.forms import SPLITS
+from bench.spec import portable
 from bench.trained.restore import Restored
 
 if TYPE_CHECKING:
@@ -51,16 +52,10 @@ for tower in (image_tower(base.model), text_tower(base.model)):
 """
 
 
-def public(spec: str) -> str:
-    """A backbone spec without the folders of somebody's machine."""
-    name, colon, weights = spec.partition(":")
-    return f"{name}:{Path(weights).name}" if colon and Path(weights).is_absolute() else spec
-
-
 def card_of(restored: Restored, peft: bool) -> str:
     """The README: what it is, metrics, settings, recipe, how to load it, licences."""
     trial, record, base = restored.trial, restored.record, restored.backbone
-    spec, method = public(trial.backbone), restored.method
+    spec, method = portable(trial.backbone), restored.method
     counts = record["data"]["counts"]
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     try:
