@@ -7,9 +7,14 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from methods.base import Method
+
+for _way in ("", "_backward"):  # torch 2.11 counts attention on CUDA only
+    _name, _aten = "_scaled_dot_product_flash_attention", torch.ops.aten
+    _counted = flop_registry[getattr(_aten, f"{_name}{_way}")]
+    flop_registry.setdefault(getattr(_aten, f"{_name}_for_cpu{_way}"), _counted)
 
 
 class _Kept:
