@@ -219,7 +219,12 @@ class Features:
             "epoch_and_features_seconds": None if epoch is None else epoch + self.seconds,
         }
         if self.device.type == "cuda" and not self.on_disk:
-            for name in ("peak_memory_train_bytes", "peak_memory_eval_bytes", "activation_bytes"):
+            for name in (
+                "peak_memory_train_bytes",
+                "peak_memory_reserved_bytes",
+                "peak_memory_eval_bytes",
+                "activation_bytes",
+            ):
                 if efficiency.get(name) is not None:
                     found[name] = efficiency[name] - self.bytes
         return found

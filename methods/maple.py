@@ -16,7 +16,8 @@ class MaPLe(Method):
 
     Settings: context, tokens per block (2), and depth (9) are the paper's. A tower with fewer
     blocks is prompted before all of them. Started from N(0, 0.02); the paper starts the first from
-    the words "a photo of a", which captions lack.
+    the words "a photo of a", which captions lack. Image prompts enter after the tower's first
+    norm; in the paper's code those before the first block pass through it.
     """
 
     paper: ClassVar[Paper | None] = Paper(

@@ -132,6 +132,15 @@ def test_too_large_for_the_device_it_goes_to_a_file_that_leaves_nothing(
         assert torch.equal(a.texts[0], b.texts[0])
 
 
+def test_features_on_a_gpu_are_in_no_peak(tiny: Path) -> None:
+    made = stored(tiny, 1)[0].features
+    made.device = torch.device("cuda")
+    parts = ("train_bytes", "reserved_bytes", "eval_bytes")
+    peaks = {f"peak_memory_{part}": made.bytes + 7 for part in parts}
+    found = made.summary({**peaks, "train_images_per_second": 2.0}, 10)
+    assert {name: found[name] for name in peaks} == dict.fromkeys(peaks, 7)
+
+
 def test_a_disk_is_never_filled(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "free_memory", lambda _: 0)
     usage = shutil.disk_usage("/")._replace(free=features.SPARE)

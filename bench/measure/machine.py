@@ -116,7 +116,7 @@ def foreign_cpu_seconds() -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
-# The GPU as its driver sees it: through NVML where the package `nvidia-ml-py` is installed.
+# The GPU as its driver sees it: through NVML, by the package `nvidia-ml-py`.
 
 
 def _nvml(device: torch.device) -> tuple[Any, Any] | None:
@@ -128,7 +128,7 @@ def _nvml(device: torch.device) -> tuple[Any, Any] | None:
         nvml.nvmlInit()
         uuid = str(torch.cuda.get_device_properties(device).uuid)
         return nvml, nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
-    except Exception:  # not installed, no driver, a virtual GPU: figures are then absent
+    except Exception:  # no driver, a virtual GPU, a part of one: figures are then absent
         return None
 
 
