@@ -118,9 +118,10 @@ def load(spec: str) -> Backbone:
     try:
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+        why = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise UserError(
-            f"the tokenizer of {name} cannot be had ({first}); check the network"
+            f"the tokenizer of {name} cannot be had ({why}); check the network, or that its files "
+            "lie in the folder"
         ) from None
     return Backbone(
         name=name,
