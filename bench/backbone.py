@@ -4,7 +4,9 @@ import hashlib
 import json
 import logging
 import pickle
+import textwrap
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +118,10 @@ def load(spec: str) -> Backbone:
     try:
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+        why = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise UserError(
-            f"the tokenizer of {name} cannot be had ({first}); check the network"
+            f"the tokenizer of {name} cannot be had ({why}); check the network, or that its files "
+            "lie in the folder"
         ) from None
     return Backbone(
         name=name,
@@ -143,13 +146,38 @@ def _build(open_clip: Any, name: str, weights: str) -> Any:
     try:
         if weights == "none":
             return open_clip.create_model(name, load_weights=False, pretrained_text=False)
+        if _is_torchscript(weights):
+            model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+            model.load_state_dict(_torchscript_state(weights))
+            return model
         return open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
-    except (RuntimeError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except pickle.UnpicklingError:
         raise UserError(
-            f"the weights {weights!r} of {name} cannot be loaded ({first}); check the network, the "
+            f"the file {weights!r} is damaged, or holds more than tensors, and only those are "
+            "read; fetch it again, or save its state_dict alone where you trust it"
+        ) from None
+    except Exception as error:  # somebody's file can lead to anything
+        why = textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
+        raise UserError(
+            f"the weights {weights!r} of {name} cannot be loaded ({why}); check the network, the "
             "tag or the file, and that the file is of this architecture"
         ) from None
+
+
+def _is_torchscript(weights: str) -> bool:
+    """Whether a file is an archive of TorchScript, as OpenAI gives its own."""
+    if not (Path(weights).is_file() and zipfile.is_zipfile(weights)):
+        return False
+    with zipfile.ZipFile(weights) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _torchscript_state(weights: str) -> dict[str, Tensor]:
+    """The tensors of an archive of TorchScript but those that are no weights; no Python is run."""
+    state: dict[str, Tensor] = torch.jit.load(weights, map_location="cpu").state_dict()
+    for name in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
+        state.pop(name, None)
+    return state
 
 
 def starter_state(path: Path = STARTER / "starter.safetensors") -> dict[str, Tensor]:

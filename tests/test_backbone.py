@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from bench import UserError, backbone
 
@@ -21,11 +22,55 @@ def test_a_local_checkpoint_is_the_model(tmp_path: Path) -> None:
     assert backbone.weights_identity(f"starter:{path}").startswith("sha256:")
 
 
-def test_another_architecture_is_one_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "wrong.pt"
-    torch.save({k: v[:1] for k, v in state().items() if v.ndim}, path)
-    with pytest.raises(UserError, match="cannot be loaded"):
+def test_openais_own_archives_are_read(tmp_path: Path) -> None:
+    class Archive(nn.Module):
+        """Of half precision, with three sizes among its tensors, as OpenAI's."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    module, tensors = Archive(), {k: v.half() for k, v in state().items()}
+    for name, tensor in {**tensors, "vocab_size": torch.tensor(49408)}.items():
+        *folders, last = name.split(".")
+        place: nn.Module = module
+        for folder in folders:
+            if not hasattr(place, folder):
+                place.add_module(folder, Archive())
+            place = place.get_submodule(folder)
+        place.register_buffer(last, tensor)
+    path = tmp_path / "ViT-B-32.pt"
+    torch.jit.trace(module, torch.zeros(1)).save(str(path))  # type: ignore[no-untyped-call]
+    loaded = backbone.load(f"starter:{path}").model.state_dict()
+    assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("other shapes", "width changed"),
+        ("half of it", r"Missing key\(s\) in state_dict"),
+        ("a logit bias", "cannot be loaded"),
+        ("a cut safetensors", "cannot be loaded"),
+        ("nothing", r"cannot be loaded \(EOFError\)"),
+        ("a page", "is damaged, or holds more than tensors"),
+    ],
+)
+def test_what_is_no_checkpoint_of_it_is_one_sentence(tmp_path: Path, kind: str, says: str) -> None:
+    path, whole = tmp_path / "wrong.pt", state()
+    if kind == "other shapes":
+        torch.save({**whole, "positional_embedding": torch.zeros(77, 3)}, path)
+    elif kind == "half of it":
+        torch.save({k: v for k, v in whole.items() if k.startswith("visual")}, path)
+    elif kind == "a logit bias":
+        torch.save({**whole, "logit_bias": torch.zeros(())}, path)
+    elif kind == "a cut safetensors":
+        path = path.with_suffix(".safetensors")
+        path.write_bytes(backbone.STARTER.joinpath("starter.safetensors").read_bytes()[:9999])
+    else:
+        path.write_text("" if kind == "nothing" else "<html>not found</html>")
+    with pytest.raises(UserError, match=says) as found:
         backbone.load(f"starter:{path}")
+    assert "\n" not in str(found.value)
 
 
 class Code:
@@ -38,7 +83,7 @@ def test_code_in_a_checkpoint_does_not_run(
 ) -> None:
     path = tmp_path / "evil.pt"
     torch.save({"state_dict": Code()}, path)
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match="holds more than tensors"):
         backbone.load(f"starter:{path}")
     assert "code ran" not in capsys.readouterr().out
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import gc
+import io
 import json
 
 import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -205,7 +207,14 @@ def test_a_plan_has_one_row_per_method_and_is_plain_data():
         total = sum(figures[f"{part}_bytes"] for part in parts)
         assert total == figures["predicted_peak_bytes"]
     json.dumps([dataclasses.asdict(row) for row in rows])
-    assert plan.table(rows).row_count == 2
+    assert [line.split()[0] for line in lines(rows)][3:5] == ["zeroshot", "linear"]
+
+
+def lines(rows: list[plan.Row]) -> list[str]:
+    """What a terminal of 80 columns shows."""
+    file = io.StringIO()
+    Console(file=file, width=80).print(plan.table(rows))
+    return [line.strip() for line in file.getvalue().splitlines() if line.strip()]
 
 
 def test_what_does_not_fit_says_so_and_the_largest_batch_does():
@@ -236,7 +245,12 @@ def test_a_method_that_cannot_be_predicted_gives_a_row_with_the_reason(
     refused, looks = plan.plan(trials("linear", "full"))
     assert refused.reason == "needs a tower that this backbone has not"
     assert "depends on values" in (looks.reason or "")
-    assert plan.table([refused, looks]).row_count == 2
+    shown = lines([refused, looks])
+    assert shown[:2] == [
+        "ucm \u00b7 starter:none",
+        "linear: needs a tower that this backbone has not",
+    ]
+    assert shown[2].startswith("full: its step depends on values")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from methods import registry
 from methods.base import NotApplicable
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from bench.trial import Trial
 
@@ -180,13 +180,16 @@ def plan(
     return [rows[id(trial)] for trial in distinct.values()]
 
 
-def table(rows: list[Row]) -> "Table":
+def table(rows: list[Row]) -> "Group":
     """The rows of one data set and backbone for a terminal of 80 columns; all parts are in --json.
 
     MiB; GFLOPs of one image, forward and backward; the largest batch where a GPU memory was given.
+    Beneath it what cannot be predicted, and why.
     """
     from rich import box
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     sized = any("fits" in row.figures for row in rows)
     names = ["method", "trainable", "peak", "weights", "optimiser", "activations", "kept", "GFLOPs"]
@@ -200,7 +203,6 @@ def table(rows: list[Row]) -> "Table":
     for row in rows:
         f = row.figures
         if row.reason is not None:
-            shown.add_row(f"{row.call}: {row.reason}")
             continue
         optimiser = f["gradient_bytes"] + f["optimizer_bytes"]
         sizes = [f["predicted_peak_bytes"], f["parameter_bytes"], optimiser]
@@ -212,4 +214,5 @@ def table(rows: list[Row]) -> "Table":
             largest = f["largest_batch"]
             cells.append(f"{'' if f['fits'] else 'no; '}{'none' if largest is None else largest}")
         shown.add_row(row.call, *cells)
-    return shown
+    reasons = [Text(f"{row.call}: {row.reason}") for row in rows if row.reason is not None]
+    return Group(shown, *reasons) if shown.rows else Group(shown.title, *reasons)
