@@ -20,7 +20,8 @@ class ScaleShift(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`(B, N, D)` -> `(B, N, D)`"""
-        return torch.addcmul(self.shift, tokens, self.scale).to(tokens.dtype)
+        # Not addcmul, for which CUDA's autocast keeps a float32 copy of the tokens for backward.
+        return (tokens * self.scale + self.shift).to(tokens.dtype)
 
 
 @register("ssf")

@@ -4,6 +4,9 @@ import dataclasses
 import gc
 import io
 import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import open_clip
 import pytest
@@ -11,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 
 from bench import UserError, contract
-from bench.measure import plan
+from bench.measure import count, plan
 from bench.measure.rehearsal import LiveBytes, Rehearsal, as_on_cuda
 from bench.recipe import Recipe
 from bench.spec import defaults
@@ -22,6 +26,7 @@ from bench.trial import Trial
 from methods import registry
 from methods.base import NotApplicable
 
+fake_cuda = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_cuda.py"))))
 METHODS = registry()
 BATCH = 24
 
@@ -73,6 +78,25 @@ def test_the_allocator_saw_what_is_predicted(name: str):
     for tensor in fake.resident():
         before.add(tensor)
     assert fake.peak(BATCH) - before.live == pytest.approx(profiled_peak(real), rel=0.02)
+
+
+@pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if cls.lr is not None])
+def test_cuda_keeps_for_backward_what_is_predicted(name: str):
+    """Under its own autocast, in forward: a backward needs a GPU that is there."""
+    predicted, mode = rehearsal(name), FakeTensorMode(allow_non_fake_inputs=True)
+    torch.manual_seed(1)
+    method = METHODS[name](model()).train()
+    batch = fake_cuda.placed(method, predicted.batch(BATCH), mode)
+    method.on_fit(10_000)
+    method.on_step(99, 100)
+
+    def loss() -> torch.Tensor:
+        with fake_cuda.autocast():
+            return method.loss(batch)
+
+    with mode, fake_cuda.fused_attention():
+        kept = count.saved_bytes(loss, [*method.parameters(), *method.buffers()])
+    assert predicted.kept(BATCH) == pytest.approx(kept, rel=0.02)
 
 
 @pytest.mark.parametrize("kind", ["hf", "timm"])

@@ -1,13 +1,13 @@
 """A training step never waits for the device: no value is asked for, nothing is copied to it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,9 +17,10 @@ from bench.contract import tiny_batch, tiny_model
 from bench.recipe import Recipe
 from bench.train import Trainer
 from methods import registry
-from methods.base import Batch, Method, NotApplicable
+from methods.base import Method, NotApplicable
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+fake_cuda = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_cuda.py"))))
+CPU = torch.device("cpu")
 METHODS = registry()
 ASKING = {"_local_scalar_dense", "nonzero", "is_nonzero", "item", "equal", "masked_select"}
 ASKING |= {"_unique2", "unique_dim", "unique_consecutive", "bincount"}
@@ -80,51 +81,24 @@ def test_no_step_asks_for_a_value(name: str, precision: str) -> None:
     assert trainer.optimizer.defaults["fused"]
 
 
-def on_cuda(tensor: Tensor) -> Tensor:
-    """A tensor without data that takes itself for one on a GPU; inside a FakeTensorMode."""
-    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device=CUDA)
-    return nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
-
-
-@contextmanager
-def autocast_on_cuda() -> Iterator[None]:
-    """To bfloat16, with CUDA's own list of operations; `torch.autocast` asks for a GPU."""
-    torch.set_autocast_dtype("cuda", torch.bfloat16)
-    torch.set_autocast_enabled("cuda", True)
-    torch.autocast_increment_nesting()
-    try:
-        yield
-    finally:
-        torch.autocast_decrement_nesting()
-        torch.clear_autocast_cache()
-        torch.set_autocast_enabled("cuda", False)
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_no_loss_brings_anything_to_the_device(name: str) -> None:
     """A tensor that a loss makes on the host would be copied, and meet another device.
 
     And autocast, as CUDA has it, leaves no two number formats that an operation refuses.
     """
-    method, real, mode, known = build(name), tiny_batch(), FakeTensorMode(), {}
-    with mode:
-        for part in method.modules():
-            for tensors in (part._parameters, part._buffers):
-                for key, tensor in tensors.items():
-                    if tensor is not None:
-                        known.setdefault(id(tensor), (tensor, on_cuda(tensor)))
-                        tensors[key] = known[id(tensor)][1]
-        batch = Batch(**{f.name: on_cuda(getattr(real, f.name)) for f in fields(Batch)})
+    method, mode = build(name), FakeTensorMode()
+    batch = fake_cuda.placed(method, tiny_batch(), mode)
     method.on_fit(64)
     method.on_step(9, 10)
-    with mode, Crossed() as crossed, autocast_on_cuda():
-        assert method.loss(batch).device == CUDA
+    with mode, Crossed() as crossed, fake_cuda.autocast():
+        assert method.loss(batch).device == fake_cuda.CUDA
     assert crossed.found == []
 
 
 def test_pixels_are_normalised_without_a_copy() -> None:
     with FakeTensorMode():
-        pixels = torch.empty(2, 8, 8, 3, dtype=torch.uint8, device=CUDA)
+        pixels = torch.empty(2, 8, 8, 3, dtype=torch.uint8, device=fake_cuda.CUDA)
         normalise(pixels, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0))  # the first brings the constants
         with Crossed() as crossed:
             normalise(pixels, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0))
