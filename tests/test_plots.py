@@ -155,6 +155,63 @@ def drawn_against(one: groups.Group, path: str, better: int) -> Figure:
     return drawn
 
 
+def test_points_bars_and_front_are_where_the_figures_are(tmp_path: Path) -> None:
+    documents = fakes.sweep(2, ("zeroshot", "lora", "vpt", "cmer"))
+    recall = iter((25.0, 25.0, 40.0, 44.0, 30.0, 31.0, 38.0, 39.0))
+    figures = {"lora": (4, 100.0), "vpt": (2, 200.0), "cmer": (1, 400.0)}
+    for document in documents:
+        document["metrics"]["test"]["mR"] = next(recall)
+        if document["trial"]["method"] in figures:
+            mib, rate = figures[document["trial"]["method"]]
+            document["efficiency"]["saved_for_backward_bytes"] = mib * 2**20
+            document["efficiency"]["train_images_per_second"] = rate
+    fakes.save(tmp_path, documents)
+    [one] = groups.group(record.load(tmp_path))
+    for path, better, front, corner in (
+        (one.memory, -1, [(2**20, 38.5), (2**22, 42.0)], "upper left"),
+        ("efficiency.train_images_per_second", 1, [(400, 38.5), (100, 42.0)], "upper right"),
+    ):
+        [axes] = drawn_against(one, path, better).axes
+        [dashed] = [line for line in axes.lines if line.get_linestyle() == "--"]
+        edge = axes.get_xlim()[1 if better < 0 else 0]
+        assert list(dashed.get_xydata()) == pytest.approx(np.array([*front, (edge, 42.0)]))
+        assert dashed.get_drawstyle() == "steps-post"
+        assert f"better: {corner}" in axes.get_title(loc="left")
+        [level] = [line for line in axes.lines if line.get_linestyle() == ":"]
+        assert set(level.get_ydata()) == {25.0}
+        drawn = [s for c in axes.collections for s in c.get_segments()]
+        heights = sorted((s[0][1], s[1][1]) for s in drawn if s[0][1] != s[1][1])
+        # The sample deviation of two is their distance by the root of two.
+        bars = [(m - d / 2**0.5, m + d / 2**0.5) for m, d in ((30.5, 1), (38.5, 1), (42.0, 4))]
+        assert np.array(heights) == pytest.approx(np.array(sorted(bars)))
+
+
+def test_curves_are_means_and_memory_is_stacked(tmp_path: Path) -> None:
+    documents = fakes.sweep(2, ["lora"])
+    for document in documents:
+        part = {"parameter_bytes": 3, "gradient_bytes": 1, "optimizer_bytes": 2}
+        part["saved_for_backward_bytes"] = 2000
+        document["efficiency"] |= {name: size * 2**20 for name, size in part.items()}
+        for point in document["curve"]:
+            point["loss"] = point["step"] + 2.0 * document["trial"]["seed"]
+            point["val_mR"] = 50 + point["loss"]
+    fakes.save(tmp_path, documents)
+    [one] = groups.group(record.load(tmp_path))
+    curves, parts = (
+        draw(one, figure.looks(one)) for draw in (plots.learning_curves, plots.memory_parts)
+    )
+    assert curves is not None
+    assert parts is not None
+    for axes, more in zip(curves.axes, (1, 51), strict=True):
+        steps = [39 * n for n in range(1, 11)]
+        assert axes.lines[0].get_xdata().tolist() == steps
+        assert axes.lines[0].get_ydata().tolist() == [step + more for step in steps]
+    [axes] = parts.axes
+    bars = [(patch.get_x(), patch.get_width()) for patch in axes.patches]
+    assert bars == [(0, 3), (3, 1), (4, 2), (6, 2000)]
+    assert [text.get_text() for text in axes.texts] == ["2,006"]
+
+
 def test_a_spoilt_rate_is_marked_in_the_picture(tmp_path: Path) -> None:
     documents = fakes.sweep(2, ("lora", "vpt"))
     documents[1]["efficiency"]["warning"] = "other processes took CPU time"
@@ -315,6 +372,7 @@ def test_batch_size_against_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [line.get_xdata().tolist() for line in lines] == [[32, 64, 128]] * 2
     heights = lines[0].get_ydata()
     assert heights[2] == pytest.approx(4 * heights[0], rel=1e-3)
+    assert heights[2] == pytest.approx(1150)  # MiB of cmer's
     assert plots.batch_memory(family[:1], figure.looks(*family)) is None
 
 
