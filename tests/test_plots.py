@@ -84,6 +84,16 @@ def test_labels_stay_in_the_frame_and_off_all_markers() -> None:
     assert not [n for n, m in np.ndindex(8, 8) if overlaps(np.stack([boxes[n], markers[m]]))]
 
 
+def test_a_name_far_from_its_point_has_a_line_to_it() -> None:
+    drawn = Figure((4, 4), dpi=72)
+    axes = drawn.subplots()
+    FigureCanvasAgg(drawn)
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    labels.place(axes, [(5, 5)] * 12, [f"method {n}" for n in range(12)], ["black"] * 12)
+    joined = [text.arrow_patch is not None for text in axes.texts]
+    assert 2 <= sum(joined) <= 10  # the nearest names need none
+
+
 def test_leaders_through_one_another_and_through_boxes() -> None:
     crossing, apart = [[[0, 0], [10, 10]], [[0, 10], [10, 0]]], [[[20, 0], [30, 0]]]
     lines = np.array([*crossing, *apart, [[25, 1], [25, 5]]], dtype=float)
@@ -108,6 +118,22 @@ def test_names_in_the_picture_do_not_overlap(crowded: groups.Group) -> None:
     assert {text.get_text() for text in texts} >= set(trained)
     assert any("zeroshot" in text.get_text() for text in texts)
     assert overlaps(np.asarray(boxes)) == 0
+
+
+def test_names_at_the_ends_of_curves_keep_apart_in_their_order(crowded: groups.Group) -> None:
+    with matplotlib.rc_context(figure.STYLE):
+        drawn = plots.learning_curves(crowded, figure.looks(crowded))
+        assert drawn is not None
+        drawn.draw_without_rendering()
+    texts = drawn.axes[1].texts
+    boxes = np.array([text.get_window_extent().extents for text in texts])
+    assert len(texts) == 16
+    assert (
+        overlaps(boxes + np.array([0, 1.5, 0, -1.5])) == 0
+    )  # letters are smaller than their boxes
+    last = {row.label: plots._curve(row)[390]["val_mR"] for row in crowded.rows if row.trains}
+    order = sorted(texts, key=lambda text: float(text.get_position()[1]))
+    assert [text.get_text().strip() for text in order] == sorted(last, key=last.__getitem__)
 
 
 def test_names_in_the_picture_keep_off_lines(tmp_path: Path) -> None:
@@ -334,6 +360,11 @@ def test_only_what_changed_is_drawn_again(tmp_path: Path, monkeypatch: pytest.Mo
     next(iter(before)).unlink()
     assert drawing.write(found, tmp_path, ["svg"]) == first
     assert len(drawn) == 5
+    before_digest = drawing.digest_of("facts")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "another matplotlib")
+    drawing._code.cache_clear()
+    assert drawing.digest_of("facts") != before_digest
+    drawing._code.cache_clear()
     assert sum(path.read_bytes() != was for path, was in before.items()) == 4
 
 
