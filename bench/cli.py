@@ -32,7 +32,10 @@ app.add_typer(data_app, name="data")
 def report(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
-    reference: Annotated[str, typer.Option(help="Method that ratios refer to.")] = "lora",
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Method or call that ratios refer to.", show_default="lora"),
+    ] = None,
     gallery: Annotated[
         bool,
         typer.Option(

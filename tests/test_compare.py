@@ -82,6 +82,7 @@ def test_permutation_by_enumeration() -> None:
     # Four differences 1, 1, 1, 2: |mean| is reached by 2 of the 16 sign patterns.
     p = compare.permutation(np.array([[1.0], [1.0], [1.0], [2.0]]), 20_000)
     assert p[0] == pytest.approx(2 / 16, abs=0.01)
+    assert compare.permutation(np.full((40, 1), 1.0), 99)[0] == 1 / 100  # never none at all
 
 
 def test_false_alarms_are_rare() -> None:

@@ -22,7 +22,7 @@ EMPTY = {"meta", "img", "input", "link", "br"}
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of some records, one of them with a hostile message."""
     root = tmp_path_factory.mktemp("page")
-    documents = fakes.sweep(2, ("zeroshot", "lora", "cmer"))
+    documents = fakes.sweep(2, ("zeroshot", "lora", "cmer", "linear"))
     documents += [fakes.record("cmer", seed, queue=0) for seed in range(2)]
     bad = fakes.record("vpt", status="failed")
     bad["message"] = "</script><script>document.title = 'broken in'</script>"
@@ -70,7 +70,7 @@ def test_carries_every_record(page: str) -> None:
     found = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', page)
     assert found
     records = json.loads(found[1])
-    assert len(records) == 9
+    assert len(records) == 11
     assert all("settings" in one["trial"] and "environment" in one for one in records)
 
 
@@ -101,6 +101,18 @@ find("differ").click();
 const cells = row => [...row.cells].map(cell => cell.textContent);
 told.differ = [...find("boxbody").querySelectorAll("tbody tr")].map(cells);
 find("box").close();
+of("lora").click();
+const checked = () => boxes.filter(box => box.checked).map(box => box.ariaLabel.split(",")[0]);
+told.third = checked(); find("clear").click();
+told.cleared = [checked().length, find("differ").disabled, find("clear").disabled];
+const costs = document.querySelectorAll("main table.sortable")[1];
+const sorted = name => {
+  const at = [...costs.tHead.rows[0].cells].find(cell => cell.textContent === name);
+  at.querySelector("button").click();
+  return [...costs.tBodies[0].rows].map(row => row.cells[0].textContent);
+};
+told.trainable = sorted("trainable parameters");
+told.memory = sorted("memory, MiB");
 const first = document.querySelector("main table.sortable");
 [...first.tHead.rows[0].cells].at(-1).querySelector("button").click();
 told.best = first.tBodies[0].rows[0].cells[0].textContent;
@@ -131,7 +143,7 @@ def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
     told: dict[str, Any] = json.loads(
         found[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
     )
-    assert told["all"] == 9
+    assert told["all"] == 11
     assert told["filtered"] == ["cmer(queue=0)"] * 2
     assert told["failed"] == ["failed"]
     numbers = [value for value in told["down"] if value is not None]
@@ -145,6 +157,10 @@ def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
     assert differ["trial.call"] == ["cmer", "cmer(queue=0)"]
     assert differ["trial.settings.queue"] == ["2048", "0"]
     assert "trial.dataset" not in differ
+    assert told["third"] == ["mark lora", "mark cmer(queue=0)"]  # in the order of the list
+    assert told["cleared"] == [0, True, True]
+    assert told["trainable"][2:5] == ["lora", "linear", "zeroshot"]  # 1.18 M, 524.8 k, 0
+    assert told["memory"][0] == "lora"  # 4,300 after 22 and 900
     assert told["best"] == "cmer"
     assert told["wide"] <= 0
     assert told["title"] == "cmer-bench report"

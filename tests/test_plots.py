@@ -84,6 +84,16 @@ def test_labels_stay_in_the_frame_and_off_all_markers() -> None:
     assert not [n for n, m in np.ndindex(8, 8) if overlaps(np.stack([boxes[n], markers[m]]))]
 
 
+def test_a_name_far_from_its_point_has_a_line_to_it() -> None:
+    drawn = Figure((4, 4), dpi=72)
+    axes = drawn.subplots()
+    FigureCanvasAgg(drawn)
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    labels.place(axes, [(5, 5)] * 12, [f"method {n}" for n in range(12)], ["black"] * 12)
+    joined = [text.arrow_patch is not None for text in axes.texts]
+    assert 2 <= sum(joined) <= 10  # the nearest names need none
+
+
 def test_leaders_through_one_another_and_through_boxes() -> None:
     crossing, apart = [[[0, 0], [10, 10]], [[0, 10], [10, 0]]], [[[20, 0], [30, 0]]]
     lines = np.array([*crossing, *apart, [[25, 1], [25, 5]]], dtype=float)
@@ -108,6 +118,22 @@ def test_names_in_the_picture_do_not_overlap(crowded: groups.Group) -> None:
     assert {text.get_text() for text in texts} >= set(trained)
     assert any("zeroshot" in text.get_text() for text in texts)
     assert overlaps(np.asarray(boxes)) == 0
+
+
+def test_names_at_the_ends_of_curves_keep_apart_in_their_order(crowded: groups.Group) -> None:
+    with matplotlib.rc_context(figure.STYLE):
+        drawn = plots.learning_curves(crowded, figure.looks(crowded))
+        assert drawn is not None
+        drawn.draw_without_rendering()
+    texts = drawn.axes[1].texts
+    boxes = np.array([text.get_window_extent().extents for text in texts])
+    assert len(texts) == 16
+    assert (
+        overlaps(boxes + np.array([0, 1.5, 0, -1.5])) == 0
+    )  # letters are smaller than their boxes
+    last = {row.label: plots._curve(row)[390]["val_mR"] for row in crowded.rows if row.trains}
+    order = sorted(texts, key=lambda text: float(text.get_position()[1]))
+    assert [text.get_text().strip() for text in order] == sorted(last, key=last.__getitem__)
 
 
 def test_names_in_the_picture_keep_off_lines(tmp_path: Path) -> None:
@@ -153,6 +179,63 @@ def drawn_against(one: groups.Group, path: str, better: int) -> Figure:
         assert drawn is not None
         drawn.draw_without_rendering()
     return drawn
+
+
+def test_points_bars_and_front_are_where_the_figures_are(tmp_path: Path) -> None:
+    documents = fakes.sweep(2, ("zeroshot", "lora", "vpt", "cmer"))
+    recall = iter((25.0, 25.0, 40.0, 44.0, 30.0, 31.0, 38.0, 39.0))
+    figures = {"lora": (4, 100.0), "vpt": (2, 200.0), "cmer": (1, 400.0)}
+    for document in documents:
+        document["metrics"]["test"]["mR"] = next(recall)
+        if document["trial"]["method"] in figures:
+            mib, rate = figures[document["trial"]["method"]]
+            document["efficiency"]["saved_for_backward_bytes"] = mib * 2**20
+            document["efficiency"]["train_images_per_second"] = rate
+    fakes.save(tmp_path, documents)
+    [one] = groups.group(record.load(tmp_path))
+    for path, better, front, corner in (
+        (one.memory, -1, [(2**20, 38.5), (2**22, 42.0)], "upper left"),
+        ("efficiency.train_images_per_second", 1, [(400, 38.5), (100, 42.0)], "upper right"),
+    ):
+        [axes] = drawn_against(one, path, better).axes
+        [dashed] = [line for line in axes.lines if line.get_linestyle() == "--"]
+        edge = axes.get_xlim()[1 if better < 0 else 0]
+        assert list(dashed.get_xydata()) == pytest.approx(np.array([*front, (edge, 42.0)]))
+        assert dashed.get_drawstyle() == "steps-post"
+        assert f"better: {corner}" in axes.get_title(loc="left")
+        [level] = [line for line in axes.lines if line.get_linestyle() == ":"]
+        assert set(level.get_ydata()) == {25.0}
+        drawn = [s for c in axes.collections for s in c.get_segments()]
+        heights = sorted((s[0][1], s[1][1]) for s in drawn if s[0][1] != s[1][1])
+        # The sample deviation of two is their distance by the root of two.
+        bars = [(m - d / 2**0.5, m + d / 2**0.5) for m, d in ((30.5, 1), (38.5, 1), (42.0, 4))]
+        assert np.array(heights) == pytest.approx(np.array(sorted(bars)))
+
+
+def test_curves_are_means_and_memory_is_stacked(tmp_path: Path) -> None:
+    documents = fakes.sweep(2, ["lora"])
+    for document in documents:
+        part = {"parameter_bytes": 3, "gradient_bytes": 1, "optimizer_bytes": 2}
+        part["saved_for_backward_bytes"] = 2000
+        document["efficiency"] |= {name: size * 2**20 for name, size in part.items()}
+        for point in document["curve"]:
+            point["loss"] = point["step"] + 2.0 * document["trial"]["seed"]
+            point["val_mR"] = 50 + point["loss"]
+    fakes.save(tmp_path, documents)
+    [one] = groups.group(record.load(tmp_path))
+    curves, parts = (
+        draw(one, figure.looks(one)) for draw in (plots.learning_curves, plots.memory_parts)
+    )
+    assert curves is not None
+    assert parts is not None
+    for axes, more in zip(curves.axes, (1, 51), strict=True):
+        steps = [39 * n for n in range(1, 11)]
+        assert axes.lines[0].get_xdata().tolist() == steps
+        assert axes.lines[0].get_ydata().tolist() == [step + more for step in steps]
+    [axes] = parts.axes
+    bars = [(patch.get_x(), patch.get_width()) for patch in axes.patches]
+    assert bars == [(0, 3), (3, 1), (4, 2), (6, 2000)]
+    assert [text.get_text() for text in axes.texts] == ["2,006"]
 
 
 def test_a_spoilt_rate_is_marked_in_the_picture(tmp_path: Path) -> None:
@@ -277,6 +360,11 @@ def test_only_what_changed_is_drawn_again(tmp_path: Path, monkeypatch: pytest.Mo
     next(iter(before)).unlink()
     assert drawing.write(found, tmp_path, ["svg"]) == first
     assert len(drawn) == 5
+    before_digest = drawing.digest_of("facts")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "another matplotlib")
+    drawing._code.cache_clear()
+    assert drawing.digest_of("facts") != before_digest
+    drawing._code.cache_clear()
     assert sum(path.read_bytes() != was for path, was in before.items()) == 4
 
 
@@ -315,6 +403,7 @@ def test_batch_size_against_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [line.get_xdata().tolist() for line in lines] == [[32, 64, 128]] * 2
     heights = lines[0].get_ydata()
     assert heights[2] == pytest.approx(4 * heights[0], rel=1e-3)
+    assert heights[2] == pytest.approx(1150)  # MiB of cmer's
     assert plots.batch_memory(family[:1], figure.looks(*family)) is None
 
 

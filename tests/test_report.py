@@ -121,6 +121,19 @@ def test_what_is_never_mixed(tmp_path: Path, change: dict[str, Any], number: int
     assert len({one.title for one in found}) == number
 
 
+def test_what_may_be_mixed(tmp_path: Path) -> None:
+    old, here, there = (
+        fakes.record(m, backbone="ViT-B-32:/a/x.pt") for m in ("lora", "vpt", "full")
+    )
+    for name in ("frozen", "compile", "deterministic"):
+        del old["trial"]["recipe"][name]  # a record from before there were these
+    there["trial"]["backbone"] = "ViT-B-32:/elsewhere/x.pt"
+    for number, document in enumerate((old, here, there)):
+        fakes.save(tmp_path / str(number), [document])
+    [one] = groups.group(record.load(tmp_path))
+    assert one.backbone == "ViT-B-32:x"
+
+
 @pytest.mark.parametrize("key", ["weights", "test_split"])
 def test_other_weights_or_split_under_the_same_name(tmp_path: Path, key: str) -> None:
     other = fakes.record("cmer")
@@ -156,6 +169,10 @@ def test_other_learning_rates_of_the_method_are_never_averaged(tmp_path: Path) -
     [one] = load(tmp_path / "b", documents)
     assert one.rows[0].values("metrics.test.mR") == {0: 10.0, 1: 11.0, 2: 12.0}
     assert "lora: 2 at lr 0.003." in conditions.footnotes(one)[-1]
+    documents[3]["trial"]["lr"] = 1e-3  # of the same seed, before and after
+    [one] = load(tmp_path / "c", documents[:1] + documents[3:4])
+    assert one.rows[0].values("metrics.test.mR") == {0: 10.0}
+    assert "lora: 1 at lr 0.001." in conditions.footnotes(one)[-1]
 
 
 def test_differs_names_what_should_be_equal(tmp_path: Path) -> None:
@@ -207,13 +224,42 @@ def test_ranks_of_queries_decide_where_they_are(tmp_path: Path) -> None:
     for known, copy in zip(*ranks, strict=True):  # those of both are the same now
         shutil.copy(known, copy)
     assert "best" not in marks(one, tmp_path / "results").values()
-    for path in (tmp_path / "results").rglob("*.npz"):
+    assert "where their ranks" not in Significance(tmp_path / "results").words(one)
+    first, *others = (tmp_path / "results").rglob("*.npz")
+    first.unlink()
+    assert "where their ranks are there, else" in Significance(tmp_path / "results").words(one)
+    marks(one, tmp_path / "results")
+    for path in others:
         path.unlink()
     for entry in one.ok:  # over seeds alone the difference now vanishes
         entry.record["metrics"]["test"] = recalls(50.0 + entry.seed * (entry.seed - 1))
     for row in one.rows:
         row.known.clear()
     assert "best" not in marks(one, tmp_path / "results").values()
+
+
+def test_seeds_in_common_are_paired(tmp_path: Path) -> None:
+    documents = fakes.sweep(3, ("zeroshot", "cmer"))
+    [one] = load(tmp_path, documents[:2] + documents[3:], arrays=True)
+    assert marks(one, tmp_path / "results") == {"cmer": "best", "zeroshot": "second"}
+
+
+def test_less_memory_and_more_speed_are_better(tmp_path: Path) -> None:
+    documents = fakes.sweep(3, ("full", "lora", "cmer"))
+    sizes = (900, 901, 902, 500, 505, 501, 100, 104, 102)
+    for document, kept in zip(documents, sizes, strict=True):
+        document["efficiency"]["saved_for_backward_bytes"] = kept * 2**20
+    [one] = load(tmp_path, documents)
+    table = tables.cost_table(one, Significance(None), "")
+    cells = {row[0].text: dict(zip(table.heads, row, strict=True)) for row in table.rows}
+    memory = cells["cmer"]["memory, MiB"]
+    assert (memory.text, memory.spread, memory.mark) == ("102", "2", "best")
+    assert cells["lora"]["memory, MiB"].mark == "second"
+    assert cells["cmer"]["images/s"].mark == "best"
+    assert cells["lora"]["images/s"].mark == "second"
+    documents[-1]["efficiency"]["warning"] = "the GPU was 40% busy"  # cmer's: not comparable
+    [one] = load(tmp_path / "busy", documents)
+    assert Significance(None).marks(one, "efficiency.train_images_per_second", 1) == {}
 
 
 @pytest.mark.parametrize(("low", "mark"), [(0.2, "best"), (0.0, "second"), (-0.2, "second")])
@@ -264,7 +310,18 @@ def test_ratios_to_the_reference(tmp_path: Path) -> None:
     places = [table.heads.index(head) for head in ("memory / lora", "images/s / lora")]
     ratios = {row[0].text: [row[place].text for place in places] for row in table.rows}
     assert ratios == {"lora": ["1.00×", "1.00×"], "cmer": ["0.25×", "2.50×"]}
+    one.ok[-1].record["efficiency"]["warning"] = "busy"  # lora's, to which cmer is compared
+    table = tables.cost_table(one, Significance(None), "lora")
+    assert [table.rows[0][place].sign for place in places] == ["", "†"]
     assert not any("/ vpt" in h for h in tables.cost_table(one, Significance(None), "vpt").heads)
+    documents = by_hand("cmer", [40.0]) + by_hand("cmer", [45.0], queue=0)  # the better one
+    fakes.save(tmp_path / "two" / "results", documents)
+    [one] = groups.group(record.load(tmp_path / "two" / "results"))
+    for call in ("cmer", "cmer(queue=0)"):
+        heads = tables.cost_table(one, Significance(None), call).heads
+        assert f"memory / {call}" in heads
+    with pytest.raises(UserError, match=r"no trial of 'cmerr' .* \(did you mean 'cmer'\?\)"):
+        report.write(tmp_path / "two" / "results", tmp_path / "out", reference="cmerr")
 
 
 @pytest.mark.parametrize("status", [*record.STATUSES[1:], "some_later_status"])
@@ -290,6 +347,9 @@ def test_efficiency_without_metrics(tmp_path: Path) -> None:
     fakes.save(tmp_path / "results", documents)
     report.write(tmp_path / "results", tmp_path / "out")
     assert "| `lora` | 2 | – |" in (tmp_path / "out" / "report.md").read_text()
+    fakes.save(tmp_path / "results", [fakes.record("adapter", status="failed")])
+    [one] = groups.group(record.load(tmp_path / "results"))
+    assert [row.label for row in one.rows] == ["cmer", "lora", "adapter"]  # what failed is last
 
 
 def test_ceiling_and_chance(tmp_path: Path) -> None:
@@ -351,6 +411,13 @@ def test_ablation_counts_the_learning_rate_as_a_setting(tmp_path: Path) -> None:
     ]
 
 
+def test_a_setting_that_an_older_record_has_not_is_as_in_the_default(tmp_path: Path) -> None:
+    documents = by_hand("cmer", [45.0]) + by_hand("cmer", [44.0], queue=0)
+    del documents[0]["trial"]["settings"]["scene_p"]
+    table = settings_table(load(tmp_path, documents)[0])
+    assert [row[0].text for row in table.rows] == ["default", "queue=0"]
+
+
 def test_the_committed_ablation_changes_one_setting_at_a_time() -> None:
     file = Path(__file__).parent.parent / "benchmarks" / "ablation.toml"
     calls = [
@@ -372,14 +439,20 @@ def test_many_calls_of_a_method_are_left_to_its_table_of_settings(tmp_path: Path
     for value in values:
         documents += by_hand("cmer", [60.0 - value], queue=value)
         documents[-1]["metrics"]["val"]["mR"] = 50.0 + (value == 4)
+    # What stands in the table of settings alone is told of as well.
+    documents[2]["efficiency"] |= {"windows": 5, "busy_windows": 2, "disturbed": True}
+    documents.append(fakes.record("cmer", 1, queue=0, status="out_of_memory"))
     [one] = load(tmp_path, documents)
     folded = ablation.fold(one)
     assert [row.label for row in folded.rows] == ["cmer(queue=4)", "cmer", "lora"]
     assert len(settings_table(folded).rows) == 7
     assert "5 more calls of cmer" in tables.caption(folded, Significance(None))
     few = replace(one, rows=one.rows[1:])
+    assert "out of memory: made" in tables.not_ok(folded)[0]
+    [note] = conditions.footnotes(folded)
+    assert "2 of 5 windows busy: cmer(queue=0) seed 0." in note
     assert ablation.fold(few) is few
-    assert report.table_csv([folded], "lora") == report.table_csv([one], "lora")
+    assert report.table_csv([folded]) == report.table_csv([one])
 
 
 def test_busy_and_throttled_figures_are_marked_and_explained(tmp_path: Path) -> None:
@@ -406,12 +479,42 @@ def test_busy_and_throttled_figures_are_marked_and_explained(tmp_path: Path) -> 
     assert "2 of 5 windows busy: cmer seed 0" in first
     assert "lora seed 0" not in first
     assert "1 of 5 windows (power cap): cmer seed 1" in second
+    hot["epoch_seconds"] = 9.0
+    [cached] = load(tmp_path / "cached", documents[3:])
+    assert conditions.spoilt(cached.rows[0], "efficiency.epoch_seconds") == "‡"
     frame, significance = record.load(tmp_path / "results"), Significance(None)
     said = contents.contents(frame, [one], significance, "lora", {})
     for text in (markdown.write(said), page.html(frame, said)):
         assert first in text.replace("\\_", "_")
         assert "†‡" in text
-    assert r"$^\dagger$$^\ddagger$" in latex.write(said.sections[0])
+    written = latex.write(said.sections[0])
+    assert r"$^\dagger$$^\ddagger$" in written
+    assert written.index("2 of 5 windows busy") < written.index(r"\toprule")  # in the caption
+
+
+def test_many_busy_trials_are_not_all_named(tmp_path: Path) -> None:
+    documents = fakes.sweep(conditions.SHOWN + 2, ["lora"])
+    for document in documents:
+        document["efficiency"] |= {"windows": 5, "busy_windows": 5, "disturbed": True}
+    [note] = conditions.footnotes(load(tmp_path, documents)[0])
+    assert note.endswith("lora seed 5 and 2 more.")
+
+
+def test_the_caption_says_how_the_trials_were(tmp_path: Path) -> None:
+    def caption(**given: Any) -> str:
+        document = fakes.record("cmer", **given)
+        document["trial"]["cached_features"] = 4
+        [one] = load(tmp_path / "".join(map(str, given.values())), [document])
+        return tables.caption(one, Significance(None))
+
+    usual = caption()
+    assert "best validation mR is tested, once" in usual
+    assert "cached, which means another augmentation." in usual
+    assert "oracle" not in usual
+    assert "nothing is selected" in caption(recipe={"track": "train+val"})
+    assert "oracle information" in caption(scene="oracle")
+    assert "predicted by the untrained backbone" in caption(scene="predicted")
+    assert "memory does not count them" in caption(gpu="NVIDIA H200")
 
 
 def test_energy_is_told_per_image_trained_on(tmp_path: Path) -> None:
@@ -421,6 +524,10 @@ def test_energy_is_told_per_image_trained_on(tmp_path: Path) -> None:
     table = tables.cost_table(one, Significance(None), "lora")
     # 390 steps of 128 images are 49,920 images: 20 J each
     assert table.rows[0][table.heads.index("J/image")].text == "20"
+    documents[0]["trial"]["recipe"]["accumulation"] = 2
+    [one] = load(tmp_path / "more", documents)
+    assert one.ok[0].get(groups.JOULES) == pytest.approx(10)
+    assert "batch 256," in tables.caption(one, Significance(None))
     machine = tables.machine_table(one)
     assert machine.rows[0][machine.heads.index("power, W")].text == "400"
     assert "evaluation captions/s" in table.heads
@@ -443,6 +550,7 @@ def test_letters_stand_for_what_differs(tmp_path: Path) -> None:
     assert set(cells["vpt"].split()) == {"a", "b"}
     assert cells["coop"] == torch
     legend = conditions.legend(one)
+    assert [conditions.letter(n) for n in (0, 25, 26, 52)] == ["a", "z", "aa", "ba"]
     assert legend.startswith("Differs from the group (cpu Made CPU, torch 2.15.0): a: ")
     assert f"{cpu}: cpu Another CPU of a long name" in legend
 
@@ -503,9 +611,38 @@ def test_published_beside_ours(mixed: tuple[Path, Path]) -> None:
             assert figures == "25.81 48.37 60.61 19.92 53.27 71.21 46.53"
     [odd] = [row for row in table.rows if row[9].sign]
     assert (odd[0].text, odd[9].text) == ("AdaptFormer", "34.81")
-    assert legend.endswith(
-        "* The mean of its six recalls is not the mR printed: AdaptFormer 34.51."
-    )
+    odd_ones = "* The mean of its six recalls is not the mR printed: AdaptFormer 34.51."
+    assert legend.endswith(odd_ones)
+    by_a_tenth = published.beside_ours(known, "rsicd")
+    assert by_a_tenth is not None
+    assert by_a_tenth[1].endswith("CLIP-CL full FT on RET-3 33.84.")
+    alone = published.beside_ours([replace(one, cached_features=1) for one in known], "rsitmd")
+    assert alone is not None
+    assert not any(row[0].code for row in alone[0].rows)
+    selected = [replace(one, recipe={**one.recipe, "track": "train+val"}) for one in known]
+    both = published.beside_ours(selected, "rsitmd")
+    assert both is not None
+    assert " a: train+val, last step;" in both[1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "written", "set_"),
+    [
+        (
+            tables.Cell("4.1", "0.2", "best"),
+            "**4.1**\u00a0±\u00a00.2",
+            r"\textbf{4.1}{\tiny$\pm$0.2}",
+        ),
+        (tables.Cell("4.1", mark="second"), "<ins>4.1</ins>", r"\underline{4.1}"),
+        (tables.Cell("91", sign="†‡"), "91†‡", r"91$^\dagger$$^\ddagger$"),
+        (tables.Cell("-1.0", sign=" *"), r"-1.0 \*", "$-$1.0*"),
+        (tables.Cell("m(a='x|y_z')", code=True), r"`m(a='x\|y_z')`", r"\texttt{m(a='x$|$y\_z')}"),
+        (tables.Cell("a_b*|<i>"), r"a\_b\*\|\<i\>", r"a\_b*$|$$<$i$>$"),
+    ],
+)
+def test_cells_in_markdown_and_latex(cell: tables.Cell, written: str, set_: str) -> None:
+    assert markdown._cell(cell) == written
+    assert latex._cell(cell, wraps=False) == set_
 
 
 def test_markdown_tables_are_even(mixed: tuple[Path, Path]) -> None:
@@ -515,6 +652,7 @@ def test_markdown_tables_are_even(mixed: tuple[Path, Path]) -> None:
         {len(re.findall(r"(?<!\\)\|", line)) for line in t.splitlines() if line} for t in tables_
     ]
     assert all(len(width) <= 1 for width in widths)
+    assert "| --- |" + " ---: |" * 8 in lines  # a method call at the left, figures at the right
     assert sum(bool(width) for width in widths) > 10
     named = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", "\n".join(lines))
     assert named
@@ -580,7 +718,7 @@ def check_latex(text: str) -> None:
             assert stack.pop() == name
     assert not stack
     outside = re.sub(
-        r"\\label\{[^}]*\}|~\\ref\{[^}]*\}|\\[_&%$#]|\$\^?\\[a-z]+\$|\$[<>-]\$", "", text
+        r"\\label\{[^}]*\}|~\\ref\{[^}]*\}|\\[_&%$#]|\$\^?\\[a-z]+\$|\$[<>|-]\$", "", text
     )
     tabulars = re.findall(
         r"(?s)\\begin\{tabular\}\{(?=[lr]+\}(.*?)\\end\{tabular\})([lr]+)\}",
@@ -595,6 +733,21 @@ def check_latex(text: str) -> None:
     assert not re.search(r"[_%$#^~]", outside), re.search(r".{20}[_%$#^~].{20}", outside)
     ends = (r"\\", r"\tabularnewline")
     assert all("&" not in line for line in outside.splitlines() if not line.endswith(ends))
+
+
+def test_wide_and_long_tables_are_set_in_pieces() -> None:
+    heads = ["method", *(f"column{n}" for n in range(20))]
+    rows = [[tables.Cell(f"m{k}", code=True), *[tables.Cell("1.0")] * 20] for k in range(70)]
+    table = tables.Table(heads, rows, breaks=(1, 65))
+    part = contents.Part("one", "", table)
+    text = latex.write(contents.Section("s", "S", "About.", [part], "s"))
+    pieces = re.findall(r"(?s)\\toprule(.*?)\\bottomrule", text)
+    firsts = ((0, 4), (latex.LINES, 11), (0, 4), (latex.LINES, 11))  # the row, where a gap is
+    for piece, (first, gap) in zip(pieces, firsts, strict=True):
+        lines = [line.strip() for line in piece.splitlines()]
+        assert any(line.startswith(rf"\texttt{{m{first}}} & 1.0") for line in lines[:5])
+        assert [n for n, line in enumerate(lines) if line == r"\addlinespace"] == [gap]
+    assert text.count("of 4)") == 4
 
 
 @pytest.mark.parametrize(

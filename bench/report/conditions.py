@@ -88,7 +88,8 @@ def footnotes(one: Group) -> list[str]:
                     found.setdefault(words, []).append(f"{row.label} seed {entry.seed}")
         listed = "; ".join(f"{words}: {_listed(trials)}" for words, trials in found.items())
         if listed:
-            notes.append(f"{MARKS[kind]} {about}, so these figures are not comparable: {listed}.")
+            such = "so these figures are not comparable, and no best is marked beside them"
+            notes.append(f"{MARKS[kind]} {about}, {such}: {listed}.")
     if older := "; ".join(f"{row.label}: {_older(row)}" for row in one.every if row.replaced):
         notes.append(f"Not in the tables, for there are later records of the same calls: {older}.")
     return notes

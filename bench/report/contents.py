@@ -99,7 +99,7 @@ def _group(
     ]
     for number, (about, table) in enumerate(ablation_tables(one, significance, show), 1):
         parts.append(Part(f"settings{number}", about, table))
-    for number, (about, table) in enumerate(robustness.tables(one, significance.results), 1):
+    for number, (about, table) in enumerate(robustness.tables(one, significance.results, show), 1):
         parts.append(Part(f"corrupted{number}", about, table))
     if any(row.values("metrics.test.dup_mR") for row in one.rows):
         about = "Duplicate-aware recall (images that carry the very caption count as right)"

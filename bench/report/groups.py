@@ -190,7 +190,7 @@ class Group:
     def special(self) -> list[str]:
         """What sets the group apart from the usual one."""
         usual = {f.name: f.default for f in fields(Recipe)}
-        items = [(k, v) for k, v in sorted(self.recipe.items()) if k != "lr" and usual.get(k) != v]
+        items = [(k, v) for k, v in sorted(self.recipe.items()) if usual.get(k) != v]
         odd = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in items]
         if self.scene_at_test != "none":
             odd.append(f"{self.scene_at_test} scene at test")
@@ -218,8 +218,8 @@ class Group:
 
     def row(self, call: str) -> Row | None:
         """The row of a call, else the best row of the method of that name."""
-        named = [row for row in self.rows if row.label == call and row.ok]
-        return next(iter(named or [r for r in self.rows if r.method == call and r.ok]), None)
+        named = [row for row in self.every if row.label == call and row.ok]
+        return next(iter(named or [r for r in self.every if r.method == call and r.ok]), None)
 
 
 def slug(text: str) -> str:

@@ -33,6 +33,7 @@ ESCAPES = {
     "‡": r"$^\ddagger$",
     "<": r"$<$",
     ">": r"$>$",
+    "|": r"$|$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},

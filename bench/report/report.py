@@ -30,12 +30,15 @@ from bench.report.tables import (
     size,
     states,
 )
+from bench.spec import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table as RichTable
 
 FORMATS = ("md", "tex", "csv", "parquet", "html")
+REFERENCE = "lora"
+"""What ratios refer to unless it is said."""
 GALLERY_BYTES = 12 * 2**20
 """When the galleries on the page have so many bytes, no other is begun (one has 2 MiB at most)."""
 NO_ROOM = (
@@ -49,7 +52,7 @@ def write(
     out: Path,
     *,
     formats: Sequence[str] = FORMATS,
-    reference: str = "lora",
+    reference: str | None = None,
     gallery: Callable[[Group], str] | None = None,
     frame: "pd.DataFrame | None" = None,
 ) -> list[Path]:
@@ -66,6 +69,12 @@ def write(
         raise UserError(f"no report is written as {unknown[0]}; choose from {', '.join(FORMATS)}")
     frame = record.load(results) if frame is None else frame
     groups = [fold(one) for one in group(frame)]
+    if reference is not None and not any(one.row(reference) for one in groups):
+        raise UserError(
+            f"no trial of {reference!r} ended well, so ratios cannot refer to it"
+            f"{nearest(reference, [row.label for one in groups for row in one.every])}"
+        )
+    reference = reference or REFERENCE
     significance = Significance(results)
     out.mkdir(parents=True, exist_ok=True)
     drawn = drawing.write(groups, out)
@@ -83,7 +92,7 @@ def write(
     tidy = tidy[sorted(tidy.columns)]
     if "csv" in formats:
         texts["records.csv"] = tidy.to_csv(index=False, lineterminator="\n")
-        texts["table.csv"] = table_csv(groups, reference)
+        texts["table.csv"] = table_csv(groups)
     if "html" in formats:
         shown = _galleries(groups, gallery) if gallery else {}
         texts["index.html"] = page.html(frame, said, shown)
@@ -125,7 +134,7 @@ def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def table_csv(groups: list[Group], reference: str) -> str:
+def table_csv(groups: list[Group]) -> str:
     """One line per method and group: mean, std, n of every number, in full precision."""
     lines: list[dict[str, Any]] = []
     for one in groups:

@@ -5,7 +5,7 @@ in the table have gets no number there: means of different conditions are not co
 """
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,14 +75,16 @@ class Measured:
         ]
 
 
-def _cell(values: list[float]) -> Cell:
+def _cell(values: list[float], show: Callable[[float], str]) -> Cell:
     found = Statistic.of(values)
     if found is None:
         return Cell("–")
-    return Cell(percent(found.mean), "" if found.std is None else percent(found.std))
+    return Cell(show(found.mean), "" if found.std is None else show(found.std))
 
 
-def tables(one: Group, results: Path | None) -> list[tuple[str, Table]]:
+def tables(
+    one: Group, results: Path | None, show: Callable[[float], str] = percent
+) -> list[tuple[str, Table]]:
     """By severity and by corruption, each with its heading; empty where nothing was measured."""
     measured = None if results is None else Measured(one, results)
     if measured is None or not measured.rows:
@@ -96,16 +98,15 @@ def tables(one: Group, results: Path | None) -> list[tuple[str, Table]]:
         losses, clean = measured.losses(row), statistics.fmean(measured.clean[row.label])
         lost = Cell(f"{100 * statistics.fmean(losses) / clean:.0f}%" if losses and clean else "–")
         head = [Cell(row.label, code=True), Cell(str(len(measured.curves[row.label])))]
-        head.append(_cell(measured.clean[row.label]))
-        steps_ = [_cell(measured.mean(row, measured.at(s))) for s in measured.severities]
-        by_severity.append([*head, *steps_, _cell(losses), lost])
-        by_corruption.append(
-            [*head, *(_cell(measured.mean(row, measured.of(c))) for c in measured.corruptions)]
-        )
+        head.append(_cell(measured.clean[row.label], show))
+        severe = [_cell(measured.mean(row, measured.at(s)), show) for s in measured.severities]
+        by_severity.append([*head, *severe, _cell(losses, show), lost])
+        kinds = [_cell(measured.mean(row, measured.of(c)), show) for c in measured.corruptions]
+        by_corruption.append([*head, *kinds])
     heads = ["method", "n", "mR clean"]
-    severe = [f"severity {s}" for s in measured.severities]
+    steps_ = [f"severity {s}" for s in measured.severities]
     about = f"mR on corrupted test images by severity (mean of {names}), and what is lost"
-    found.append((about, Table([*heads, *severe, "lost", "lost of clean"], by_severity)))
+    found.append((about, Table([*heads, *steps_, "lost", "lost of clean"], by_severity)))
     if len(measured.corruptions) > 1:
         about = f"mR on corrupted test images by corruption (mean of severities {steps})"
         found.append((about, Table([*heads, *measured.corruptions], by_corruption)))

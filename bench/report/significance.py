@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench import UserError
+from bench.report.conditions import spoilt
 from bench.report.groups import Entry, Group, Row, Statistic
 from bench.trained import compare
 
@@ -38,13 +39,13 @@ class Significance:
         """Labels of the rows to be marked `best` or `second`.
 
         Where the difference is not significant both of them are `second`; nothing is marked where
-        one of them has a single seed.
+        one of them has a single seed or is not comparable (bench.report.conditions).
         """
         if not better:
             return {}
         found = [(r, s) for r in one.rows if (s := r.statistic(path))]
         found.sort(key=lambda pair: -better * pair[1].mean)
-        if len(found) < 2 or min(found[0][1].n, found[1][1].n) < 2:
+        if len(found) < 2 or any(s.n < 2 or spoilt(row, path) for row, s in found[:2]):
             return {}
         best, second = found[0][0], found[1][0]
         sure = self.better(best, second, path, better)

@@ -292,7 +292,8 @@ def caption(one: Group, significance: Significance, reference: str | None = None
     if any(row.values(JOULES) for row in one.rows):
         parts.append("J/image: the GPU's energy in training, validation included.")
     if one.cached_features:
-        parts.append("Frozen features are cached, which means another augmentation.")
+        beside = "; memory does not count them" if one.cuda else ""
+        parts.append(f"Frozen features are cached, which means another augmentation{beside}.")
     if one.folded:
         counts = Counter(row.method for row in one.folded)
         more = " and ".join(f"{plural(n, 'more call')} of {m}" for m, n in sorted(counts.items()))

@@ -178,6 +178,7 @@ def table(comparison: Comparison) -> "Table":
             f"{of - len(won) - len(lost)} alike"
         )
     lines.append("95% interval: paired bootstrap; p: permutation, both over images")
+    lines.append("Ties: at their mean rank, where the records' recalls count the chance of a hit")
     shown = Table(title=f"A  {comparison.a}\nB  {comparison.b}", caption="\n".join(lines))
     shown.title_justify = shown.caption_justify = "left"
     shown.add_column("%")

@@ -215,7 +215,7 @@ def table(restored: Restored, answer: Answer) -> "Table":
     if known:
         shown.add_column("right", justify="center")
     for name in ("caption",) if answer.image is not None else ("image", "scene", "a caption"):
-        shown.add_column(name)
+        shown.add_column(name, overflow="fold")
     for place, hit in enumerate(answer.hits, 1):
         sample = dataset.samples[hit.row]
         mark = ["yes" if hit.right else ""] if known else []
