@@ -200,7 +200,7 @@ def methods(
     if name is None:
         table = Table("method", "what", "paper")
         for key, cls in known.items():
-            first = (inspect.getdoc(cls) or "").splitlines()[0]
+            first = escape((inspect.getdoc(cls) or "").partition("\n")[0])
             table.add_row(key, first, f"{cls.paper.year}  {cls.paper.link}" if cls.paper else "")
         screen.print(table)
         return

@@ -3,6 +3,7 @@
 import copy
 import functools
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,9 @@ def plan(
             rows[id(trial)] = Row(*place, {}, str(error))
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             rows[id(trial)] = Row(*place, {}, f"its step depends on values ({error.func})")
+        except Exception as error:  # a method may be somebody's own
+            why = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            rows[id(trial)] = Row(*place, {}, f"{why}; `bench validate {trial.method}` tells more")
     progress(len(order), len(order), "")
     return [rows[id(trial)] for trial in distinct.values()]
 
