@@ -189,7 +189,9 @@ def methods(
 ) -> None:
     """List the methods; with NAME its settings, defaults and paper."""
     import inspect
+    import re
 
+    from rich.markup import escape
     from rich.table import Table
 
     from bench.spec import defaults, nearest
@@ -201,14 +203,15 @@ def methods(
     if name is None:
         table = Table("method", "what", "paper")
         for key, cls in known.items():
-            first = (inspect.getdoc(cls) or "").splitlines()[0]
+            first = escape((inspect.getdoc(cls) or "").partition("\n")[0])
             table.add_row(key, first, f"{cls.paper.year}  {cls.paper.link}" if cls.paper else "")
         screen.print(table)
         return
     if name not in known:
         raise UserError(f"no method is called {name!r}{nearest(name, known)}")
     cls = known[name]
-    screen.print(f"[bold]{name}[/]\n{inspect.getdoc(cls)}\n", highlight=False)
+    flowing = escape(re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(cls) or ""))
+    screen.print(f"[bold]{name}[/]\n{flowing}\n", highlight=False)
     if cls.paper:
         screen.print(f"{cls.paper.title} ({cls.paper.year}), {cls.paper.link}\n", highlight=False)
     table = Table("setting", "default", "type")

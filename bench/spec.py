@@ -4,6 +4,7 @@ import ast
 import difflib
 import inspect
 import math
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +45,17 @@ def portable(spec: str) -> str:
 
 def load_plugins(paths: Iterable[Path] | None) -> None:
     """Import files of somebody's own that register methods; raises UserError."""
-    from methods import load_plugin
+    from methods import load_plugin, registry
 
     for path in paths or []:
+        registry()  # first, so that a name taken twice is the plug-in's fault
         try:
             load_plugin(path)
-        except (OSError, SyntaxError, ImportError, ValueError) as error:
-            raise UserError(f"the plug-in {path} cannot be loaded: {error}") from None
+        except Exception as error:  # it is somebody's code
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            line = f" (line {place.lineno})" if Path(place.filename) == path.resolve() else ""
+            why = f"{type(error).__name__}: {error}{line}"
+            raise UserError(f"the plug-in {path} cannot be loaded: {why}") from None
 
 
 def parse_calls(text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -93,7 +98,11 @@ def _one(node: ast.expr, text: str) -> tuple[str, dict[str, Any]]:
 def defaults(cls: "type[Method]") -> dict[str, Any]:
     """The settings of a method with their defaults: its constructor's keyword-only arguments."""
     parameters = inspect.signature(cls.__init__).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    found = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    for name, default in found.items():
+        if default is inspect.Parameter.empty:
+            raise UserError(f"the setting {name!r} of {cls.__name__} has no default; give it one")
+    return found
 
 
 def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") -> Call:

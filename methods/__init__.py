@@ -1,5 +1,6 @@
 """The registry: one file per method, one decorator, the folder is the list."""
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -43,7 +44,7 @@ def load_plugin(path: Path) -> None:
     path = path.resolve()
     if not path.is_file():
         raise FileNotFoundError(f"no plug-in file at {path}")
-    name = f"bench_plugin_{path.stem}"
+    name = f"bench_plugin_{path.stem}_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
@@ -51,7 +52,11 @@ def load_plugin(path: Path) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
 
 
 def registry() -> "dict[str, type[Method]]":

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -233,6 +234,30 @@ def test_a_sweep_that_can_no_longer_tell_its_progress_does_not_end_as_if_it_were
     with pytest.raises(SystemExit):
         engine.run(Plan(trials, tmp_path, tmp_path), trials, ["cpu"], Deaf())
     assert ended == trials[:1]
+
+
+def test_a_trial_that_ctrl_c_ends_is_left_and_not_called_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Trial("ucm", "starter", "linear", "linear", {}, None, Recipe(), 0, {})
+    begun, sent = threading.Event(), threading.Event()
+
+    def runs(plan: Plan, trial: Trial, *_: Any) -> Outcome:
+        begun.set()
+        assert sent.wait(10)
+        return Outcome(trial, "killed", "its process ended with exit code 143")
+
+    def ctrl_c(_: float) -> None:
+        assert begun.wait(10)
+        threading.Timer(0.1, sent.set).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_run_one", runs)
+    monkeypatch.setattr(engine.time, "sleep", ctrl_c)
+    seen = Seen()
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(Plan([one], tmp_path, tmp_path), [one], ["cpu"], seen)
+    assert (seen.begun, seen.over) == (["linear"], {})
 
 
 def test_a_results_folder_that_is_a_file_is_one_sentence(tiny: Path) -> None:

@@ -5,11 +5,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import methods
 from bench import UserError, backbone, cli
 from bench.recipe import Recipe, parse_recipe
-from bench.spec import parse_calls, resolve
+from bench.spec import load_plugins, parse_calls, resolve
 from bench.trial import Trial
 from methods import registry
+
+PLUGIN = """from methods import register
+from methods.base import Method
+
+
+@register("{name}")
+class Mine(Method):
+"""
 
 
 def call(text: str):  # type: ignore[no-untyped-def]
@@ -64,6 +73,41 @@ def test_a_plug_in_that_is_not_there_is_one_sentence() -> None:
     error = CliRunner().invoke(cli.app, ["methods", "--plugin", "nowhere.py"]).exception
     assert isinstance(error, UserError)
     assert "nowhere.py cannot be loaded" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("lr = nope", r"NameError: name 'nope' is not defined.* \(line 7\)"),
+        ("def __init__(self, model, *, width): ...", "the setting 'width' of Mine has no default"),
+    ],
+)
+def test_a_plug_in_with_a_fault_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, says: str
+) -> None:
+    monkeypatch.setattr(methods, "_REGISTRY", registry())
+    (tmp_path / "mine.py").write_text(f"{PLUGIN.format(name='faulty')}    {body}\n")
+
+    def use() -> None:
+        load_plugins([tmp_path / "mine.py"])
+        call("faulty")
+
+    with pytest.raises(UserError, match=says):
+        use()
+
+
+def test_plug_ins_of_one_file_name_and_of_a_name_that_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "_REGISTRY", registry())
+    for name in ("one_of_them", "other_of_them", "lora"):
+        path = tmp_path / name / "mine.py"
+        path.parent.mkdir()
+        path.write_text(f"{PLUGIN.format(name=name)}    lr = 1e-3\n")
+    load_plugins([tmp_path / name / "mine.py" for name in ("one_of_them", "other_of_them")])
+    assert {"one_of_them", "other_of_them"} <= registry().keys()
+    with pytest.raises(UserError, match=r"mine\.py cannot be loaded: .*two methods .* 'lora'"):
+        load_plugins([tmp_path / "lora" / "mine.py"])
 
 
 def test_recipe() -> None:

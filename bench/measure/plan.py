@@ -3,6 +3,7 @@
 import copy
 import functools
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch._subclasses.fake_tensor import (
 from bench import UserError, backbone, batches, data
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe
+from bench.spec import portable
 from methods import registry
 from methods.base import NotApplicable
 
@@ -176,6 +178,9 @@ def plan(
             rows[id(trial)] = Row(*place, {}, str(error))
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             rows[id(trial)] = Row(*place, {}, f"its step depends on values ({error.func})")
+        except Exception as error:  # a method may be somebody's own
+            why = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            rows[id(trial)] = Row(*place, {}, f"{why}; `bench validate {trial.method}` tells more")
     progress(len(order), len(order), "")
     return [rows[id(trial)] for trial in distinct.values()]
 
@@ -195,7 +200,7 @@ def table(rows: list[Row]) -> "Group":
     names = ["method", "trainable", "peak", "weights", "optimiser", "activations", "kept", "GFLOPs"]
     names += ["batch"] if sized else []
     shown = Table(*names, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 0))
-    shown.title = f"{rows[0].dataset} \u00b7 {rows[0].backbone}"
+    shown.title = f"{Path(rows[0].dataset).stem} \u00b7 {portable(rows[0].backbone)}"
     shown.caption = "predicted; MiB, without the CUDA context; optimiser: gradients and states"
     shown.columns[0].overflow = "fold"
     for column in shown.columns[1:]:

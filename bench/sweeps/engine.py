@@ -97,6 +97,8 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
                 outcome = _run_one(plan, trial, device, running, watcher.moved)
             except Exception as error:  # the other trials go on
                 outcome = Outcome(trial, "killed", f"{type(error).__name__}: {error}")
+            if interrupted.is_set() and outcome.status == "killed":
+                return  # by us: it is among the trials that are left
             if outcome.status == "elsewhere":  # begun by another sweep in this very moment
                 waiting.put(trial)
             elif not interrupted.is_set():

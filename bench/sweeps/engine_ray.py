@@ -78,14 +78,13 @@ def _run(
             if "host" in state:
                 started.add(identity)
                 watcher.started(known[identity], state["host"])
-            else:
+            elif identity in started:  # not what a lost worker said last
                 watcher.moved(known[identity], state)
 
     try:
         while tasks or waiting.trials:
             for trial in waiting.free():
                 tasks[task.remote(Errand.of(plan, trial), news)] = trial
-                started.discard(trial.identity)
             if not tasks:
                 time.sleep(POLL_SECONDS)
                 continue
@@ -96,6 +95,7 @@ def _run(
                 outcome = _outcome(ray, one, trial)
                 if trial.identity not in started:
                     watcher.started(trial, "ray")
+                started.discard(trial.identity)
                 waiting.ended(outcome)
                 if outcome.status == "user_error":
                     return waiting.outcomes

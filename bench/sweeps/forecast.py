@@ -118,7 +118,7 @@ def table(lines: list[Line]) -> "Table":
     sized = any(line.peak_bytes is not None for line in lines)
     heads = ["method", "recorded", "left", *(["peak, MiB"] if sized else []), "time left"]
     shown = Table(*heads, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
-    shown.title = f"{lines[0].dataset} · {lines[0].backbone}"
+    shown.title = f"{Path(lines[0].dataset).stem} · {portable(lines[0].backbone)}"
     shown.columns[0].overflow = "fold"
     for column in shown.columns[2:]:
         column.justify, column.no_wrap = "right", True

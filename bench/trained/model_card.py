@@ -1,5 +1,6 @@
 """The card of an exported adapter: what it is, its metrics, how to load it, licences."""
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,9 +134,9 @@ def _metrics(restored: Restored) -> str:
 
 def _use(restored: Restored, spec: str) -> str:
     trial = restored.trial
-    module = type(restored.method).__module__
-    ours = not module.startswith("bench_plugin_")
-    file = f"{module.removeprefix('bench_plugin_')}.py"
+    made = type(restored.method)
+    ours = not made.__module__.startswith("bench_plugin_")
+    file = Path(inspect.getfile(made)).name
     return USE.format(
         imports="registry" if ours else "load_plugin, registry",
         plugin="" if ours else f'load_plugin(Path("{file}"))\n',
