@@ -1,7 +1,9 @@
 """The rules of the house: tree, arrow of dependence, packaging, what README shows."""
 
 import ast
+import json
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -163,3 +165,12 @@ def test_the_report_and_the_readme_are_of_the_committed_records(tmp_path: Path) 
     assert not [row for row in rows if row not in fresh.splitlines()]
     for picture in re.findall(r"\]\((reports/[^)]+\.png)\)", README):
         assert (ROOT / picture).is_file(), picture
+
+
+def test_the_predictions_in_the_readme_are_the_committed_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = runpy.run_path(str(ROOT / "benchmarks" / "predicted.py"))
+    rows = json.loads((ROOT / "benchmarks" / "predicted.json").read_text(encoding="utf-8"))
+    assert script["table"](rows) in README
