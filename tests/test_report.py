@@ -131,7 +131,7 @@ def test_what_may_be_mixed(tmp_path: Path) -> None:
     for number, document in enumerate((old, here, there)):
         fakes.save(tmp_path / str(number), [document])
     [one] = groups.group(record.load(tmp_path))
-    assert one.backbone == "ViT-B-32:x"
+    assert one.backbone == "ViT-B-32:x.pt"
 
 
 @pytest.mark.parametrize("key", ["weights", "test_split"])
