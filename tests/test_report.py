@@ -197,6 +197,8 @@ def test_bold_only_where_significant(tmp_path: Path) -> None:
     sure = by_hand("lora", [40, 44, 48.0]) + by_hand("vpt", [39, 42.7, 47.3])
     [one] = load(tmp_path / "a", sure)
     assert marks(one) == {"lora": "best", "vpt": "second"}
+    [one] = load(tmp_path / "level", sure + by_hand("coop", [39, 42.7, 47.3]))
+    assert marks(one) == {"lora": "best", "vpt": "second", "coop": "second"}
     # Differences 3, -1, 1: t = 1 / (2 / sqrt 3) = 0.87.
     [one] = load(tmp_path / "b", by_hand("lora", [42, 43, 48.0]) + by_hand("vpt", [39, 44, 47.0]))
     assert marks(one) == {"lora": "second", "vpt": "second"}
