@@ -131,7 +131,7 @@ def test_what_may_be_mixed(tmp_path: Path) -> None:
     for number, document in enumerate((old, here, there)):
         fakes.save(tmp_path / str(number), [document])
     [one] = groups.group(record.load(tmp_path))
-    assert one.backbone == "ViT-B-32:x"
+    assert one.backbone == "ViT-B-32:x.pt"
 
 
 @pytest.mark.parametrize("key", ["weights", "test_split"])
@@ -197,6 +197,8 @@ def test_bold_only_where_significant(tmp_path: Path) -> None:
     sure = by_hand("lora", [40, 44, 48.0]) + by_hand("vpt", [39, 42.7, 47.3])
     [one] = load(tmp_path / "a", sure)
     assert marks(one) == {"lora": "best", "vpt": "second"}
+    [one] = load(tmp_path / "level", sure + by_hand("coop", [39, 42.7, 47.3]))
+    assert marks(one) == {"lora": "best", "vpt": "second", "coop": "second"}
     # Differences 3, -1, 1: t = 1 / (2 / sqrt 3) = 0.87.
     [one] = load(tmp_path / "b", by_hand("lora", [42, 43, 48.0]) + by_hand("vpt", [39, 44, 47.0]))
     assert marks(one) == {"lora": "second", "vpt": "second"}
@@ -240,6 +242,8 @@ def test_ranks_of_queries_decide_where_they_are(tmp_path: Path) -> None:
 
 def test_seeds_in_common_are_paired(tmp_path: Path) -> None:
     documents = fakes.sweep(3, ("zeroshot", "cmer"))
+    for document in documents[3:]:  # over seeds alone nothing is sure
+        document["metrics"]["test"] = recalls(40.0 + 20 * document["trial"]["seed"])
     [one] = load(tmp_path, documents[:2] + documents[3:], arrays=True)
     assert marks(one, tmp_path / "results") == {"cmer": "best", "zeroshot": "second"}
 

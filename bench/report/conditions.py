@@ -88,7 +88,7 @@ def footnotes(one: Group) -> list[str]:
                     found.setdefault(words, []).append(f"{row.label} seed {entry.seed}")
         listed = "; ".join(f"{words}: {_listed(trials)}" for words, trials in found.items())
         if listed:
-            such = "so these figures are not comparable, and no best is marked beside them"
+            such = "so these figures are not comparable, and never marked as best or second"
             notes.append(f"{MARKS[kind]} {about}, {such}: {listed}.")
     if older := "; ".join(f"{row.label}: {_older(row)}" for row in one.every if row.replaced):
         notes.append(f"Not in the tables, for there are later records of the same calls: {older}.")

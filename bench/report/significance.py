@@ -49,7 +49,8 @@ class Significance:
             return {}
         best, second = found[0][0], found[1][0]
         sure = self.better(best, second, path, better)
-        return {best.label: "best" if sure else "second", second.label: "second"}
+        level = [row.label for row, s in found[1:] if s.mean == found[1][1].mean]
+        return {best.label: "best" if sure else "second", **dict.fromkeys(level, "second")}
 
     def better(self, best: Row, second: Row, path: str, sign: int = 1) -> bool:
         """A paired test at 95%: bootstrap over seeds and images where the ranks of queries are

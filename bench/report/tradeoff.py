@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in data units."""
+Point = tuple[Row, Statistic, Statistic]
+"""A row, its cost and its recall."""
+MARGIN = 0.09
+"""Room above and below the points, as a share of their range."""
+THIN = 2**0.01
+"""A vertical line reaches so many times its place to both sides."""
 
 
 def against_memory(one: Group, look: dict[str, Look]) -> "Figure | None":
@@ -44,57 +51,80 @@ def recall_against(
     """mR against a cost, error bars, Pareto front; a line for what trains nothing.
 
     better: -1 where less of the cost is better, 1 where more is. None without two methods.
-    A cost that is not comparable has its mark (bench.conditions) behind the name.
+    A cost that is not comparable has its mark (bench.report.conditions) behind the name.
     """
-    points: list[tuple[Row, Statistic, Statistic]] = []
-    lines: list[tuple[Row, Statistic]] = []
+    points: list[Point] = []
+    lines: list[tuple[Row, float]] = []
     for row in one.rows:
         recall, cost = row.statistic("metrics.test.mR"), row.statistic(path)
         if recall and cost and cost.mean > 0:
             points.append((row, cost, recall))
         elif recall and not row.trains:
-            lines.append((row, recall))
+            lines.append((row, recall.mean))
     if not points or len(points) + len(lines) < 2:  # a single point compares nothing
         return None
     figure = blank(6.8, 4.6)
     axes = figure.add_subplot()
-    axes.set_xscale("log")
-    x = np.array([cost.mean for _, cost, _ in points])
-    low, high = math.log2(x.min()), math.log2(x.max())
-    room = max(0.12 * (high - low), 0.35)
-    axes.set_xlim(2 ** (low - room), 2 ** (high + room))
-    heights = [recall for *_, recall in points]
-    bottom = min(recall.mean - (recall.std or 0) for recall in heights)
-    top = max(recall.mean + (recall.std or 0) for recall in heights)
-    means = [recall.mean for recall in heights]
-    # The bars of a method less stable than others leave the picture, and do not decide its scale.
-    far = max(0.3 * (max(means) - min(means)), 2 * statistics.median(r.std or 0.0 for r in heights))
-    bottom, top = max(bottom, min(means) - far), min(top, max(means) + far)
-    near = [r.mean for _, r in lines if bottom - r.mean < 0.4 * (top - bottom)]
-    bottom, top = min([bottom, *near]), max([top, *near])
-    margin = 0.09 * (top - bottom) or 1.0
-    axes.set_ylim(bottom - margin, top + margin)
+    _limits(axes, points, [level for _, level in lines])
     axes.set_xlabel(words)
     axes.set_ylabel("mR on test (%)")
     corner = "upper left" if better < 0 else "upper right"
     spread = " ± sample standard deviation" if any(r.n > 1 for *_, r in points) else ""
-    signs = {row.label: spoilt(row, path) for row, *_ in points}
-    marked = "".join(
-        f"; {MARKS[k]} {SHORT[k]}" for k in MARKS if MARKS[k] in "".join(signs.values())
-    )
+    signs = [spoilt(row, path) for row, *_ in points]
+    marked = "".join(f"; {MARKS[k]} {SHORT[k]}" for k in MARKS if MARKS[k] in "".join(signs))
     axes.set_title(f"{one.title}\nmean{spread}; dashed: Pareto front; better: {corner}{marked}")
     axis(axes)
+    obstacles = _front(axes, points, better) + _bars(axes, look, points, better)
+    for row, level in lines:
+        axes.axhline(level, color=look[row.label].dark, linestyle=":", linewidth=1.2)
+    lay_out(figure)
+    obstacles += _levels(axes, look, lines, obstacles)
+    place(
+        axes,
+        [(cost.mean, recall.mean) for _, cost, recall in points],
+        [look[row.label].name + sign for (row, *_), sign in zip(points, signs, strict=True)],
+        [look[row.label].dark for row, *_ in points],
+        obstacles,
+    )
+    return figure
+
+
+def _limits(axes: "Axes", points: list[Point], levels: list[float]) -> None:
+    """Set how far the axes go: all points, and levels of what trains nothing that are near."""
+    axes.set_xscale("log")
+    x = [math.log2(cost.mean) for _, cost, _ in points]
+    room = max(0.12 * (max(x) - min(x)), 0.35)
+    axes.set_xlim(2 ** (min(x) - room), 2 ** (max(x) + room))
+    recalls = [recall for *_, recall in points]
+    means = [recall.mean for recall in recalls]
+    # The bars of a method less stable than others leave the picture, and do not decide its scale.
+    far = max(0.3 * (max(means) - min(means)), 2 * statistics.median(r.std or 0.0 for r in recalls))
+    bottom = max(min(r.mean - (r.std or 0) for r in recalls), min(means) - far)
+    top = min(max(r.mean + (r.std or 0) for r in recalls), max(means) + far)
+    near = [level for level in levels if bottom - level < 0.4 * (top - bottom)]
+    bottom, top = min([bottom, *near]), max([top, *near])
+    margin = MARGIN * (top - bottom) or 1.0
+    axes.set_ylim(bottom - margin, top + margin)
+
+
+def _front(axes: "Axes", points: list[Point], better: int) -> list[Box]:
+    """Draw the Pareto front; returns what it covers."""
     front = pareto([(cost.mean, recall.mean) for _, cost, recall in points], better)
     edge = axes.get_xlim()[1 if better < 0 else 0]
     steps = [*front, (edge, front[-1][1])]
     axes.step(*zip(*steps, strict=True), where="post", color="#777777", linestyle="--", linewidth=1)
-    thin, flat = 2**0.01, (axes.get_ylim()[1] - axes.get_ylim()[0]) / 300
-    obstacles: list[Box] = []
+    flat = _flat(axes)
+    covered = []
     for (x0, y0), (x1, y1) in itertools.pairwise(steps):
-        obstacles.append((min(x0, x1), y0 - flat, max(x0, x1), y0 + flat))
-        obstacles.append((x1 / thin, min(y0, y1), x1 * thin, max(y0, y1)))
-    for row, recall in lines:
-        axes.axhline(recall.mean, color=look[row.label].dark, linestyle=":", linewidth=1.2)
+        covered.append((min(x0, x1), y0 - flat, max(x0, x1), y0 + flat))
+        covered.append((x1 / THIN, min(y0, y1), x1 * THIN, max(y0, y1)))
+    return covered
+
+
+def _bars(axes: "Axes", look: dict[str, Look], points: list[Point], better: int) -> list[Box]:
+    """Draw the points with their error bars; returns what the bars cover."""
+    flat = _flat(axes)
+    covered = []
     for row, cost, recall in points:
         style = look[row.label]
         reach, wide = recall.std or 0, (cost.std or 0) if better > 0 else 0
@@ -110,26 +140,34 @@ def recall_against(
             **style.kwargs(),
         )
         at, mean = cost.mean, recall.mean
-        obstacles.append((at / thin, mean - reach, at * thin, mean + reach))
-        obstacles.append((at - wide, mean - flat, at + wide, mean + flat))
-    lay_out(figure)
-    below = bottom - 0.5 * margin
-    for row, recall in lines:
-        words = f"{look[row.label].name} {recall.mean:.1f}, trains nothing"
-        inside = recall.mean > bottom - margin
-        height, words = (recall.mean, words) if inside else (below, f"{words}: below ↓")
+        covered.append((at / THIN, mean - reach, at * THIN, mean + reach))
+        covered.append((at - wide, mean - flat, at + wide, mean + flat))
+    return covered
+
+
+def _levels(
+    axes: "Axes", look: dict[str, Look], lines: list[tuple[Row, float]], obstacles: list[Box]
+) -> list[Box]:
+    """Name the levels of what trains nothing, also those below the picture; returns what is covered
+    by names and lines."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    margin = MARGIN / (1 + 2 * MARGIN) * (top - bottom)
+    below = bottom + 0.5 * margin
+    covered: list[Box] = []
+    for row, level in lines:
+        words = f"{look[row.label].name} {level:.1f}, trains nothing"
+        inside = level > bottom
+        height, words = (level, words) if inside else (below, f"{words}: below ↓")
         below += 0.0 if inside else 0.5 * margin
-        obstacles.append(_note(axes, words, height, look[row.label].dark, obstacles))
-    left, right = axes.get_xlim()
-    obstacles += [(left, r.mean - flat, right, r.mean + flat) for _, r in lines]
-    place(
-        axes,
-        [(cost.mean, recall.mean) for _, cost, recall in points],
-        [look[row.label].name + signs[row.label] for row, *_ in points],
-        [look[row.label].dark for row, *_ in points],
-        obstacles,
-    )
-    return figure
+        colour = look[row.label].dark
+        covered.append(_note(axes, words, height, colour, [*obstacles, *covered]))
+    return covered + [(left, level - _flat(axes), right, level + _flat(axes)) for _, level in lines]
+
+
+def _flat(axes: "Axes") -> float:
+    """Half the height of a horizontal line."""
+    low, high = axes.get_ylim()
+    return (high - low) / 300
 
 
 def _note(axes: "Axes", words: str, height: float, colour: str, obstacles: list[Box]) -> Box:
