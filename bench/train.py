@@ -246,13 +246,14 @@ def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
     eager = torch.compiler.set_stance("force_eager") if trainer.recipe.compile else nullcontext()
     with eager:
         forward, backward = flops(loss, trainer.parameters)
+        kernels = attention_kernels(loss)
     return {
         "saved_for_backward_bytes": saved_bytes(
             loss, [*method.parameters(), *method.buffers(), *given]
         ),
         "forward_flops_per_image": forward / images,
         "backward_flops_per_image": backward / images,
-        "attention_kernels": attention_kernels(loss),
+        "attention_kernels": kernels,
         "step_images_per_second": step_rate(trainer, [batch]),
     }
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import UserError, compiled
+from bench import UserError, compiled, train
 from bench.contract import tiny_batch, tiny_model
+from bench.recipe import Recipe
 from methods.base import Batch, Method, NotApplicable
 from methods.linear import Linear
 
@@ -61,6 +62,21 @@ def test_warming_up_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn == torch.rand(())
     torch.testing.assert_close(method.encode_text(batch.texts), plain.encode_text(batch.texts))
     torch.testing.assert_close(method.encode_image(batch.images), plain.encode_image(batch.images))
+
+
+def test_what_a_compiled_step_costs_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
+    monkeypatch.setattr(train, "step_rate", lambda *_: 1.0)
+    compiling, plain = (
+        train.Trainer(made(Linear), Recipe(compile=whether), 1e-3, 2, CPU)
+        for whether in (True, False)
+    )
+    compiled.wrap(compiling.method, CPU)
+    measured = train._measure(compiling, tiny_batch())
+    assert measured.pop("saved_for_backward_bytes") > 0  # a compiled step keeps what it likes
+    expected = train._measure(plain, tiny_batch())
+    assert measured == {key: expected[key] for key in measured}
+    assert measured["forward_flops_per_image"] > 0
 
 
 def test_what_cannot_be_compiled_is_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:

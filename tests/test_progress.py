@@ -64,12 +64,12 @@ def test_a_file_gets_lines(clock: Clock) -> None:
     file = io.StringIO()
     with progress.watcher(Console(file=file, width=80), 3) as watch:
         feed(watch, clock)
-        watch.ended(Outcome(ONE, "ok"))
+        watch.ended(Outcome(ONE, "ok", "a first line\nand a hundred more"))
     name = "ucm starter lora(rank=4) seed 0"
     assert file.getvalue().splitlines() == [
         f"start {name} on cuda 0",
         f"  {name}: step 20/40, 1,234 images/s, 3.0 GiB, mR 45.7, 2:00 left",
-        f"[1/3] ok {name} (about 2:00 left)",
+        f"[1/3] ok {name}: a first line ... (about 2:00 left)",
     ]
 
 

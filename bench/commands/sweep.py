@@ -321,7 +321,7 @@ def _say_bad(screen: "Console", outcomes: "list[Outcome]") -> bool:
     """Name the trials that did not end well; whether there are any, exit code 2 for a UserError."""
     bad = [outcome for outcome in outcomes if outcome.status not in GOOD]
     for outcome in bad:
-        said = f"{outcome.status}: {outcome.trial.name}: {outcome.message}"
+        said = f"{outcome.status}: {outcome.trial.name}: {outcome.why}"
         screen.print(said, markup=False, soft_wrap=True)
     if bad:
         screen.print(_count(bad), markup=False, soft_wrap=True)

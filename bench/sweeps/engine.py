@@ -28,6 +28,12 @@ class Outcome:
     status: str
     message: str | None = None
 
+    @property
+    def why(self) -> str:
+        """The message in a line; the record has all of it."""
+        first, more, _ = (self.message or "").strip().partition("\n")
+        return f"{first} ..." if more else first
+
 
 class Watcher(Protocol):
     """What is told while trials run."""

@@ -174,7 +174,7 @@ class Lines:
 
 def ending(outcome: Outcome) -> str:
     """One line on how a trial ended."""
-    message = f": {outcome.message}" if outcome.message else ""
+    message = f": {outcome.why}" if outcome.message else ""
     return f"{outcome.status} {outcome.trial.name}{message}"
 
 
