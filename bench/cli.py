@@ -230,6 +230,7 @@ def datasets(
     name: Annotated[str | None, typer.Argument(help="A data set.")] = None, data_root: Root = None
 ) -> None:
     """List the data sets and whether they are there; with NAME all that its card says."""
+    from rich.markup import escape
     from rich.table import Table
 
     from bench import data
@@ -238,7 +239,7 @@ def datasets(
     root = data.data_root(data_root)
     screen = console()
     if name is None:
-        table = Table("data set", "title", "train", "val", "test", f"found in {root}")
+        table = Table("data set", "title", "train", "val", "test", escape(f"found in {root}"))
         for key, one in data.cards().items():
             counts = [str(one.counts.get(split, "-")) for split in SPLITS]
             table.add_row(key, str(one.raw.get("title", "")), *counts, _found(one, root))
@@ -247,14 +248,14 @@ def datasets(
         return
     card = data.card(name)
     for key, value in card.raw.items():
-        screen.print(f"[bold]{key}[/]: {value}", highlight=False)
+        screen.print(f"[bold]{key}[/]: {escape(str(value))}", highlight=False)
     dataset: Dataset = data.load(card, root)
-    scenes = ", ".join(dataset.scenes)
+    scenes = escape(", ".join(dataset.scenes))
     screen.print(
         f"[bold]found[/]: {len(dataset.samples)} images; scenes: {scenes}", highlight=False
     )
     for note in dataset.notes:
-        screen.print(note, highlight=False)
+        screen.print(note, highlight=False, markup=False)
 
 
 def _found(card: Any, root: Path) -> str:

@@ -117,26 +117,55 @@ def test_text_of_no_known_encoding(tmp_path: Path) -> None:
 # Cards and folders.
 
 
+SOUND = 'images = "i"\nval_share = 0.2\nscale = [0, 9.5]\n[counts]\ntrain = 8\nval = 0\ntest = 1\n'
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("old", "new", "said"),
     [
-        "",
-        'images = "i"',
-        'images = "i"\ncounts = 3',
-        'images = "i"\n[counts]\ntrain = "8"\ntest = 1',
-        'images = "i"\n[counts]\ntrain = -8\ntest = 1',
-        'images = "../../i"\n[counts]\ntrain = 8\ntest = 1',
-        'annotation = "/a.json"\nimages = "i"\n[counts]\ntrain = 8\ntest = 1',
-        'images = "i"\nval_share = 3\n[counts]\ntrain = 8\ntest = 1',
-        'images = "i"\nscale = [5, 5]\n[counts]\ntrain = 8\ntest = 1',
-        'images = "i"\nscenes = 3\n[counts]\ntrain = 8\ntest = 1',
-        "images = ",
+        (SOUND, "", "needs 'images' to be a folder"),
+        ('"i"', "3", "needs 'images' to be text"),
+        ('"i"', '"../../i"', "needs 'images' to be inside its folder"),
+        ('"i"', '"i"\nannotation = "/a.json"', "needs 'annotation' to be inside its folder"),
+        ("[counts]", "[scenes]", "has the unknown key 'train' in [scenes]"),
+        ("train = 8", 'train = "8"', "needs 'counts' to be a table with the images"),
+        ("train = 8", "train = 0", "needs 'counts' to be a table with the images"),
+        ("val = 0", "val = -1", "needs 'counts' to be a table with the images"),
+        ("test = 1", "test = 0", "needs 'counts' to be a table with the images"),
+        ("val = 0", "dev = 5", "needs 'counts' to be a table with the images"),
+        ("0.2", "3", "needs 'val_share' to be a number between 0 and 1"),
+        ("0.2", "0.0", "needs 'val_share' to be a number between 0 and 1"),
+        ("0.2", "1.0", "needs 'val_share' to be a number between 0 and 1"),
+        ("[0, 9.5]", "[5, 5]", "needs 'scale' to be two numbers, low and high"),
+        ("[0, 9.5]", "[5, inf]", "needs 'scale' to be two numbers, low and high"),
+        ("[0, 9.5]", "[0, 5, 9]", "needs 'scale' to be two numbers, low and high"),
+        ('"i"', '"i"\nscenes = 3', "needs 'scenes' to be a table"),
+        ('"i"', '"i"\ntest = 3', "needs 'test' to be a table"),
+        ('"i"', '"i"\nscenes = {words = 3}', "needs 'scenes.words' to be a table"),
+        ("val_share", "valshare", "unknown key 'valshare' (did you mean 'val_share'?); "),
+        ('"i"', '"i"\nscene = {}', "unknown key 'scene' (did you mean 'scenes'?); "),
+        ('"i"', '"i"\nscenes = {rul = 3}', "unknown key 'rul' (did you mean 'rule'?) in [scenes]"),
+        (
+            '"i"',
+            '"i"\ntest = {sha256 = 3}',
+            "unknown key 'sha256' (did you mean 'filenames_sha256'?) in [test]",
+        ),
+        ('"i"', "", "is not valid TOML"),
     ],
 )
-def test_a_card_that_cannot_be_used(tmp_path: Path, text: str) -> None:
-    (tmp_path / "d.toml").write_text(text)
-    with pytest.raises(UserError, match="the card"):
-        data.card(str(tmp_path / "d.toml"))
+def test_a_card_that_cannot_be_used(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = tmp_path / "d.toml"
+    path.write_text(SOUND)
+    assert data.card(str(path)).counts["train"] == 8
+    path.write_text(SOUND.replace(old, new))
+    with pytest.raises(UserError, match="the card") as caught:
+        data.card(str(path))
+    assert said in str(caught.value)
+
+
+def test_the_cards_here_say_nothing_unknown() -> None:
+    for card in data.cards().values():
+        data.check_card(card)
 
 
 def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:

@@ -21,6 +21,15 @@ UNPINNED = "the card pins no hash of the test images; only their number was comp
 
 # Cards.
 
+TEXTS = ("kind", "source", "put", "folder", "annotation", "images")
+TABLES = ("counts", "test", "scenes", "fetch")
+KEYS = {
+    "": (*TEXTS, "name", "title", "citation", "licence", "val_share", "scale", *TABLES),
+    "test": ("filenames_sha256",),
+    "scenes": ("rule", "size", "names", "folder", "words"),
+}
+"""What a card may say, at its top and in its tables; datasets/README.md says what it means."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -104,7 +113,18 @@ def check_card(card: Card) -> None:
             raise UserError(f"the card {card.name!r} needs {key!r} to be {what}")
 
     raw = card.raw
-    for key in ("kind", "source", "put", "folder", "annotation", "images"):
+    for key in ("test", "scenes"):
+        demand(isinstance(raw.get(key, {}), dict), key, "a table")
+    for table, known in KEYS.items():
+        for key in raw.get(table, {}) if table else raw:
+            if key not in known:
+                from bench.spec import nearest
+
+                raise UserError(
+                    f"the card {card.name!r} has the unknown key {key!r}{nearest(key, known)}"
+                    f"{f' in [{table}]' if table else ''}; datasets/README.md lists the keys"
+                )
+    for key in TEXTS:
         demand(isinstance(raw.get(key, ""), str), key, "text")
     for key in ("annotation", "images"):
         path = PurePosixPath(raw.get(key, ""))
@@ -122,8 +142,6 @@ def check_card(card: Card) -> None:
     )
     share = raw.get("val_share", 0.1)
     demand(isinstance(share, float) and 0 < share < 1, "val_share", "a number between 0 and 1")
-    for key in ("test", "scenes"):
-        demand(isinstance(raw.get(key, {}), dict), key, "a table")
     scale = raw.get("scale", [0, 1])
     demand(
         isinstance(scale, list)
