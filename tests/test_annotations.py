@@ -250,6 +250,11 @@ def test_a_scene_is_guessed_from_labels_or_names() -> None:
     most = [replace(sample, scene="lake") for sample in named[:18]]
     assert scenes.guess([*most, *named[18:]]) == ("none", {"lake": 18})
     assert scenes.guess([*most[:17], *named[17:]]) == ("filename", {"port": 10, "pond": 10})
+    some = [*named, *numbers[:2]]
+    assert scenes.guess(some) == ("filename", {"port": 10, "pond": 10})
+    assert scenes.guess([*named, *numbers[:3]]) == ("none", {})
+    rule, _ = scenes.rule_of("d", {"rule": "filename", "words": {"port": "a harbour"}}, Path())
+    assert [rule(s) for s in some[:2] + some[-2:]] == ["a harbour", "pond", None, None]
 
 
 @pytest.mark.real_data

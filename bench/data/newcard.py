@@ -89,7 +89,9 @@ def _told(rule: str, shown: dict[str, int], found: files.Found) -> list[str]:
         return [*told, "scenes: none was recognised; datasets/README.md lists the rules"]
     source = "labels of the annotation" if rule == "none" else "file names, as pond in pond_12"
     listed = ", ".join(f"{scene} ({count})" for scene, count in sorted(shown.items())[:50])
-    return [*told, f"scenes guessed from the {source}: {len(shown)}: {listed}"]
+    bare = len(found.paths) - sum(shown.values())
+    without = f"; {bare} images have none" if bare else ""
+    return [*told, f"scenes guessed from the {source}: {len(shown)}: {listed}{without}"]
 
 
 def _absolute(path: Path) -> Path:

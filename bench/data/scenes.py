@@ -24,7 +24,7 @@ def rule_of(card_name: str, scenes: dict[str, Any], folder: Path) -> tuple[Namer
     if rule in ("none", "generator"):
         return lambda sample: None if sample.scene is None else spoken(sample.scene), ()
     if rule == "filename":
-        return lambda sample: spoken(from_name(sample.filename)), ()
+        return lambda sample: (found := from_name(sample.filename)) and spoken(found), ()
     if rule == "blocks":
         names, size = _block_names(card_name, scenes)
         return lambda sample: spoken(
@@ -45,9 +45,10 @@ def rule_of(card_name: str, scenes: dict[str, Any], folder: Path) -> tuple[Namer
     )
 
 
-def from_name(filename: str) -> str:
-    """`pond_12.tif` -> pond."""
-    return re.split(r"_\d", PurePosixPath(filename).stem)[0]
+def from_name(filename: str) -> str | None:
+    """`pond_12.tif` -> pond; None for a name of another kind, such as `00196.jpg`."""
+    found = re.match(r"([^\d].*?)_\d", PurePosixPath(filename).stem)
+    return found and found[1]
 
 
 def _block_names(card_name: str, scenes: dict[str, Any]) -> tuple[list[str], int]:
@@ -91,8 +92,7 @@ def guess(samples: Sequence[Sample]) -> tuple[str, dict[str, int]]:
     labels = Counter(s.scene for s in samples if s.scene is not None)
     if labels.total() >= 0.9 * len(samples) or not samples:
         return "none", dict(labels)
-    stems = [PurePosixPath(s.filename).stem for s in samples]
-    named = Counter(from_name(stem) for stem in stems if re.match(r"[^\d].*_\d", stem))
+    named = Counter(scene for s in samples if (scene := from_name(s.filename)))
     if named.total() >= 0.9 * len(samples) and 2 <= len(named) <= len(samples) / 5:
         return "filename", dict(named)
     return "none", dict(labels)
