@@ -83,12 +83,17 @@ def test_images(tiny: Path) -> None:
     (leak,) = report.leaks("test")
     assert leak["images"] == ["port_3.png", "pond_14.png"]
     assert leak["same_pixels"]
-    assert report.ok  # the test set is whole
+    assert report.published_test_set
+    assert not report.ok
     said = "\n".join(summary.lines(report))
     assert "LEAK 1 test images are in train too: port_3.png = pond_14.png" in said
     assert "missing images: 1 of 16: pond_2.png" in said
-    (images / "pond_14.png").unlink()
-    assert not report_of(tiny).ok
+    shutil.copy(images / "pond_0.png", images / "pond_2.png")
+    assert not report_of(tiny).ok  # one does not decode
+    shutil.copy(images / "pond_0.png", images / "port_1.png")
+    assert report_of(tiny).ok
+    (images / "port_1.png").unlink()
+    assert not report_of(tiny).ok  # one is missing, though of train
 
 
 def test_another_test_set_is_no_published_one(tiny: Path) -> None:
@@ -157,11 +162,24 @@ def test_the_command_and_its_exit_code(tiny: Path) -> None:
     assert told["missing"] == ["pond_99.png"]
 
 
+def test_a_sheet_that_cannot_be_is_refused_before_the_images_are_looked_at(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "check", None)
+    card = str(tiny / "tiny.toml")
+    for words, said in (
+        (("--sheet", "a.jpg"), "ends in .png"),
+        (("--against", card, "--pairs-sheet", "a"), "ends in .png"),
+        (("--pairs-sheet", "a.png"), "give --against NAME too"),
+    ):
+        assert said in str(invoke(tiny, "check", card, *words).exception)
+
+
 def test_the_contact_sheet(tiny: Path) -> None:
     (tiny / "tiny" / "images" / "pond_0.png").write_text("no image")
     out = tiny / "sheets" / "a.png"
     done = invoke(tiny, "check", str(tiny / "tiny.toml"), "--sheet", str(out))
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output  # an image is broken
     with Image.open(out) as sheet:
         assert sheet.width > 1000
     card = data.card(str(tiny / "tiny.toml"))

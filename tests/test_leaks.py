@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from bench import data
@@ -71,7 +72,8 @@ def test_the_command_finds_what_was_planted(two: Path) -> None:
         ["pond_12.png", "port_1.png"],
         ["port_13.png", "port_9.png"],
     ]
-    assert (two / "pairs.png").exists()
+    with Image.open(two / "pairs.png") as sheet:
+        assert len(sheet.convert("RGB").getcolors(10**6)) > 1000  # of noise
     said = invoke(two).stdout
     assert "1 of 4 test images share 2 or more sentences" in said
     assert "LEAK 2 test images of tiny are in train or val of near" in said
@@ -79,7 +81,9 @@ def test_the_command_finds_what_was_planted(two: Path) -> None:
 
 def test_without_images_captions_alone_are_compared(two: Path) -> None:
     shutil.rmtree(two / "near" / "images")
-    said = invoke(two).stdout
+    said = invoke(two, "--pairs-sheet", str(two / "pairs.png")).stdout
+    assert "no pairs of images, so no" in said
+    assert not (two / "pairs.png").exists()
     assert "captions alone were compared: near: the image folder" in said
     assert "LEAK 1 test images" in said
     assert "are there as pictures" not in said

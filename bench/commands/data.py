@@ -50,7 +50,8 @@ def check(
         Path | None, typer.Option(help="With --against: a PNG of the pairs of images.")
     ] = None,
 ) -> None:
-    """Counts, images, captions, scenes, leaks; exit code 1 when it is not the published data."""
+    """Counts, images, captions, scenes, leaks; exit code 1 when it is not the published data,
+    whole and sound."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -60,6 +61,10 @@ def check(
 
     card, root = data.card(name), data.data_root(data_root)
     others = [data.card(other) for other in against or []]
+    if pairs_sheet is not None and not others:
+        raise UserError("--pairs-sheet shows what --against finds; give --against NAME too")
+    for out in (sheet, pairs_sheet):
+        contact.demand_png(out)
     found = []
     console = Console(stderr=as_json)
     with Progress(console=Console(stderr=True), transient=True) as bar:
@@ -85,10 +90,13 @@ def check(
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
     if sheet is not None:
         contact.save(card, root, sheet)
-        console.print(f"wrote {sheet}", highlight=False)
+        console.print(f"wrote {sheet}", highlight=False, markup=False, soft_wrap=True)
     if pairs_sheet is not None:
-        leaks.sheet([pair for _, pairs in found for pair in pairs], pairs_sheet)
-        console.print(f"wrote {pairs_sheet}", highlight=False)
+        pairs = [pair for _, shown in found for pair in shown]
+        if pairs:
+            leaks.sheet(pairs, pairs_sheet)
+        said = f"wrote {pairs_sheet}" if pairs else f"no pairs of images, so no {pairs_sheet}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -126,8 +134,9 @@ def new(
     console = Console()
     console.print(made.toml, markup=False, highlight=False)
     for note in made.notes:
-        console.print(note, highlight=False)
-    console.print(f"wrote {path}; look at it, then: bench data check {path}", highlight=False)
+        console.print(note, highlight=False, markup=False)
+    said = f"wrote {path}; look at it, then: bench data check {path}"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

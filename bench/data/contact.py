@@ -88,10 +88,15 @@ def _drawn_by_lot(card: Card, root: Path) -> tuple[Dataset, list[int]]:
     return dataset, there
 
 
+def demand_png(out: Path | None) -> None:
+    """Raise UserError for a sheet, if one is wanted, whose name says that it is no PNG."""
+    if out is not None and out.suffix.lower() != ".png":
+        raise UserError(f"the sheet is a PNG, not {out}; give a name that ends in .png")
+
+
 def write(sheet: "Picture", out: Path) -> None:
     """Write a sheet as PNG; raises UserError."""
-    if out.suffix.lower() != ".png":
-        raise UserError(f"the sheet is a PNG, not {out}; give a name that ends in .png")
+    demand_png(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(out)
