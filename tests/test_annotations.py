@@ -155,6 +155,14 @@ def test_scenes(
     assert data.load(card, tmp_path).scenes == expected
 
 
+def test_what_is_read_is_told_through_a_card(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    card = make(tmp_path, "auto", karpathy(tmp_path / "d"), 'files"\nfolder = "nowhere')
+    dataset = data.load(card, tmp_path)
+    assert any("no image has a scene" in note for note in dataset.notes)
+    assert dataset.scenes == []
+
+
 def test_a_card_without_the_hash_of_the_test_set_says_so(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     written = karpathy(tmp_path / "d")
@@ -177,6 +185,84 @@ def test_gb18030_is_read_and_told(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("filename,title\ntest/a.tif,x\n", encoding="utf-8-sig")
     assert annotations.read("csv", tmp_path, "d.csv").samples[0].filename == "test/a.tif"
+
+
+def test_a_byte_order_mark_before_json_and_gb18030_in_json(tmp_path: Path) -> None:
+    text = '[{"image": "test/a.tif", "caption": "一座桥"}]'
+    (tmp_path / "d.json").write_text(text, encoding="utf-8-sig")
+    assert annotations.read("rows", tmp_path, "d.json").samples[0].captions == ("一座桥",)
+    (tmp_path / "d.json").write_bytes(text.encode("gb18030"))
+    with pytest.raises(UserError, match="is not UTF-8 text"):
+        annotations.read("rows", tmp_path, "d.json")
+
+
+def test_what_is_absent_is_named(tmp_path: Path) -> None:
+    for kind, file, lacking in (
+        ("karpathy", "d.json", "d.json"),
+        ("rows", "d_{split}.json", "d_train.json"),
+        ("precomp", None, "train_caps.txt"),
+    ):
+        for folder in (tmp_path, tmp_path / "nowhere"):
+            with pytest.raises(annotations.Absent) as caught:
+                annotations.read(kind, folder, file)
+            named = file if file and folder != tmp_path else lacking
+            assert caught.value.args == (folder / named,)
+    with pytest.raises(UserError, match="the kind 'coco' is unknown; known: auto, karpathy"):
+        annotations.read("coco", tmp_path)
+
+
+def test_a_stated_annotation_wins_over_precomp_files_beside_it(tmp_path: Path) -> None:
+    precomp(tmp_path)
+    assert annotations.read("auto", tmp_path, karpathy(tmp_path)).kind == "karpathy"
+    assert annotations.read("auto", tmp_path).kind == "precomp"
+
+
+def test_only_whole_words_of_a_file_name_are_splits(tmp_path: Path) -> None:
+    (tmp_path / "trainings.csv").write_text("filename,title\ntest/a.tif,x\n")
+    assert annotations.read("auto", tmp_path).samples[0].split == "test"
+
+
+@pytest.mark.parametrize(
+    ("entry", "split", "scene"),
+    [
+        ({"split": "Validation", "label": 7}, "val", "7"),
+        ({"split": "VALID", "label": "pond", "label_name": "port"}, "val", "port"),
+        ({"split": " test ", "label": ""}, "test", None),
+    ],
+)
+def test_names_of_splits_and_labels(
+    tmp_path: Path, entry: dict[str, Any], split: str, scene: str | None
+) -> None:
+    image = {"filename": "a.tif", "sentences": [{"raw": " x "}], **entry}
+    (tmp_path / "d.json").write_text(json.dumps({"images": [image]}))
+    expected = Sample("a.tif", ("x",), split, scene)
+    assert annotations.read("karpathy", tmp_path, "d.json").samples == [expected]
+
+
+def test_an_image_in_two_splits_and_blank_lines_of_csv(tmp_path: Path) -> None:
+    text = "filename,title,split\na.tif,x,train\n\n,,\na.tif,y,train\n"
+    (tmp_path / "d.csv").write_text(text)
+    assert annotations.read("csv", tmp_path, "d.csv").samples[0].captions == ("x", "y")
+    (tmp_path / "d.csv").write_text(text + "a.tif,z,test\n")
+    with pytest.raises(UserError, match=r"'a\.tif' is in train and in test"):
+        annotations.read("csv", tmp_path, "d.csv")
+
+
+@pytest.mark.parametrize(
+    ("captions", "names", "said"),
+    [
+        (9, ["a", "b"], "has 9 lines for 2 images"),
+        (4, list("aaaa"), "has 4 lines for 4 images"),
+        (10, list("aaaabbbbbb"), "does not name each image five times in a row"),
+    ],
+)
+def test_precomp_files_that_do_not_fit(
+    tmp_path: Path, captions: int, names: list[str], said: str
+) -> None:
+    (tmp_path / "train_caps.txt").write_text("x\n" * captions)
+    (tmp_path / "train_filename.txt").write_text("\n".join(names))
+    with pytest.raises(UserError, match=said):
+        annotations.read("precomp", tmp_path)
 
 
 def test_two_possible_annotations_are_named(tmp_path: Path) -> None:

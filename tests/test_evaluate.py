@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -72,6 +74,28 @@ def test_each_distinct_caption_is_tokenised_and_encoded_once(tiny: Path) -> None
     words = [word for captions in spoken for word in captions]
     for row, word in enumerate(words):
         assert torch.equal(text[row], text[words.index(word)])
+
+
+def test_metrics_of_a_split_whose_images_share_a_sentence(tiny: Path) -> None:
+    dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
+    rows = dataset.split("test")
+    for row, words in zip(rows, (["a", "b"], ["A .", "c"], ["d"], ["e"]), strict=True):
+        old = dataset.samples[row]
+        dataset.samples[row] = Sample(old.filename, tuple(words), old.split, old.scene)
+    made: Any = Backbone()
+    evaluation = Evaluation(dataset, "test", np.zeros(0, np.uint8), made)
+    assert [s.scene for s in evaluation.asked] == [None] * 6  # no test query tells its scene
+    image = torch.eye(4)
+    text = image[[1, 0, 1, 1, 2, 3]]  # the sentence of two images leads to the second of them
+    found = evaluation.metrics(evaluation.ranks(image, text))
+    assert found["t2i_R@1"] == pytest.approx(100 * 5 / 6)
+    assert found["dup_t2i_R@1"] == 100
+    assert found["i2t_R@1"] == pytest.approx(100 * (3 + 2 / 3) / 4)  # two of three that tie
+    assert found["dup_i2t_R@1"] == 100
+    assert found["ceiling_t2i_R@1"] == pytest.approx(100 * 5 / 6)
+    evaluation.label("oracle", made, TokenTable(lambda captions: torch.zeros(0, 0), None))
+    expected = [dataset.samples[rows[i]].scene for i in (0, 0, 1, 1, 2, 3)]
+    assert [s.scene for s in evaluation.asked] == expected
 
 
 class Kept:
