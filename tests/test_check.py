@@ -118,9 +118,38 @@ def test_nearly_equal_images_are_found_and_others_are_not(tmp_path: Path) -> Non
     again = np.asarray(Image.open(tmp_path / "a.jpg"))
     dim = np.asarray(ImageEnhance.Brightness(Image.fromarray(pixels[5])).enhance(0.98))
     mirrored = pixels[7][:, ::-1]
-    found = twins.near(np.stack([again, dim, mirrored]), pixels)
-    assert [(a, b) for a, b, _ in found] == [(0, 3), (1, 5)]
+    for block in (1, 1024):
+        found = twins.near(np.stack([again, dim, mirrored]), pixels, block)
+        assert [(a, b) for a, b, _ in found] == [(0, 3), (1, 5)]
     assert twins.difference_hash(pixels).shape == (30, 112)
+
+
+def test_eight_signs_may_differ_and_no_more() -> None:
+    board = 100 + 2 * (np.indices((8, 8)).sum(axis=0) % 2)  # cells of two levels, all signs sure
+    boards = [board.copy() for _ in range(4)]
+    for flips, changed in enumerate(boards):
+        for column in (1, 3, 5)[:flips]:
+            changed[2, column] = 98  # below its four neighbours now, and not above
+    pixels = np.kron(np.stack(boards)[..., None], np.ones((1, 8, 8, 3))).astype(np.uint8)
+    assert [b for a, b, _ in twins.near(pixels, pixels) if a == 0] == [0, 1, 2]
+
+
+def test_thumbnails_of_many_images_are_each_their_own() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (1030, 16, 16, 3), dtype=np.uint8)
+    small = twins._thumbnails(pixels, 8)
+    for row in (0, 5, 1023, 1024, 1029):
+        assert np.array_equal(small[row], twins._thumbnails(pixels[row : row + 1], 8)[0])
+
+
+def test_equal_pairs_come_first_and_so_does_the_usual_size(tiny: Path) -> None:
+    samples = data.load(data.card(str(tiny / "tiny.toml")), tiny).samples[:4]
+    pixels = np.random.default_rng(0).integers(0, 250, (4, 64, 64, 3), dtype=np.uint8)
+    pixels[1], pixels[3] = pixels[0] + 2, pixels[2]
+    shapes: list[tuple[int, int] | None] = [(9, 9), (50, 50), (50, 50), None]
+    look = twins.Look(pixels, np.ones(4, dtype=bool), shapes, {})
+    near = [(pair["images"], pair["same_pixels"]) for pair in twins.pairs(look, samples)]
+    assert near == [(["pond_2.png", "port_3.png"], True), (["pond_0.png", "port_1.png"], False)]
+    assert list(look.sizes().items()) == [("50 x 50", 2), ("9 x 9", 1)]
 
 
 def test_flat_images_of_different_colour_are_no_twins() -> None:
