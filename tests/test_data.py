@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from bench import UserError, batches, data, resident
 from bench.batches import Loader, TokenTable, TrainSplit
 from bench.data import cache
+from bench.sweeps import sweep
 
 
 def load_tiny(root: Path) -> data.Dataset:
@@ -54,6 +56,28 @@ def test_counts_are_enforced(tiny: Path) -> None:
     edit(tiny, lambda d: d["images"].pop(0))  # of train
     with pytest.raises(UserError, match="images per split"):
         load_tiny(tiny)
+
+
+def test_edited_captions_are_another_trial_unless_the_card_pins_those(tiny: Path) -> None:
+    def edited(document: dict[str, Any]) -> None:
+        document["images"][9]["sentences"][0]["raw"] += " two ships"
+
+    def known() -> tuple[str, tuple[str, ...]]:
+        dataset = load_tiny(tiny)
+        return sweep._splits(str(card), tiny).get("annotation", "as pinned"), dataset.notes
+
+    card = tiny / "tiny.toml"
+    first, notes = known()
+    assert first == data.content_hash(load_tiny(tiny).samples)
+    assert notes == ()
+    digest = data.card(str(card)).digest()
+    card.write_text(f'annotation_sha256 = "{first}"' + card.read_text())
+    assert known() == ("as pinned", ())
+    assert data.card(str(card)).digest() == digest  # a pin leaves recorded trials what they are
+    edit(tiny, edited)
+    second, notes = known()
+    assert second not in ("as pinned", first)
+    assert notes == (data.OTHER_TEXTS,)
 
 
 def test_swapped_splits_are_recognised(tiny: Path) -> None:
@@ -320,6 +344,7 @@ def test_real_data(real_data: Path, name: str, counts: tuple[int, ...], scenes: 
     dataset = data.load(data.card(name), real_data)
     assert tuple(len(dataset.split(s)) for s in data.SPLITS) == counts
     assert len(dataset.scenes) == scenes
+    assert "annotation" not in dataset.hashes  # captions and scenes are those that the card pins
     assert all(s.scene is not None for s in dataset.samples)
 
 

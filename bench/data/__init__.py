@@ -22,9 +22,20 @@ UNPINNED = "the card pins no hash of the test images; only their number was comp
 # Cards.
 
 TEXTS = ("kind", "source", "put", "folder", "annotation", "images")
+OTHER_TEXTS = "captions or scenes are not those that the card pins; its trials are trials apart"
 TABLES = ("counts", "test", "scenes", "fetch")
 KEYS = {
-    "": (*TEXTS, "name", "title", "citation", "licence", "val_share", "scale", *TABLES),
+    "": (
+        *TEXTS,
+        "name",
+        "title",
+        "citation",
+        "licence",
+        "annotation_sha256",
+        "val_share",
+        "scale",
+        *TABLES,
+    ),
     "test": ("filenames_sha256",),
     "scenes": ("rule", "size", "names", "folder", "words"),
 }
@@ -55,14 +66,23 @@ class Card:
         return None if pinned is None else str(pinned)
 
     @property
+    def annotation_hash(self) -> str | None:
+        """`content_hash` of the published annotation; None where it is not known."""
+        pinned = self.raw.get("annotation_sha256")
+        return None if pinned is None else str(pinned)
+
+    @property
     def scale(self) -> tuple[float, float] | None:
         """The values of wide images that become black and white; None: the high byte of 16 bits."""
         given = self.raw.get("scale")
         return None if given is None else (float(given[0]), float(given[1]))
 
     def digest(self) -> str:
-        """Hash of all that the card says but the addresses, which do not change the data."""
-        said = {key: value for key, value in self.raw.items() if key != "fetch"}
+        """Hash of all that the card says but addresses and the hash of captions and scenes.
+
+        The former do not change the data; the latter is compared with them.
+        """
+        said = {k: v for k, v in self.raw.items() if k not in ("fetch", "annotation_sha256")}
         return short_hash(json.dumps(said, sort_keys=True))
 
 
@@ -164,7 +184,11 @@ def data_root(given: Path | None) -> Path:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All samples of a card, where their images are, and hashes of the splits."""
+    """All samples of a card, where their images are, and hashes.
+
+    `hashes`: of each split's file names; `annotation` (`content_hash`) where it is not the one that
+    the card pins.
+    """
 
     card: Card
     folder: Path
@@ -220,6 +244,15 @@ def names_hash(samples: Sequence[Sample]) -> str:
     return short_hash("\n".join(sorted(Path(s.filename).stem for s in samples)))
 
 
+def content_hash(samples: Sequence[Sample]) -> str:
+    """Hash of the captions, space apart, and scenes of all images, in order of their file names."""
+    said = sorted(
+        (Path(s.filename).stem, s.scene or "", [" ".join(c.split()) for c in s.captions])
+        for s in samples
+    )
+    return short_hash(json.dumps(said, ensure_ascii=False))
+
+
 def read(card: Card, root: Path) -> tuple[list[Sample], tuple[str, ...]]:
     """The annotated samples with their scenes, splits as annotated, and what to tell of them.
 
@@ -239,6 +272,8 @@ def read(card: Card, root: Path) -> tuple[list[Sample], tuple[str, ...]]:
         samples, notes = reading.samples, reading.notes
     scene, told = scenes.rule_of(card.name, card.raw.get("scenes", {}), folder)
     named = [Sample(s.filename, s.captions, s.split, scene(s)) for s in samples]
+    if card.annotation_hash not in (None, content_hash(named)):
+        told = (*told, OTHER_TEXTS)
     return named, (*notes, *told)
 
 
@@ -267,6 +302,9 @@ def load(card: Card, root: Path) -> Dataset:
             f"{_where(card)}"
         )
     hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
+    content = content_hash(samples)
+    if content != card.annotation_hash:
+        hashes["annotation"] = content
     notes = (*notes, *found.notes)
     return Dataset(card, folder_of(card, root), samples, found.paths, hashes, notes)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, backbone, data, record
+from bench.data.forms import SPLITS
 from bench.recipe import Recipe
 from bench.spec import load_plugins, parse_calls, resolve
 from bench.trial import Trial, clear
@@ -129,7 +130,11 @@ def _weights(spec: str) -> dict[str, str]:
 
 
 def _splits(name: str, root: Path | None) -> dict[str, str]:
-    """Hashes of what a data set is, without `root` of its card; raises UserError."""
+    """Hashes of what a data set is, without `root` of its card; raises UserError.
+
+    Captions and scenes count where they are not those that the card pins.
+    """
     card = data.card(name)
     hashes = {} if root is None else data.load(card, root).hashes
-    return {"card": card.digest(), **{f"{split}_split": one for split, one in hashes.items()}}
+    named = {f"{key}_split" if key in SPLITS else key: one for key, one in hashes.items()}
+    return {"card": card.digest(), **named}
