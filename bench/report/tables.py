@@ -228,8 +228,9 @@ def cell_of(row: Row, column: Column, mark: str = "") -> Cell:
         return Cell("–")
     sign = spoilt(row, column.path)
     text = column.show(found.mean / column.unit)
-    exact = column.better == 0 or (not found.std and column.path.startswith("efficiency."))
-    if found.std is None or exact:
+    # A count of bytes that differs in the fourth digit has no spread to speak of.
+    same = column.path.startswith("efficiency.") and (found.std or 0) <= 1e-4 * abs(found.mean)
+    if found.std is None or column.better == 0 or same:
         return Cell(text, mark=mark, sign=sign)
     decimals = len(text.partition(".")[2])
     return Cell(text, f"{found.std / column.unit:,.{decimals}f}", mark, sign=sign)
