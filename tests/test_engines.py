@@ -14,6 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import methods
 from bench import UserError, cli, lock, record
 from bench.recipe import Recipe
 from bench.sweeps import engine, engines, sweep
@@ -37,6 +38,12 @@ class Lost(Method):
         os.kill(worker, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a plug-in of its own, all of which register one name."""
+    monkeypatch.setattr(methods, "_REGISTRY", dict(methods.registry()))
 
 
 class Seen:
