@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import pickle
-import textwrap
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import UserError
+from bench import UserError, brief
 from bench.measure.attention import use_sdpa
 from bench.spec import portable
 
@@ -118,7 +117,7 @@ def load(spec: str) -> Backbone:
     try:
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, ValueError) as error:
-        why = textwrap.shorten(str(error), 200, placeholder=" ...")
+        why = brief(error)
         raise UserError(
             f"the tokenizer of {name} cannot be had ({why}); check the network, or that its files "
             "lie in the folder"
@@ -157,7 +156,7 @@ def _build(open_clip: Any, name: str, weights: str) -> Any:
             "read; fetch it again, or save its state_dict alone where you trust it"
         ) from None
     except Exception as error:  # somebody's file can lead to anything
-        why = textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
+        why = brief(error) or type(error).__name__
         raise UserError(
             f"the weights {weights!r} of {name} cannot be loaded ({why}); check the network, the "
             "tag or the file, and that the file is of this architecture"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 STATUSES = ("ok", "out_of_memory", "diverged", "failed", "timeout", "not_applicable")
+GOOD = ("ok", "not_applicable")
+"""How a trial ends of which nothing need be said or repeated."""
 
 
 class NoRoom(OSError):

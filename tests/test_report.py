@@ -248,6 +248,17 @@ def test_seeds_in_common_are_paired(tmp_path: Path) -> None:
     assert marks(one, tmp_path / "results") == {"cmer": "best", "zeroshot": "second"}
 
 
+def test_a_few_bytes_are_no_spread(tmp_path: Path) -> None:
+    documents = fakes.sweep(3, ("lora",))
+    for number, document in enumerate(documents):
+        document["efficiency"]["saved_for_backward_bytes"] = 500 * 2**20 + 4 * number
+    [one] = load(tmp_path, documents)
+    table = tables.cost_table(one, Significance(None), "")
+    [cells] = [dict(zip(table.heads, row, strict=True)) for row in table.rows]
+    assert (cells["memory, MiB"].text, cells["memory, MiB"].spread) == ("500", "")
+    assert cells["images/s"].spread != ""
+
+
 def test_less_memory_and_more_speed_are_better(tmp_path: Path) -> None:
     documents = fakes.sweep(3, ("full", "lora", "cmer"))
     sizes = (900, 901, 902, 500, 505, 501, 100, 104, 102)

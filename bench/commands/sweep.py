@@ -30,6 +30,7 @@ from bench.commands.options import (
     TimeLimit,
     console,
 )
+from bench.record import GOOD
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from bench.sweeps.sweep import Plan
     from bench.sweeps.sweepfile import Wish
     from bench.trial import Trial
-
-GOOD = ("ok", "not_applicable")
-"""How a trial ends of which nothing need be said."""
 
 
 def run(

@@ -3,7 +3,6 @@
 import copy
 import functools
 import re
-import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
 )
 
-from bench import UserError, backbone, batches, data
+from bench import UserError, backbone, batches, brief, data
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe
 from bench.spec import portable
@@ -179,7 +178,7 @@ def plan(
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             rows[id(trial)] = Row(*place, {}, f"its step depends on values ({error.func})")
         except Exception as error:  # a method may be somebody's own
-            why = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            why = brief(f"{type(error).__name__}: {error}")
             rows[id(trial)] = Row(*place, {}, f"{why}; `bench validate {trial.method}` tells more")
     progress(len(order), len(order), "")
     return [rows[id(trial)] for trial in distinct.values()]

@@ -47,7 +47,7 @@ class Plan:
         self.before = {t.identity: record.digest(t.path(self.results)) for t in self.trials}
         if rerun:
             return list(self.trials)
-        again = {None, *(set(record.STATUSES) - {"ok", "not_applicable"} if retry_failed else ())}
+        again = {None, *(set(record.STATUSES) - set(record.GOOD) if retry_failed else ())}
         return [trial for trial in self.trials if self.status(trial) in again]
 
     def overtaken(self, trial: Trial) -> dict[str, Any] | None:
