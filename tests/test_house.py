@@ -28,30 +28,12 @@ def tracked() -> list[str]:
     return [name for name in done.stdout.splitlines() if (ROOT / name).exists()]
 
 
-def test_the_readme_tree_is_the_disk() -> None:
-    block = re.search(r"## The tree\n+```\n(.*?)```", README, re.DOTALL)
-    assert block is not None
-    shown: dict[str, str] = {}
-    folders: list[str] = []
-    for line in block[1].splitlines():
-        name, _, said = line.strip().partition(" ")
-        depth = (len(line) - len(line.lstrip())) // 2
-        folders = folders[:depth]
-        shown["".join(folders) + name] = said.strip()
-        if name.endswith("/"):
-            folders.append(name)
-    whole = ("bench/synthetic/", "bench/starter/")  # these are told in one line
-    for path in tracked():
-        if not re.match(r"(bench|methods|datasets)/.*\.(py|toml)$", path) or path.startswith(whole):
-            continue
-        folder = path.removesuffix("__init__.py")
-        said = shown.pop(path, None) or shown.get(folder)
-        assert said, f"{path} is not in README's tree"
-        if path.endswith(".py") and folder not in ("bench/", "methods/"):
-            opening = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))
-            assert (opening or "").replace("\n", " ").startswith(said), path
-    assert not [path for path in shown if path.endswith((".py", ".toml")) and "/" in path]
-    assert not [f for f in shown if f.endswith("/") and not (ROOT / f).is_dir()]
+def test_the_page_of_modules_is_the_code() -> None:
+    script = runpy.run_path(str(ROOT / "tests" / "modules.py"))
+    fresh = script["page"]()
+    assert fresh == (ROOT / "docs" / "modules.md").read_text(encoding="utf-8"), (
+        "run `python tests/modules.py`"
+    )
 
 
 def imports(path: Path) -> set[str]:
