@@ -1,0 +1,334 @@
+"""A Hugging Face Hub of one's own on the loopback, with faults on demand, for the real client.
+
+    with HubServer() as hub:
+        commit = hub.add_repo("datasets/owner/name", {"a.zip": b"..."})
+        url = hub.add_file("anywhere/b.json", b"...")
+        hub.fail("a.zip", "cut", after=1000)
+        hf_hub_download("owner/name", "a.zip", repo_type="dataset", endpoint=hub.url)
+
+`huggingface_hub` reads `HF_ENDPOINT` when it is imported: set it to `hub.url` for a new process, or
+pass `endpoint=hub.url` within this one. Files of LFS_BYTES or more are answered as the Hub answers
+files in Git LFS: by a redirect to another address, with the SHA-256 as the ETag.
+"""
+
+import hashlib
+import http.server
+import json
+import re
+import threading
+import time
+import urllib.parse
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+LFS_BYTES = 100_000
+BLOCK = 2**16
+Kind = Literal["cut", "slow", "wrong", "status", "no range"]
+TYPES = {"models": "", "datasets": "datasets/"}
+"""How a kind of repository is called in `/api/...`, and how its address begins elsewhere."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client sent: path without the query, the `Range` header, the token of `Bearer`."""
+
+    method: str
+    path: str
+    range: str | None
+    token: str | None
+
+
+@dataclass
+class Repo:
+    """A model or a data set: its files, its one commit, and who may read it.
+
+    gated: only requests with one of `tokens` are served; without a token the answer is 401, with
+    another one 403.
+    """
+
+    files: dict[str, bytes]
+    commit: str
+    gated: bool = False
+    tokens: frozenset[str] = frozenset()
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the next `times` downloads (GET) of a file."""
+
+    kind: Kind
+    times: int
+    after: int
+    status: int
+    seconds: float
+
+
+class HubServer(http.server.ThreadingHTTPServer):
+    """Serves repositories and plain files; `requests` is the log of what was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.repos: dict[str, Repo] = {}
+        self.files: dict[str, bytes] = {}
+        self.faults: dict[str, Fault] = {}
+        self.requests: list[Request] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "HubServer":
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def add_repo(
+        self, name: str, files: dict[str, bytes], gated: bool = False, tokens: tuple[str, ...] = ()
+    ) -> str:
+        """Serve `owner/name` (a model) or `datasets/owner/name`; returns the commit."""
+        said = [f"{path} {hashlib.sha1(files[path]).hexdigest()}" for path in sorted(files)]
+        commit = hashlib.sha1("\n".join([name, *said]).encode()).hexdigest()
+        self.repos[name] = Repo(dict(files), commit, gated, frozenset(tokens))
+        return commit
+
+    def add_file(self, path: str, content: bytes) -> str:
+        """Serve a plain file; returns its address."""
+        self.files[path] = content
+        return f"{self.url}/{path}"
+
+    def fail(
+        self,
+        path: str,
+        kind: Kind,
+        times: int = 1,
+        after: int = 0,
+        status: int = 500,
+        seconds: float = 0.05,
+    ) -> None:
+        """Let downloads of a file (its path in its repository, or of a plain file) go wrong.
+
+        cut: the connection ends after `after` bytes; wrong: other bytes of the same length; slow:
+        a wait of `seconds` after each 64 KiB; status: an error with that number; no range: it is
+        sent from the beginning whatever was asked for.
+        """
+        self.faults[path] = Fault(kind, times, after, status, seconds)
+
+    def downloads(self, path: str) -> list[Request]:
+        """The log's GET requests for the content of a file, redirected ones once."""
+        with self._lock:
+            return [
+                r for r in self.requests if r.method == "GET" and r.path.endswith(f"/{path}!body")
+            ]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is nothing to print."""
+
+
+def git_blob(content: bytes) -> str:
+    """The id that Git gives a file of this content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: HubServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._route()
+
+    def do_GET(self) -> None:
+        self._route()
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self._route(self.rfile.read(length))
+
+    # Which route it is.
+
+    def _route(self, body: bytes = b"") -> None:
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path).lstrip("/")
+        self._log(path)
+        if path in self.server.files:
+            return self._content(path, self.server.files[path], {})
+        if path.startswith("lfs/"):  # where `_resolve` sent a client for a large file
+            name, file = path.removeprefix("lfs/").split("//", 1)
+            return self._content(file, self.server.repos[name].files[file], {})
+        api = re.fullmatch(r"api/(models|datasets)/([^/]+/[^/]+)(?:/(.*))?", path)
+        if api:
+            return self._api(TYPES[api[1]] + api[2], api[3] or "", body)
+        file_ = re.fullmatch(r"((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        if file_:
+            return self._resolve(*file_.groups())
+        self._error(404, "", "Not Found")
+
+    def _log(self, path: str) -> None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
+        with self.server._lock:
+            request = Request(self.command, f"/{path}", self.headers.get("Range"), token)
+            self.server.requests.append(request)
+
+    def _repo(self, name: str, revision: str) -> Repo | None:
+        """The repository, where this client may read it; else an error is sent."""
+        repo = self.server.repos.get(name)
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if repo is None:
+            self._error(404 if token else 401, "RepoNotFound", "Repository not found")
+            return None
+        if revision not in ("main", repo.commit):
+            self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            return None
+        return repo
+
+    def _allowed(self, repo: Repo) -> bool:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not repo.gated or token in repo.tokens:
+            return True
+        said = "Access to this repository is restricted. "
+        self._error(403 if token else 401, "GatedRepo", said + "Ask for access on its page.")
+        return False
+
+    # The routes.
+
+    def _api(self, name: str, rest: str, body: bytes) -> None:
+        verb, _, tail = rest.partition("/")
+        revision, _, below = tail.partition("/")
+        repo = self._repo(name, revision or "main")
+        if repo is None:
+            return
+        entries = [_entry(path, repo.files[path]) for path in sorted(repo.files)]
+        if verb in ("", "revision"):
+            siblings = [{"rfilename": path} for path in sorted(repo.files)]
+            bare = name.removeprefix("datasets/")
+            info = {"_id": "0" * 24, "id": bare, "sha": repo.commit, "siblings": siblings}
+            more = {"private": False, "disabled": False, "tags": [], "downloads": 0, "likes": 0}
+            gated = "manual" if repo.gated else False
+            self._json({**info, **more, "gated": gated, "author": bare.split("/")[0]})
+        elif verb == "tree":
+            under = f"{below}/" if below else ""
+            self._json([entry for entry in entries if str(entry["path"]).startswith(under)])
+        elif verb == "paths-info":
+            sent = body.decode()
+            wanted = (
+                json.loads(sent)["paths"]
+                if sent.startswith("{")
+                else urllib.parse.parse_qs(sent).get("paths", [])
+            )
+            self._json([entry for entry in entries if entry["path"] in wanted])
+        else:
+            self._error(404, "", "Not Found")
+
+    def _resolve(self, name: str, revision: str, file: str) -> None:
+        repo = self._repo(name, revision)
+        if repo is None or not self._allowed(repo):
+            return
+        headers = {"X-Repo-Commit": repo.commit}
+        if file not in repo.files:
+            self._error(404, "EntryNotFound", "Entry not found", headers)
+            return
+        content = repo.files[file]
+        if len(content) < LFS_BYTES:
+            self._content(file, content, {**headers, "ETag": f'"{git_blob(content)}"'})
+            return
+        headers["X-Linked-Size"] = str(len(content))
+        headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+        # Another host name for the same server, as the Hub's files come from other hosts too.
+        headers["Location"] = f"http://localhost:{self.server.server_port}/lfs/" + (
+            urllib.parse.quote(f"{name}//{file}")
+        )
+        self._answer(302, headers, b"")
+
+    # Answers.
+
+    def _content(self, path: str, content: bytes, headers: dict[str, str]) -> None:
+        if self.command == "HEAD":
+            headers = {**headers, "Accept-Ranges": "bytes"}
+            self._answer(200, headers, content)
+            return
+        self._log(f"{path}!body")
+        fault = self._fault(path)
+        if fault is not None and fault.kind == "status":
+            self._error(fault.status, "", "as asked")
+            return
+        if fault is not None and fault.kind == "wrong":
+            content = bytes(255 - byte for byte in content)
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        start, end, status = 0, len(content), 200
+        if span and not (fault is not None and fault.kind == "no range"):
+            start, end = int(span[1]), int(span[2] or end - 1) + 1
+            if start >= len(content):
+                self._error(416, "", "Range Not Satisfiable")
+                return
+            status = 206
+            headers = {
+                **headers,
+                "Content-Range": f"bytes {start}-{min(end, len(content)) - 1}/{len(content)}",
+            }
+        self._answer(status, headers, content[start:end], fault)
+
+    def _fault(self, path: str) -> Fault | None:
+        with self.server._lock:
+            fault = self.server.faults.get(path)
+            if fault is None or fault.times == 0:
+                return None
+            fault.times -= 1
+            return fault
+
+    def _answer(
+        self, status: int, headers: dict[str, str], body: bytes, fault: Fault | None = None
+    ) -> None:
+        self.send_response(status)
+        for key, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if fault is not None and fault.kind == "cut":
+            self.wfile.write(body[: fault.after])
+            self.close_connection = True
+            return
+        if fault is not None and fault.kind == "slow":
+            for start in range(0, len(body), BLOCK):
+                self.wfile.write(body[start : start + BLOCK])
+                self.wfile.flush()
+                time.sleep(fault.seconds)
+            return
+        self.wfile.write(body)
+
+    def _json(self, document: object) -> None:
+        self._answer(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
+
+    def _error(
+        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
+    ) -> None:
+        said = {"X-Error-Code": code, "X-Error-Message": message} if code else {}
+        body = json.dumps({"error": message}).encode()
+        self._answer(status, {**(headers or {}), **said}, body)
+
+
+def _entry(path: str, content: bytes) -> dict[str, object]:
+    """A file as the Hub lists it."""
+    entry: dict[str, object] = {
+        "type": "file",
+        "oid": git_blob(content),
+        "size": len(content),
+        "path": path,
+    }
+    if len(content) >= LFS_BYTES:
+        sha256 = hashlib.sha256(content).hexdigest()
+        entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 135}
+    return entry
