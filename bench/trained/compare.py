@@ -1,5 +1,6 @@
 """Two trained models, query by query: paired bootstrap, permutation test, queries won and lost."""
 
+import functools
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,17 +100,31 @@ def bootstrap(differences: Array, resamples: int = RESAMPLES, seed: int = 0) -> 
     replacement, so that the interval covers other images and other trainings.
     """
     seeds, images, metrics = differences.shape
-    rng = np.random.default_rng(seed)
-    means = np.empty((resamples, metrics))
     flat = np.ascontiguousarray(differences.transpose(1, 0, 2)).reshape(images, -1)
+    means = np.concatenate(
+        [
+            np.einsum("rsm,rs->rm", (weights @ flat).reshape(-1, seeds, metrics), shares)
+            for weights, shares in _draws(images, seeds, resamples, seed)
+        ]
+    )
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    return low, high
+
+
+@functools.lru_cache(maxsize=2)
+def _draws(images: int, seeds: int, resamples: int, seed: int) -> list[tuple[Array, Array]]:
+    """Shares of images `(R, I)` and of seeds `(R, S)` in each resample, 500 resamples at a time.
+
+    Drawing them takes longer than all the rest of a bootstrap, and a report makes hundreds of
+    bootstraps over the same images, so the last ones are kept.
+    """
+    rng = np.random.default_rng(seed)
+    draws = []
     for start in range(0, resamples, 500):
         count = min(500, resamples - start)
         weights = rng.multinomial(images, np.full(images, 1 / images), size=count) / images
-        shares = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
-        drawn = (weights @ flat).reshape(count, seeds, metrics)
-        means[start : start + count] = np.einsum("rsm,rs->rm", drawn, shares)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return low, high
+        draws.append((weights, rng.multinomial(seeds, np.full(seeds, 1 / seeds), count) / seeds))
+    return draws
 
 
 def permutation(differences: Array, resamples: int = RESAMPLES, seed: int = 0) -> Array:
