@@ -179,7 +179,24 @@ def test_gb18030_is_read_and_told(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_bytes(text.encode("gb18030"))
     reading = annotations.read("csv", tmp_path, "d.csv")
     assert reading.samples[0].captions == ("一座桥 and a river",)
-    assert reading.notes == ("d.csv is not UTF-8 and was read as gb18030",)
+    (note,) = reading.notes
+    assert note.startswith("d.csv is not UTF-8 and was read as gb18030: look whether '一座桥' is")
+
+
+def test_accents_of_windows_are_no_chinese(tmp_path: Path) -> None:
+    text = "filename,title\ntest/a.tif,a résidence by a café ’s pond\n"
+    (tmp_path / "d.csv").write_bytes(text.encode("cp1252"))
+    reading = annotations.read("csv", tmp_path, "d.csv")
+    assert reading.samples[0].captions == ("a résidence by a café ’s pond",)
+    assert "read as cp1252: look whether 'résidence' is right" in reading.notes[0]
+
+
+def test_excels_unicode_text(tmp_path: Path) -> None:
+    text = "filename\ttitle\r\ntest/a.tif\ta café\r\n"
+    (tmp_path / "d.txt").write_bytes(text.encode("utf-16"))
+    reading = annotations.read("csv", tmp_path, "d.txt")
+    assert reading.samples[0].captions == ("a café",)
+    assert reading.notes == ()
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def karpathy(tmp_path: Path, *entries: Any) -> Any:
         (ENTRY | {"filename": "a\x00.tif"}, "is no file name"),
         (ENTRY | {"filename": ""}, "is no file name"),
         (ENTRY | {"filename": "a" * 300}, "is no file name"),
-        (ENTRY | {"filename": 7}, "the file name of images[0] is a int, not text"),
+        (ENTRY | {"filename": True}, "the file name of images[0] is a bool, not text"),
         (ENTRY | {"filename": "\ud800.tif"}, "lone surrogate"),
         (ENTRY | {"split": "restval"}, "is in the split 'restval'; known: train, val, test"),
         (ENTRY | {"sentences": []}, "has no caption"),
@@ -94,11 +94,18 @@ def test_an_annotation_that_is_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name,words\na.tif,b\n", "does not name the columns"),
+        ("name,words\na.tif,b\n", "no column is called filename (or one of filepath, image, "),
+        ("image,words\na.tif,b\n", "no column is called caption (or one of captions, "),
         ("filename,title\ntest/a.tif\n", "line 2 has 1 cells, the first line 2"),
-        ("filename,title\na.tif,x\n", "is in the split 'a.tif'"),
-        ('filename,title\ntest/a.tif,"' + "x" * 140_000, "field larger than field limit"),
-        ("", "does not name the columns"),
+        (
+            "filename,title\na.tif,x\n",
+            "nothing says in which split line 2 is; add a column `split`",
+        ),
+        ("filename,title\ntest/a.tif,x,y\n", "put a text that holds the separator in quotation"),
+        ('filename,title\ntest/a.tif,"' + "x" * 140_000, "unexpected end of data; a text"),
+        ('filename,title\ntest/a.tif,"open\ntest/b.tif,shut"\ntest/c.tif,"x"y\n', "line 4: "),
+        ("filename,split,title\na.tif,test\n", "line 2 has 2 cells, the first line 3"),
+        ("", "no column is called filename"),
     ],
 )
 def test_csv_that_is_refused(tmp_path: Path, text: str, said: str) -> None:

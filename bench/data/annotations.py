@@ -1,6 +1,7 @@
 """Annotation files -> samples: what may be read, in which form it is, and what is refused.
 
-The forms are in `bench/data/forms.py`; the kind `auto` recognises which one it is.
+The forms are in `bench/data/forms.py` and `bench/data/table.py`; the kind `auto` recognises which
+one it is.
 """
 
 import json
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError
-from bench.data import forms
-from bench.data.forms import SPLITS
+from bench.data import forms, table, values
+from bench.data.values import SPLITS
 from methods.base import Sample
 
+JSON_LINES = (".jsonl", ".ndjson")
+SUFFIXES = (".json", *JSON_LINES, ".csv", ".tsv")
+"""Annotations that `auto` finds by itself in a folder."""
 LIMIT_BYTES = 256 * 2**20
 """No annotation in circulation has a fifth of it; a larger file is refused unread."""
 
@@ -35,7 +39,36 @@ class Absent(Exception):
 
 
 def read_text(path: Path, notes: list[str] | None = None) -> str:
-    """A text file as UTF-8 or, where `notes` can say so, gb18030; raises UserError."""
+    """A text file: UTF-8, UTF-16 with its mark or, where `notes` can say so, an older encoding.
+
+    Without the mark of UTF-16, bytes that are not UTF-8 are read as gb18030 where they come in
+    pairs, as Chinese letters do, else as Windows' cp1252, in which accents are single bytes. Raises
+    UserError.
+    """
+    content = _bytes(path)
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # Excel's "Unicode text"
+        encodings = ["utf-16"]
+    else:
+        encodings = ["utf-8-sig"]
+        if notes is not None:
+            encodings.append("gb18030" if _in_pairs(content) else "cp1252")
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if encoding in ("gb18030", "cp1252") and notes is not None:
+            example = re.search(r"\w*[^\x00-\x7f]+\w*", text)
+            shown = f": look whether {example[0][:40]!r} is right" if example else ""
+            notes.append(
+                f"{path.name} is not UTF-8 and was read as {encoding}{shown}; save it as UTF-8 to "
+                "be sure"
+            )
+        return text
+    raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 or fetch the annotation again")
+
+
+def _bytes(path: Path) -> bytes:
     try:
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path} is a link that leads nowhere; put the file itself there")
@@ -45,34 +78,77 @@ def read_text(path: Path, notes: list[str] | None = None) -> str:
         if size > LIMIT_BYTES:
             raise UserError(
                 f"{path} has {size / 2**20:.0f} MiB, more than any annotation "
-                f"({LIMIT_BYTES // 2**20} MiB is the limit); put the annotation there"
+                f"({LIMIT_BYTES // 2**20} MiB is the limit); put the annotation there (without the "
+                "images, if it holds them as a column)"
             )
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); check its permissions"
         ) from None
-    for encoding in ("utf-8-sig", "gb18030") if notes is not None else ("utf-8-sig",):
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if encoding == "gb18030" and notes is not None:
-            notes.append(f"{path.name} is not UTF-8 and was read as gb18030")
-        return text
-    raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 or fetch the annotation again")
+
+
+def _in_pairs(content: bytes) -> bool:
+    """Whether bytes beyond ASCII mostly stand in runs of an even length."""
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
+    return sum(length % 2 == 0 for length in runs) > len(runs) / 2
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file; raises UserError when it is not one."""
+    """A JSON file, or JSON Lines as a list; raises UserError when it is neither."""
     text = read_text(path)
+    if path.suffix.lower() in JSON_LINES:
+        return _json_lines(path, text)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
+        lines = [line for line in text.split("\n") if line.strip()]
+        if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines):
+            return _json_lines(path, text)
         raise UserError(f"{path} is not valid JSON ({error}); fetch the annotation again") from None
 
 
+def _json_lines(path: Path, text: str) -> list[Any]:
+    entries = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            if line.strip():
+                entries.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path} is not valid JSON Lines: line {number} ({error}); fetch the annotation "
+                "again"
+            ) from None
+    return entries
+
+
 # One way in.
+
+
+def split_pattern(name: str) -> str:
+    """`captions_test.csv` -> `captions_{split}.csv`; a name without a split's word is kept."""
+    words = "|".join(sorted((*SPLITS, *values.OTHER_NAMES), key=len, reverse=True))
+    return re.sub(rf"(?<![a-zA-Z])({words})(?![a-zA-Z])", "{split}", name)
+
+
+def files_of_splits(folder: Path, pattern: str) -> list[tuple[str, Path]]:
+    """The files that a pattern with `{split}` stands for: also valid.csv for val, dev for val.
+
+    Raises UserError where two files could be the one of a split.
+    """
+    found = []
+    for split in SPLITS:
+        words = [split, *(word for word, same in values.OTHER_NAMES.items() if same == split)]
+        paths = [
+            path for word in words if (path := folder / pattern.replace("{split}", word)).exists()
+        ]
+        if len(paths) > 1:
+            raise UserError(
+                f"{paths[0]} and {paths[1]} could both be the annotation of {split}; keep one of "
+                "them in this folder"
+            )
+        found += [(split, path) for path in paths]
+    return found
 
 
 def _form(document: object) -> str:
@@ -85,17 +161,17 @@ def _form(document: object) -> str:
 def _guess_file(folder: Path) -> str:
     """The annotation of a folder whose card names none; `{split}` stands for train, val, test."""
     try:
-        names = [p.name for p in folder.iterdir() if p.suffix in (".json", ".csv", ".tsv")]
+        names = [p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
+        names = [name for name in names if not name.startswith(".")]
     except OSError as error:
         raise UserError(
             f"{folder} cannot be read ({error.strerror}); check its permissions"
         ) from None
-    pattern = r"(?<![a-zA-Z])(train|val|test)(?![a-zA-Z])"
-    guesses = sorted({re.sub(pattern, "{split}", name) for name in names})
+    guesses = sorted({split_pattern(name) for name in names})
     if len(guesses) != 1:
         found = ", ".join(guesses) or "none"
         raise UserError(
-            f"one annotation (.json, .csv, .tsv) is expected in {folder}, found: {found}; "
+            f"one annotation (.json, .jsonl, .csv, .tsv) is expected in {folder}, found: {found}; "
             "state `annotation` on the card"
         )
     return guesses[0]
@@ -118,24 +194,24 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
         files: list[tuple[str | None, Path]] = [(None, path)]
     else:
         files = _files(folder, annotation or _guess_file(folder))
-        if auto and files[0][1].suffix != ".json":
+        if auto and files[0][1].suffix.lower() not in (".json", *JSON_LINES):
             kind = "csv"
     samples: list[Sample] = []
     for split, path in files:
         try:
             if kind == "precomp":
-                for part in SPLITS:
-                    caps, names = (folder / f"{part}_{what}.txt" for what in ("caps", "filename"))
-                    if caps.exists():
-                        samples += forms.precomp(
-                            read_text(caps, notes), read_text(names, notes), part
-                        )
+                samples += _precomp(folder, notes)
             elif kind == "csv":
-                samples += forms.read_csv(read_text(path, notes), split)
+                guess = values.split_of_words(path.stem)
+                samples += table.read_csv(read_text(path, notes), split, guess, notes)
             else:
                 document = read_json(path)
                 kind = _form(document) if kind == "auto" else kind
-                samples += forms.JSON_FORMS[kind](document, split)
+                if kind == "rows":
+                    guess = values.split_of_words(path.stem)
+                    samples += table.read_rows(document, split, guess, notes)
+                else:
+                    samples += forms.JSON_FORMS[kind](document)
             forms.check(samples)
         except forms.Odd as odd:
             raise UserError(
@@ -144,7 +220,26 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
             ) from None
     if auto:
         notes.insert(0, f"the annotation was recognised as {kind}")
-    return Reading(samples, kind, tuple(notes))
+    return Reading(samples, kind, (*dict.fromkeys(notes), *_lists_left(samples)))
+
+
+def _precomp(folder: Path, notes: list[str]) -> list[Sample]:
+    samples = []
+    for part, caps in files_of_splits(folder, "{split}_caps.txt"):
+        names = caps.with_name(caps.name.replace("_caps.txt", "_filename.txt"))
+        samples += forms.precomp(read_text(caps, notes), read_text(names, notes), part)
+    return samples
+
+
+def _lists_left(samples: list[Sample]) -> list[str]:
+    """A note on captions that look like lists: each was read as one text."""
+    odd = [c for s in samples for c in s.captions if table.looks_like_a_list(c)]
+    if not odd:
+        return []
+    return [
+        f"{len(odd):,} captions look like a list and were read as one text each; write such a list "
+        f"as ['...', '...'], or a column or a row for each caption; the first is {odd[0][:80]!r}"
+    ]
 
 
 def _files(folder: Path, annotation: str) -> list[tuple[str | None, Path]]:
@@ -153,8 +248,7 @@ def _files(folder: Path, annotation: str) -> list[tuple[str | None, Path]]:
         if not path.exists() and not path.is_symlink():
             raise Absent(path)
         return [(None, path)]
-    named = [(split, folder / annotation.replace("{split}", split)) for split in SPLITS]
-    found: list[tuple[str | None, Path]] = [(s, p) for s, p in named if p.exists()]
+    found: list[tuple[str | None, Path]] = [*files_of_splits(folder, annotation)]
     if not found:
-        raise Absent(named[0][1])
+        raise Absent(folder / annotation.replace("{split}", "train"))
     return found

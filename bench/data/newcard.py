@@ -100,10 +100,9 @@ def _absolute(path: Path) -> Path:
 
 def _pattern(annotation: Path) -> str:
     """`d_train.json` with a `d_test.json` beside it -> `d_{split}.json`."""
-    name = annotation.name
-    guess = re.sub(r"(?<![A-Za-z])(train|val|test)(?![A-Za-z])", "{split}", name)
-    others = [annotation.parent / guess.replace("{split}", split) for split in SPLITS]
-    return guess if guess != name and sum(path.exists() for path in others) > 1 else name
+    guess = annotations.split_pattern(annotation.name)
+    others = annotations.files_of_splits(annotation.parent, guess) if "{" in guess else []
+    return guess if len(others) > 1 else annotation.name
 
 
 def write(proposal: Proposal, path: Path) -> None:
