@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import UserError, cli
-from bench.commands import sweep as sweep_commands
+from bench.commands import run, sweeping, tune
 from bench.recipe import Recipe
 from bench.spec import parse_calls, resolve
 from bench.sweeps import forecast, sweepfile
@@ -44,20 +44,24 @@ def sweep(tmp_path: Path, text: str) -> Path:
 
 
 def test_a_sweep_file_is_read(tmp_path: Path) -> None:
-    wish = sweepfile.gather(sweep(tmp_path, FULL))
-    assert wish.methods == "cmer,lora(rank=16, lr=3e-4)"
-    assert (wish.datasets, wish.backbones, wish.seeds) == (["ucm", "rsicd"], ["starter"], [0, 1])
-    assert wish.recipe == Recipe(steps=60, augment=False, precision="bf16")
-    assert (wish.data_root, wish.results) == (Path("somewhere"), Path("there"))
-    assert (wish.tuned, wish.plugins) == (Path("tuned.toml"), [Path("mine.py")])
-    assert wish.engine == {"engine": "slurm", "slurm": {"partition": "gpu"}}
+    config = sweepfile.gather(sweep(tmp_path, FULL))
+    assert config.methods == "cmer,lora(rank=16, lr=3e-4)"
+    assert (config.datasets, config.backbones, config.seeds) == (
+        ["ucm", "rsicd"],
+        ["starter"],
+        [0, 1],
+    )
+    assert config.recipe == Recipe(steps=60, augment=False, precision="bf16")
+    assert (config.data_root, config.results) == (Path("somewhere"), Path("there"))
+    assert (config.tuned, config.plugins) == (Path("tuned.toml"), [Path("mine.py")])
+    assert config.engine == {"engine": "slurm", "slurm": {"partition": "gpu"}}
 
 
 def test_options_win_over_the_file(tmp_path: Path) -> None:
     path = sweep(tmp_path, FULL)
-    wish = sweepfile.gather(path, methods="full", seeds=[3], recipe=["steps=5"], datasets=None)
-    assert (wish.methods, wish.seeds, wish.datasets) == ("full", [3], ["ucm", "rsicd"])
-    assert wish.recipe == Recipe(steps=5, augment=False, precision="bf16")
+    config = sweepfile.gather(path, methods="full", seeds=[3], recipe=["steps=5"], datasets=None)
+    assert (config.methods, config.seeds, config.datasets) == ("full", [3], ["ucm", "rsicd"])
+    assert config.recipe == Recipe(steps=5, augment=False, precision="bf16")
 
 
 def test_another_engine_leaves_out_what_the_file_says_for_its_own(tmp_path: Path) -> None:
@@ -72,62 +76,63 @@ def test_another_engine_leaves_out_what_the_file_says_for_its_own(tmp_path: Path
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     text = "datasets = ['~/my.toml']\nmethods = 'cmer'\nbackbones = 'ViT-B-32:~/a.pt'\n"
-    wish = sweepfile.gather(sweep(tmp_path, text + "data_root = '~/data'\nplugins = '~/p.py'"))
-    assert (wish.datasets, wish.backbones) == (["/home/me/my.toml"], ["ViT-B-32:/home/me/a.pt"])
-    assert (wish.data_root, wish.plugins) == (Path("/home/me/data"), [Path("/home/me/p.py")])
+    config = sweepfile.gather(sweep(tmp_path, text + "data_root = '~/data'\nplugins = '~/p.py'"))
+    assert (config.datasets, config.backbones) == (["/home/me/my.toml"], ["ViT-B-32:/home/me/a.pt"])
+    assert (config.data_root, config.plugins) == (Path("/home/me/data"), [Path("/home/me/p.py")])
 
 
 def test_a_file_can_say_how_long_a_trial_may_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep_commands, "_planned", lambda _: Plan([], tmp_path, tmp_path))
+    monkeypatch.setattr(sweeping, "planned", lambda _: Plan([], tmp_path, tmp_path))
     text = "datasets = 'ucm'\nmethods = 'cmer'\ncheckpoint_every = '5m'\n"
     path = sweep(tmp_path, text + "time_limit = '2h'")
-    plan, _ = sweep_commands._planned_where(sweepfile.gather(path))
+    plan, _ = sweeping.planned_with_engine(sweepfile.gather(path))
     assert (plan.time_limit, plan.checkpoint_seconds) == (7200, 300)
-    plan, _ = sweep_commands._planned_where(sweepfile.gather(path, time_limit="90"))
+    plan, _ = sweeping.planned_with_engine(sweepfile.gather(path, time_limit="90"))
     assert plan.time_limit == 5400
     with pytest.raises(UserError, match="--time-limit is above 0"):
-        sweep_commands._planned_where(sweepfile.gather(path, time_limit="0"))
+        sweeping.planned_with_engine(sweepfile.gather(path, time_limit="0"))
 
 
 def test_what_is_typed_on_the_command_line_wins_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = sweep(tmp_path, FULL.replace("[search]", "cache_features = 4\n[search]"))
-    asked: list[sweepfile.Wish] = []
+    asked: list[sweepfile.SweepConfig] = []
 
-    def stop(wish: sweepfile.Wish, *_: Any) -> None:
-        asked.append(wish)
+    def stop(config: sweepfile.SweepConfig, *_: Any) -> None:
+        asked.append(config)
         raise UserError("far enough")
 
-    monkeypatch.setattr(sweep_commands, "_planned_where", stop)
+    for module in (run, tune):
+        monkeypatch.setattr(module, "planned_with_engine", stop)
     words = ["--seeds", "3,5", "--cache-features", "0", "--dataset", "rsitmd", "--deterministic"]
     for command in ("run", "tune"):
         CliRunner().invoke(cli.app, [command, str(file), *words, "--slurm", "time=60"])
-    for wish in asked:
-        assert wish.seeds == [3, 5]
-        assert wish.cache_features == 0
-        assert wish.datasets == ["rsitmd"]
-        assert wish.recipe.deterministic
-        assert wish.plugins == [Path("mine.py")]
-        assert wish.engine == {"engine": "slurm", "slurm": {"partition": "gpu", "time": 60}}
+    for config in asked:
+        assert config.seeds == [3, 5]
+        assert config.cache_features == 0
+        assert config.datasets == ["rsitmd"]
+        assert config.recipe.deterministic
+        assert config.plugins == [Path("mine.py")]
+        assert config.engine == {"engine": "slurm", "slurm": {"partition": "gpu", "time": 60}}
     ran, searched = asked
     assert (ran.results, ran.recipe.steps) == (Path("there"), 60)
     assert (searched.results, searched.recipe.steps) == (Path("tuning"), 30)
 
 
 def test_a_search_has_its_own_seeds_recipe_and_results(tmp_path: Path) -> None:
-    wish = sweepfile.gather(sweep(tmp_path, FULL), searching=True)
-    assert (wish.seeds, wish.recipe.steps, wish.results) == ([7], 30, Path("tuning"))
-    assert wish.search["factors"] == [0.3, 1]
-    wish = sweepfile.gather(sweep(tmp_path, FULL), searching=True, recipe=["steps=2"], seeds=[0])
-    assert (wish.seeds, wish.recipe.steps, wish.recipe.precision) == ([0], 2, "bf16")
+    config = sweepfile.gather(sweep(tmp_path, FULL), searching=True)
+    assert (config.seeds, config.recipe.steps, config.results) == ([7], 30, Path("tuning"))
+    assert config.search["factors"] == [0.3, 1]
+    config = sweepfile.gather(sweep(tmp_path, FULL), searching=True, recipe=["steps=2"], seeds=[0])
+    assert (config.seeds, config.recipe.steps, config.recipe.precision) == ([0], 2, "bf16")
 
 
 def test_without_a_file_the_options_are_enough() -> None:
-    wish = sweepfile.gather(None, methods="cmer", datasets=["ucm"])
-    assert (wish.backbones, wish.seeds, wish.recipe) == (["starter"], [0], Recipe())
+    config = sweepfile.gather(None, methods="cmer", datasets=["ucm"])
+    assert (config.backbones, config.seeds, config.recipe) == (["starter"], [0], Recipe())
 
 
 @pytest.mark.parametrize(
@@ -157,11 +162,11 @@ def test_a_missing_sweep_file_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_papers_sweep_names_every_method() -> None:
-    wish = sweepfile.gather(ROOT / "benchmarks" / "paper.toml")
+    config = sweepfile.gather(ROOT / "benchmarks" / "paper.toml")
     known = registry()
-    calls = [resolve(name, given, known) for name, given in parse_calls(wish.methods)]
+    calls = [resolve(name, given, known) for name, given in parse_calls(config.methods)]
     assert sorted(call.text for call in calls) == sorted(known)
-    assert (wish.datasets, wish.seeds) == (["rsitmd", "rsicd"], [0, 1, 2])
+    assert (config.datasets, config.seeds) == (["rsitmd", "rsicd"], [0, 1, 2])
 
 
 # What a dry run says.

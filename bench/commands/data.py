@@ -8,15 +8,17 @@ from typing import Annotated
 import typer
 
 from bench import UserError
+from bench.commands import framework
 from bench.commands.options import Root
 
-app = typer.Typer(
-    help="Fetch and check a data set; write a card for a new one; the image cache.",
-    no_args_is_help=True,
+app = framework.group(
+    "Fetch and check a data set; write a card for one of your own; the cache of decoded images."
 )
 
 
-@app.command()
+@framework.command(
+    app, "bench data fetch rsitmd", "bench data fetch rsitmd --from ~/Downloads/RSITMD.zip"
+)
 def fetch(
     name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
     data_root: Root = None,
@@ -34,7 +36,9 @@ def fetch(
     raise typer.Exit(0 if done else 1)
 
 
-@app.command()
+@framework.command(
+    app, "bench data check ucm --sheet ucm.png", "bench data check ucm --against rsitmd"
+)
 def check(
     name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
     data_root: Root = None,
@@ -100,7 +104,7 @@ def check(
     raise typer.Exit(0 if report.ok else 1)
 
 
-@app.command()
+@framework.command(app, "bench data corruptions ucm --out corruptions.png")
 def corruptions(
     name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
     out: Annotated[Path, typer.Option(help="The sheet, a PNG.")] = Path("corruptions.png"),
@@ -114,7 +118,7 @@ def corruptions(
     print(f"wrote {out}")
 
 
-@app.command()
+@framework.command(app, "bench data new mine --annotations captions.csv --images photos")
 def new(
     name: Annotated[str, typer.Argument(help="Its name.")],
     annotations: Annotated[Path, typer.Option(help="The annotation, or the folder of precomp.")],
@@ -139,7 +143,7 @@ def new(
     console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
-@app.command()
+@framework.command(app, "bench data cache ucm --backbone ViT-B-32:none", "bench data cache --show")
 def cache(
     name: Annotated[
         str | None, typer.Argument(help="A data set, or the TOML of a card; none: list the cache.")

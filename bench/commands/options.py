@@ -1,129 +1,240 @@
-"""The options that several commands share, and the console they print to."""
+"""The options that several commands share."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from bench.sweeps.sweepfile import SweepConfig
 
-Sweep = Annotated[
-    Path | None,
-    typer.Argument(metavar="SWEEP.toml", help="A sweep file; options win over what it says."),
-]
-Methods = Annotated[str | None, typer.Option("--methods", help="Calls: 'cmer,lora(rank=16)'.")]
-Datasets = Annotated[
-    list[str] | None, typer.Option("--dataset", help="A card's name or TOML; repeatable.")
-]
-Seeds = Annotated[
-    str | None, typer.Option("--seeds", help="Comma-separated: 0,1,2.", show_default="0")
-]
-Backbones = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--backbone",
-        help="starter, NAME:TAG, NAME:FILE or NAME:none; repeatable.",
-        show_default="starter",
-    ),
-]
-RecipeWords = Annotated[
-    list[str] | None,
-    typer.Option("--recipe", help="What all methods share: epochs=10; repeatable."),
-]
+WHAT = "What to run"
+TRAINING = "How to train"
+FILES = "Files and folders"
+ENGINE = "Where trials run"
+AGAIN = "Running again"
+
 Root = Annotated[
     Path | None,
-    typer.Option("--data-root", help="Folder of the data sets (or $BENCH_DATA; ./data)."),
+    typer.Option(
+        "--data-root",
+        metavar="DIR",
+        help="Folder that holds the data sets. Default: $BENCH_DATA, else ./data.",
+        rich_help_panel=FILES,
+    ),
 ]
-Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
-SweepResults = Annotated[
-    Path | None,
-    typer.Option("--results", help="Folder of the records.", show_default="results"),
+Results = Annotated[
+    Path,
+    typer.Option("--results", metavar="DIR", help="Folder of the records.", rich_help_panel=FILES),
 ]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="A Python file that registers methods; repeatable."),
-]
-
-Cached = Annotated[
-    int | None,
     typer.Option(
-        "--cache-features",
-        min=0,
-        show_default="0",
-        metavar="VIEWS",
-        help="Run frozen towers once: stored views per image, 1: centre crop.",
-    ),
-]
-
-ENGINE = "Where trials run"
-EngineName = Annotated[
-    str | None,
-    typer.Option(
-        "--engine",
-        help="local: this machine; ray: a Ray cluster; slurm: array jobs through submitit.",
-        show_default="local",
-        rich_help_panel=ENGINE,
-    ),
-]
-Gpus = Annotated[
-    str | None,
-    typer.Option(
-        "--gpus",
-        help="Which GPUs: 0,1; none: the CPU. Default: all visible.",
-        rich_help_panel=ENGINE,
-    ),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs-per-gpu",
-        min=1,
-        help="Trials at once on each GPU (or on the CPU); memory and throughput are then not "
-        "comparable, and the records say so.",
-        show_default="1",
-        rich_help_panel=ENGINE,
-    ),
-]
-RayAddress = Annotated[
-    str | None,
-    typer.Option(
-        "--ray-address",
-        help="A running Ray cluster: auto or ray://HOST:10001. Default: one on this machine.",
-        rich_help_panel=ENGINE,
-    ),
-]
-Slurm = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--slurm",
-        help="NAME=VALUE: partition, time (minutes or H:MM:SS), gpus, cpus, memory_gb, account, "
-        "array_parallelism, other sbatch options; cluster=local tries it here; repeatable.",
-        rich_help_panel=ENGINE,
-    ),
-]
-TimeLimit = Annotated[
-    str | None, typer.Option("--time-limit", help="Of each trial: 2h, 1h30m, or 90 (minutes).")
-]
-CheckpointEvery = Annotated[
-    str | None,
-    typer.Option(
-        "--checkpoint-every",
-        help="Time between a trial's checkpoints; 0: every step.",
-        show_default="3m",
+        "--plugin",
+        metavar="FILE.py",
+        help="A Python file that registers methods of your own; repeatable.",
+        rich_help_panel=FILES,
     ),
 ]
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Repeat what is recorded but not ok.")
-]
-Deterministic = Annotated[
     bool,
-    typer.Option("--deterministic", help="Only deterministic algorithms: recipe deterministic."),
+    typer.Option(
+        "--retry-failed",
+        help="Run those trials again that are recorded but did not end well.",
+        rich_help_panel=AGAIN,
+    ),
 ]
 
 
-def console(stderr: bool = False) -> "Console":
-    """Where a command prints."""
-    from rich.console import Console
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """What to run: the options that `bench run`, `tune` and `plan` share. None: not given."""
 
-    return Console(stderr=stderr)
+    sweep: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="SWEEP.toml",
+            help="A sweep file with these options as keys. Options given here win over it.",
+        ),
+    ] = None
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            metavar="LIST",
+            help="Methods, with settings in brackets: 'cmer,lora(rank=16)'; repeatable. "
+            "See `bench methods`.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            metavar="LIST",
+            help="Data sets: rsitmd,ucm, or a card of your own (mine.toml); repeatable. "
+            "See `bench datasets`.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None
+    seeds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--seeds",
+            metavar="LIST",
+            help="Seeds: 0,1,2 or 0-2. Default: 0.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backbone",
+            metavar="LIST",
+            help="Pretrained models: starter, NAME:TAG of open_clip, NAME:FILE, or NAME:none for "
+            "random weights; repeatable. Default: starter.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME=VALUE",
+            help="Training settings that all methods share: epochs=10,batch_size=64; repeatable.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
+    data_root: Root = None
+    plugin: Plugins = None
+
+    def words(self) -> dict[str, object]:
+        """These options under the names that they have in a sweep file."""
+        return {
+            "methods": self.methods,
+            "datasets": self.dataset,
+            "seeds": self.seeds,
+            "backbones": self.backbone,
+            "recipe": self.recipe,
+            "data_root": self.data_root,
+            "plugins": self.plugin,
+        }
+
+    def config(self, searching: bool = False, **more: object) -> "SweepConfig":
+        """The sweep that these options name, over what the sweep file says; raises UserError."""
+        from bench.sweeps import sweepfile
+
+        return sweepfile.gather(self.sweep, searching, **{**self.words(), **more})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(SweepOptions):
+    """What to run and where: the options that `bench run` and `bench tune` share."""
+
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Use deterministic algorithms only (slower on a GPU).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False
+    cache_features: Annotated[
+        int | None,
+        typer.Option(
+            "--cache-features",
+            metavar="VIEWS",
+            min=0,
+            help="Run frozen towers once and train on their stored outputs, VIEWS augmentations "
+            "per image (1: the centre crop). Default: 0, off.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="local: this machine; ray: a Ray cluster; slurm: a Slurm job array. "
+            "Default: local.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            "--gpus",
+            metavar="LIST",
+            help="GPUs to use: 0,1; all: all visible ones, and fail if there is none; none: the "
+            "CPU. Default: all visible ones, else the CPU.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None
+    jobs_per_gpu: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs-per-gpu",
+            metavar="N",
+            min=1,
+            help="Run N trials at once on each GPU (or on the CPU). Their memory and speed cannot "
+            "be compared then, and the records say so. Default: 1.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="ADDRESS",
+            help="A running Ray cluster: auto or ray://HOST:10001. Default: start one on this "
+            "machine.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="NAME=VALUE",
+            help="An option of sbatch: partition=gpu, time=2:00:00, gpus=a100:1, cpus=4, "
+            "memory_gb=32, account=me, array_parallelism=4, ...; cluster=local tries it without "
+            "Slurm; repeatable.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--time-limit",
+            metavar="TIME",
+            help="End each trial after this time: 2h, 1h30m, or 90 (minutes).",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None
+    checkpoint_every: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint-every",
+            metavar="TIME",
+            help="Time between the checkpoints of a trial; 0: after each step. Default: 3m.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None
+    retry_failed: RetryFailed = False
+
+    def words(self) -> dict[str, object]:
+        """These options under the names that they have in a sweep file."""
+        recipe = [*(self.recipe or []), *(["deterministic=true"] if self.deterministic else [])]
+        return {
+            **super().words(),
+            "recipe": recipe,
+            "cache_features": self.cache_features,
+            "engine": self.engine,
+            "gpus": self.gpus,
+            "jobs_per_gpu": self.jobs_per_gpu,
+            "ray_address": self.ray_address,
+            "slurm": self.slurm,
+            "time_limit": self.time_limit,
+            "checkpoint_every": self.checkpoint_every,
+        }

@@ -1,6 +1,7 @@
 """Sweep files: a TOML with everything that `bench run`, `plan` and `tune` can be told."""
 
 import math
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,12 +12,15 @@ from bench import UserError
 from bench.recipe import Recipe, parse_recipe
 from bench.spec import nearest
 
+LARGEST_SEED = 2**63 - 1
+"""Random generators of torch take seeds of 64 bits."""
+
 
 @dataclass(frozen=True)
-class Wish:
-    """What a sweep is to be: the sweep file's words, and the command line's over them.
+class SweepConfig:
+    """A sweep: what the sweep file says, and the command line's options over it.
 
-    `search` is the file's table for `bench tune`. Paths are meant from where the command is run.
+    `search` is the file's table for `bench tune`. Relative paths start where the command is run.
     """
 
     methods: str
@@ -52,7 +56,7 @@ def _is_count(value: Any) -> bool:
 
 def _is_seeds(value: Any) -> bool:
     whole = isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
-    return whole and 0 < len(value) == len(set(value))
+    return _is_text(value) or (whole and 0 < len(value) == len(set(value)))
 
 
 def _is_factors(value: Any) -> bool:
@@ -132,36 +136,41 @@ def _check(said: dict[str, Any], keys: dict[str, Rule], where: str) -> None:
             raise UserError(f"{key} in {where} is {what}, not {value!r}")
 
 
-def gather(file: Path | None, searching: bool = False, **given: Any) -> Wish:
+def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepConfig:
     """The sweep of a file (or none) with the command line's words over it; None: not given.
 
-    `given` has the keys of a file, `recipe` and `slurm` as lists of NAME=VALUE. `searching`: the
-    seeds, recipe and results of [search] count. Raises UserError where neither names methods or
-    data sets, and for a recipe that makes no sense.
+    `given` has the keys of a file, with texts as they are typed: `datasets=["ucm,rsicd"]`,
+    `seeds=["0-2"]`, `recipe` and `slurm` as lists of NAME=VALUE. `searching`: the seeds, recipe and
+    results of [search] count. Raises UserError where neither names methods or data sets, and for a
+    recipe that makes no sense.
     """
     said = read(file) if file is not None else {}
+    given = {key: value for key, value in given.items() if value not in (None, [])}
+    for key in ("datasets", "backbones"):
+        if key in given:
+            given[key] = [word for text in given[key] for word in _split(text)]
     search = said.get("search", {})
     words = _words(said.get("recipe", {}))
     if searching:  # a search's records are no results: they lie elsewhere unless it says so
         said = {**said, "results": search.get("results", "tuning")}
         said["seeds"] = search.get("seeds", said.get("seeds"))
         words += _words(search.get("recipe", {}))
-    words += given.pop("recipe", None) or []
+    words += given.pop("recipe", [])
     if given.get("engine") not in (None, said.get("engine", "local")):
         for key in ENGINE:  # what the file says is for its own engine
             said.pop(key, None)
     if given.get("slurm"):
         given["slurm"] = {**said.get("slurm", {}), **pairs(given["slurm"], "--slurm")}
-    said |= {key: value for key, value in given.items() if value is not None}
+    said |= given
     for key, option in (("methods", "--methods"), ("datasets", "--dataset")):
         if not said.get(key):
             place = f"{file} names no {key}" if file else f"no {key} are named"
             raise UserError(f"{place}; give {option}, or {key} = [...] in a sweep file")
-    return Wish(
+    return SweepConfig(
         methods=",".join(_list(said["methods"])),
         datasets=list(dict.fromkeys(map(_at_home, _list(said["datasets"])))),
         backbones=list(dict.fromkeys(map(_at_home, _list(said.get("backbones") or "starter")))),
-        seeds=said.get("seeds") or [0],
+        seeds=parse_seeds(said.get("seeds") or [0]),
         recipe=parse_recipe(words),
         data_root=_path(said.get("data_root")),
         results=Path(said.get("results") or "results").expanduser(),
@@ -175,6 +184,32 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> Wish:
         engine={key: said[key] for key in ENGINE if key in said},
         search=search,
     )
+
+
+def parse_seeds(said: list[int] | list[str] | str) -> list[int]:
+    """`0,1,2`, `0-2` or `[0, 1, 2]` -> whole numbers; raises UserError."""
+    words = [word for part in _list(said) for word in _split(str(part))]
+    seeds: list[int] = []
+    for word in words:
+        found = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", word)
+        if found is None or int(found[2] or found[1]) < int(found[1]):
+            raise UserError(f"seeds are whole numbers from 0, such as 0,1,2 or 0-2, not {word!r}")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last > LARGEST_SEED:
+            raise UserError(f"a seed is at most {LARGEST_SEED}, not {last}")
+        if last - first >= 10_000:
+            raise UserError(f"{word} is {last - first + 1:,} seeds; name fewer")
+        seeds += range(first, last + 1)
+    if not seeds:
+        raise UserError("no seed is named; write for instance --seeds 0,1,2")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"a seed is named twice in {','.join(words)}; name each seed once")
+    return seeds
+
+
+def _split(text: str) -> list[str]:
+    """`ucm, rsicd` -> its parts; commas in brackets do not part."""
+    return [word.strip() for word in re.split(r",(?![^(\[]*[)\]])", text) if word.strip()]
 
 
 def pairs(texts: list[str], option: str) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""What every command of `bench` shares: how its help looks, and how its options are declared."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+class Command(TyperCommand):
+    """A command whose flags are shown without a type: `--dry-run`, not `--dry-run <bool>`."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, as typer shows them in the help."""
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False) and param.metavar is None:
+                param.metavar = ""
+        return params
+
+
+def group(help_text: str, *, name: str | None = None, completion: bool = False) -> typer.Typer:
+    """An empty group of commands."""
+    return typer.Typer(
+        name=name,
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=completion,
+        pretty_exceptions_enable=False,
+        context_settings=HELP_NAMES,
+        rich_markup_mode="rich",
+    )
+
+
+def command(
+    app: typer.Typer, *examples: str, panel: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command of a group, with examples at the end of its help."""
+    lines = ["Examples:" if len(examples) > 1 else "Example:", *examples]
+    epilog = "\n\n".join(line.replace("[", "\\[") for line in lines) if examples else None
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        register = app.command(
+            cls=Command, rich_help_panel=panel, epilog=epilog, context_settings=HELP_NAMES
+        )
+        register(spread(function))
+        return function
+
+    return add
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each field of its parameters that are dataclasses.
+
+    typer reads options from a function's signature. A command that shares options with others
+    takes them as one object, `def run(options: SweepOptions, ...)`; here each field of the
+    dataclass becomes an option of its own, with the field's annotation and default.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    shared: dict[str, type] = {}
+    own: dict[str, inspect.Parameter] = {}
+    for name, parameter in signature.parameters.items():
+        if not dataclasses.is_dataclass(parameter.annotation):
+            own[name] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            continue
+        assert isinstance(parameter.annotation, type)
+        shared[name] = parameter.annotation
+        hints = get_type_hints(parameter.annotation, include_extras=True)
+        for field in dataclasses.fields(parameter.annotation):
+            own[field.name] = inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=hints[field.name],
+            )
+    if not shared:
+        return command
+
+    def called(**given: Any) -> None:
+        objects = {
+            name: cls(**{field.name: given.pop(field.name) for field in dataclasses.fields(cls)})
+            for name, cls in shared.items()
+        }
+        command(**objects, **given)
+
+    functools.update_wrapper(called, command)
+    del called.__wrapped__  # type: ignore[attr-defined]  # typer would read its signature instead
+    called.__signature__ = inspect.Signature([*own.values()])  # type: ignore[attr-defined]
+    called.__annotations__ = {name: parameter.annotation for name, parameter in own.items()}
+    return called

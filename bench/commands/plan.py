@@ -1,0 +1,47 @@
+"""`bench plan`: what each trial would need on a GPU, predicted."""
+
+import itertools
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from bench.commands.console import console
+from bench.commands.options import SweepOptions
+from bench.commands.sweeping import planned
+
+
+def plan(
+    options: SweepOptions,
+    gpu_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory of the GPU, such as 24GiB: say what fits, and the largest batch that "
+            "does.",
+        ),
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with more figures, instead of a table.")
+    ] = False,
+) -> None:
+    """Predict memory and compute of each method on a GPU; needs neither GPU nor weights."""
+    from rich.progress import Progress
+
+    from bench.measure import plan as plan_
+
+    limit = None if gpu_memory is None else plan_.memory_of(gpu_memory)
+    trials = planned(options.config(), rehearse=True)
+    with Progress(console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("predicting")
+
+        def move(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"predicting {what}")
+
+        rows = plan_.plan(trials.trials, limit, trials.root, move)
+    if json_:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        for _, place in itertools.groupby(rows, key=lambda row: (row.dataset, row.backbone)):
+            console().print(plan_.table(list(place)))

@@ -1,0 +1,131 @@
+"""The commands about records: tables and plots, comparison, retrieval, export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import UserError
+from bench.commands.console import console
+from bench.commands.options import Plugins, Results, Root
+from bench.spec import load_plugins
+
+
+def report(
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Method or call that ratios refer to.", show_default="lora"),
+    ] = None,
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery",
+            help="Put hits and misses of each method on the page, which then holds pictures of the "
+            "data set: look at its licence before you pass the page on.",
+        ),
+    ] = False,
+    data_root: Root = None,
+    plugin: Plugins = None,
+) -> None:
+    """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
+    from bench import record
+    from bench.report import report as report_
+
+    screen = console()
+    frame = record.load(results)
+    if not len(frame):
+        raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
+    if gallery:
+        from bench.data import data_root as root_of  # takes a second: it brings torch
+        from bench.report.gallery_page import block
+
+        load_plugins(plugin)
+        with screen.status("asking the trained methods") as status:
+            ask = lambda one: block(one, results, root_of(data_root), status.update)  # noqa: E731
+            written = report_.write(results, out, reference=reference, gallery=ask, frame=frame)
+    else:
+        written = report_.write(results, out, reference=reference, frame=frame)
+    screen.print(report_.console_table(frame))
+    if not any(path.suffix == ".parquet" for path in written):
+        screen.print(
+            "no records.parquet without pyarrow: pip install 'cmer-bench\\[parquet]'",
+            highlight=False,
+        )
+    screen.print(f"wrote {len(written)} files; read {out / 'report.md'} or {out / 'index.html'}")
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="A record.")],
+    b: Annotated[Path, typer.Argument(help="Another one of the same test set.")],
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="A PNG of queries won and lost; needs weights beside both, and data."),
+    ] = None,
+    data_root: Root = None,
+    plugin: Plugins = None,
+) -> None:
+    """Two trained methods, query by query: bootstrap, permutation test, queries won and lost."""
+    from bench.trained import compare as compare_
+
+    screen, found = console(), compare_.compare(a, b)
+    screen.print(compare_.table(found))
+    if pictures is None:
+        return
+    from bench.data import data_root as root_of
+    from bench.trained import wonlost
+
+    load_plugins(plugin)
+    with screen.status("encoding"):
+        drawn = wonlost.draw(found, a, b, root_of(data_root))
+    pictures.parent.mkdir(parents=True, exist_ok=True)
+    drawn.save(pictures, format="PNG")
+    screen.print(f"wrote {pictures}")
+
+
+def retrieve(
+    record: Annotated[Path, typer.Argument(help="A record; its weights lie beside it.")],
+    query: Annotated[str | None, typer.Argument(help="A text, to find images for.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="An image file, or a test image's name: find captions.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 10,
+    focus: Annotated[bool, typer.Option("--focus", help="Draw where the method looks.")] = False,
+    out: Annotated[Path, typer.Option(help="The picture sheet, a PNG.")] = Path("retrieved.png"),
+    data_root: Root = None,
+    plugin: Plugins = None,
+) -> None:
+    """Ask a trained method: the top test images for a text, or captions for an image."""
+    if (query is None or not query.strip()) == (image is None):
+        raise UserError('give either a text to find images for ("many planes") or --image FILE')
+    from bench.data import data_root as root_of
+    from bench.trained import retrieve as retrieve_
+    from bench.trained.restore import restore
+
+    load_plugins(plugin)
+    screen = console()
+    with screen.status("encoding"):
+        restored = restore(record, root_of(data_root))
+        if image is None:
+            answer = retrieve_.images_for(restored, query or "", top)
+        else:
+            answer = retrieve_.captions_for(restored, image, top)
+        drawn = retrieve_.draw(restored, answer, focus)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    drawn.save(out, format="PNG")
+    screen.print(retrieve_.table(restored, answer))
+    screen.print(f"wrote {out}")
+
+
+def export(
+    record: Annotated[Path, typer.Argument(help="A record; its weights lie beside it.")],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    plugin: Plugins = None,
+) -> None:
+    """Write a trained adapter as safetensors with a card; LoRA in peft's own format too."""
+    from bench.trained.export import export as export_
+
+    load_plugins(plugin)
+    written = export_(record, out)
+    console().print(f"wrote {', '.join(path.name for path in written)} to {out}")

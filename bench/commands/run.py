@@ -1,0 +1,185 @@
+"""`bench run`: train and test methods, one process per trial, and record what they reach."""
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench import UserError
+from bench.commands.console import console, say
+from bench.commands.options import AGAIN, FILES, TRAINING, RunOptions
+from bench.commands.sweeping import planned_with_engine, report_failures, run_trials
+from bench.record import GOOD
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.corrupted import Condition
+    from bench.sweeps.engines import Engine
+    from bench.sweeps.sweep import Plan
+    from bench.trial import Trial
+
+ROBUSTNESS = "Testing on corrupted images"
+
+
+def run(
+    options: RunOptions,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Learning rates and settings that `bench tune` found.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the records. Default: results.", rich_help_panel=FILES
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what is recorded, what is left, and the memory and time it will take.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = False,
+    no_memory: Annotated[
+        bool,
+        typer.Option(
+            "--no-memory",
+            help="With --dry-run: leave out the predicted memory, which takes a while.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = False,
+    rerun: Annotated[
+        bool,
+        typer.Option(
+            "--rerun",
+            help="Run all trials again; the old records are kept as *.replaced.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = False,
+    corrupt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Test the trained methods on corrupted images too: blur,noise,cloud,jpeg,haze.",
+            rich_help_panel=ROBUSTNESS,
+        ),
+    ] = None,
+    severity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="How strongly they are corrupted, 1 to 5. Default: 1,3,5.",
+            rich_help_panel=ROBUSTNESS,
+        ),
+    ] = None,
+) -> None:
+    """Train and test every method on every data set, backbone and seed; goes on where it stopped.
+
+    Each trial runs in a process of its own and ends as one JSON record.
+    """
+    from bench import corrupted
+    from bench.sweeps import tune as tune_
+    from methods import registry
+
+    if rerun and options.retry_failed:
+        raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
+    if no_memory and not dry_run:
+        raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
+    config = options.config(tuned=tuned, results=results, corrupt=corrupt, severity=severity)
+    wanted = corrupted.conditions(config.corrupt, config.severity) if config.corrupt else []
+    plan, engine = planned_with_engine(config)
+    screen = console()
+    if config.tuned is not None:
+        plan, without = tune_.apply(plan, config.tuned, registry())
+        for what in without:
+            say(screen, f"{config.tuned} has no winner for {what}: its own rate")
+    todo = plan.todo(rerun, options.retry_failed)
+    done = len(plan.trials) - len(todo)
+    say(
+        screen,
+        f"{len(plan.trials)} trials: {done} recorded in {config.results}, {len(todo)} to run",
+    )
+    if dry_run:
+        _print_forecast(screen, plan, todo, engine, not no_memory)
+        if wanted:
+            say(screen, f"then {len(wanted)} conditions of corrupted test images for each")
+        return
+    outcomes = run_trials(screen, plan, todo, engine) if todo else []
+    _print_results(screen, plan)
+    failed = report_failures(screen, outcomes)
+    ran = {outcome.trial.identity for outcome in outcomes}
+    old = [t for t in plan.trials if t.identity not in ran and plan.status(t) not in GOOD]
+    if old:
+        say(screen, f"{len(old)} recorded earlier are not ok; --retry-failed repeats those")
+    if not todo:
+        say(screen, "nothing to do: every trial is recorded; --rerun repeats them")
+    unmeasured = _run_corrupted(screen, plan, wanted, engine) if wanted else False
+    raise typer.Exit(1 if failed or old or unmeasured else 0)
+
+
+def _run_corrupted(
+    screen: "Console", plan: "Plan", wanted: "list[Condition]", engine: "Engine"
+) -> bool:
+    """Test the trained methods on corrupted images, a process for each; whether some were not."""
+    from dataclasses import astuple, replace
+
+    from bench import corrupted, record
+    from bench.report import groups, robustness
+
+    work = corrupted.todo(plan, wanted)
+    evaluations = sum(len(left) for _, left in work)
+    screen.print(f"corrupted test images: {evaluations} evaluations to do", soft_wrap=True)
+    told = {trial.identity: [astuple(one) for one in left] for trial, left in work}
+    outcomes = []
+    if work:
+        tests = replace(plan, corrupt=told, time_limit=None)
+        left = lambda: [trial for trial, _ in corrupted.todo(plan, wanted)]  # noqa: E731
+        outcomes = run_trials(screen, tests, [trial for trial, _ in work], engine, left)
+    frame = record.load(plan.results)
+    if len(frame):
+        mine = frame[frame["identity"].isin([trial.identity for trial in plan.trials])]
+        for one in groups.group(mine):
+            for about, table in robustness.tables(one, plan.results):
+                screen.print(robustness.console_table(about, table))
+    return report_failures(screen, outcomes)
+
+
+def _print_forecast(
+    screen: "Console", plan: "Plan", todo: "list[Trial]", engine: "Engine", memory: bool
+) -> None:
+    from rich.progress import Progress
+
+    from bench.sweeps import forecast
+
+    with Progress(console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("predicting memory", visible=False)
+
+        def move(done: int, total: int, what: str) -> None:
+            words = f"predicting memory of {what}"
+            bar.update(task, completed=done, total=total, description=words, visible=True)
+
+        lines = forecast.forecast(plan, todo, engine.device_kind(), move if memory else None)
+    for _, place in itertools.groupby(lines, key=lambda line: (line.dataset, line.backbone)):
+        screen.print(forecast.table(list(place)))
+    if memory and todo:
+        screen.print("peak: predicted for a GPU, without the CUDA context")
+    if todo:
+        screen.print(forecast.total(lines, engine.at_once()), soft_wrap=True)
+
+
+def _print_results(screen: "Console", plan: "Plan") -> None:
+    from bench import record
+    from bench.report import report
+
+    frame = record.load(plan.results)
+    if len(frame):
+        mine = frame[frame["identity"].isin([trial.identity for trial in plan.trials])]
+        if len(mine):
+            screen.print(report.console_table(mine))

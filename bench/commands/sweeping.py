@@ -1,0 +1,119 @@
+"""What `bench run` and `bench tune` share: plan the trials, run them, say how they ended."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import typer
+
+from bench import UserError
+from bench.commands.console import say
+from bench.record import GOOD, STATUSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from bench.sweeps.engine import Outcome
+    from bench.sweeps.engines import Engine
+    from bench.sweeps.sweep import Plan
+    from bench.sweeps.sweepfile import SweepConfig
+    from bench.trial import Trial
+
+
+def planned(config: "SweepConfig", rehearse: bool = False) -> "Plan":
+    """The trials of a sweep. `rehearse`: only to predict, so data and weights may be missing."""
+    from bench.data import data_root as root_of
+    from bench.sweeps import sweep
+
+    return sweep.plan(
+        methods=config.methods,
+        datasets=config.datasets,
+        backbones=config.backbones,
+        seeds=config.seeds,
+        recipe=config.recipe,
+        root=root_of(config.data_root),
+        results=config.results,
+        plugins=config.plugins,
+        rehearse=rehearse,
+        cached_features=config.cache_features,
+    )
+
+
+def planned_with_engine(config: "SweepConfig") -> "tuple[Plan, Engine]":
+    """The trials of a sweep, with their time limit and checkpoints, and the engine for them."""
+    from bench.limits import seconds
+    from bench.sweeps.engines import engine_of
+
+    engine = engine_of(config.engine)
+    plan = planned(config)
+    plan.jobs_per_gpu = engine.jobs_per_gpu
+    plan.checkpoint_seconds = seconds(config.checkpoint_every, "--checkpoint-every")
+    if config.time_limit is not None:
+        plan.time_limit = seconds(config.time_limit, "--time-limit")
+        if not plan.time_limit:
+            raise UserError("--time-limit is above 0; leave it out for none")
+    return plan, engine
+
+
+def run_trials(
+    screen: "Console",
+    plan: "Plan",
+    todo: "list[Trial]",
+    engine: "Engine",
+    left_over: "Callable[[], list[Trial]] | None" = None,
+) -> "list[Outcome]":
+    """Run trials and show their progress; after Ctrl-C say what is left, and exit with 130.
+
+    `left_over` tells which trials are left; None: those without a record.
+    """
+    from bench.sweeps.progress import watcher
+
+    _build_caches(screen, plan, todo)
+    with watcher(screen, len(todo)) as watch:
+        try:
+            return engine.run(plan, todo, watch)
+        except KeyboardInterrupt:
+            left = [t for t in todo if plan.status(t) is None] if left_over is None else left_over()
+    say(screen, f"stopped; {len(left)} trials are left, the same command goes on with them:")
+    for trial in left:
+        say(screen, f"  {trial.name}")
+    raise typer.Exit(130)
+
+
+def report_failures(screen: "Console", outcomes: "list[Outcome]") -> bool:
+    """Name the trials that did not end well; whether there are any.
+
+    Exits with 2 where the user has to mend something before any trial can run.
+    """
+    bad = [outcome for outcome in outcomes if outcome.status not in GOOD]
+    for outcome in bad:
+        say(screen, f"{outcome.status}: {outcome.trial.name}: {outcome.why}")
+    if bad:
+        say(screen, _count(bad))
+    if any(outcome.status == "user_error" for outcome in bad):
+        raise typer.Exit(2)
+    return bool(bad)
+
+
+def _count(bad: "list[Outcome]") -> str:
+    """How many trials did not end well, with which status, and what to do."""
+    statuses = Counter(outcome.status for outcome in bad)
+    words = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in statuses.most_common())
+    again = "the same command runs again what is not recorded"
+    if any(status in STATUSES for status in statuses):
+        again = "the same command with --retry-failed runs them again"
+    return f"{len(bad)} did not end well ({words}); {again}"
+
+
+def _build_caches(screen: "Console", plan: "Plan", todo: "list[Trial]") -> None:
+    """Decode the images of each data set once, before trials start, with a progress bar."""
+    from bench import backbone, data
+    from bench.data import cached
+
+    wanted = {(trial.dataset, backbone.image_size(trial.backbone)) for trial in todo}
+    for name, size in sorted((n, s) for n, s in wanted if s is not None):
+        dataset = data.load(data.card(name), plan.root)
+        for note in dataset.notes:
+            say(screen, f"{name}: {note}")
+        cached.build(dataset, size, screen)
