@@ -331,7 +331,12 @@ def _autocast(build: Build) -> None:
     method.on_fit(64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = method.loss(tiny_batch())
+        lengths = _features(method).float().norm(dim=-1)
     assert bool(loss.isfinite()), f"the loss is {float(loss.detach())} under bf16 autocast"
+    assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-3), (
+        f"under bf16 autocast features have lengths {float(lengths.min()):.4f} to "
+        f"{float(lengths.max()):.4f}; scale them with methods.base.unit, which does it in float32"
+    )
     if loss.requires_grad:
         loss.backward()
         named = _trainable(method).items()

@@ -20,7 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Batch, Method, NotApplicable, Paper, Sample, info_nce, share_caption
+from methods.base import (
+    Batch,
+    Method,
+    NotApplicable,
+    Paper,
+    Sample,
+    cosines,
+    info_nce,
+    share_caption,
+    unit,
+)
 from methods.towers import Hidden, Tower
 
 Focus = Literal["soft", "topk", "relu", "none"]
@@ -257,7 +267,7 @@ class CMER(Method):
         frozen = self.frozen_image(images) if isinstance(images, Tensor) else images
         pooled, summaries, patches = frozen
         feature = pooled + self.image_side(summaries, patches)
-        return F.normalize(self.image_tower.project(feature), dim=-1)
+        return unit(self.image_tower.project(feature))
 
     def encode_text(
         self, texts: Tensor | tuple[Tensor, list[Tensor], list[Tensor], Tensor]
@@ -267,7 +277,7 @@ class CMER(Method):
         pooled, summaries, patches, mask = frozen
         if self.text_side is not None:
             pooled = pooled + self.text_side(summaries, patches, mask)
-        return F.normalize(self.text_tower.project(pooled), dim=-1)
+        return unit(self.text_tower.project(pooled))
 
     @torch.no_grad()
     def focus_map(self, images: Tensor) -> Tensor:
@@ -307,7 +317,7 @@ class CMER(Method):
         image, text = self.encode_image(batch.images), self.encode_text(batch.texts)
         scale = self.temperature()
         ignore = self._same(batch, batch)
-        loss = info_nce(scale * image @ text.t(), ignore)
+        loss = info_nce(scale * cosines(image, text), ignore)
         if self.recycler is not None:
             if self.progress >= self.queue_start:
                 past = self.recycler.newest()
@@ -398,7 +408,7 @@ def queue_loss(image: Tensor, text: Tensor, scale: Tensor, past: Past, ignore: T
     never = F.pad(ignore | (past.image_ids < 0), (1, 0), value=False)
     total = torch.zeros((), device=image.device)
     for anchor, queue in ((image, past.texts), (text, past.images)):
-        logits = scale * torch.cat([right, anchor @ queue.to(anchor.dtype).t()], dim=1).float()
+        logits = scale * torch.cat([right, cosines(anchor, queue)], dim=1)
         # Masked after scaling: the temperature's gradient would be 0 * -inf otherwise.
         total = total + F.cross_entropy(logits.masked_fill(never, float("-inf")), target)
     return total / 2

@@ -4,10 +4,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from methods import register
-from methods.base import Method, Paper
+from methods.base import Method, Paper, unit
 from methods.prompts import prompted
 
 
@@ -35,5 +34,4 @@ class CoOp(Method):
 
     def encode_text(self, texts: Tensor) -> Tensor:
         """`(B, L)` -> `(B, D)`, unit length; a long text loses words at its end to the context."""
-        feature = prompted(self.text_tower, texts, [self.context])
-        return F.normalize(feature, dim=-1)
+        return unit(prompted(self.text_tower, texts, [self.context]))

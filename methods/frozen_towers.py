@@ -4,10 +4,9 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.base import Method
+from methods.base import Method, unit
 from methods.towers import Tower
 
 
@@ -40,12 +39,12 @@ class OnFeatures(Method):
     def encode_image(self, images: Tensor | tuple[Tensor]) -> Tensor:
         """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, E)`, unit length."""
         (feature,) = self.frozen_image(images) if isinstance(images, Tensor) else images
-        return F.normalize(self.map_image(feature), dim=-1)
+        return unit(self.map_image(feature))
 
     def encode_text(self, texts: Tensor | tuple[Tensor]) -> Tensor:
         """`(B, L)`, or what `frozen_text` gave -> `(B, E)`, unit length."""
         (feature,) = self.frozen_text(texts) if isinstance(texts, Tensor) else texts
-        return F.normalize(self.map_text(feature), dim=-1)
+        return unit(self.map_text(feature))
 
 
 States = tuple[Tensor, list[Tensor], Tensor, Tensor | None]
@@ -96,4 +95,4 @@ def seen(tower: Tower, inputs: Tensor) -> States:
 def beside(tower: Tower, side: nn.Module, known: States) -> Tensor:
     """The pooled feature with what the side branch adds, projected -> `(B, E)`, unit length."""
     feature, states, share, real = known
-    return F.normalize(tower.project(feature + side(states, share, real)), dim=-1)
+    return unit(tower.project(feature + side(states, share, real)))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Batch, Method, Paper, info_nce
+from methods.base import Batch, Method, Paper, cosines, info_nce, unit
 from methods.surgery import OpenAttention, after, sublayers
 
 
@@ -111,19 +111,18 @@ class HarMA(Method):
         self.text_mask.masked_fill_(padding, float("-inf"))
         for index in range(len(tower.blocks)):
             hidden = tower.block(index, hidden)
-        return F.normalize(tower.project(tower.pool(hidden)), dim=-1)
+        return unit(tower.project(tower.pool(hidden)))
 
     def loss(self, batch: Batch) -> Tensor:
         """InfoNCE, with the adaptive triplet loss where that is set."""
         image, text = self.encode_image(batch.images), self.encode_text(batch.texts)
-        scores = image @ text.t()
+        scores = cosines(image, text)
         loss = info_nce(self.temperature() * scores)
         return loss + adaptive_triplet(scores) if self.triplet else loss
 
 
 def adaptive_triplet(scores: Tensor, margin: float = 0.2, gamma: float = 2.0) -> Tensor:
     """Hinge over all negatives of `(B, B)` similarities, hard ones weighted up."""
-    scores = scores.float()
     right = scores.diag()
     wrong = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     total = torch.zeros((), device=scores.device)

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Method, Paper
+from methods.base import Method, Paper, unit
 from methods.prompts import new_prompts, prompted
 
 
@@ -36,8 +35,8 @@ class MaPLe(Method):
         """`(B, 3, H, W)` -> `(B, D)`, unit length."""
         pairs = zip(self.coupling, self.prompts, strict=True)
         mapped: list[Tensor] = [couple(prompt) for couple, prompt in pairs]
-        return F.normalize(prompted(self.image_tower, images, mapped), dim=-1)
+        return unit(prompted(self.image_tower, images, mapped))
 
     def encode_text(self, texts: Tensor) -> Tensor:
         """`(B, L)` -> `(B, D)`, unit length."""
-        return F.normalize(prompted(self.text_tower, texts, list(self.prompts)), dim=-1)
+        return unit(prompted(self.text_tower, texts, list(self.prompts)))

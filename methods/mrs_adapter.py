@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Batch, Method, Paper, info_nce
+from methods.base import Batch, Method, Paper, cosines, info_nce, unit
 from methods.surgery import beside, sublayers
 from methods.towers import Tower
 
@@ -76,7 +76,7 @@ class MRSAdapter(Method):
         """InfoNCE, or the sum of three hinges."""
         image, text = self.encode_image(batch.images), self.encode_text(batch.texts)
         if not self.hmmc:
-            return info_nce(self.temperature() * image @ text.t())
+            return info_nce(self.temperature() * cosines(image, text))
         other_image = self._view(self.image_tower, batch.images)
         other_text = self._view(self.text_tower, batch.texts)
         pairs = ((image, text), (image, other_image), (text, other_text))
@@ -88,12 +88,12 @@ class MRSAdapter(Method):
         hidden = replace(hidden, tokens=F.dropout(hidden.tokens, self.view_dropout))
         for index in range(len(tower.blocks)):
             hidden = tower.block(index, hidden)
-        return F.normalize(tower.project(tower.pool(hidden)), dim=-1)
+        return unit(tower.project(tower.pool(hidden)))
 
 
 def hardest_hinge(a: Tensor, b: Tensor, margin: float) -> Tensor:
     """Sum over rows and columns of [margin + hardest wrong - right]+ of unit vectors `(B, D)`."""
-    scores = (a @ b.t()).float()
+    scores = cosines(a, b)
     right = scores.diag()
     wrong = scores - 4 * torch.eye(len(scores), device=scores.device)  # below any cosine
     rows = (margin + wrong.amax(dim=1) - right).clamp(min=0)

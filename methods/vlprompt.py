@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Method, Paper
+from methods.base import Method, Paper, unit
 from methods.prompts import new_prompts, prompted
 
 
@@ -38,8 +37,8 @@ class VLPrompt(Method):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """`(B, 3, H, W)` -> `(B, D)`, unit length."""
-        return F.normalize(prompted(self.image_tower, images, list(self.image_prompts)), dim=-1)
+        return unit(prompted(self.image_tower, images, list(self.image_prompts)))
 
     def encode_text(self, texts: Tensor) -> Tensor:
         """`(B, L)` -> `(B, D)`, unit length."""
-        return F.normalize(prompted(self.text_tower, texts, list(self.text_prompts)), dim=-1)
+        return unit(prompted(self.text_tower, texts, list(self.text_prompts)))

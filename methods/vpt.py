@@ -4,10 +4,9 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from methods import register
-from methods.base import Method, Paper
+from methods.base import Method, Paper, unit
 from methods.prompts import new_prompts, prompted
 
 
@@ -34,8 +33,7 @@ class VPT(Method):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """`(B, 3, H, W)` -> `(B, D)`, unit length."""
-        feature = prompted(self.image_tower, images, list(self.prompts))
-        return F.normalize(feature, dim=-1)
+        return unit(prompted(self.image_tower, images, list(self.prompts)))
 
     @torch.no_grad()
     def encode_text(self, texts: Tensor) -> Tensor:

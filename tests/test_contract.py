@@ -86,6 +86,11 @@ class Gregarious(Good):
         return super().change(feature) - feature.mean(dim=0)
 
 
+class Rounded(Good):
+    def change(self, feature: Tensor) -> Tensor:
+        return super().change(feature).to(feature.dtype)  # bfloat16 under autocast
+
+
 class NoAutocast(Good):
     def change(self, feature: Tensor) -> Tensor:
         return super().change(feature.half().float() @ torch.eye(feature.shape[1]).double())
@@ -164,6 +169,7 @@ def test_settings_reach_the_constructor() -> None:
         (Moody, "same in training and evaluation", "differently"),
         (Gregarious, "independent of the batch", "depends on its batch"),
         (NoAutocast, "bf16 autocast", "dtype"),
+        (Rounded, "bf16 autocast", "methods.base.unit"),
         (Unseeded, "deterministic by seed", "one seed differ"),
         (StaleCache, "cached features", "must equal"),
     ],

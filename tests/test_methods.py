@@ -15,7 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from bench.contract import KINDS, check_method, tiny_batch, tiny_model
 from methods import registry
-from methods.base import Method
+from methods.base import Method, unit
 
 METHODS = registry()
 
@@ -251,6 +251,54 @@ def test_lora_dropout_is_on_in_training_only() -> None:
         assert not torch.equal(method.encode_image(batch.images), method.encode_image(batch.images))
         method.eval()
         assert torch.equal(method.encode_image(batch.images), method.encode_image(batch.images))
+
+
+# Unit length and logits are in float32, whatever autocast says.
+
+
+LOSSES = [(name, {}) for name, cls in METHODS.items() if cls.lr is not None]
+LOSSES += [("harma", {"loss": "infonce+triplet"}), ("cmer", {"queue_start": 0.0})]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_features_have_unit_length_under_autocast(name: str) -> None:
+    method = stirred(build(name))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = features(method)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(found.shape[:2]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "settings"), LOSSES)
+def test_autocast_changes_neither_logits_nor_their_gradient(
+    name: str, settings: dict[str, Any]
+) -> None:
+    """Given the same features. In bfloat16 the gradient would be off by some percent."""
+    batch = tiny_batch(8)
+    source = torch.Generator().manual_seed(3)
+    pair = [unit(torch.randn(8, 32, generator=source)).requires_grad_() for _ in range(2)]
+    found = []
+    for kind in (torch.float32, torch.bfloat16):
+        method: Any = build(name, **settings)
+        method.encode_image, method.encode_text = (lambda _, f=f: f for f in pair)
+        method.logit_scale.data.fill_(math.log(100))
+        method.on_fit(64)
+        with torch.autocast("cpu", dtype=kind, enabled=kind != torch.float32):
+            for _ in range(2):  # CMER's queue is empty at first
+                loss = method.loss(batch)
+        found.append(torch.autograd.grad(loss, [*pair, method.logit_scale]))
+    for plain, rounded in zip(*found, strict=True):
+        torch.testing.assert_close(rounded, plain, atol=1e-6, rtol=1e-5)
+
+
+def test_hinges_do_not_change_under_autocast_either() -> None:
+    from methods.mrs_adapter import hardest_hinge
+
+    a, b = (unit(torch.randn(8, 32)).requires_grad_() for _ in range(2))
+    plain = hardest_hinge(a, b, 0.2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = hardest_hinge(a, b, 0.2)
+    torch.testing.assert_close(rounded, plain, atol=1e-6, rtol=1e-5)
 
 
 # Where nothing may be kept for backward.

@@ -7,11 +7,19 @@ import random
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Batch, Method, NotApplicable, Paper, Sample, info_nce
+from methods.base import (
+    Batch,
+    Method,
+    NotApplicable,
+    Paper,
+    Sample,
+    cosines,
+    info_nce,
+    unit,
+)
 
 Frozen = tuple[Tensor]
 
@@ -67,14 +75,14 @@ class Gate(Method):
 
     def _adapt(self, way: int, feature: Tensor) -> Tensor:
         gated = feature * self.gates[way] + feature @ self.down[way] @ self.up[way]
-        return F.normalize(gated, dim=-1)
+        return unit(gated)  # in float32, whatever the towers compute in
 
     # Training.
 
     def loss(self, batch: Batch) -> Tensor:
         """Symmetric InfoNCE, mixed with one whose targets are smoothed."""
         image, text = self.encode_image(batch.images), self.encode_text(batch.texts)
-        logits = self.temperature() * image @ text.t()
+        logits = self.temperature() * cosines(image, text)
         flat = -(logits.log_softmax(0).mean() + logits.log_softmax(1).mean()) / 2
         return (1 - self.smoothing) * info_nce(logits) + self.smoothing * flat
 
