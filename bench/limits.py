@@ -4,13 +4,16 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from bench import UserError
+
+if TYPE_CHECKING:
+    from bench.sweeps.forkserver import TrialProcess
 
 UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 GRACE = 60.0
@@ -72,7 +75,7 @@ class Clock:
 
 
 @contextmanager
-def killed_after(process: "subprocess.Popen[str]", limit: float | None) -> Iterator[list[float]]:
+def killed_after(process: "TrialProcess", limit: float | None) -> Iterator[list[float]]:
     """Kill a trial's process, and what it started, when it is over its limit and does not end.
 
     Yields a list that then holds after how many seconds.

@@ -84,6 +84,10 @@ def run(
 
     Each trial runs in a process of its own and ends as one JSON record.
     """
+    from bench.sweeps import forkserver
+
+    if not dry_run:
+        forkserver.warm_up()  # it imports in the background what the imports below take, too
     from bench import corrupted
     from bench.sweeps import tune as tune_
     from methods import registry

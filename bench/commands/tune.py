@@ -66,6 +66,9 @@ def tune(
     ] = None,
 ) -> None:
     """Search each method's learning rate (and settings) on validation, equally for all methods."""
+    from bench.sweeps import forkserver
+
+    forkserver.warm_up()
     from bench.report.searches import search_table
     from bench.sweeps import tune as tune_
     from methods import registry

@@ -5,8 +5,6 @@ import json
 import os
 import queue
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -16,6 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import limits, lock
+from bench.sweeps import forkserver
+from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial, give_up
 
@@ -72,7 +72,7 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
     for trial in todo:
         waiting.put(trial)
     outcomes: list[Outcome] = []
-    running: set[subprocess.Popen[str]] = set()
+    running: set[TrialProcess] = set()
     stop, interrupted = threading.Event(), threading.Event()
     seen: set[str] = set()
     broken: list[BaseException] = []
@@ -137,39 +137,30 @@ def _run_one(
     plan: Plan,
     trial: Trial,
     device: str,
-    running: set[subprocess.Popen[str]],
+    running: set[TrialProcess],
     moved: Callable[[Trial, dict[str, Any]], None],
 ) -> Outcome:
     visible = "" if device == "cpu" else device
     # A trial has its GPU alone and gives no thread of its own to what it only imports.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible, "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.trial"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its children
-        )
+        process, stdin, stdout = forkserver.start_trial(environment, errors)
         running.add(process)
-        assert process.stdin is not None
-        assert process.stdout is not None
         last: dict[str, Any] = {}
         over: list[float] = []
         try:
-            process.stdin.write(json.dumps(plan.job(trial)) + "\n")
-            process.stdin.flush()  # left open: the trial ends when it closes
+            stdin.write(json.dumps(plan.job(trial)) + "\n")
+            stdin.flush()  # left open: the trial ends when it closes
             with limits.killed_after(process, plan.time_limit) as over:
-                for line in process.stdout:
+                for line in stdout:
                     last = json.loads(line)
                     moved(trial, last)
                 code = process.wait()
         except (BrokenPipeError, json.JSONDecodeError):  # it ended; in the middle of a line
             code = process.wait()
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
+            stdin.close()
+        stdout.close()
         running.discard(process)
         if "status" in last:
             return Outcome(trial, last["status"], last["message"])

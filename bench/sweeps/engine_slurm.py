@@ -7,11 +7,12 @@ import re
 import signal
 import socket
 import time
-from subprocess import Popen, TimeoutExpired
+from subprocess import TimeoutExpired
 from typing import Any
 
 from bench import UserError
 from bench.sweeps.engine import Outcome, Watcher
+from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.remote import Errand, Waiting, states
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
@@ -35,7 +36,7 @@ class Attempt:
     """One trial in one job."""
 
     def __init__(self) -> None:
-        self.running: set[Popen[str]] = set()
+        self.running: set[TrialProcess] = set()
 
     def __call__(self, errand: Errand) -> Outcome:
         """What a job does; progress goes into its log as lines of JSON."""
@@ -56,7 +57,7 @@ class Attempt:
         import submitit
 
         for process in self.running:
-            process.terminate()
+            process.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutExpired):
                 process.wait(GRACE_SECONDS)
         return submitit.helpers.DelayedSubmission(Attempt(), errand)

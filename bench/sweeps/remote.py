@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 from bench import lock
 from bench.sweeps import engine
 from bench.sweeps.engine import Outcome, Watcher
+from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 
@@ -82,7 +82,7 @@ class Errand:
         kept = {k: v for k, v in os.environ.items() if k.startswith(("BENCH_", "HF_"))}
         return cls(alone, trial, str(Path.cwd()), kept)
 
-    def run(self, tell: Tell, running: "set[Popen[str]]", interval: float = 1.0) -> Outcome:
+    def run(self, tell: Tell, running: set[TrialProcess], interval: float = 1.0) -> Outcome:
         """Run it in a process of its own, on the GPUs that CUDA_VISIBLE_DEVICES names here.
 
         `tell` gets what the trial reports, a bare step at most once in so many seconds. `running`
