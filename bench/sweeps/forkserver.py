@@ -210,7 +210,6 @@ def import_libraries() -> None:
     with contextlib.suppress(Exception):
         import open_clip  # noqa: F401
 
-        import bench.trial
         from bench import (  # noqa: F401
             backbone,
             batches,
@@ -221,6 +220,7 @@ def import_libraries() -> None:
             features,
             frozen,
             train,
+            trial,
         )
         from methods import registry
 

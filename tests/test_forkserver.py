@@ -1,0 +1,101 @@
+"""Trials forked from a helper process: streams, exit codes, signals, and a helper that dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.sweeps import forkserver
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the helper runs on Linux alone")
+
+
+@pytest.fixture
+def server() -> Iterator[forkserver.ForkServer]:
+    forkserver.warm_up()
+    assert forkserver._server is not None
+    yield forkserver._server
+    forkserver.cool_down()
+
+
+def job() -> str:
+    """A job whose data set is not there."""
+    from bench.recipe import Recipe
+
+    trial = {
+        "dataset": "nowhere.toml",
+        "backbone": "starter",
+        "method": "zeroshot",
+        "call": "zeroshot",
+        "settings": {},
+        "lr": None,
+        "recipe": Recipe().__dict__,
+        "seed": 0,
+        "defines": {},
+    }
+    folder = tempfile.mkdtemp()
+    return json.dumps({"trial": trial, "plugins": [], "results": folder, "data_root": folder})
+
+
+def test_forked_trials(server: forkserver.ForkServer) -> None:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    with tempfile.TemporaryFile("w+") as errors:
+        process, stdin, stdout = forkserver.start_trial(environment, errors)
+        assert isinstance(process, forkserver.Forked)
+        assert process.poll() is None
+        stdin.write(job() + "\n")
+        stdin.flush()
+        lines = [json.loads(line) for line in stdout]
+        assert lines[-1]["status"] == "user_error"
+        assert "no card at nowhere.toml" in lines[-1]["message"]
+        assert process.wait() == 2
+
+        # It ends when its input closes, as a trial does whose sweep was killed.
+        process, stdin, stdout = forkserver.start_trial(environment, errors)
+        stdin.close()
+        assert process.wait(30) != 0
+
+        # A signal is told as subprocess tells it.
+        process, stdin, stdout = forkserver.start_trial(environment, errors)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.1)
+        end = time.monotonic() + 60
+        while os.getsid(process.pid) != process.pid:  # Ctrl-C in the terminal does not reach it
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == process.poll() == -signal.SIGKILL
+        process.send_signal(signal.SIGKILL)  # of one that has ended: nothing
+
+        # Without the helper a trial gets a Python of its own.
+        server.process.kill()
+        server.process.wait()
+        process, stdin, stdout = forkserver.start_trial(environment, errors)
+        assert isinstance(process, subprocess.Popen)
+        stdin.close()
+        assert process.wait(60) != 0
+
+
+def test_the_helper_ends_with_its_parent() -> None:
+    code = (
+        "import os; from bench.sweeps import forkserver; forkserver.warm_up();"
+        "print(forkserver._server.process.pid, flush=True); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pid, end = int(done.stdout), time.monotonic() + 120
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+            return  # ended; who started this test has yet to notice
+        time.sleep(0.2)
+    pytest.fail("the helper is still there")
