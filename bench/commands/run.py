@@ -87,7 +87,7 @@ def run(
     from bench.sweeps import forkserver
 
     if not dry_run:
-        forkserver.warm_up()  # it imports in the background what the imports below take, too
+        forkserver.warm_up()  # it imports in the background while this process plans
     from bench import corrupted
     from bench.sweeps import tune as tune_
     from methods import registry
