@@ -184,11 +184,11 @@ def serve(channel: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of any kind makes it wake us
     statuses: dict[int, int] = {}
     while True:
-        ready, _, _ = select.select([channel, woken], [], [])
+        ready, _, _ = select.select([channel.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
             _report_ends(statuses)
-        if channel in ready:
+        if channel.fileno() in ready:
             words, descriptors, _, _ = socket.recv_fds(channel, LARGEST_REQUEST, 4)
             if not words:
                 return
