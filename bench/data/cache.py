@@ -4,6 +4,7 @@ import inspect
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from bench.data import Dataset, filehash, imagefile, pixelmap, short_hash
 from bench.data.imagefile import Scale
 from bench.data.pixelmap import Damaged, Layout, Pixels, Progress, Say
 
-__all__ = ["Pixels", "cache_folder", "decode", "images", "picture", "place"]
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+__all__ = ["Pixels", "cache_folder", "decode", "fit", "images", "picture", "place"]
 
 ATTEMPTS = 3
 
@@ -32,9 +36,13 @@ def decode(path: Path, size: int, scale: Scale | None = None) -> Pixels:
     transform; `scale` is the card's, for wide images (see `bench.data.imagefile.read`). Raises
     UserError where the file cannot be read as an image.
     """
+    return fit(imagefile.read(path, scale), size)
+
+
+def fit(image: "Picture", size: int) -> Pixels:
+    """An RGB image as `decode` gives one: resized and cropped to `(size, size, 3)`."""
     from PIL import Image
 
-    image = imagefile.read(path, scale)
     short = min(image.size)
     width, height = (size * side // short for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -109,7 +117,7 @@ def _recipe(kind: str) -> str:
         parts = sorted(Path(synthetic.__file__).parent.glob("*.py"))
         code = "".join(part.read_text(encoding="utf-8") for part in parts)
     else:
-        code = inspect.getsource(imagefile) + inspect.getsource(decode)
+        code = inspect.getsource(imagefile) + inspect.getsource(decode) + inspect.getsource(fit)
     return short_hash(f"{PIL.__version__} {pixelmap.BLOCK} {code}")
 
 
