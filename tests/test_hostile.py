@@ -313,23 +313,6 @@ def test_wide_bands_in_any_order(tmp_path: Path, order: Any, bands: int, planar:
         assert np.abs(scaled[..., band] - (own / 10_240).clip(0, 1) * 255).max() <= 0.5
 
 
-def test_a_scale_for_colours_that_pillow_narrows_is_refused(tmp_path: Path) -> None:
-    import struct
-    import zlib
-
-    path = tmp_path / "a.png"  # 2 x 2 pixels, 16 bits each of red, green, blue
-    parts = (b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b"")
-    rows = zlib.compress(2 * (b"\0" + struct.pack(">6H", *range(0, 6000, 1000))))
-    content = b"\x89PNG\r\n\x1a\n"
-    for name, body in parts:
-        chunk = name + (rows if name == b"IDAT" else body)
-        content += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    path.write_bytes(content)
-    assert np.asarray(imagefile.read(path))[0, 1].tolist() == [3000 >> 8, 4000 >> 8, 5000 >> 8]
-    with pytest.raises(UserError, match="states a `scale`; save it as TIFF"):
-        imagefile.read(path, (0, 4095))
-
-
 def test_floating_values_need_the_scale_of_the_card(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 0.5, dtype=np.float32)).save(tmp_path / "a.tif")
     assert "state `scale = [low, high]`" in refused(tmp_path / "a.tif")

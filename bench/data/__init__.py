@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench import UserError, synthetic
-from bench.data import annotations, files, scenes
+from bench.data import annotations, brightness, chance, files, scenes
 from bench.data.annotations import read_text
 from bench.data.forms import SPLITS
 from methods.base import Sample
@@ -304,7 +304,8 @@ def load(card: Card, root: Path) -> Dataset:
     hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
     if card.annotation_hash is None or OTHER_TEXTS in notes:  # `read` compared them
         hashes["annotation"] = content_hash(samples)
-    notes = (*notes, *found.notes)
+    test = [s for s in samples if s.split == "test"]
+    notes = (*notes, *found.notes, *brightness.notes(found.paths, card.scale), *chance.notes(test))
     return Dataset(card, folder_of(card, root), samples, found.paths, hashes, notes)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import UserError, synthetic
-from bench.data import Dataset, filehash, imagefile, pixelmap, short_hash
+from bench.data import Dataset, filehash, imagefile, pixelmap, short_hash, wide
 from bench.data.imagefile import Scale
 from bench.data.pixelmap import Damaged, Layout, Pixels, Progress, Say
 
@@ -117,7 +117,7 @@ def _recipe(kind: str) -> str:
         parts = sorted(Path(synthetic.__file__).parent.glob("*.py"))
         code = "".join(part.read_text(encoding="utf-8") for part in parts)
     else:
-        code = inspect.getsource(imagefile) + inspect.getsource(decode) + inspect.getsource(fit)
+        code = "".join(inspect.getsource(part) for part in (imagefile, wide, decode, fit))
     return short_hash(f"{PIL.__version__} {pixelmap.BLOCK} {code}")
 
 

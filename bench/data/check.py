@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, data
-from bench.data import Card, spoken_form, twins
+from bench.data import Card, brightness, chance, spoken_form, twins
 from bench.data.forms import SPLITS
 from methods.base import Sample
 
@@ -113,9 +113,11 @@ def check(
         told.append(f"no image was looked at: {error}")
     else:
         told += found.notes
+        told += brightness.notes(found.paths, card.scale)
         look = twins.look(card, samples, found.paths, SIDE, progress)
     by_split = {split: [s for s in samples if s.split == split] for split in SPLITS}
     counts = {split: len(rows) for split, rows in by_split.items()}
+    told += chance.notes(by_split["test"])
     more: dict[str, Any] = {"images_compared": False}
     if look is not None:
         more = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import UserError, data
-from bench.data import annotations, files, scenes
+from bench.data import annotations, brightness, chance, files, scenes
 from bench.data.forms import SPLITS
 
 
@@ -49,6 +49,7 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
         )
     found = files.match(name, images, [s.filename for s in samples])
     rule, shown = scenes.guess(samples)
+    told: list[str] = []
     folder = Path(os.path.commonpath([place, images]))
     base = _absolute(root)
     inside = folder.relative_to(base).as_posix() if folder.is_relative_to(base) else str(folder)
@@ -74,11 +75,18 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     text = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in lines.items()]
     if not counts["val"]:
         text.append("val_share = 0.1")
+    seen = brightness.sample(found.paths)
+    dark = None if seen is None else seen.note(None)
+    if seen is not None and dark is not None:
+        text.append(f"scale = {brightness.as_toml(seen.scale)}")
+        told.append(f"{dark}; the card states it now: look whether it suits your images")
     text += ["", "[counts]", *(f"{split} = {count}" for split, count in counts.items() if count)]
     pinned = data.names_hash([s for s in samples if s.split == "test"])
     text += ["", "[test]", f'filenames_sha256 = "{pinned}"']
     text += ["", "[scenes]", f'rule = "{rule}"', ""]
-    return Proposal("\n".join(text), (*reading.notes, *found.notes, *_told(rule, shown, found)))
+    told += _told(rule, shown, found)
+    told += chance.notes([s for s in samples if s.split == "test"])
+    return Proposal("\n".join(text), (*reading.notes, *found.notes, *told))
 
 
 def _told(rule: str, shown: dict[str, int], found: files.Found) -> list[str]:

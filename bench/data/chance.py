@@ -1,0 +1,39 @@
+"""The recall that a random order reaches on a test set; of few images it is high by arithmetic."""
+
+import math
+from collections.abc import Sequence
+
+from methods.base import Sample
+
+KS = (1, 5, 10)
+FEW = 100
+"""Below so many test images R@10 of a random order is above 10%."""
+
+
+def recall(test: Sequence[Sample]) -> dict[str, float]:
+    """Expected strict recall under a random order, percent: i2t_R@1 .. t2i_R@10 and mR."""
+    images, captions = len(test), sum(len(s.captions) for s in test)
+    if not images or not captions:
+        return {}
+    found = {}
+    for k in KS:
+        drawn = min(k, captions)
+        misses = [
+            math.comb(captions - len(s.captions), drawn) / math.comb(captions, drawn) for s in test
+        ]
+        found[f"i2t_R@{k}"] = 100 * (1 - math.fsum(misses) / images)
+    found |= {f"t2i_R@{k}": 100 * min(k / images, 1) for k in KS}
+    return {**found, "mR": math.fsum(found.values()) / len(found)}
+
+
+def notes(test: Sequence[Sample]) -> tuple[str, ...]:
+    """A sentence for a test set so small that recall says little; empty for others."""
+    chance = recall(test)
+    if not chance or len(test) >= FEW:
+        return ()
+    t2i = " / ".join(f"{chance[f't2i_R@{k}']:.0f}" for k in KS)
+    return (
+        f"the test set has {len(test)} images, so a random order already reaches text-to-image R@1 "
+        f"/ R@5 / R@10 of {t2i} and mR {chance['mR']:.0f}; compare methods by R@1 or take more "
+        "test images",
+    )

@@ -1,0 +1,273 @@
+"""Image files of every kind and depth give what a TIFF of the same pixels gives."""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from bench import UserError
+from bench.data import imagefile, wide
+
+tifffile = pytest.importorskip("tifffile")
+imagecodecs = pytest.importorskip("imagecodecs")
+
+Values = npt.NDArray[Any]
+SCALES = (None, (0.0, 3000.0), (500.0, 2500.5), (0.0, 1.0))
+
+
+def values(bits: int, channels: int) -> Values:
+    """Pixels `(12, 16)` or `(12, 16, channels)` of so many bits, from the least to the most."""
+    top = 2**bits - 1
+    made = np.random.default_rng(bits + channels).integers(0, top, (12, 16, channels))
+    made[0, 0], made[0, 1], made[1, :4] = 0, top, min(2000, top // 2)
+    return (made if channels > 1 else made[..., 0]).astype(np.uint8 if bits <= 8 else np.uint16)
+
+
+def png(path: Path, pixels: Values, bits: int) -> None:
+    path.write_bytes(imagecodecs.png_encode(pixels))
+
+
+def jp2(path: Path, pixels: Values, bits: int) -> None:
+    path.write_bytes(imagecodecs.jpeg2k_encode(pixels, level=0, bitspersample=bits))
+
+
+def netpbm(path: Path, pixels: Values, bits: int) -> None:
+    kind = b"P5" if pixels.ndim == 2 else b"P6"
+    head = b"%b\n# made\n16 12\n%d\n" % (kind, 2**bits - 1)
+    path.write_bytes(head + pixels.astype(">u2" if bits > 8 else "u1").tobytes())
+
+
+def plain(path: Path, pixels: Values, bits: int) -> None:
+    kind = b"P2" if pixels.ndim == 2 else b"P3"
+    path.write_text(f"{kind.decode()} 16 12 {2**bits - 1}\n" + " ".join(map(str, pixels.flat)))
+
+
+def pillow(path: Path, pixels: Values, bits: int) -> None:
+    words: dict[str, Any] = {"lossless": True} if path.suffix == ".webp" else {}
+    Image.fromarray(pixels).save(path, **words)
+
+
+def tif(path: Path, pixels: Values, bits: int, **words: Any) -> None:
+    rgb = pixels.ndim == 3 and pixels.shape[2] > 2
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        words["extrasamples"] = ["unassalpha"]
+    kind = "rgb" if rgb else "minisblack"
+    tifffile.imwrite(path, pixels, photometric=kind, planarconfig="contig", **words)
+
+
+Writer = Callable[[Path, Values, int], None]
+
+
+def combinations() -> Iterator[tuple[str, Writer, int, int]]:
+    """Every file kind with the depths and channels that it can have."""
+    for bits in (8, 16):
+        yield from (("png", png, bits, channels) for channels in (1, 2, 3, 4))
+    for bits in (8, 12, 15, 16):
+        yield from (("jp2", jp2, bits, channels) for channels in (1, 2, 3, 4))
+    for bits in (8, 10, 12, 16):
+        yield from (("ppm", netpbm, bits, channels) for channels in (1, 3))
+        yield from (("ppm", plain, bits, channels) for channels in (1, 3))
+    for suffix in ("bmp", "gif", "webp"):
+        yield suffix, pillow, 8, 1
+    yield from ((suffix, pillow, 8, 3) for suffix in ("bmp", "webp"))
+
+
+def expected(pixels: Values, bits: int, scale: wide.Scale | None) -> Values:
+    """The rule itself: 8 bits as they are, else the scale, else the upper 8 bits."""
+    bands = pixels if pixels.ndim == 3 else pixels[..., None]
+    three = bands[..., :3] if bands.shape[2] >= 3 else bands[..., [0, 0, 0]]
+    if bits == 8:
+        return three
+    if scale is None:
+        return three >> (bits - 8)
+    low, high = scale
+    return ((three.astype(float) - low) / (high - low)).clip(0, 1) * 255
+
+
+@pytest.mark.parametrize("scale", SCALES, ids=str)
+@pytest.mark.parametrize(
+    ("suffix", "write", "bits", "channels"),
+    list(combinations()),
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_every_kind_gives_what_a_tiff_of_the_same_pixels_gives(
+    tmp_path: Path,
+    suffix: str,
+    write: Writer,
+    bits: int,
+    channels: int,
+    scale: wide.Scale | None,
+) -> None:
+    pixels = values(bits, channels)
+    file, reference = tmp_path / f"a.{suffix}", tmp_path / "a.tif"
+    write(file, pixels, bits)
+    found = np.asarray(imagefile.read(file, scale))
+    assert np.abs(found - expected(pixels, bits, scale)).max() <= (0.5 if scale else 0)
+    if bits == 8 and scale is not None:
+        assert np.array_equal(found, np.asarray(imagefile.read(file)))
+    if bits in (8, 16) or scale is not None:  # what a TIFF of uint8 or uint16 can say
+        tif(reference, pixels, bits)
+        assert np.array_equal(found, np.asarray(imagefile.read(reference, scale)))
+    assert imagefile.size(file) == (16, 12)
+    held = imagefile.values(file)
+    assert (held is None) == (bits == 8)
+    if held is not None:
+        assert np.array_equal(held.values, _read_part(pixels))
+
+
+def _read_part(pixels: Values) -> Values:
+    if pixels.ndim == 2:
+        return pixels
+    return pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., 0]
+
+
+@pytest.mark.parametrize("scale", SCALES[:2], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_tiff_that_declares_12_bits(
+    tmp_path: Path, channels: int, scale: wide.Scale | None
+) -> None:
+    pixels = values(12, channels)
+    tif(tmp_path / "a.tif", pixels, 12, bitspersample=12)
+    found = np.asarray(imagefile.read(tmp_path / "a.tif", scale))
+    assert np.abs(found - expected(pixels, 12, scale)).max() <= (0.5 if scale else 0)
+
+
+@pytest.mark.parametrize("scale", SCALES[:2], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_jpeg_of_12_bits(tmp_path: Path, channels: int, scale: wide.Scale | None) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(imagecodecs.jpeg8_encode(values(12, channels), bitspersample=12))
+    pixels = imagecodecs.jpeg8_decode(path.read_bytes())
+    found = np.asarray(imagefile.read(path, scale))
+    assert np.abs(found - expected(pixels, 12, scale)).max() <= (0.5 if scale else 0)
+    assert imagefile.size(path) == (16, 12)
+
+
+@pytest.mark.parametrize("bands", [1, 3, 4, 7])
+def test_a_scale_is_for_more_than_8_bits(tmp_path: Path, bands: int) -> None:
+    pixels = values(8, bands)
+    kind = "minisblack" if bands in (1, 7) else "rgb"
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=kind, planarconfig="contig")
+    assert np.array_equal(
+        np.asarray(imagefile.read(tmp_path / "a.tif", (0, 1))), expected(pixels, 8, None)
+    )
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "uint32", "float16", "float64"])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_other_numbers_need_the_scale_and_are_not_wrapped(
+    tmp_path: Path, kind: str, bands: int
+) -> None:
+    signed = not kind.startswith("u")
+    pixels = values(8, bands).astype(np.int64) // 3 - (40 if signed else 0)
+    pixels[5, 5] = 2**31 + 9 if kind == "uint32" else 45
+    words = {"photometric": "rgb"} if bands == 3 else {}
+    tifffile.imwrite(tmp_path / "a.tif", pixels.astype(kind), **words)
+    with pytest.raises(UserError, match=r"state `scale = \[low, high\]` on the card"):
+        imagefile.read(tmp_path / "a.tif")
+    found = np.asarray(imagefile.read(tmp_path / "a.tif", (-40, 45)))
+    three = pixels if bands == 3 else pixels[..., None]
+    assert np.abs(found - ((three + 40.0) / 85).clip(0, 1) * 255).max() <= 0.5
+
+
+# PNG with much beside its pixels.
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """A part of a PNG."""
+    word = name + body
+    return struct.pack(">I", len(body)) + word + struct.pack(">I", zlib.crc32(word))
+
+
+LARGE = {
+    "zTXt": b"Comment\0\0" + zlib.compress(b"x" * 2**22),
+    "iTXt": b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"x" * 2**22),
+    "iCCP": b"icc\0\0" + zlib.compress(b"x" * 2**22),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("place", ["before the pixels", "after the pixels"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_png_with_a_large_text_or_profile_is_sound(
+    tmp_path: Path, name: str, place: str, bits: int
+) -> None:
+    pixels = values(bits, 3)
+    whole = imagecodecs.png_encode(pixels)
+    at = 8 + 25 if place == "before the pixels" else len(whole) - 12
+    extra = chunk(name.encode(), LARGE[name])
+    (tmp_path / "a.png").write_bytes(whole[:at] + extra + whole[at:])
+    found = np.asarray(imagefile.read(tmp_path / "a.png"))
+    assert np.array_equal(found, expected(pixels, bits, None))
+    assert imagefile.size(tmp_path / "a.png") == (16, 12)
+
+
+def test_many_texts_in_a_png(tmp_path: Path) -> None:
+    whole = imagecodecs.png_encode(values(8, 3))
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 2**20))
+    (tmp_path / "a.png").write_bytes(whole[:33] + 70 * text + whole[33:])
+    assert np.array_equal(np.asarray(imagefile.read(tmp_path / "a.png")), values(8, 3))
+
+
+@pytest.mark.parametrize("kind", ["png", "jp2", "ppm"])
+def test_bombs_stay_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "png":
+        head = chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 16, 2, 0, 0, 0))
+        text = chunk(b"zTXt", LARGE["zTXt"])
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", b""))
+    elif kind == "jp2":
+        content = imagecodecs.jpeg2k_encode(values(16, 3), level=0)
+        at = content.index(b"ihdr") + 4  # a header that lies about the size
+        path.write_bytes(content[:at] + struct.pack(">II", 40_000, 40_000) + content[at + 8 :])
+    else:
+        path.write_bytes(b"P6 40000 40000 65535\n")
+    with pytest.raises(UserError, match=r"pixels; cut it into tiles|cannot be read"):
+        imagefile.read(path)
+
+
+# What is no image.
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "run `git lfs pull`"),
+        (b"\n<!DOCTYPE html><html>", "is a web page and no image"),
+        (b"", "cannot be read"),
+        (b"P6 2 2 65535\n123", "cannot be read"),
+        (b"P3 2 2 65535\n1 2 x", "cannot be read"),
+        (b"\xff\xd8\xff\xc0\x00\x0b\x0c\x00\x02\x00\x02\x01", "cannot be read"),
+    ],
+    ids=["lfs", "html", "empty", "short ppm", "odd ppm", "short jpeg"],
+)
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "png", "ppm"])
+def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, said: str, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        imagefile.read(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jp2", "jpg"])
+def test_what_needs_imagecodecs_says_so(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    encode: dict[str, Callable[[], bytes]] = {
+        "png": lambda: imagecodecs.png_encode(values(16, 3)),
+        "jp2": lambda: imagecodecs.jpeg2k_encode(values(16, 3), level=0),
+        "jpg": lambda: imagecodecs.jpeg8_encode(values(12, 3), bitspersample=12),
+    }
+    path.write_bytes(encode[suffix]())
+    monkeypatch.setitem(__import__("sys").modules, "imagecodecs", None)
+    with pytest.raises(UserError, match=r"needs imagecodecs: `pip install 'cmer-bench\[geo\]'`"):
+        imagefile.read(path)
