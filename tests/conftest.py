@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,12 @@ rule = "filename"
 def tiny(tmp_path: Path) -> Path:
     """A data root with a made data set `tiny` in Karpathy form, and its card at `tiny.toml`."""
     return make_tiny(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_in() -> Callable[[Path], Path]:
+    """What writes `tiny` below a folder, for fixtures that live longer than a test."""
+    return make_tiny
 
 
 def make_tiny(root: Path) -> Path:

@@ -80,8 +80,8 @@ class Restored:
         return normalise(chosen, self.backbone.mean, self.backbone.std)
 
 
-def restore(path: Path, root: Path | None) -> Restored:
-    """Rebuild a trained method, in evaluation mode, on the GPU if there is one.
+def restore(path: Path, root: Path | None, device: str | None = None) -> Restored:
+    """Rebuild a trained method in evaluation mode; `device` None: on the GPU if there is one.
 
     `path` is the record, the weights are beside it; `root` is the data root, None where the data
     set is not needed. Raises UserError, with the remedy, where the trial did not end well, or
@@ -108,12 +108,12 @@ def restore(path: Path, root: Path | None) -> Restored:
     torch.manual_seed(trial.seed)  # what a method draws at first and never trains is drawn again
     method = cls(base.model, **trial.settings)
     _load_own_state(method, path)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     half = trial.recipe.frozen == "bf16"  # as it was trained, on whatever device this is
-    kind = torch.bfloat16 if half else compute_type(trial.recipe.precision, device)
+    kind = torch.bfloat16 if half else compute_type(trial.recipe.precision, where)
     frozen.hold(method, trial.recipe, kind)
-    method.to(device).eval()
-    return Restored(path, document, trial, method, base, dataset, device, kind)
+    method.to(where).eval()
+    return Restored(path, document, trial, method, base, dataset, where, kind)
 
 
 def _method_class(trial: Trial) -> type[Method]:

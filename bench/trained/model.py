@@ -1,0 +1,108 @@
+"""A trained model for Python users: encode images and texts of your own, and search.
+
+Legend: B images or texts, D embedding width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import UserError, brief, data
+from bench.data import cache
+from bench.trained.restore import Restored, restore
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+    from bench.data.imagefile import Scale
+
+
+@dataclass(frozen=True)
+class Match:
+    """One answer of a search: cosine similarity, the place of the image in what was searched."""
+
+    score: float
+    index: int
+    image: "str | Path | Picture | None"
+    """The image as it was given; None where features were searched."""
+
+
+class TrainedModel:
+    """A trained model as `bench.load` returns it.
+
+    `record` is the record as a dict, `call` the method with its settings, such as `lora(rank=16)`.
+    """
+
+    def __init__(self, restored: Restored, scale: "Scale | None" = None) -> None:
+        self._restored, self._scale = restored, scale
+        self.record: dict[str, Any] = restored.record
+        self.call: str = restored.trial.call
+
+    @classmethod
+    def load(cls, path: Path, device: str | None = None) -> "TrainedModel":
+        """Rebuild the model of a record; see `bench.load`."""
+        try:
+            torch.empty(0, device=device or "cpu")
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"the device {device!r} cannot be used: {brief(error)}") from None
+        restored = restore(path, None, device)
+        try:
+            scale = data.card(restored.trial.dataset).scale
+        except UserError:  # a card of the user's own that is not here: its images may need none
+            scale = None
+        return cls(restored, scale)
+
+    def __repr__(self) -> str:
+        trial = self._restored.trial
+        return f"<{trial.call} on {trial.backbone}, trained on {trial.dataset_name}>"
+
+    def encode_images(
+        self, images: "Sequence[str | Path | Picture]", batch_size: int = 64
+    ) -> Tensor:
+        """Image files or Pillow images -> features `(B, D)`, unit length, float32, on the CPU.
+
+        Images of any size; they are resized and cropped as the benchmark does for evaluation.
+        Raises UserError for a file that cannot be read as an image.
+        """
+        parts = []
+        images = _several(images, "images")
+        for start in range(0, len(images), batch_size):
+            pixels = np.stack([self._pixels(image) for image in images[start : start + batch_size]])
+            parts.append(self._restored.encode_images(pixels, range(len(pixels)), batch_size))
+        return torch.cat(parts)
+
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+        """Texts -> features `(B, D)`, unit length, float32, on the CPU."""
+        return self._restored.encode_texts(_several(texts, "texts"), batch_size)
+
+    def search(
+        self, text: str, images: "Sequence[str | Path | Picture] | Tensor", top: int = 10
+    ) -> list[Match]:
+        """The `top` images nearest to a text, best first.
+
+        `images` are files or Pillow images, or what `encode_images` gave, so that a collection that
+        is searched often is encoded once.
+        """
+        given = None if isinstance(images, Tensor) else _several(images, "images")
+        features = images if isinstance(images, Tensor) else self.encode_images(images)
+        scores = features @ self.encode_texts([text])[0]
+        best = torch.sort(scores, descending=True, stable=True).indices[:top].tolist()
+        return [Match(float(scores[i]), i, None if given is None else given[i]) for i in best]
+
+    def _pixels(self, image: "str | Path | Picture") -> cache.Pixels:
+        size = self._restored.backbone.image_size
+        if isinstance(image, str | Path):
+            return cache.decode(Path(image).expanduser(), size, self._scale)
+        return cache.fit(image.convert("RGB"), size)
+
+
+def _several(given: Any, what: str) -> Any:
+    """The sequence itself; raises UserError for a single text or image, which is easily passed."""
+    if isinstance(given, str | Path) or not isinstance(given, Sequence) or not len(given):
+        raise UserError(f"give the {what} as a list with at least one, not {given!r}")
+    return given
