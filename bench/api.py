@@ -69,10 +69,10 @@ def run(
     frame = records(plan.results)
     if not len(frame):
         return frame
-    identities = [trial.identity for trial in plan.trials]
-    rows = frame[frame["identity"].isin(identities)]
-    order = sorted(rows.index, key=lambda index: identities.index(rows.loc[index, "identity"]))
-    return rows.loc[order].reset_index(drop=True)
+    place = {trial.identity: number for number, trial in enumerate(plan.trials)}
+    rows = frame[frame["identity"].isin(place)]
+    in_order = rows["identity"].map(place).sort_values().index
+    return rows.loc[in_order].reset_index(drop=True)
 
 
 def _texts(given: str | Sequence[str]) -> list[str]:
