@@ -119,6 +119,7 @@ def main() -> int:
 
 def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
     """Do a job under the trial's lock; how it ended."""
+    from bench.measure import gpus
     from bench.measure.meter import shared
     from methods import load_plugin
 
@@ -128,6 +129,8 @@ def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
     path, root = trial.path(results), Path(job["data_root"])
     files: dict[str, Any] = {}
     probe(path.parent)
+    if (reason := gpus.given_but_unusable()) is not None:
+        raise UserError(reason)
     with lock.held(path) as mine:
         if not mine:
             return {"status": "elsewhere", "message": "another sweep is running it"}

@@ -1,6 +1,7 @@
 """Where trials run: options that contradict, a real Ray cluster, real jobs of submitit."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 import methods
 from bench import UserError, cli, lock, record
+from bench.measure import gpus
 from bench.recipe import Recipe
 from bench.sweeps import engine, engines, sweep
 from bench.sweeps.engine import Outcome
@@ -187,7 +189,7 @@ def test_slurms_words_become_submitits() -> None:
         ("--ray-address auto", "--ray-address is for the engine ray, not for local"),
         ("--engine slrum", "no engine 'slrum' .did you mean 'slurm'."),
         ("--engine slurm --slurm partition", "write --slurm NAME=VALUE, not 'partition'"),
-        ("--gpus 0,0", "--gpus names different visible GPUs or none"),
+        ("--gpus 0,0", "--gpus is all, none or different visible GPUs such as 0,1"),
         ("--gpus 9", "visible are 0, 1"),
         ("--no-memory", "give --dry-run with it"),
         ("--rerun --retry-failed", "--rerun repeats the failed ones too"),
@@ -196,7 +198,7 @@ def test_slurms_words_become_submitits() -> None:
 def test_options_that_contradict_are_one_sentence(
     words: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(gpus, "visible", lambda: ["0", "1"])
     line = ["run", "--methods", "zeroshot", "--dataset", "synthetic", *words.split()]
     error = CliRunner().invoke(cli.app, line).exception
     assert isinstance(error, UserError)
@@ -221,7 +223,99 @@ def test_a_gpu_that_is_not_there_is_not_visible(monkeypatch: pytest.MonkeyPatch)
         if words is not None:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", words)
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
-        assert engine.gpus() == seen.get(words, [])
+        assert gpus.visible() == seen.get(words, [])
+
+
+class Nvml:
+    """The driver's library, of a machine with one GPU."""
+
+    def __init__(self, serves: int = 13000, gpus: int = 1) -> None:
+        self.serves, self.count = serves, gpus
+
+    def nvmlInit(self) -> None: ...  # noqa: N802 (NVML's names)
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return self.count
+
+    def nvmlSystemGetCudaDriverVersion_v2(self) -> int:  # noqa: N802
+        return self.serves
+
+    def nvmlSystemGetDriverVersion(self) -> bytes:  # noqa: N802
+        return b"550.54"
+
+
+def machine(
+    monkeypatch: pytest.MonkeyPatch,
+    nvml: Nvml | None,
+    cuda: str | None = "13.0",
+    works: bool = False,
+    hidden: str | None = None,
+) -> None:
+    """Pretend to be on a machine with this driver and this build of torch."""
+
+    def init() -> None:
+        raise RuntimeError("CUDA driver initialization failed,\nno idea why")
+
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(gpus, "PROC", Path("/nonexistent"))
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(works))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: works)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        ({"nvml": Nvml(12040)}, "driver 550.54 serves CUDA up to 12.4 and torch .* for CUDA 13.0"),
+        ({"nvml": Nvml(12040), "works": True}, "serves CUDA up to 12.4"),  # NVML counts, CUDA fails
+        ({"nvml": Nvml(), "cuda": None}, "is built for CPUs; install a CUDA build"),
+        ({"nvml": Nvml(), "hidden": ""}, "CUDA_VISIBLE_DEVICES='' hides"),
+        ({"nvml": Nvml()}, "torch cannot use it: CUDA driver initialization failed, no idea why"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_told(
+    there: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, **there)
+    where = engines.engine_of({})
+    assert where.devices == ()
+    assert re.search(f"training on the CPU: this machine has 1 NVIDIA GPU, .*{says}", where.warning)
+    with pytest.raises(UserError, match=f"--gpus all: no GPU can be used, for .*{says}"):
+        engines.engine_of({"gpus": "all"})
+    assert engines.engine_of({"gpus": "none"}).warning is None
+
+
+def test_a_driver_whose_library_does_not_answer_still_has_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, None)
+    (tmp_path / "0000:01:00.0").mkdir()
+    monkeypatch.setattr(gpus, "PROC", tmp_path)
+    assert "this machine has 1 NVIDIA GPU" in (engines.engine_of({}).warning or "")
+
+
+def test_without_a_gpu_the_cpu_is_no_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for nvml in (None, Nvml(gpus=0)):
+        machine(monkeypatch, nvml)
+        assert engines.engine_of({}).warning is None
+        with pytest.raises(UserError, match="this machine has no NVIDIA GPU"):
+            engines.engine_of({"gpus": "all"})
+    machine(monkeypatch, Nvml(12080), cuda="12.4", works=True)  # a driver newer than torch
+    assert engines.engine_of({"gpus": "all"}).devices == ("0",)
+
+
+def test_a_trial_with_a_gpu_that_fails_does_not_train_on_the_cpu(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(tiny, "linear")
+    monkeypatch.setattr(gpus, "visible", lambda: ["7"])
+    outcomes = engines.engine_of({"gpus": "7"}).run(plan, plan.trials, Seen())
+    assert [o.status for o in outcomes] == ["user_error"]
+    assert "the trial was given GPU 7, but " in (outcomes[0].message or "")
 
 
 def test_a_sweep_that_can_no_longer_tell_its_progress_does_not_end_as_if_it_were_done(
@@ -276,7 +370,7 @@ def test_a_results_folder_that_is_a_file_is_one_sentence(tiny: Path) -> None:
 
 def test_each_gpu_gets_so_many_trials_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(engine, "gpus", lambda: ["2", "3"])
+    monkeypatch.setattr(gpus, "visible", lambda: ["2", "3"])
     monkeypatch.setattr(engine, "run", lambda plan, todo, slots, watcher: given.append(slots))
     plan = Plan([], Path(), Path())
     for options in ({}, {"gpus": "3", "jobs_per_gpu": 2}, {"gpus": "none", "jobs_per_gpu": 2}):

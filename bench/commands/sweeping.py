@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench import UserError
-from bench.commands.console import say
+from bench.commands.console import console, say, warn
 from bench.record import GOOD, STATUSES
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def planned_with_engine(config: "SweepConfig") -> "tuple[Plan, Engine]":
     from bench.sweeps.engines import engine_of
 
     engine = engine_of(config.engine)
+    if engine.warning is not None:
+        warn(console(), engine.warning)
     plan = planned(config)
     plan.jobs_per_gpu = engine.jobs_per_gpu
     plan.checkpoint_seconds = seconds(config.checkpoint_every, "--checkpoint-every")

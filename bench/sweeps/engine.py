@@ -51,17 +51,6 @@ class Watcher(Protocol):
         """Another sweep is running the trial, so it waits at the end of the queue."""
 
 
-def gpus() -> list[str]:
-    """The visible GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, starts no context."""
-    import torch
-
-    count = torch.cuda.device_count()  # none, or fewer, where the variable names some that are not
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return [str(i) for i in range(count)]
-    return [word.strip() for word in visible.split(",")][:count]
-
-
 def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> list[Outcome]:
     """Run the trials, one at a time on each device; no devices: on the CPU.
 
@@ -143,7 +132,7 @@ def _run_one(
     visible = "" if device == "cpu" else device
     # A trial has its GPU alone and gives no thread of its own to what it only imports.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible, "PYTHONUNBUFFERED": "1"}
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process, stdin, stdout = forkserver.start_trial(environment, errors)
         running.add(process)
         last: dict[str, Any] = {}

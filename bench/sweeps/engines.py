@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench import UserError, record
+from bench.measure import gpus
 from bench.spec import nearest
 from bench.sweeps import engine
 from bench.sweeps.engine import Outcome, Watcher
@@ -27,16 +28,17 @@ NEEDS = {"ray": "ray", "slurm": "submitit"}
 
 @dataclass(frozen=True)
 class Engine:
-    """A place where trials run; `devices` are this machine's for the local engine, none: its CPU.
-
-    `slurm` is what --slurm says.
-    """
+    """Where trials run: on this machine, on a Ray cluster or through Slurm."""
 
     name: str
     devices: tuple[str, ...] = ()
+    """The GPUs of this machine that the local engine uses; none: the CPU."""
     jobs_per_gpu: int = 1
     ray_address: str | None = None
     slurm: dict[str, Any] = field(default_factory=dict)
+    """What --slurm says."""
+    warning: str | None = None
+    """What the user should know before the sweep starts."""
 
     def run(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> list[Outcome]:
         """Run the trials; KeyboardInterrupt ends the running ones and goes on to the caller.
@@ -92,21 +94,31 @@ def engine_of(options: dict[str, Any]) -> Engine:
             f"--engine {name} needs {NEEDS[name]}, which is not installed: "
             f"pip install 'cmer-bench[{name}]'"
         )
-    devices = _devices(options.get("gpus")) if name == "local" else ()
+    devices, warning = _devices(options.get("gpus")) if name == "local" else ((), None)
     jobs, address = options.get("jobs_per_gpu", 1), options.get("ray_address")
-    return Engine(name, devices, jobs, address, options.get("slurm", {}))
+    return Engine(name, devices, jobs, address, options.get("slurm", {}), warning)
 
 
-def _devices(wanted: str | None) -> tuple[str, ...]:
-    """The GPUs that `--gpus` names, all visible ones without it; raises UserError."""
-    if wanted is not None and wanted.strip() == "none":
-        return ()
-    visible = engine.gpus()
-    if wanted is None:
-        return tuple(visible)
-    named = [word.strip() for word in wanted.split(",") if word.strip()]
-    missing = [word for word in named if word not in visible]
-    if not named or missing or len(set(named)) < len(named):
-        seen = f"visible are {', '.join(visible)}" if visible else "no GPU is visible"
-        raise UserError(f"--gpus names different visible GPUs or none, not {wanted!r}; {seen}")
-    return tuple(named)
+def _devices(wanted: str | None) -> tuple[tuple[str, ...], str | None]:
+    """The GPUs that `--gpus` names, all visible ones without it, and a warning where there are none
+    although the machine has some; raises UserError.
+    """
+    words = [] if wanted is None else [w.strip() for w in wanted.split(",") if w.strip()]
+    if words == ["none"]:
+        return (), None
+    visible = gpus.visible()
+    if wanted is None or words == ["all"]:
+        reason = None if visible else gpus.why_none()
+        if words and not visible:
+            why = reason or "this machine has no NVIDIA GPU"
+            raise UserError(f"--gpus all: no GPU can be used, for {why}")
+        return tuple(visible), None if reason is None else f"training on the CPU: {reason}"
+    missing = [word for word in words if word not in visible]
+    if not words or missing or len(set(words)) < len(words):
+        seen = f"visible are {', '.join(visible)}"
+        if not visible:
+            seen = f"no GPU can be used ({gpus.why_none() or 'this machine has no NVIDIA GPU'})"
+        raise UserError(
+            f"--gpus is all, none or different visible GPUs such as 0,1, not {wanted!r}; {seen}"
+        )
+    return tuple(words), None
