@@ -1,5 +1,6 @@
 """Where trials run: options that contradict, a real Ray cluster, real jobs of submitit."""
 
+import datetime
 import os
 import re
 import signal
@@ -19,7 +20,7 @@ import methods
 from bench import UserError, cli, lock, record
 from bench.measure import gpus
 from bench.recipe import Recipe
-from bench.sweeps import engine, engines, sweep
+from bench.sweeps import engine, engine_slurm, engines, sweep
 from bench.sweeps.engine import Outcome
 from bench.sweeps.remote import states
 from bench.sweeps.sweep import Plan
@@ -175,9 +176,85 @@ def test_slurms_words_become_submitits() -> None:
         },
     )
     assert options({"cluster": "local"})[1]["gpus_per_node"] == 0
+    assert options({"cluster": "local", "gpus": "a100:2"})[1]["gpus_per_node"] == 2
     for wrong in ({"time": "soon"}, {"gpus": "two"}, {"cluster": "moon"}):
         with pytest.raises(UserError, match=str(*wrong.values())):
             options(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        (90, 90),
+        ("90", 90),
+        ("30:00", 30),  # MM:SS
+        ("30:01", 31),  # rounded up, as sbatch does
+        ("0:20", 1),
+        ("90:00", 90),
+        ("2:00:00", 120),
+        ("00:45:30", 46),
+        ("1-12", 36 * 60),
+        ("1-0", 24 * 60),
+        ("1-02:30", 26 * 60 + 30),
+        ("2-02:30:00", 50 * 60 + 30),
+        (datetime.time(2, 30), 150),  # a TOML may hold 02:30:00 without quotes
+    ],
+)
+def test_a_time_of_slurm_is_what_sbatch_takes_it_for(text: Any, minutes: int) -> None:
+    assert engine_slurm.minutes(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["soon", "2h", "", "1:2:3:4", "1-", "-30", "0", "0:00", "1.5"])
+def test_what_is_no_time_of_slurm_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--slurm time is"):
+        engine_slurm.minutes(text)
+
+
+def sbatch(words: dict[str, Any]) -> dict[str, str]:
+    """The options that would stand in the file for sbatch."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    _, parameters = engine_slurm.options(words)
+    import submitit
+
+    executor = submitit.AutoExecutor("unused", cluster="slurm")
+    executor.update_parameters(**parameters)
+    text = _make_sbatch_string(command="x", folder="unused", **executor._executor.parameters)
+    lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if "#SBATCH" in line]
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def test_gpus_reach_sbatch_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setattr("submitit.SlurmExecutor.affinity", classmethod(lambda cls: 1))
+    assert sbatch({})["gpus-per-node"] == "1"
+    assert sbatch({"gpus": 2})["gpus-per-node"] == "2"
+    assert sbatch({"gpus": "a100:1"})["gpus-per-node"] == "a100:1"
+    for asked in ({"gres": "gpu:a100:2"}, {"gres": "gpu"}, {"gpus-per-task": 1}):
+        made = sbatch(asked)
+        assert "gpus-per-node" not in made  # two ways of asking for GPUs contradict each other
+        (name, value) = next(iter(asked.items()))
+        assert made[name] == str(value)
+    beside = sbatch({"gres": "lscratch:20", "gpus": 1, "time": "1-12", "mem": "32G"})
+    assert (beside["gres"], beside["gpus-per-node"]) == ("lscratch:20", "1")
+    assert (beside["time"], beside["mem"]) == ("2160", "32G")
+    assert sbatch({"exclusive": "true"})["exclusive"] == ""  # a flag
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"gres": "gpu:1", "gpus": 1}, "gpus and gres both ask for GPUs"),
+        ({"array": "1-12"}, "bench makes the array.*array_parallelism"),
+        ({"partition": "gpu,time=30"}, "--slurm partition=gpu --slurm time=30"),
+        ({"array_parallelism": "four"}, "array_parallelism is a whole number, not 'four'"),
+        ({"gpus": "a100:many"}, "gpus is a whole number, not 'many'"),
+    ],
+)
+def test_words_for_slurm_that_contradict(words: dict[str, Any], says: str) -> None:
+    pytest.importorskip("submitit")
+    with pytest.raises(UserError, match=says):
+        engine_slurm.options(words)
 
 
 @pytest.mark.parametrize(

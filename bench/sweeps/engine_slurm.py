@@ -24,8 +24,17 @@ SHORT = {
     "cpus": "cpus_per_task",
     "memory_gb": "mem_gb",
 }
-"""Our words for submitit's."""
-USUAL = {"name": "bench", "timeout_min": 12 * 60, "gpus_per_node": 1, "cpus_per_task": 4}
+"""Our names of options, and submitit's."""
+DEFAULTS = {"name": "bench", "timeout_min": 12 * 60, "gpus_per_node": 1, "cpus_per_task": 4}
+OURS = {
+    "array": "bench makes the array, one job a trial; limit how many run at once with "
+    "array_parallelism=N",
+    "output": "logs are written to .slurm in the results folder",
+    "error": "logs are written to .slurm in the results folder",
+}
+"""Options of sbatch that the engine sets itself, and why."""
+GPU_WORDS = ("gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket")
+"""Options that ask for GPUs, beside `gres=gpu:...`."""
 GRACE_SECONDS = 45
 """For a trial to end by itself; submitit is told 90 seconds before Slurm ends the job."""
 TIMEOUTS = 20
@@ -66,47 +75,104 @@ class Attempt:
 def options(words: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """`--slurm` words -> which cluster (`slurm`, `local`), and the parameters as submitit has them.
 
-    time (minutes or H:MM:SS), gpus, cpus, memory_gb, partition, account, qos, array_parallelism and
-    whatever else submitit knows; a word that it does not know goes to sbatch as it is.
+    time (as sbatch takes it), gpus (2, or a100:2), cpus, memory_gb, partition, account, qos,
+    array_parallelism and whatever else submitit knows; a word that it does not know goes to sbatch
+    as it is. Raises UserError.
     """
     import submitit
 
-    given = dict(words)
+    given = {name.replace("-", "_"): value for name, value in words.items()}
     cluster = str(given.pop("cluster", "slurm"))
     if cluster not in ("slurm", "local"):
         raise UserError(f"--slurm cluster is slurm, or local to try it out, not {cluster!r}")
+    _check_words(given)
     general = submitit.AutoExecutor._typed_parameters()
     special = submitit.SlurmExecutor._valid_parameters()
-    found: dict[str, Any] = dict(USUAL)
-    for name, value in given.items():
-        name = SHORT.get(name, name)
+    parameters: dict[str, Any] = dict(DEFAULTS)
+    more: dict[str, Any] = {}
+    for word, value in given.items():
+        name = SHORT.get(word, word)
         if name == "timeout_min":
-            found[name] = _minutes(value)
-        elif name in general:
-            found[name] = _typed(name, general[name], value)
+            parameters[name] = minutes(value)
+        elif name == "gpus_per_node" and ":" in str(value):  # a type of GPU: a100:2
+            parameters[name] = _typed(word, int, str(value).rpartition(":")[2])
+            more["gpus-per-node"] = value
+        elif name in general or name == "array_parallelism":
+            parameters[name] = _typed(word, general.get(name, int), value)
         elif name in special:
-            found[f"slurm_{name}"] = value
+            parameters[f"slurm_{name}"] = True if str(value).lower() == "true" else value
         else:
-            found.setdefault("slurm_additional_parameters", {})[name] = value
-    if cluster == "local":
-        found["gpus_per_node"] = found["gpus_per_node"] if "gpus" in given else 0
-    return cluster, found
+            more[name] = value
+    if "array_parallelism" in parameters:
+        parameters["slurm_array_parallelism"] = parameters.pop("array_parallelism")
+    asked = [word for word in GPU_WORDS if word in given]
+    if _asks_for_gpus(given.get("gres")):
+        asked.append("gres")
+    if not {"gpus", "gpus_per_node"} & set(asked) and (asked or cluster == "local"):
+        parameters["gpus_per_node"] = 0 if cluster == "local" else None
+    if cluster == "slurm" and "gpus-per-node" in more:
+        parameters["gpus_per_node"] = None
+    if more:
+        parameters["slurm_additional_parameters"] = more
+    return cluster, {name: value for name, value in parameters.items() if value is not None}
 
 
-def _minutes(value: Any) -> int:
-    whole = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::\d\d)?", str(value))
-    if whole:
-        return (int(whole[1] or 0) * 24 + int(whole[2])) * 60 + int(whole[3])
-    if re.fullmatch(r"\d+", str(value)) and int(value) > 0:
-        return int(value)
-    raise UserError(f"--slurm time is minutes or H:MM:SS, not {value!r}")
+def _check_words(given: dict[str, Any]) -> None:
+    """Refuse words that say two things at once; raises UserError."""
+    for word, value in given.items():
+        if word in OURS:
+            raise UserError(f"--slurm {word} cannot be given: {OURS[word]}")
+        more = re.search(r",\s*([a-z][\w-]*=.*)", str(value))
+        if more and word not in ("export", "comment"):
+            first = str(value)[: more.start()]
+            raise UserError(
+                f"give --slurm once for each option: --slurm {word}={first} --slurm {more[1]}"
+            )
+    asked = [word for word in GPU_WORDS if word in given]
+    if _asks_for_gpus(given.get("gres")):
+        asked.append("gres")
+    if len(asked) > 1:
+        raise UserError(f"--slurm {' and '.join(asked)} both ask for GPUs; give one of them")
+
+
+def _asks_for_gpus(gres: Any) -> bool:
+    """Whether `gres=gpu:a100:1,lscratch:20` names GPUs."""
+    return any(word.partition(":")[0].strip() == "gpu" for word in str(gres or "").split(","))
+
+
+_TIME = re.compile(
+    r"(?P<days>\d+)-(?P<hours>\d+)(?::(?P<minutes>\d+)(?::(?P<seconds>\d+))?)?"
+    r"|(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)"
+    r"|(?P<mm>\d+)(?::(?P<ss>\d+))?"
+)
+
+
+def minutes(value: Any) -> int:
+    """A time limit as sbatch takes it, in minutes, seconds rounded up; raises UserError.
+
+    The forms are MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM and D-HH:MM:SS: `30:00` is half an hour.
+    """
+    found = _TIME.fullmatch(str(value).strip())
+    if found is None:
+        raise UserError(
+            f"--slurm time is MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS as for sbatch, "
+            f"not {value!r}"
+        )
+    part = {name: int(digits or 0) for name, digits in found.groupdict().items()}
+    hours = part["days"] * 24 + part["hours"] + part["h"]
+    seconds = (hours * 60 + part["minutes"] + part["m"] + part["mm"]) * 60
+    seconds += part["seconds"] + part["s"] + part["ss"]
+    if not seconds:
+        raise UserError(f"--slurm time is more than 0, not {value!r}; give the limit of one job")
+    return -(-seconds // 60)
 
 
 def _typed(name: str, kind: type, value: Any) -> Any:
     try:
         return kind(value)
     except ValueError:
-        raise UserError(f"--slurm {name} is a {kind.__name__}, not {value!r}") from None
+        words = {int: "a whole number", float: "a number"}
+        raise UserError(f"--slurm {name} is {words.get(kind, kind)}, not {value!r}") from None
 
 
 def run(plan: Plan, todo: list[Trial], watcher: Watcher, words: dict[str, Any]) -> list[Outcome]:
