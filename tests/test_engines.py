@@ -4,6 +4,7 @@ import datetime
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import methods
 from bench import UserError, cli, lock, record
 from bench.measure import gpus
 from bench.recipe import Recipe
-from bench.sweeps import engine, engine_slurm, engines, sweep
+from bench.sweeps import engine, engine_ray, engine_slurm, engines, sweep
 from bench.sweeps.engine import Outcome
 from bench.sweeps.remote import states
 from bench.sweeps.sweep import Plan
@@ -128,6 +129,32 @@ def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
     assert {"stage": "loading"} in seen.told
     assert "images_per_second" in next(state for state in seen.told if "step" in state)
     assert "RAY_USAGE_STATS_ENABLED" in os.environ
+
+
+def test_a_folder_too_deep_for_rays_sockets_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("deep" * 20)))
+    with pytest.raises(UserError, match=r"too long a name for the sockets of Ray.*RAY_TMPDIR=/tmp"):
+        engine_ray.connect(None)
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        port = deaf.getsockname()[1]
+        with (
+            limit(20),
+            pytest.raises(UserError, match=f"no Ray cluster answers at .*:{port} .*ref"),
+        ):
+            engine_ray.connect(f"ray://127.0.0.1:{port}")
+        deaf.listen()  # something answers, but no cluster
+        monkeypatch.setattr(engine_ray, "PATIENCE_SECONDS", 1)
+        with limit(20), pytest.raises(UserError, match=r"no answer in 1 s.*ray start --head"):
+            engine_ray.connect(f"127.0.0.1:{port}")
 
 
 def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:

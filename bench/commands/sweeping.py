@@ -71,6 +71,7 @@ def run_trials(
     """
     from bench.sweeps.progress import watcher
 
+    engine.check(plan.results)  # before images are decoded, which takes minutes
     _build_caches(screen, plan, todo)
     with watcher(screen, len(todo)) as watch:
         try:

@@ -1,12 +1,17 @@
 """Trials as Ray tasks, on a cluster or on one started here for the sweep."""
 
+import functools
 import logging
 import os
+import re
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 from typing import Any
 
-from bench import UserError
+from bench import UserError, brief
 from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.remote import Errand, Waiting
 from bench.sweeps.sweep import Plan
@@ -17,32 +22,96 @@ STORE_BYTES = 100 * 2**20
 """The object store of a local cluster: a trial is told in a few kilobytes."""
 
 
+PATIENCE_SECONDS = 25
+"""How long a cluster may take to answer; Ray itself would try for minutes, then end the process."""
+LONGEST_FOLDER = 40
+"""Ray puts sockets some 65 letters below its temporary folder, and their paths end at 107."""
+PROBE = """
+import logging, sys, ray
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)
+except Exception as error:
+    print((str(error).strip().splitlines() or [type(error).__name__])[0])
+    raise SystemExit(1)
+"""
+
+
 def connect(address: str | None) -> Any:
     """Ray itself, connected: to a cluster (`auto`, `ray://host:10001`), or to a new one here.
 
-    It says nothing about its use to anybody and prints no logs of its workers. Raises UserError
-    where the cluster does not answer.
+    It sends no usage statistics and prints no logs of its workers. Raises UserError where the
+    cluster does not answer.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its default to be; no notice
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+    check(address)
+    address = _address(address)
+    here: dict[str, Any] = {}
+    if address == "local":
+        here = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **(here if address == "local" else {}),
-        )
-    except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
+    except (OSError, ImportError, RuntimeError, ValueError) as error:
+        place = "here" if here else f"at {address}"
+        raise UserError(f"Ray could not be started {place}: {brief(error)}") from None
+    return ray
+
+
+def check(address: str | None) -> None:
+    """Raise UserError where no cluster answers at the address, or none can be started here."""
+    address = _address(address)
+    if address == "local":
+        _demand_short_folder()
+    elif (why := _silence(address)) is not None:
         raise UserError(
             f"no Ray cluster answers at {address} ({why}); start one with `ray start --head`, set "
             "RAY_AUTH_MODE=token if it asks for one, or leave --ray-address out to use this machine"
-        ) from None
-    return ray
+        )
+
+
+def _address(given: str | None) -> str:
+    return given or os.environ.get("RAY_ADDRESS") or "local"
+
+
+def _demand_short_folder() -> None:
+    """Raise UserError where the temporary folder is too deep for Ray's sockets."""
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(folder) > LONGEST_FOLDER:
+        raise UserError(
+            f"the temporary folder {folder} has too long a name for the sockets of Ray; give it a "
+            "shorter one: RAY_TMPDIR=/tmp"
+        )
+
+
+@functools.cache
+def _silence(address: str) -> str | None:
+    """Why no cluster answers at an address; None: one does.
+
+    It is tried in a process of its own, which can be ended when it hangs.
+    """
+    place = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+?)\]?:(\d+)", address)
+    if place is not None:
+        try:
+            socket.create_connection((place[1], int(place[2])), timeout=5).close()
+        except (OSError, OverflowError) as error:
+            return brief(getattr(error, "strerror", None) or error)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, address],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer in {PATIENCE_SECONDS} s"
+    if done.returncode == 0:
+        return None
+    return brief(done.stdout.strip() or f"the attempt ended with exit code {done.returncode}")
 
 
 def run(

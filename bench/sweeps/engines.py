@@ -2,6 +2,7 @@
 
 import importlib.util
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench import UserError, record
@@ -40,15 +41,23 @@ class Engine:
     warning: str | None = None
     """What the user should know before the sweep starts."""
 
+    def check(self, results: Path) -> None:
+        """Raise UserError where no trial could run: no cluster answers, or no record be written."""
+        try:
+            record.probe(results)
+        except record.NoRoom as error:
+            raise UserError(str(error)) from None
+        if self.name == "ray":
+            from bench.sweeps import engine_ray
+
+            engine_ray.check(self.ray_address)
+
     def run(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> list[Outcome]:
         """Run the trials; KeyboardInterrupt ends the running ones and goes on to the caller.
 
-        Raises UserError where the results folder takes no record.
+        Raises UserError as `check` does.
         """
-        try:
-            record.probe(plan.results)
-        except record.NoRoom as error:
-            raise UserError(str(error)) from None
+        self.check(plan.results)
         if self.name == "ray":
             from bench.sweeps import engine_ray
 
