@@ -298,7 +298,7 @@ def load(card: Card, root: Path) -> Dataset:
     if found.missing:
         raise UserError(
             f"{card.name}: {len(found.missing)} of {len(samples)} images are missing in "
-            f"{folder_of(card, root) / card.raw['images']}, the first is {found.missing[0]!r}: "
+            f"{folder_of(card, root) / card.raw['images']}, the first is {found.lacking()}: "
             f"{_where(card)}"
         )
     hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}

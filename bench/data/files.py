@@ -1,15 +1,22 @@
 """Which file belongs to which annotated image: by name, by stem, never outside the image folder."""
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from bench import UserError
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".ppm"}
+    {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".ppm", ".pgm"}
 )
+FOREIGN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
+"""Folders that macOS, Synology and Windows make; hidden files and folders are passed over too."""
+SHOWN = 3
+"""Missing images for which the nearest file is looked for."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +27,21 @@ class Found:
     missing: list[str]
     extra: list[Path]
     notes: tuple[str, ...]
+    hints: dict[str, str] = field(default_factory=dict)
+    """For the first missing images, what may be meant."""
+
+    def lacking(self) -> str:
+        """The first missing image, with what may be meant."""
+        first = self.missing[0]
+        hint = self.hints.get(first)
+        return f"{first!r}" + (f" ({hint})" if hint else "")
 
 
 def scan(folder: Path) -> list[Path]:
     """Every file with the extension of an image below a folder, each folder entered once.
 
-    Links are followed, but a loop of links is not walked twice. Raises UserError for a folder that
-    cannot be read.
+    Links are followed, but a loop of links is not walked twice. Hidden files (`._a.jpg` of macOS)
+    are passed over. Raises UserError for a folder that cannot be read.
     """
     found: list[Path] = []
     entered: set[tuple[int, int]] = set()
@@ -43,10 +58,11 @@ def scan(folder: Path) -> list[Path]:
             folders.clear()
             continue
         entered.add((state.st_dev, state.st_ino))
-        folders.sort()
+        folders[:] = sorted(n for n in folders if n not in FOREIGN and not n.startswith("."))
         for name in sorted(names):
             path = Path(where, name)
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+            hidden = name.startswith(".")
+            if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
                 found.append(path)
     return found
 
@@ -59,27 +75,22 @@ def match(
 ) -> Found:
     """Find each annotated image by its name, else by its stem, else by `other_stem`.
 
-    Where several files fit, the one whose folders are those of the annotation is taken. Raises
-    UserError where it stays open which file is meant, or where two entries mean one file.
+    What is then missing is looked for once more without regard to letter case, Unicode form,
+    full-width signs and leading zeros, and taken where one file alone fits. Where several files
+    have the name, the one whose folders are those of the annotation is taken. Raises UserError
+    where it stays open which file is meant, or where two entries mean one file.
     """
-    by_name: dict[str, list[Path]] = {}
-    by_stem: dict[str, list[Path]] = {}
     files = scan(folder)
-    for path in files:
-        by_name.setdefault(path.name, []).append(path)
-        by_stem.setdefault(path.stem, []).append(path)
-    paths: list[Path | None] = []
+    search = _Search(files)
+    paths: list[Path | None] = [None] * len(filenames)
     taken: dict[Path, str] = {}
-    missing, renamed, original = [], set[str](), 0
-    for filename in filenames:
-        pure = PurePosixPath(filename)
-        fit = by_name.get(pure.name) or by_stem.get(pure.stem)
+    original = 0
+    for row, filename in enumerate(filenames):
+        fit = search.exact(filename)
         if not fit and (stem := other_stem(filename)):
-            fit = by_stem.get(stem)
+            fit = search.by_stem.get(stem, [])
             original += bool(fit)
         if not fit:
-            missing.append(filename)
-            paths.append(None)
             continue
         path = _one(name, filename, fit)
         if path in taken:
@@ -88,19 +99,66 @@ def match(
                 "use the published annotation"
             )
         taken[path] = filename
-        paths.append(path)
-        if path.suffix != pure.suffix:
-            renamed.add(filename)
-    notes = []
-    if renamed:
-        suffixes = ", ".join(
-            sorted({p.suffix for p, f in zip(paths, filenames, strict=True) if p and f in renamed})
-        )
-        notes.append(f"{len(renamed)} images have another extension than annotated ({suffixes})")
+        paths[row] = path
+    left = [row for row, path in enumerate(paths) if path is None]
+    alike, sure = search.alike([filenames[row] for row in left], set(taken))
+    for row in left:
+        if filenames[row] in sure:
+            path = alike[filenames[row]][0]
+            paths[row], taken[path] = path, filenames[row]
+    pairs = [(f, p) for f, p in zip(filenames, paths, strict=True) if p is not None]
+    missing = [f for f, p in zip(filenames, paths, strict=True) if p is None]
+    notes = [*_extensions(pairs), *_spellings(pairs, {filenames[row] for row in left})]
     if original:
         notes.append(f"{original} images were found by number in their original class folders")
     extra = [path for path in files if path not in taken]
-    return Found(paths, missing, extra, tuple(notes))
+    hints = {f: _hint(folder, f, alike.get(f, []), extra) for f in missing[:SHOWN]}
+    return Found(paths, missing, extra, tuple(notes), {k: v for k, v in hints.items() if v})
+
+
+class _Search:
+    """The files of a folder by their names."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+        self.by_name: dict[str, list[Path]] = {}
+        self.by_stem: dict[str, list[Path]] = {}
+        for path in files:
+            self.by_name.setdefault(path.name, []).append(path)
+            self.by_stem.setdefault(path.stem, []).append(path)
+
+    def exact(self, filename: str) -> list[Path]:
+        """The files of this name, else those of its stem, else those of which it is the stem."""
+        pure = PurePosixPath(filename)
+        ways = ((self.by_name, pure.name), (self.by_stem, pure.stem), (self.by_stem, pure.name))
+        return next((found[key] for found, key in ways if key in found), [])
+
+    def alike(
+        self, filenames: list[str], taken: set[Path]
+    ) -> tuple[dict[str, list[Path]], set[str]]:
+        """Files whose names differ in spelling alone, by annotated name; and for whom it is sure.
+
+        Sure is it where one file fits one annotated name.
+        """
+        free: dict[str, list[Path]] = {}
+        for path in self.files if filenames else []:
+            if path not in taken:
+                free.setdefault(plain(path.stem), []).append(path)
+        keys: dict[str, str] = {}
+        for filename in filenames:
+            pure = PurePosixPath(filename)
+            stem, whole = plain(pure.stem), plain(pure.name)
+            keys[filename] = stem if stem in free else whole
+        often = Counter(keys.values())
+        found = {filename: free[key] for filename, key in keys.items() if key in free}
+        sure = {f for f, paths in found.items() if len(paths) == 1 and often[keys[f]] == 1}
+        return found, sure
+
+
+def plain(stem: str) -> str:
+    """A name without what spellings differ in: case, Unicode form, width, leading zeros."""
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", stem).casefold())
+    return text.lstrip("0") or "0" if text.isdecimal() else text
 
 
 def _one(name: str, filename: str, fit: list[Path]) -> Path:
@@ -112,3 +170,51 @@ def _one(name: str, filename: str, fit: list[Path]) -> Path:
             f"{name}: several images could be {filename!r}: {fit[0]} and {fit[1]}; keep one of them"
         )
     return fit[0]
+
+
+def _extensions(pairs: Sequence[tuple[str, Path]]) -> list[str]:
+    """A note for each other extension that files have, and which one the annotation has."""
+    counts = Counter((PurePosixPath(f).suffix, path.suffix) for f, path in pairs)
+    return [
+        f"{count:,} of {len(pairs):,} image files are {file}, where the annotation says "
+        + (annotated or "no extension")
+        for (annotated, file), count in counts.most_common()
+        if annotated != file
+    ]
+
+
+def _spellings(pairs: Sequence[tuple[str, Path]], respelled: set[str]) -> list[str]:
+    """A note on files that were found although their names are spelled otherwise."""
+    odd = [(f, path) for f, path in pairs if f in respelled]
+    if not odd:
+        return []
+    kinds = Counter(_difference(PurePosixPath(f).stem, path.stem) for f, path in odd)
+    listed = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common())
+    name, path = odd[0]
+    return [
+        f"{len(odd):,} file names differ from the annotation in spelling: {listed}; the first: "
+        f"{name!r} is {path.name!r}"
+    ]
+
+
+def _difference(annotated: str, found: str) -> str:
+    """In what two names differ that are alike without regard to spelling."""
+    if annotated.casefold() == found.casefold():
+        return "letter case"
+    if unicodedata.normalize("NFC", annotated) == unicodedata.normalize("NFC", found):
+        return "Unicode form"
+    return "leading zeros" if found.isdecimal() else "Unicode form, width or case of signs"
+
+
+def _hint(folder: Path, filename: str, alike: list[Path], extra: list[Path]) -> str | None:
+    """What may be meant by a missing image: a link that leads nowhere, or files of a like name."""
+    own = folder / filename
+    if own.is_symlink() or (folder / own.name).is_symlink():
+        return "it is a link that leads nowhere"
+    if len(alike) > 1:
+        return f"it could be {alike[0].name!r} or {alike[1].name!r}; rename one of them"
+    if alike:
+        return f"{alike[0].name!r} would fit, but another annotated name too"
+    near = get_close_matches(own.stem, [path.stem for path in extra], n=1, cutoff=0.8)
+    file = next((path.name for path in extra if near and path.stem == near[0]), None)
+    return None if file is None else f"the nearest file is {file!r}"

@@ -92,7 +92,7 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
 def _told(rule: str, shown: dict[str, int], found: files.Found) -> list[str]:
     told = []
     if found.missing:
-        told.append(f"{len(found.missing)} images are missing, the first is {found.missing[0]!r}")
+        told.append(f"{len(found.missing)} images are missing, the first is {found.lacking()}")
     if not shown:
         return [*told, "scenes: none was recognised; datasets/README.md lists the rules"]
     source = "labels of the annotation" if rule == "none" else "file names, as pond in pond_12"
