@@ -1,54 +1,50 @@
-"""How every figure looks: colours, markers, sizes; and how it becomes files, the same each time.
+"""What all figures share: a look for each method, the style, and writing a figure to files."""
 
-Readable in grey and by colour-blind people: every method has a marker, a colour and its name beside
-it.
-"""
-
-import io
+import functools
 import itertools
-import re
+import tempfile
+import textwrap
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.report.groups import Group
+import numpy as np
+
+from bench.report.groups import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444", "#8C6D1F")
-"""Okabe and Ito's, told apart by colour-blind people; black and yellow muted for white paper."""
-MARKERS = "os^DvPX*<>phd8H"
-LETTERS = 30
-"""Letters of a method call beside its point or line; of a longer one the middle is left out."""
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "cmer-bench",
-    "path.simplify": False,
-}
-NOTE = {"png": "Description", "pdf": "Keywords", "svg": "Description"}
-"""Where a file says what it was drawn from."""
-METADATA: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    "svg": {"Date": None, "Creator": None},
-}
+FORMATS = ("png", "pdf")
+"""Bitmaps for Markdown and the page, vectors for papers."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#444444", "#E69F00", "#56B4E9", "#8C6D1F")
+"""Okabe and Ito's colours, which colour-blind people can tell apart; black and yellow are muted."""
+SHAPES = [(marker, filled) for filled in (True, False) for marker in "os^DvPX*<>pd"]
+"""Each shape differs from the others without its colour, so figures can be read in grey."""
+METHODS = (
+    *("cmer", "lora", "full", "linear", "zeroshot", "adapter", "vpt", "coop", "unipt", "lst"),
+    *("uniadapter", "maple", "bitfit", "clip_adapter", "mrs_adapter", "ssf", "ia3", "vera"),
+    *("harma", "vlprompt"),
+)
+"""The methods of this project in the order of their looks. Add a new one at the end: then the
+others keep their colour and marker."""
+NAME_LENGTH = 30
+"""Letters of a method call in a figure; the middle of a longer one is left out."""
+CHARACTERS = (*range(0x20, 0x180), *range(0x2010, 0x2027), *range(0x2190, 0x2194), 0x2212)
+"""What figures say: Latin letters, dashes and daggers, arrows, the minus sign."""
+DPI = 160
+TITLE = 9.0
+"""Points of a title."""
+PDF_FACTS = {"Creator": "bench report", "Producer": None, "CreationDate": None}
+"""Who wrote a PDF, and no date: the same records give the same bytes."""
 MIB = 2.0**20
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a row is drawn everywhere in its figure."""
+    """How a method call is drawn in a figure."""
 
     name: str
     colour: str
@@ -61,83 +57,164 @@ class Look:
         parts = [int(self.colour[i : i + 2], 16) for i in (1, 3, 5)]
         return "#" + "".join(f"{round(part * 0.62):02x}" for part in parts)
 
-    def kwargs(self, size: float = 6.5) -> dict[str, Any]:
-        """For matplotlib's `plot`."""
-        face = self.colour if self.filled else "white"
-        edge = "black" if self.filled else self.colour
-        kind = {"marker": self.marker, "markersize": size, "markerfacecolor": face}
-        return {**kind, "markeredgecolor": edge, "markeredgewidth": 0.7 if self.filled else 1.4}
+    def marker_style(self, size: float = 6.5) -> dict[str, Any]:
+        """Keyword arguments for matplotlib's `plot`."""
+        return {
+            "marker": self.marker,
+            "markersize": size,
+            "markerfacecolor": self.colour if self.filled else "white",
+            "markeredgecolor": "black" if self.filled else self.colour,
+            "markeredgewidth": 0.7 if self.filled else 1.4,
+        }
 
 
-def looks(*groups: Group) -> dict[str, Look]:
-    """A look for each row, the same in all these groups: colour by method, marker by call."""
-    method_of = {row.label: row.method for one in groups for row in one.rows}
-    methods, labels = sorted(set(method_of.values())), sorted(method_of)
-    names = _names(labels)
-    return {
-        label: Look(
-            names[label],
-            COLOURS[methods.index(method_of[label]) % len(COLOURS)],
-            MARKERS[number % len(MARKERS)],
-            number // len(MARKERS) % 2 == 0,
-        )
-        for number, label in enumerate(labels)
-    }
+def looks(rows: Iterable[Row]) -> dict[str, Look]:
+    """A look for each row's label: colour by method, marker by call.
+
+    Both follow from the names, not from the order of the rows, so that a method looks the same in
+    every report. Calls with settings take the marker that a hash of the call picks, or the next
+    one that is free in the figure.
+    """
+    method_of = {row.label: row.method for row in rows}
+    names = _names(sorted(method_of))
+    # Plain calls of the project's methods first: their markers never depend on other rows.
+    order = sorted(method_of, key=lambda label: (label not in METHODS, label))
+    taken: set[int] = set()
+    found = {}
+    for label in order:
+        shape = METHODS.index(label) if label in METHODS else zlib.crc32(label.encode())
+        free = (n % len(SHAPES) for n in range(shape, shape + len(SHAPES)))
+        shape = next((n for n in free if n not in taken), shape % len(SHAPES))
+        taken.add(shape)
+        found[label] = Look(names[label], _colour(method_of[label]), *SHAPES[shape])
+    return found
 
 
-def looks_of(family: list[Group], among: list[Group]) -> dict[str, Look]:
-    """The looks of some groups: those they have among others, if there are markers for so many."""
-    shared = looks(*among)
-    return shared if len(shared) <= 2 * len(MARKERS) else looks(*family)
+def _colour(method: str) -> str:
+    known = method in METHODS
+    return COLOURS[(METHODS.index(method) if known else zlib.crc32(method.encode())) % len(COLOURS)]
 
 
 def _names(labels: list[str]) -> dict[str, str]:
-    """Labels that fit a picture, each still another."""
-    for most in itertools.count(LETTERS, 10):
-        names = {label: _short(label, most) for label in labels}
+    """Labels short enough for a figure and still different from each other."""
+    for length in itertools.count(NAME_LENGTH, 10):
+        names = {label: _shorten(label, length) for label in labels}
         if len(set(names.values())) == len(labels):
             return names
     raise AssertionError
 
 
-def _short(label: str, most: int) -> str:
-    half = (most - 1) // 2
-    return label if len(label) <= most else f"{label[:half]}…{label[-half:]}"
+def _shorten(label: str, length: int) -> str:
+    half = (length - 1) // 2
+    return label if len(label) <= length else f"{label[:half]}…{label[-half:]}"
 
 
-def blank(width: float, height: float) -> "Figure":
-    """A figure of so many inches that lays itself out."""
+def blank(
+    width: float,
+    height: float,
+    *about: str,
+    left: float = 0.62,
+    right: float = 0.15,
+    foot: float = 0.5,
+    head: float = 0.2,
+) -> "Figure":
+    """A figure of so many inches with a title of some lines, and room around its axes.
+
+    Margins are given, not left to matplotlib's constrained layout, which takes as long as drawing.
+    Lines of the title are broken where they would leave the figure.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    title = "\n".join(line for text in about for line in _wrapped(text, width - 0.2))
+    head += 0.155 * len(title.splitlines())
+    figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
+    figure.text(0.1 / width, 1 - 0.08 / height, title, va="top", fontsize=TITLE)
+    figure.subplots_adjust(
+        left / width, foot / height, 1 - right / width, 1 - head / height, wspace=0.25
+    )
     return figure
 
 
-def save(figure: "Figure", paths: list[Path], digest: str) -> None:
-    """Write a figure to its files, which carry the digest of what it was drawn from."""
-    if figure.get_layout_engine() is not None:
-        lay_out(figure)
-    for path in paths:
-        form = path.suffix[1:]
-        metadata = {**METADATA[form], NOTE[form]: digest}
-        if form == "svg":
-            text = io.StringIO()
-            figure.savefig(text, format=form, metadata=metadata)
-            path.write_text(_compact(text.getvalue()), encoding="utf-8")
-        else:
-            figure.savefig(path, format=form, dpi=160, metadata=metadata)
+def _wrapped(text: str, inches: float) -> list[str]:
+    """The lines of a text that is broken so that none is wider."""
+    for letters in range(int(18 * inches), 0, -2):
+        lines = textwrap.wrap(text, letters, break_on_hyphens=False)
+        if widest(lines, TITLE) <= inches:
+            break
+    return lines
 
 
-def lay_out(figure: "Figure") -> None:
-    """Fix where everything is, once: not again for each format."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)
+def widest(texts: Iterable[str], size: float) -> float:
+    """Inches that the widest of some texts takes at a size in points."""
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    renderer: Any = RendererAgg(1, 1, 72)  # type: ignore[no-untyped-call]
+    measure, font = renderer.get_text_width_height_descent, FontProperties(size=size)
+    return float(max((measure(text, font, False)[0] for text in texts), default=0.0)) / 72
 
 
-def _compact(svg: str) -> str:
-    """An SVG with hundredths of a point, on few lines, without comments."""
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"scale\([^)]*\)|(\d+\.\d\d)\d+", lambda found: found[1] or found[0], svg)
-    return re.sub(r"\s*\n\s*", "\n", re.sub(r" ?\n(?=[LQCMz\"])", " ", svg))
+def save(figure: "Figure", stem: Path) -> list[Path]:
+    """Write a figure as `<stem>.png` and `<stem>.pdf`."""
+    from PIL import Image
+
+    png, pdf = (stem.with_name(f"{stem.name}.{form}") for form in FORMATS)
+    figure.savefig(pdf, metadata=PDF_FACTS)
+    figure.canvas.draw()
+    pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))  # type: ignore[attr-defined]
+    # With a palette of 256 colours the file is a third as large, and sooner written.
+    image = pixels.convert("RGB").quantize(
+        256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    )
+    image.putpalette([255 if part >= 254 else part for part in image.getpalette() or []])  # white
+    image.save(png)
+    return [png, pdf]
+
+
+def style() -> dict[Any, Any]:
+    """Matplotlib's settings for all figures."""
+    return {
+        "font.family": [_small_font(), "DejaVu Sans"],
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#e4e4e4",
+        "grid.linewidth": 0.6,
+        "axes.axisbelow": True,
+        "pdf.fonttype": 42,  # TrueType: some publishers refuse matplotlib's usual Type 3 fonts
+        "path.simplify": False,
+    }
+
+
+@functools.cache
+def _small_font() -> str:
+    """Register DejaVu Sans without the letters that no figure has; returns its family.
+
+    Matplotlib embeds a subset of the font in every PDF. With the whole font (6,000 glyphs) this
+    takes three quarters of the time of a PDF, with the small one next to nothing.
+    """
+    from fontTools import subset
+    from matplotlib import font_manager
+
+    options = subset.Options(legacy_kern=True, glyph_names=True, layout_features=[])
+    options.drop_tables += ["GSUB", "GPOS", "GDEF", "MATH", "FFTM"]
+    font = subset.load_font(font_manager.findfont("DejaVu Sans"), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=CHARACTERS)
+    subsetter.subset(font)
+    for entry in font["name"].names:
+        if entry.nameID in (1, 4, 6, 16):
+            entry.string = "ReportSans"
+    path = Path(_folder().name) / "ReportSans.ttf"
+    font.save(path)
+    font_manager.fontManager.addfont(path)
+    return "ReportSans"
+
+
+@functools.cache
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    """A folder that lives as long as this process."""
+    return tempfile.TemporaryDirectory()

@@ -1,9 +1,10 @@
-"""Labels beside the points of a plot, none over another.
+"""Names beside the points of a plot: none over another, over a marker or over a line.
 
-Each label tries places around its point, takes the cheapest, and again until nothing moves.
+Each name tries places around its point and takes the cheapest; this is repeated until none moves.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,126 +15,164 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-RADII = (8.0, 13.0, 20.0, 29.0, 40.0, 54.0, 70.0, 90.0, 115.0)
+RADII = np.array([7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 80.0, 102.0, 128.0, 160.0])
+"""Distances of a name from its point, in points."""
 ANGLES = np.deg2rad([0, 180, 30, 150, 330, 210, 60, 120, 300, 240, 90, 270, 15, 165, 345, 195])
-LEADER = 15.0
-"""From this distance in points on, a line joins label and point."""
+MARKER = 4.5
+"""Half the side of a marker, in points."""
+CLEARANCE = 3.0
+"""Room between a name and the markers of others, in points."""
+BESIDE = 8.0
+"""A name nearer than this needs no line to its point, unless another marker is as near."""
+ROUNDS = 6
+OUTSIDE, COVERED, CROSSED, LEADER = 1000.0, 200.0, 25.0, 2.0
+"""What it costs to leave the axes, to cover a marker, line or name, to lead a line through one, and
+to need a line at all."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a name goes: its centre, relative to its point, and whether it needs a line there."""
+
+    dx: float
+    dy: float
+    leader: bool
 
 
 def place(
     axes: "Axes",
     points: Sequence[tuple[float, float]],
-    labels: Sequence[str],
+    names: Sequence[str],
     colours: Sequence[Any],
-    obstacles: Sequence[tuple[float, float, float, float]] = (),
+    lines: Sequence[tuple[float, float, float, float]] = (),
+    markers: Sequence[tuple[float, float]] = (),
     fontsize: float = 8.0,
 ) -> None:
-    """Write a label for each point (data units); obstacles are boxes x0, y0, x1, y1 (data units).
+    """Write a name for each point (data units) once the limits of the axes are final.
 
-    Call it when the limits of the axes are final.
+    lines: what names keep off, as boxes x0, y0, x1, y1 in data units; markers: points without a
+    name.
     """
     if not points:
         return
     figure = axes.figure
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     scale = figure.dpi / 72
-    at = axes.transData.transform(np.asarray(points, dtype=float)) / scale
     sizes = []
-    for label in labels:
-        text = axes.text(0, 0, label, fontsize=fontsize)
+    for name in names:
+        text = axes.text(0, 0, name, fontsize=fontsize)
         extent = text.get_window_extent(renderer)
         sizes.append((extent.width / scale + 2, extent.height / scale))
         text.remove()
-    corners = np.asarray(obstacles, dtype=float).reshape(-1, 2, 2)
-    fixed = (axes.transData.transform(corners.reshape(-1, 2)) / scale).reshape(-1, 4)
-    markers = np.concatenate([at - 4.5, at + 4.5], axis=1)
-    frame = axes.get_window_extent(renderer)
-    inside = np.array([frame.x0, frame.y0, frame.x1, frame.y1]) / scale + (3, 3, -3, -3)
-    offsets = solve(at, np.asarray(sizes), np.concatenate([markers, fixed]), inside)
-    for label, point, colour, (dx, dy, far) in zip(labels, points, colours, offsets, strict=True):
+    at = axes.transData.transform(np.asarray([*points, *markers], dtype=float)) / scale
+    corners = axes.transData.transform(np.asarray(lines, dtype=float).reshape(-1, 2)) / scale
+    walls = np.sort(corners.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+    frame = np.array(axes.get_window_extent(renderer).extents) / scale + (3, 3, -3, -3)
+    placed = solve(at[: len(points)], np.asarray(sizes), at, walls, frame)
+    for name, point, colour, spot in zip(names, points, colours, placed, strict=True):
         line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3.5}
         axes.annotate(
-            label,
+            name,
             point,
-            (dx, dy),
+            (spot.dx, spot.dy),
             textcoords="offset points",
             ha="center",
             va="center",
             fontsize=fontsize,
             color=colour,
-            arrowprops=line if far else None,
+            arrowprops=line if spot.leader else None,
             zorder=5,
+            annotation_clip=False,
         )
 
 
-def solve(at: Array, sizes: Array, obstacles: Array, inside: Array) -> list[tuple[Any, Any, bool]]:
-    """Where labels go: offset of each centre from its point, and whether it needs a line.
+def solve(at: Array, sizes: Array, markers: Array, walls: Array, frame: Array) -> list[Placed]:
+    """A place for each of N names, all in points.
 
-    at `(N, 2)`, sizes `(N, 2)`, obstacles `(M, 4)`, inside `(4,)`: boxes are x0, y0, x1, y1.
+    at `(N, 2)`: points to be named; sizes `(N, 2)`; markers `(M, 2)`, of which the first N are the
+    points themselves; walls `(W, 4)` and frame `(4,)`: boxes x0, y0, x1, y1.
     """
-    radius = np.repeat(RADII, len(ANGLES))
-    angle = np.tile(ANGLES, len(RADII))
-    way = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    taste = radius / 6 + np.tile(np.arange(len(ANGLES)), len(RADII)) / 50
     count = len(at)
-    distance = np.abs(at[:, None] - at[None]).max(axis=2)
-    order = np.argsort(-(distance < 60).sum(axis=1), kind="stable")
-    boxes = np.full((count, 4), np.nan)
-    leaders = np.full((count, 2, 2), np.nan)
+    radius, angle = np.repeat(RADII, len(ANGLES)), np.tile(ANGLES, len(RADII))
+    direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    # For each name (N) and candidate place (K): the name's box, the line to it, what that costs.
+    centres = at[:, None] + direction * (radius[:, None] + sizes[:, None] / 2)
+    boxes = np.concatenate([centres - sizes[:, None] / 2, centres + sizes[:, None] / 2], axis=2)
+    leads = np.stack([np.broadcast_to(at[:, None], centres.shape), centres], axis=2)
+    cost = np.zeros(boxes.shape[:2])
+    needs = np.zeros(boxes.shape[:2], dtype=bool)
+    for n in range(count):
+        cost[n], needs[n] = _fixed_cost(n, boxes[n], leads[n], radius, markers, walls, frame)
+    cost += radius / 6 + np.tile(np.arange(len(ANGLES)), len(RADII)) / 50
+    crowd = (np.abs(at[:, None] - at[None]).max(axis=2) < 60).sum(axis=1)
     chosen = np.full(count, -1)
-    for _ in range(6):
+    own, lines = np.full((count, 4), np.nan), np.full((count, 2, 2), np.nan)
+    for _ in range(ROUNDS):
         before = chosen.copy()
-        for n in order:
-            centre = at[n] + way * (radius[:, None] + sizes[n] / 2)
-            box = np.concatenate([centre - sizes[n] / 2, centre + sizes[n] / 2], axis=1)
-            outside = np.maximum(inside[:2] - box[:, :2], 0) + np.maximum(
-                box[:, 2:] - inside[2:], 0
-            )
-            others = np.delete(boxes, n, axis=0)
-            walls = np.concatenate([obstacles, others])
-            cost = taste + 1000 * (outside.sum(axis=1) > 0) + 60 * _touch(box, walls).sum(axis=1)
-            ends = np.stack([np.broadcast_to(at[n], centre.shape), centre], axis=1)
-            far = radius >= LEADER
-            foreign = np.delete(obstacles, n, axis=0)
-            cross = _along(ends, others).sum(axis=1) * 25 + _along(ends, foreign).sum(axis=1) * 6
-            cross += 25 * _meet(ends, np.delete(leaders, n, axis=0)).sum(axis=1)
-            cost += np.where(far, 3 + cross, 0)
-            cost += 25 * _along(np.delete(leaders, n, axis=0), box).sum(axis=0)
-            best = int(cost.argmin())
-            chosen[n], boxes[n] = best, box[best]
-            leaders[n] = ends[best] if far[best] else np.nan
+        for n in np.argsort(-crowd, kind="stable"):
+            others, led = np.delete(own, n, axis=0), np.delete(lines, n, axis=0)
+            total = cost[n] + COVERED * _overlap(boxes[n], others).sum(axis=1)
+            total += CROSSED * _through(led, boxes[n]).sum(axis=0)
+            crossed = _through(leads[n], others).sum(axis=1) + _cross(leads[n], led).sum(axis=1)
+            total += np.where(needs[n], CROSSED * crossed, 0)
+            best = int(total.argmin())
+            chosen[n], own[n] = best, boxes[n, best]
+            lines[n] = leads[n, best] if needs[n, best] else np.nan
         if np.array_equal(before, chosen):
             break
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    moved = centres - at
-    return [
-        (float(x), float(y), bool(radius[c] >= LEADER))
-        for (x, y), c in zip(moved, chosen, strict=True)
-    ]
+    moved = (own[:, :2] + own[:, 2:]) / 2 - at
+    found = zip(moved.tolist(), chosen, range(count), strict=True)
+    return [Placed(dx, dy, bool(needs[n, c])) for (dx, dy), c, n in found]
 
 
-def _touch(boxes: Array, walls: Array) -> Any:
-    """Which boxes touch which walls: `(B, W)`; unknown (NaN) boxes touch nothing."""
+def _fixed_cost(
+    n: int, boxes: Array, leads: Array, radius: Array, markers: Array, walls: Array, frame: Array
+) -> tuple[Array, NDArray[np.bool_]]:
+    """What each place of name n costs whatever the other names do, and whether it needs a line."""
+    foreign = np.delete(markers, n, axis=0)
+    solid = np.concatenate([foreign - MARKER, foreign + MARKER], axis=1)
+    room = np.array([-CLEARANCE, -CLEARANCE, CLEARANCE, CLEARANCE])
+    outside = (boxes[:, :2] < frame[:2]) | (boxes[:, 2:] > frame[2:])
+    cost = OUTSIDE * outside.any(axis=1)
+    cost += COVERED * _overlap(boxes, solid + room).sum(axis=1)
+    cost += COVERED * _overlap(boxes, walls).sum(axis=1)
+    # Without a line a name must be nearer to its own marker than to any other.
+    nearest = _distance(boxes, foreign).min(axis=1, initial=np.inf)
+    needs = (radius > BESIDE) | (nearest < 1.5 * radius + MARKER)
+    crossed = 2 * _through(leads, solid).sum(axis=1) + 0.25 * _through(leads, walls).sum(axis=1)
+    return cost + np.where(needs, LEADER + CROSSED * crossed, 0), needs
+
+
+def _distance(boxes: Array, points: Array) -> Array:
+    """Distance of each box `(B, 4)` from each point `(P, 2)`: `(B, P)`."""
+    low = np.maximum(boxes[:, None, :2] - points, 0)
+    high = np.maximum(points - boxes[:, None, 2:], 0)
+    return np.asarray(np.hypot(*np.moveaxis(low + high, 2, 0)))
+
+
+def _overlap(boxes: Array, walls: Array) -> NDArray[np.bool_]:
+    """Which boxes overlap which walls: `(B, W)`; a box that is not known yet (NaN) does not."""
     low = np.maximum(boxes[:, None, :2], walls[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], walls[None, :, 2:])
-    return np.all(high > low, axis=2)
+    return np.asarray(np.all(high > low, axis=2))
 
 
-def _along(segments: Array, boxes: Array) -> Any:
-    """Which segments `(S, 2, 2)` run through which boxes `(B, 4)`: `(S, B)`, by sampling."""
-    share = np.linspace(0.15, 0.85, 12)[:, None]
-    dots = segments[:, None, 0] * (1 - share) + segments[:, None, 1] * share
-    dots = dots[:, :, None]
-    within = ((dots > boxes[:, :2]) & (dots < boxes[:, 2:])).all(axis=3)
-    return np.any(within, axis=1)
+def _through(segments: Array, boxes: Array) -> NDArray[np.bool_]:
+    """Which segments `(S, 2, 2)` run through which boxes `(B, 4)`: `(S, B)`."""
+    start, way = segments[:, None, 0], segments[:, None, 1] - segments[:, None, 0]
+    way = np.where(way == 0, 1e-9, way)
+    first, last = (boxes[None, :, :2] - start) / way, (boxes[None, :, 2:] - start) / way
+    enter = np.minimum(first, last).max(axis=2)
+    leave = np.maximum(first, last).min(axis=2)
+    return np.asarray(np.maximum(enter, 0) < np.minimum(leave, 1))
 
 
-def _meet(a: Array, b: Array) -> Any:
-    """Which segments of `a` cross which of `b`: `(A, B)`."""
+def _cross(a: Array, b: Array) -> NDArray[np.bool_]:
+    """Which segments of a `(A, 2, 2)` cross which of b `(B, 2, 2)`: `(A, B)`."""
 
     def side(p: Array, q: Array, r: Array) -> Array:
         pq, pr = q - p, r - p
         return np.asarray(pq[..., 0] * pr[..., 1] - pq[..., 1] * pr[..., 0])
 
     p, q, r, s = a[:, None, 0], a[:, None, 1], b[None, :, 0], b[None, :, 1]
-    return (side(p, q, r) * side(p, q, s) < 0) & (side(r, s, p) * side(r, s, q) < 0)
+    return np.asarray((side(p, q, r) * side(p, q, s) < 0) & (side(r, s, p) * side(r, s, q) < 0))

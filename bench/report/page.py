@@ -1,11 +1,11 @@
 """The report as one static web page: no network, tables to sort and filter, records to compare."""
 
+import base64
 import json
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from bench.report.contents import Contents, Part, Section
 from bench.report.tables import WORDS, Cell, Table
@@ -21,7 +21,7 @@ LEFT_OUT = ("curve", "traceback", "schema")
 
 
 def html(frame: "pd.DataFrame", report: Contents, galleries: dict[str, str] | None = None) -> str:
-    """The page; of the pictures the SVG are built in.
+    """The page, with its pictures (PNG) built in.
 
     galleries: a block of `bench.report.gallery_page` for sections that have one, by their names.
     """
@@ -55,7 +55,7 @@ def _id(text: str) -> str:
 def _section(one: Section, gallery: str) -> str:
     figures = []
     for path in one.pictures:
-        if path.suffix == ".svg":
+        if path.suffix == ".png":
             what = path.stem.removeprefix(f"{one.name}-").replace("_", " ")
             wide = ' class="wide"' if what in WIDE else ""
             about = escape(f"{what}, {one.title}; the figures are in the tables above")
@@ -83,10 +83,8 @@ def _part(part: Part) -> str:
 
 
 def _inline(path: Path) -> str:
-    """An SVG as the value of `src`, inside double quotes; shorter than base64 would be."""
-    svg = path.read_text(encoding="utf-8").partition("<svg")
-    text = "<svg" + svg[2].replace('"', "'").replace("\n", " ")
-    return "data:image/svg+xml," + quote(text, safe=" '/:;=,()!*@?+-._~|")
+    """A PNG as the value of `src`."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _table(table: Table) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, record
-from bench.report import drawing, latex, markdown, page, robustness
+from bench.report import latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.conditions import footnotes
 from bench.report.contents import contents
@@ -77,9 +77,7 @@ def write(
     reference = reference or REFERENCE
     significance = Significance(results)
     out.mkdir(parents=True, exist_ok=True)
-    drawn = drawing.write(groups, out)
-    for one in groups:
-        drawn[one.name] += robustness.draw(one, groups, results, out)
+    drawn = plots.draw(groups, results, out)
     said = contents(frame, groups, significance, reference, drawn)
     texts: dict[str, str] = {}
     if "md" in formats:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench import corrupted
 from bench.corrupt import CORRUPTIONS
 from bench.corrupted import Condition
-from bench.report import drawing, figure
+from bench.report.figure import blank, looks
 from bench.report.groups import Group, Row, Statistic
 from bench.report.tables import Cell, Table, percent
 
@@ -128,55 +128,34 @@ def console_table(about: str, table: Table) -> "RichTable":
     return made
 
 
-def draw(one: Group, among: list[Group], results: Path, out: Path) -> list[Path]:
-    """mR against severity, a panel for each corruption; returns the files, none without results."""
-    import matplotlib
-
-    measured = Measured(one, results)
+def severity_curves(group: Group, results: Path) -> "Figure | None":
+    """mR against severity, a panel for each corruption; None without two severities."""
+    measured = Measured(group, results)
     if not measured.rows or len(measured.severities) < 2:
-        return []
-    paths = [out / f"{one.name}-corruption.{form}" for form in drawing.FORMATS]
-    look = figure.looks_of([one], among)
-    own = [look[row.label] for row in measured.rows]
-    digest = drawing.digest_of(f"{one.title} {measured.clean} {measured.curves} {own}")
-    if not drawing.done(paths, digest):
-        with matplotlib.rc_context(figure.STYLE):
-            figure.save(_figure(one, measured, look), paths, digest)
-    return paths
-
-
-def _figure(one: Group, measured: Measured, look: dict[str, figure.Look]) -> "Figure":
-    from matplotlib.ticker import MaxNLocator
-
+        return None
+    look = looks(measured.rows)
+    columns = min(4, len(measured.rows))
+    foot = 0.62 + 0.17 * -(-len(measured.rows) // columns)
     count = len(measured.corruptions)
-    drawn = figure.blank(max(2.0 * count + 0.6, 4.0), 3.2)
-    panels = drawn.subplots(1, count, sharey=True, squeeze=False)[0]
+    width = max(1.7 * count + 0.8, 5.0)
+    figure = blank(width, 2.9 + foot, f"{group.title}; mean over seeds", foot=foot, head=0.4)
+    figure.subplots_adjust(wspace=0.12)
+    panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     for axes, corruption in zip(panels, measured.corruptions, strict=True):
         for row in measured.rows:
             points = [(0, statistics.fmean(measured.clean[row.label]))]
             for condition in measured.of(corruption):
-                values = measured.mean(row, [condition])
-                if values:
+                if values := measured.mean(row, [condition]):
                     points.append((condition.severity, statistics.fmean(values)))
-            style = look[row.label]
-            axes.plot(
-                *zip(*points, strict=True),
-                color=style.colour,
-                linewidth=1.1,
-                label=style.name,
-                **style.kwargs(4.5),
-            )
-        axes.set_title(corruption)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            shown = look[row.label]
+            x, y = zip(*points, strict=True)
+            style = shown.marker_style(4.5)
+            axes.plot(x, y, color=shown.colour, linewidth=1.1, label=shown.name, **style)
+        axes.set_title(corruption, fontsize=9)
+        axes.set_xticks([0, *measured.severities])
     panels[0].set_ylim(0, None)
     panels[0].set_ylabel("mR on test (%)")
     panels[count // 2].set_xlabel("severity (0: clean)")
-    drawn.legend(
-        *panels[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=min(4, len(measured.rows)),
-        frameon=False,
-        fontsize=8,
-    )
-    drawn.suptitle(f"{one.title}; mean over seeds", fontsize=9, x=0.01, ha="left")
-    return drawn
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower center", ncols=columns, frameon=False, fontsize=7.5)
+    return figure

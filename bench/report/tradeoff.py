@@ -1,15 +1,14 @@
-"""Recall against a cost: each method a point with its error bars, and the Pareto front."""
+"""Recall against a cost: a point with error bars for each method, and the Pareto front."""
 
 import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.report.conditions import MARKS, SHORT, spoilt
-from bench.report.figure import MIB, Look, blank, lay_out
+from bench.report.figure import MIB, Look, blank, looks
 from bench.report.groups import Group, Row, Statistic
 from bench.report.labels import place
 
@@ -19,192 +18,201 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in data units."""
-Point = tuple[Row, Statistic, Statistic]
-"""A row, its cost and its recall."""
 MARGIN = 0.09
 """Room above and below the points, as a share of their range."""
-THIN = 2**0.01
-"""A vertical line reaches so many times its place to both sides."""
+MOST_NAMES = 30
+"""Of more methods than this only the Pareto front and the best call of each method are named."""
 
 
-def against_memory(one: Group, look: dict[str, Look]) -> "Figure | None":
+@dataclass(frozen=True)
+class Point:
+    """A method in the plot; a method that trains nothing costs nothing and has no `cost`."""
+
+    row: Row
+    cost: Statistic | None
+    recall: Statistic
+
+
+def against_memory(group: Group) -> "Figure | None":
     """mR against the memory that counts on the group's device."""
     device = "peak memory in training, log scale"
-    words = device if one.cuda else "bytes kept for backward, log scale (CPU: no device peak)"
-    return recall_against(one, look, one.memory, words, -1, bytes_axis)
+    words = device if group.cuda else "bytes kept for backward, log scale (CPU: no device peak)"
+    return recall_against(group, group.memory, words, -1, bytes_axis)
 
 
-def against_throughput(one: Group, look: dict[str, Look]) -> "Figure | None":
+def against_throughput(group: Group) -> "Figure | None":
     """mR against training images per second."""
-    words = "training images/s, log scale" + ("" if one.cuda else " (CPU, for trying out)")
-    return recall_against(one, look, "efficiency.train_images_per_second", words, 1, rate_axis)
+    words = "training images/s, log scale" + ("" if group.cuda else " (CPU, for trying out)")
+    return recall_against(group, "efficiency.train_images_per_second", words, 1, rate_axis)
 
 
 def recall_against(
-    one: Group,
-    look: dict[str, Look],
-    path: str,
-    words: str,
-    better: int,
-    axis: Callable[["Axes"], None],
+    group: Group, path: str, words: str, better: int, axis: Callable[["Axes"], None]
 ) -> "Figure | None":
-    """mR against a cost, error bars, Pareto front; a line for what trains nothing.
+    """mR against a cost; None with fewer than two methods, or where none has the cost.
 
-    better: -1 where less of the cost is better, 1 where more is. None without two methods.
-    A cost that is not comparable has its mark (bench.report.conditions) behind the name.
+    better: -1 where less of the cost is better, 1 where more is. What trains nothing (zero-shot)
+    has no place on a logarithmic axis: it stands at the axes' better edge and begins the front.
     """
-    points: list[Point] = []
-    lines: list[tuple[Row, float]] = []
-    for row in one.rows:
-        recall, cost = row.statistic("metrics.test.mR"), row.statistic(path)
-        if recall and cost and cost.mean > 0:
-            points.append((row, cost, recall))
-        elif recall and not row.trains:
-            lines.append((row, recall.mean))
-    if not points or len(points) + len(lines) < 2:  # a single point compares nothing
+    points = _points(group, path)
+    trained = [point for point in points if point.cost]
+    if not trained or len(points) < 2:
         return None
-    figure = blank(6.8, 4.6)
+    longest = _longest_bar(points)
+    figure = blank(6.8, 4.6, group.title, _about(points, path, better, longest))
     axes = figure.add_subplot()
-    _limits(axes, points, [level for _, level in lines])
+    _limits(axes, points, longest)
+    axis(axes)
     axes.set_xlabel(words)
     axes.set_ylabel("mR on test (%)")
-    corner = "upper left" if better < 0 else "upper right"
-    spread = " ± sample standard deviation" if any(r.n > 1 for *_, r in points) else ""
-    signs = [spoilt(row, path) for row, *_ in points]
-    marked = "".join(f"; {MARKS[k]} {SHORT[k]}" for k in MARKS if MARKS[k] in "".join(signs))
-    axes.set_title(f"{one.title}\nmean{spread}; dashed: Pareto front; better: {corner}{marked}")
-    axis(axes)
-    obstacles = _front(axes, points, better) + _bars(axes, look, points, better)
-    for row, level in lines:
-        axes.axhline(level, color=look[row.label].dark, linestyle=":", linewidth=1.2)
-    lay_out(figure)
-    obstacles += _levels(axes, look, lines, obstacles)
+    edge = axes.get_xlim()[0 if better < 0 else 1]
+    places = [(p.cost.mean if p.cost else edge, p.recall.mean) for p in points]
+    look = looks(p.row for p in points)
+    lines = _front(axes, places, better) + _bars(axes, look, points, places, longest, better)
+    named = _named(points, places, better)
     place(
         axes,
-        [(cost.mean, recall.mean) for _, cost, recall in points],
-        [look[row.label].name + sign for (row, *_), sign in zip(points, signs, strict=True)],
-        [look[row.label].dark for row, *_ in points],
-        obstacles,
+        [places[n] for n in named],
+        [_name(points[n], look, path, longest) for n in named],
+        [look[points[n].row.label].dark for n in named],
+        lines,
+        [places[n] for n in range(len(points)) if n not in named],
     )
     return figure
 
 
-def _limits(axes: "Axes", points: list[Point], levels: list[float]) -> None:
-    """Set how far the axes go: all points, and levels of what trains nothing that are near."""
+def _points(group: Group, path: str) -> list[Point]:
+    """The rows that have a recall, and a cost unless they train nothing."""
+    points = []
+    for row in group.rows:
+        recall, cost = row.statistic("metrics.test.mR"), row.statistic(path)
+        cost = cost if cost and cost.mean > 0 else None
+        if recall and (cost or not row.trains):
+            points.append(Point(row, cost, recall))
+    return points
+
+
+def _longest_bar(points: list[Point]) -> float:
+    """Error bars longer than this are written, not drawn: one unstable method, perhaps of two
+    seeds, would run down the whole plot and press the others together.
+    """
+    means = [p.recall.mean for p in points]
+    typical = statistics.median(p.recall.std or 0.0 for p in points)
+    return max(0.3 * (max(means) - min(means)), 2 * typical)
+
+
+def _about(points: list[Point], path: str, better: int, longest: float) -> str:
+    """What the plot shows, for the second line of its title."""
+    trained = [point for point in points if point.cost]
+    spread = any(point.recall.n > 1 for point in trained)
+    said = ["mean ± standard deviation" if spread else "one seed"]
+    if any((p.recall.std or 0) > longest for p in points):
+        said.append("long bars as figures")
+    said.append("dashed: Pareto front")
+    if len(trained) < len(points):
+        said.append("on the axis: trains nothing")
+    said.append("better: " + ("upper left" if better < 0 else "upper right"))
+    signs = "".join(spoilt(p.row, path) for p in trained)
+    said += [f"{MARKS[kind]} {SHORT[kind]}" for kind in MARKS if MARKS[kind] in signs]
+    return "; ".join(said)
+
+
+def _name(point: Point, look: dict[str, Look], path: str, longest: float) -> str:
+    name = look[point.row.label].name
+    if point.cost is None:
+        return f"{name} {point.recall.mean:.1f}"
+    spread = point.recall.std or 0
+    return name + spoilt(point.row, path) + (f" ± {spread:.1f}" if spread > longest else "")
+
+
+def _named(points: list[Point], places: list[tuple[float, float]], better: int) -> list[int]:
+    """The points whose names are written: all, unless there are too many to read."""
+    if len(points) <= MOST_NAMES:
+        return list(range(len(points)))
+    front = pareto(places, better)
+    seen: set[str] = set()
+    named = []
+    for n, point in enumerate(points):  # rows are sorted, so a method's best call comes first
+        if places[n] in front or point.row.method not in seen:
+            named.append(n)
+        seen.add(point.row.method)
+    return named
+
+
+def _limits(axes: "Axes", points: list[Point], longest: float) -> None:
+    """Let the axes show all points and the bars that are drawn."""
     axes.set_xscale("log")
-    x = [math.log2(cost.mean) for _, cost, _ in points]
+    x = [math.log2(p.cost.mean) for p in points if p.cost]
     room = max(0.12 * (max(x) - min(x)), 0.35)
     axes.set_xlim(2 ** (min(x) - room), 2 ** (max(x) + room))
-    recalls = [recall for *_, recall in points]
-    means = [recall.mean for recall in recalls]
-    # The bars of a method less stable than others leave the picture, and do not decide its scale.
-    far = max(0.3 * (max(means) - min(means)), 2 * statistics.median(r.std or 0.0 for r in recalls))
-    bottom = max(min(r.mean - (r.std or 0) for r in recalls), min(means) - far)
-    top = min(max(r.mean + (r.std or 0) for r in recalls), max(means) + far)
-    near = [level for level in levels if bottom - level < 0.4 * (top - bottom)]
-    bottom, top = min([bottom, *near]), max([top, *near])
-    margin = MARGIN * (top - bottom) or 1.0
-    axes.set_ylim(bottom - margin, top + margin)
+    ends = [p.recall.mean + sign * _bar(p, longest) for p in points for sign in (-1, 1)]
+    margin = MARGIN * (max(ends) - min(ends)) or 1.0
+    axes.set_ylim(min(ends) - margin, max(ends) + margin)
 
 
-def _front(axes: "Axes", points: list[Point], better: int) -> list[Box]:
-    """Draw the Pareto front; returns what it covers."""
-    front = pareto([(cost.mean, recall.mean) for _, cost, recall in points], better)
-    edge = axes.get_xlim()[1 if better < 0 else 0]
-    steps = [*front, (edge, front[-1][1])]
+def _bar(point: Point, longest: float) -> float:
+    spread = point.recall.std or 0.0
+    return spread if spread <= longest else 0.0
+
+
+def _front(axes: "Axes", places: list[tuple[float, float]], better: int) -> list[Box]:
+    """Draw the Pareto front; returns the boxes of its lines."""
+    front = pareto(places, better)
+    steps = [*front, (axes.get_xlim()[1 if better < 0 else 0], front[-1][1])]
     axes.step(*zip(*steps, strict=True), where="post", color="#777777", linestyle="--", linewidth=1)
-    flat = _flat(axes)
-    covered = []
+    boxes = []
     for (x0, y0), (x1, y1) in itertools.pairwise(steps):
-        covered.append((min(x0, x1), y0 - flat, max(x0, x1), y0 + flat))
-        covered.append((x1 / THIN, min(y0, y1), x1 * THIN, max(y0, y1)))
-    return covered
+        boxes += [_thick(axes, x0, y0, x1, y0), _thick(axes, x1, y0, x1, y1)]
+    return boxes
 
 
-def _bars(axes: "Axes", look: dict[str, Look], points: list[Point], better: int) -> list[Box]:
-    """Draw the points with their error bars; returns what the bars cover."""
-    flat = _flat(axes)
-    covered = []
-    for row, cost, recall in points:
-        style = look[row.label]
-        reach, wide = recall.std or 0, (cost.std or 0) if better > 0 else 0
+def _bars(
+    axes: "Axes",
+    look: dict[str, Look],
+    points: list[Point],
+    places: list[tuple[float, float]],
+    longest: float,
+    better: int,
+) -> list[Box]:
+    """Draw the points with their error bars; returns the boxes of the bars.
+
+    Memory has no spread to speak of, and so no bar.
+    """
+    boxes = []
+    for point, (x, y) in zip(points, places, strict=True):
+        style = look[point.row.label]
+        if point.cost is None:
+            axes.axhline(y, color=style.dark, linestyle=":", linewidth=0.8, zorder=1)
+            axes.plot(x, y, clip_on=False, zorder=4, **style.marker_style())
+            boxes.append(_thick(axes, axes.get_xlim()[0], y, axes.get_xlim()[1], y))
+            continue
+        high, wide = _bar(point, longest), (point.cost.std or 0.0) if better > 0 else 0.0
         axes.errorbar(
-            cost.mean,
-            recall.mean,
-            yerr=reach,
-            xerr=wide if better > 0 else None,
+            x,
+            y,
+            yerr=high or None,
+            xerr=wide or None,
             ecolor=style.dark,
             elinewidth=0.9,
             capsize=2,
             zorder=3,
-            **style.kwargs(),
+            **style.marker_style(),
         )
-        at, mean = cost.mean, recall.mean
-        covered.append((at / THIN, mean - reach, at * THIN, mean + reach))
-        covered.append((at - wide, mean - flat, at + wide, mean + flat))
-    return covered
+        boxes += [_thick(axes, x, y - high, x, y + high), _thick(axes, x - wide, y, x + wide, y)]
+    return boxes
 
 
-def _levels(
-    axes: "Axes", look: dict[str, Look], lines: list[tuple[Row, float]], obstacles: list[Box]
-) -> list[Box]:
-    """Name the levels of what trains nothing, also those below the picture; returns what is covered
-    by names and lines."""
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    margin = MARGIN / (1 + 2 * MARGIN) * (top - bottom)
-    below = bottom + 0.5 * margin
-    covered: list[Box] = []
-    for row, level in lines:
-        words = f"{look[row.label].name} {level:.1f}, trains nothing"
-        inside = level > bottom
-        height, words = (level, words) if inside else (below, f"{words}: below ↓")
-        below += 0.0 if inside else 0.5 * margin
-        colour = look[row.label].dark
-        covered.append(_note(axes, words, height, colour, [*obstacles, *covered]))
-    return covered + [(left, level - _flat(axes), right, level + _flat(axes)) for _, level in lines]
-
-
-def _flat(axes: "Axes") -> float:
-    """Half the height of a horizontal line."""
+def _thick(axes: "Axes", x0: float, y0: float, x1: float, y1: float) -> Box:
+    """The box around a horizontal or vertical line."""
     low, high = axes.get_ylim()
-    return (high - low) / 300
-
-
-def _note(axes: "Axes", words: str, height: float, colour: str, obstacles: list[Box]) -> Box:
-    """Write words at a horizontal line where they cover nothing, and return their box.
-
-    Boxes are x0, y0, x1, y1 in data units; where no place is free, that with the least under it.
-    """
-    corners = np.asarray(obstacles).reshape(-1, 2, 2)
-    walls = axes.transData.transform(corners.reshape(-1, 2)).reshape(-1, 4)
-    room = 5 * axes.figure.dpi / 72
-    floor = axes.get_window_extent().y0
-    found: list[tuple[int, int, Any, Any]] = []
-    for x, side in ((1.0, "right"), (0.0, "left"), (0.5, "center")):
-        for up in (3, -3):
-            text = axes.annotate(
-                words,
-                (x, height),
-                (4 - 8 * x, up),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                ha=side,
-                va="bottom" if up > 0 else "top",
-                fontsize=8,
-                color=colour,
-            )
-            renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-            box = text.get_window_extent(renderer)
-            x0, y0, x1, y1 = box.padded(room).extents
-            hits = (walls[:, :2] < (x1, y1)).all(1) & (walls[:, 2:] > (x0, y0)).all(1)
-            out = 100 * (box.y0 < floor)  # over the axis and its numbers
-            found.append((int(hits.sum()) + out, len(found), text, box))
-    _, chosen, _, box = min(found, key=lambda one: one[:2])
-    for _, number, text, _ in found:
-        if number != chosen:
-            text.remove()
-    (x0, y0), (x1, y1) = axes.transData.inverted().transform(box.get_points())
-    return float(x0), float(y0), float(x1), float(y1)
+    tall, wide = (high - low) / 300, 2**0.01
+    flat, upright = (tall, 1.0) if y0 == y1 else (0.0, wide)
+    return (
+        min(x0, x1) / upright,
+        min(y0, y1) - flat,
+        max(x0, x1) * upright,
+        max(y0, y1) + flat,
+    )
 
 
 def pareto(points: Iterable[tuple[float, float]], better: int) -> list[tuple[float, float]]:
@@ -224,8 +232,7 @@ def bytes_axis(axes: "Axes") -> None:
     if high / low > 4:
         fractions = (1.0, 1.5) if high / low < 12 else (1.0,)
     powers = range(math.floor(math.log2(low / MIB)), math.ceil(math.log2(high / MIB)) + 1, step)
-    ticks = [2.0**power * MIB * part for power in powers for part in fractions]
-    _ticks(axes, ticks, bytes_words)
+    _ticks(axes, [2.0**power * MIB * part for power in powers for part in fractions], bytes_words)
 
 
 def bytes_words(value: float) -> str:
@@ -241,15 +248,13 @@ def rate_axis(axes: "Axes") -> None:
     low, high = axes.get_xlim()
     bases = (1.0, 2.0, 5.0) if high / low > 8 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [base * 10.0**power for power in powers for base in bases]
-    _ticks(axes, ticks, lambda tick: f"{tick:,g}")
+    _ticks(axes, [base * 10.0**power for power in powers for base in bases], lambda t: f"{t:,g}")
 
 
 def _ticks(axes: "Axes", ticks: list[float], words: Callable[[float], str]) -> None:
-    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+    from matplotlib.ticker import NullLocator
 
     low, high = axes.get_xlim()
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([words(tick) for tick in ticks]))
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xticks(shown, [words(tick) for tick in shown])
     axes.xaxis.set_minor_locator(NullLocator())
