@@ -1,12 +1,12 @@
 """The command line: puts the commands together; what a user can mend is one sentence."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from bench import UserError, __version__
 from bench.commands import data, datasets, framework, methods, plan, results, run, tune
+from bench.commands.console import complain, speak_any_encoding
 
 RUN, RESULTS, KNOWN = "Run", "Results", "Methods and data"
 
@@ -48,6 +48,9 @@ framework.command(app, "bench export results/.../seed0-A.json --out my-adapter",
     results.export
 )
 framework.command(app, "bench methods", "bench methods cmer", panel=KNOWN)(methods.methods)
+framework.command(
+    app, "bench recipe", "bench run --methods lora --dataset ucm --recipe warmup=0.1", panel=KNOWN
+)(methods.recipe)
 framework.command(app, "bench validate lora", "bench validate mine.py", panel=KNOWN)(
     methods.validate
 )
@@ -79,10 +82,11 @@ def options(
 
 def main() -> None:
     """Run the command; what a user can mend is one sentence and exit code 2."""
+    speak_any_encoding()
     try:
         app(prog_name="bench")
     except UserError as error:
-        print(f"bench: {error}", file=sys.stderr)
+        complain(f"bench: {error}")
         raise SystemExit(2) from None
 
 

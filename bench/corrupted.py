@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import UserError, record
 from bench.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
+from bench.spec import nearest
 
 if TYPE_CHECKING:
     from bench.sweeps.sweep import Plan
@@ -34,7 +35,10 @@ def conditions(names: str, severities: str) -> list[Condition]:
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
         if name not in CORRUPTIONS:
-            raise UserError(f"no corruption is called {name!r}; known: {', '.join(CORRUPTIONS)}")
+            known = ", ".join(CORRUPTIONS)
+            raise UserError(
+                f"no corruption is called {name!r}{nearest(name, CORRUPTIONS)}; known: {known}"
+            )
     steps = [word.strip() for word in severities.split(",") if word.strip()]
     if not steps or any(word not in map(str, SEVERITIES) for word in steps):
         raise UserError(f"--severity is one or more of 1 to 5 with commas, not {severities!r}")

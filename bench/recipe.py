@@ -1,14 +1,18 @@
 """The recipe: what all methods share."""
 
+import ast
+import inspect
+import itertools
 import math
+import textwrap
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from bench import UserError
 
 LATER = {"later": True}
-"""Marks a field that came after the first records: at its default it does not enter an identity,
-so that those records keep theirs."""
+"""Marks a field that was added after the first release. At its default it is left out of the hash,
+so that old records keep their identity."""
 
 
 def defining(thing: Any) -> dict[str, Any]:
@@ -21,39 +25,44 @@ def defining(thing: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all methods share. Learning rate is the one value that a method may state itself."""
+    """The training settings that all methods share, so that methods alone are compared.
+
+    The learning rate is the one value that each method may state itself.
+    """
 
     epochs: float = 30.0
     """Passes over all (image, caption) pairs; may be a fraction."""
     steps: int | None = None
-    """Optimiser steps; where given, `epochs` does not count."""
+    """Optimiser steps, instead of epochs."""
     batch_size: int = 128
+    """Pairs of image and caption in a step."""
     lr: float | None = None
-    """Peak learning rate; None: the method's own."""
+    """Peak learning rate of every method; none: each method's own."""
     weight_decay: float = 0.05
+    """Decay of AdamW; vectors and scalars are not decayed."""
     warmup: float = 0.05
-    """Share of the steps in which the learning rate rises linearly."""
+    """Share of the steps, 0 to 1, in which the learning rate rises from 0."""
     clip_norm: float = 1.0
+    """Gradients are clipped to this norm."""
     precision: str = "auto"
-    """bf16 | fp16 | fp32 | auto (bf16 where the device computes in it, else fp16 on a GPU and fp32
-    on a CPU)."""
+    """Number format of the computation: bf16, fp16, fp32, or auto (bf16 where the device has it,
+    else fp16 on a GPU and fp32 on a CPU)."""
     augment: bool = True
-    """Random resized crop 0.5-1.0 and both flips, on the device."""
+    """Random resized crops (0.5 to 1.0 of the area) and flips of training images."""
     evaluations: int = 10
-    """How often validation is looked at, evenly over the training."""
+    """How often validation recall is measured, evenly over the training."""
     track: str = "train"
-    """train: select on val. train+val: train on both, take the last step, select nothing."""
+    """train: keep the step that is best on validation; train+val: train on both, keep the last."""
     accumulation: int = 1
-    """Micro-batches per step; negatives are those of a micro-batch."""
+    """Micro-batches per step, to save memory; negatives come from within a micro-batch."""
     checkpointing: bool = False
-    """Recompute each block in the backward instead of keeping its activations."""
+    """Recompute activations in the backward pass: less memory, more time."""
     frozen: str = field(default="fp32", metadata=LATER)
-    """fp32 | bf16: the number format in which frozen weights of the backbone are held; what a
-    method trains stays float32, so that it changes nothing where all is trained."""
+    """Number format of the weights that stay frozen: fp32 or bf16 (half the memory)."""
     compile: bool = field(default=False, metadata=LATER)
-    """torch.compile `encode_image` and `encode_text`; the time it takes is recorded apart."""
+    """Use torch.compile; the time it takes is recorded apart."""
     deterministic: bool = field(default=False, metadata=LATER)
-    """Only deterministic algorithms (slower on CUDA; a CPU is deterministic anyway)."""
+    """Use deterministic algorithms only (slower on a GPU; a CPU is deterministic anyway)."""
 
 
 CHOICES = {
@@ -63,23 +72,54 @@ CHOICES = {
 }
 
 
+LIST_THEM = "`bench recipe` lists what a recipe has"
+
+
+def meanings() -> dict[str, str]:
+    """What each value of the recipe means: the text below its field, in one line."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(Recipe))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field_, text in itertools.pairwise(tree.body):
+        if isinstance(field_, ast.AnnAssign) and isinstance(text, ast.Expr):
+            assert isinstance(field_.target, ast.Name)
+            found[field_.target.id] = " ".join(ast.literal_eval(text.value).split())
+    return found
+
+
 def parse_recipe(words: list[str], base: Recipe | None = None) -> Recipe:
     """`["epochs=10", "lr=1e-3"]` -> Recipe; also comma-separated. Raises UserError."""
+    return check_recipe(merge_recipe(base or Recipe(), words))
+
+
+def merge_recipe(base: Recipe, words: list[str]) -> Recipe:
+    """A recipe with other values, not yet checked against each other; raises UserError.
+
+    `steps` and `epochs` say the same thing in two units, so that giving one takes the other back to
+    its default; both at once are refused.
+    """
     from bench.spec import nearest
 
     hints = get_type_hints(Recipe)
     known = {f.name: hints[f.name] for f in fields(Recipe)}
     values: dict[str, Any] = {}
     for word in (part.strip() for text in words for part in text.split(",") if part.strip()):
-        name, equals, value = word.partition("=")
+        name, equals, value = (part.strip() for part in word.partition("="))
         if not equals:
-            raise UserError(f"write --recipe NAME=VALUE, not {word!r}")
+            raise UserError(f"write --recipe NAME=VALUE, not {word!r}; {LIST_THEM}")
         if name not in known:
-            raise UserError(
-                f"the recipe has no {name!r}{nearest(name, known)}; it has {list(known)}"
-            )
+            raise UserError(f"the recipe has no {name!r}{nearest(name, known)}; {LIST_THEM}")
         values[name] = _value(name, known[name], value)
-    return check_recipe(replace(base or Recipe(), **values))
+    if values.get("steps") is not None and "epochs" in values:
+        raise UserError(
+            f"the recipe says both steps={values['steps']} and epochs={values['epochs']:g}, two "
+            "lengths of one training; give one of them"
+        )
+    if values.get("steps") is not None:
+        values["epochs"] = Recipe.epochs
+    elif "epochs" in values:
+        values["steps"] = None
+    return replace(base, **values)
 
 
 def _value(name: str, kind: Any, text: str) -> Any:
@@ -91,17 +131,21 @@ def _value(name: str, kind: Any, text: str) -> Any:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
         raise UserError(f"recipe {name} is true or false, not {text!r}")
+    whole = kind in (int, int | None)
     try:
-        return int(text) if kind in (int, int | None) else float(text)
+        return int(text) if whole else float(text)
     except ValueError:
-        raise UserError(f"recipe {name} is a number, not {text!r}") from None
+        what = "a whole number" if whole else "a number"
+        raise UserError(f"recipe {name} is {what}, not {text!r}") from None
 
 
 def check_recipe(recipe: Recipe) -> Recipe:
     """The recipe itself when its values make sense, else UserError."""
     for name, choices in CHOICES.items():
         if getattr(recipe, name) not in choices:
-            raise UserError(f"recipe {name} is one of {', '.join(choices)}")
+            raise UserError(
+                f"recipe {name} is one of {', '.join(choices)}, not {getattr(recipe, name)!r}"
+            )
     positive = ("epochs", "batch_size", "clip_norm", "evaluations", "accumulation")
     for name in positive:
         if not 0 < getattr(recipe, name) < math.inf:

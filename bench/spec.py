@@ -14,6 +14,7 @@ from bench import UserError
 
 if TYPE_CHECKING:
     from methods.base import Method
+    from methods.settings import Within
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Call:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)`, or nothing when no known word is near."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    folded = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
 def portable(spec: str) -> str:
@@ -111,7 +113,8 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
         raise UserError(
             f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them"
         )
-    default, hints = defaults(known[name]), get_type_hints(known[name].__init__)
+    default = defaults(known[name])
+    hints = get_type_hints(known[name].__init__, include_extras=True)
     given = dict(given)
     lr = given.pop("lr", None) if "lr" not in default else None
     if lr is not None and not (type(lr) in (int, float) and 0 < lr < math.inf):
@@ -122,12 +125,17 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
         if setting not in default:
             options = [*default, "lr"]
             raise UserError(
-                f"{name} has no setting {setting!r}{nearest(setting, options)}; it has {options}"
+                f"{name} has no setting {setting!r}{nearest(setting, options)}; "
+                f"it has {', '.join(options)}"
             )
-        given[setting] = _as(type(default[setting]), value, f"{name}({setting}=...)")
-        choices = get_args(hints[setting]) if get_origin(hints[setting]) is Literal else None
-        if choices is not None and value not in choices:
-            raise UserError(f"{name}({setting}=...) is one of {list(choices)}, not {value!r}")
+        where = f"{name}({setting}=...)"
+        given[setting] = _as(type(default[setting]), value, where)
+        if (choices := choices_of(hints.get(setting))) is not None and value not in choices:
+            listed = ", ".join(map(repr, choices))
+            raise UserError(f"{where} is one of {listed}, not {value!r}")
+        if isinstance(value, int | float) and value not in (right := range_of(hints.get(setting))):
+            what = WORDS[type(default[setting])] if default[setting] is not None else "a number"
+            raise UserError(f"{name}({setting}={value!r}): {setting} is {what} {right}")
     settings = {**default, **given}
     odd = [f"{k}={settings[k]!r}" for k in default if settings[k] != default[k]]
     if lr is not None:
@@ -136,10 +144,25 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
     return Call(name, tuple(settings.items()), None if lr is None else float(lr), text)
 
 
+def choices_of(hint: Any) -> tuple[Any, ...] | None:
+    """The values that a setting may have, where they are listed as a Literal."""
+    return get_args(hint) if get_origin(hint) is Literal else None
+
+
+def range_of(hint: Any) -> "Within":
+    """The numbers that a setting may have, from its annotation."""
+    from methods.settings import ANY, Within
+
+    return next((extra for extra in get_args(hint)[1:] if isinstance(extra, Within)), ANY)
+
+
+WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text in quotes"}
+
+
 def _as(kind: type, value: Any, where: str) -> Any:
     """The value in the kind of its default; whole numbers pass as fractions."""
     if kind is type(None) or type(value) is kind:
         return value
     if kind is float and type(value) is int:
         return float(value)
-    raise UserError(f"{where} takes a {kind.__name__}, not {value!r}")
+    raise UserError(f"{where} takes {WORDS.get(kind, kind.__name__)}, not {value!r}")

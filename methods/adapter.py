@@ -1,11 +1,12 @@
 """Adapters: a small bottleneck in every block of both towers, in series or parallel to the MLP."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper
+from methods.settings import Within
 from methods.surgery import after, beside, sublayers
 
 
@@ -42,7 +43,9 @@ class Adapter(Method):
     )
     lr: ClassVar[float | None] = 1e-3
 
-    def __init__(self, model: nn.Module, *, width: int = 64, parallel: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, *, width: Annotated[int, Within(1)] = 64, parallel: bool = False
+    ) -> None:
         super().__init__(model)
         self.adapters = nn.ModuleList()
         for tower in (self.image_tower, self.text_tower):

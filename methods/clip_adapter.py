@@ -1,12 +1,13 @@
 """CLIP-Adapter: a bottleneck on each tower's final feature, mixed with it."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from methods import register
 from methods.base import Paper
 from methods.frozen_towers import OnFeatures
+from methods.settings import Within
 
 
 @register("clip_adapter")
@@ -24,7 +25,13 @@ class ClipAdapter(OnFeatures):
     )
     lr: ClassVar[float | None] = 1e-3
 
-    def __init__(self, model: nn.Module, *, reduction: int = 4, ratio: float = 0.2) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        reduction: Annotated[int, Within(1)] = 4,
+        ratio: Annotated[float, Within(0, 1)] = 0.2,
+    ) -> None:
         super().__init__(model)
         self.ratio = ratio
         self.image_adapter = bottleneck(self.image_tower.output_dim, reduction)
@@ -45,7 +52,7 @@ class ClipAdapter(OnFeatures):
 
 def bottleneck(width: int, reduction: int) -> nn.Sequential:
     """Down and up, each followed by ReLU."""
-    narrow = width // reduction
+    narrow = max(1, width // reduction)
     return nn.Sequential(
         nn.Linear(width, narrow, bias=False),
         nn.ReLU(),

@@ -13,7 +13,7 @@ image, Q queue length.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ from methods.base import (
     share_caption,
     unit,
 )
+from methods.settings import Within
 from methods.towers import Hidden, Tower
 
 Focus = Literal["soft", "topk", "relu", "none"]
@@ -197,17 +198,17 @@ class CMER(Method):
         self,
         model: nn.Module,
         *,
-        reduction: int = 8,
-        stride: int = 0,
+        reduction: Annotated[int, Within(1)] = 8,
+        stride: Annotated[int, Within(0)] = 0,
         focus: Focus = "soft",
-        keep: float = 0.5,
+        keep: Annotated[float, Within(0, 1, above=True)] = 0.5,
         text_taps: Literal["end", "all", "none"] = "end",
-        scene_p: float = 0.3,
+        scene_p: Annotated[float, Within(0, 1)] = 0.3,
         scene_at_test: Literal["none", "oracle", "predicted"] = "none",
-        queue: int = 2048,
-        queue_share: float = 0.5,
-        queue_weight: float = 0.1,
-        queue_start: float = 0.5,
+        queue: Annotated[int, Within(0)] = 2048,
+        queue_share: Annotated[float, Within(0, 1, above=True)] = 0.5,
+        queue_weight: Annotated[float, Within(0)] = 0.1,
+        queue_start: Annotated[float, Within(0, 1)] = 0.5,
         mask: Literal["scene", "set", "caption", "image"] = "scene",
     ) -> None:
         super().__init__(model)

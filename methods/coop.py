@@ -1,6 +1,6 @@
 """CoOp: learned context vectors before the words of a caption, in the text tower."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import Method, Paper, unit
 from methods.prompts import prompted
+from methods.settings import Within
 
 
 @register("coop")
@@ -22,7 +23,7 @@ class CoOp(Method):
     )
     lr: ClassVar[float | None] = 2e-3
 
-    def __init__(self, model: nn.Module, *, context: int = 16) -> None:
+    def __init__(self, model: nn.Module, *, context: Annotated[int, Within(1)] = 16) -> None:
         super().__init__(model)
         self.context = nn.Parameter(torch.empty(context, self.text_tower.width))
         nn.init.normal_(self.context, std=0.02)

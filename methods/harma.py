@@ -2,7 +2,7 @@
 
 from functools import partial
 from itertools import zip_longest
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from methods import register
 from methods.base import Batch, Method, Paper, cosines, info_nce, unit
+from methods.settings import Within
 from methods.surgery import OpenAttention, after, sublayers
 
 
@@ -82,7 +83,7 @@ class HarMA(Method):
         self,
         model: nn.Module,
         *,
-        width: int = 128,
+        width: Annotated[int, Within(16, step=16)] = 128,
         loss: Literal["infonce", "infonce+triplet"] = "infonce",
     ) -> None:
         super().__init__(model)

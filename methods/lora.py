@@ -1,12 +1,13 @@
 """LoRA: low-rank updates of the linear layers of both towers, through peft."""
 
 from itertools import chain
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from torch import nn
 
 from methods import register
 from methods.base import Method, Paper
+from methods.settings import Within
 from methods.surgery import linear_layers, module_names, open_attention
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ class LoRA(Method):
         self,
         model: nn.Module,
         *,
-        rank: int = 8,
-        alpha: int = 16,
+        rank: Annotated[int, Within(1)] = 8,
+        alpha: Annotated[int, Within(1)] = 16,
         targets: Literal["attn", "mlp", "attn+mlp"] = "attn+mlp",
-        dropout: float = 0.0,
+        dropout: Annotated[float, Within(0, 1, below=True)] = 0.0,
         dora: bool = False,
         rslora: bool = False,
     ) -> None:

@@ -1,7 +1,7 @@
 """LST: ladder side tuning, thin transformer blocks beside the frozen ones."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import Paper
 from methods.frozen_towers import OnStates
+from methods.settings import Within
 from methods.towers import Tower
 
 
@@ -83,7 +84,7 @@ class LST(OnStates):
     )
     lr: ClassVar[float | None] = 1e-3
 
-    def __init__(self, model: nn.Module, *, reduction: int = 8) -> None:
+    def __init__(self, model: nn.Module, *, reduction: Annotated[int, Within(1)] = 8) -> None:
         super().__init__(model)
         self.image_side = Ladder(self.image_tower, reduction)
         self.text_side = Ladder(self.text_tower, reduction)

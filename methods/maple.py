@@ -1,12 +1,13 @@
 """MaPLe: learned text prompts, each mapped to image prompts by a linear layer."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper, unit
 from methods.prompts import new_prompts, prompted
+from methods.settings import Within
 
 
 @register("maple")
@@ -24,7 +25,13 @@ class MaPLe(Method):
     )
     lr: ClassVar[float | None] = 1e-3
 
-    def __init__(self, model: nn.Module, *, context: int = 2, depth: int = 9) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        context: Annotated[int, Within(1)] = 2,
+        depth: Annotated[int, Within(1)] = 9,
+    ) -> None:
         super().__init__(model)
         text, image = self.text_tower, self.image_tower
         depth = min(depth, len(text.blocks), len(image.blocks))

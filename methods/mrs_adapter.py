@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from methods import register
 from methods.base import Batch, Method, Paper, cosines, info_nce, unit
+from methods.settings import Within
 from methods.surgery import beside, sublayers
 from methods.towers import Tower
 
@@ -57,8 +58,8 @@ class MRSAdapter(Method):
         self,
         model: nn.Module,
         *,
-        width: int = 64,
-        dropout: float = 0.5,
+        width: Annotated[int, Within(1)] = 64,
+        dropout: Annotated[float, Within(0, 1, below=True)] = 0.5,
         loss: Literal["infonce", "hmmc"] = "infonce",
     ) -> None:
         super().__init__(model)

@@ -194,6 +194,10 @@ class OpenClipText(Tower):
         """See `Tower.embed`; a text too long loses words at its end, but not its end token."""
         text, n = self.text, 0 if prompts is None else prompts.shape[-2]
         places = len(text.positional_embedding) - n
+        if places < 3:  # start, one word, end
+            raise not_applicable(
+                f"{n} prompt tokens leave no room for words in the {places + n} of a text"
+            )
         if inputs.shape[1] > places:
             inputs = self._shorten(inputs, places)
         tokens = text.token_embedding(inputs)

@@ -2,7 +2,7 @@
 
 from functools import partial
 from itertools import zip_longest
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper
+from methods.settings import Within
 from methods.surgery import beside, sublayers
 
 
@@ -59,7 +60,7 @@ class UniAdapter(Method):
     )
     lr: ClassVar[float | None] = 1e-3
 
-    def __init__(self, model: nn.Module, *, width: int = 128) -> None:
+    def __init__(self, model: nn.Module, *, width: Annotated[int, Within(1)] = 128) -> None:
         super().__init__(model)
         towers = (self.image_tower, self.text_tower)
         self.adapters = nn.ModuleList()

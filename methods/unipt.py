@@ -1,6 +1,6 @@
 """UniPT: a parallel branch that lets the frozen output look back at every frozen layer."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import Paper
 from methods.frozen_towers import OnStates
+from methods.settings import Within
 from methods.towers import Tower
 
 
@@ -17,7 +18,7 @@ class LookBack(nn.Module):
 
     def __init__(self, tower: Tower, reduction: int) -> None:
         super().__init__()
-        narrow = tower.width // reduction
+        narrow = max(1, tower.width // reduction)
         self.down = nn.ModuleList(
             nn.Linear(tower.width, narrow) for _ in range(len(tower.blocks) + 1)
         )
@@ -65,7 +66,7 @@ class UniPT(OnStates):
     )
     lr: ClassVar[float | None] = 1e-3
 
-    def __init__(self, model: nn.Module, *, reduction: int = 2) -> None:
+    def __init__(self, model: nn.Module, *, reduction: Annotated[int, Within(1)] = 2) -> None:
         super().__init__(model)
         self.image_side = LookBack(self.image_tower, reduction)
         self.text_side = LookBack(self.text_tower, reduction)

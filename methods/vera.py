@@ -1,12 +1,13 @@
 """VeRA: low-rank updates of shared frozen random matrices, with learned vectors, through peft."""
 
 from itertools import chain
-from typing import Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from torch import nn
 
 from methods import register
 from methods.base import Method, Paper
+from methods.settings import Within
 from methods.surgery import linear_layers, module_names, open_attention
 
 
@@ -27,7 +28,7 @@ class VeRA(Method):
         self,
         model: nn.Module,
         *,
-        rank: int = 256,
+        rank: Annotated[int, Within(1)] = 256,
         targets: Literal["attn", "mlp", "attn+mlp"] = "attn+mlp",
     ) -> None:
         from peft import VeraConfig, VeraModel  # slow to import

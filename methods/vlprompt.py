@@ -1,12 +1,13 @@
 """Independent vision-language prompts: learned tokens in both towers, before every block."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper, unit
 from methods.prompts import new_prompts, prompted
+from methods.settings import Within
 
 
 @register("vlprompt")
@@ -27,9 +28,9 @@ class VLPrompt(Method):
         self,
         model: nn.Module,
         *,
-        image_prompts: int = 10,
-        text_prompts: int = 10,
-        depth: int = 0,
+        image_prompts: Annotated[int, Within(1)] = 10,
+        text_prompts: Annotated[int, Within(1)] = 10,
+        depth: Annotated[int, Within(0)] = 0,
     ) -> None:
         super().__init__(model)
         self.image_prompts = new_prompts(self.image_tower, image_prompts, depth)

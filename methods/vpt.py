@@ -1,6 +1,6 @@
 """VPT: learned prompt tokens in the image tower."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import Method, Paper, unit
 from methods.prompts import new_prompts, prompted
+from methods.settings import Within
 
 
 @register("vpt")
@@ -25,7 +26,11 @@ class VPT(Method):
     lr: ClassVar[float | None] = 1e-3
 
     def __init__(
-        self, model: nn.Module, *, prompts: int = 50, depth: Literal["deep", "shallow"] = "deep"
+        self,
+        model: nn.Module,
+        *,
+        prompts: Annotated[int, Within(1)] = 50,
+        depth: Literal["deep", "shallow"] = "deep",
     ) -> None:
         super().__init__(model)
         layers = 0 if depth == "deep" else 1

@@ -1,15 +1,20 @@
 """The command line as a user has it: sweeps, resuming after kill -9, bad arguments."""
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from bench import cli
 
 BENCH = [sys.executable, "-m", "bench.cli"]
 
@@ -19,6 +24,36 @@ def bench(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [*BENCH, *words], capture_output=True, text=True, cwd=cwd, env=environment, check=False
     )
+
+
+@dataclass
+class Done:
+    """What a command printed, and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *words: str, encoding: str = "utf-8") -> Done:
+    """Run a command in this process, which saves the start of another one."""
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding=encoding) for name in ("out", "err")}
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["bench", *words])
+        patch.setattr(sys, "stdout", streams["out"])
+        patch.setattr(sys, "stderr", streams["err"])
+        patch.setenv("COLUMNS", "100")
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    shown = {}
+    for name, stream in streams.items():
+        stream.flush()
+        assert isinstance(stream.buffer, io.BytesIO)
+        shown[name] = stream.buffer.getvalue().decode(encoding)
+    return Done(code, shown["out"], shown["err"])
 
 
 def sweep(root: Path, *more: str) -> list[str]:
@@ -150,26 +185,80 @@ def test_random_weights_are_for_efficiency_only(tiny: Path) -> None:
         (["run", "--methods", "lora,lora", "--dataset", "synthetic"], "named twice"),
         (["run", "--methods", "lora", "--dataset", "synthetic", "--recipe", "a=1"], "no 'a'"),
         (["run", "--methods", "lora", "--dataset", "synthetic", "--backbone", "x"], "no weights"),
+        (["run", "--methods", "lora", "--dataset", "UCM"], "did you mean 'ucm'"),
+        (["run", "--methods", "lora", "--dataset", "ucm", "--corrupt", "blurr"], "mean 'blur'"),
+        (["run", "--methods", "cmer(queue=-3)", "--dataset", "synthetic"], "from 0"),
+        (["run", "--warmup", "0.1"], "it is a part of the recipe: --recipe warmup=..."),
+        (["run", "--dryrun"], "did you mean '--dry-run'"),
+        (["run", "--dry-run", "true"], "takes no value; leave 'true' out"),
+        (["plan", "--step", "3"], "did you mean '--steps'"),
+        (["data", "check", "--sheets", "x"], "did you mean '--sheet'"),
         (["report", "--results", "nowhere"], "no record"),
         (["methods", "crem"], "no method"),
         (["datasets", "nothing"], "no data set"),
         (["validate", "nothing.py"], "no file"),
     ],
 )
-def test_bad_arguments_are_one_sentence(words: list[str], says: str, tmp_path: Path) -> None:
-    done = bench(*words, cwd=tmp_path)
+def test_bad_arguments_are_one_sentence(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    done = called(monkeypatch, *words)
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
 
 
-def test_lists() -> None:
-    assert "cmer" in bench("methods").stdout
-    shown = bench("methods", "cmer").stdout
+def test_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "cmer" in called(monkeypatch, "methods").stdout
+    shown = called(monkeypatch, "methods", "cmer").stdout
     assert "scene_p" in shown
     assert "2501.10638" in shown
-    assert "rsitmd" in bench("datasets").stdout
+    assert "rsitmd" in called(monkeypatch, "datasets").stdout
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import __version__
+
+    for words in (["--version"],):
+        assert called(monkeypatch, *words).stdout == f"bench {__version__}\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"bench {__version__}\n"
+
+
+def test_every_help_is_asked_with_h_and_ends_with_an_example(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    top = called(monkeypatch, "-h").stdout
+    for panel in ("Run", "Results", "Methods and data"):
+        assert f"\u2500 {panel} \u2500" in top
+    commands = re.findall(r"^\u2502 (\w+)  ", top, re.MULTILINE)
+    assert {"run", "tune", "plan", "report", "methods", "recipe", "datasets", "data"} <= {*commands}
+    within = re.findall(r"^\u2502 (\w+)  ", called(monkeypatch, "data", "-h").stdout, re.MULTILINE)
+    assert {"fetch", "check"} <= {*within}
+    lines = [[name] for name in commands if name != "data"] + [["data", name] for name in within]
+    for words in lines:
+        done = called(monkeypatch, *words, "-h")
+        assert done.returncode == 0
+        assert "<bool>" not in done.stdout
+        example = done.stdout.partition("Example")[2]
+        assert f"bench {' '.join(words)}" in example, words
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_terminal_without_our_characters_gets_plain_ones(
+    encoding: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = sweep(tiny, "--methods", "zeroshot", "--dry-run", "--no-memory")
+    for command in (["--help"], ["run", "--help"], ["methods"], ["recipe"], ["datasets"], words):
+        done = called(monkeypatch, *command, encoding=encoding)
+        assert done.returncode == 0, done.stderr
+        assert "?" not in done.stdout.replace("?)", "")  # no character without a plain one
+    assert ("\u00b7" in done.stdout) == (encoding != "ascii")  # cp1252 has the middle dot
 
 
 def test_help_imports_no_torch() -> None:

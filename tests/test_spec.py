@@ -1,16 +1,22 @@
 """Method call strings, recipes, backbone specs: what is understood and what is refused."""
 
+import math
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from typer.testing import CliRunner
 
 import methods
 from bench import UserError, backbone, cli
-from bench.recipe import Recipe, parse_recipe
-from bench.spec import load_plugins, parse_calls, resolve
+from bench.contract import tiny_batch, tiny_model
+from bench.recipe import Recipe, meanings, parse_recipe
+from bench.spec import defaults, load_plugins, parse_calls, range_of, resolve
 from bench.trial import Trial
 from methods import registry
+from methods.base import NotApplicable
+from methods.settings import ANY, Within
 
 PLUGIN = """from methods import register
 from methods.base import Method
@@ -50,8 +56,18 @@ def test_several_calls() -> None:
     [
         ("lorra", "did you mean 'lora'"),
         ("lora(rnk=3)", "did you mean 'rank'"),
-        ("lora(rank='a')", "takes a int"),
-        ("lora(rank=1.5)", "takes a int"),
+        ("LORA", "did you mean 'lora'"),
+        ("lora(rank='a')", "takes a whole number"),
+        ("lora(rank=1.5)", "takes a whole number"),
+        ("lora(rank=0)", r"lora\(rank=0\): rank is a whole number from 1"),
+        ("lora(rank=-1)", "rank is a whole number from 1"),
+        ("lora(rank=10000000000)", "rank is a whole number from 1"),
+        ("lora(dropout=1.0)", "dropout is a number from 0 to below 1"),
+        ("lora(dropout=-0.1)", "dropout is a number from 0 to below 1"),
+        ("cmer(queue=-3)", r"cmer\(queue=-3\): queue is a whole number from 0"),
+        ("cmer(keep=0)", "keep is a number above 0 to 1"),
+        ("cmer(queue_weight=1e999)", "queue_weight is a number from 0"),
+        ("harma(width=24)", "width is a whole number from 16 in steps of 16"),
         ("lora(targets='all')", "is one of"),
         ("lora(rank=x)", "put text in quotes"),
         ("lora(3)", "write NAME"),
@@ -110,6 +126,53 @@ def test_plug_ins_of_one_file_name_and_of_a_name_that_is_taken(
         load_plugins([tmp_path / "lora" / "mine.py"])
 
 
+@pytest.mark.parametrize("name", registry())
+def test_every_number_of_every_method_has_a_range_and_its_default_lies_in_it(name: str) -> None:
+    method = registry()[name]
+    hints = get_type_hints(method.__init__, include_extras=True)
+    for setting, default in defaults(method).items():
+        if isinstance(default, bool) or not isinstance(default, int | float):
+            continue
+        right = range_of(hints[setting])
+        assert right is not ANY, f"{name}({setting}): declare its range (methods.settings)"
+        assert default in right
+        kind = type(default)
+        edges = [right.least, right.most]
+        outside = [kind(min(edges) - 1), *([kind(max(edges) + 1)] if max(edges) < math.inf else [])]
+        for value in outside:
+            with pytest.raises(UserError, match=f"{setting} is a .*number"):
+                resolve(name, {setting: value}, registry())
+
+
+def test_a_range_leaves_out_what_is_no_number() -> None:
+    for right in (ANY, Within(0), Within(0, 1)):
+        assert not [value for value in (math.nan, math.inf, -math.inf) if value in right]
+    assert 1.0 in Within(0, 1)
+    assert 1.0 not in Within(0, 1, below=True)
+    assert 0.0 not in Within(0, 1, above=True)
+    assert (32 in Within(16, step=16), 24 in Within(16, step=16)) == (True, False)
+
+
+def test_prompts_that_leave_no_room_for_words_are_not_applicable() -> None:
+    method = registry()["coop"](tiny_model("open_clip"), context=500)
+    with pytest.raises(NotApplicable, match="500 prompt tokens leave no room"):
+        method.loss(tiny_batch())
+
+
+def test_steps_and_epochs_are_one_length() -> None:
+    with pytest.raises(UserError, match="both steps=20 and epochs=10"):
+        parse_recipe(["steps=20", "epochs=10"])
+    by_steps = parse_recipe(["steps=20"], Recipe(epochs=10))  # an option over a sweep file
+    assert (by_steps.steps, by_steps.epochs) == (20, Recipe().epochs)
+    by_epochs = parse_recipe(["epochs=10"], Recipe(steps=20))
+    assert (by_epochs.steps, by_epochs.epochs) == (None, 10)
+
+
+def test_every_value_of_the_recipe_is_explained() -> None:
+    assert set(meanings()) == {field.name for field in fields(Recipe)}
+    assert all(0 < len(text) < 150 for text in meanings().values())
+
+
 def test_recipe() -> None:
     recipe = parse_recipe(["epochs=2.5,batch_size=64", "lr=1e-4", "augment=false"])
     assert recipe == Recipe(epochs=2.5, batch_size=64, lr=1e-4, augment=False)
@@ -124,6 +187,8 @@ def test_recipe() -> None:
         ("epochs=x", "is a number"),
         ("epochs=0", "above 0"),
         ("steps=0", "at least 1"),
+        ("steps=1e3", "a whole number"),
+        ("clip_norm=nan", "above 0"),
         ("precision=int8", "is one of"),
         ("augment=maybe", "true or false"),
         ("batch_size=1", "at least 2"),

@@ -1,6 +1,7 @@
 """Sweep files and what a dry run says: the file, the options over it, memory and time."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,45 @@ def test_what_is_typed_on_the_command_line_wins_over_the_file(
     assert (searched.results, searched.recipe.steps) == (Path("tuning"), 30)
 
 
+def test_lists_come_with_commas_and_repeated() -> None:
+    config = sweepfile.gather(
+        None,
+        methods=["cmer,lora(rank=4, alpha=8)", "full"],
+        datasets=["ucm,rsicd", "mine.toml"],
+        backbones=["starter", "ViT-B-32:none,RN50:none"],
+        seeds=["0-2,7", "9"],
+    )
+    assert config.methods == "cmer,lora(rank=4, alpha=8),full"
+    assert config.datasets == ["ucm", "rsicd", "mine.toml"]
+    assert config.backbones == ["starter", "ViT-B-32:none", "RN50:none"]
+    assert config.seeds == [0, 1, 2, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "says"),
+    [
+        ("a", "whole numbers from 0, such as 0,1,2 or 0-2, not 'a'"),
+        ("2-0", "not '2-0'"),
+        ("-1", "not '-1'"),
+        ("0,0-1", "a seed is named twice"),
+        (",", "no seed is named"),
+        (str(2**63), "a seed is at most 9223372036854775807"),
+        ("0-999999999", "1,000,000,000 seeds; name fewer"),
+    ],
+)
+def test_wrong_seeds(seeds: str, says: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)):
+        sweepfile.parse_seeds([seeds])
+    assert sweepfile.parse_seeds(str(2**63 - 1)) == [2**63 - 1]
+
+
+def test_the_options_length_wins_over_the_files(tmp_path: Path) -> None:
+    path = sweep(tmp_path, FULL)
+    assert sweepfile.gather(path).recipe.steps == 60
+    recipe = sweepfile.gather(path, recipe=["epochs=2"]).recipe
+    assert (recipe.epochs, recipe.steps) == (2, None)
+
+
 def test_a_search_has_its_own_seeds_recipe_and_results(tmp_path: Path) -> None:
     config = sweepfile.gather(sweep(tmp_path, FULL), searching=True)
     assert (config.seeds, config.recipe.steps, config.results) == ([7], 30, Path("tuning"))
@@ -140,6 +180,7 @@ def test_without_a_file_the_options_are_enough() -> None:
     [
         ("dataset = ['ucm']", "unknown 'dataset' .did you mean 'datasets'."),
         ("[search]\nfactor = [1]", r"\[search\] of .* unknown 'factor' .did you mean 'factors'."),
+        ("recipe = {steps = 3, epochs = 2}", "both steps=3 and epochs=2"),
         ("seeds = [0, 0]", "seeds in .* is a list of different whole numbers"),
         ("seeds = 3", "seeds in .* is a list of different whole numbers"),
         ("methods = [3]", "methods in .* is a list of texts"),

@@ -1,5 +1,8 @@
 """Where a command prints, and how a sentence is printed."""
 
+import codecs
+import sys
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,3 +35,48 @@ def say(screen: "Console", text: str, style: str | None = None) -> None:
         overflow="ignore",
         crop=False,
     )
+
+
+def complain(text: str) -> None:
+    """Print an error to standard error, wrapped between words on a terminal."""
+    if sys.stderr.isatty():
+        say(console(stderr=True), text)
+    else:
+        print(text, file=sys.stderr)
+
+
+PLAIN = {"\u00b7": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00b1": "+-", "\u00d7": "x"}
+PLAIN |= {
+    "\u2026": "...",
+    "\u2192": "->",
+    "\u2264": "<=",
+    "\u2265": ">=",
+    "\u2019": "'",
+    "\u2020": "+",
+}
+"""What stands for a character that a terminal cannot show: dashes, plus-minus, times, arrows."""
+
+
+def speak_any_encoding() -> None:
+    """Let output in an encoding without some of our characters (ASCII, cp1252) replace those.
+
+    Without it a table with a dash in it ends in a UnicodeEncodeError. JSON and files are written
+    elsewhere and are not touched.
+    """
+    codecs.register_error("bench.plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="bench.plain")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(map(_plain, text)), error.end
+
+
+def _plain(character: str) -> str:
+    if character in PLAIN:
+        return PLAIN[character]
+    base = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return base or "?"

@@ -9,11 +9,30 @@ from typing import Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from bench import UserError
+from bench.recipe import Recipe
+from bench.spec import nearest
+
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(TyperCommand):
-    """A command whose flags are shown without a type: `--dry-run`, not `--dry-run <bool>`."""
+    """A command with plainer help and errors than typer's.
+
+    Flags are shown without a type (`--dry-run`, not `--dry-run <bool>`), and an option that does
+    not exist is answered with what was probably meant.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """As typer does; raises UserError for an option that does not exist."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            wrong = getattr(error, "option_name", None)
+            if type(error).__name__ != "NoSuchOption" or not wrong:
+                raise
+            known = [name for param in self.get_params(ctx) for name in param.opts]
+            raise UserError(_unknown_option(ctx.command_path, wrong, known)) from None
 
     def get_params(self, ctx: Any) -> Any:
         """The parameters, as typer shows them in the help."""
@@ -22,6 +41,13 @@ class Command(TyperCommand):
             if getattr(param, "is_flag", False) and param.metavar is None:
                 param.metavar = ""
         return params
+
+
+def _unknown_option(command: str, wrong: str, known: list[str]) -> str:
+    name = wrong.lstrip("-").replace("-", "_")
+    if "--recipe" in known and name in {field.name for field in dataclasses.fields(Recipe)}:
+        return f"{command} has no option {wrong}; it is a part of the recipe: --recipe {name}=..."
+    return f"{command} has no option {wrong}{nearest(wrong, known)}; `{command} --help` lists them"
 
 
 def group(help_text: str, *, name: str | None = None, completion: bool = False) -> typer.Typer:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import UserError
-from bench.commands.console import console
+from bench.commands.console import console, say
 from bench.commands.options import Plugins
 from bench.spec import load_plugins
 
@@ -80,3 +80,23 @@ def validate(
         failed += sum(result.passed is False for result in results)
     screen.print("all checks passed" if not failed else f"{failed} checks failed")
     raise typer.Exit(1 if failed else 0)
+
+
+def recipe() -> None:
+    """List the training settings that all methods share, with their defaults: the recipe."""
+    import dataclasses
+
+    from rich import box
+    from rich.table import Table
+
+    from bench.recipe import Recipe, meanings
+
+    table = Table("name", "default", "what it is", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    says = meanings()
+    for field in dataclasses.fields(Recipe):
+        default = "none" if field.default is None else str(field.default)
+        default = default.lower() if isinstance(field.default, bool) else default
+        table.add_row(field.name, default.removesuffix(".0"), says[field.name])
+    screen = console()
+    screen.print(table)
+    say(screen, "Set them with --recipe NAME=VALUE, for instance: --recipe epochs=10,warmup=0.1")

@@ -102,7 +102,30 @@ class SweepOptions:
         typer.Option(
             "--recipe",
             metavar="NAME=VALUE",
-            help="Training settings that all methods share: epochs=10,batch_size=64; repeatable.",
+            help="Training settings that all methods share: epochs=10,warmup=0.1; repeatable. "
+            "`bench recipe` lists them; four have an option of their own:",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
+    epochs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N", help="Passes over the data. Default: 30.", rich_help_panel=TRAINING
+        ),
+    ] = None
+    steps: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Steps, instead of epochs.", rich_help_panel=TRAINING),
+    ] = None
+    batch_size: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Pairs in a step. Default: 128.", rich_help_panel=TRAINING),
+    ] = None
+    lr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="Learning rate of every method. Default: each method's own.",
             rich_help_panel=TRAINING,
         ),
     ] = None
@@ -116,10 +139,16 @@ class SweepOptions:
             "datasets": self.dataset,
             "seeds": self.seeds,
             "backbones": self.backbone,
-            "recipe": self.recipe,
+            "recipe": self.recipe_words(),
             "data_root": self.data_root,
             "plugins": self.plugin,
         }
+
+    def recipe_words(self) -> list[str]:
+        """`--recipe` and the options that stand for a part of it, as NAME=VALUE."""
+        names = ("epochs", "steps", "batch_size", "lr")
+        short = [f"{name}={value}" for name in names if (value := getattr(self, name)) is not None]
+        return [*(self.recipe or []), *short]
 
     def config(self, searching: bool = False, **more: object) -> "SweepConfig":
         """The sweep that these options name, over what the sweep file says; raises UserError."""
@@ -223,12 +252,14 @@ class RunOptions(SweepOptions):
     ] = None
     retry_failed: RetryFailed = False
 
+    def recipe_words(self) -> list[str]:
+        """`--recipe` and the options that stand for a part of it, as NAME=VALUE."""
+        return [*super().recipe_words(), *(["deterministic=true"] if self.deterministic else [])]
+
     def words(self) -> dict[str, object]:
         """These options under the names that they have in a sweep file."""
-        recipe = [*(self.recipe or []), *(["deterministic=true"] if self.deterministic else [])]
         return {
             **super().words(),
-            "recipe": recipe,
             "cache_features": self.cache_features,
             "engine": self.engine,
             "gpus": self.gpus,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError
-from bench.recipe import Recipe, parse_recipe
+from bench.recipe import Recipe, check_recipe, merge_recipe
 from bench.spec import nearest
 
 LARGEST_SEED = 2**63 - 1
@@ -117,6 +117,10 @@ def read(path: Path) -> dict[str, Any]:
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if str(path).lower() in ("true", "false", "yes", "no", "1", "0"):
+            raise UserError(
+                f"an option such as --dry-run takes no value; leave {str(path)!r} out"
+            ) from None
         raise UserError(
             f"there is no sweep file {path}; methods are given with --methods"
         ) from None
@@ -130,7 +134,8 @@ def read(path: Path) -> dict[str, Any]:
 def _check(said: dict[str, Any], keys: dict[str, Rule], where: str) -> None:
     for key, value in said.items():
         if key not in keys:
-            raise UserError(f"{where} has an unknown {key!r}{nearest(key, keys)}; known: {[*keys]}")
+            known = ", ".join(keys)
+            raise UserError(f"{where} has an unknown {key!r}{nearest(key, keys)}; known: {known}")
         right, what = keys[key]
         if not right(value):
             raise UserError(f"{key} in {where} is {what}, not {value!r}")
@@ -150,12 +155,12 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepCon
         if key in given:
             given[key] = [word for text in given[key] for word in _split(text)]
     search = said.get("search", {})
-    words = _words(said.get("recipe", {}))
+    recipe = merge_recipe(Recipe(), _words(said.get("recipe", {})))
     if searching:  # a search's records are no results: they lie elsewhere unless it says so
         said = {**said, "results": search.get("results", "tuning")}
         said["seeds"] = search.get("seeds", said.get("seeds"))
-        words += _words(search.get("recipe", {}))
-    words += given.pop("recipe", [])
+        recipe = merge_recipe(recipe, _words(search.get("recipe", {})))
+    recipe = check_recipe(merge_recipe(recipe, given.pop("recipe", [])))
     if given.get("engine") not in (None, said.get("engine", "local")):
         for key in ENGINE:  # what the file says is for its own engine
             said.pop(key, None)
@@ -171,7 +176,7 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepCon
         datasets=list(dict.fromkeys(map(_at_home, _list(said["datasets"])))),
         backbones=list(dict.fromkeys(map(_at_home, _list(said.get("backbones") or "starter")))),
         seeds=parse_seeds(said.get("seeds") or [0]),
-        recipe=parse_recipe(words),
+        recipe=recipe,
         data_root=_path(said.get("data_root")),
         results=Path(said.get("results") or "results").expanduser(),
         tuned=_path(said.get("tuned")),
