@@ -20,6 +20,7 @@ from torch import Tensor
 from bench import resident as resident_
 from bench.data import Dataset, short_hash, spoken_form
 from bench.data.cache import Pixels
+from bench.data.cut import Cut
 from methods.base import Batch, Sample
 
 
@@ -76,8 +77,12 @@ class TrainSplit:
         mean: Sequence[float],
         std: Sequence[float],
         splits: Sequence[str] = ("train",),
+        cut: Cut | None = None,
     ) -> "TrainSplit":
-        """Collect the given splits; blank captions are dropped, an image without any too."""
+        """Collect the given splits; blank captions are dropped, an image without any too.
+
+        `cut`: which captions the backbone's context cuts; those equal after it have one id.
+        """
         rows, samples, captions = [], [], []
         for row, sample in enumerate(dataset.samples):
             real = tuple(c for c in sample.captions if spoken_form(c))
@@ -85,10 +90,10 @@ class TrainSplit:
                 rows.append(row)
                 samples.append(sample)
                 captions.append(real)
+        texts = [c for five in captions for c in five]
         ids: dict[str, int] = {}
-        caption_ids = [
-            tuple(ids.setdefault(spoken_form(c), len(ids)) for c in five) for five in captions
-        ]
+        numbers = iter([ids.setdefault(s, len(ids)) for s in (cut or Cut()).sentences(texts)])
+        caption_ids = [tuple(next(numbers) for _ in five) for five in captions]
         sets = [sorted(set(five)) for five in caption_ids]
         width = max((len(s) for s in sets), default=1)
         padded = torch.tensor([s + [-1] * (width - len(s)) for s in sets])

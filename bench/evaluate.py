@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench import retrieval
 from bench.backbone import Backbone
 from bench.batches import TokenTable, normalise
-from bench.data import Dataset, spoken_form
+from bench.data import Dataset, cut
 from bench.data.cache import Pixels
 from bench.train import autocast
 from methods.base import Method
@@ -31,7 +31,8 @@ class Evaluation:
             (image, caption) for image, s in enumerate(self.samples) for caption in s.captions
         ]
         self.image_of = [image for image, _ in self.captions]
-        self.sentences = [spoken_form(caption) for _, caption in self.captions]
+        texts = [caption for _, caption in self.captions]
+        self.sentences = cut.find(backbone.tokenizer, texts).sentences(texts)
         self.right = retrieval.right_items(self.image_of, self.sentences)
         self.reset()
         self.asked = [replace(self.samples[image], scene=None) for image in self.image_of]

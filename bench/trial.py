@@ -285,7 +285,7 @@ def _run(
     import torch
 
     from bench import backbone, batches, checkpoint, compiled, data, frozen, train
-    from bench.data import cache
+    from bench.data import cache, cut
     from bench.data.forms import SPLITS
     from bench.evaluate import Evaluation
     from bench.features import FeatureLoader, Features, all_words
@@ -303,7 +303,8 @@ def _run(
     pixels = cache.images(dataset, base.image_size)
     table = batches.TokenTable(base.tokenizer, base.pad_id)
     splits = ("train", "val") if recipe.track == "train+val" else ("train",)
-    split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std, splits)
+    cut_off = cut.find(base.tokenizer, (c for s in dataset.samples for c in s.captions))
+    split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std, splits, cut_off)
     table.add([c for five in split.captions for c in five])
     document["data"] = {
         "counts": {name: len(dataset.split(name)) for name in SPLITS},
@@ -312,6 +313,7 @@ def _run(
         "scenes": len(dataset.scenes),
         "notes": list(dataset.notes),
         "context_length": table.length,
+        "captions_cut": cut_off.by_split(dataset),
     }
     document["backbone"] = {
         "name": base.name,
@@ -321,8 +323,9 @@ def _run(
         "image_size": base.image_size,
         "notes": list(base.notes),
     }
-    for note in base.notes:
-        progress({"note": note})
+    for note in (*base.notes, cut_off.note(dataset)):
+        if note is not None:
+            progress({"note": note})
     evaluations = {
         name: Evaluation(dataset, name, pixels, base)
         for name in ("val", "test")

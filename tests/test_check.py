@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def test_images(tiny: Path) -> None:
     said = "\n".join(summary.lines(report))
     assert "LEAK 1 test images are in train too: port_3.png = pond_14.png" in said
     assert "missing images: 1 of 16: pond_2.png" in said
+    verdict = "NOT COMPLETE: 1 images are missing; 1 images cannot be read"
+    assert summary.verdict(report) == verdict
     shutil.copy(images / "pond_0.png", images / "pond_2.png")
     assert not report_of(tiny).ok  # one does not decode
     shutil.copy(images / "pond_0.png", images / "port_1.png")
@@ -105,7 +108,8 @@ def test_another_test_set_is_no_published_one(tiny: Path) -> None:
     report = report_of(tiny)
     assert not report.published_test_set
     assert not report.ok
-    assert "test set: NOT the published one" in "\n".join(summary.lines(report))
+    assert "test set: NOT the one of the card: 4 images" in "\n".join(summary.lines(report))
+    assert summary.verdict(report) == "NOT COMPLETE: it is not the data of the card"
 
 
 def test_nearly_equal_images_are_found_and_others_are_not(tmp_path: Path) -> None:
@@ -171,6 +175,72 @@ def test_the_embedded_data_set_can_be_checked(
     assert sum(report.counts.values()) == 2048
 
 
+def test_what_the_table_counts(tiny: Path) -> None:
+    edit(
+        tiny, lambda images: images[12]["sentences"][0].update(raw="picture 0 of a pond ,version 0")
+    )
+    report = report_of(tiny)
+    assert dict(summary.rows(report.words)) == {
+        "images": ["8", "4", "4"],
+        "captions": ["40", "20", "20"],
+        "  different ones (case, punctuation aside)": ["40", "20", "20"],
+        "  without a word": ["0", "0", "0"],
+        "  that another image of the split has too": ["0.0%", "0.0%", "0.0%"],
+        "  that an image of train has too": ["-", "0.0%", "5.0%"],
+        "  that an image of train or val has too": ["-", "-", "5.0%"],
+        "images with one caption, repeated": ["0.0%", "0.0%", "0.0%"],
+    }
+
+
+def test_whose_test_set_it_is(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny / "tiny.toml"
+
+    def said() -> str:
+        report = report_of(tiny)
+        return f"{summary.lines(report)[0]} - {summary.verdict(report)}"
+
+    assert said().startswith("test set: the one of the card, 4 images of the same names (hash ")
+    assert said().endswith(
+        "complete: the data that the card describes, and every image can be read"
+    )
+    pinned = path.read_text()
+    path.write_text("".join(line for line in pinned.splitlines(True) if "sha256" not in line))
+    assert "4 images, as many as the card says; it pins no hash, so their names were not" in said()
+    path.write_text(pinned)
+    monkeypatch.setattr(data, "cards", lambda: {"tiny": data.Card("tiny", tiny_raw(path))})
+    assert said().startswith("test set: the published one, 4 images of the same names (hash ")
+    assert said().endswith("complete: the published data, and every image can be read")
+
+
+def tiny_raw(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text())
+
+
+def test_captions_longer_than_the_context(tiny: Path) -> None:
+    pytest.importorskip("open_clip")
+    long = "word " * 76
+
+    def plant(images: list[dict[str, Any]]) -> None:
+        images[0]["sentences"][0]["raw"] = long
+        for image, end in zip(images[12:14], ("pond", "port"), strict=True):
+            for sentence in image["sentences"]:
+                sentence["raw"] = long + end
+
+    def checked(tokenizer: Any) -> check.Report:
+        return check.check(data.card(str(tiny / "tiny.toml")), tiny, None, None, tokenizer)
+
+    edit(tiny, plant)
+    report = checked(check.clip_tokenizer())
+    assert report.cut == {"train": 1, "val": 0, "test": 10}
+    assert report.context_length == 77
+    assert report.words["test"].shared_rows == 10
+    assert report.words["test"].rows_in_train == 10
+    assert report.ceiling["ceiling_t2i_R@1"] == pytest.approx(75.0)
+    said = "\n".join(summary.lines(report))
+    assert "captions longer than CLIP's 77 tokens: 1 in train, 10 in test; a model does not" in said
+    assert checked(None).ceiling["ceiling_t2i_R@1"] == 100
+
+
 # The commands.
 
 
@@ -183,6 +253,12 @@ def test_the_command_and_its_exit_code(tiny: Path) -> None:
     done = invoke(tiny, "check", card)
     assert done.exit_code == 0, done.output
     assert "best possible strict t2i R@1 / R@5 / R@10 on test: 100.0 / 100.0 / 100.0" in done.stdout
+    assert done.stdout.rstrip().endswith("and every image can be read")
+    (tiny / "tiny" / "images").rename(tiny / "tiny" / "elsewhere")
+    done = invoke(tiny, "check", card)
+    assert done.exit_code == 1
+    assert done.stdout.rstrip().endswith("NOT COMPLETE: no image could be looked at")
+    (tiny / "tiny" / "elsewhere").rename(tiny / "tiny" / "images")
     edit(tiny, lambda images: images[-1].update(filename="pond_99.png"))
     done = invoke(tiny, "check", card, "--json")
     assert done.exit_code == 1

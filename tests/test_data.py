@@ -54,7 +54,8 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 
 def test_counts_are_enforced(tiny: Path) -> None:
     edit(tiny, lambda d: d["images"].pop(0))  # of train
-    with pytest.raises(UserError, match="images per split"):
+    said = "images per split are 7 train, 4 val, 4 test, and the card says 8 train, 4 val, 4 test"
+    with pytest.raises(UserError, match=said):
         load_tiny(tiny)
 
 
@@ -94,7 +95,7 @@ def test_another_test_set_is_refused(tiny: Path) -> None:
         document["images"][-1]["filename"] = "pond_99.png"
 
     edit(tiny, rename)
-    with pytest.raises(UserError, match="not the published ones"):
+    with pytest.raises(UserError, match="not the ones that the card pins"):
         load_tiny(tiny)
 
 

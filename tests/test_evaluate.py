@@ -19,6 +19,14 @@ class Backbone:
 
     mean = std = (0.5, 0.5, 0.5)
 
+    def tokenizer(self, captions: list[str], context_length: int = 77) -> Tensor:
+        """A token for each word."""
+        rows = torch.zeros(len(captions), context_length, dtype=torch.long)
+        for row, caption in zip(rows, captions, strict=True):
+            words = [sum(map(ord, word)) for word in caption.split()][:context_length]
+            row[: len(words)] = torch.tensor(words, dtype=torch.long)
+        return rows
+
 
 class Counting:
     """A method that writes down what it is asked to encode."""

@@ -54,8 +54,10 @@ def check(
         Path | None, typer.Option(help="With --against: a PNG of the pairs of images.")
     ] = None,
 ) -> None:
-    """Counts, images, captions, scenes, leaks; exit code 1 when it is not the published data,
-    whole and sound."""
+    """Look at every caption and image: what is missing, broken, repeated, or in train too.
+
+    Exit code 1: it is not the data of the card, or an image is missing or cannot be read.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -78,6 +80,7 @@ def check(
             root,
             check_.clip_tokens,
             lambda done, of: bar.update(task, completed=done, total=of),
+            check_.clip_tokenizer(),
         )
         for other in others:
             bar.update(task, description=f"{card.name} against {other.name}", completed=0)

@@ -17,8 +17,13 @@ from bench.data.annotations import read_text
 from bench.data.forms import SPLITS
 from methods.base import Sample
 
-UNPINNED = "the card pins no hash of the test images; only their number was compared"
-OTHER_TEXTS = "captions or scenes are not those that the card pins; its trials are trials apart"
+UNPINNED = (
+    "the card pins no hash of the test images' names, so only their number was compared with it"
+)
+OTHER_TEXTS = (
+    "captions or scenes differ from those that the card pins, so trials on them are kept apart "
+    "from trials on the pinned ones"
+)
 
 # Cards.
 
@@ -123,6 +128,12 @@ def card(name: str) -> Card:
     raise UserError(
         f"no data set is called {name!r}{nearest(name, known)}; `bench datasets` lists them"
     )
+
+
+def is_shipped(card: Card) -> bool:
+    """Whether a card is one of this project's, which describe published data."""
+    known = cards().get(card.name)
+    return known is not None and known.raw == card.raw
 
 
 def check_card(card: Card) -> None:
@@ -310,25 +321,40 @@ def load(card: Card, root: Path) -> Dataset:
 
 
 def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
-    """In which ways an annotation is not the published one, each a sentence with the remedy."""
+    """In which ways an annotation is not the one of the card, each a sentence with the remedy."""
     counts = {name: sum(s.split == name for s in samples) for name in SPLITS}
     expected = {name: card.counts.get(name, 0) for name in SPLITS}
+    shipped = is_shipped(card)
+    remedy = (
+        "use the published annotation, or write a card of your own for this one (bench data new)"
+        if shipped
+        else "correct the annotation or the card (bench data new writes one for what is there)"
+    )
     found = []
     if counts != expected:
         swapped = {**counts, "val": counts["test"], "test": counts["val"]}
         hint = (
             "val and test are swapped in this copy of the annotation; swap the names back"
             if swapped == expected
-            else "use the published annotation, or write a card of your own for this one"
+            else remedy
         )
-        found.append(f"{card.name}: images per split {counts}, published {expected}: {hint}")
+        found.append(
+            f"{card.name}: images per split are {_listed(counts)}, and "
+            f"{'published are' if shipped else 'the card says'} {_listed(expected)}: {hint}"
+        )
     test = names_hash([s for s in samples if s.split == "test"])
     if card.test_hash is not None and test != card.test_hash:
+        named = "published ones" if shipped else "ones that the card pins"
         found.append(
-            f"{card.name}: the test images are not the published ones (hash {test}, card "
-            f"{card.test_hash}): use the published annotation, or write a card of your own for it"
+            f"{card.name}: the test images are not the {named} (hash {test}, card "
+            f"{card.test_hash}): {remedy}"
         )
     return found
+
+
+def _listed(counts: dict[str, int]) -> str:
+    """`1,680 train, 210 val, 210 test`."""
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
 
 
 def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Found:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, data
-from bench.data import Card, brightness, chance, spoken_form, twins
+from bench.data import Card, brightness, chance, cut, spoken_form, twins
+from bench.data.cut import Cut, Tokenizer
 from bench.data.forms import SPLITS
 from methods.base import Sample
 
@@ -41,7 +42,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the check found; `faults` are what makes it another data set than the published."""
+    """All that the check found; `faults` say in what it is another data set than the card's."""
 
     name: str
     title: str
@@ -57,6 +58,10 @@ class Report:
     """The best strict t2i recall on test that shared sentences leave, percent."""
     longest: dict[str, Any]
     """The longest caption: tokens (None where they were not counted), filename, caption."""
+    cut: dict[str, int]
+    """Captions of each split that are longer than CLIP's context, which cuts off their end."""
+    context_length: int
+    """Tokens of CLIP's context; 0 where nothing was counted."""
     scenes: dict[str, dict[str, int]]
     """Images of each scene, per split."""
     unlabelled: list[str]
@@ -71,6 +76,11 @@ class Report:
     twins: list[dict[str, Any]] = field(default_factory=list)
     """Pairs of (nearly) equal images: `images`, their `splits`, `same_pixels`, `grey_levels`."""
     images_compared: bool = True
+    """Whether the images were looked at; not where their folder is absent."""
+    hints: dict[str, str] = field(default_factory=dict)
+    """What may be meant by the first missing images: a near name, a link that leads nowhere."""
+    shipped: bool = False
+    """Whether the card is one of this project's, which describe published data."""
 
     @property
     def published_test_set(self) -> bool:
@@ -81,8 +91,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether it is the published data, with every image sound, where they were looked at."""
-        broken = self.missing or self.undecodable
+        """Whether it is the data of the card, with every image looked at and sound."""
+        broken = self.missing or self.undecodable or not self.images_compared
         return self.published_test_set and not self.faults and not broken
 
     def leaks(self, split: str) -> list[dict[str, Any]]:
@@ -99,10 +109,12 @@ def check(
     root: Path,
     count_tokens: Callable[[Sequence[str]], list[int]] | None = None,
     progress: Progress | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Report:
     """Look at every caption and every image of a data set; nothing is written.
 
-    count_tokens: captions -> their lengths in tokens; progress: called with images done and all.
+    count_tokens: captions -> their lengths in tokens; tokenizer: CLIP's, which cuts long captions
+    off; progress: called with images done and all.
     Raises UserError where the annotation is absent or cannot be read at all.
     """
     samples, notes = data.read(card, root)
@@ -118,10 +130,14 @@ def check(
     by_split = {split: [s for s in samples if s.split == split] for split in SPLITS}
     counts = {split: len(rows) for split, rows in by_split.items()}
     told += chance.notes(by_split["test"])
+    captions = [c for s in samples for c in s.captions]
+    cut_off = Cut() if tokenizer is None else cut.find(tokenizer, captions)
+    sentence = dict(zip(captions, cut_off.sentences(captions), strict=True))
     more: dict[str, Any] = {"images_compared": False}
     if look is not None:
         more = {
             "missing": found.missing,
+            "hints": found.hints,
             "extra": [path.name for path in found.extra],
             "undecodable": look.undecodable,
             "sizes": look.sizes(),
@@ -138,9 +154,15 @@ def check(
         test_images=[s.filename for s in by_split["test"]],
         test_hash=data.names_hash(by_split["test"]),
         published_test_hash=card.test_hash,
-        words=words(by_split),
-        ceiling=ceiling(by_split["test"]),
+        words=words(by_split, sentence.__getitem__),
+        ceiling=ceiling(by_split["test"], sentence.__getitem__),
         longest=longest(samples, count_tokens),
+        cut={
+            split: cut_off.count(c for s in rows for c in s.captions)
+            for split, rows in by_split.items()
+        },
+        context_length=cut_off.length,
+        shipped=data.is_shipped(card),
         scenes={
             split: dict(sorted(Counter(s.scene for s in rows if s.scene).items()))
             for split, rows in by_split.items()
@@ -151,19 +173,24 @@ def check(
     )
 
 
-def words(by_split: dict[str, list[Sample]]) -> dict[str, Words]:
-    """What the captions of each split that has images repeat, share and lack."""
+def words(
+    by_split: dict[str, list[Sample]], sentence: Callable[[str], str] = spoken_form
+) -> dict[str, Words]:
+    """What the captions of each split that has images repeat, share and lack.
+
+    sentence: a caption -> what is equal where two captions are one sentence.
+    """
     known = {
-        split: {spoken_form(c) for s in samples for c in s.captions}
+        split: {sentence(c) for s in samples for c in s.captions}
         for split, samples in by_split.items()
     }
     train = known.get("train", set())
     both = train | known.get("val", set())
     found = {}
     for split, samples in by_split.items():
-        said = [[spoken_form(caption) for caption in s.captions] for s in samples]
-        carriers = Counter(sentence for five in said for sentence in set(five))
-        rows = [sentence for five in said for sentence in five]
+        said = [[sentence(caption) for caption in s.captions] for s in samples]
+        carriers = Counter(key for five in said for key in set(five))
+        rows = [key for five in said for key in five]
         if samples:
             found[split] = Words(
                 images=len(samples),
@@ -172,18 +199,20 @@ def words(by_split: dict[str, list[Sample]]) -> dict[str, Words]:
                 blank=rows.count(""),
                 images_without_words=sum(not any(five) for five in said),
                 repeating_images=sum(len(five) > 1 and len(set(five)) == 1 for five in said),
-                shared_rows=sum(carriers[sentence] > 1 for sentence in rows),
+                shared_rows=sum(carriers[key] > 1 for key in rows),
                 rows_in_train=sum(s in train for s in rows) if split != "train" else 0,
                 rows_in_train_and_val=sum(s in both for s in rows) if split == "test" else 0,
             )
     return found
 
 
-def ceiling(test: Sequence[Sample]) -> dict[str, float]:
+def ceiling(
+    test: Sequence[Sample], sentence: Callable[[str], str] = spoken_form
+) -> dict[str, float]:
     """`bench.retrieval.t2i_ceiling` of a test set; empty where there is none."""
     from bench.retrieval import t2i_ceiling
 
-    rows = [(i, spoken_form(caption)) for i, s in enumerate(test) for caption in s.captions]
+    rows = [(i, sentence(caption)) for i, s in enumerate(test) for caption in s.captions]
     return t2i_ceiling([i for i, _ in rows], [said for _, said in rows]) if rows else {}
 
 
@@ -207,3 +236,11 @@ def clip_tokens(captions: Sequence[str]) -> list[int]:
 
     tokenizer = SimpleTokenizer()
     return [len(tokenizer.encode(caption)) + 2 for caption in captions]
+
+
+def clip_tokenizer() -> Tokenizer:
+    """CLIP's, with its context of 77 tokens."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    made: Tokenizer = SimpleTokenizer()
+    return made

@@ -21,6 +21,8 @@ from methods.base import Sample
 WORDS = 6
 """Shorter sentences occur by chance."""
 SENTENCES = 2
+SHOWN = 3
+"""Pairs named as examples."""
 
 
 @dataclass(frozen=True)
@@ -52,29 +54,42 @@ class Leaks:
 
     def lines(self) -> list[str]:
         """The findings, one line each."""
-        head = f"against {self.other} (train and val, {self.train_images:,} images)"
         captions, pixels = self.leaked(self.by_captions), self.leaked(self.by_pixels)
+        there = f"train or val of {self.other}"
+        head = f"against {self.other} ({self.train_images:,} images in train and val)"
+        long = f"{SENTENCES} or more of {WORDS} words or more"
         said = [
-            f"{head}: {len(captions)} of {self.test_images:,} test images share {SENTENCES} or "
-            f"more sentences of {WORDS} words or more with one of its images"
-            f"{_example(self.by_captions)}"
+            f"{head}: {len(captions)} of {self.test_images:,} test images of {self.name} share "
+            f"captions with one of its images ({long}){_examples(self.by_captions, ' and ')}"
         ]
-        if self.images_compared:
+        apart = f"do not train on both, or leave those out of {self.other}"
+        if not self.images_compared and captions:
             said.append(
-                f"{head}: {len(pixels)} test images are there as pictures, (nearly) the same"
-                f"{_example(self.by_pixels)}"
+                f"POSSIBLE LEAK: by their captions {len(captions)} test images of {self.name} may "
+                f"be in {there}; the pictures could not be compared. Until they are, {apart}"
             )
         union = {*captions, *pixels}
-        if union:
+        if self.images_compared:
             said.append(
-                f"LEAK {len(union)} test images of {self.name} are in train or val of "
-                f"{self.other}: do not train on both, or leave those out of {self.other}"
+                f"against {self.other}: {len(pixels)} test images are in it as pictures, equal or "
+                f"nearly so{_examples(self.by_pixels, ' = ')}"
+            )
+        if self.images_compared and union:
+            said.append(
+                f"LEAK {len(union)} test images of {self.name} are in {there} ({len(pixels)} by "
+                f"their pictures, {len(captions)} by their captions, some by both): {apart}"
             )
         return said + self.notes
 
 
-def _example(pairs: list[dict[str, Any]]) -> str:
-    return f": {' = '.join(pairs[0]['images'])}" if pairs else ""
+def _examples(pairs: list[dict[str, Any]], between: str) -> str:
+    """The first pairs, those that share most."""
+    shown = "; ".join(
+        between.join(pair["images"])
+        + (f" ({len(pair['sentences'])} captions)" if "sentences" in pair else "")
+        for pair in pairs[:SHOWN]
+    )
+    return f": {shown}{'; ...' if len(pairs) > SHOWN else ''}" if pairs else ""
 
 
 def between(
