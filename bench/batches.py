@@ -7,7 +7,7 @@ import functools
 import queue
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -157,6 +157,25 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Per channel `(1, 3, 1, 1)`; brought to the device once, for to bring it there is to wait."""
     return torch.tensor(values, device=device).view(1, 3, 1, 1)
+
+
+def join_blocks(blocks: Iterable[Tensor], rows: int) -> Tensor:
+    """Blocks of rows, made one after another, as one tensor of so many rows in all (at least one).
+
+    The tensor is allocated with the first block, and no block outlives the next. Kept in a list,
+    they would lie scattered over the memory in which the encoder's large tensors come and go, and a
+    CPU's allocator would need a new place for those with each block.
+    """
+    joined: Tensor | None = None
+    done = 0
+    for block in blocks:
+        if joined is None:
+            joined = block.new_empty(rows, *block.shape[1:])
+        joined[done : done + len(block)].copy_(block)
+        done += len(block)
+    assert joined is not None, "there is no block"
+    assert done == rows, f"{done} rows instead of {rows}"
+    return joined
 
 
 class Loader:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench import retrieval
 from bench.backbone import Backbone
-from bench.batches import TokenTable, normalise
+from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset, cut
 from bench.data.cache import Pixels
 from bench.train import autocast
@@ -49,8 +49,8 @@ class Evaluation:
         tower = text_tower(backbone.model)
 
         def encode(words: list[str]) -> Tensor:
-            parts = [tower(part) for part in table(words).split(256)]
-            return nn.functional.normalize(torch.cat(parts).float(), dim=-1)
+            parts = (tower(part) for part in table(words).split(256))
+            return nn.functional.normalize(join_blocks(parts, len(words)).float(), dim=-1)
 
         names = self.scenes
         distinct = {c: i for i, c in enumerate(dict.fromkeys(c for _, c in self.captions))}
@@ -110,15 +110,14 @@ class Evaluation:
             return tokens[start : start + block].to(device)
 
         with autocast(kind, device), self._clock("images", len(self.rows), device):
-            image = torch.cat(
-                [
-                    method.encode_image(images(start)).float()
-                    for start in range(0, len(self.rows), block)
-                ]
+            starts = range(0, len(self.rows), block)
+            image = join_blocks(
+                (method.encode_image(images(start)).float() for start in starts), len(self.rows)
             )
         with autocast(kind, device), self._clock("captions", len(distinct), device):
-            text = torch.cat(
-                [method.encode_text(texts(start)).float() for start in range(0, len(asked), block)]
+            starts = range(0, len(asked), block)
+            text = join_blocks(
+                (method.encode_text(texts(start)).float() for start in starts), len(asked)
             )
         order = torch.tensor([distinct[word] for word in words], device=device)
         return image, text[order]

@@ -3,10 +3,10 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
@@ -96,6 +96,41 @@ class Trainer:
         return total
 
 
+class LossLog:
+    """The losses since the last look at validation, left on the device: reading one would wait.
+
+    They are copied into one tensor that is allocated before the first step. A list of them would
+    keep a few bytes of every step, in the middle of the memory that the step had and gave back: a
+    CPU's allocator could not put the next step's large tensors there, and took 5 MiB a step more.
+    """
+
+    def __init__(self, steps: int, looks: Iterable[int], device: torch.device) -> None:
+        """`looks`: the steps after which `mean` is asked for."""
+        places = [0, *sorted(looks), steps]
+        self._losses = torch.zeros(max(b - a for a, b in pairwise(places)), device=device)
+        self._count = 0
+
+    def add(self, loss: Tensor) -> None:
+        """Note the loss of one step, a scalar."""
+        self._losses[self._count].copy_(loss)
+        self._count += 1
+
+    def since_look(self) -> Tensor:
+        """The losses since the last look, a view."""
+        return self._losses[: self._count]
+
+    def restore(self, losses: Tensor) -> None:
+        """Take over what `since_look` gave before a checkpoint."""
+        self._count = len(losses)
+        self.since_look().copy_(losses)
+
+    def mean(self) -> float:
+        """The mean since the last look, waiting for the device; the next look begins here."""
+        mean = float(self.since_look().mean())
+        self._count = 0
+        return mean
+
+
 @dataclass
 class Fitted:
     """What training left: the best state on validation, the learning curve, what it cost."""
@@ -145,13 +180,14 @@ def fit(
     memory.start()
     fitted = Fitted({}, 0)
     epochs = planned_epochs(recipe, per_epoch)
-    losses: list[Tensor] = []
+    losses = LossLog(steps, looks, device)
     images = min(recipe.batch_size, len(loader.split.rows)) * recipe.accumulation
     done, best, started = 0, -1.0, time.perf_counter()
     method.on_fit(len(loader.split.rows))
     method.train()
     if keeper is not None and (kept := keeper.restore(trainer, watch, memory)) is not None:
-        done, best, losses = kept["step"], kept["best"], list(kept["losses"].to(device))
+        done, best = kept["step"], kept["best"]
+        losses.restore(kept["losses"])
         fitted = Fitted(kept["best_state"], kept["best_step"], kept["curve"])
         started -= kept["seconds"]
         loader.table.length = max(loader.table.length, kept["text_length"])
@@ -164,7 +200,7 @@ def fit(
             loop = {
                 "step": step,
                 "best": float(best),
-                "losses": torch.stack(losses) if losses else torch.zeros(0),
+                "losses": losses.since_look().clone(),
                 "best_state": fitted.best_state,
                 "best_step": fitted.best_step,
                 "curve": plain(fitted.curve),
@@ -178,14 +214,13 @@ def fit(
             if step > done + 1:
                 keep(step - 1)
             method.on_step(step - 1, steps)
-            losses.append(trainer.step(list(islice(batches, recipe.accumulation))))
+            losses.add(trainer.step(list(islice(batches, recipe.accumulation))))
             watch.step(images)
             if step not in looks:
                 progress({"step": step, "steps": steps, "images_per_second": watch.latest()})
                 continue
             with watch.paused(), memory.paused():
-                loss = float(torch.stack(losses).mean())
-                losses.clear()
+                loss = losses.mean()
                 if not math.isfinite(loss):
                     raise Diverged(
                         f"the loss is {loss} before step {step}; try a smaller learning rate"

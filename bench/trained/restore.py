@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench import UserError, backbone, data, frozen, record
 from bench.backbone import Backbone
-from bench.batches import TokenTable, normalise
+from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset
 from bench.data.cache import Pixels
 from bench.spec import defaults, nearest
@@ -39,12 +39,13 @@ class Restored:
     @torch.no_grad()
     def encode_images(self, pixels: Pixels, rows: Sequence[int], block: int = 64) -> Tensor:
         """Rows of uint8 pixels `(any, S, S, 3)` -> `(B, D)`, unit length, float32, on the CPU."""
-        parts = []
-        for start in range(0, len(rows), block):
+
+        def encode(start: int) -> Tensor:
             images = self._images(pixels, rows[start : start + block])
             with autocast(self.number_format, self.device):
-                parts.append(self.method.encode_image(images).float().cpu())
-        return torch.cat(parts)
+                return self.method.encode_image(images).float().cpu()
+
+        return join_blocks(map(encode, range(0, len(rows), block)), len(rows))
 
     @torch.no_grad()
     def encode_texts(self, captions: Sequence[str], block: int = 256) -> Tensor:
@@ -52,11 +53,12 @@ class Restored:
         table = TokenTable(self.backbone.tokenizer, self.backbone.pad_id)
         nothing = Sample("", (), "test")
         words = [self.method.test_caption(caption, nothing) for caption in captions]
-        parts = []
-        for tokens in table(words).split(block):
+
+        def encode(tokens: Tensor) -> Tensor:
             with autocast(self.number_format, self.device):
-                parts.append(self.method.encode_text(tokens.to(self.device)).float().cpu())
-        return torch.cat(parts)
+                return self.method.encode_text(tokens.to(self.device)).float().cpu()
+
+        return join_blocks(map(encode, table(words).split(block)), len(words))
 
     @torch.no_grad()
     def focus_maps(self, pixels: Pixels, rows: Sequence[int]) -> Tensor:
