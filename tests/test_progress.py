@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from bench.measure import meter
@@ -73,13 +74,20 @@ def test_a_file_gets_lines(clock: Clock) -> None:
     ]
 
 
+def test_a_process_without_a_gpu_shows_its_ram_as_such() -> None:
+    running = progress.Running()
+    running.moved({"step": 1, "steps": 9, "images_per_second": None, "process_memory_bytes": 2**30})
+    assert running.words()["memory"] == "1.0 GiB RAM"
+
+
 def test_memory_so_far_is_read_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Clock()
     made.now = 5.0
     monkeypatch.setattr(meter.time, "monotonic", made.monotonic)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     memory = meter.LiveMemory()
     assert memory.read({"stage": "loading"}) == {}
-    assert memory.read({"step": 1})["peak_memory_bytes"] > 2**20
+    assert memory.read({"step": 1})["process_memory_bytes"] > 2**20
     assert memory.read({"step": 2}) == {}
     made.now = 6.5
     assert memory.read({"step": 3})

@@ -293,15 +293,19 @@ class Memory:
 
 
 class LiveMemory:
-    """Peak memory so far, for people who watch: looked at once a second, without synchronising."""
+    """Memory so far, for people who watch: looked at once a second, without synchronising.
+
+    On CUDA that is what the tables call memory, the most bytes allocated. A CPU has no such figure:
+    there it is the whole process with Python and torch, in which the bytes that tables of CPU
+    records show, those kept for the backward of one step, are a small part.
+    """
 
     def __init__(self) -> None:
         self._at = 0.0
 
     def read(self, state: dict[str, Any]) -> dict[str, int]:
-        """`peak_memory_bytes` where the state is a step's and a second has passed, else nothing.
-
-        Most bytes allocated on CUDA, elsewhere the largest resident size of the process.
+        """Where the state is a step's and a second has passed: `peak_memory_bytes` on CUDA (most
+        bytes allocated), `process_memory_bytes` elsewhere (most RAM that the process held).
         """
         if "step" not in state or time.monotonic() - self._at < 1:
             return {}
@@ -313,7 +317,7 @@ class LiveMemory:
         import resource  # not on Windows
 
         unit = 1 if sys.platform == "darwin" else 1024
-        return {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+        return {"process_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
 def shared(jobs: int, efficiency: dict[str, Any]) -> dict[str, Any]:

@@ -183,7 +183,8 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
             pad_edge=False,
         )
         inner.add_column("method", overflow="fold", min_width=12)
-        heads = ("n", "i2t R@1", "t2i R@1", "mR", "trainable", "MiB", "images/s")
+        memory = "peak MiB" if one.cuda else "kept MiB"
+        heads = ("n", "i2t R@1", "t2i R@1", "mR", "trainable", memory, "images/s")
         for head in heads:
             inner.add_column(head, justify="right", no_wrap=True)
         paths = [
@@ -198,8 +199,12 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
             words = [(f"{c.text} ± {c.spread}" if c.spread else c.text) + c.sign for c in cells]
             label = row.label if row.ok else f"{row.label}\n  {states(row)}"
             inner.add_row(label, seeds_of(row).text.replace(" of ", "/"), *words)
-        kind = "most allocated in training" if one.cuda else "kept for backward"
-        inner.caption = f"MiB: {kind}" + ("" if one.cuda else "; CPU figures, for trying out")
+        inner.caption = (
+            "peak MiB: most memory allocated in training"
+            if one.cuda
+            else "kept MiB: what one training step keeps for its backward, not the RAM of the "
+            "process; CPU figures, for trying out"
+        )
         inner.caption = "\n".join([inner.caption, *footnotes(one)])
         inner.caption_justify = "left"
         outer.add_row(inner)

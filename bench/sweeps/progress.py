@@ -26,6 +26,9 @@ class Running:
     steps: int = 0
     rate: float | None = None
     peak_bytes: int = 0
+    """Most bytes allocated on its GPU."""
+    process_bytes: int = 0
+    """Most RAM that its process held, where it trains on a CPU."""
     val_mR: float | None = None  # noqa: N815 (the field's name)
     stage: str = "starting"
 
@@ -38,6 +41,7 @@ class Running:
             self.rate = state["images_per_second"]
             self.val_mR = state.get("val_mR", self.val_mR)
         self.peak_bytes = max(self.peak_bytes, state.get("peak_memory_bytes", 0))
+        self.process_bytes = max(self.process_bytes, state.get("process_memory_bytes", 0))
 
     @property
     def share(self) -> float:
@@ -51,12 +55,18 @@ class Running:
         began, first = self.training
         return (time.monotonic() - began) / (self.step - first) * (self.steps - self.step)
 
+    def memory(self) -> str:
+        """Its memory so far with what that is; empty before it is known."""
+        if self.peak_bytes:
+            return f"{self.peak_bytes / 2**30:.1f} GiB"
+        return f"{self.process_bytes / 2**30:.1f} GiB RAM" if self.process_bytes else ""
+
     def words(self) -> dict[str, Any]:
         """Its figures with their units; empty where there is none yet."""
         left = self.seconds_left()
         return {
             "rate": "" if self.rate is None else f"{self.rate:,.0f} images/s",
-            "memory": f"{self.peak_bytes / 2**30:.1f} GiB" if self.peak_bytes else "",
+            "memory": self.memory(),
             "left": "" if left is None else clock(left),
             "note": self.stage
             if self.stage != "training"
