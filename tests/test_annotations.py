@@ -159,8 +159,19 @@ def test_what_is_read_is_told_through_a_card(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     card = make(tmp_path, "auto", karpathy(tmp_path / "d"), 'files"\nfolder = "nowhere')
     dataset = data.load(card, tmp_path)
-    assert any("no image has a scene" in note for note in dataset.notes)
-    assert dataset.scenes == []
+    assert any("nowhere is missing: scenes by the file names" in note for note in dataset.notes)
+    by_name = data.load(make(tmp_path, "auto", karpathy(tmp_path / "d"), "filename"), tmp_path)
+    assert dataset.scenes == by_name.scenes
+
+
+def test_lists_of_scenes_may_be_named_as_rsicds_are(tmp_path: Path) -> None:
+    (tmp_path / "d/lists").mkdir(parents=True)
+    card = make(tmp_path, "auto", karpathy(tmp_path / "d"), 'files"\nfolder = "lists')
+    samples, _ = data.read(card, tmp_path)
+    (tmp_path / "d/lists/SparseResidential.txt").write_text(f"{samples[0].filename}\n")
+    (tmp_path / "d/lists/storage tanks.txt").write_text(f"{samples[1].filename}\n")
+    scenes_ = [s.scene for s in data.read(card, tmp_path)[0]]
+    assert scenes_[:3] == ["sparse residential", "storage tanks", None]
 
 
 def test_a_card_without_the_hash_of_the_test_set_says_so(tmp_path: Path) -> None:

@@ -42,9 +42,28 @@ def test_no_python_in_the_cards_folder() -> None:
     assert sorted(data.cards()) == sorted(p.stem for p in folder.glob("*.toml"))
 
 
-def test_an_absent_data_set_says_where_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"rsitmd.*is not there.*get it from .*RSITMD\.json"):
+def test_an_absent_data_set_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(data.Missing) as caught:
+        data.load(data.card("rsitmd"), tmp_path / "my data")
+    assert "dataset_RSITMD.json is missing" in str(caught.value)
+    assert str(caught.value).endswith(
+        f"; to get it: bench data fetch rsitmd --data-root '{tmp_path}/my data'"
+    )
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    with pytest.raises(data.Missing, match=r"to get it: bench data fetch rsitmd$"):
         data.load(data.card("rsitmd"), tmp_path)
+
+
+def test_trials_can_be_planned_without_the_images(tiny: Path) -> None:
+    card = data.card(str(tiny / "tiny.toml"))
+    whole = data.load(card, tiny)
+    shutil.rmtree(tiny / "tiny" / "images")
+    planned = data.load(card, tiny, images=False)
+    assert planned.hashes == whole.hashes
+    assert planned.samples == whole.samples
+    assert planned.paths == [None] * 16
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
@@ -111,7 +130,9 @@ def test_a_missing_image_is_named(tiny: Path) -> None:
     with pytest.raises(UserError, match=r"1 of 16 images are missing.*pond_0"):
         load_tiny(tiny)
     shutil.rmtree(tiny / "tiny" / "images")
-    with pytest.raises(UserError, match=r"the image folder .* is missing: get it from this test"):
+    with pytest.raises(
+        UserError, match=r"the image folder .* is missing; to get it: bench data fetch"
+    ):
         load_tiny(tiny)
 
 

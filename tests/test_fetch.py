@@ -1,95 +1,42 @@
-"""`bench data fetch` against a server on this machine, and archives that mean harm."""
+"""`bench data fetch`: the real client of the Hugging Face Hub against a server on this machine."""
 
-import functools
-import gzip
 import hashlib
-import http.server
 import io
 import json
-import os
 import shutil
-import struct
-import tarfile
+import sys
 import threading
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from typer.testing import CliRunner
+from hub_server import HubServer, git_blob
+from huggingface_hub import constants, hf_hub_download
+from rich.console import Console
 
 from bench import UserError, data
-from bench.commands.data import app
-from bench.data import fetch, unpack
+from bench.data import Card
+from bench.fetch import Fault, Full, download, fetching, sources, status
+from bench.fetch.sources import Remote
 
 CONTENT = bytes(range(256)) * 1200
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; `faults` say what goes wrong with a path, `asked` what was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.faults: dict[str, list[str]] = {}
-        self.asked: list[tuple[str, str | None]] = []
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{name}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        name, span = self.path.lstrip("/"), self.headers.get("Range")
-        self.server.asked.append((name, span))
-        faults = self.server.faults.get(name, [])
-        fault = faults.pop(0) if faults else ""
-        content = self.server.files.get(name)
-        if content is None:
-            self.send_error(404)
-            return
-        start = int(span.removeprefix("bytes=").rstrip("-")) if span else 0
-        if fault == "no range":
-            start, span = 0, None
-        if fault == "416" or start >= len(content):
-            self.send_error(416)
-            return
-        self.send_response(206 if span else 200)
-        if span:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        body = content[start:]
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[:100_000] if fault == "cut" else body)
-        self.close_connection = True
-
-    def log_message(self, *_: Any) -> None:
-        pass
+CHUNK = 100_000
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub that the client is pointed at, with a cache of the client's own."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    made = Server()
-    thread = threading.Thread(target=functools.partial(made.serve_forever, 0.01), daemon=True)
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-
-
-def part(urls: list[str], content: bytes = CONTENT, **more: Any) -> dict[str, Any]:
-    pinned = hashlib.sha256(content).hexdigest()
-    return {"to": "d.bin", "urls": urls, "sha256": pinned, "bytes": len(content), **more}
-
-
-def card(*parts_: dict[str, Any], **more: Any) -> data.Card:
-    raw = {"folder": "d", "annotation": "d.json", "images": "imgs", "fetch": list(parts_), **more}
-    return data.Card("d", {"counts": {"train": 1, "test": 1}, **raw})
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(
+        constants, "DOWNLOAD_CHUNK_SIZE", CHUNK
+    )  # what survives a cut is a multiple
+    with HubServer() as made:
+        monkeypatch.setenv("HF_ENDPOINT", made.url)
+        yield made
 
 
 def there(root: Path) -> list[str]:
@@ -97,420 +44,711 @@ def there(root: Path) -> list[str]:
     return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
 
 
-# Downloading.
+def on_hub(hub: HubServer, content: bytes = CONTENT, **more: Any) -> Remote:
+    """A file of a data set on the Hub."""
+    hub.add_repo("datasets/some/set", {"a.zip": content}, **more)
+    return Remote("hf://datasets/some/set/a.zip")
 
 
-def test_a_file_arrives_whole_and_is_not_fetched_twice(tmp_path: Path, server: Server) -> None:
-    server.files["a"] = CONTENT
-    one, seen = card(part([server.url("a")])), []
-    fetch.fetch(one, tmp_path, lambda what, done, of: seen.append((what, done, of)))
-    assert (tmp_path / "d/d.bin").read_bytes() == CONTENT
-    assert there(tmp_path) == ["d/d.bin"]
-    assert seen[-1] == ("d.bin", len(CONTENT), len(CONTENT))
-    assert "left as it is" in fetch.fetch(one, tmp_path)[0]
-    assert len(server.asked) == 1
+def elsewhere(hub: HubServer, content: bytes = CONTENT) -> Remote:
+    """A file at a plain address."""
+    return Remote(hub.add_file("files/a.zip", content))
 
 
-def test_of_two_at_once_the_second_waits(tmp_path: Path, server: Server) -> None:
-    server.files["a"] = CONTENT
-    one, waits, told = card(part([server.url("a")])), threading.Event(), list[str]()
-
-    def later() -> None:
-        told.extend(fetch.fetch(one, tmp_path, say=lambda text: waits.set()))
-
-    second = threading.Thread(target=later)
-
-    def move(*_: Any) -> None:
-        if not waits.is_set():
-            second.start()
-            assert waits.wait(10)
-
-    fetch.fetch(one, tmp_path, move)
-    second.join(10)
-    assert told == [f"{tmp_path / 'd/d.bin'} was put there by another process"]
-    assert len(server.asked) == 1
-    assert there(tmp_path) == ["d/d.bin"]
+ANYWHERE = pytest.mark.parametrize("at", [on_hub, elsewhere])
 
 
-def test_a_cut_download_goes_on_where_it_stopped(tmp_path: Path, server: Server) -> None:
-    server.files["a"], server.faults["a"] = CONTENT, ["cut", "cut"]
-    fetch.fetch(card(part([server.url("a")])), tmp_path)
-    assert (tmp_path / "d/d.bin").read_bytes() == CONTENT
-    assert server.asked == [("a", None), ("a", "bytes=100000-"), ("a", "bytes=200000-")]
+# One file.
 
 
-def test_the_next_call_goes_on_too(tmp_path: Path, server: Server) -> None:
-    one = card(part([server.url("a")]))
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / fetch.parts(one)[0].unfinished).write_bytes(CONTENT[:1000])
-    server.files["a"] = CONTENT
-    fetch.fetch(one, tmp_path)
-    assert server.asked == [("a", "bytes=1000-")]
-    assert there(tmp_path) == ["d/d.bin"]
-
-
-@pytest.mark.parametrize("fault", ["no range", "416"])
-def test_a_server_that_cannot_go_on_starts_again(
-    tmp_path: Path, server: Server, fault: str
+@ANYWHERE
+def test_a_file_arrives_whole_and_is_asked_for_once(
+    hub: HubServer, tmp_path: Path, at: Any
 ) -> None:
-    server.files["a"], server.faults["a"] = CONTENT, ["cut", fault]
-    fetch.fetch(card(part([server.url("a")])), tmp_path)
-    assert (tmp_path / "d/d.bin").read_bytes() == CONTENT
+    remote, folder = at(hub), tmp_path / "d"
+    assert download.size(remote) == len(CONTENT)
+    for _ in range(2):
+        assert download.download(remote, folder).read_bytes() == CONTENT
+    assert there(tmp_path) == ["d/a.zip"]  # nothing in the client's own cache
+    assert len(hub.downloads("a.zip")) == 1
 
 
-def test_a_file_that_stays_short_is_told_and_kept(tmp_path: Path, server: Server) -> None:
-    server.files["a"] = CONTENT[:150_000]
-    with pytest.raises(UserError, match=r"HTTP 416|after 150,000 of 307,200 bytes"):
-        fetch.fetch(card(part([server.url("a")])), tmp_path)
-    assert not (tmp_path / "d/d.bin").exists()
+@ANYWHERE
+def test_a_cut_download_goes_on_where_it_stopped(hub: HubServer, tmp_path: Path, at: Any) -> None:
+    remote = at(hub)
+    hub.fail("a.zip" if at is on_hub else "files/a.zip", "cut", after=250_000)
+    assert download.download(remote, tmp_path / "d").read_bytes() == CONTENT
+    assert [r.range for r in hub.downloads("a.zip")] == [None, "bytes=200000-"]
 
 
-def test_a_wrong_file_is_refused_and_leaves_nothing(tmp_path: Path, server: Server) -> None:
-    server.files["a"] = CONTENT[::-1]
-    with pytest.raises(UserError, match=r"another file \(sha256 .*--from FILE"):
-        fetch.fetch(card(part([server.url("a")])), tmp_path)
+@ANYWHERE
+def test_another_call_goes_on_too(hub: HubServer, tmp_path: Path, at: Any) -> None:
+    remote = at(hub)
+    name = "a.zip" if at is on_hub else "files/a.zip"
+    hub.fail(name, "status", times=100, after=0, status=503)
+    with pytest.raises(Fault, match="HTTP 503"):
+        download.download(remote, tmp_path / "d")
+    (partial,) = (tmp_path / "d").iterdir()
+    partial.write_bytes(CONTENT[:100_000])  # as an interrupted call leaves it
+    hub.faults.clear()
+    assert download.download(remote, tmp_path / "d").read_bytes() == CONTENT
+    assert hub.downloads("a.zip")[-1].range == "bytes=100000-"
+    assert there(tmp_path) == ["d/a.zip"]
+
+
+def test_a_server_that_cannot_go_on_starts_again(hub: HubServer, tmp_path: Path) -> None:
+    remote = on_hub(hub)
+    hub.fail("a.zip", "no range", times=100)
+    name = f"a.zip.{hashlib.sha256(_version(remote, hub)).hexdigest()[:8]}.part"
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / name).write_bytes(CONTENT[:1000])
+    assert download.download(remote, tmp_path / "d").read_bytes() == CONTENT
+    assert [r.range for r in hub.downloads("a.zip")] == ["bytes=1000-"]
+
+
+def _version(remote: Remote, hub: HubServer) -> bytes:
+    etag = hashlib.sha256(CONTENT).hexdigest()
+    return f"{remote.url} {etag} {len(CONTENT)}".encode()
+
+
+@pytest.mark.parametrize("key", ["sha256", "git_blob"])
+def test_a_wrong_file_is_refused_and_leaves_nothing(
+    hub: HubServer, tmp_path: Path, key: str
+) -> None:
+    right = {"sha256": hashlib.sha256(CONTENT).hexdigest(), "git_blob": git_blob(CONTENT)}[key]
+    remote = Remote(elsewhere(hub).url, **{key: right})
+    hub.fail("files/a.zip", "wrong")
+    with pytest.raises(Fault, match=rf"another file than the card names \({key} .*{right}"):
+        download.download(remote, tmp_path / "d")
     assert there(tmp_path) == []
+    assert download.download(remote, tmp_path / "d").read_bytes() == CONTENT
 
 
-def test_a_stream_without_end_is_stopped(tmp_path: Path, server: Server) -> None:
-    server.files["a"] = CONTENT + b"more"
-    with pytest.raises(UserError, match="sends more than the 307,200 bytes"):
-        fetch.fetch(card(part([server.url("a")])), tmp_path)
-    assert not (tmp_path / "d/d.bin").exists()
-
-
-def test_the_second_mirror_serves_what_the_first_does_not(tmp_path: Path, server: Server) -> None:
-    server.files |= {"wrong": CONTENT[::-1], "right": CONTENT}
-    urls = [server.url(name) for name in ("absent", "wrong", "right")]
-    told = fetch.fetch(card(part(urls)), tmp_path)
-    assert told == [f"{tmp_path / 'd/d.bin'} from {urls[2]}"]
-    assert (tmp_path / "d/d.bin").read_bytes() == CONTENT
-
-
-def test_wrong_bytes_of_one_mirror_do_not_spoil_the_next(tmp_path: Path, server: Server) -> None:
-    server.files |= {"a": bytes(150_000), "b": CONTENT}  # the first is short and wrong
-    fetch.fetch(card(part([server.url("a"), server.url("b")])), tmp_path)
-    assert (tmp_path / "d/d.bin").read_bytes() == CONTENT
-
-
-def test_another_file_in_the_place_is_not_overwritten(tmp_path: Path, server: Server) -> None:
-    server.files["a"] = CONTENT
+def test_a_wrong_beginning_is_fetched_again(hub: HubServer, tmp_path: Path) -> None:
+    remote = Remote(elsewhere(hub).url, sha256=hashlib.sha256(CONTENT).hexdigest())
+    mark = hashlib.sha256(f"{remote.url} {remote.sha256}".encode()).hexdigest()[:8]
     (tmp_path / "d").mkdir()
-    (tmp_path / "d/d.bin").write_text("mine")
-    with pytest.raises(UserError, match="is not overwritten; move it away"):
-        fetch.fetch(card(part([server.url("a")])), tmp_path)
-    assert (tmp_path / "d/d.bin").read_text() == "mine"
-    assert not server.asked
+    (tmp_path / "d" / f"a.zip.{mark}.part").write_bytes(bytes(1000))
+    assert download.download(remote, tmp_path / "d").read_bytes() == CONTENT
+    assert [r.range for r in hub.downloads("files/a.zip")] == ["bytes=1000-", None]
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("to", "../d.bin"),
-        ("to", "/d.bin"),
-        ("urls", []),
-        ("urls", ["file" + ":///etc/passwd"]),
-        ("sha256", "abc"),
-        ("bytes", "many"),
-        ("unpack", 1),
-    ],
-)
-def test_addresses_that_cannot_be_used(key: str, value: Any) -> None:
-    with pytest.raises(UserError, match=f"whose '{key}' cannot be used"):
-        fetch.parts(card({**part(["https://a/b"]), key: value}))
-
-
-def test_addresses_do_not_change_what_a_card_is() -> None:
-    assert card(part(["https://a/b"])).digest() == card(part(["https://c/d"])).digest()
-
-
-# Archives.
-
-
-def zipped(names: dict[str, bytes], path: Path) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in names.items():
-            file.writestr(name, content)
-    return path
-
-
-def tarred(names: dict[str, bytes | tarfile.TarInfo], path: Path, mode: str = "w:gz") -> Path:
-    with tarfile.open(path, mode) as file:
-        for name, content in names.items():
-            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
-            info.name = name
-            body = content if isinstance(content, bytes) else b""
-            info.size = len(body)
-            file.addfile(info, io.BytesIO(body))
-    return path
-
-
-def linked(kind: bytes, target: str) -> tarfile.TarInfo:
-    info = tarfile.TarInfo()
-    info.type, info.linkname = kind, target
-    return info
-
-
-@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
-def test_archives_are_unpacked_in_place(tmp_path: Path, server: Server, suffix: str) -> None:
-    names = {"top/a/1.jpg": b"one", "top/2.jpg": b"two", "__MACOSX/top/._2.jpg": b"x"}
-    source = tmp_path / f"a.{suffix}"
-    if suffix == "zip":
-        zipped(names, source)
-    else:
-        tarred(dict(names), source, f"w:{suffix[4:]}")
-    server.files["a"] = source.read_bytes()
-    one = card(part([server.url("a")], source.read_bytes(), to="imgs", unpack=True))
-    source.unlink()
-    fetch.fetch(one, tmp_path)
-    assert there(tmp_path) == ["d/imgs/2.jpg", "d/imgs/a/1.jpg"]
-    assert "left as it is" in fetch.fetch(one, tmp_path)[0]
-
-
-LEAVING = ["../a", "x/../../a", "/a", "C:/a", "..\\a", "a\nb"]
-HOSTILE: list[tuple[str, Callable[[Path], Path], str]] = [
-    *(
-        (f"tar {n!r}", lambda p, n=n: tarred({n: b"x"}, p), "leads out of its folder")
-        for n in LEAVING
-    ),
-    *(
-        (f"zip {n!r}", lambda p, n=n: zipped({n: b"x"}, p), "leads out of its folder")
-        for n in LEAVING
-    ),
-    *(
-        (f"tar link {target}", lambda p, k=kind, t=target: tarred({"a": linked(k, t)}, p), "a link")
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE)
-        for target in ("../../etc/passwd", "/etc/passwd", "b")
-    ),
-    ("tar device", lambda p: tarred({"a": linked(tarfile.CHRTYPE, "")}, p), "a link or a device"),
-    ("tar twice", lambda p: tarred({"a": b"x", "./a": b"y"}, p), "twice"),
-    ("tar file as folder", lambda p: tarred({"a": b"x", "a/b": b"y"}, p), "cannot be unpacked"),
-    ("no archive", lambda p: (p.write_bytes(b"text"), p)[1], "is no zip, tar or tar.gz"),
-]
-
-
-@pytest.mark.parametrize(("make", "said"), [c[1:] for c in HOSTILE], ids=[c[0] for c in HOSTILE])
-def test_a_hostile_archive_touches_nothing(
-    tmp_path: Path, make: Callable[[Path], Path], said: str
+def test_a_file_of_another_size_than_the_card_says_is_not_downloaded(
+    hub: HubServer, tmp_path: Path
 ) -> None:
-    (tmp_path / "deep").mkdir()
-    archive = make(tmp_path / "deep" / "archive")
-    with pytest.raises(UserError, match=said) as caught:
-        unpack.unpack(archive, tmp_path / "deep" / "new")
-    assert "\n" not in str(caught.value)
-    assert there(tmp_path) == ["deep/archive"]
-    assert not (tmp_path / "deep" / "new").exists()
+    remote = Remote(elsewhere(hub).url, bytes=5)
+    with pytest.raises(Fault, match=r"has 307,200 bytes there, on the card 5"):
+        download.download(remote, tmp_path / "d")
+    assert not hub.downloads("files/a.zip")
 
 
-def test_a_zip_with_a_link_or_a_password(tmp_path: Path) -> None:
-    info = zipfile.ZipInfo("a")
-    info.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
-        file.writestr(info, "/etc/passwd")
-    with pytest.raises(UserError, match="a link"):
-        unpack.unpack(tmp_path / "a.zip", tmp_path / "new")
-    content = bytearray(zipped({"a": b"secret"}, tmp_path / "b.zip").read_bytes())
-    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        content[content.index(signature) + at] |= 1  # encrypted, both headers say
-    (tmp_path / "b.zip").write_bytes(content)
-    with pytest.raises(UserError, match=r"cannot be unpacked \(.*encrypted"):
-        unpack.unpack(tmp_path / "b.zip", tmp_path / "new")
-    assert there(tmp_path) == ["a.zip", "b.zip"]
+def test_what_the_hubs_cache_holds_is_not_downloaded_again(hub: HubServer, tmp_path: Path) -> None:
+    remote = on_hub(hub)
+    hf_hub_download("some/set", "a.zip", repo_type="dataset", endpoint=hub.url, token=False)
+    hub.repos.clear()
+    assert download.download(remote, tmp_path / "d").read_bytes() == CONTENT
+    assert (tmp_path / "d/a.zip").is_symlink()
 
 
-@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
-def test_a_truncated_archive_leaves_nothing(tmp_path: Path, suffix: str) -> None:
-    names = {f"{k}.jpg": os.urandom(5000) for k in range(20)}
-    path = tmp_path / f"a.{suffix}"
-    zipped(names, path) if suffix == "zip" else tarred(dict(names), path)
-    path.write_bytes(path.read_bytes()[:50_000])
-    with pytest.raises(UserError, match="fetch it again"):
-        unpack.unpack(path, tmp_path / "new")
-    assert there(tmp_path) == [path.name]
+def test_the_users_token_goes_to_the_hub_and_nowhere_else(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    remote = on_hub(hub, gated=True, tokens=("hf_mine",))
+    assert download.download(remote, tmp_path / "d").read_bytes() == CONTENT
+    download.download(elsewhere(hub), tmp_path / "e")
+    assert {r.token for r in hub.requests if "/resolve/" in r.path} == {"hf_mine"}
+    assert {r.token for r in hub.requests if "/resolve/" not in r.path} == {None}
 
 
-# Bombs. The limits are lowered, so that nothing large is made.
+def test_the_reasons_are_told_with_the_remedy(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reason(url: str) -> str:
+        with pytest.raises(Fault) as caught:
+            download.download(Remote(url), tmp_path / "d")
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
 
-
-@pytest.fixture
-def low(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "SMALL", 10_000)
-    monkeypatch.setattr(unpack, "RATIO", 2)
-    monkeypatch.setattr(unpack, "LONGEST_READ", 2**20)
-
-
-def fresh(path: Path) -> str:
-    """Unpack, expecting to be refused as a bomb; the sentence."""
-    with pytest.raises(UserError) as caught:
-        unpack.unpack(path, path.parent / "new")
-    assert there(path.parent) == [path.name]
-    return str(caught.value)
-
-
-def test_headers_and_padding_are_no_bomb() -> None:
-    limit = 2**26
-    bounded = unpack._Bounded(Path("a.tar"), io.BytesIO(), limit)
-    assert bounded.seek(limit + 2**20) == limit + 2**20
-    with pytest.raises(UserError, match="unpacks to more than"):
-        bounded.seek(2 * limit)
-
-
-@pytest.mark.usefixtures("low")
-def test_a_bomb_that_says_what_it_is(tmp_path: Path) -> None:
-    zeros = bytes(3_000_000)
-    (tmp_path / "z").mkdir()
-    (tmp_path / "t").mkdir()
-    assert "unpacks to more than 10,000 bytes" in fresh(zipped({"a": zeros}, tmp_path / "z/a.zip"))
-    assert "meant to fill the disk" in fresh(tarred({"a": zeros}, tmp_path / "t/a.tar.gz"))
-
-
-@pytest.mark.usefixtures("low")
-def test_a_zip_that_lies_about_its_size(tmp_path: Path) -> None:
-    path = zipped({"a": bytes(3_000_000)}, tmp_path / "a.zip")
-    content = path.read_bytes()
-    true, lie = struct.pack("<I", 3_000_000), struct.pack("<I", 100)
-    assert content.count(true) == 2
-    path.write_bytes(content.replace(true, lie))
-    assert "cannot be unpacked" in fresh(path)
-
-
-@pytest.mark.usefixtures("low")
-def test_a_tar_whose_headers_are_the_bomb(tmp_path: Path) -> None:
-    """A comment of 8 MB before the first file: Python would read it into memory, unasked."""
-    info = tarfile.TarInfo("a")
-    info.pax_headers = {"comment": "x" * 8_000_000}
-    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as file:
-        file.addfile(info, io.BytesIO())
-    assert "meant to fill the disk" in fresh(tmp_path / "a.tar.gz")
-
-
-@pytest.mark.usefixtures("low")
-def test_a_gzip_that_never_ends(tmp_path: Path) -> None:
-    head = tarfile.TarInfo("a")
-    head.size = 9_000
-    with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
-        file.write(head.tobuf() + bytes(9_216))
-        for _ in range(200):  # empty files without end, each a header of 512 bytes
-            file.write(b"".join(tarfile.TarInfo(f"{k}").tobuf() for k in range(100)))
-    said = fresh(tmp_path / "a.tar.gz")
-    assert "meant to fill the disk" in said or "twice" in said
-
-
-@pytest.mark.usefixtures("low")
-def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "MEMBERS", 20)
-    assert "more than 20 files" in fresh(
-        tarred({f"{k}": b"" for k in range(30)}, tmp_path / "a.tar")
+    on_hub(hub, gated=True, tokens=("hf_right",))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    said = reason("hf://datasets/some/set/a.zip")
+    assert "gated repository (HTTP 401)" in said
+    assert "https://huggingface.co/datasets/some/set, then log in" in said
+    assert "HF_TOKEN" in said
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert "HTTP 403" in reason("hf://datasets/some/set/a.zip")
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    assert "absent.zip is not there any more (HTTP 404)" in reason(
+        "hf://datasets/some/set/absent.zip"
     )
+    assert "HTTP 404" in reason("hf://datasets/some/set@v9/a.zip")
+    assert "absent.zip is not there any more" in reason(f"{hub.url}/files/absent.zip")
+    monkeypatch.delenv("HF_TOKEN")
+    assert "private or gone; where you have access, log in" in reason("hf://datasets/no/set/a.zip")
+    nobody = HubServer()
+    nobody.server_close()
+    assert "the connection failed" in reason(f"{nobody.url}/a.zip")
 
 
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_before_the_download(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = on_hub(hub)
     full = shutil._ntuple_diskusage(10, 10, 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
-    with pytest.raises(UserError, match="0 are free"):
-        unpack.unpack(zipped({"a": b"x"}, tmp_path / "a.zip"), tmp_path / "new")
-    with pytest.raises(UserError, match=r"needs 307,200 more bytes, 0 are free"):
-        fetch.fetch(card(part(["https://a/b"])), tmp_path)
+    with pytest.raises(Full, match=r"307,200 bytes are needed and 0 are free.*goes on where"):
+        download.download(remote, tmp_path / "d")
+    assert not hub.downloads("a.zip")
 
 
-def test_a_bad_archive_behind_a_right_hash_leaves_no_folder(tmp_path: Path, server: Server) -> None:
-    content = tarred({"../a": b"x"}, tmp_path / "a.tar.gz").read_bytes()
-    server.files["a"] = content
-    one = card(part([server.url("a")], content, to="imgs", unpack=True))
-    with pytest.raises(UserError, match="leads out"):
-        fetch.fetch(one, tmp_path)
-    left = [name for name in there(tmp_path) if name != "a.tar.gz"]
-    assert left == [f"d/{fetch.parts(one)[0].unfinished}"]  # the download itself, to look at
-    assert not (tmp_path / "a").exists()
+# Whole data sets, on a card of their own.
 
 
-# What a user has, and what a user must do.
+def picture(seed: int, suffix: str = ".png") -> bytes:
+    """A drawn picture as the bytes of a file."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    pixels = np.kron(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8), np.ones((4, 4, 1), np.uint8))
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, {".png": "PNG", ".tif": "TIFF"}[suffix])
+    return stream.getvalue()
 
 
-def test_a_local_file_is_taken_by_its_hash(tmp_path: Path) -> None:
-    archive = zipped({"top/1.jpg": b"one"}, tmp_path / "mine.zip")
-    one = card(part(["https://a/b"], archive.read_bytes(), to="imgs", unpack=True))
-    fetch.take(one, tmp_path, archive)
-    assert there(tmp_path / "d") == ["imgs/1.jpg"]
-    other = zipped({"top/1.jpg": b"two"}, tmp_path / "other.zip")
-    with pytest.raises(UserError, match="is none of the files of d: imgs"):
-        fetch.take(one, tmp_path, other)
+SETS = {"train": 8, "val": 4, "test": 4}
 
 
-def test_what_is_there_is_told_in_brief(tiny: Path) -> None:
-    toml, images = tiny / "tiny.toml", tiny / "tiny" / "images"
-    assert fetch.brief(data.card(str(toml)), tiny) == (
-        True,
-        ["16 annotated images, 16 of them there", "complete"],
-    )
-    lines = toml.read_text().splitlines(keepends=True)
-    toml.write_text("".join(line for line in lines if "filenames_sha256" not in line))
-    for name in ("pond_0", "port_1", "pond_2", "port_3"):
-        (images / f"{name}.png").unlink()
-    complete, said = fetch.brief(data.card(str(toml)), tiny)
-    assert not complete
-    assert said[-4:] == [
-        "16 annotated images, 12 of them there",
-        "missing: pond_0.png, port_1.png, pond_2.png, ...",
-        data.UNPINNED,
-        "not complete",
+def entries() -> list[dict[str, Any]]:
+    """An annotation's images in Karpathy's form."""
+    splits = [split for split, count in SETS.items() for _ in range(count)]
+    return [
+        {
+            "filename": f"{('pond', 'port')[n % 2]}_{n}.tif",
+            "split": split,
+            "sentences": [{"raw": f"picture {n} of water , version {k} ."} for k in range(5)],
+        }
+        for n, split in enumerate(splits)
     ]
 
 
-def test_without_a_hash_an_archive_is_known_by_what_is_in_it(tmp_path: Path) -> None:
-    one = card()
-    names = {"RS/d.json": b"{}", "RS/imgs/1.jpg": b"one", "RS/readme.txt": b"r"}
-    told = fetch.take(one, tmp_path, zipped(names, tmp_path / "all.zip"))
-    assert there(tmp_path / "d") == ["d.json", "imgs/1.jpg"]
-    assert all("the card knows no checksum" in line for line in told)
-    with pytest.raises(UserError, match="is not overwritten"):
-        fetch.take(one, tmp_path, tmp_path / "all.zip")
-    images = zipped({"x/y/1.jpg": b"one", "x/y/2.jpg": b"two"}, tmp_path / "images.zip")
-    shutil.rmtree(tmp_path / "d")
-    fetch.take(one, tmp_path, images)
-    (tmp_path / "d.json").write_text("{}")
-    fetch.take(one, tmp_path, tmp_path / "d.json")
-    assert there(tmp_path / "d") == ["d.json", "imgs/1.jpg", "imgs/2.jpg"]
-    for file in (zipped({"a.txt": b"x"}, tmp_path / "no.zip"), tmp_path / "b.json"):
-        file.touch()
-        with pytest.raises(UserError, match="get it from its authors"):
-            fetch.take(one, tmp_path, file)
-    assert there(tmp_path / "d") == ["d.json", "imgs/1.jpg", "imgs/2.jpg"]
+def annotation() -> bytes:
+    return json.dumps({"images": entries()}).encode()
 
 
-def invoke(root: Path, *words: str) -> Any:
-    return CliRunner().invoke(app, ["fetch", *words, "--data-root", str(root)])
+def zipped(names: dict[str, bytes]) -> bytes:
+    import zipfile
+
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name, content in names.items():
+            file.writestr(name, content)
+    return stream.getvalue()
 
 
-@pytest.mark.parametrize("name", ["nwpu", "rsicd", "rsitmd", "sydney", "ucm"])
-def test_the_cards_say_what_to_do(tmp_path: Path, name: str) -> None:
-    assert not fetch.parts(data.card(name))  # no address is known to be stable
-    done = invoke(tmp_path, name)
-    assert done.exit_code == 1
-    assert "1. Get it from" in done.stdout
-    assert str(data.card(name).raw["annotation"]) in done.stdout
-    assert str(tmp_path / name) in done.stdout
-    assert there(tmp_path) == []
+def images(under: str = "set/images/{split}/") -> dict[str, bytes]:
+    """The pictures by their name in an archive."""
+    return {
+        under.format(split=e["split"]) + e["filename"]: picture(n, ".tif")
+        for n, e in enumerate(entries())
+    }
 
 
-def test_the_command(tiny: Path, server: Server) -> None:
-    path, toml = tiny / "tiny", tiny / "tiny.toml"
-    assert "complete" in invoke(tiny, str(toml)).stdout
-    content = (path / "dataset.json").read_bytes()
-    server.files["a"] = content
-    given = part([server.url("a")], content, to="dataset.json")
-    toml.write_text(
-        toml.read_text()
-        + "\n[[fetch]]\n"
-        + "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
+def make_card(root: Path, *parts: dict[str, Any], **more: Any) -> Card:
+    """A card of the data set `d`, written to a file as users have it."""
+    raw = {
+        "kind": "karpathy",
+        "title": "The Set",
+        "folder": "d",
+        "annotation": "d.json",
+        "images": "images",
+        "counts": SETS,
+        "scenes": {"rule": "filename"},
+        "fetch": list(parts),
+        **more,
+    }
+    card = Card("d", raw, root / "d.toml")
+    sources.parts(card)
+    return card
+
+
+def part(to: str, *sources_: tuple[str, list[dict[str, Any]]], **more: Any) -> dict[str, Any]:
+    """A `[[fetch]]` table; each source is its base and its files."""
+    return {"to": to, "sources": [{"base": b, "files": f} for b, f in sources_], **more}
+
+
+def whole_card(hub: HubServer, root: Path, content: bytes | None = None, **more: Any) -> Card:
+    """A card whose annotation lies at a plain address and whose images on the Hub."""
+    hub.add_file("notes/d.json", annotation())
+    hub.add_repo("datasets/some/set", {"images.zip": content or zipped(images())})
+    return make_card(
+        root,
+        part("d.json", (f"{hub.url}/notes", [{"file": "d.json"}])),
+        part("images", ("hf://datasets/some/set@main", [{"file": "images.zip"}])),
+        **more,
     )
-    (path / "dataset.json").unlink()
-    done = invoke(tiny, str(toml))
-    assert done.exit_code == 0, done.output
-    assert "dataset.json from http" in done.stdout
-    (path / "images" / "pond_0.png").unlink()
-    done = invoke(tiny, str(toml))
-    assert done.exit_code == 1
-    assert "16 annotated images, 15 of them there" in done.stdout
-    assert "missing: pond_0.png" in done.stdout
-    assert "nothing to fetch" in invoke(tiny, "synthetic").stdout
+
+
+def fetch(card: Card, root: Path, file: Path | None = None) -> tuple[bool, str]:
+    """Run the command's function; whether the set is complete, and what was printed."""
+    console = Console(file=io.StringIO(), width=1000)
+    done = fetching.run(card, root, file, console)
+    said = console.file.getvalue()
+    assert ".fetching" not in "".join(there(root / "d"))
+    return done, said
+
+
+NAMES = sorted(["d/d.json", *(f"d/images/{e['filename']}" for e in entries())])
+
+
+def test_a_data_set_arrives_checked_and_in_place(hub: HubServer, tmp_path: Path) -> None:
+    card, root = whole_card(hub, tmp_path, licence="free"), tmp_path / "data"
+    done, said = fetch(card, root)
+    assert done
+    assert there(root) == NAMES
+    assert f"Fetching The Set into {root}/d   (licence: free)" in said
+    assert "from 127.0.0.1" in said
+    assert "from huggingface.co/datasets/some/set (images.zip)" in said
+    assert "needed while unpacking, " in said
+    assert "16 images, every one decodes" in said
+    dataset = data.load(card, root)
+    assert len(dataset.samples) == 16
+    asked = len(hub.requests)
+    assert fetch(card, root)[0]
+    assert len(hub.requests) == asked
+
+
+def test_what_is_missing_is_fetched_and_nothing_else_touched(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    card, root = whole_card(hub, tmp_path), tmp_path / "data"
+    fetch(card, root)
+    kept, gone = root / "d/images/pond_12.tif", root / "d/images/port_1.tif"
+    kept.write_bytes(picture(99, ".tif"))
+    gone.unlink()
+    done, said = fetch(card, root)
+    assert done
+    assert "1 images, every one decodes" in said
+    assert there(root) == NAMES
+    assert kept.read_bytes() == picture(99, ".tif")
+
+
+def test_a_second_process_waits_and_finds_it_there(hub: HubServer, tmp_path: Path) -> None:
+    content = zipped({**images(), "filler": bytes(600_000)})
+    card, root = whole_card(hub, tmp_path, content), tmp_path / "data"
+    hub.fail("images.zip", "slow", seconds=0.3)
+    said = ["", ""]
+
+    def one(number: int) -> None:
+        said[number] = fetch(card, root)[1]
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum("another process is putting files into" in text for text in said) == 1
+    assert all("complete in" in text for text in said)
+    assert len(hub.downloads("images.zip")) == 1
+    assert there(root) == NAMES
+
+
+# Sources.
+
+
+def test_the_next_source_is_tried_where_one_fails(hub: HubServer, tmp_path: Path) -> None:
+    short = images()
+    short.popitem()
+    broken = {**images(), "set/images/train/pond_0.tif": b"no picture"}
+    hub.add_repo("datasets/good/set", {"images.zip": zipped(images())})
+    hub.add_repo("datasets/short/set", {"images.zip": zipped(short)})
+    hub.add_repo("datasets/broken/set", {"images.zip": zipped(broken)})
+    hub.add_repo("datasets/hostile/set", {"images.zip": zipped({"../../pond_0.tif": b"x"})})
+    hub.add_file("notes/d.json", annotation())
+    file = [{"file": "images.zip"}]
+    repos = ("absent", "short", "broken", "hostile", "good")
+    tables = [(f"hf://datasets/{name}/set@main", file) for name in repos]
+    card = make_card(
+        tmp_path,
+        part("d.json", (f"{hub.url}/notes", [{"file": "d.json"}])),
+        part("images", *tables),
+    )
+    done, said = fetch(card, tmp_path / "data")
+    assert done
+    assert there(tmp_path / "data") == NAMES
+    for reason in (
+        "absent/set: access is refused (HTTP 401)",
+        "short/set: 1 of 16 images are not in images.zip, the first is 'port_15.tif'",
+        "broken/set: 1 images cannot be read, the first: the image ",
+        "hostile/set: images.zip holds '../../pond_0.tif', which leads out of its folder",
+    ):
+        assert reason in said
+
+
+def test_where_no_source_gives_it_all_reasons_are_told(hub: HubServer, tmp_path: Path) -> None:
+    card, root = whole_card(hub, tmp_path), tmp_path / "data"
+    hub.repos.clear()
+    with pytest.raises(UserError) as caught:
+        fetch(card, root)
+    said = str(caught.value)
+    assert said.startswith("images of The Set could not be had: huggingface.co/datasets/some/set: ")
+    assert said.endswith(f"bench data fetch {tmp_path}/d.toml --data-root {root} --from FILE")
+    assert "\n" not in said
+    assert [name for name in there(root) if "fetching" not in name] == ["d/d.json"]
+
+
+def test_an_optional_part_may_be_left_out(hub: HubServer, tmp_path: Path) -> None:
+    card = whole_card(hub, tmp_path)
+    lists = part("lists", (f"{hub.url}/no", [{"file": "lists.rar"}]), optional=True)
+    card.raw["fetch"].append(lists)
+    done, said = fetch(card, tmp_path / "data")
+    assert done
+    assert "lists: left out (127.0.0.1" in said
+    del lists["optional"]
+    with pytest.raises(UserError, match="lists of The Set could not be had"):
+        fetch(card, tmp_path / "data")
+
+
+def test_another_data_set_is_refused_and_named(hub: HubServer, tmp_path: Path) -> None:
+    card, root = whole_card(hub, tmp_path), tmp_path / "data"
+    other = json.dumps({"images": entries()[:-1]}).encode()
+    hub.add_file("notes/d.json", other)
+    with pytest.raises(UserError, match=r"d\.json of The Set could not be had: .*images per split"):
+        fetch(card, root)
+    assert not (root / "d/d.json").exists()
+    (root / "d/d.json").write_bytes(other)
+    with pytest.raises(UserError, match="nothing there is overwritten: move it away"):
+        fetch(card, root)
+    assert (root / "d/d.json").read_bytes() == other
+
+
+# Forms.
+
+
+def test_an_annotation_in_rows_is_brought_into_the_cards_form(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    """A copy that holds out part of the published train as val, as HarMA's of RSITMD."""
+    everything = entries()
+    for e in everything:
+        split, e["split"] = e["split"], "test" if e["split"] == "test" else "train"
+        rows = [{"image": f"{split}/{e['filename']}", "caption": s["raw"]} for s in e["sentences"]]
+        e["rows"] = (split, rows)
+    files = []
+    for split in SETS:
+        rows = [row for e in everything if e["rows"][0] == split for row in e["rows"][1]]
+        content = json.dumps(rows).encode()
+        hub.add_file(f"rows/d_{split}.json", content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        files.append({"file": f"d_{split}.json", "sha256": sha256})
+    card = make_card(tmp_path, part("d.json", (f"{hub.url}/rows", files)))
+    card.raw["counts"] = {"train": 12, "test": 4}
+    _, said = fetch(card, tmp_path)
+    assert "d.json: 16 images with captions, converted, from 127.0.0.1" in said
+    assert "checksum as on the card" in said
+    published = make_card(tmp_path / "published", counts={"train": 12, "test": 4})
+    (tmp_path / "published/d").mkdir(parents=True)
+    for e in everything:
+        del e["rows"]
+    (tmp_path / "published/d/d.json").write_text(json.dumps({"images": everything}))
+    one, other = (data.read(published, root)[0] for root in (tmp_path, tmp_path / "published"))
+    assert data.content_hash(one) == data.content_hash(other)
+    assert data.names_hash([s for s in one if s.split == "test"]) == data.names_hash(
+        [s for s in other if s.split == "test"]
+    )
+
+
+@pytest.mark.parametrize("val", [4, "8-9 10 11"])
+def test_an_annotation_that_merges_train_and_val(
+    hub: HubServer, tmp_path: Path, val: int | str
+) -> None:
+    """The precomp form, where the card says which of its training images are val."""
+    for split, rows in (("train", entries()[:12]), ("test", entries()[12:])):
+        names = [e["filename"].split("_")[1] for e in rows]
+        said = [s["raw"] for e in rows for s in e["sentences"]]
+        hub.add_file(f"pre/{split}_filename.txt", "".join(f"{n}\n" for n in names).encode())
+        hub.add_file(f"pre/{split}_caps.txt", "".join(f"{s}\n" for s in said).encode())
+    files = [{"file": f"{s}_{w}.txt"} for s in ("train", "test") for w in ("caps", "filename")]
+    table = part("d.json", (f"{hub.url}/pre", files))
+    table["sources"][0]["val"] = val
+    card = make_card(tmp_path, table, scenes={"rule": "none"})
+    fetch(card, tmp_path)
+    splits = {Path(s.filename).stem: s.split for s in data.read(card, tmp_path)[0]}
+    assert splits == {str(n): "train" if n < 8 else "val" if n < 12 else "test" for n in range(16)}
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    """A Parquet file as the Hub keeps data sets with images."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as parquet_
+
+    held = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    table = pyarrow.table(
+        {
+            "filename": [f"some_images/{e['filename']}" for e in rows],
+            "captions": [[s["raw"] for s in e["sentences"]] for e in rows],
+            "image": pyarrow.array(
+                [{"bytes": e["content"], "path": None} for e in rows], type=held
+            ),
+        }
+    )
+    stream = io.BytesIO()
+    parquet_.write_table(table, stream, row_group_size=3)
+    return stream.getvalue()
+
+
+def in_parquet() -> dict[str, bytes]:
+    """The data set in Parquet, train in two pieces; the Hub calls val `validation`."""
+    rows = [{**e, "content": picture(n, ".tif")} for n, e in enumerate(entries())]
+    pieces = {
+        "train-00000-of-00002": rows[:5],
+        "train-00001-of-00002": rows[5:8],
+        "validation-00000-of-00001": rows[8:12],
+        "test-00000-of-00001": rows[12:],
+    }
+    return {f"data/{name}.parquet": parquet(part) for name, part in pieces.items()}
+
+
+def test_a_data_set_in_parquet_is_downloaded_once_for_both_parts(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    hub.add_repo("datasets/some/set", in_parquet())
+    source = ("hf://datasets/some/set@main", [{"file": name} for name in in_parquet()])
+    card = make_card(tmp_path, part("d.json", source), part("images", source))
+    done, said = fetch(card, tmp_path / "data")
+    assert done
+    assert there(tmp_path / "data") == NAMES
+    assert all(len(hub.downloads(name)) == 1 for name in in_parquet())
+    assert "16 images, every one decodes" in said
+
+
+def test_parquet_is_a_form_like_the_others(tmp_path: Path) -> None:
+    card = make_card(tmp_path, kind="parquet", annotation="data/{split}-*.parquet")
+    (tmp_path / "d/data").mkdir(parents=True)
+    for name, content in in_parquet().items():
+        (tmp_path / "d" / name).write_bytes(content)
+    samples, _ = data.read(card, tmp_path)
+    assert {split: sum(s.split == split for s in samples) for split in SETS} == SETS
+    assert samples[0].captions[1] == "picture 0 of water , version 1 ."
+    done, said = fetch(card, tmp_path, tmp_path / "d/data")  # the images are inside
+    assert done, said
+    assert data.load(card, tmp_path).paths[0] == tmp_path / "d/images/pond_0.tif"
+
+
+def test_parquet_without_pyarrow_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = make_card(tmp_path, kind="parquet", annotation="{split}.parquet")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/train.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        data.read(card, tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"pip install 'cmer-bench\[parquet\]'"):
+        data.read(card, tmp_path)
+
+
+# Numbered pictures.
+
+
+def numbered(hub: HubServer, root: Path, order: list[int]) -> Card:
+    """A set whose pictures lie in class folders, and a card that pins their hashes."""
+    from PIL import Image
+
+    from bench.fetch import pictures
+
+    side = pictures.SIDE
+    pixels = np.stack(
+        [
+            np.asarray(Image.open(io.BytesIO(picture(n))).convert("RGB").resize((side, side)))
+            for n in range(16)
+        ]
+    )
+    (root / "d.hashes").write_text(pictures.dump(pixels))
+    rows = [{**e, "filename": f"{n}.tif"} for n, e in enumerate(entries(), 1)]
+    hub.add_file("notes/d.json", json.dumps({"images": rows}).encode())
+    classes = ("pond", "port")
+    content = {
+        f"Images/{classes[n // 8]}/{classes[n // 8]}{n % 8}.tif": picture(shown, ".tif")
+        for n, shown in enumerate(order)
+    }
+    hub.add_file("files/images.zip", zipped(content))
+    return make_card(
+        root,
+        part("d.json", (f"{hub.url}/notes", [{"file": "d.json"}])),
+        part("images", (f"{hub.url}/files", [{"file": "images.zip"}])),
+        scenes={"rule": "blocks", "size": 8, "names": list(classes)},
+        pictures="d.hashes",
+    )
+
+
+def test_pictures_in_class_folders_are_those_that_the_captions_mean(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    done, said = fetch(numbered(hub, tmp_path, list(range(16))), tmp_path)
+    assert done
+    assert "16 images, every one decodes, numbered as published" in said
+    assert (tmp_path / "d/images/pond0.tif").exists()
+
+
+def test_pictures_numbered_by_another_rule_are_refused(hub: HubServer, tmp_path: Path) -> None:
+    card = numbered(hub, tmp_path, [*range(1, 16), 0])
+    with pytest.raises(UserError, match=r"16 of 16 pictures are others than their numbers say"):
+        fetch(card, tmp_path)
+    assert there(tmp_path / "d") == ["d.json"] or not (tmp_path / "d/images").exists()
+
+
+@pytest.mark.real_data
+def test_the_hashes_of_ucm_are_those_of_its_pictures(real_data: Path) -> None:
+    from bench.data import twins
+    from bench.fetch import pictures
+
+    card = data.card("ucm")
+    samples, _ = data.read(card, real_data)
+    paths = data.find_images(card, real_data, samples).paths
+    look = twins.look(card, samples, paths, pictures.SIDE)
+    assert len(pictures.pinned(card)) == 2100
+    assert not pictures.misnumbered(card, samples, look.pixels, look.seen)
+    rolled = np.roll(look.pixels, 1, axis=0)
+    assert len(pictures.misnumbered(card, samples, rolled, look.seen)) > 2000
+
+
+# What a user has.
+
+
+def test_an_archive_that_the_user_has(tmp_path: Path) -> None:
+    card = make_card(tmp_path)
+    both = zipped({"RS/d.json": annotation(), "RS/readme.txt": b"r", **images("RS/imgs/")})
+    (tmp_path / "all.zip").write_bytes(both)
+    done, said = fetch(card, tmp_path, tmp_path / "all.zip")
+    assert done, said
+    assert there(tmp_path / "d") == [name.removeprefix("d/") for name in NAMES]
+    done, _ = fetch(card, tmp_path, tmp_path / "all.zip")  # again: all is there
+    assert done
+
+
+def test_an_archive_in_an_archive(tmp_path: Path) -> None:
+    card = make_card(tmp_path)
+    inner = zipped(images("imgs/"))
+    (tmp_path / "all.zip").write_bytes(zipped({"S/d.json": annotation(), "S/imgs.zip": inner}))
+    done, said = fetch(card, tmp_path, tmp_path / "all.zip")
+    assert done, said
+
+
+def test_files_one_after_the_other(tmp_path: Path) -> None:
+    card = make_card(tmp_path)
+    (tmp_path / "images.zip").write_bytes(zipped(images("")))
+    (tmp_path / "download.json").write_bytes(annotation())
+    with pytest.raises(UserError, match=r"images\.zip was not used: d\.json: .*holds no d\.json"):
+        fetch(card, tmp_path, tmp_path / "images.zip")
+    assert not fetch(card, tmp_path, tmp_path / "download.json")[0]
+    assert fetch(card, tmp_path, tmp_path / "images.zip")[0]
+    with pytest.raises(UserError, match="there is no"):
+        fetch(card, tmp_path, tmp_path / "absent.zip")
+
+
+def test_equal_copies_of_an_image_in_two_folders_are_one(tmp_path: Path) -> None:
+    card = make_card(tmp_path)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/d.json").write_bytes(annotation())
+    (tmp_path / "a.zip").write_bytes(zipped({**images("a/"), **images("b/{split}/")}))
+    assert fetch(card, tmp_path, tmp_path / "a.zip")[0]
+    shutil.rmtree(tmp_path / "d/images")
+    (tmp_path / "a.zip").write_bytes(zipped({**images("a/"), "b/pond_0.tif": picture(5, ".tif")}))
+    with pytest.raises(UserError, match=r"several images could be 'pond_0\.tif'"):
+        fetch(card, tmp_path, tmp_path / "a.zip")
+
+
+# Cards.
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"to": "../d.bin"}, "to"),
+        ({"to": "/d.bin"}, "to"),
+        ({"sources": []}, "sources"),
+        ({"optional": 1}, "optional"),
+        ({"base": "file" + ":///etc"}, "base"),
+        ({"base": "hf://datasets/only"}, "file"),
+        ({"files": []}, "files"),
+        ({"files": [{"file": "a"}, {"file": "a"}]}, "files"),
+        ({"files": [{"file": "../a"}]}, "file"),
+        ({"files": [{"file": "a", "sha256": "abc"}]}, "sha256"),
+        ({"files": [{"file": "a", "git_blob": "0" * 64}]}, "git_blob"),
+        ({"files": [{"file": "a", "bytes": "many"}]}, "bytes"),
+        ({"val": "1-"}, "val"),
+    ],
+)
+def test_addresses_that_cannot_be_used(change: dict[str, Any], key: str) -> None:
+    table = part("d.bin", ("https://a", [{"file": "b"}]))
+    inner = {k: v for k, v in change.items() if k in ("base", "files", "val")}
+    table["sources"][0] |= inner
+    table |= {k: v for k, v in change.items() if k not in inner}
+    with pytest.raises(UserError, match=f"whose '{key}' cannot be used"):
+        sources.parts(Card("d", {"fetch": [table]}))
+
+
+def test_a_misspelt_key_is_named() -> None:
+    table = part("d.bin", ("https://a", [{"file": "b", "sha265": "0" * 64}]))
+    with pytest.raises(UserError, match=r"unknown key 'sha265' \(did you mean 'sha256'\?\)"):
+        sources.parts(Card("d", {"fetch": [table]}))
+
+
+def test_addresses_do_not_change_what_a_card_is(tmp_path: Path) -> None:
+    bare = make_card(tmp_path)
+    fetched = make_card(
+        tmp_path, part("d", ("https://a", [{"file": "b"}])), page="https://p", pictures="d.hashes"
+    )
+    del bare.raw["fetch"]
+    assert bare.digest() == fetched.digest()
+
+
+def test_the_shipped_cards_can_be_fetched() -> None:
+    for name, card in data.cards().items():
+        data.check_card(card)
+        found = sources.parts(card)
+        wanted = {card.raw.get("annotation"), card.raw.get("images")} - {None}
+        assert wanted <= {p.to for p in found}, name
+        if wanted:  # the annotation says which images are wanted
+            assert found[0].to == card.raw["annotation"]
+
+
+def test_owners_are_addresses_that_one_can_open() -> None:
+    owners = {
+        "https://raw.githubusercontent.com/a/b/0123/c.json": "github.com/a/b",
+        "https://media.githubusercontent.com/media/a/b/0123/c.zip": "github.com/a/b",
+        "hf://datasets/a/b@main/c.zip": "huggingface.co/datasets/a/b",
+        "hf://a/b/below/c.pt": "huggingface.co/a/b",
+        "https://zenodo.org/records/1/files/c.zip": "zenodo.org",
+    }
+    assert {url: Remote(url).owner for url in owners} == owners
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(None, "unknown size"), (7, "7 bytes"), (860_000_000, "860 MB"), (2_310_000_000, "2 GB")],
+)
+def test_sizes_in_words(size: int | None, words: str) -> None:
+    assert fetching.in_words(size) == words
+
+
+# What is told.
+
+
+def test_the_screen_of_a_data_set(hub: HubServer, tmp_path: Path) -> None:
+    card, root = whole_card(hub, tmp_path, citation="Some, 2022", page="https://p.org"), tmp_path
+    found = status.look(card, root)
+    said = "\n".join([*status.lines(card, root, found), *status.how(card, root, found)])
+    assert "The Set   8 train · 4 val · 4 test   NOT COMPLETE in" in said
+    assert "[ ] d.json, missing" in said
+    assert "[ ] images/   16 images, none there" in said
+    assert f"bench data fetch {tmp_path}/d.toml --data-root {tmp_path}" in said
+    assert "from huggingface.co/datasets/some/set" in said
+    assert "https://p.org" in said
+    assert "Citation: Some, 2022" in said
+    fetch(card, root)
+    (root / "d/images/pond_12.tif").unlink()
+    said = "\n".join(status.lines(card, root, status.look(card, root)))
+    assert "[x] d.json" in said
+    assert "[ ] images/   16 images, 15 there" in said

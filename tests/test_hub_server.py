@@ -8,7 +8,7 @@ import pytest
 from hub_server import HubServer
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
-from huggingface_hub import errors  # noqa: E402
+from huggingface_hub import constants, errors  # noqa: E402
 
 SMALL, LARGE = b"{}", os.urandom(300_000)
 
@@ -61,7 +61,7 @@ def test_a_cut_connection_is_gone_on_with(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The client keeps whole chunks only; its own size of them is 10 MiB.
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 50_000)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50_000)
     hub.fail("below/b.zip", "cut", after=100_000)
     assert get(hub, tmp_path, "datasets/some/set", "below/b.zip") == LARGE
     assert [r.range for r in hub.downloads("below/b.zip")] == [None, "bytes=100000-"]

@@ -180,7 +180,10 @@ def test_random_weights_are_for_efficiency_only(tiny: Path) -> None:
     [
         (["run", "--methods", "lorra", "--dataset", "synthetic"], "did you mean 'lora'"),
         (["run", "--methods", "lora", "--dataset", "rsitdm"], "did you mean 'rsitmd'"),
-        (["run", "--methods", "lora", "--dataset", "rsitmd"], "get it from"),
+        (
+            ["run", "--methods", "lora", "--dataset", "rsitmd"],
+            "to get it: bench data fetch rsitmd\n",
+        ),
         (["run", "--methods", "lora", "--dataset", "synthetic", "--seeds", "a"], "whole numbers"),
         (["run", "--methods", "lora,lora", "--dataset", "synthetic"], "named twice"),
         (["run", "--methods", "lora", "--dataset", "synthetic", "--recipe", "a=1"], "no 'a'"),

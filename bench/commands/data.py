@@ -9,6 +9,7 @@ import typer
 
 from bench import UserError
 from bench.commands import framework
+from bench.commands.console import console
 from bench.commands.options import Root
 
 app = framework.group(
@@ -23,16 +24,23 @@ def fetch(
     name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
     data_root: Root = None,
     file: Annotated[
-        Path | None, typer.Option("--from", help="A file you have: an archive, an annotation.")
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="An archive, file or folder you have: what belongs to the data set is taken out "
+            "of it.",
+        ),
     ] = None,
 ) -> None:
-    """Download what has an address, else say what to do; exit code 1 while it is not complete."""
-    from rich.console import Console
+    """Download a data set, check it and put it in place; goes on where an earlier call stopped.
 
+    Exit code 1 while the data set is not complete.
+    """
     from bench import data
-    from bench.data import fetch as fetch_
+    from bench.fetch import fetching
 
-    done = fetch_.run(data.card(name), data.data_root(data_root), file, Console())
+    done = fetching.run(data.card(name), data.data_root(data_root), file, console())
     raise typer.Exit(0 if done else 1)
 
 

@@ -1,22 +1,21 @@
 """`bench datasets`: the data sets that there are cards of, and whether they are there."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import UserError
-from bench.commands.console import console
+from bench.commands.console import console, say
 from bench.commands.options import Root
 
 if TYPE_CHECKING:
-    from bench.data import Dataset
+    from bench.data import Card
 
 
 def datasets(
     name: Annotated[str | None, typer.Argument(help="A data set.")] = None, data_root: Root = None
 ) -> None:
-    """List the data sets and whether they are there; with NAME all that its card says."""
+    """List the data sets and whether they are there; with NAME what is there and how to get it."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -33,23 +32,18 @@ def datasets(
         screen.print(table)
         screen.print("-: none published; 10% of train, chosen by a hash of the file name, serves")
         return
+    from bench.fetch import status
+
     card = data.card(name)
-    for key, value in card.raw.items():
-        screen.print(f"[bold]{key}[/]: {escape(str(value))}", highlight=False)
-    dataset: Dataset = data.load(card, root)
-    scenes = escape(", ".join(dataset.scenes))
-    screen.print(
-        f"[bold]found[/]: {len(dataset.samples)} images; scenes: {scenes}", highlight=False
-    )
-    for note in dataset.notes:
-        screen.print(note, highlight=False, markup=False)
+    there = status.look(card, root)
+    for line in (*status.lines(card, root, there), *status.how(card, root, there)):
+        say(screen, line)
 
 
-def _found(card: Any, root: Path) -> str:
-    from bench import data
+def _found(card: "Card", root: Path) -> str:
+    from bench.fetch import status
 
-    try:
-        data.load(card, root)
-    except UserError as error:
-        return "no" if "is not there" in str(error) else "incomplete"
-    return "yes"
+    there = status.look(card, root)
+    if there.complete:
+        return "yes"
+    return "no" if there.annotated is None and not there.faults else "incomplete"

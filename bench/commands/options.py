@@ -251,6 +251,15 @@ class RunOptions(SweepOptions):
         ),
     ] = None
     retry_failed: RetryFailed = False
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes",
+            "-y",
+            help="Fetch a data set that is missing without asking.",
+            rich_help_panel=FILES,
+        ),
+    ] = False
 
     def recipe_words(self) -> list[str]:
         """`--recipe` and the options that stand for a part of it, as NAME=VALUE."""

@@ -98,7 +98,9 @@ def run(
         raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
     config = options.config(tuned=tuned, results=results, corrupt=corrupt, severity=severity)
     wanted = corrupted.conditions(config.corrupt, config.severity) if config.corrupt else []
-    plan, engine = planned_with_engine(config)
+    plan, engine = planned_with_engine(
+        config, images=not dry_run, yes=None if dry_run else options.yes
+    )
     screen = console()
     if config.tuned is not None:
         plan, without = tune_.apply(plan, config.tuned, registry())

@@ -1,6 +1,7 @@
 """What `bench run` and `bench tune` share: plan the trials, run them, say how they ended."""
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from bench.trial import Trial
 
 
-def planned(config: "SweepConfig", rehearse: bool = False) -> "Plan":
-    """The trials of a sweep. `rehearse`: only to predict, so data and weights may be missing."""
+def planned(config: "SweepConfig", rehearse: bool = False, images: bool = True) -> "Plan":
+    """The trials of a sweep. `rehearse`: only to predict, so data and weights may be missing.
+
+    images=False: the annotations must be there, but the images may be missing.
+    """
     from bench.data import data_root as root_of
     from bench.sweeps import sweep
 
@@ -36,19 +40,28 @@ def planned(config: "SweepConfig", rehearse: bool = False) -> "Plan":
         results=config.results,
         plugins=config.plugins,
         rehearse=rehearse,
+        images=images,
         cached_features=config.cache_features,
     )
 
 
-def planned_with_engine(config: "SweepConfig") -> "tuple[Plan, Engine]":
-    """The trials of a sweep, with their time limit and checkpoints, and the engine for them."""
+def planned_with_engine(
+    config: "SweepConfig", images: bool = True, yes: bool | None = None
+) -> "tuple[Plan, Engine]":
+    """The trials of a sweep, with their time limit and checkpoints, and the engine for them.
+
+    images: see `planned`. yes: fetch a data set that is missing; False: ask a user at a terminal,
+    None: do not ask.
+    """
+    from bench.fetch import offer
     from bench.limits import seconds
     from bench.sweeps.engines import engine_of
 
     engine = engine_of(config.engine)
     if engine.warning is not None:
         warn(console(), engine.warning)
-    plan = planned(config)
+    make = partial(planned, config, images=images)
+    plan = make() if yes is None else offer.with_data(make, yes, console())
     plan.jobs_per_gpu = engine.jobs_per_gpu
     plan.checkpoint_seconds = seconds(config.checkpoint_every, "--checkpoint-every")
     if config.time_limit is not None:

@@ -74,7 +74,7 @@ def tune(
     from methods import registry
 
     config = options.config(searching=True, results=results)
-    plan, engine = planned_with_engine(config)
+    plan, engine = planned_with_engine(config, yes=options.yes)
     said = config.search
     searched = tune_.widen(
         plan,

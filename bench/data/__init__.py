@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +28,10 @@ OTHER_TEXTS = (
 
 # Cards.
 
-TEXTS = ("kind", "source", "put", "folder", "annotation", "images")
+TEXTS = ("kind", "source", "put", "folder", "annotation", "images", "page", "pictures")
 TABLES = ("counts", "test", "scenes", "fetch")
+NOT_THE_DATA = ("fetch", "annotation_sha256", "page", "pictures")
+"""Keys that say where the data comes from or how it is checked, not what it is; see `digest`."""
 KEYS = {
     "": (
         *TEXTS,
@@ -49,10 +52,19 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Card:
-    """A data set as its TOML describes it; `raw` is the whole table."""
+    """A data set as its TOML describes it; `raw` is the whole table, `path` its file.
+
+    `path` is None for a card that was made in memory.
+    """
 
     name: str
     raw: dict[str, Any]
+    path: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """The name that people know the data set by."""
+        return str(self.raw.get("title", self.name))
 
     @property
     def kind(self) -> str:
@@ -83,11 +95,12 @@ class Card:
         return None if given is None else (float(given[0]), float(given[1]))
 
     def digest(self) -> str:
-        """Hash of all that the card says but addresses and the hash of captions and scenes.
+        """Hash of what the card says of the data itself; it is part of a trial's identity.
 
-        The former do not change the data; the latter is compared with them.
+        Addresses do not change the data, and pinned hashes are compared with it, so that a card
+        can gain them without a change of identity.
         """
-        said = {k: v for k, v in self.raw.items() if k not in ("fetch", "annotation_sha256")}
+        said = {k: v for k, v in self.raw.items() if k not in NOT_THE_DATA}
         return short_hash(json.dumps(said, sort_keys=True))
 
 
@@ -102,7 +115,7 @@ def cards() -> dict[str, Card]:
     folder = here / "cards" if (here / "cards").is_dir() else here.parent / "datasets"
     found = {}
     for path in sorted(folder.glob("*.toml")):
-        found[path.stem] = Card(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
+        found[path.stem] = Card(path.stem, tomllib.loads(path.read_text(encoding="utf-8")), path)
     return found
 
 
@@ -118,7 +131,7 @@ def card(name: str) -> Card:
                 f"no card at {path}; give a data set's name or the path of its TOML card"
             )
         try:
-            made = Card(path.stem, tomllib.loads(read_text(path)))
+            made = Card(path.stem, tomllib.loads(read_text(path)), path)
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"the card {path} is not valid TOML: {error}") from None
         check_card(made)
@@ -218,9 +231,19 @@ class Dataset:
         return sorted({s.scene for s in self.samples if s.scene is not None})
 
 
-def _where(card: Card) -> str:
-    source = card.raw.get("source", "its authors")
-    return f"get it from {source}, {card.raw.get('put', '')}".rstrip(", ")
+class Missing(UserError):
+    """A data set, or a part of it, is not there; the message ends with the command that gets it."""
+
+    def __init__(self, card: Card, root: Path, what: str) -> None:
+        super().__init__(f"{what}; to get it: {fetch_command(card, root)}")
+        self.card, self.root, self.what = card, root, what
+
+
+def fetch_command(card: Card, root: Path) -> str:
+    """What to type to fetch a data set into `root`."""
+    own = card.path is not None and card.name not in cards()
+    elsewhere = "" if root == data_root(None) else f" --data-root {shlex.quote(str(root))}"
+    return f"bench data fetch {shlex.quote(str(card.path)) if own else card.name}{elsewhere}"
 
 
 def _generated() -> list[Sample]:
@@ -267,8 +290,8 @@ def content_hash(samples: Sequence[Sample]) -> str:
 def read(card: Card, root: Path) -> tuple[list[Sample], tuple[str, ...]]:
     """The annotated samples with their scenes, splits as annotated, and what to tell of them.
 
-    Raises UserError when the annotation is absent or cannot be used; nothing is compared with the
-    card's counts, and no image is looked for.
+    Raises Missing when the annotation is absent, UserError when it cannot be used; nothing is
+    compared with the card's counts, and no image is looked for.
     """
     folder = folder_of(card, root)
     if card.kind == "synthetic":
@@ -277,9 +300,8 @@ def read(card: Card, root: Path) -> tuple[list[Sample], tuple[str, ...]]:
         try:
             reading = annotations.read(card.kind, folder, card.raw.get("annotation"))
         except annotations.Absent as absent:
-            raise UserError(
-                f"data set {card.name!r} is not there ({absent} is missing): {_where(card)}"
-            ) from None
+            said = f"data set {card.name!r} is not there ({absent} is missing)"
+            raise Missing(card, root, said) from None
         samples, notes = reading.samples, reading.notes
     scene, told = scenes.rule_of(card.name, card.raw.get("scenes", {}), folder)
     named = [Sample(s.filename, s.captions, s.split, scene(s)) for s in samples]
@@ -293,10 +315,11 @@ def folder_of(card: Card, root: Path) -> Path:
     return root / str(card.raw.get("folder", card.name))
 
 
-def load(card: Card, root: Path) -> Dataset:
+def load(card: Card, root: Path, images: bool = True) -> Dataset:
     """Read a data set: annotation, scenes, counts and test-set hash enforced, images found by stem.
 
-    Raises UserError, with the remedy, when something is absent or is not the published data.
+    images=False: no image is looked for, so that `paths` are None; enough to plan trials. Raises
+    Missing when something is absent, UserError when it is not the published data.
     """
     samples, notes = read(card, root)
     for fault in faults(card, samples):
@@ -305,13 +328,14 @@ def load(card: Card, root: Path) -> Dataset:
         notes = (*notes, UNPINNED)
     if not card.counts.get("val"):
         samples = _hold_out(samples, card.raw.get("val_share", 0.1))
-    found = find_images(card, root, samples)
+    if images:
+        found = find_images(card, root, samples)
+    else:
+        found = files.Found([None] * len(samples), [], [], ())
     if found.missing:
-        raise UserError(
-            f"{card.name}: {len(found.missing)} of {len(samples)} images are missing in "
-            f"{folder_of(card, root) / card.raw['images']}, the first is {found.lacking()}: "
-            f"{_where(card)}"
-        )
+        place = folder_of(card, root) / card.raw["images"]
+        many = f"{len(found.missing)} of {len(samples)} images are missing in {place}"
+        raise Missing(card, root, f"{card.name}: {many}, the first is {found.lacking()}")
     hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
     if card.annotation_hash is None or OTHER_TEXTS in notes:  # `read` compared them
         hashes["annotation"] = content_hash(samples)
@@ -358,12 +382,12 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Found:
-    """The file of each sample; raises UserError when the folder is absent or cannot be read."""
+    """The file of each sample; raises Missing without the folder, UserError if it is unreadable."""
     if card.kind == "synthetic":
         return files.Found([None] * len(samples), [], [], ())
     images = folder_of(card, root) / card.raw["images"]
     if not images.is_dir():
-        raise UserError(f"{card.name}: the image folder {images} is missing: {_where(card)}")
+        raise Missing(card, root, f"{card.name}: the image folder {images} is missing")
     rule = card.raw.get("scenes", {})
     names = [s.filename for s in samples]
     return files.match(card.name, images, names, lambda name: scenes.original_stem(rule, name))

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError
-from bench.data import forms, table, values
+from bench.data import forms, parquet, table, values
 from bench.data.values import SPLITS
 from methods.base import Sample
 
 JSON_LINES = (".jsonl", ".ndjson")
-SUFFIXES = (".json", *JSON_LINES, ".csv", ".tsv")
+SUFFIXES = (".json", *JSON_LINES, ".csv", ".tsv", ".parquet")
 """Annotations that `auto` finds by itself in a folder."""
 LIMIT_BYTES = 256 * 2**20
 """No annotation in circulation has a fifth of it; a larger file is refused unread."""
@@ -126,29 +126,40 @@ def _json_lines(path: Path, text: str) -> list[Any]:
 
 
 def split_pattern(name: str) -> str:
-    """`captions_test.csv` -> `captions_{split}.csv`; a name without a split's word is kept."""
+    """`captions_test.csv` -> `captions_{split}.csv`; a name without a split's word is kept.
+
+    Of Parquet in pieces all are meant: `test-00000-of-00002.parquet` -> `{split}-*.parquet`.
+    """
     words = "|".join(sorted((*SPLITS, *values.OTHER_NAMES), key=len, reverse=True))
+    name = re.sub(r"-\d{5}-of-\d{5}[^.]*\.parquet$", "-*.parquet", name)
     return re.sub(rf"(?<![a-zA-Z])({words})(?![a-zA-Z])", "{split}", name)
 
 
 def files_of_splits(folder: Path, pattern: str) -> list[tuple[str, Path]]:
     """The files that a pattern with `{split}` stands for: also valid.csv for val, dev for val.
 
-    Raises UserError where two files could be the one of a split.
+    A `*` in it stands for the pieces of one file. Raises UserError where two files could be the one
+    of a split.
     """
     found = []
     for split in SPLITS:
         words = [split, *(word for word, same in values.OTHER_NAMES.items() if same == split)]
-        paths = [
-            path for word in words if (path := folder / pattern.replace("{split}", word)).exists()
-        ]
-        if len(paths) > 1:
+        files = [matching(folder, pattern.replace("{split}", word)) for word in words]
+        files = [pieces for pieces in files if pieces]
+        if len(files) > 1:
             raise UserError(
-                f"{paths[0]} and {paths[1]} could both be the annotation of {split}; keep one of "
-                "them in this folder"
+                f"{files[0][0]} and {files[1][0]} could both be the annotation of {split}; keep "
+                "one of them in this folder"
             )
-        found += [(split, path) for path in paths]
+        found += [(split, path) for pieces in files for path in pieces]
     return found
+
+
+def matching(folder: Path, name: str) -> list[Path]:
+    """The file of that name, or the files where the name has a `*`; empty where there is none."""
+    if "*" in name:
+        return sorted(folder.glob(name))
+    return [folder / name] if (folder / name).exists() else []
 
 
 def _form(document: object) -> str:
@@ -171,8 +182,8 @@ def _guess_file(folder: Path) -> str:
     if len(guesses) != 1:
         found = ", ".join(guesses) or "none"
         raise UserError(
-            f"one annotation (.json, .jsonl, .csv, .tsv) is expected in {folder}, found: {found}; "
-            "state `annotation` on the card"
+            f"one annotation (.json, .jsonl, .csv, .tsv, .parquet) is expected in {folder}, found: "
+            f"{found}; state `annotation` on the card"
         )
     return guesses[0]
 
@@ -195,12 +206,14 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
     else:
         files = _files(folder, annotation or _guess_file(folder))
         if auto and files[0][1].suffix.lower() not in (".json", *JSON_LINES):
-            kind = "csv"
+            kind = "parquet" if files[0][1].suffix.lower() == ".parquet" else "csv"
     samples: list[Sample] = []
     for split, path in files:
         try:
             if kind == "precomp":
                 samples += _precomp(folder, notes)
+            elif kind == "parquet":
+                samples += table.read_rows(parquet.rows(path), split, None, notes)
             elif kind == "csv":
                 guess = values.split_of_words(path.stem)
                 samples += table.read_csv(read_text(path, notes), split, guess, notes)
@@ -243,12 +256,13 @@ def _lists_left(samples: list[Sample]) -> list[str]:
 
 
 def _files(folder: Path, annotation: str) -> list[tuple[str | None, Path]]:
-    if "{split}" not in annotation:
+    if "*" in annotation and "{split}" not in annotation:
+        found: list[tuple[str | None, Path]] = [(None, p) for p in matching(folder, annotation)]
+    elif "{split}" not in annotation:
         path = folder / annotation
-        if not path.exists() and not path.is_symlink():
-            raise Absent(path)
-        return [(None, path)]
-    found: list[tuple[str | None, Path]] = [*files_of_splits(folder, annotation)]
+        found = [(None, path)] if path.exists() or path.is_symlink() else []
+    else:
+        found = [*files_of_splits(folder, annotation)]
     if not found:
         raise Absent(folder / annotation.replace("{split}", "train"))
     return found

@@ -78,7 +78,7 @@ def precomp(captions_text: str, names_text: str, split: str) -> list[Sample]:
 
 
 JSON_FORMS: dict[str, Callable[[object], list[Sample]]] = {"karpathy": karpathy, "nwpu": nwpu}
-KINDS = ("auto", "karpathy", "rows", "nwpu", "csv", "precomp")
+KINDS = ("auto", "karpathy", "rows", "nwpu", "csv", "precomp", "parquet")
 
 
 def check(samples: list[Sample]) -> None:

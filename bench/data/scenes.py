@@ -33,9 +33,10 @@ def rule_of(card_name: str, scenes: dict[str, Any], folder: Path) -> tuple[Namer
     if rule == "files":  # one text file per scene that lists its images
         listed = folder / str(scenes.get("folder", ""))
         if not listed.is_dir():
-            return lambda sample: None, (f"no image has a scene: {listed} is missing",)
+            told = f"{listed} is missing: scenes by the file names, where those have one"
+            return lambda sample: (found := from_name(sample.filename)) and spoken(found), (told,)
         label = {
-            PurePosixPath(name.strip()).stem: spoken(path.stem)
+            PurePosixPath(name.strip()).stem: spoken(_words(path.stem))
             for path in sorted(listed.glob("*.txt"))
             for name in read_text(path).split("\n")
         }
@@ -43,6 +44,11 @@ def rule_of(card_name: str, scenes: dict[str, Any], folder: Path) -> tuple[Namer
     raise UserError(
         f"the card {card_name!r} has the unknown scene rule {rule!r}; known: {', '.join(RULES)}"
     )
+
+
+def _words(stem: str) -> str:
+    """`SparseResidential`, as RSICD's lists are named, -> `sparse residential`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", stem).lower()
 
 
 def from_name(filename: str) -> str | None:

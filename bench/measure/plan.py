@@ -125,7 +125,7 @@ def text_length(dataset: str, spec: str, root: Path) -> int | None:
     if base.pad_id is None:
         return None
     try:
-        samples = data.load(data.card(dataset), root).samples
+        samples = data.load(data.card(dataset), root, images=False).samples
     except UserError:
         return None
     tokens = batches.TokenTable(base.tokenizer, base.pad_id)

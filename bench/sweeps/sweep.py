@@ -83,12 +83,13 @@ def plan(
     results: Path,
     plugins: list[Path] | None = None,
     rehearse: bool = False,
+    images: bool = True,
     cached_features: int = 0,
 ) -> Plan:
     """Every data set x backbone x seed x method, the methods innermost.
 
-    `rehearse`: only to predict, so neither data nor weights need be there. Raises UserError for a
-    name, setting, backbone or data set that cannot be used.
+    `rehearse`: only to predict, so neither data nor weights need be there; images=False: the images
+    need not be. Raises UserError for a name, setting, backbone or data set that cannot be used.
     """
     from methods import registry
 
@@ -104,7 +105,7 @@ def plan(
     if twice:
         raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
     weights = {spec: {} if rehearse else _weights(spec) for spec in backbones}
-    splits = {name: _splits(name, None if rehearse else root) for name in datasets}
+    splits = {name: _splits(name, None if rehearse else root, images) for name in datasets}
     trials = [
         Trial(
             name,
@@ -129,12 +130,13 @@ def _weights(spec: str) -> dict[str, str]:
     return {"weights": backbone.weights_identity(spec)}
 
 
-def _splits(name: str, root: Path | None) -> dict[str, str]:
+def _splits(name: str, root: Path | None, images: bool = True) -> dict[str, str]:
     """Hashes of what a data set is, without `root` of its card; raises UserError.
 
-    Captions and scenes count where they are not those that the card pins.
+    Captions and scenes count where they are not those that the card pins. `images`: whether the
+    images must be there; the hashes do not depend on them.
     """
     card = data.card(name)
-    hashes = {} if root is None else data.load(card, root).hashes
+    hashes = {} if root is None else data.load(card, root, images).hashes
     named = {f"{key}_split" if key in SPLITS else key: one for key, one in hashes.items()}
     return {"card": card.digest(), **named}

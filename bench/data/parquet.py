@@ -1,0 +1,79 @@
+"""Data sets in Parquet, as the Hugging Face Hub keeps them: a row an image, with its captions.
+
+The columns are `filename`, `captions` (a list or a text) and `image`: the bytes of the file, or a
+pair of `bytes` and `path` as `datasets.Image` writes it. Needs pyarrow.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import UserError, brief
+from bench.data.table import NAME_COLUMNS
+
+ROWS = 32
+"""Rows read at once; with pictures in them they may be large."""
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The rows without the bytes of pictures; the name of a picture stands in their place."""
+    with _opened(path) as file:
+        columns = [_without_bytes(field) for field in file.schema_arrow]
+        found: list[dict[str, Any]] = file.read([c for c in columns if c]).to_pylist()
+    for row in found:
+        for key, value in row.items():
+            if isinstance(value, dict) and set(value) == {"path"}:
+                row[key] = value["path"]
+    return found
+
+
+def pictures(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The name and the bytes of each picture; raises UserError where there are none."""
+    with _opened(path) as file:
+        kinds = {field.name: field.type for field in file.schema_arrow}
+        image = next((name for name, kind in kinds.items() if _holds_bytes(kind)), None)
+        if image is None:
+            raise UserError(f"{path} has no column of pictures; its columns: {', '.join(kinds)}")
+        named = next((n for n in NAME_COLUMNS if n in kinds and n != image), None)
+        for batch in file.iter_batches(ROWS, columns=[image, *([named] if named else [])]):
+            for row in batch.to_pylist():
+                held = row[image]
+                content = held["bytes"] if isinstance(held, dict) else held
+                name = row[named] if named else held.get("path") if isinstance(held, dict) else None
+                if not isinstance(name, str) or not isinstance(content, bytes):
+                    raise UserError(f"{path} has a row without a picture or without its name")
+                yield name, content
+
+
+def _without_bytes(field: Any) -> str | None:
+    """The column to read for a field: the name inside a picture, nothing for bare bytes."""
+    if not _holds_bytes(field.type):
+        return str(field.name)
+    named = hasattr(field.type, "names") and "path" in field.type.names
+    return f"{field.name}.path" if named else None
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Whether a column's type is that of pictures."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return "bytes" in kind.names
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A Parquet file; raises UserError where pyarrow is missing or the file is damaged."""
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise UserError(
+            f"{path} is Parquet, which needs pyarrow: pip install 'cmer-bench[parquet]'"
+        ) from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield file
+    except (OSError, ValueError) as error:  # pyarrow's own errors are of these
+        raise UserError(f"{path} cannot be read as Parquet ({brief(error)})") from None

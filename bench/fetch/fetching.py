@@ -1,0 +1,220 @@
+"""`bench data fetch`: say what will be downloaded, get each part from its first good source."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import UserError, data
+from bench.data import Card
+from bench.data.annotations import Absent
+from bench.fetch import Fault, Full, download, place, status
+from bench.fetch.sources import Part, Source
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+HIDDEN = ".fetching"
+"""Folder beside the data that holds downloads until everything is in place."""
+Say = Callable[[str], None]
+
+
+def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
+    """Fetch what is not there, or take it from `file`; say what was done; whether it is complete.
+
+    Raises UserError where something could not be had.
+    """
+
+    def say(text: str) -> None:
+        wrap = not console.is_terminal
+        console.print(text, highlight=False, markup=False, soft_wrap=wrap, overflow="ignore")
+
+    if card.kind == "synthetic":
+        say(f"{card.name} is drawn by this package; there is nothing to fetch")
+        return True
+    before = status.look(card, root)
+    for fault in before.faults if file is None else ():
+        raise UserError(f"{fault}; nothing there is overwritten: move it away and fetch again")
+    if file is not None:
+        take(card, root, file, console, say)
+    elif wanted := status.lacking(card, root, before):
+        fetch(card, root, wanted, console, say)
+    after = status.look(card, root)
+    for line in status.lines(card, root, after):
+        say(line)
+    if after.complete:
+        check = data.fetch_command(card, root).replace("fetch", "check", 1)
+        say(f"Next: {check}   (leaks between splits, shared captions)")
+    else:
+        for line in status.how(card, root, after):
+            say(line)
+    return after.complete
+
+
+def announce(card: Card, root: Path, wanted: Sequence[Part]) -> list[str]:
+    """What will be downloaded, from whom, under which licence, and the room there is.
+
+    Raises Full where the known sizes do not fit.
+    """
+    folder = data.folder_of(card, root)
+    licence = card.raw.get("licence") or "none stated"
+    said = [f"Fetching {card.title} into {folder}   (licence: {licence})"]
+    for part in wanted:
+        source = part.sources[0]
+        names = ", ".join(file.name for file in source.files)
+        said.append(f"   {part.to}   {in_words(size_of([source]))} from {source.owner} ({names})")
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    size, free = size_of([part.sources[0] for part in wanted]), shutil.disk_usage(there).free
+    needed = "" if size is None else f"about {in_words(2 * size)} needed while unpacking, "
+    said.append(f"   {needed}{in_words(free)} free")
+    download.room(there, 2 * (size or 0))
+    return said
+
+
+def size_of(sources: Sequence[Source]) -> int | None:
+    """The bytes of all files of sources; None where that of one is not known."""
+    sizes = [download.size(file) for file in {file for s in sources for file in s.files}]
+    return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def in_words(size: int | None) -> str:
+    """`860 MB`, in the units in which downloads are measured."""
+    if size is None:
+        return "unknown size"
+    power = min((len(str(size)) - 1) // 3, 3)
+    return f"{size / 1000**power:,.0f} {('bytes', 'kB', 'MB', 'GB')[power]}"
+
+
+def fetch(card: Card, root: Path, wanted: Sequence[Part], console: "Console", say: Say) -> None:
+    """Get the wanted parts; raises UserError where one that trials need cannot be had."""
+    folder = data.folder_of(card, root)
+    for line in announce(card, root, wanted):
+        say(line)
+    with alone(folder, say):
+        now = status.look(card, root)
+        for part in status.lacking(card, root, now):  # another process may have got some meanwhile
+            try:
+                say(_get(card, root, part, console))
+            except Fault as fault:
+                if not part.optional:
+                    raise UserError(
+                        f"{part.to} of {card.title} could not be had: {fault}; what was downloaded "
+                        "is kept, and the same command goes on; or download it in a browser and "
+                        f"give it: {data.fetch_command(card, root)} --from FILE"
+                    ) from None
+                say(f"{part.to}: left out ({fault})")
+        shutil.rmtree(folder / HIDDEN, ignore_errors=True)
+
+
+def _get(card: Card, root: Path, part: Part, console: "Console") -> str:
+    """One part from the first source that gives it, and what to say of it; raises Fault."""
+    faults = []
+    hidden = data.folder_of(card, root) / HIDDEN
+    for source in part.sources:
+        key = "".join(file.url for file in source.files)
+        own = hidden / hashlib.sha256(key.encode()).hexdigest()[:12]
+        try:
+            given = [download.download(file, own) for file in source.files]
+        except Fault as fault:
+            faults.append(f"{source.owner}: {fault}")
+            continue
+        try:
+            checked = _put(card, root, part, given, console, source.val)
+        except Fault as fault:
+            faults.append(f"{source.owner}: {fault}")
+            shutil.rmtree(own)
+            continue
+        exact = "checksum as on the card" if all(f.checked for f in source.files) else None
+        words = exact or "no checksum is known, so it was checked by content alone"
+        passed = f" (not from {'; '.join(faults)})" if faults else ""
+        return f"{part.to}: {checked}, from {source.owner}; {words}{passed}"
+    raise Fault("; ".join(faults))
+
+
+def _put(
+    card: Card,
+    root: Path,
+    part: Part,
+    given: Sequence[Path],
+    console: "Console",
+    val: int | str | None = None,
+) -> str:
+    """`place.put` with a progress bar; whatever is wrong with the files is a Fault."""
+    from rich.progress import Progress
+
+    aside = data.folder_of(card, root) / HIDDEN / "new"
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"unpacking and checking {part.to}", total=None)
+
+        def move(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        try:
+            return place.put(place.Job(card, root, part, aside, move), given, val)
+        except Full:
+            raise
+        except (UserError, Absent) as error:
+            raise Fault(str(error)) from None
+
+
+def take(card: Card, root: Path, file: Path, console: "Console", say: Say) -> None:
+    """Use a file or folder that the user has for whatever it holds of the data set."""
+    if not file.exists():
+        raise UserError(f"there is no {file}; --from is an archive, a file or a folder you have")
+    folder = data.folder_of(card, root)
+    parquet = sorted(file.rglob("*.parquet")) if file.is_dir() else []
+    faults, used = [], False
+    with alone(folder, say):
+        for part in _layout(card):
+            whole = part.to == card.raw.get("images") and not status.look(card, root).missing
+            if whole or (part.to != card.raw.get("images") and (folder / part.to).exists()):
+                continue
+            try:
+                say(f"{part.to}: {_put(card, root, part, parquet or [file], console)}, from {file}")
+            except Fault as fault:
+                faults.append(f"{part.to}: {fault}")
+                continue
+            used = True
+        shutil.rmtree(folder / HIDDEN, ignore_errors=True)
+    if faults and not used:
+        raise UserError(f"{file} was not used: {'; '.join(faults)}")
+
+
+def _layout(card: Card) -> list[Part]:
+    """The parts of a data set, the annotation first; also of a card without sources."""
+    names = [str(card.raw.get("annotation", ""))]
+    if card.raw.get("scenes", {}).get("rule") == "files":
+        names.append(str(card.raw["scenes"].get("folder", "")))
+    names.append(str(card.raw["images"]))
+    return [Part(name, ()) for name in names if name and "{split}" not in name]
+
+
+@contextmanager
+def alone(folder: Path, say: Say) -> Iterator[None]:
+    """Hold the lock of a data set's folder, made if need be; waits for another process.
+
+    Raises UserError where nothing can be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path = folder / ".fetching.lock"
+    lock = FileLock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout:
+            say(f"another process is putting files into {folder}; waiting for it")
+            lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"nothing can be written to {folder} ({error.strerror or error}); allow it, or choose "
+            "another folder with --data-root"
+        ) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: who waits notices
+        lock.release()

@@ -1,0 +1,69 @@
+"""Are the pictures numbered as the captions say? Compared with hashes that the card ships.
+
+Class folders are numbered by a rule (`agricultural00.tif` is picture 1), and a copy that was
+renamed by another rule would pass every other check with its captions shuffled.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import UserError, brief
+from bench.data import Card, twins
+from bench.data.cache import Pixels
+from methods.base import Sample
+
+SIDE = 32
+"""Pictures are looked at in this size, in pixels."""
+BITS = 56
+FAR = 14
+"""Bits of 56 in which a picture may differ from its hash. Copies of UCM's pictures as JPEG of
+quality 50 differ in 11 at most, half of all different pictures in 27 or more."""
+SHARE = 0.01
+"""More wrong pictures than this share are a wrong numbering."""
+
+
+def hashes(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """`(S, side, side, 3)` -> `(S, 56)` of 0 and 1: where the rows of an 8 x 8 grey image rise."""
+    return (twins.difference_hash(pixels)[:, :BITS] > 0).astype(np.uint8)
+
+
+def pinned(card: Card) -> dict[str, npt.NDArray[np.uint8]]:
+    """The hash of each picture by its stem, from the file that the card names; else empty."""
+    name = card.raw.get("pictures")
+    if name is None or card.path is None:
+        return {}
+    path = card.path.parent / str(name)
+    try:
+        packed = np.frombuffer(bytes.fromhex(path.read_text(encoding="ascii")), dtype=np.uint8)
+        bits = np.unpackbits(packed).reshape(-1, BITS)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the hashes of pictures of the card {card.name!r} cannot be read from {path} "
+            f"({brief(error)}); mend the file, or the key `pictures`"
+        ) from None
+    return {str(number): row for number, row in enumerate(bits, 1)}
+
+
+def misnumbered(
+    card: Card, samples: Sequence[Sample], pixels: Pixels, seen: npt.NDArray[np.bool_]
+) -> list[str]:
+    """File names of the seen pictures `(S, side, side, 3)` that are others than the card pins."""
+    known = pinned(card)
+    if not known:
+        return []
+    found = hashes(pixels)
+    return [
+        sample.filename
+        for sample, row, there in zip(samples, found, seen, strict=True)
+        if there
+        and (right := known.get(Path(sample.filename).stem)) is not None
+        and int((row != right).sum()) > FAR
+    ]
+
+
+def dump(pixels: Pixels) -> str:
+    """The hashes of pictures 1, 2, ... `(S, side, side, 3)` as the text of such a file."""
+    return "".join(f"{np.packbits(row).tobytes().hex()}\n" for row in hashes(pixels))

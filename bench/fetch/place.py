@@ -1,0 +1,240 @@
+"""What was downloaded becomes what the card wants: made aside, checked by content, then renamed.
+
+Nothing that is there is overwritten, and nothing half-done gets its final name.
+"""
+
+import filecmp
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from bench import data
+from bench.data import Card, annotations, files, scenes, twins
+from bench.fetch import Fault, archive, pictures
+from bench.fetch.sources import Part
+from methods.base import Sample
+
+Progress = Callable[[int, int], None]
+NESTED = (".zip", ".rar", ".tar", ".tgz", ".gz")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Make `part` of a card's data set below `root`, by way of the new folder `aside`."""
+
+    card: Card
+    root: Path
+    part: Part
+    aside: Path
+    progress: Progress = lambda done, total: None
+
+    @property
+    def place(self) -> Path:
+        """Where the part goes."""
+        return data.folder_of(self.card, self.root) / self.part.to
+
+
+def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
+    """Make a part from the files that a source gave; returns what was checked.
+
+    `val`: see `sources.Source`. Raises Fault where they do not hold what the card describes.
+    """
+    shutil.rmtree(job.aside, ignore_errors=True)
+    job.aside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if job.part.to == job.card.raw.get("annotation"):
+            return _annotation(job, given, val)
+        if job.part.to == job.card.raw.get("images"):
+            return _images(job, given)
+        return _other(job, given)
+    finally:
+        shutil.rmtree(job.aside, ignore_errors=True)
+
+
+# The annotation.
+
+
+def _annotation(job: Job, given: Sequence[Path], val: int | str | None) -> str:
+    name = job.place.name
+    converted = len(given) > 1 or given[0].suffix == ".parquet"
+    job.aside.mkdir()
+    made = job.aside / name
+    if converted:
+        pattern = annotations.split_pattern(given[0].name) if len(given) == 1 else None
+        reading = annotations.read("auto", given[0].parent, pattern)
+        samples = [replace(s, filename=PurePosixPath(s.filename).name) for s in reading.samples]
+        samples = _resplit(job.card, samples, val)
+        made.write_text(_karpathy(job.card, samples), encoding="utf-8")
+    else:
+        _one_file(given[0], made)
+        samples = annotations.read(job.card.kind, job.aside, name).samples
+    for fault in data.faults(job.card, samples):
+        raise Fault(fault)
+    job.place.parent.mkdir(parents=True, exist_ok=True)
+    made.rename(job.place)
+    return f"{len(samples):,} images with captions" + ", converted" * converted
+
+
+def _one_file(given: Path, made: Path) -> None:
+    """A file as it is, or the file of that name in an archive."""
+    if not archive.is_archive(given):
+        shutil.copyfile(given, made)
+        return
+    inner = made.with_name("unpacked")
+    found = archive.extract(given, inner, lambda name: name.name == made.name)
+    if len(found) != 1:
+        raise Fault(f"{given.name} holds {len(found) or 'no'} {made.name}")
+    found[0].rename(made)
+
+
+def _resplit(card: Card, samples: list[Sample], val: int | str | None) -> list[Sample]:
+    """Train and val as published, where a copy of the annotation has merged or divided them."""
+    if not card.counts.get("val"):
+        return [replace(s, split="train") if s.split == "val" else s for s in samples]
+    if val is None:
+        return samples
+    train = [s.filename for s in samples if s.split == "train"]
+    if isinstance(val, int):
+        chosen = set(train[-val:])
+    else:
+        numbers = set[str]()
+        for first, last in re.findall(r"(\d+)(?:-(\d+))?", val):
+            numbers |= {str(number) for number in range(int(first), int(last or first) + 1)}
+        chosen = {name for name in train if Path(name).stem in numbers}
+    return [replace(s, split="val") if s.filename in chosen else s for s in samples]
+
+
+def _karpathy(card: Card, samples: Sequence[Sample]) -> str:
+    """Samples in Karpathy's form, in which the cards expect them."""
+    images = [
+        {
+            "filename": s.filename,
+            "split": s.split,
+            **({"label": s.scene} if s.scene else {}),
+            "sentences": [{"raw": caption} for caption in s.captions],
+        }
+        for s in samples
+    ]
+    return json.dumps({"dataset": card.name, "images": images}, ensure_ascii=False)
+
+
+# The images.
+
+
+def _images(job: Job, given: Sequence[Path]) -> str:
+    """Take out the annotated images that are not there yet, look at each, add them."""
+    samples, _ = data.read(job.card, job.root)
+    try:
+        lacking = set(data.find_images(job.card, job.root, samples).missing)
+    except data.Missing:
+        lacking = {s.filename for s in samples}
+    samples = [s for s in samples if s.filename in lacking]
+    job.aside.mkdir()
+    keep = _wanted(job.card, samples)
+    for number, file in enumerate(given):
+        if archive.is_archive(file):
+            archive.extract(file, job.aside / str(number), keep)
+    if not files.scan(job.aside):  # perhaps they are in an archive inside the archive
+        for number, file in enumerate(_nested(job, given)):
+            archive.extract(file, job.aside / f"nested{number}", keep)
+    _drop_copies(job.aside, samples)
+    found = _match(job.card, job.aside, samples)
+    if found.missing:
+        raise Fault(
+            f"{len(found.missing):,} of {len(samples):,} images are not in "
+            f"{', '.join(file.name for file in given)}, the first is {found.missing[0]!r}"
+        )
+    numbering = _look(job, samples, found)
+    _add(found, job.aside, job.place)
+    return f"{len(samples):,} images, every one decodes{numbering}"
+
+
+def _wanted(card: Card, samples: Sequence[Sample]) -> archive.Keep:
+    """Which members of an archive are annotated images, by their stems."""
+    rule = card.raw.get("scenes", {})
+    stems = {PurePosixPath(s.filename).stem for s in samples}
+    stems |= {stem for s in samples if (stem := scenes.original_stem(rule, s.filename))}
+    return lambda name: name.suffix.lower() in files.SUFFIXES and name.stem in stems
+
+
+def _nested(job: Job, given: Sequence[Path]) -> list[Path]:
+    inner = []
+    for number, file in enumerate(given):
+        if archive.is_archive(file):
+            into = job.aside / f"archives{number}"
+            inner += archive.extract(file, into, lambda name: name.suffix.lower() in NESTED)
+    return inner
+
+
+def _drop_copies(folder: Path, samples: Sequence[Sample]) -> None:
+    """Of equal files of one name keep the first; some archives hold an image in two folders."""
+    names = [PurePosixPath(s.filename).name for s in samples]
+    if len(set(names)) < len(names):
+        return
+    first: dict[str, Path] = {}
+    for path in files.scan(folder):
+        other = first.setdefault(path.name, path)
+        if other != path and filecmp.cmp(path, other, shallow=False):
+            path.unlink()
+
+
+def _match(card: Card, folder: Path, samples: Sequence[Sample]) -> files.Found:
+    rule = card.raw.get("scenes", {})
+    names = [s.filename for s in samples]
+    return files.match(card.name, folder, names, lambda name: scenes.original_stem(rule, name))
+
+
+def _look(job: Job, samples: Sequence[Sample], found: files.Found) -> str:
+    """Decode every image and compare numbered ones with the card's hashes; raises Fault."""
+    look = twins.look(job.card, samples, found.paths, pictures.SIDE, job.progress)
+    if look.undecodable:
+        first = next(iter(look.undecodable.values()))
+        raise Fault(f"{len(look.undecodable):,} images cannot be read, the first: {first}")
+    wrong = pictures.misnumbered(job.card, samples, look.pixels, look.seen)
+    if len(wrong) > pictures.SHARE * len(samples):
+        raise Fault(
+            f"{len(wrong):,} of {len(samples):,} pictures are others than their numbers say (the "
+            f"first is {wrong[0]!r}): this copy is numbered by another rule"
+        )
+    if wrong:
+        return f"; other pictures than published: {', '.join(wrong)}"
+    return ", numbered as published" if job.card.raw.get("pictures") else ""
+
+
+def _add(found: files.Found, aside: Path, place: Path) -> None:
+    """Move images to `place`, all into one folder where no two are called the same."""
+    paths = [path for path in found.paths if path is not None]
+    flat = len({path.name for path in paths}) == len(paths)
+    for path in paths:
+        # Below `aside` there is a folder for each archive, which is none of the data set's.
+        inner = Path(path.name) if flat else Path(*path.relative_to(aside).parts[1:])
+        target = place / inner
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+
+
+# Anything else.
+
+
+def _other(job: Job, given: Sequence[Path]) -> str:
+    """A file as it is, or the folder of that name in an archive."""
+    name = job.place.name
+    job.aside.mkdir()
+    if job.place.suffix:
+        _one_file(given[0], job.aside / name)
+        job.place.parent.mkdir(parents=True, exist_ok=True)
+        (job.aside / name).rename(job.place)
+        return "one file"
+    if not archive.is_archive(given[0]):
+        raise Fault(f"{given[0].name} is no archive")
+    inner = job.aside / "unpacked"
+    found = archive.extract(given[0], inner, lambda path: name in path.parts[:-1])
+    if not found:
+        raise Fault(f"{given[0].name} holds no folder {name}")
+    top = next(parent for parent in found[0].parents if parent.name == name)
+    job.place.parent.mkdir(parents=True, exist_ok=True)
+    top.rename(job.place)
+    return f"{len(found)} files"
