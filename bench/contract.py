@@ -20,7 +20,10 @@ KINDS = {
     "open_clip": "open_clip's own towers",
     "hf": "open_clip's image tower, BERT text tower (Hugging Face)",
     "timm": "timm image tower with attention pooling, bidirectional text tower (SigLIP)",
+    "resnet": "ResNet image tower, which has no transformer blocks (RN50)",
 }
+WITH_BLOCKS = ("open_clip", "hf", "timm")
+"""The kinds whose towers both have blocks that methods can work on."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,15 @@ class Result:
 
 
 def tiny_model(kind: str = "open_clip", seed: int = 0) -> nn.Module:
-    """A two-tower model of open_clip, 3 blocks of width 64, random weights, images of 32 px.
+    """A small two-tower model of open_clip with random weights, for images of 32 px.
 
     kind: one of `KINDS`. Raises UserError for another one, or where `hf` lacks transformers.
     """
     _known(kind)
+    makers = {"open_clip": _open_clip, "hf": _hugging_face, "timm": _timm, "resnet": _resnet}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return {"open_clip": _open_clip, "hf": _hugging_face, "timm": _timm}[kind]().eval()
+        return makers[kind]().eval()
 
 
 def _known(kind: str) -> None:
@@ -103,6 +107,17 @@ def _timm() -> nn.Module:
         class_token=False,
         global_pool="map",
     )
+    return _typed(model)
+
+
+def _resnet() -> nn.Module:
+    from open_clip import CLIP
+
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}
+    model = CLIP(embed_dim=32, vision_cfg=vision, text_cfg=TEXT)
+    for name, weight in model.visual.named_parameters():
+        if name.endswith("bn3.weight"):  # zero at first, which no trained model has
+            nn.init.ones_(weight)
     return _typed(model)
 
 

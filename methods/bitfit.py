@@ -6,6 +6,7 @@ from torch import nn
 
 from methods import register
 from methods.base import Method, Paper
+from methods.towers import tower_parameters
 
 
 @register("bitfit")
@@ -22,8 +23,6 @@ class BitFit(Method):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        for module in model.modules():
-            for name in ("bias", "in_proj_bias"):
-                bias = getattr(module, name, None)
-                if isinstance(bias, nn.Parameter):
-                    bias.requires_grad_(True)
+        for name, parameter in tower_parameters(model).items():
+            if name.endswith("bias"):  # also `in_proj_bias` and EVA's `q_bias`
+                parameter.requires_grad_(True)

@@ -9,8 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from methods.base import NotApplicable
-from methods.towers import Hidden, Tower, insert_tokens
+from methods.towers import Hidden, Tower, UnknownBlocks, insert_tokens
 
 
 class TimmImage(Tower):
@@ -20,11 +19,13 @@ class TimmImage(Tower):
         from timm.models.vision_transformer import VisionTransformer
 
         trunk = visual.trunk
-        if not isinstance(trunk, VisionTransformer) or hasattr(visual.head, "pool"):
-            raise NotApplicable(
-                f"of timm's image towers only the plain vision transformer is known, not "
+        if type(trunk) is not VisionTransformer:  # a subclass may compute something else
+            raise UnknownBlocks(
+                "of timm's towers only the plain vision transformer is known, not "
                 f"{type(trunk).__name__}"
             )
+        if hasattr(visual.head, "pool"):
+            raise UnknownBlocks("timm towers with a pooling of open_clip's own are not supported")
         self.visual, self.trunk = visual, trunk
         self.blocks = trunk.blocks
         self.width = trunk.embed_dim
@@ -75,12 +76,11 @@ class HuggingFaceText(Tower):
     def __init__(self, text: Any) -> None:
         kind, pooler = text.config.model_type, type(text.pooler).__name__
         if kind not in ("bert", "roberta", "xlm-roberta") or text.config.is_decoder:
-            raise NotApplicable(
-                f"of Hugging Face's text towers only BERT, RoBERTa and XLM-RoBERTa are known, not "
-                f"{kind}"
+            raise UnknownBlocks(
+                f"of Hugging Face's towers only BERT, RoBERTa and XLM-RoBERTa are known, not {kind}"
             )
         if pooler not in ("MeanPooler", "ClsPooler", "ClsLastHiddenStatePooler"):
-            raise NotApplicable(f"text pooling of type {pooler} is not known")
+            raise UnknownBlocks(f"text towers with {pooler} are not supported")
         self.text, self.transformer = text, text.transformer
         self.blocks = text.transformer.encoder.layer
         self.width, self.output_dim = text.config.hidden_size, text.output_dim

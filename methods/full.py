@@ -6,11 +6,16 @@ from torch import nn
 
 from methods import register
 from methods.base import Method, Paper
+from methods.towers import tower_parameters
 
 
 @register("full")
 class Full(Method):
-    """Full fine-tuning of both towers and the temperature."""
+    """Full fine-tuning of both towers and the temperature.
+
+    The running statistics of a ResNet's batch norms stay as they are, and so does a text decoder
+    (CoCa), which retrieval does not use.
+    """
 
     paper: ClassVar[Paper | None] = Paper(
         "Learning Transferable Visual Models From Natural Language Supervision",
@@ -21,6 +26,5 @@ class Full(Method):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        self.model.requires_grad_(True)
-        if (bias := getattr(model, "logit_bias", None)) is not None:
-            bias.requires_grad_(False)  # SigLIP's; it cancels out in the softmax of InfoNCE
+        for parameter in tower_parameters(model).values():
+            parameter.requires_grad_(True)

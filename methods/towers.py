@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 
 
+class UnknownBlocks(Exception):
+    """The blocks of this make of tower are not known; the message is a clause that says why."""
+
+
 @dataclass(frozen=True)
 class Hidden:
     """Hidden states between two blocks.
@@ -130,7 +134,7 @@ class OpenClipImage(Tower):
 
     def __init__(self, visual: Any) -> None:
         if visual.attn_pool is not None:
-            raise not_applicable("image towers with attentional pooling (CoCa) are not supported")
+            raise UnknownBlocks("towers with attentional pooling (CoCa) are not supported")
         self.visual = visual
         self.blocks = visual.transformer.resblocks
         self.width = visual.transformer.width
@@ -169,9 +173,7 @@ class OpenClipText(Tower):
     def __init__(self, model: Any) -> None:
         text = getattr(model, "text", model)
         if getattr(text, "cls_emb", None) is not None:
-            raise not_applicable(
-                "text towers with an appended class token (CoCa) are not supported"
-            )
+            raise UnknownBlocks("towers with an appended class token (CoCa) are not supported")
         self.text = text
         self.blocks = text.transformer.resblocks
         self.width = text.transformer.width
@@ -254,32 +256,45 @@ class OpenClipText(Tower):
         return feature @ cast(Tensor, projection)
 
 
-def not_applicable(reason: str) -> Exception:
-    """The error for a make of tower that is not supported."""
-    from methods.base import NotApplicable  # it imports this module
+def tower_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of both towers by their names in the model.
 
-    return NotApplicable(reason)
+    Not among them: the temperature and SigLIP's bias of the logits, which cancels out in the
+    softmax of InfoNCE; and CoCa's text decoder, which the features do not depend on.
+    """
+    apart = ("logit_scale", "logit_bias", "text_decoder.")
+    return {n: p for n, p in model.named_parameters() if not n.startswith(apart)}
 
 
 def image_tower(model: nn.Module) -> Tower:
-    """The image tower of an open_clip model; raises NotApplicable for a make not supported."""
-    visual = cast(Any, model).visual
-    if hasattr(visual, "transformer") and hasattr(visual, "conv1"):
-        return OpenClipImage(visual)
-    if hasattr(visual, "trunk"):
-        from methods.foreign_towers import TimmImage
+    """The image tower of an open_clip model; `Closed` for a make whose blocks are not known."""
+    from methods.closed_towers import Closed
 
-        return TimmImage(visual)
-    raise not_applicable(f"image towers of type {type(visual).__name__} are not supported")
+    visual = cast(Any, model).visual
+    try:
+        if hasattr(visual, "transformer") and hasattr(visual, "conv1"):
+            return OpenClipImage(visual)
+        if hasattr(visual, "trunk"):
+            from methods.foreign_towers import TimmImage
+
+            return TimmImage(visual)
+    except UnknownBlocks as error:
+        return Closed(model, "image", str(error))
+    return Closed(model, "image", f"those of a {type(visual).__name__} are not known")
 
 
 def text_tower(model: nn.Module) -> Tower:
-    """The text tower of an open_clip model; raises NotApplicable for a make not supported."""
-    text = getattr(model, "text", model)
-    if hasattr(text, "token_embedding") and hasattr(text, "transformer"):
-        return OpenClipText(model)
-    if hasattr(text, "transformer") and hasattr(text, "pooler"):
-        from methods.foreign_towers import HuggingFaceText
+    """The text tower of an open_clip model; `Closed` for a make whose blocks are not known."""
+    from methods.closed_towers import Closed
 
-        return HuggingFaceText(text)
-    raise not_applicable(f"text towers of type {type(text).__name__} are not supported")
+    text = getattr(model, "text", model)
+    try:
+        if hasattr(text, "token_embedding") and hasattr(text, "transformer"):
+            return OpenClipText(model)
+        if hasattr(text, "transformer") and hasattr(text, "pooler"):
+            from methods.foreign_towers import HuggingFaceText
+
+            return HuggingFaceText(text)
+    except UnknownBlocks as error:
+        return Closed(model, "text", str(error))
+    return Closed(model, "text", f"those of a {type(text).__name__} are not known")

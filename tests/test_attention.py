@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.contract import KINDS, tiny_batch, tiny_model
+from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
 from bench.measure.attention import attention_kernels, use_sdpa
 from bench.train import autocast
 from methods import registry
@@ -30,7 +30,7 @@ def fused(found: dict[str, int]) -> bool:
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_BLOCKS)
 def test_every_make_of_tower(kind: str, training: bool, precision: torch.dtype) -> None:
     if kind == "hf":
         pytest.importorskip("transformers")

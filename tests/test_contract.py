@@ -193,9 +193,9 @@ def test_a_constructor_that_raises_is_a_failure() -> None:
 
 
 def test_an_unknown_kind_is_the_users_error() -> None:
-    with pytest.raises(UserError, match="open_clip, hf, timm"):
+    with pytest.raises(UserError, match="open_clip, hf, timm, resnet"):
         tiny_model("swin")
-    with pytest.raises(UserError, match="open_clip, hf, timm"):
+    with pytest.raises(UserError, match="open_clip, hf, timm, resnet"):
         check_method(Good, kinds=("swin",))
 
 

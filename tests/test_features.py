@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as tree
 
 from bench import UserError, backbone, batches, data, features, train, trial
-from bench.contract import KINDS, tiny_batch, tiny_model
+from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
 from bench.data import cache
 from bench.features import FeatureLoader, Features, Table
 from bench.recipe import Recipe
@@ -34,7 +34,7 @@ def ran(root: Path, name: str, views: int, recipe: Recipe, **settings: Any) -> d
     return trial.run(one, root, root / "results", lambda _: None)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_BLOCKS)
 @pytest.mark.parametrize("name", FROZEN)
 def test_a_table_gives_back_what_the_towers_gave(name: str, kind: str) -> None:
     method, batch = registry()[name](tiny_model(kind)).eval(), tiny_batch()

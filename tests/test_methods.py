@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from bench.contract import KINDS, check_method, tiny_batch, tiny_model
+from bench.contract import KINDS, WITH_BLOCKS, check_method, tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, unit
 
@@ -89,7 +89,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(
     ("name", "settings", "kind"),  # the kinds in turn, to save time
-    [(*call, kind) for call, kind in zip(SETTINGS, itertools.cycle(KINDS), strict=False)],
+    [(*call, kind) for call, kind in zip(SETTINGS, itertools.cycle(WITH_BLOCKS), strict=False)],
 )
 def test_contract_with_other_settings(name: str, settings: dict[str, Any], kind: str) -> None:
     results = check_method(METHODS[name], settings, kinds=(kind,))
@@ -115,7 +115,7 @@ def test_the_loss_falls_on_one_batch(name: str) -> None:
 # What is the same as the backbone before training.
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_BLOCKS)
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
@@ -216,7 +216,7 @@ def test_bitfit_trains_every_bias_and_nothing_else() -> None:
 # LoRA.
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_BLOCKS)
 @pytest.mark.parametrize("settings", [{}, {"dora": True}, {"rslora": True}, {"targets": "attn"}])
 def test_merged_lora_equals_adapted_lora(settings: dict[str, Any], kind: str) -> None:
     method, plain, batch = build("lora", kind, **settings), build("zeroshot", kind), tiny_batch()
@@ -317,14 +317,14 @@ def kept(method: Method, encode: str, inputs: Tensor) -> list[Tensor]:
     return tensors
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_BLOCKS)
 def test_prompts_of_one_tower_keep_nothing_of_the_other(kind: str) -> None:
     batch = tiny_batch()
     assert not kept(build("vpt", kind), "encode_text", batch.texts)
     assert not kept(build("coop", kind), "encode_image", batch.images)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_BLOCKS)
 @pytest.mark.parametrize("name", [n for n, cls in METHODS.items() if hasattr(cls, "frozen_image")])
 def test_side_branches_keep_nothing_of_the_frozen_towers(name: str, kind: str) -> None:
     method, batch = build(name, kind), tiny_batch()

@@ -34,7 +34,6 @@ def load(spec: str) -> Backbone:
         warnings.simplefilter("always")
         model = _build(open_clip, name, weights)
     model.eval()
-    text = getattr(model, "text", model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = model.visual.image_size
     try:
@@ -53,7 +52,7 @@ def load(spec: str) -> Backbone:
         image_size=size[0] if isinstance(size, tuple | list) else size,
         mean=preprocess["mean"],
         std=preprocess["std"],
-        pad_id=_pad_id(text, tokenizer),
+        pad_id=_pad_id(model, tokenizer),
         weights_sha256=state_hash(model),
         parameters=sum(p.numel() for p in model.parameters()),
         notes=tuple(str(w.message) for w in said if "QuickGELU" in str(w.message)),
@@ -102,11 +101,11 @@ def _torchscript_state(weights: str) -> dict[str, Tensor]:
     return state
 
 
-def _pad_id(text: Any, tokenizer: Any) -> int | None:
+def _pad_id(model: nn.Module, tokenizer: Any) -> int | None:
     """The padding token where text may be trimmed exactly, else None."""
     from methods.towers import text_tower
 
-    tower = text_tower(text)
+    tower = text_tower(model)
     if not getattr(tower, "trimmable", False):
         return None
     hf = getattr(tokenizer, "tokenizer", None)
