@@ -256,6 +256,13 @@ class OpenClipText(Tower):
         return feature @ cast(Tensor, projection)
 
 
+def not_applicable(reason: str) -> Exception:
+    """The error for what cannot be done on a tower."""
+    from methods.base import NotApplicable  # it imports this module
+
+    return NotApplicable(reason)
+
+
 def tower_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of both towers by their names in the model.
 
