@@ -31,13 +31,16 @@ class Bottleneck(nn.Module):
 
 @register("adapter")
 class Adapter(Method):
-    """Bottlenecks after the attention and after the MLP of each block (Houlsby et al. 2019).
+    """Bottlenecks after attention and MLP of each block.
+
+    Bottlenecks after the attention and after the MLP of each block (Houlsby et al. 2019).
 
     Settings: width of the bottleneck (64 as in both papers). parallel: instead one beside the MLP,
     on the MLP's input, with ReLU and factor 0.1 (AdaptFormer, Chen et al. 2022, arXiv 2205.13535).
     Both start at zero exactly, where Houlsby's starts near it; the norms stay frozen.
     """
 
+    family: ClassVar[str] = "Adapters"
     paper: ClassVar[Paper | None] = Paper(
         "Parameter-Efficient Transfer Learning for NLP", 2019, "https://arxiv.org/abs/1902.00751"
     )

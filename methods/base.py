@@ -102,6 +102,8 @@ class Method(nn.Module):
     Trainable means saved means counted: one set, by `requires_grad`.
     """
 
+    family: ClassVar[str] = "Methods of your own"
+    """Heading under which `bench methods` lists it."""
     paper: ClassVar[Paper | None] = None
     lr: ClassVar[float | None] = 1e-3
     """Learning rate, the one recipe value a method may state; None: nothing is trained."""

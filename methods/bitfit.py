@@ -11,8 +11,12 @@ from methods.towers import tower_parameters
 
 @register("bitfit")
 class BitFit(Method):
-    """Trains the biases of every layer of both towers, the norms' included, as in the paper."""
+    """Trains only the biases of both towers.
 
+    Trains the biases of every layer of both towers, the norms' included, as in the paper.
+    """
+
+    family: ClassVar[str] = "Scales and biases"
     paper: ClassVar[Paper | None] = Paper(
         "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked "
         "Language-models",

@@ -12,12 +12,15 @@ from methods.settings import Within
 
 @register("clip_adapter")
 class ClipAdapter(OnFeatures):
-    """A two-layer bottleneck with ReLU on the final features, bias-free, mixed in by a fixed ratio.
+    """A small network on the final features, mixed with them.
+
+    A two-layer bottleneck with ReLU on the final features, bias-free, mixed in by a fixed ratio.
 
     Settings: reduction (4) and ratio (0.2) are the paper's: ratio A(f) + (1 - ratio) f. Its best
     variant adapts the image only; here both towers are adapted.
     """
 
+    family: ClassVar[str] = "On the final features"
     paper: ClassVar[Paper | None] = Paper(
         "CLIP-Adapter: Better Vision-Language Models with Feature Adapters",
         2021,

@@ -172,7 +172,9 @@ Frozen = tuple[Tensor, list[Tensor], list[Tensor]]
 
 @register("cmer")
 class CMER(Method):
-    """Side branch with a focus layer, scene label augmentation, negative sample recycling.
+    """Side branch, scene labels in captions, reused negatives.
+
+    Side branch with a focus layer, scene label augmentation, negative sample recycling.
 
     Settings (ours unless said; see the module): reduction: D / d (d is at least 64). stride: a tap
     after every so many blocks, 0: as many as give at most 12. focus: soft | topk (keep a share
@@ -186,6 +188,7 @@ class CMER(Method):
     UCM's validation split.
     """
 
+    family: ClassVar[str] = "Side branches"
     paper: ClassVar[Paper | None] = Paper(
         "A Resource-Efficient Training Framework for Remote Sensing Text-Image Retrieval",
         2025,

@@ -13,11 +13,14 @@ from methods.settings import Within
 
 @register("coop")
 class CoOp(Method):
-    """Learned vectors after the text's start token; the image tower stays as it is.
+    """Learned vectors before the words; image tower frozen.
+
+    Learned vectors after the text's start token; the image tower stays as it is.
 
     Settings: context, how many vectors (16 and N(0, 0.02) are the paper's).
     """
 
+    family: ClassVar[str] = "Prompts"
     paper: ClassVar[Paper | None] = Paper(
         "Learning to Prompt for Vision-Language Models", 2021, "https://arxiv.org/abs/2109.01134"
     )

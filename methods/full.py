@@ -17,6 +17,7 @@ class Full(Method):
     (CoCa), which retrieval does not use.
     """
 
+    family: ClassVar[str] = "Whole model"
     paper: ClassVar[Paper | None] = Paper(
         "Learning Transferable Visual Models From Natural Language Supervision",
         2021,

@@ -64,7 +64,9 @@ class MultimodalAdapter(nn.Module):
 
 @register("harma")
 class HarMA(Method):
-    """Adapters after the MLP of each block of both towers; those of one depth share a mini-adapter.
+    """Adapters after each MLP, partly shared by both towers.
+
+    Adapters after the MLP of each block of both towers; those of one depth share a mini-adapter.
 
     Settings: width of the adapters (128) as in the paper's code, whose gates, heads (8) and zero
     starts are kept. loss: infonce, or infonce plus the paper's adaptive triplet loss (margin 0.2,
@@ -72,6 +74,7 @@ class HarMA(Method):
     do not attend to padding.
     """
 
+    family: ClassVar[str] = "Adapters"
     paper: ClassVar[Paper | None] = Paper(
         "Efficient Remote Sensing with Harmonized Transfer Learning and Modality Alignment",
         2024,

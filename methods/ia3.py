@@ -11,12 +11,15 @@ from methods.surgery import linear_layers, module_names, open_attention
 
 @register("ia3")
 class IA3(Method):
-    """One factor per channel of keys and values, and of the input of the MLP's last layer.
+    """A learned factor per channel of keys, values and MLPs.
+
+    One factor per channel of keys and values, and of the input of the MLP's last layer.
 
     Where query, key and value are one layer (open_clip, timm) the query has factors too, which
     those of the key could stand for.
     """
 
+    family: ClassVar[str] = "Scales and biases"
     paper: ClassVar[Paper | None] = Paper(
         "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning",
         2022,

@@ -11,8 +11,12 @@ from methods.frozen_towers import OnFeatures
 
 @register("linear")
 class Linear(OnFeatures):
-    """A square, bias-free map on each tower's final feature, started at the identity."""
+    """A linear map on the final feature of each tower.
 
+    A square, bias-free map on each tower's final feature, started at the identity.
+    """
+
+    family: ClassVar[str] = "On the final features"
     paper: ClassVar[Paper | None] = Paper(
         "Learning Transferable Visual Models From Natural Language Supervision",
         2021,

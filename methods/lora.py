@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @register("lora")
 class LoRA(Method):
-    """Low-rank updates beside the linear layers of both towers.
+    """Low-rank updates of the linear layers of both towers.
 
     Settings: rank; alpha, the update's factor being alpha / rank, or alpha / sqrt(rank) with rslora
     (Kalajdzievski 2023); targets; dropout before the down-projection; dora (Liu et al. 2024). The
@@ -26,6 +26,7 @@ class LoRA(Method):
     `surgery.OpenAttention`.
     """
 
+    family: ClassVar[str] = "Low-rank updates"
     paper: ClassVar[Paper | None] = Paper(
         "LoRA: Low-Rank Adaptation of Large Language Models",
         2021,

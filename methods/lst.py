@@ -69,7 +69,9 @@ class Ladder(nn.Module):
 
 @register("lst")
 class LST(OnStates):
-    """Side blocks of width D / reduction beside both frozen towers; no gradient enters a tower.
+    """A ladder of small blocks beside each frozen tower.
+
+    Side blocks of width D / reduction beside both frozen towers; no gradient enters a tower.
 
     Settings: reduction (8) is the paper's, and so are the gates sigmoid(alpha / 0.1), the one
     up-projection, and thin transformer blocks as the side network. Ours: the side blocks start at
@@ -77,6 +79,7 @@ class LST(OnStates):
     at zero and adds to the pooled feature, and the text's side blocks look both ways.
     """
 
+    family: ClassVar[str] = "Side branches"
     paper: ClassVar[Paper | None] = Paper(
         "LST: Ladder Side-Tuning for Parameter and Memory Efficient Transfer Learning",
         2022,

@@ -12,7 +12,9 @@ from methods.settings import Within
 
 @register("maple")
 class MaPLe(Method):
-    """Text prompts before each of the first blocks; a linear layer per depth makes the image's.
+    """Text prompts per block, and image prompts made of them.
+
+    Text prompts before each of the first blocks; a linear layer per depth makes the image's.
 
     Settings: context, tokens per block (2), and depth (9) are the paper's. A tower with fewer
     blocks is prompted before all of them. Started from N(0, 0.02); the paper starts the first from
@@ -20,6 +22,7 @@ class MaPLe(Method):
     norm; in the paper's code those before the first block pass through it.
     """
 
+    family: ClassVar[str] = "Prompts"
     paper: ClassVar[Paper | None] = Paper(
         "MaPLe: Multi-modal Prompt Learning", 2022, "https://arxiv.org/abs/2210.03117"
     )

@@ -37,7 +37,9 @@ class SharedAdapter(nn.Module):
 
 @register("mrs_adapter")
 class MRSAdapter(Method):
-    """One adapter for all blocks of both towers, beside the norm and MLP of each.
+    """One adapter shared by all blocks of both towers.
+
+    One adapter for all blocks of both towers, beside the norm and MLP of each.
 
     Settings: width (64) and dropout (0.5) are the paper's. loss: infonce, or the paper's hybrid
     multimodal contrastive loss (hmmc): a hinge with margin 0.2 on the hardest negative, both ways,
@@ -45,6 +47,7 @@ class MRSAdapter(Method):
     on its embedded tokens. Sums as in the paper's code, so hmmc grows with the batch.
     """
 
+    family: ClassVar[str] = "Adapters"
     paper: ClassVar[Paper | None] = Paper(
         "Parameter-Efficient Transfer Learning for Remote Sensing Image-Text Retrieval",
         2023,

@@ -26,12 +26,15 @@ class ScaleShift(nn.Module):
 
 @register("ssf")
 class SSF(Method):
-    """Scales and shifts what each linear layer and each norm of the blocks gives.
+    """Learned scales and shifts after each layer.
+
+    Scales and shifts what each linear layer and each norm of the blocks gives.
 
     Started at exactly 1 and 0, where the paper draws scales from N(1, 0.02) and shifts from
     N(0, 0.02); the patch embedding, which the paper also scales, is left alone.
     """
 
+    family: ClassVar[str] = "Scales and biases"
     paper: ClassVar[Paper | None] = Paper(
         "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning",
         2022,

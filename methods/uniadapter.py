@@ -45,7 +45,9 @@ class SharedDown(nn.Module):
 
 @register("uniadapter")
 class UniAdapter(Method):
-    """In each block, beside norm and MLP: own norm, shared down, ReLU, own up, factor 0.1.
+    """Adapters whose down-projection both towers share.
+
+    In each block, beside norm and MLP: own norm, shared down, ReLU, own up, factor 0.1.
 
     Settings: width of the bottleneck (128 is our choice). The paper's towers are of
     one width. Where they are not (ViT-B/32: 768 and 512), the wider one has weights of its own for
@@ -53,6 +55,7 @@ class UniAdapter(Method):
     up-projections start at zero in both towers.
     """
 
+    family: ClassVar[str] = "Adapters"
     paper: ClassVar[Paper | None] = Paper(
         "UniAdapter: Unified Parameter-Efficient Transfer Learning for Cross-modal Modeling",
         2023,

@@ -52,12 +52,15 @@ class LookBack(nn.Module):
 
 @register("unipt")
 class UniPT(OnStates):
-    """A side branch without a ladder: ReLU attention of the last layer's summary over each layer.
+    """Attention over all layers, beside the frozen towers.
+
+    A side branch without a ladder: ReLU attention of the last layer's summary over each layer.
 
     Settings: reduction (2 is the paper's). No gradient enters a tower. Ours: the up-projection
     starts at zero and adds to the pooled feature; the gate has no bias.
     """
 
+    family: ClassVar[str] = "Side branches"
     paper: ClassVar[Paper | None] = Paper(
         "UniPT: Universal Parallel Tuning for Transfer Learning with Efficient Parameter and "
         "Memory",

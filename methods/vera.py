@@ -13,12 +13,15 @@ from methods.surgery import linear_layers, module_names, open_attention
 
 @register("vera")
 class VeRA(Method):
-    """All layers share one pair of frozen random matrices; each learns two vectors of factors.
+    """Frozen random matrices with learned scaling vectors.
+
+    All layers share one pair of frozen random matrices; each learns two vectors of factors.
 
     Settings: rank (256 is the paper's for base-sized models), targets. The matrices come from a
     fixed key, so they are not saved.
     """
 
+    family: ClassVar[str] = "Low-rank updates"
     paper: ClassVar[Paper | None] = Paper(
         "VeRA: Vector-based Random Matrix Adaptation", 2023, "https://arxiv.org/abs/2310.11454"
     )

@@ -12,13 +12,16 @@ from methods.settings import Within
 
 @register("vlprompt")
 class VLPrompt(Method):
-    """Fresh learned tokens in both towers before each of the first blocks, the towers apart.
+    """Learned tokens in the blocks of both towers, apart.
+
+    Fresh learned tokens in both towers before each of the first blocks, the towers apart.
 
     Settings: image_prompts and text_prompts, tokens per block (10 each: ours); depth, before how
     many blocks, 0 for all. Started from N(0, 0.02) as in CoOp and MaPLe, whose paper compares with
     this variant as independent prompting.
     """
 
+    family: ClassVar[str] = "Prompts"
     paper: ClassVar[Paper | None] = Paper(
         "MaPLe: Multi-modal Prompt Learning", 2022, "https://arxiv.org/abs/2210.03117"
     )

@@ -13,13 +13,16 @@ from methods.settings import Within
 
 @register("vpt")
 class VPT(Method):
-    """Learned tokens after the class token; the text tower stays as it is.
+    """Learned tokens in the blocks of the image tower.
+
+    Learned tokens after the class token; the text tower stays as it is.
 
     Settings: prompts, how many tokens (50 as in the paper's ViT-B experiments); depth: deep, fresh
     ones before each block, or shallow, before the first only. Started from N(0, 0.02), about the
     spread of the paper's uniform distribution at ViT-B; its dropout on prompts is left out.
     """
 
+    family: ClassVar[str] = "Prompts"
     paper: ClassVar[Paper | None] = Paper(
         "Visual Prompt Tuning", 2022, "https://arxiv.org/abs/2203.12119"
     )

@@ -9,8 +9,9 @@ from methods.frozen_towers import OnFeatures
 
 @register("zeroshot")
 class ZeroShot(OnFeatures):
-    """The backbone as it is; nothing is trained."""
+    """The pretrained backbone as it is; nothing is trained."""
 
+    family: ClassVar[str] = "Whole model"
     paper: ClassVar[Paper | None] = Paper(
         "Learning Transferable Visual Models From Natural Language Supervision",
         2021,

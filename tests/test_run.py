@@ -215,7 +215,9 @@ def test_bad_arguments_are_one_sentence(
 
 
 def test_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "cmer" in called(monkeypatch, "methods").stdout
+    listed = called(monkeypatch, "methods").stdout
+    assert re.search(r"^Side branches\ncmer +3\.49 M  Side branch, ", listed, re.MULTILINE)
+    assert max(map(len, listed.splitlines()[:-1])) <= 80
     shown = called(monkeypatch, "methods", "cmer").stdout
     assert "scene_p" in shown
     assert "2501.10638" in shown

@@ -14,6 +14,7 @@ from bench.commands import run, sweeping, tune
 from bench.recipe import Recipe
 from bench.spec import parse_calls, resolve
 from bench.sweeps import forecast, sweepfile
+from bench.sweeps import sweep as sweep_
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 from methods import registry
@@ -200,6 +201,21 @@ def test_a_wrong_sweep_file_is_one_sentence(tmp_path: Path, text: str, says: str
 def test_a_missing_sweep_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no sweep file"):
         sweepfile.gather(tmp_path / "lora")
+
+
+def test_all_is_every_method_once() -> None:
+    planned = sweep_.plan(
+        methods="lora(rank=4),all",
+        datasets=["synthetic"],
+        backbones=["starter"],
+        seeds=[0],
+        recipe=Recipe(),
+        root=Path(),
+        results=Path(),
+        rehearse=True,
+    )
+    calls = [trial.call for trial in planned.trials]
+    assert calls == ["lora(rank=4)", *(name for name in registry() if name != "lora")]
 
 
 def test_the_papers_sweep_names_every_method() -> None:

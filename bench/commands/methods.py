@@ -1,7 +1,9 @@
 """The commands about methods: list them, show one, check one of your own."""
 
+import inspect
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -10,46 +12,103 @@ from bench.commands.console import console, say
 from bench.commands.options import Plugins
 from bench.spec import load_plugins
 
+if TYPE_CHECKING:
+    from methods.base import Method
+
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="A method.")] = None, plugin: Plugins = None
+    name: Annotated[str | None, typer.Argument(help="A method, to see all about it.")] = None,
+    plugin: Plugins = None,
 ) -> None:
-    """List the methods; with NAME its settings, defaults and paper."""
-    import inspect
-    import re
-
-    from rich.markup import escape
-    from rich.table import Table
-
-    from bench.spec import defaults, nearest
+    """List the methods, or show one with its settings, their defaults and the paper."""
+    from bench.spec import nearest
     from methods import registry
 
     load_plugins(plugin)
     known = registry()
-    screen = console()
     if name is None:
-        table = Table("method", "what", "paper")
+        _list(known)
+    elif name in known:
+        _show(name, known[name])
+    else:
+        raise UserError(
+            f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them"
+        )
+
+
+def _list(known: "dict[str, type[Method]]") -> None:
+    """A line for each method, by family."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from bench.measure import parameters
+
+    screen = console()
+    with screen.status("counting parameters"):
+        counts = {key: parameters.trainable(cls) for key, cls in known.items()}
+    for family in sorted({cls.family for cls in known.values()}):
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(width=max(map(len, known)), style="bold")
+        table.add_column(width=len("3.49 M"), justify="right")
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for key, cls in known.items():
-            first = escape((inspect.getdoc(cls) or "").partition("\n")[0])
-            table.add_row(key, first, f"{cls.paper.year}  {cls.paper.link}" if cls.paper else "")
+            if cls.family == family:
+                count = counts[key]
+                trains = "\u2013" if count is None else parameters.rounded(count)
+                table.add_row(key, trains, escape(_summary(cls)))
+        screen.print(f"[italic]{escape(family)}[/]", highlight=False)
         screen.print(table)
-        return
-    if name not in known:
-        raise UserError(f"no method is called {name!r}{nearest(name, known)}")
-    cls = known[name]
+    say(
+        screen,
+        f"The figure is the number of parameters that are trained, on {parameters.REFERENCE} with "
+        "default settings. `bench methods NAME` shows settings and paper.",
+    )
+
+
+def _summary(cls: "type[Method]") -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+
+def _show(name: str, cls: "type[Method]") -> None:
+    """What a method is, its paper, and its settings with the values they may have."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from bench.measure import parameters
+    from bench.spec import defaults
+
+    screen = console()
     flowing = escape(re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(cls) or ""))
     screen.print(f"[bold]{name}[/]\n{flowing}\n", highlight=False)
     if cls.paper:
-        screen.print(f"{cls.paper.title} ({cls.paper.year}), {cls.paper.link}\n", highlight=False)
-    table = Table("setting", "default", "type")
-    kinds = inspect.get_annotations(cls.__init__)
+        say(screen, f"Paper: {cls.paper.title} ({cls.paper.year}), {cls.paper.link}")
+    count = parameters.trainable(cls)
+    if count:
+        say(screen, f"Trains {count:,} parameters on {parameters.REFERENCE}.")
+    table = Table("setting", "default", "values", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    hints = get_type_hints(cls.__init__, include_extras=True)
     for setting, default in defaults(cls).items():
-        table.add_row(
-            setting, repr(default), inspect.formatannotation(kinds.get(setting, type(default)))
-        )
-    rate = "nothing is trained" if cls.lr is None else f"{cls.lr:g}"
-    table.add_row("lr", rate, "learning rate; may be given in the call")
-    screen.print(table)
+        table.add_row(setting, repr(default), _values(default, hints.get(setting)))
+    if "lr" not in defaults(cls) and cls.lr is not None:
+        table.add_row("lr", f"{cls.lr:g}", "learning rate: a number above 0")
+    if table.rows:
+        screen.print(table)
+        setting, default = next(iter([*defaults(cls).items(), ("lr", cls.lr)]))
+        say(screen, f"Set them in brackets: --methods '{name}({setting}={default!r})'")
+    if cls.lr is None:
+        say(screen, "Nothing is trained.")
+
+
+def _values(default: Any, hint: Any) -> str:
+    """The values that a setting may have, in words."""
+    from bench.spec import WORDS, choices_of, range_of
+
+    if (choices := choices_of(hint)) is not None:
+        return ", ".join(map(repr, choices))
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return f"{WORDS[type(default)]} {range_of(hint)}"
+    return WORDS.get(type(default), "")
 
 
 def validate(

@@ -63,7 +63,7 @@ class SweepOptions:
         typer.Option(
             "--methods",
             metavar="LIST",
-            help="Methods, with settings in brackets: 'cmer,lora(rank=16)'; repeatable. "
+            help="Methods, with settings in brackets: 'cmer,lora(rank=16)', or all; repeatable. "
             "See `bench methods`.",
             rich_help_panel=WHAT,
         ),

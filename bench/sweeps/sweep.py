@@ -1,6 +1,7 @@
 """Plan the trials of a sweep and tell which are recorded already."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def plan(
             "the recipe says augment=false; store one view"
         )
     known = registry()
-    calls = [resolve(name, given, known) for name, given in parse_calls(methods)]
+    calls = [resolve(name, given, known) for name, given in _expanded(parse_calls(methods), known)]
     twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
     if twice:
         raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
@@ -122,6 +123,17 @@ def plan(
         for name, spec, seed, call in itertools.product(datasets, backbones, seeds, calls)
     ]
     return Plan(trials, results, root, plugins or [])
+
+
+def _expanded(
+    calls: list[tuple[str, dict[str, Any]]], known: Iterable[str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """The calls, with `all` replaced by every method that is not named beside it."""
+    if ("all", {}) not in calls or "all" in known:
+        return calls
+    named = [name for name, _ in calls if name != "all"]
+    rest = [(name, dict[str, Any]()) for name in known if name not in named]
+    return [call for pair in calls for call in (rest if pair[0] == "all" else [pair])]
 
 
 def _weights(spec: str) -> dict[str, str]:
