@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from bench import UserError, __version__
-from bench.commands import data, datasets, framework, methods, plan, results, run, tune
+from bench.commands import (
+    backbones,
+    data,
+    datasets,
+    framework,
+    methods,
+    plan,
+    results,
+    run,
+    tune,
+)
 from bench.commands.console import complain, speak_any_encoding
 
 RUN, RESULTS, KNOWN = "Run", "Results", "Methods and data"
@@ -55,6 +65,7 @@ framework.command(app, "bench validate lora", "bench validate mine.py", panel=KN
     methods.validate
 )
 framework.command(app, "bench datasets", "bench datasets rsitmd", panel=KNOWN)(datasets.datasets)
+app.add_typer(backbones.app, name="backbones", rich_help_panel=KNOWN)
 app.add_typer(data.app, name="data", rich_help_panel=KNOWN)
 
 

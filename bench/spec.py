@@ -38,10 +38,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def portable(spec: str) -> str:
-    """A backbone spec without the folder of its weights, which is another on each machine."""
+    """A backbone spec without the place of its weights, which is another on each machine.
+
+    `ViT-B-32:/a/mine.pt` and `ViT-B-32:hf:OWNER/REPO/mine.pt@REVISION` are both `ViT-B-32:mine.pt`.
+    """
     if spec.startswith("hf-hub:"):
         return spec
     name, colon, weights = spec.partition(":")
+    if weights.startswith("hf:"):
+        weights = weights.partition("@")[0]
     return f"{name}{colon}{Path(weights).name}"  # a tag has no folder
 
 

@@ -34,6 +34,7 @@ source = "this test"
 put = "and put it into <data root>/tiny"
 annotation = "dataset.json"
 images = "images"
+backbone = "starter"
 [counts]
 train = 8
 val = 4

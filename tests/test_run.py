@@ -187,7 +187,7 @@ def test_random_weights_are_for_efficiency_only(tiny: Path) -> None:
         (["run", "--methods", "lora", "--dataset", "synthetic", "--seeds", "a"], "whole numbers"),
         (["run", "--methods", "lora,lora", "--dataset", "synthetic"], "named twice"),
         (["run", "--methods", "lora", "--dataset", "synthetic", "--recipe", "a=1"], "no 'a'"),
-        (["run", "--methods", "lora", "--dataset", "synthetic", "--backbone", "x"], "no weights"),
+        (["run", "--methods", "lora", "--dataset", "synthetic", "--backbone", "x"], "no backbone"),
         (["run", "--methods", "lora", "--dataset", "UCM"], "did you mean 'ucm'"),
         (["run", "--methods", "lora", "--dataset", "ucm", "--corrupt", "blurr"], "mean 'blur'"),
         (["run", "--methods", "cmer(queue=-3)", "--dataset", "synthetic"], "from 0"),

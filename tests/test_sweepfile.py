@@ -86,7 +86,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_file_can_say_how_long_a_trial_may_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeping, "planned", lambda _: Plan([], tmp_path, tmp_path))
+    monkeypatch.setattr(sweeping, "planned", lambda *_, **__: Plan([], tmp_path, tmp_path))
     text = "datasets = 'ucm'\nmethods = 'cmer'\ncheckpoint_every = '5m'\n"
     path = sweep(tmp_path, text + "time_limit = '2h'")
     plan, _ = sweeping.planned_with_engine(sweepfile.gather(path))
@@ -173,7 +173,7 @@ def test_a_search_has_its_own_seeds_recipe_and_results(tmp_path: Path) -> None:
 
 def test_without_a_file_the_options_are_enough() -> None:
     config = sweepfile.gather(None, methods="cmer", datasets=["ucm"])
-    assert (config.backbones, config.seeds, config.recipe) == (["starter"], [0], Recipe())
+    assert (config.backbones, config.seeds, config.recipe) == ([], [0], Recipe())
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,39 @@
 """The pretrained two-tower model: an open_clip architecture and where its weights come from."""
 
-from bench.backbone.loading import load, state_hash
+from bench.backbone.absent import Absent, absent
+from bench.backbone.hub import Unreachable
 from bench.backbone.model import Backbone
+from bench.backbone.names import expand, known_weights
 from bench.backbone.sources import check, image_size, weights_identity
 from bench.backbone.spec import folder_name, split_spec
 from bench.backbone.starter import STARTER, save_starter, starter_state
 
+
+def load(spec: str) -> Backbone:
+    """Build the model of a backbone spec with its weights, on the CPU, in float32.
+
+    `spec` is a name of `bench backbones` or what else `--backbone` takes. Weights that are not on
+    this machine are downloaded. Raises UserError when they cannot be had or do not fit.
+    """
+    from bench.backbone import loading  # brings torch and open_clip, which take seconds
+
+    return loading.load(spec)
+
+
 __all__ = [
     "STARTER",
+    "Absent",
     "Backbone",
+    "Unreachable",
+    "absent",
     "check",
+    "expand",
     "folder_name",
     "image_size",
+    "known_weights",
     "load",
     "save_starter",
     "split_spec",
     "starter_state",
-    "state_hash",
     "weights_identity",
 ]

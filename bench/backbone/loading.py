@@ -2,103 +2,151 @@
 
 import hashlib
 import logging
-import pickle
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench import UserError, brief
+from bench.backbone import activation, checkpoint, hub, sources
+from bench.backbone.absent import Absent, absent
+from bench.backbone.checkpoint import Checkpoint
 from bench.backbone.model import Backbone
-from bench.backbone.spec import split_spec
-from bench.backbone.starter import register, starter_state
+from bench.backbone.spec import FOREIGN, is_tag, split_spec
+from bench.backbone.starter import is_starter, register, starter_state
 from bench.measure.attention import use_sdpa
+
+BIG_VISION = (".npz", ".npy")
+"""Endings of big_vision's files (SigLIP), which open_clip reads itself."""
 
 
 def load(spec: str) -> Backbone:
     """Build the model of a backbone spec with its weights, on the CPU, in float32.
 
-    Raises UserError when the weights cannot be had or do not fit the architecture.
+    Weights that are not on this machine are downloaded. Raises UserError when they cannot be had or
+    do not fit the architecture.
     """
     import open_clip
 
-    register()
     use_sdpa()
     name, weights = split_spec(spec)
-    logging.getLogger().setLevel(logging.ERROR)
-    torch.manual_seed(0)  # random weights are the same for every method and seed
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        model = _build(open_clip, name, weights)
+    model, notes = build(spec)
     model.eval()
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = model.visual.image_size
-    try:
-        tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, ValueError) as error:
-        why = brief(error)
-        raise UserError(
-            f"the tokenizer of {name} cannot be had ({why}); check the network, or that its files "
-            "lie in the folder"
-        ) from None
+    tokens = tokenizer(name)
     return Backbone(
         name=name,
         weights=weights,
         model=model,
-        tokenizer=tokenizer,
+        tokenizer=tokens,
         image_size=size[0] if isinstance(size, tuple | list) else size,
         mean=preprocess["mean"],
         std=preprocess["std"],
-        pad_id=_pad_id(model, tokenizer),
+        pad_id=_pad_id(model, tokens),
         weights_sha256=state_hash(model),
         parameters=sum(p.numel() for p in model.parameters()),
-        notes=tuple(str(w.message) for w in said if "QuickGELU" in str(w.message)),
+        notes=tuple(notes),
+        datasets=sources.seen_datasets(spec),
     )
 
 
-def _build(open_clip: Any, name: str, weights: str) -> Any:
-    if (name, weights) == ("starter", "rsicd"):
-        model = open_clip.create_model(name, load_weights=False)
+def build(spec: str) -> tuple[Any, list[str]]:
+    """The model of a spec with its weights, in float32, and what is to be noted of them."""
+    name, weights = split_spec(spec)
+    torch.manual_seed(0)  # random weights are the same for every method and seed
+    if is_starter(name, weights):
+        model = create(name)
         model.load_state_dict(starter_state(), strict=True)
-        return model
+        return model, []
     try:
-        if weights == "none":
-            return open_clip.create_model(name, load_weights=False, pretrained_text=False)
-        if _is_torchscript(weights):
-            model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
-            model.load_state_dict(_torchscript_state(weights))
-            return model
-        return open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
-    except pickle.UnpicklingError:
+        path = sources.fetch(spec)
+    except hub.Unreachable as why:
+        raise Absent(absent(spec, str(why))) from None
+    if name.startswith(FOREIGN):
+        sources.check(spec)
+        return create(name, load_weights=True, require_pretrained=True), []
+    config = tag_config(name, weights) if is_tag(weights) else {}
+    model = create(name, force_preprocess_cfg=config)
+    if path is None:
+        return model, []
+    if path.suffix in BIG_VISION:
+        return _big_vision(model, path), []
+    if config:
+        found = checkpoint.read(path)
+        notes = checkpoint.fill(model, checkpoint.aligned(found, model), name)
+        wrong = activation.note_of_tag(name, weights)
+        return model, [*notes, *([wrong] if wrong else [])]
+    return model, fill(model, spec, checkpoint.aligned(checkpoint.read(path), model))
+
+
+def fill(model: nn.Module, spec: str, found: Checkpoint) -> list[str]:
+    """Load a file that is no tag's into a model; returns what is to be noted of it."""
+    name, _ = split_spec(spec)
+    about = activation.note(name, found, sources.known_of(spec, found.path))
+    return [*checkpoint.fill(model, found, name), *([about] if about else [])]
+
+
+def create(name: str, **words: Any) -> Any:
+    """A model of open_clip's, without weights unless it is told to; UserError where it cannot."""
+    import open_clip
+
+    register()
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that nothing is loaded
+    words = {"load_weights": False, "pretrained_text": False, **words}
+    try:
+        return open_clip.create_model(name, **words)
+    except Exception as error:  # transformers' configs, somebody's folder
+        why = brief(error) or type(error).__name__
+        raise UserError(f"{name} cannot be built ({why}){_advice(name, error)}") from None
+
+
+def tokenizer(name: str) -> Any:
+    """The tokenizer of an architecture; raises UserError where it cannot be had."""
+    import open_clip
+
+    register()
+    try:
+        return open_clip.get_tokenizer(name)
+    except Exception as error:  # transformers' own, of a folder or the Hub
+        why = brief(error) or type(error).__name__
         raise UserError(
-            f"the file {weights!r} is damaged, or holds more than tensors, and only those are "
-            "read; fetch it again, or save its state_dict alone where you trust it"
+            f"the tokenizer of {name} cannot be had ({why}){_advice(name, error)}"
         ) from None
+
+
+def _advice(name: str, error: Exception) -> str:
+    """What to do about an error of open_clip or transformers."""
+    if name.startswith("local-dir:"):
+        return "; the folder needs the weights and, for a Hugging Face tokenizer, its files"
+    if hub.is_of_network(error):
+        return (
+            "; with a connection (a login node), once: `bench backbones fetch "
+            f"{name if name.startswith('hf-hub:') else f'{name}:none'}`"
+        )
+    return ""
+
+
+def tag_config(name: str, weights: str) -> dict[str, Any]:
+    """What open_clip knows of a tag: preprocessing, activation, address; {} for other weights."""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    config = get_pretrained_cfg(name, weights)
+    return {key: value for key, value in config.items() if key != "size"}
+
+
+def _big_vision(model: Any, path: Path) -> Any:
+    from open_clip.convert import load_big_vision_weights
+
+    try:
+        load_big_vision_weights(model, str(path))
     except Exception as error:  # somebody's file can lead to anything
         why = brief(error) or type(error).__name__
         raise UserError(
-            f"the weights {weights!r} of {name} cannot be loaded ({why}); check the network, the "
-            "tag or the file, and that the file is of this architecture"
+            f"the file {str(path)!r} cannot be loaded ({why}); is it of this architecture?"
         ) from None
-
-
-def _is_torchscript(weights: str) -> bool:
-    """Whether a file is an archive of TorchScript, as OpenAI gives its own."""
-    if not (Path(weights).is_file() and zipfile.is_zipfile(weights)):
-        return False
-    with zipfile.ZipFile(weights) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _torchscript_state(weights: str) -> dict[str, Tensor]:
-    """The tensors of an archive of TorchScript but those that are no weights; no Python is run."""
-    state: dict[str, Tensor] = torch.jit.load(weights, map_location="cpu").state_dict()
-    for name in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
-        state.pop(name, None)
-    return state
+    return model
 
 
 def _pad_id(model: nn.Module, tokenizer: Any) -> int | None:

@@ -1,9 +1,13 @@
 """What the rest of the code sees of a pretrained model: towers, tokenizer, preprocessing, hash."""
 
+from __future__ import annotations  # torch is needed for the types alone, and takes a second
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @dataclass
@@ -25,3 +29,5 @@ class Backbone:
     parameters: int
     notes: tuple[str, ...] = ()
     """What was assumed or changed in loading, e.g. an activation that is not the weights' own."""
+    datasets: tuple[str, ...] = ()
+    """Cards whose training split is known to be among what the weights were trained on."""

@@ -3,20 +3,30 @@
 from pathlib import Path
 
 from bench import UserError
+from bench.backbone.names import expand
 from bench.spec import portable
+
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz")
+FOREIGN = ("hf-hub:", "local-dir:")
+"""Forms of open_clip's own, where the architecture stands beside the weights."""
 
 
 def split_spec(spec: str) -> tuple[str, str]:
-    """`ViT-B-32:openai` -> name, weights; weights is a tag, a file, or `none` for random ones."""
+    """`ViT-B-32:openai` -> name, weights.
+
+    Weights are a tag of open_clip, a file, `hf:OWNER/REPO/FILE@REVISION`, or `none` for random
+    ones. Names of the table (`openai-b32`) are written out first. Raises UserError.
+    """
+    spec = expand(spec)
     if spec == "starter":
         return "starter", "rsicd"
-    if spec.startswith(("hf-hub:", "local-dir:")):
+    if spec.startswith(FOREIGN):
         return spec, ""
-    name, colon, weights = spec.partition(":")
-    if not colon or not weights:
+    name, _, weights = spec.partition(":")
+    if not weights:
         raise UserError(
             f"the backbone {spec!r} names no weights; write NAME:TAG (ViT-B-32-quickgelu:openai), "
-            "NAME:FILE (ViT-B-32:RemoteCLIP-ViT-B-32.pt) or NAME:none for random weights"
+            "NAME:FILE (ViT-B-32:mine.pt) or NAME:none for random weights"
         )
     return name, weights
 
@@ -25,7 +35,22 @@ def folder_name(spec: str) -> str:
     """A backbone's name as a folder: `ViT-B-32:openai` -> `ViT-B-32_openai`."""
     if spec == "starter":
         return "starter"
-    name, weights = split_spec(portable(spec))
-    if Path(weights).suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz"):
+    name, weights = split_spec(portable(expand(spec)))
+    if Path(weights).suffix in CHECKPOINTS:
         weights = Path(weights).stem
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in f"{name}_{weights}".rstrip("_"))
+
+
+def is_file(weights: str) -> bool:
+    """Whether weights are a file on this machine."""
+    return weights != "none" and Path(weights).is_file()
+
+
+def is_tag(weights: str) -> bool:
+    """Whether weights can only be meant as a tag of open_clip."""
+    return weights not in ("", "none") and not weights.startswith("hf:") and not is_file(weights)
+
+
+def looks_like_a_file(weights: str) -> bool:
+    """Whether weights can only be meant as a file, there or not."""
+    return not weights.startswith("hf:") and ("/" in weights or Path(weights).suffix != "")

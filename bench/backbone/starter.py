@@ -1,11 +1,17 @@
 """The small backbone in the repository: its files, and how its weights are stored."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STARTER = Path(__file__).resolve().parent.parent / "starter"
+
+
+def is_starter(name: str, weights: str) -> bool:
+    """Whether a split spec means the weights in the repository."""
+    return (name, weights) == ("starter", "rsicd")
 
 
 def register() -> None:
@@ -16,8 +22,9 @@ def register() -> None:
         open_clip.add_model_config(STARTER / "starter.json")
 
 
-def starter_state(path: Path = STARTER / "starter.safetensors") -> dict[str, Tensor]:
+def starter_state(path: Path = STARTER / "starter.safetensors") -> "dict[str, Tensor]":
     """The starter's weights in float32; the embeddings of tokens never seen are zero."""
+    import torch
     from safetensors.torch import load_file
 
     state = {k: v.float() for k, v in load_file(path).items()}
@@ -28,8 +35,9 @@ def starter_state(path: Path = STARTER / "starter.safetensors") -> dict[str, Ten
     return state
 
 
-def save_starter(state: dict[str, Tensor], seen: Tensor, path: Path) -> None:
+def save_starter(state: "dict[str, Tensor]", seen: "Tensor", path: Path) -> None:
     """Write a starter checkpoint: float16, of the token embeddings only the rows `seen`."""
+    import torch
     from safetensors.torch import save_file
 
     kept = {k: v.half().contiguous() for k, v in state.items() if k != "attn_mask"}

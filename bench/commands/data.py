@@ -161,7 +161,8 @@ def cache(
     ] = None,
     size: Annotated[int | None, typer.Option(min=8, max=1024, help="Side in pixels.")] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="Take the size from a backbone. Default: starter.")
+        str | None,
+        typer.Option(help="Take the size from a backbone. Default: that of the data set."),
     ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="List what is there, checksums compared; build nothing.")
@@ -192,15 +193,17 @@ def cache(
         card = None if name is None else data.card(name).name
         console.print(cached.table(cached.found(card, side, verify=show)))
     else:
-        dataset = data.load(data.card(name), data.data_root(data_root))
-        pixels = cached.build(dataset, side or _size_of("starter"), console)
-        about = f"{len(pixels):,} images of {dataset.card.name} at {pixels.shape[1]} px"
+        card_ = data.card(name)
+        side = side or _size_of(card_.backbone)
+        pixels = cached.build(data.load(card_, data.data_root(data_root)), side, console)
+        about = f"{len(pixels):,} images of {card_.name} at {pixels.shape[1]} px"
         console.print(f"ready, checksums compared: {about}", highlight=False, soft_wrap=True)
 
 
 def _size_of(backbone: str) -> int:
-    from bench.backbone import image_size
+    from bench.backbone import check, image_size
 
+    check(backbone)
     size = image_size(backbone)
     if size is None:
         raise UserError(f"no image size is known of {backbone!r}; give --size PX")

@@ -92,8 +92,9 @@ class SweepOptions:
         typer.Option(
             "--backbone",
             metavar="LIST",
-            help="Pretrained models: starter, NAME:TAG of open_clip, NAME:FILE, or NAME:none for "
-            "random weights; repeatable. Default: starter.",
+            help="Pretrained models: openai-b32, remoteclip-b32 (all: `bench backbones`), NAME:TAG "
+            "of open_clip, NAME:FILE, NAME:hf:OWNER/REPO/FILE, or NAME:none for random weights; "
+            "repeatable. Default: that of the data set.",
             rich_help_panel=WHAT,
         ),
     ] = None

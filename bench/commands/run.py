@@ -9,7 +9,13 @@ import typer
 from bench import UserError
 from bench.commands.console import console, say
 from bench.commands.options import AGAIN, FILES, TRAINING, RunOptions
-from bench.commands.sweeping import planned_with_engine, report_failures, run_trials
+from bench.commands.sweeping import (
+    announce_backbones,
+    planned_with_engine,
+    ready_weights,
+    report_failures,
+    run_trials,
+)
 from bench.record import GOOD
 
 if TYPE_CHECKING:
@@ -102,6 +108,7 @@ def run(
         config, images=not dry_run, yes=None if dry_run else options.yes
     )
     screen = console()
+    announce_backbones(screen, plan)
     if config.tuned is not None:
         plan, without = tune_.apply(plan, config.tuned, registry())
         for what in without:
@@ -113,6 +120,7 @@ def run(
         f"{len(plan.trials)} trials: {done} recorded in {config.results}, {len(todo)} to run",
     )
     if dry_run:
+        ready_weights(screen, plan, todo, download=False)
         _print_forecast(screen, plan, todo, engine, not no_memory)
         if wanted:
             say(screen, f"then {len(wanted)} conditions of corrupted test images for each")

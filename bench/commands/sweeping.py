@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from bench import UserError
 from bench.commands.console import console, say, warn
 from bench.record import GOOD, STATUSES
+from bench.spec import portable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +73,47 @@ def planned_with_engine(
     return plan, engine
 
 
+def announce_backbones(screen: "Console", plan: "Plan") -> None:
+    """Say which backbones the trials have, and whose choice that was."""
+    from bench import backbone, data
+
+    lines: dict[str, list[str]] = {}
+    for name, words in plan.backbones.items():
+        for word in words:
+            spec = backbone.expand(word)
+            full = f" ({portable(spec)})" if spec != word else ""
+            own = word == data.card(name).backbone and words == [word]
+            lines.setdefault(f"{portable(word)}{full}", []).append(name if own else "")
+    for what, names in lines.items():
+        whose = [Path(name).stem for name in names if name]
+        default = f", the default of {', '.join(whose)}" if whose else ""
+        say(screen, f"backbone: {what}{default}")
+
+
+def ready_weights(
+    screen: "Console", plan: "Plan", todo: "list[Trial]", download: bool = True
+) -> None:
+    """Look at the weights of all trials to run, once, before anything else is done for them.
+
+    What is missing is downloaded, or with `download=False` only said to be. Raises UserError.
+    """
+    from bench.backbone.absent import megabytes
+    from bench.backbone.ready import make_ready
+
+    for spec in dict.fromkeys(trial.backbone for trial in todo):
+        try:
+            found = make_ready(spec, lambda text: say(screen, text), download=download)
+        except UserError as error:
+            left = len(todo)
+            rest = f"Nothing was run: {left} trial{'s are' if left > 1 else ' is'} left."
+            raise UserError(f"{error}\n\n{rest}") from None
+        if found.to_download != 0:
+            size = "" if found.to_download is None else f", {megabytes(found.to_download)}"
+            say(screen, f"the weights of {portable(spec)} will be downloaded{size}")
+        for note in found.notes:
+            say(screen, f"note: {note}")
+
+
 def run_trials(
     screen: "Console",
     plan: "Plan",
@@ -85,6 +128,7 @@ def run_trials(
     from bench.sweeps.progress import watcher
 
     engine.check(plan.results)  # before images are decoded, which takes minutes
+    ready_weights(screen, plan, todo)
     _build_caches(screen, plan, todo)
     with watcher(screen, len(todo)) as watch:
         try:

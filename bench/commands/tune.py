@@ -9,7 +9,12 @@ import typer
 from bench import UserError
 from bench.commands.console import console, say
 from bench.commands.options import FILES, RunOptions
-from bench.commands.sweeping import planned_with_engine, report_failures, run_trials
+from bench.commands.sweeping import (
+    announce_backbones,
+    planned_with_engine,
+    report_failures,
+    run_trials,
+)
 
 SEARCH = "The search"
 
@@ -87,6 +92,7 @@ def tune(
     out = out or config.tuned or Path("tuned.toml")
     others = tune_.others(searched, out)
     todo, screen = searched.plan.todo(False, options.retry_failed), console()
+    announce_backbones(screen, plan)
     calls, points = len(searched.grids), searched.points
     count = f"{calls} methods x {points} points" + (" drawn from each grid" * searched.drawn)
     say(screen, f"{len(searched.plan.trials)} trials ({count}): {len(todo)} to run")

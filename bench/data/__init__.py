@@ -28,10 +28,13 @@ OTHER_TEXTS = (
 
 # Cards.
 
-TEXTS = ("kind", "source", "put", "folder", "annotation", "images", "page", "pictures")
+DEFAULT_BACKBONE = "openai-b32"
+"""For cards of real data that name none."""
+TEXTS = ("backbone", "kind", "source", "put", "folder", "annotation", "images", "page", "pictures")
 TABLES = ("counts", "test", "scenes", "fetch")
-NOT_THE_DATA = ("fetch", "annotation_sha256", "page", "pictures")
-"""Keys that say where the data comes from or how it is checked, not what it is; see `digest`."""
+NOT_THE_DATA = ("fetch", "annotation_sha256", "page", "pictures", "backbone")
+"""Keys that say where the data comes from, how it is checked or what it is used with, not what it
+is; see `digest`."""
 KEYS = {
     "": (
         *TEXTS,
@@ -93,6 +96,12 @@ class Card:
         """The values of wide images that become black and white; None: the high byte of 16 bits."""
         given = self.raw.get("scale")
         return None if given is None else (float(given[0]), float(given[1]))
+
+    @property
+    def backbone(self) -> str:
+        """The backbone that trials on this data set have where none is named."""
+        usual = "starter" if self.kind == "synthetic" else DEFAULT_BACKBONE
+        return str(self.raw.get("backbone", usual))
 
     def digest(self) -> str:
         """Hash of what the card says of the data itself; it is part of a trial's identity.

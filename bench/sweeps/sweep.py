@@ -32,6 +32,8 @@ class Plan:
     corrupt: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     """By identity the corruptions and severities that a trained trial is to be tested under; then
     nothing is trained."""
+    backbones: dict[str, list[str]] = field(default_factory=dict)
+    """By data set the backbones as they were named, by the user or by the data set's card."""
 
     def status(self, trial: Trial) -> str | None:
         """The status of the trial's record, or None where there is none."""
@@ -89,8 +91,9 @@ def plan(
 ) -> Plan:
     """Every data set x backbone x seed x method, the methods innermost.
 
-    `rehearse`: only to predict, so neither data nor weights need be there; images=False: the images
-    need not be. Raises UserError for a name, setting, backbone or data set that cannot be used.
+    `backbones`: [] for the one that each data set's card names. `rehearse`: only to predict, so
+    neither data nor weights need be there; images=False: the images need not be. Raises UserError
+    for a name, setting, backbone or data set that cannot be used.
     """
     from methods import registry
 
@@ -105,7 +108,10 @@ def plan(
     twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
     if twice:
         raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
-    weights = {spec: {} if rehearse else _weights(spec) for spec in backbones}
+    chosen = {name: backbones or [data.card(name).backbone] for name in datasets}
+    specs = {name: list(dict.fromkeys(map(backbone.expand, some))) for name, some in chosen.items()}
+    every = dict.fromkeys(spec for some in specs.values() for spec in some)
+    weights = {spec: {} if rehearse else _weights(spec) for spec in every}
     splits = {name: _splits(name, None if rehearse else root, images) for name in datasets}
     trials = [
         Trial(
@@ -120,9 +126,10 @@ def plan(
             {**splits[name], **weights[spec]},
             cached_features,
         )
-        for name, spec, seed, call in itertools.product(datasets, backbones, seeds, calls)
+        for name in datasets
+        for spec, seed, call in itertools.product(specs[name], seeds, calls)
     ]
-    return Plan(trials, results, root, plugins or [])
+    return Plan(trials, results, root, plugins or [], backbones=chosen)
 
 
 def _expanded(
@@ -139,7 +146,10 @@ def _expanded(
 def _weights(spec: str) -> dict[str, str]:
     """Hash of a backbone's weights; raises UserError where they cannot be used."""
     backbone.check(spec)
-    return {"weights": backbone.weights_identity(spec)}
+    try:
+        return {"weights": backbone.weights_identity(spec)}
+    except backbone.Unreachable as why:
+        raise backbone.Absent(f"{backbone.absent(spec, str(why))}\n\nNothing was run.") from None
 
 
 def _splits(name: str, root: Path | None, images: bool = True) -> dict[str, str]:

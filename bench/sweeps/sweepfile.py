@@ -26,6 +26,7 @@ class SweepConfig:
     methods: str
     datasets: list[str]
     backbones: list[str]
+    """[]: of each data set the one that its card names."""
     seeds: list[int]
     recipe: Recipe
     data_root: Path | None
@@ -174,7 +175,7 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepCon
     return SweepConfig(
         methods=",".join(_list(said["methods"])),
         datasets=list(dict.fromkeys(map(_at_home, _list(said["datasets"])))),
-        backbones=list(dict.fromkeys(map(_at_home, _list(said.get("backbones") or "starter")))),
+        backbones=list(dict.fromkeys(map(_at_home, _list(said.get("backbones") or [])))),
         seeds=parse_seeds(said.get("seeds") or [0]),
         recipe=recipe,
         data_root=_path(said.get("data_root")),

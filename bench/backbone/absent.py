@@ -1,0 +1,57 @@
+"""Weights that cannot be had: what is said, and what can be done instead."""
+
+from pathlib import Path
+
+from bench import UserError
+from bench.backbone import hub
+from bench.backbone.names import expand, known_weights
+from bench.backbone.spec import FOREIGN, split_spec
+
+
+class Absent(UserError):
+    """Weights that are neither on this machine nor to be downloaded from here."""
+
+
+def absent(spec: str, why: str) -> str:
+    """The screen for weights that cannot be had, with what can be done instead."""
+    name, weights = split_spec(spec)
+    known = known_weights(spec)
+    short = known.name if known is not None and known.spec == expand(spec) else spec
+    what = f"the weights {weights!r} of {name}" if weights else f"the weights of {name}"
+    if weights.startswith("hf:"):
+        what = f"the weights {hub.address_of(weights)}"
+    size = f"{known.megabytes:,} MB -> " if known is not None else ""
+    rows = [
+        ("With a connection (a login node), once:", f"bench backbones fetch {short}"),
+        ("With a file that you have:", f"--backbone {name}:/path/to/weights.pt"),
+        ("To try the machine without these weights:", "--backbone starter"),
+        ("", f"--backbone {name}:none"),
+    ]
+    about = [
+        f"{size}{tilde(hub.cache_folder())}",
+        "",
+        "small, works offline",
+        "memory and speed only",
+    ]
+    if name.startswith(FOREIGN):
+        rows, about = [rows[0], rows[2]], [about[0], about[2]]
+    width = max(len(row[1]) for row, comment in zip(rows, about, strict=True) if comment)
+    lines = [f"{what} are not on this machine and cannot be downloaded ({why}).", ""]
+    for (head, command), comment in zip(rows, about, strict=True):
+        lines += [f"  {head}"] if head else []
+        lines.append(f"      {command:<{width}}  # {comment}" if comment else f"      {command}")
+    lines.append("  Another place for the cache: HF_HOME=/scratch/hf")
+    return "\n".join(lines)
+
+
+def megabytes(size: int) -> str:
+    """A number of bytes: `605 MB`."""
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+
+
+def tilde(path: Path) -> str:
+    """A path with ~ for the home folder."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):  # elsewhere, or no home
+        return str(path)

@@ -1,0 +1,125 @@
+"""GELU or QuickGELU: whether an architecture has the activation that its weights were trained with.
+
+A file does not say which; with the wrong one every recall is too low, and nothing else shows it.
+open_clip gives most architectures a second name with QuickGELU: `ViT-B-32-quickgelu`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench import UserError
+from bench.backbone.checkpoint import Checkpoint
+from bench.backbone.names import QUICK, Named
+
+WORDS = {True: "QuickGELU", False: "GELU"}
+
+
+def is_quick(name: str) -> bool:
+    """Whether an architecture of open_clip has QuickGELU."""
+    import open_clip
+
+    config: dict[str, Any] | None = open_clip.get_model_config(name)
+    return bool(config and config.get("quick_gelu", False))
+
+
+def sibling(name: str) -> str | None:
+    """The same architecture with the other activation; None where open_clip has none."""
+    import open_clip
+
+    other = name.removesuffix(QUICK) if name.endswith(QUICK) else f"{name}{QUICK}"
+    known = other in open_clip.list_models()
+    return other if known and is_quick(other) != is_quick(name) else None
+
+
+def check_tag(name: str, tag: str) -> None:
+    """Raise UserError where open_clip knows that a tag's weights have the other activation."""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    config, other = get_pretrained_cfg(name, tag), sibling(name)
+    quick = bool(config.get("quick_gelu", False))
+    if other is not None and quick != is_quick(name):
+        raise UserError(
+            f"the weights {tag!r} were trained with {WORDS[quick]} and {name} has "
+            f"{WORDS[not quick]}, so every recall would be too low (did you mean "
+            f"{other}:{tag}?)"
+        )
+
+
+def note_of_tag(name: str, tag: str) -> str | None:
+    """What is to be said where a tag's weights have another activation than the architecture."""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    quick = bool(get_pretrained_cfg(name, tag).get("quick_gelu", False))
+    if quick == is_quick(name):
+        return None
+    return f"the weights {tag!r} were trained with {WORDS[quick]} and {name} has {WORDS[not quick]}"
+
+
+def check_tag_of_sibling(name: str, other: str, tag: str) -> None:
+    """Raise the UserError for a tag that open_clip lists under the other activation alone."""
+    raise UserError(
+        f"{name} has {WORDS[is_quick(name)]}, and the weights {tag!r} were trained with "
+        f"{WORDS[is_quick(other)]} (did you mean {other}:{tag}?)"
+    )
+
+
+def known_activation(checkpoint: Checkpoint) -> tuple[bool, str] | None:
+    """Whether a file's weights were trained with QuickGELU, and what says so; None: not known."""
+    if checkpoint.openai:
+        return True, "it is an archive of OpenAI's"
+    config = checkpoint.path.with_name("config.json")
+    if checkpoint.hugging_face and config.is_file():
+        return _of_config(config)
+    return None
+
+
+def _of_config(path: Path) -> tuple[bool, str] | None:
+    """The activation of a `CLIPModel` by the config.json beside it, where both towers agree."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        towers = [said.get(f"{tower}_config") or {} for tower in ("text", "vision")]
+        # transformers leaves out what is its default, which is QuickGELU.
+        kinds = {str(tower.get("hidden_act", "quick_gelu")) for tower in towers}
+    except (OSError, ValueError, AttributeError):
+        return None
+    quick = {"quick_gelu": True, "gelu": False}.get(kinds.pop()) if len(kinds) == 1 else None
+    return None if quick is None else (quick, f"{path.name} beside it says so")
+
+
+def note(name: str, checkpoint: Checkpoint, known: Named | None) -> str | None:
+    """What is to be said of the activation of a file in an architecture; None: nothing.
+
+    `known`: what the table of names says of these weights.
+    """
+    other, mine = sibling(name), is_quick(name)
+    if other is None:
+        return None
+    file = checkpoint.path.name
+    told = known_activation(checkpoint)
+    if told is None and known is not None:
+        told = is_quick(known.architecture), known.activation
+    if told is None:
+        return (
+            f"{file} does not say whether it was trained with GELU or QuickGELU: "
+            f"{WORDS[mine]} is assumed, as {name} has it ({other} has {WORDS[not mine]})"
+        )
+    quick, why = told
+    if quick != mine:
+        return (
+            f"{file} was trained with {WORDS[quick]} ({why}) and {name} has {WORDS[mine]}: every "
+            f"recall will be too low; {other} has {WORDS[quick]}"
+        )
+    return None
+
+
+def demand(name: str, checkpoint: Checkpoint, weights: str) -> None:
+    """Raise UserError where a file itself says that it has the other activation."""
+    told, other = known_activation(checkpoint), sibling(name)
+    if told is not None and other is not None and told[0] != is_quick(name):
+        quick, why = told
+        raise UserError(
+            f"the file {weights!r} was trained with {WORDS[quick]} ({why}) and {name} has "
+            f"{WORDS[not quick]}, so every recall would be too low (did you mean "
+            f"{other}:{weights}?)"
+        )

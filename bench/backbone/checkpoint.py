@@ -1,0 +1,266 @@
+"""Checkpoint files: read as tensors alone, unwrapped, renamed to open_clip's names, and loaded.
+
+People's files hold the weights under other keys (`state_dict`, `model`), other prefixes (`module.`,
+`model.`, `clip.`) or other names (a `CLIPModel` of transformers). What is left after that must fit
+the architecture exactly, else `Misfit` says in which way it does not.
+"""
+
+import pickle
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import UserError, brief
+from bench.backbone import huggingface
+
+State = dict[str, Tensor]
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "clip", "net", "network")
+"""Keys under which training code keeps a model's weights, beside epoch, optimiser and so on."""
+SHELLS = ("module", "_orig_mod")
+"""What DataParallel and torch.compile put into the names of what they wrap."""
+NO_WEIGHTS = (
+    *("attn_mask", "input_resolution", "context_length", "vocab_size"),
+    *("position_ids", "embed_dim", "n_averaged"),
+)
+"""Last parts of names under which files keep sizes and masks, which the architecture brings."""
+OPENAI_MARKS = {"input_resolution", "context_length", "vocab_size"}
+SHOWN = 4
+"""Names listed in a sentence."""
+
+
+class Misfit(UserError):
+    """A file whose tensors are not those of the architecture."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds: tensors by name, without the wrapping; `notes` say what was left out."""
+
+    path: Path
+    state: State
+    openai: bool = False
+    """Whether it is an archive in the form of OpenAI's own, which are trained with QuickGELU."""
+    hugging_face: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def read(path: Path) -> Checkpoint:
+    """The tensors of a file; nothing else in it is read, and no code in it runs.
+
+    Raises UserError for a file that is damaged, or that holds other things than tensors.
+    """
+    if is_torchscript(path):
+        with warnings.catch_warnings():  # torch's notice that TorchScript is deprecated
+            warnings.simplefilter("ignore")
+            raw: Any = torch.jit.load(str(path), map_location="cpu").state_dict()
+    else:
+        raw = _load(path)
+    state = _tensors(raw)
+    if not state:
+        keys = f" (its keys are {_few(map(str, raw))})" if isinstance(raw, Mapping) else ""
+        raise Misfit(
+            f"the file {str(path)!r} holds no tensors by name{keys}; save the state_dict of a model"
+        )
+    last = {name.rpartition(".")[2] for name in state}
+    return Checkpoint(path, state, openai=is_torchscript(path) and last >= OPENAI_MARKS)
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive of TorchScript, as OpenAI gives its own."""
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _load(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # Mapped into memory where the format allows it: the optimiser's states stay on the disk.
+        return torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"the file {str(path)!r} is damaged, or holds more than tensors, and only those are "
+            "read; fetch it again, or save its state_dict alone where you trust it"
+        ) from None
+    except Exception as error:  # somebody's file can lead to anything
+        why = brief(error) or type(error).__name__
+        raise UserError(
+            f"the file {str(path)!r} cannot be read ({why}); it is damaged or no checkpoint: "
+            "fetch it again"
+        ) from None
+
+
+def _tensors(raw: Any) -> State:
+    """The tensors of the innermost wrapper; {} where there are none."""
+    if not isinstance(raw, Mapping):
+        return {}
+    for key in WRAPPERS:
+        inner = _tensors(raw.get(key))
+        if inner:
+            return inner
+    flat = {k: v for k, v in raw.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    if flat or len(raw) != 1:
+        return flat
+    return _tensors(next(iter(raw.values())))  # the only thing in the file, under some other key
+
+
+# Names.
+
+
+def aligned(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
+    """The checkpoint with open_clip's names for its tensors, as far as they can be told.
+
+    Prefixes go, whatever they are: the one is looked for under which the model lies. Tensors
+    outside it are left out, and a note says so. Raises Misfit where two models lie in the file.
+    """
+    state = _without_shells(checkpoint.state)
+    own = {name.rpartition(".")[2] for name in model.state_dict()}
+    dropped = set(NO_WEIGHTS) - own
+    state = {k: v for k, v in state.items() if k.rpartition(".")[2] not in dropped}
+    prefix = _prefix(checkpoint.path, state, model)
+    inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    notes = list(checkpoint.notes)
+    if left := [k for k in state if not k.startswith(prefix)]:
+        notes.append(f"{len(left)} tensors outside {prefix!r} were left out: {_few(left)}")
+    renamed = huggingface.renamed(inside) if huggingface.is_clip(inside) else inside
+    converted = renamed is not inside
+    return Checkpoint(checkpoint.path, renamed, checkpoint.openai, converted, notes)
+
+
+def _without_shells(state: State) -> State:
+    """Names without `module` and `_orig_mod` at any depth."""
+    bare = {
+        ".".join(part for part in name.split(".") if part not in SHELLS): tensor
+        for name, tensor in state.items()
+    }
+    return bare if len(bare) == len(state) else state
+
+
+def _prefix(path: Path, state: State, model: nn.Module) -> str:
+    """The prefix under which the model lies in a file: `model.clip.`, or nothing."""
+    own = set(model.state_dict())
+    # Old checkpoints of two-tower models have the text tower's names without `text.`.
+    own |= {name.removeprefix("text.") for name in own}
+    found: Counter[str] = Counter()
+    for name in state:
+        parts = name.split(".")
+        for depth in range(min(len(parts), 6)):
+            prefix = ".".join([*parts[:depth], ""]) if depth else ""
+            tail = name.removeprefix(prefix)
+            if tail in own or huggingface.is_name(tail):
+                found[prefix] += 1
+    if not found:
+        return ""
+    most = max(found.values())
+    best = sorted((p for p, n in found.items() if n == most), key=lambda p: (p.count("."), p))
+    whole = [p for p in best if most > len(own) // 4]
+    usual = [p for p in best if set(p.split(".")) <= {*WRAPPERS, ""}]
+    if len(whole) > 1 and len(usual) != 1:
+        raise Misfit(
+            f"the file {str(path)!r} holds {len(best)} models ({', '.join(map(repr, best))}); "
+            "save the state_dict of the one that you want alone"
+        )
+    return (usual or best)[0]
+
+
+# Into the model.
+
+
+def fill(model: nn.Module, found: Checkpoint, name: str) -> list[str]:
+    """Load an `aligned` checkpoint into a model of the architecture `name`; returns what to note.
+
+    Positions of another image size or text length are interpolated, as open_clip does. A model on
+    the meta device is not filled: then this only tells whether the file fits. Raises Misfit.
+    """
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    target, notes = model.state_dict(), list(found.notes)
+    state = convert_state_dict(model, dict(found.state))
+    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    for key in ("logit_scale", "logit_bias"):  # a number or a vector of one
+        if key in state and key in target and state[key].numel() == target[key].numel():
+            state[key] = state[key].reshape(target[key].shape)
+    if "logit_bias" in target and "logit_bias" not in state and "logit_scale" in state:
+        state["logit_bias"] = torch.zeros_like(state["logit_scale"])
+    notes += _interpolate(model, state, target)
+    _demand_fit(found.path, name, state, target)
+    model.load_state_dict(state)
+    return notes
+
+
+def _interpolate(model: nn.Module, state: State, target: Mapping[str, Tensor]) -> list[str]:
+    """Resize positions in `state` to the model's; a note for each that was."""
+    from open_clip.model import resize_pos_embed, resize_text_pos_embed
+
+    notes = []
+    image, text = "visual.positional_embedding", "positional_embedding"
+    text = text if text in target else f"text.{text}"
+    for key, resize, what in (
+        (image, resize_pos_embed, "image positions"),
+        (text, resize_text_pos_embed, "text positions"),
+    ):
+        before, after = state.get(key), target.get(key)
+        if before is None or after is None or before.shape == after.shape:
+            continue
+        if before.ndim != 2 or before.shape[1] != after.shape[1] or not _square(before, key):
+            continue  # of another width: no interpolation makes it fit
+        resize(state, model)
+        notes.append(
+            f"{what} were interpolated from {len(before)} to {len(after)}, since the weights are "
+            f"of another {'image size' if key == image else 'text length'}"
+        )
+    return notes
+
+
+def _square(positions: Tensor, key: str) -> bool:
+    """Whether image positions are a class token and a square grid, which alone are resized."""
+    side = round((len(positions) - 1) ** 0.5)
+    return not key.startswith("visual.") or side * side == len(positions) - 1
+
+
+def _demand_fit(path: Path, name: str, state: State, target: Mapping[str, Tensor]) -> None:
+    from bench.backbone.nearest import nearest_architecture
+
+    missing = [key for key in target if key not in state]
+    unknown = [key for key in state if key not in target]
+    other = [k for k in target if k in state and state[k].shape != target[k].shape]
+    if not (missing or unknown or other):
+        return
+    ways = []
+    if other:
+        first = other[0]
+        sizes = f"{tuple(state[first].shape)} in the file, {tuple(target[first].shape)} in {name}"
+        ways.append(f"{_are(len(other))} of another shape ({first}: {sizes})")
+    if missing:
+        ways.append(f"{_are(len(missing))} missing ({_few(missing)})")
+    if unknown:
+        ways.append(f"{_are(len(unknown))} unknown to it ({_few(unknown)})")
+    advice = nearest_architecture(state, name)
+    if len(missing) > len(target) // 2:  # another kind of model
+        keys = f"the file has {_few(state)}"
+        advice = f"{keys}; {advice}" if advice else keys
+    advice = f"; {advice}" if advice else ""
+    raise Misfit(f"the file {str(path)!r} does not fit {name}: {'; '.join(ways)}{advice}")
+
+
+def _are(count: int) -> str:
+    return f"{count} tensor{' is' if count == 1 else 's are'}"
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,128 @@
+"""Backbones by name: the table of names.toml, typed, and how a name becomes a full spec."""
+
+import functools
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import UserError
+from bench.backbone.configs import config_file
+from bench.spec import nearest, portable
+
+TABLE = Path(__file__).with_name("names.toml")
+QUICK = "-quickgelu"
+"""How open_clip ends the names of architectures that have QuickGELU where the other has GELU."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """The rows of published_numbers.csv that are a backbone's zero-shot results."""
+
+    backbone: str
+    methods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A backbone of the table; names.toml says what the fields mean.
+
+    Either `tag` is set, and `repo` is where open_clip finds it, or `repo`, `file` and `revision`.
+    """
+
+    name: str
+    architecture: str
+    megabytes: int
+    licence: str
+    brief: str
+    trained_on: str
+    activation: str
+    datasets: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    tag: str = ""
+    repo: str = ""
+    file: str = ""
+    revision: str = ""
+    sha256: str = ""
+    published: Published | None = field(default=None)
+
+    @property
+    def weights(self) -> str:
+        """The weights as a spec says them: a tag, or `hf:OWNER/REPO/FILE@REVISION`."""
+        return self.tag or f"hf:{self.repo}/{self.file}@{self.revision}"
+
+    @property
+    def spec(self) -> str:
+        """The long spelling, which records carry: `ViT-B-32-quickgelu:openai`."""
+        return self.name if self.name == "starter" else f"{self.architecture}:{self.weights}"
+
+
+@functools.cache
+def table() -> dict[str, Named]:
+    """The named backbones, in the order of names.toml."""
+    raw: dict[str, dict[str, Any]] = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return {name: _named(name, said) for name, said in raw.items()}
+
+
+def _named(name: str, said: dict[str, Any]) -> Named:
+    said = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+    published = said.pop("published", None)
+    if published is not None:
+        published = Published(published["backbone"], tuple(published["methods"]))
+    return Named(name=name, published=published, **said)
+
+
+def expand(spec: str) -> str:
+    """A backbone's full spec: `openai-b32` -> `ViT-B-32-quickgelu:openai`.
+
+    A name before a colon stands for its architecture: `remoteclip-b32:mine.pt` is a file that the
+    table's architecture of RemoteCLIP fits. Other specs are returned as they are. Raises UserError
+    for a word that is neither a name nor a spec.
+    """
+    known = table()
+    if spec in known:
+        return known[spec].spec
+    name, colon, weights = spec.partition(":")
+    if not weights and config_file(name).is_file():
+        raise UserError(
+            f"the backbone {spec!r} names no weights; write {name}:TAG with a tag of open_clip, "
+            f"{name}:FILE, {name}:hf:OWNER/REPO/FILE@REVISION, or {name}:none for random weights"
+        )
+    if not colon:
+        raise UserError(
+            f"no backbone is called {spec!r}{nearest(spec, known)}; `bench backbones` lists the "
+            "names, and any other is written ARCHITECTURE:WEIGHTS with a tag of open_clip, a "
+            "file, hf:OWNER/REPO/FILE@REVISION or none: ViT-B-32:mine.pt"
+        )
+    if name == "hf":
+        raise UserError(
+            f"the backbone {spec!r} does not say its architecture; write for instance "
+            f"ViT-B-32:{spec}"
+        )
+    if name in known and name != "starter" and weights:
+        return f"{known[name].architecture}:{weights}"
+    return spec
+
+
+def known_weights(spec: str, sha256: str | None = None) -> Named | None:
+    """What the table knows of a spec's weights; None where it does not know them.
+
+    They are known by tag or file name together with the architecture, or by the hash of the file.
+    An architecture that differs in its activation alone counts as the same.
+    """
+    wanted = _plain(portable(spec))
+    for one in table().values():
+        if _plain(portable(one.spec)) == wanted or (sha256 and one.sha256 == sha256):
+            return one
+    return None
+
+
+def exactly(name: str, weights: str) -> Named | None:
+    """The backbone of the table with this architecture and these weights; None: there is none."""
+    found = (one for one in table().values() if (one.architecture, one.weights) == (name, weights))
+    return next(found, None)
+
+
+def _plain(spec: str) -> str:
+    architecture, colon, weights = spec.partition(":")
+    return f"{architecture.removesuffix(QUICK)}{colon}{weights}"

@@ -1,0 +1,138 @@
+"""`bench backbones`: the pretrained models that have names, and their download."""
+
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bench.commands import framework
+from bench.commands.console import console, say
+
+if TYPE_CHECKING:
+    from bench.backbone.names import Named
+
+
+class NamesOrCommands(TyperGroup):
+    """Commands, where any other word is a backbone to show: `bench backbones openai-b32`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names, or `show` for it."""
+        if args and args[0] not in self.commands:
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=NamesOrCommands,
+    help="List the pretrained models that have names; with NAME all that is known of it. "
+    "`bench backbones fetch NAME` downloads it, for instance on a login node.",
+    invoke_without_command=True,
+    context_settings=framework.HELP_NAMES,
+    rich_markup_mode="rich",
+    subcommand_metavar="[NAME | fetch NAME]",
+)
+
+
+@app.callback()
+def backbones(ctx: typer.Context) -> None:
+    """List the backbones that have names."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from rich import box
+    from rich.table import Table
+
+    from bench.backbone import names
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in ("name", "architecture", "MB", "here", "trained on"):
+        table.add_column(head, no_wrap=head != "trained on")
+    table.columns[2].justify = "right"
+    for one in names.table().values():
+        here = "yes" if _is_here(one) else "no"
+        mark = " *" if one.datasets else ""
+        table.add_row(one.name, one.architecture, f"{one.megabytes:,}", here, one.brief + mark)
+    screen = console()
+    screen.print(table)
+    say(
+        screen,
+        "*: trained on the training images of data sets of this benchmark, which its tables mark. "
+        "here: in the cache of the Hugging Face Hub (HF_HOME). All that is known of one: bench "
+        "backbones NAME",
+    )
+
+
+@framework.command(app, "bench backbones show remoteclip-b32")
+def show(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> None:
+    """All that is known of a backbone."""
+    from bench import UserError
+    from bench.backbone import names
+    from bench.spec import nearest
+
+    known = names.table()
+    if name not in known:
+        raise UserError(
+            f"no backbone is called {name!r}{nearest(name, known)}; `bench backbones` lists them"
+        )
+    for head, text in _rows(known[name]):
+        lines = textwrap.wrap(text, 64, break_long_words=False, break_on_hyphens=False)
+        print(f"{head:<14}{lines[0]}", *(f"{'':<14}{line}" for line in lines[1:]), sep="\n")
+
+
+def _rows(one: "Named") -> list[tuple[str, str]]:
+    """What is shown of a backbone: headings and texts."""
+    from bench.backbone import sources
+    from bench.backbone.absent import tilde
+
+    path = None if one.name == "starter" else sources.locate(one.spec)
+    where = "in the package" if one.name == "starter" else "no"
+    seen = ", ".join(one.datasets)
+    rows = [
+        ("name", one.name),
+        ("architecture", f"{one.architecture} (of open_clip)"),
+        ("weights", one.weights if one.name != "starter" else "bench/starter"),
+        ("sha256", one.sha256),
+        ("size", f"{one.megabytes:,} MB"),
+        ("licence", one.licence),
+        ("trained on", one.trained_on),
+        ("marked on", f"{seen}: its results there are no transfer" if seen else ""),
+        ("activation", one.activation),
+        ("here", where if path is None else tilde(path)),
+        *(("link", link) for link in one.links),
+        ("use", f"--backbone {one.name}"),
+        ("", f"the same trials as --backbone {one.spec}" if one.spec != one.name else ""),
+    ]
+    return [(head, text) for head, text in rows if text]
+
+
+@framework.command(
+    app,
+    "bench backbones fetch openai-b32",
+    "bench backbones fetch ViT-B-32:hf:OWNER/REPO/FILE@REVISION",
+)
+def fetch(
+    names: Annotated[
+        list[str], typer.Argument(help="Names, or anything else that --backbone takes.")
+    ],
+) -> None:
+    """Download the weights of backbones to the cache of the Hugging Face Hub."""
+    from bench.backbone import expand, sources
+    from bench.backbone.absent import tilde
+    from bench.backbone.ready import make_ready
+
+    screen = console()
+    for name in names:
+        spec = expand(name)
+        sources.check(spec)
+        sources.fetch_again_if_damaged(spec)
+        found = make_ready(spec, lambda text: say(screen, text))
+        path = sources.locate(spec)
+        say(screen, f"{name} is ready" + ("" if path is None else f": {tilde(path)}"))
+        for note in found.notes:
+            say(screen, f"note: {note}")
+
+
+def _is_here(one: "Named") -> bool:
+    from bench.backbone import sources
+
+    return one.name == "starter" or not sources.missing(one.spec)
