@@ -96,9 +96,9 @@ class TrainSplit:
         caption_ids = [tuple(next(numbers) for _ in five) for five in captions]
         sets = [sorted(set(five)) for five in caption_ids]
         width = max((len(s) for s in sets), default=1)
-        padded = torch.tensor([s + [-1] * (width - len(s)) for s in sets])
+        padded = torch.tensor([s + [-1] * (width - len(s)) for s in sets], dtype=torch.long)
         names = {name: i for i, name in enumerate(dataset.scenes)}
-        scenes = torch.tensor([names.get(s.scene or "", -1) for s in samples])
+        scenes = torch.tensor([names.get(s.scene or "", -1) for s in samples], dtype=torch.long)
         return cls(pixels, rows, samples, captions, caption_ids, padded, scenes, mean, std)
 
     def epoch(self, batch_size: int, seed: int, epoch: int) -> Iterator[list[tuple[int, int]]]:
@@ -108,19 +108,23 @@ class TrainSplit:
         once with another of its captions, in a new order; a round's last short batch is left out.
         """
         rng = random.Random(f"{seed}/{epoch}/order")
-        rounds = max(len(five) for five in self.captions)
+        rounds = max((len(five) for five in self.captions), default=0)
         chosen = [rng.sample(range(len(five)), len(five)) for five in self.captions]
-        batch_size = min(batch_size, len(self.rows))
+        batch_size = self.batch_size(batch_size)
         for turn in range(rounds):
             order = rng.sample(range(len(self.rows)), len(self.rows))
             for start in range(0, len(order) - batch_size + 1, batch_size):
                 batch = order[start : start + batch_size]
                 yield [(i, chosen[i][turn % len(chosen[i])]) for i in batch]
 
+    def batch_size(self, asked: int) -> int:
+        """Images in a batch: as many as asked for, or all where the split has fewer."""
+        return min(asked, len(self.rows))
+
     def batches_per_epoch(self, batch_size: int) -> int:
-        """Steps in one epoch."""
-        rounds = max(len(five) for five in self.captions)
-        return rounds * (len(self.rows) // min(batch_size, len(self.rows)))
+        """Batches in one epoch; 0 where there is no image."""
+        rounds = max((len(five) for five in self.captions), default=0)
+        return rounds * (len(self.rows) // max(self.batch_size(batch_size), 1))
 
 
 def crop_and_flip(

@@ -181,7 +181,7 @@ def fit(
     fitted = Fitted({}, 0)
     epochs = planned_epochs(recipe, per_epoch)
     losses = LossLog(steps, looks, device)
-    images = min(recipe.batch_size, len(loader.split.rows)) * recipe.accumulation
+    images = loader.split.batch_size(recipe.batch_size) * recipe.accumulation
     done, best, started = 0, -1.0, time.perf_counter()
     method.on_fit(len(loader.split.rows))
     method.train()

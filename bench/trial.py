@@ -15,11 +15,12 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import UserError, lock
 from bench.data import short_hash
@@ -28,6 +29,9 @@ from bench.limits import Clock, TimeLimit, spoken
 from bench.recipe import LATER, Recipe, defining
 from bench.record import SCHEMA, NoRoom, atomically, digest, probe, read, write
 from bench.spec import portable
+
+if TYPE_CHECKING:
+    from bench.batches import TrainSplit
 
 EVAL_BATCH = 256
 
@@ -303,9 +307,9 @@ def _run(
     pixels = cache.images(dataset, base.image_size)
     table = batches.TokenTable(base.tokenizer, base.pad_id)
     splits = ("train", "val") if recipe.track == "train+val" else ("train",)
-    cut_off = cut.find(base.tokenizer, (c for s in dataset.samples for c in s.captions))
+    cut_off = cut.find(base.tokenizer, dataset.captions)
     split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std, splits, cut_off)
-    table.add([c for five in split.captions for c in five])
+    table.add([c for five in split.captions for c in five] or dataset.captions)
     document["data"] = {
         "counts": {name: len(dataset.split(name)) for name in SPLITS},
         "hashes": dataset.hashes,
@@ -369,6 +373,7 @@ def _run(
 
     lr = cls.lr and (trial.lr or recipe.lr or cls.lr)
     if lr is not None:
+        document["data"]["batch_size"] = _batch_size(trial, split, document, progress)
         efficiency["warning"] = meter.busy_warning(device)
         document["trial"]["lr"] = lr
         loader = batches.Loader(
@@ -423,8 +428,33 @@ def _run(
             state = {k: v.cpu().contiguous().clone() for k, v in method.own_state().items()}
             files[".safetensors"] = lambda path: _save_state(path, state)
     if features is not None and features.text_rows:
-        pairs = split.batches_per_epoch(recipe.batch_size) * min(recipe.batch_size, len(split.rows))
+        pairs = split.batches_per_epoch(recipe.batch_size) * split.batch_size(recipe.batch_size)
         efficiency |= features.summary(efficiency, pairs)
+
+
+def _batch_size(trial: Trial, split: "TrainSplit", document: dict[str, Any], progress: Any) -> int:
+    """Images in a training batch, told and noted where they are fewer than the recipe's.
+
+    Raises UserError where there are too few to train on.
+    """
+    asked, images = trial.recipe.batch_size, len(split.rows)
+    if images < 2:
+        raise UserError(too_few(trial.dataset, images, [trial.call]))
+    size = split.batch_size(asked)
+    if size < asked:
+        note = f"batches have all {size} training images, for {asked} were asked for"
+        document["data"]["notes"].append(note)
+        progress({"note": note})
+    return size
+
+
+def too_few(dataset: str, images: int, calls: Sequence[str]) -> str:
+    """What to say where methods cannot be trained on a data set with so few training images."""
+    have = "no training images" if not images else "one training image, and training needs two"
+    return (
+        f"{dataset} has {have}, so {', '.join(calls)} cannot be trained on it; test `zeroshot` on "
+        f"it, or a method that was trained elsewhere: bench evaluate RECORD --dataset {dataset}"
+    )
 
 
 def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:

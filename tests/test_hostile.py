@@ -136,7 +136,7 @@ SOUND = 'images = "i"\nval_share = 0.2\nscale = [0, 9.5]\n[counts]\ntrain = 8\nv
         ('"i"', '"i"\nannotation = "/a.json"', "needs 'annotation' to be inside its folder"),
         ("[counts]", "[scenes]", "has the unknown key 'train' in [scenes]"),
         ("train = 8", 'train = "8"', "needs 'counts' to be a table with the images"),
-        ("train = 8", "train = 0", "needs 'counts' to be a table with the images"),
+        ("train = 8", "train = 1.5", "needs 'counts' to be a table with the images"),
         ("val = 0", "val = -1", "needs 'counts' to be a table with the images"),
         ("test = 1", "test = 0", "needs 'counts' to be a table with the images"),
         ("val = 0", "dev = 5", "needs 'counts' to be a table with the images"),

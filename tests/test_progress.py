@@ -1,6 +1,8 @@
 """What is shown while a sweep runs: figures of a trial, time left, lines where no terminal is."""
 
 import io
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,3 +100,26 @@ def test_a_shared_device_is_on_record() -> None:
     found = meter.shared(3, {"warning": "busy"})
     assert found["jobs_per_device"] == 3
     assert found["warning"].startswith("busy; 3 trials at once on one device")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_note_that_follows_from_data_and_weights_is_printed_once(
+    clock: Clock, terminal: bool
+) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120, color_system=None)
+    other, elsewhere = replace(ONE, seed=1), replace(ONE, seed=2, dataset="rsicd")
+    with progress.watcher(console, 3) as watch:
+        for trial in (ONE, other, elsewhere):
+            watch.started(trial, "cpu")
+            watch.moved(trial, {"note": "3 captions are cut"})
+        watch.moved(other, {"note": "something else"})
+        file = console.file
+        assert isinstance(file, io.StringIO)
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
+        lines = [line.strip() for line in text.splitlines() if "seed" in line]
+    told = [line for line in lines if ": " in line]
+    assert told == [
+        "ucm starter lora(rank=4) seed 0: 3 captions are cut",
+        "rsicd starter lora(rank=4) seed 2: 3 captions are cut",
+        "ucm starter lora(rank=4) seed 1: something else",
+    ]

@@ -188,10 +188,9 @@ def check_card(card: Card) -> None:
         isinstance(counts, dict)
         and set(counts) <= set(SPLITS)
         and all(type(number) is int and number >= 0 for number in counts.values())
-        and counts.get("train", 0) > 0
         and counts.get("test", 0) > 0,
         "counts",
-        "a table with the images of train, test and perhaps val",
+        "a table with the images of test, and of train and val where there are some",
     )
     share = raw.get("val_share", 0.1)
     demand(isinstance(share, float) and 0 < share < 1, "val_share", "a number between 0 and 1")
@@ -233,6 +232,11 @@ class Dataset:
     def split(self, name: str) -> list[int]:
         """Rows of the samples of one split."""
         return [i for i, sample in enumerate(self.samples) if sample.split == name]
+
+    @property
+    def captions(self) -> list[str]:
+        """All captions, those of each image in turn."""
+        return [caption for sample in self.samples for caption in sample.captions]
 
     @property
     def scenes(self) -> list[str]:

@@ -42,10 +42,10 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
         raise UserError(f"there is no annotation {absent}; --annotations is its file") from None
     samples = reading.samples
     counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
-    if not counts["train"] or not counts["test"]:
+    if not counts["test"]:
         raise UserError(
-            f"{annotation} has {counts['train']} images in train and {counts['test']} in test; "
-            "both are needed, in the annotation or as one file per split ({split} in its name)"
+            f"{annotation} has {counts['train']} images in train and none in test; test images are "
+            "needed, in the annotation or as one file per split ({split} in its name)"
         )
     found = files.match(name, images, [s.filename for s in samples])
     rule, shown = scenes.guess(samples)
@@ -73,7 +73,12 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
         lines["annotation"] = (where / file).as_posix()
     lines["images"] = images.relative_to(folder).as_posix()
     text = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in lines.items()]
-    if not counts["val"]:
+    if not counts["train"]:
+        told.append(
+            "there are no training images: the card is for `zeroshot` and for methods that were "
+            f"trained elsewhere (bench evaluate RECORD --dataset {name}.toml)"
+        )
+    elif not counts["val"]:
         text.append("val_share = 0.1")
     seen = brightness.sample(found.paths)
     dark = None if seen is None else seen.note(None)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import statistics
 from collections import Counter
@@ -78,15 +79,21 @@ class Entry:
         """Whether the trial ended well."""
         return bool(self.record["status"] == "ok")
 
+    @property
+    def batch_size(self) -> int:
+        """Images in a training batch: the recipe's, or all where there are fewer."""
+        recipe, counts = self.get("trial.recipe"), self.get("data.counts") or {}
+        splits = ("train",) if recipe.get("track") == "train" else ("train", "val")
+        images = sum(counts.get(split, 0) for split in splits)
+        return int(self.get("data.batch_size") or min(recipe["batch_size"], images or math.inf))
+
 
 def _joules_per_image(entry: Entry) -> float | None:
     joules, curve = entry.get("efficiency.gpu_energy_joules"), entry.get("curve")
     if joules is None or not curve:
         return None
     recipe = entry.get("trial.recipe")
-    counts = entry.get("data.counts") or {}
-    size = min(recipe["batch_size"], counts.get("train", recipe["batch_size"]))
-    return float(joules / (curve[-1]["step"] * size * recipe.get("accumulation", 1)))
+    return float(joules / (curve[-1]["step"] * entry.batch_size * recipe.get("accumulation", 1)))
 
 
 @dataclass
@@ -185,6 +192,11 @@ class Group:
     def ok(self) -> list[Entry]:
         """All trials that ended well."""
         return [entry for row in self.rows for entry in row.ok]
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a training batch of its trials, the recipe's or all where those are fewer."""
+        return min((e.batch_size for e in self.ok), default=int(self.recipe["batch_size"]))
 
     @property
     def special(self) -> list[str]:

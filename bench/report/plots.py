@@ -66,7 +66,7 @@ def batch_memory(family: list[Group]) -> "Figure | None":
         for row in group.rows:
             found = row.statistic(group.memory)
             if found and found.mean > 0:
-                point = (group.recipe["batch_size"], found.mean / MIB)
+                point = (group.batch_size, found.mean / MIB)
                 lines.setdefault(row.label, []).append(point)
     lines = {label: points for label, points in lines.items() if len(points) > 1}
     if not lines:

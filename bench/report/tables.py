@@ -254,7 +254,9 @@ def caption(one: Group, significance: Significance, reference: str | None = None
     images = f"{sizes['test']:,} test images. " if sizes.get("test") else ""
     where = one.device if one.cuda else f"CPU ({(one.values('environment.cpu') or ['unknown'])[0]})"
     precision = " and ".join(map(str, one.values("efficiency.precision"))) or recipe["precision"]
-    batch = recipe["batch_size"] * recipe.get("accumulation", 1)
+    batch = f"{one.batch_size * recipe.get('accumulation', 1)}"
+    if one.batch_size < recipe["batch_size"]:
+        batch += f" (all training images; the recipe's {recipe['batch_size']} are more than those)"
     chosen = (
         "the step with the best validation mR is tested, once"
         if recipe["track"] == "train"

@@ -80,6 +80,19 @@ class State:
     def __init__(self, total: int) -> None:
         self.total, self.done, self.began = total, 0, time.monotonic()
         self.running: dict[str, Running] = {}
+        self.notes: set[tuple[str, str, str]] = set()
+
+    def news(self, trial: Trial, state: dict[str, Any]) -> str | None:
+        """A note to print, unless a trial on the same data and weights has said it.
+
+        What follows from data and weights would else be printed for each trial of a sweep.
+        """
+        note = state.get("note")
+        key = (trial.dataset, trial.backbone, str(note))
+        if note is None or key in self.notes:
+            return None
+        self.notes.add(key)
+        return f"{trial.name}: {note}"
 
     def finished(self) -> float:
         """Trials that ended, and the shares of those that run."""
@@ -110,8 +123,8 @@ class Live:
 
     def moved(self, trial: Trial, state: dict[str, Any]) -> None:
         """See `Watcher`."""
-        if "note" in state:
-            self.progress.console.print(f"{trial.name}: {state['note']}", markup=False)
+        if (note := self.state.news(trial, state)) is not None:
+            self.progress.console.print(note, markup=False)
         one = self.state.running[trial.identity]
         one.moved(state)
         self.progress.update(self.tasks[trial.identity], completed=one.share, **one.words())
@@ -154,8 +167,8 @@ class Lines:
 
     def moved(self, trial: Trial, state: dict[str, Any]) -> None:
         """See `Watcher`."""
-        if "note" in state:
-            self._print(f"{trial.name}: {state['note']}")
+        if (note := self.state.news(trial, state)) is not None:
+            self._print(note)
         one = self.state.running[trial.identity]
         one.moved(state)
         if "step" in state and time.monotonic() - self.said[trial.identity] > 30:

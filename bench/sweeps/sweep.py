@@ -10,7 +10,7 @@ from bench import UserError, backbone, data, record
 from bench.data.forms import SPLITS
 from bench.recipe import Recipe
 from bench.spec import load_plugins, parse_calls, resolve
-from bench.trial import Trial, clear
+from bench.trial import Trial, clear, too_few
 
 
 @dataclass
@@ -108,6 +108,8 @@ def plan(
     twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
     if twice:
         raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
+    for name in [] if rehearse else datasets:
+        _demand_training(name, recipe, [c.text for c in calls if known[c.name].lr is not None])
     chosen = {name: backbones or [data.card(name).backbone] for name in datasets}
     specs = {name: list(dict.fromkeys(map(backbone.expand, some))) for name, some in chosen.items()}
     every = dict.fromkeys(spec for some in specs.values() for spec in some)
@@ -141,6 +143,14 @@ def _expanded(
     named = [name for name, _ in calls if name != "all"]
     rest = [(name, dict[str, Any]()) for name in known if name not in named]
     return [call for pair in calls for call in (rest if pair[0] == "all" else [pair])]
+
+
+def _demand_training(name: str, recipe: Recipe, calls: list[str]) -> None:
+    """Raise UserError where a data set has no images for the methods that train."""
+    counts = data.card(name).counts
+    images = counts.get("train", 0) + (counts.get("val", 0) if recipe.track != "train" else 0)
+    if calls and images < 2:
+        raise UserError(too_few(name, images, calls))
 
 
 def _weights(spec: str) -> dict[str, str]:
