@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 from bench import UserError, cli, data
 from bench.data import cache, cached, pixelmap
 from bench.data.pixelmap import BLOCK, Damaged, Layout, Pixels
+from bench.data.resize import Interpolation, Mode, Resize, fit
 
 LAYOUT = Layout(count=5 * BLOCK + 3, size=8)
 
@@ -63,18 +65,58 @@ def flip(path: Path, offset: int) -> None:
 # The map of a data set.
 
 
-@pytest.mark.parametrize("shape", [(40, 48), (61, 40), (40, 43), (33, 38), (37, 97), (20, 20)])
+SHAPES = [(40, 48), (61, 40), (40, 43), (33, 38), (37, 97), (20, 20), (32, 32), (32, 57), (7, 90)]
+WAYS = [
+    Resize(mode, interpolation, fill)
+    for mode in get_args(Mode)
+    for interpolation in get_args(Interpolation)
+    for fill in ((0, 93) if mode == "longest" else (0,))
+]
+
+
+@pytest.mark.parametrize("how", WAYS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_pixels_are_those_of_the_own_transform_of_open_clip(
-    tmp_path: Path, shape: tuple[int, int]
+    tmp_path: Path, shape: tuple[int, int], how: Resize
 ) -> None:
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     noise = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
-    theirs = image_transform_v2(PreprocessCfg(size=32, mean=(0,) * 3, std=(1,) * 3), is_train=False)
+    wanted = PreprocessCfg(
+        size=32,
+        mean=(0,) * 3,
+        std=(1,) * 3,
+        resize_mode=how.mode,
+        interpolation=how.interpolation,
+        fill_color=how.fill,
+    )
+    theirs = image_transform_v2(wanted, is_train=False)
     with Image.open(tmp_path / "a.png") as opened:
         expected = np.asarray(theirs(opened)).transpose(1, 2, 0) * 255
-    assert np.array_equal(cache.decode(tmp_path / "a.png", 32), expected.round())
+    assert np.array_equal(cache.decode(tmp_path / "a.png", 32, how=how), expected.round())
+
+
+def test_a_sliver_of_an_image_is_padded_too() -> None:
+    pixels = fit(Image.new("RGB", (400, 1), (9, 9, 9)), 8, Resize("longest"))
+    assert (pixels[3] == 9).all()
+    assert pixels.sum() == 9 * 8 * 3
+
+
+@pytest.mark.parametrize("how", WAYS, ids=str)
+def test_each_way_of_resizing_has_a_map_of_its_own(dataset: data.Dataset, how: Resize) -> None:
+    pixels = cache.images(dataset, 32, how=how)
+    assert dataset.paths[2] is not None
+    assert np.array_equal(pixels[2], cache.decode(dataset.paths[2], 32, how=how))
+    others = {cache.place(dataset, 32, other) for other in WAYS if other != how}
+    assert len(others) == len(WAYS) - 1
+    assert cache.place(dataset, 32, how) not in others
+    assert (cache.place(dataset, 32, how) == cache.place(dataset, 32)) == (how == Resize())
+
+
+def test_what_is_drawn_needs_no_resizing() -> None:
+    drawn = data.load(data.card("synthetic"), Path())
+    assert cache.place(drawn, 32, Resize("squash", "bilinear")) == cache.place(drawn, 32)
 
 
 def test_every_image_equals_its_direct_decoding(dataset: data.Dataset) -> None:
@@ -257,6 +299,7 @@ def test_an_image_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
 BUILDER = """
 import sys, time
 from pathlib import Path
+from typing import get_args
 import numpy as np
 from bench.data import pixelmap
 

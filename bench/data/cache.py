@@ -4,17 +4,14 @@ import inspect
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench import UserError, synthetic
-from bench.data import Dataset, filehash, imagefile, pixelmap, short_hash, wide
+from bench.data import Dataset, filehash, imagefile, pixelmap, resize, short_hash, wide
 from bench.data.imagefile import Scale
 from bench.data.pixelmap import Damaged, Layout, Pixels, Progress, Say
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
+from bench.data.resize import CLIP, Resize, fit
 
 __all__ = ["Pixels", "cache_folder", "decode", "fit", "images", "picture", "place"]
 
@@ -29,31 +26,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cmer-bench"
 
 
-def decode(path: Path, size: int, scale: Scale | None = None) -> Pixels:
-    """Decode, scale the short side to `size` (bicubic) and crop the centre, as CLIP evaluates.
+def decode(path: Path, size: int, scale: Scale | None = None, how: Resize = CLIP) -> Pixels:
+    """Read an image file and resize it to `(size, size, 3)`, as the backbone evaluates.
 
-    `(size, size, 3)`, rounded as torchvision does, so that these are the pixels of open_clip's own
-    transform; `scale` is the card's, for wide images (see `bench.data.imagefile.read`). Raises
-    UserError where the file cannot be read as an image.
+    `scale` is the card's, for wide images (see `bench.data.imagefile.read`). Raises UserError where
+    the file cannot be read as an image.
     """
-    return fit(imagefile.read(path, scale), size)
+    return fit(imagefile.read(path, scale), size, how)
 
 
-def fit(image: "Picture", size: int) -> Pixels:
-    """An RGB image as `decode` gives one: resized and cropped to `(size, size, 3)`."""
-    from PIL import Image
-
-    short = min(image.size)
-    width, height = (size * side // short for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
-
-
-def picture(dataset: Dataset, row: int, size: int) -> Pixels:
+def picture(dataset: Dataset, row: int, size: int, how: Resize = CLIP) -> Pixels:
     """One image at any size `(size, size, 3)`, cut as the model sees it; for showing."""
     path, scale = dataset.paths[row], dataset.card.scale
-    return synthetic.render(row, size) if path is None else decode(path, size, scale)
+    return synthetic.render(row, size) if path is None else decode(path, size, scale, how)
 
 
 def images(
@@ -61,6 +46,8 @@ def images(
     size: int,
     progress: Progress = lambda done, total: None,
     say: Say = lambda text: None,
+    *,
+    how: Resize = CLIP,
 ) -> Pixels:
     """All images `(S, size, size, 3)` uint8 as a read-only memory map, built on first use.
 
@@ -69,7 +56,7 @@ def images(
     over from where it stopped. `say` gets sentences for the user. Raises UserError where an image
     cannot be read or the map cannot be written.
     """
-    layout, path = Layout(len(dataset.samples), size), place(dataset, size)
+    layout, path = Layout(len(dataset.samples), size), place(dataset, size, how)
     for _ in range(ATTEMPTS):
         try:
             return pixelmap.read(path, layout)
@@ -79,19 +66,19 @@ def images(
             say(f"{path} is damaged: {error}; what is bad is decoded again")
         except OSError as error:
             raise _unwritable(path.parent, error) from None
-        _build(dataset, path, layout, progress, say)
+        _build(dataset, path, layout, progress, say, how)
     raise UserError(
         f"{path.parent} does not keep what is written there; set $BENCH_CACHE to a sound disk"
     )
 
 
-def place(dataset: Dataset, size: int) -> Path:
+def place(dataset: Dataset, size: int, how: Resize = CLIP) -> Path:
     """The file of a data set's pixels, there or not.
 
     Its name carries the card, the size and a hash of what the pixels follow from: the name and the
-    content of every image in the card's order, the scale of wide images, the code that decodes and
-    the version of Pillow. A changed file is never served from an old map, and a copied or touched
-    one is not decoded again. A data set's files are read for it once (see `bench.data.filehash`).
+    content of every image in the card's order, the scale of wide images, the way of resizing, the
+    code that decodes and the version of Pillow. A changed file is never served from an old map, and
+    a copied or touched one is not decoded again. A data set's files are read for it once (see `bench.data.filehash`).
     """
     card, folder = dataset.card, cache_folder()
     names = [sample.filename for sample in dataset.samples]
@@ -100,7 +87,9 @@ def place(dataset: Dataset, size: int) -> Path:
         hashes = filehash.contents(files, memo(card.name, dataset.folder)) if files else []
     except OSError as error:
         raise UserError(f"the image {error.filename} cannot be read ({error.strerror})") from None
-    key = short_hash("\n".join([_recipe(card.kind), str(card.scale), *names, *hashes]))
+    resized = [] if how == CLIP or not files else [str(how)]  # what is drawn is drawn square
+    parts = [_recipe(card.kind), str(card.scale), *resized, *names, *hashes]
+    key = short_hash("\n".join(parts))
     return folder / f"{card.name}-{size}-{key}.npy"
 
 
@@ -117,15 +106,17 @@ def _recipe(kind: str) -> str:
         parts = sorted(Path(synthetic.__file__).parent.glob("*.py"))
         code = "".join(part.read_text(encoding="utf-8") for part in parts)
     else:
-        code = "".join(inspect.getsource(part) for part in (imagefile, wide, decode, fit))
+        code = "".join(inspect.getsource(part) for part in (imagefile, wide, decode, resize))
     return short_hash(f"{PIL.__version__} {pixelmap.BLOCK} {code}")
 
 
-def _build(dataset: Dataset, path: Path, layout: Layout, progress: Progress, say: Say) -> None:
+def _build(
+    dataset: Dataset, path: Path, layout: Layout, progress: Progress, say: Say, how: Resize
+) -> None:
     name = dataset.card.name
 
     def make(rows: range) -> Pixels:
-        return np.stack([picture(dataset, row, layout.size) for row in rows])
+        return np.stack([picture(dataset, row, layout.size, how) for row in rows])
 
     def begin(done: int) -> None:
         _demand_room(path, layout)
@@ -136,7 +127,7 @@ def _build(dataset: Dataset, path: Path, layout: Layout, progress: Progress, say
         )
 
     def check() -> None:
-        if place(dataset, layout.size) != path:
+        if place(dataset, layout.size, how) != path:
             raise UserError(f"images of {name} changed while they were read; run it again")
 
     try:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench import UserError, brief, data
 from bench.data import cache
+from bench.data.resize import fit
 from bench.trained.restore import Restored, restore
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class TrainedModel:
         size = self._restored.backbone.image_size
         if isinstance(image, str | Path):
             return cache.decode(Path(image).expanduser(), size, self._scale)
-        return cache.fit(image.convert("RGB"), size)
+        return fit(image.convert("RGB"), size)
 
 
 def _several(given: Any, what: str) -> Any:

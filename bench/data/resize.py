@@ -1,0 +1,62 @@
+"""How an image of any shape becomes the square that a backbone takes, as open_clip does it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from bench.data.pixelmap import Pixels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+    from PIL.Image import Resampling
+
+Mode = Literal["shortest", "longest", "squash"]
+Interpolation = Literal["bicubic", "bilinear"]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A way of resizing; the defaults are CLIP's.
+
+    mode: shortest: the short side gets the size, the centre is cropped; longest: the long side gets
+    it, the rest is padded with the grey value `fill`; squash: both get it, the aspect is lost.
+    """
+
+    mode: Mode = "shortest"
+    interpolation: Interpolation = "bicubic"
+    fill: int = 0
+
+    def __str__(self) -> str:
+        padded = f", padded with {self.fill}" if self.mode == "longest" else ""
+        return f"{self.mode}, {self.interpolation}{padded}"
+
+
+CLIP = Resize()
+
+
+def fit(image: "Picture", size: int, how: Resize = CLIP) -> Pixels:
+    """An RGB image as `(size, size, 3)`: the pixels of open_clip's own transform, to the bit."""
+    from PIL import Image
+
+    resampling = Image.Resampling[how.interpolation.upper()]
+    if how.mode == "squash":
+        return np.asarray(image.resize((size, size), resampling))
+    if how.mode == "longest":
+        return np.asarray(_padded(image, size, resampling, how.fill))
+    short = min(image.size)
+    width, height = (size * side // short for side in image.size)  # rounded as torchvision does
+    image = image.resize((width, height), resampling)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _padded(image: "Picture", size: int, resampling: "Resampling", fill: int) -> "Picture":
+    from PIL import Image
+
+    ratio = max(image.size) / size
+    width, height = (max(1, round(side / ratio)) for side in image.size)
+    image = image.resize((width, height), resampling)
+    square = Image.new("RGB", (size, size), (fill, fill, fill))
+    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return square
