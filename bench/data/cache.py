@@ -78,7 +78,8 @@ def place(dataset: Dataset, size: int, how: Resize = CLIP) -> Path:
     Its name carries the card, the size and a hash of what the pixels follow from: the name and the
     content of every image in the card's order, the scale of wide images, the way of resizing, the
     code that decodes and the version of Pillow. A changed file is never served from an old map, and
-    a copied or touched one is not decoded again. A data set's files are read for it once (see `bench.data.filehash`).
+    a copied or touched one is not decoded again. A data set's files are read for it once (see
+    `bench.data.filehash`).
     """
     card, folder = dataset.card, cache_folder()
     names = [sample.filename for sample in dataset.samples]
