@@ -298,6 +298,7 @@ def _state(build: Build) -> str:
     other = build()
     other.load_own_state(state)
     method.eval(), other.eval()
+    # Bit for bit: the same operations on the same numbers in the same shapes.
     assert torch.equal(_features(method), _features(other)), (
         "a fresh method with the saved state encodes differently; keep all that is learned in "
         "parameters and buffers"
@@ -365,7 +366,7 @@ def _seed(build: Build) -> None:
         method = build()
         losses = list(_steps(method))
         runs.append((losses, method.own_state()))
-    (losses, state), (again, other) = runs
+    (losses, state), (again, other) = runs  # bit for bit: one process, the same shapes
     same = all(map(torch.equal, losses, again)) and all(map(torch.equal, *_both(state, other)))
     assert same, "two runs with one seed differ; draw random numbers from torch's generator only"
 
@@ -381,8 +382,11 @@ def _cached(build: Build) -> None:
         raise _LeftOutError("the method offers no frozen features")
     with torch.no_grad():
         pair = [method.encode_image(image(batch.images)), method.encode_text(text(batch.texts))]
-    assert torch.equal(torch.stack(pair), _features(method)), (
-        "encode_image(frozen_image(x)) must equal encode_image(x), and likewise for text"
+    difference = float((torch.stack(pair) - _features(method)).abs().max())
+    # Not bit for bit: a method may give the side the same numbers in another layout of memory.
+    assert difference < 1e-5, (
+        "encode_image(frozen_image(x)) must equal encode_image(x), and likewise for text; they "
+        f"differ by {difference:.2g}"
     )
 
 

@@ -142,7 +142,8 @@ def test_thumbnails_of_many_images_are_each_their_own() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (1030, 16, 16, 3), dtype=np.uint8)
     small = twins._thumbnails(pixels, 8)
     for row in (0, 5, 1023, 1024, 1029):
-        assert np.array_equal(small[row], twins._thumbnails(pixels[row : row + 1], 8)[0])
+        alone = twins._thumbnails(pixels[row : row + 1], 8)[0]
+        assert np.abs(small[row] - alone).max() < 1e-3  # of 255 levels; numpy adds in other orders
 
 
 def test_equal_pairs_come_first_and_so_does_the_usual_size(tiny: Path) -> None:

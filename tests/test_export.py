@@ -17,6 +17,7 @@ from bench.trained.export import export
 from methods.base import Method
 from methods.surgery import open_attention
 from methods.towers import image_tower, text_tower
+from tests.helpers.close import close
 
 trained = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trained.py")))).trained
 
@@ -54,9 +55,9 @@ def test_an_adapter_loads_by_the_code_on_its_card(
     (code,) = snippets(tiny / "out")
     names = execute(code, tiny / "out", monkeypatch)
     image, text = features(fitted)
-    assert torch.equal(names["text"], text)
+    close(names["text"], text)
     with torch.no_grad():
-        assert torch.equal(names["method"].encode_image(pictures()), image)
+        close(names["method"].encode_image(pictures()), image)
     fresh = type(fitted)(backbone.load("starter").model)
     assert not torch.allclose(features(fresh)[1], text, atol=1e-3)  # the adapter matters
 
@@ -72,12 +73,12 @@ def test_lora_loads_with_peft(
     ours, peft = snippets(folder)
     assert ("open_attention" in peft) == (settings == {})
     image, text = features(fitted)
-    assert torch.equal(execute(ours, folder, monkeypatch)["text"], text)
+    close(execute(ours, folder, monkeypatch)["text"], text)
     loaded = execute(peft, folder, monkeypatch)
-    torch.testing.assert_close(loaded["text"], text, rtol=0, atol=1e-6)
+    close(loaded["text"], text)
     with torch.no_grad():
         again = loaded["model"].encode_image(pictures(), normalize=True)
-    torch.testing.assert_close(again, image, rtol=0, atol=1e-6)
+    close(again, image)
 
 
 def test_lora_loads_with_peft_s_inject_adapter(tiny: Path) -> None:
@@ -94,7 +95,7 @@ def test_lora_loads_with_peft_s_inject_adapter(tiny: Path) -> None:
     assert not set_peft_model_state_dict(model, bare).unexpected_keys
     with torch.no_grad():
         image = F.normalize(model.eval().encode_image(pictures()), dim=-1)
-    torch.testing.assert_close(image, features(fitted)[0], rtol=0, atol=1e-6)
+    close(image, features(fitted)[0])
 
 
 def test_the_card_tells_metrics_settings_and_licences(tiny: Path) -> None:

@@ -53,6 +53,7 @@ def test_every_method_trains_beside_weights_in_bf16(name: str) -> None:
     again = build(name)
     frozen.hold(again, HALF, torch.bfloat16)
     again.load_own_state(method.own_state())
+    # Here and below bit for bit: the same numbers in the same shapes, cast before or in autocast.
     assert all(map(torch.equal, encoded(method), encoded(again)))
 
 

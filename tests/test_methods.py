@@ -16,6 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from bench.contract import KINDS, WITH_BLOCKS, check_method, tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, unit
+from tests.helpers.close import close
 
 METHODS = registry()
 
@@ -146,7 +147,7 @@ def test_starts_as_the_backbone(name: str, settings: dict[str, Any], kind: str) 
     with torch.no_grad():
         for encode, inputs in (("encode_image", batch.images), ("encode_text", batch.texts)):
             ours, theirs = getattr(method, encode)(inputs), getattr(plain, encode)(inputs)
-            torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+            close(ours, theirs)
 
 
 # Parameter counts at ViT-B/32, on the meta device.
@@ -229,8 +230,8 @@ def test_merged_lora_equals_adapted_lora(settings: dict[str, Any], kind: str) ->
         layers: list[Any] = method.lora_layers()  # type: ignore[operator]
         for layer in layers:
             layer.merge()
-        torch.testing.assert_close(method.encode_image(batch.images), image, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(method.encode_text(batch.texts), text, atol=1e-5, rtol=1e-5)
+        close(method.encode_image(batch.images), image)
+        close(method.encode_text(batch.texts), text)
 
 
 def test_lora_reaches_attention_under_autocast() -> None:
@@ -249,7 +250,7 @@ def test_lora_dropout_is_on_in_training_only() -> None:
     with torch.no_grad():
         method.train()
         assert not torch.equal(method.encode_image(batch.images), method.encode_image(batch.images))
-        method.eval()
+        method.eval()  # the same operations on the same shapes: bit for bit
         assert torch.equal(method.encode_image(batch.images), method.encode_image(batch.images))
 
 
@@ -379,7 +380,7 @@ def test_padding_after_a_text_changes_nothing(
     method, texts = stirred(build(name, kind, **settings)), tiny_batch().texts
     with torch.no_grad():
         short = method.encode_text(texts[:, :24])
-        torch.testing.assert_close(method.encode_text(texts), short, atol=1e-5, rtol=1e-5)
+        close(method.encode_text(texts), short)
 
 
 @pytest.mark.parametrize("name", [n for n, cls in METHODS.items() if cls.lr is not None])
@@ -439,4 +440,4 @@ def test_checkpointing_gives_the_same_gradients() -> None:
             method.image_tower.checkpointing = method.text_tower.checkpointing = checkpointing
             method.loss(tiny_batch()).backward()
             found.append([p.grad for p in method.parameters() if p.requires_grad])
-        torch.testing.assert_close(found[0], found[1])
+        close(found[0], found[1], scale=10)
