@@ -63,6 +63,9 @@ class Recipe:
     """Use torch.compile; the time it takes is recorded apart."""
     deterministic: bool = field(default=False, metadata=LATER)
     """Use deterministic algorithms only (slower on a GPU; a CPU is deterministic anyway)."""
+    gradcache: int = field(default=0, metadata=LATER)
+    """Images per chunk in which the gradients of a batch are computed: the memory of a chunk, exact
+    gradients of the batch, one more forward pass (Gao et al. 2021). 0: off."""
 
 
 CHOICES = {
@@ -160,6 +163,10 @@ def check_recipe(recipe: Recipe) -> Recipe:
         raise UserError("recipe warmup is a share of the steps, 0 to 1")
     if recipe.frozen == "bf16" and recipe.precision in ("fp32", "fp16"):
         raise UserError(f"recipe frozen=bf16 needs precision=bf16, not {recipe.precision}")
+    if recipe.gradcache < 0:
+        raise UserError("recipe gradcache is a number of images from 0 (off)")
+    if recipe.gradcache and recipe.compile:
+        raise UserError("recipe gradcache does not work with compile=true; leave one of them out")
     if recipe.batch_size < 2:
         raise UserError("recipe batch_size must be at least 2: a contrastive loss needs a negative")
     return recipe

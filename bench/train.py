@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench import gradcache
 from bench.batches import Loader
 from bench.checkpoint import Keeper, plain
 from bench.measure.attention import attention_kernels
@@ -83,10 +84,7 @@ class Trainer:
         """One optimiser step over its micro-batches; the mean loss, left on the device."""
         total = torch.zeros((), device=self.device)
         for batch in batches:
-            with autocast(self.kind, self.device):
-                loss = self.method.loss(batch) / len(batches)
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
+            total += self._backward(batch, len(batches))
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
@@ -94,6 +92,21 @@ class Trainer:
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total
+
+    def _backward(self, batch: Batch, parts: int) -> Tensor:
+        """Add the gradients of one of `parts` micro-batches; its share of the loss."""
+        if self.recipe.gradcache:
+            scale = lambda loss: self.scaler.scale(loss / parts)  # noqa: E731
+            chunk = self.recipe.gradcache
+            return gradcache.backward(self.method, batch, chunk, self.autocast, scale) / parts
+        with self.autocast():
+            loss = self.method.loss(batch) / parts
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Autocast as the recipe's precision says."""
+        return autocast(self.kind, self.device)
 
 
 class LossLog:
@@ -270,22 +283,28 @@ def pass_through(method: Method, batch: Batch, kind: torch.dtype, device: torch.
 
 def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
     """What one step costs on a resident batch: bytes kept for backward, FLOPs, images/s."""
-    method, images = trainer.method.train(), len(batch.image_ids)
+    method, chunk = trainer.method.train(), trainer.recipe.gradcache
+    part = gradcache.first_chunk(batch, chunk) if chunk else batch
+    images = len(part.image_ids)
 
     def loss() -> Tensor:
-        with autocast(trainer.kind, trainer.device):
-            return method.loss(batch)
+        with trainer.autocast():
+            return method.loss(part)
 
     given = [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]  # not: features
+    own = [*method.parameters(), *method.buffers(), *given]
     # Operations are counted as they are called, and a compiled function calls none.
     eager = torch.compiler.set_stance("force_eager") if trainer.recipe.compile else nullcontext()
     with eager:
         forward, backward = flops(loss, trainer.parameters)
         kernels = attention_kernels(loss)
+    if chunk:  # the second forward pass counts in the backward, as recomputation does
+        backward += forward
+        kept = gradcache.kept(method, batch, chunk, trainer.autocast, own)
+    else:
+        kept = saved_bytes(loss, own)
     return {
-        "saved_for_backward_bytes": saved_bytes(
-            loss, [*method.parameters(), *method.buffers(), *given]
-        ),
+        "saved_for_backward_bytes": kept,
         "forward_flops_per_image": forward / images,
         "backward_flops_per_image": backward / images,
         "attention_kernels": kernels,

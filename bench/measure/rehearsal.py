@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import _scoped_library
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import frozen
+from bench import frozen, gradcache
 from bench.measure import count
 from bench.recipe import Recipe
 from bench.train import Trainer, autocast, compute_type
@@ -198,21 +198,27 @@ class Rehearsal:
         own = [*self.method.parameters(), *self.method.buffers()]
         with self.mode, as_on_cuda():
             batch = self.batch(images)
+            if self.recipe.gradcache:
+                context = lambda: autocast(self.kind, CPU)  # noqa: E731
+                return gradcache.kept(self.method, batch, self.recipe.gradcache, context, own)
             with autocast(self.kind, CPU):
-                kept = count.saved_bytes(lambda: self.method.loss(batch), exclude=own)
-        return kept
+                return count.saved_bytes(lambda: self.method.loss(batch), exclude=own)
 
     def flops(self, images: int) -> tuple[int, int]:
-        """FLOPs of forward and backward (recomputation counts in the backward)."""
+        """FLOPs of forward and backward (recomputation and gradcache's second forward pass count in
+        the backward)."""
         with self.mode, as_on_cuda(), torch.set_grad_enabled(self.trainer is not None):
-            batch = self.batch(images)
+            part = min(images, self.recipe.gradcache or images)
+            batch = self.batch(part)
 
             def loss() -> Tensor:
                 with autocast(self.kind, CPU):
                     return self.method.loss(batch)
 
-            found = count.flops(loss, self.method.parameters())
-        return found
+            forward, backward = count.flops(loss, self.method.parameters())
+        if self.recipe.gradcache:
+            forward, backward = forward * images // part, (forward + backward) * images // part
+        return forward, backward
 
     def resident(self) -> list[Tensor]:
         """What is there between two steps: parameters, buffers, optimiser states."""
