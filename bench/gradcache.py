@@ -121,8 +121,10 @@ def _given(method: Method, batch: Batch, features: list[Tensor]) -> Iterator[Non
         return lambda asked: feature if asked is inputs else encode(asked)
 
     image, text = features
-    own = method.__dict__
-    before = {name: own[name] for name in ("encode_image", "encode_text") if name in own}
+    own: dict[str, Any] = method.__dict__
+    before: dict[str, Any] = {
+        name: own[name] for name in ("encode_image", "encode_text") if name in own
+    }
     own["encode_image"] = instead(method.encode_image, batch.images, image)
     own["encode_text"] = instead(method.encode_text, batch.texts, text)
     try:
