@@ -41,7 +41,6 @@ def run(
     retry_failed: bool,
 ) -> pd.DataFrame:
     """See `bench.run`."""
-    forkserver.warm_up()
     config = sweepfile.gather(
         None,
         methods=_texts(methods),
@@ -57,6 +56,7 @@ def run(
         jobs_per_gpu=None if jobs_per_gpu == 1 else jobs_per_gpu,
         time_limit=time_limit,
     )
+    forkserver.warm_up()
     plan, engine = planned_with_engine(config)
     todo = plan.todo(rerun, retry_failed)
     try:

@@ -92,17 +92,17 @@ def run(
     """
     from bench.sweeps import forkserver
 
+    if rerun and options.retry_failed:
+        raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
+    if no_memory and not dry_run:
+        raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
+    config = options.config(tuned=tuned, results=results, corrupt=corrupt, severity=severity)
     if not dry_run:
         forkserver.warm_up()  # it imports in the background while this process plans
     from bench import corrupted
     from bench.sweeps import tune as tune_
     from methods import registry
 
-    if rerun and options.retry_failed:
-        raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
-    if no_memory and not dry_run:
-        raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
-    config = options.config(tuned=tuned, results=results, corrupt=corrupt, severity=severity)
     wanted = corrupted.conditions(config.corrupt, config.severity) if config.corrupt else []
     plan, engine = planned_with_engine(
         config, images=not dry_run, yes=None if dry_run else options.yes

@@ -7,6 +7,7 @@ thread pools start), and forks itself once for each trial. Where there is no for
 is gone, a trial gets a fresh Python as before: slower, and otherwise the same.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -128,6 +129,7 @@ def warm_up() -> None:
     if _server is None and sys.platform == "linux":
         with contextlib.suppress(OSError):
             _server = ForkServer()
+            atexit.register(cool_down)
 
 
 def cool_down() -> None:
