@@ -140,19 +140,30 @@ def test_the_report_and_the_readme_are_of_the_committed_records(tmp_path: Path) 
     report.write(tmp_path / "results", tmp_path / "reports", formats=("md",))
     fresh = (tmp_path / "reports" / "report.md").read_text(encoding="utf-8")
     assert fresh == (ROOT / "reports" / "report.md").read_text(encoding="utf-8")
-    block = re.search(r"<!-- from reports/report.md -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- from reports/report.md -->\n(.*?)<!-- end -->", page, re.DOTALL)
     assert block is not None
     rows = [line for line in block[1].splitlines() if line.startswith("|")]
     assert len(rows) > 10
     assert not [row for row in rows if row not in fresh.splitlines()]
-    for picture in re.findall(r"\]\((reports/[^)]+\.png)\)", README):
-        assert (ROOT / picture).is_file(), picture
 
 
-def test_the_predictions_in_the_readme_are_the_committed_ones(
+def test_the_page_of_predictions_shows_the_committed_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     script = runpy.run_path(str(ROOT / "benchmarks" / "predicted.py"))
     rows = json.loads((ROOT / "benchmarks" / "predicted.json").read_text(encoding="utf-8"))
-    assert script["table"](rows) in README
+    page = (ROOT / "docs" / "predictions.md").read_text(encoding="utf-8")
+    assert script["table"](rows) in page
+
+
+def test_what_the_pages_link_to_is_there() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
+
+
+def test_the_readme_fits_three_screens() -> None:
+    assert len(README.splitlines()) <= 160
