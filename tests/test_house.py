@@ -148,6 +148,12 @@ def test_the_report_and_the_readme_are_of_the_committed_records(tmp_path: Path) 
     assert not [row for row in rows if row not in fresh.splitlines()]
 
 
+def test_the_readme_shows_the_report() -> None:
+    script = runpy.run_path(str(ROOT / "tests" / "readme_table.py"))
+    report = (ROOT / "reports" / "report.md").read_text(encoding="utf-8")
+    assert script["update"](README, report) == README, "run `python tests/readme_table.py`"
+
+
 def test_the_page_of_predictions_shows_the_committed_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
