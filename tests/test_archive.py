@@ -159,7 +159,7 @@ def test_a_truncated_archive_leaves_nothing(tmp_path: Path, suffix: str) -> None
     path = tmp_path / f"a.{suffix}"
     zipped(names, path) if suffix == "zip" else tarred(dict(names), path)
     path.write_bytes(path.read_bytes()[:50_000])
-    with pytest.raises(Fault, match="fetch it again"):
+    with pytest.raises(Fault, match=r"only a part of one|cannot be unpacked"):
         unpack(path, tmp_path / "new")
     assert there(tmp_path) == [path.name]
 

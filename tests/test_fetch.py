@@ -17,7 +17,7 @@ from huggingface_hub import constants, hf_hub_download
 from rich.console import Console
 
 from bench import UserError, data
-from bench.data import Card
+from bench.data import Card, newcard
 from bench.fetch import Fault, Full, download, fetching, sources, status
 from bench.fetch.sources import Remote
 
@@ -533,6 +533,20 @@ def test_parquet_is_a_form_like_the_others(tmp_path: Path) -> None:
     done, said = fetch(card, tmp_path, tmp_path / "d/data")  # the images are inside
     assert done, said
     assert data.load(card, tmp_path).paths[0] == tmp_path / "d/images/pond_0.tif"
+
+
+def test_a_card_is_proposed_for_parquet_and_its_pictures_written(tmp_path: Path) -> None:
+    for name, content in in_parquet().items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    first = tmp_path / "data/train-00000-of-00002.parquet"
+    made = newcard.propose("mine", first, tmp_path / "images", tmp_path)
+    newcard.write(made, tmp_path / "mine.toml")
+    dataset = data.load(data.card(str(tmp_path / "mine.toml")), tmp_path)
+    assert dataset.card.kind == "parquet"
+    assert dataset.card.counts == SETS
+    assert dataset.paths[0] == tmp_path / "images/some_images/pond_0.tif"
+    assert dataset.paths[0].read_bytes() == picture(0, ".tif")
 
 
 def test_parquet_without_pyarrow_is_one_sentence(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import UserError, data
-from bench.data import annotations, brightness, chance, files, scenes
+from bench.data import annotations, brightness, chance, files, parquet, scenes
 from bench.data.forms import SPLITS
 
 
@@ -23,14 +23,14 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     """Read the annotation, find its images, guess the scene rule; raises UserError.
 
     `annotation` may be a file, a pattern with `{split}` for train, val and test, or a folder of
-    `<split>_caps.txt`.
+    `<split>_caps.txt`. Of Parquet the pictures are written to `images`, where that is not there.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UserError(f"{name!r} is no name for a card; use letters, digits, - and _")
     if name in data.cards():
         raise UserError(f"a card called {name!r} is there already; choose another name")
     annotation, images = _absolute(annotation), _absolute(images)
-    if not images.is_dir():
+    if not images.is_dir() and annotation.suffix != ".parquet":
         raise UserError(f"{images} is no folder; --images is the folder of the images")
     if annotation.is_dir():
         place, file = annotation, None
@@ -40,6 +40,9 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
         reading = annotations.read("auto", place, file)
     except annotations.Absent as absent:
         raise UserError(f"there is no annotation {absent}; --annotations is its file") from None
+    if not images.exists() and file is not None:
+        for _, path in annotations.files_of_splits(place, file):
+            parquet.write_pictures(path, images)
     samples = reading.samples
     counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
     if not counts["test"]:

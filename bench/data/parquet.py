@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, brief
+from bench.data import values
 from bench.data.table import NAME_COLUMNS
 
 ROWS = 32
@@ -44,6 +45,17 @@ def pictures(path: Path) -> Iterator[tuple[str, bytes]]:
                 if not isinstance(name, str) or not isinstance(content, bytes):
                     raise UserError(f"{path} has a row without a picture or without its name")
                 yield name, content
+
+
+def write_pictures(path: Path, folder: Path) -> None:
+    """Write each picture to `folder` under its name; raises UserError."""
+    for name, content in pictures(path):
+        try:
+            target = folder / values.filename(name, path.name)
+        except values.Odd as odd:
+            raise UserError(f"{path}: {odd}") from None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
 
 
 def _without_bytes(field: Any) -> str | None:

@@ -75,7 +75,7 @@ def extract(archive: Path, into: Path, keep: Keep) -> list[Path]:
         if getattr(error, "errno", None) in FULL:
             raise no_room(into.parent, brief(error)) from None
         said = brief(error) or type(error).__name__
-        raise Fault(f"{archive.name} cannot be unpacked ({said}); fetch it again") from None
+        raise Fault(f"{archive.name} cannot be unpacked ({said})") from None
 
 
 def _extract(archive: Path, into: Path, keep: Keep) -> Iterator[Path]:
@@ -105,7 +105,7 @@ def _extract(archive: Path, into: Path, keep: Keep) -> Iterator[Path]:
                         raise _bomb(archive, limit)
                     file.write(block)
             if written - start != size:
-                raise Fault(f"{archive.name} ends within {name!r}; fetch it again")
+                raise Fault(f"{archive.name} ends within {name!r}")
             yield path
 
 
@@ -176,7 +176,7 @@ def _members(archive: Path, limit: int) -> Iterator[Iterator[Member]]:
             with tarfile.open(fileobj=bounded, mode="r:") as tar:
                 yield _tar_members(archive, tar)
     else:
-        raise Fault(f"{archive.name} is no zip, tar or RAR; fetch it again")
+        raise Fault(f"{archive.name} is no zip, tar or RAR, or only a part of one")
 
 
 def _files(folder: Path) -> Iterator[Member]:

@@ -92,6 +92,7 @@ def fetch(card: Card, root: Path, wanted: Sequence[Part], console: "Console", sa
     folder = data.folder_of(card, root)
     for line in announce(card, root, wanted):
         say(line)
+    command = data.fetch_command(card, root)
     with alone(folder, say):
         now = status.look(card, root)
         for part in status.lacking(card, root, now):  # another process may have got some meanwhile
@@ -100,11 +101,14 @@ def fetch(card: Card, root: Path, wanted: Sequence[Part], console: "Console", sa
             except Fault as fault:
                 if not part.optional:
                     raise UserError(
-                        f"{part.to} of {card.title} could not be had: {fault}; what was downloaded "
-                        "is kept, and the same command goes on; or download it in a browser and "
-                        f"give it: {data.fetch_command(card, root)} --from FILE"
+                        f"{part.to} of {card.title} could not be had: {fault}; try again later "
+                        "(it goes on where it stopped), or download it in a browser and give it: "
+                        f"{command} --from FILE"
                     ) from None
                 say(f"{part.to}: left out ({fault})")
+            except KeyboardInterrupt:
+                say(f"stopped; the same command goes on: {command}")
+                raise
         shutil.rmtree(folder / HIDDEN, ignore_errors=True)
 
 

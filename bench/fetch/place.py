@@ -49,7 +49,7 @@ def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
             return _annotation(job, given, val)
         if job.part.to == job.card.raw.get("images"):
             return _images(job, given)
-        return _other(job, given)
+        return _folder(job, given[0])
     finally:
         shutil.rmtree(job.aside, ignore_errors=True)
 
@@ -135,8 +135,7 @@ def _images(job: Job, given: Sequence[Path]) -> str:
     job.aside.mkdir()
     keep = _wanted(job.card, samples)
     for number, file in enumerate(given):
-        if archive.is_archive(file):
-            archive.extract(file, job.aside / str(number), keep)
+        archive.extract(file, job.aside / str(number), keep)
     if not files.scan(job.aside):  # perhaps they are in an archive inside the archive
         for number, file in enumerate(_nested(job, given)):
             archive.extract(file, job.aside / f"nested{number}", keep)
@@ -163,9 +162,8 @@ def _wanted(card: Card, samples: Sequence[Sample]) -> archive.Keep:
 def _nested(job: Job, given: Sequence[Path]) -> list[Path]:
     inner = []
     for number, file in enumerate(given):
-        if archive.is_archive(file):
-            into = job.aside / f"archives{number}"
-            inner += archive.extract(file, into, lambda name: name.suffix.lower() in NESTED)
+        into = job.aside / f"archives{number}"
+        inner += archive.extract(file, into, lambda name: name.suffix.lower() in NESTED)
     return inner
 
 
@@ -216,24 +214,15 @@ def _add(found: files.Found, aside: Path, place: Path) -> None:
         path.rename(target)
 
 
-# Anything else.
+# Anything else: the lists of scenes.
 
 
-def _other(job: Job, given: Sequence[Path]) -> str:
-    """A file as it is, or the folder of that name in an archive."""
+def _folder(job: Job, given: Path) -> str:
+    """The folder of that name in an archive."""
     name = job.place.name
-    job.aside.mkdir()
-    if job.place.suffix:
-        _one_file(given[0], job.aside / name)
-        job.place.parent.mkdir(parents=True, exist_ok=True)
-        (job.aside / name).rename(job.place)
-        return "one file"
-    if not archive.is_archive(given[0]):
-        raise Fault(f"{given[0].name} is no archive")
-    inner = job.aside / "unpacked"
-    found = archive.extract(given[0], inner, lambda path: name in path.parts[:-1])
+    found = archive.extract(given, job.aside, lambda path: name in path.parts[:-1])
     if not found:
-        raise Fault(f"{given[0].name} holds no folder {name}")
+        raise Fault(f"{given.name} holds no folder {name}")
     top = next(parent for parent in found[0].parents if parent.name == name)
     job.place.parent.mkdir(parents=True, exist_ok=True)
     top.rename(job.place)
