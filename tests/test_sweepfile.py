@@ -103,7 +103,7 @@ def test_what_is_typed_on_the_command_line_wins_over_the_file(
     file = sweep(tmp_path, FULL.replace("[search]", "cache_features = 4\n[search]"))
     asked: list[sweepfile.SweepConfig] = []
 
-    def stop(config: sweepfile.SweepConfig, *_: Any) -> None:
+    def stop(config: sweepfile.SweepConfig, *_: Any, **__: Any) -> None:
         asked.append(config)
         raise UserError("far enough")
 

@@ -197,7 +197,8 @@ def fill(model: nn.Module, found: Checkpoint, name: str) -> list[str]:
         state["logit_bias"] = torch.zeros_like(state["logit_scale"])
     notes += _interpolate(model, state, target)
     _demand_fit(found.path, name, state, target)
-    model.load_state_dict(state)
+    if not next(iter(target.values())).is_meta:
+        model.load_state_dict(state)
     return notes
 
 
