@@ -209,10 +209,11 @@ def is_of_network(error: BaseException) -> bool:
 
 def _no_such_file(address: Address) -> str:
     """A sentence for a file that the repository does not have, with what it has."""
-    from huggingface_hub import list_repo_files
+    from huggingface_hub import HfApi, constants
 
     try:
-        there = list(list_repo_files(address.repo, revision=address.revision))
+        api = HfApi(endpoint=constants.ENDPOINT)
+        there = list(api.list_repo_files(address.repo, revision=address.revision))
     except Exception:  # only a help
         there = []
     endings = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")

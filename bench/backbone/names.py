@@ -110,6 +110,8 @@ def known_weights(spec: str, sha256: str | None = None) -> Named | None:
     They are known by tag or file name together with the architecture, or by the hash of the file.
     An architecture that differs in its activation alone counts as the same.
     """
+    if spec in table():
+        return table()[spec]
     wanted = _plain(portable(spec))
     for one in table().values():
         if _plain(portable(one.spec)) == wanted or (sha256 and one.sha256 == sha256):

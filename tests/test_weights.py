@@ -1,0 +1,292 @@
+"""Weights on the Hub: fetched by the real client from a server here, checked before a run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from bench import UserError, backbone
+from bench.backbone import hub, names, ready, sources
+from bench.backbone.absent import Absent
+from tests.hub_server import HubServer
+
+REPO, FILE = "owner/weights", "ckpt/mine.pt"
+SPEC = f"starter:hf:{REPO}/{FILE}@main"
+
+
+@pytest.fixture(scope="session")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A checkpoint of the starter's architecture, in half precision."""
+    path = tmp_path_factory.mktemp("weights") / "mine.pt"
+    state = backbone.load("starter").model.state_dict()
+    torch.save({"state_dict": {k: v.half() for k, v in state.items()}}, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> Iterator[HubServer]:
+    """A Hub with one repository; an empty cache of its own."""
+    with HubServer() as server:
+        server.add_repo(REPO, {FILE: content, "README.md": b"weights"})
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield server
+
+
+def said_by(spec: str, download: bool = True) -> tuple[ready.Ready, list[str]]:
+    said: list[str] = []
+    return ready.make_ready(spec, said.append, download=download), said
+
+
+def test_weights_of_the_hub_are_those_of_the_file(server: HubServer, tmp_path: Path) -> None:
+    local = tmp_path / "mine.pt"
+    local.write_bytes(server.repos[REPO].files[FILE])
+    asked = backbone.weights_identity(SPEC)
+    assert asked == backbone.weights_identity(f"starter:{local}")
+    assert not server.downloads(FILE), "the Hub says the hash of a large file without a download"
+    base = backbone.load(SPEC)
+    assert base.weights_sha256 == backbone.load(f"starter:{local}").weights_sha256
+    assert backbone.weights_identity(SPEC) == asked
+    requests = len(server.requests)
+    backbone.load(SPEC)
+    assert len(server.requests) == requests, "what is in the cache needs no request"
+
+
+def test_what_is_missing_is_said_downloaded_once_and_opened(server: HubServer) -> None:
+    found, said = said_by(SPEC, download=False)
+    size = len(server.repos[REPO].files[FILE])
+    assert (found.to_download, said) == (size, [])
+    assert not server.downloads(FILE)
+    found, said = said_by(SPEC)
+    assert found.to_download == 0
+    assert said == [
+        f"downloading {REPO}/{FILE} ({size / 1e6:.0f} MB) to {Path(constants.HF_HUB_CACHE)}"
+    ]
+    assert said_by(SPEC) == (found, [])
+    assert len(server.downloads(FILE)) == 1
+
+
+def test_a_commit_of_forty_digits_a_branch_and_none_are_one_file(server: HubServer) -> None:
+    commit = server.repos[REPO].commit
+    specs = [SPEC, f"starter:hf:{REPO}/{FILE}", f"starter:hf:{REPO}/{FILE}@{commit}"]
+    assert len({backbone.weights_identity(spec) for spec in specs}) == 1
+    for spec in specs:
+        backbone.load(spec)
+    assert len(server.downloads(FILE)) == 1
+
+
+def test_a_download_that_broke_off_goes_on(server: HubServer) -> None:
+    server.fail(FILE, "cut", after=12_000_000)  # more than the client keeps in memory
+    said_by(SPEC)
+    ranges = [request.range for request in server.downloads(FILE)]
+    assert len(ranges) == 2
+    assert ranges[1] is not None
+
+
+def test_a_file_that_arrives_damaged_is_fetched_again_and_never_used(server: HubServer) -> None:
+    server.fail(FILE, "wrong", times=1)
+    assert said_by(SPEC)[0].to_download == 0
+    assert len(server.downloads(FILE)) == 2
+    server.add_repo("owner/other", {FILE: server.repos[REPO].files[FILE]})
+    server.fail(FILE, "wrong", times=9)
+    with pytest.raises(UserError, match="arrived damaged twice"):
+        said_by(f"starter:hf:owner/other/{FILE}")
+
+
+def test_offline_and_without_a_connection_say_what_to_do(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(Absent) as found:
+        said_by(SPEC)
+    text = str(found.value)
+    assert "are not on this machine and cannot be downloaded (HF_HUB_OFFLINE is set)" in text
+    assert f"bench backbones fetch {SPEC}" in text
+    assert "--backbone starter " in text
+    assert "--backbone starter:none" in text
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    server.shutdown()
+    server.server_close()
+    host = server.url.removeprefix("http://")
+    with pytest.raises(Absent, match=rf"\(no connection to {host}\)"):
+        said_by("openai-b32")
+    with pytest.raises(hub.Unreachable):
+        backbone.weights_identity(SPEC)
+    with pytest.raises(Absent, match="605 MB -> "):
+        backbone.load("openai-b32")
+
+
+def test_what_is_in_the_cache_is_used_offline(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said_by(SPEC)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert said_by(SPEC)[0].to_download == 0
+    backbone.load(SPEC)
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        (
+            f"hf:{REPO}/ckpt/mime.pt",
+            r"has no file 'ckpt/mime.pt' \(did you mean 'ckpt/mine.pt'\?\)",
+        ),
+        (f"hf:{REPO}/{FILE}@nowhere", "has no revision 'nowhere'"),
+        ("hf:owner/nothing/a.pt", "has no model repository 'owner/nothing', or it is private"),
+        ("hf:owner/closed/a.pt", "only to those who accepted its terms: open .*/owner/closed"),
+        (f"hf:{REPO}", "name no file on the Hub; write hf:OWNER/REPO/FILE@REVISION"),
+    ],
+)
+def test_what_the_hub_does_not_give_is_one_sentence(
+    server: HubServer, weights: str, says: str
+) -> None:
+    server.add_repo("owner/closed", {"a.pt": b"0" * 200_000}, gated=True, tokens=("hf_x",))
+    with pytest.raises(UserError, match=says) as found:
+        said_by(f"starter:{weights}")
+    assert "\n" not in str(found.value)
+    assert not isinstance(found.value, Absent)
+
+
+def test_a_token_opens_a_gated_repository(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    server.add_repo("owner/closed", {FILE: content}, gated=True, tokens=("hf_x",))
+    assert said_by(f"starter:hf:owner/closed/{FILE}")[0].to_download == 0
+
+
+def test_no_room_is_said_before_the_download(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = lambda _: type("Usage", (), {"free": 2_000_000})()  # noqa: E731
+    monkeypatch.setattr(hub.shutil, "disk_usage", usage)
+    with pytest.raises(UserError, match=r"no room .*: 2 MB are free, .* choose another place"):
+        said_by(SPEC)
+    assert not server.downloads(FILE)
+
+
+def test_a_file_of_another_architecture_is_told_before_anything_runs(server: HubServer) -> None:
+    with pytest.raises(UserError, match=r"does not fit ViT-B-32: .*tensors are those of starter"):
+        said_by(SPEC.replace("starter:", "ViT-B-32:"))
+
+
+def test_a_pinned_file_that_is_another_is_refused_and_fetched_again(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    known = replace(
+        names.table()["remoteclip-b32"],
+        name="mine",
+        architecture="starter",
+        repo=REPO,
+        file=FILE,
+        revision=server.repos[REPO].commit,
+        sha256=hub.hashlib.sha256(content).hexdigest(),
+    )
+    monkeypatch.setattr(names, "table", lambda: {"mine": known})
+    said_by("mine")
+    path = sources.locate("mine")
+    assert path is not None
+    path.resolve().write_bytes(content[:-1] + b"x")
+    with pytest.raises(UserError, match="`bench backbones fetch mine` downloads it again"):
+        said_by("mine")
+    sources.fetch_again_if_damaged("mine")
+    assert said_by("mine")[0].to_download == 0
+
+
+def test_a_tag_of_open_clip_is_looked_for_under_both_names(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    from open_clip import pretrained
+
+    tags = {"mine": pretrained._pcfg(hf_hub="owner/tagged/", mean=(0.1, 0.2, 0.3))}
+    monkeypatch.setitem(pretrained._PRETRAINED, "starter", tags)
+    server.add_repo("owner/tagged", {"open_clip_pytorch_model.bin": content})
+    assert said_by("starter:mine", download=False)[0].to_download == len(content)
+    base = backbone.load("starter:mine")
+    assert tuple(base.mean) == (0.1, 0.2, 0.3)
+    assert backbone.weights_identity("starter:mine") == "open_clip:mine"
+
+
+def test_forms_of_open_clip_without_their_config_are_one_sentence(
+    server: HubServer, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"{REPO} has no file 'open_clip_config.json'"):
+        said_by(f"hf-hub:{REPO}")
+    for spec, says in (
+        (f"local-dir:{tmp_path / 'nowhere'}", "there is no folder"),
+        (f"local-dir:{tmp_path}", "has no open_clip_config.json"),
+    ):
+        for ask in (backbone.check, said_by, backbone.load, backbone.image_size):
+            with pytest.raises(UserError, match=says):
+                ask(spec)
+    (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {}}')
+    with pytest.raises(UserError, match="is no config of open_clip"):
+        backbone.check(f"local-dir:{tmp_path}")
+
+
+# The command line.
+
+
+def bench(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "80", "HF_HOME": str(cwd / "hf"), **variables}
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *words],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", [["run"], ["run", "--dry-run", "--no-memory"], ["tune"]])
+def test_weights_that_cannot_be_had_end_a_sweep_before_an_image_is_decoded(
+    tiny: Path, command: list[str]
+) -> None:
+    words = [
+        "--methods",
+        "cmer,lora",
+        "--dataset",
+        str(tiny / "tiny.toml"),
+        "--data-root",
+        str(tiny),
+    ]
+    (tiny / "tiny.toml").write_text(
+        (tiny / "tiny.toml").read_text().replace('backbone = "starter"\n', "")
+    )
+    done = bench(*command, *words, cwd=tiny, HF_HUB_OFFLINE="1", BENCH_CACHE=str(tiny / "cache"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "backbone: openai-b32 (ViT-B-32-quickgelu:openai), the default of tiny" in done.stdout
+    assert done.stderr.count("are not on this machine") == 1
+    assert "bench backbones fetch openai-b32" in done.stderr
+    left = 6 if command == ["tune"] else 2
+    assert f"Nothing was run: {left} trials are left." in done.stderr
+    assert "decoding" not in done.stdout
+    assert not (tiny / "cache").exists()
+
+
+def test_bench_backbones_lists_shows_and_fetches(tmp_path: Path, content: bytes) -> None:
+    done = bench("backbones", cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(len(line) <= 80 for line in done.stdout.splitlines()[:19])
+    assert [line.split()[0] for line in done.stdout.splitlines()[3:18]] == list(names.table())
+    done = bench("backbones", "remoteclip-l14", cwd=tmp_path)
+    assert "marked on     rsicd, rsitmd, ucm" in done.stdout
+    done = bench("backbones", "remoteclip", cwd=tmp_path)
+    assert (done.returncode, "did you mean 'remoteclip-" in done.stderr) == (2, True)
+    with HubServer() as server:
+        server.add_repo(REPO, {FILE: content})
+        done = bench("backbones", "fetch", SPEC, cwd=tmp_path, HF_ENDPOINT=server.url)
+    assert done.returncode == 0, done.stderr
+    assert f"{SPEC} is ready: " in done.stdout
+    assert len(server.downloads(FILE)) == 1
