@@ -49,12 +49,15 @@ framework.command(app, "bench report --results results --out reports", panel=RES
     results.report
 )
 framework.command(
-    app, "bench compare results/.../seed0-A.json results/.../seed0-B.json", panel=RESULTS
+    app,
+    "bench compare ucm/starter/cmer ucm/starter/lora",
+    "bench compare ucm/starter/cmer ucm/starter/lora --seed 0 --pictures won.png",
+    panel=RESULTS,
 )(results.compare)
-framework.command(app, 'bench retrieve results/.../seed0-A.json "many planes"', panel=RESULTS)(
+framework.command(app, 'bench retrieve ucm/starter/cmer "many planes" --seed 0', panel=RESULTS)(
     results.retrieve
 )
-framework.command(app, "bench export results/.../seed0-A.json --out my-adapter", panel=RESULTS)(
+framework.command(app, "bench export ucm/starter/lora --seed 0 --out my-adapter", panel=RESULTS)(
     results.export
 )
 framework.command(app, "bench methods", "bench methods cmer", panel=KNOWN)(methods.methods)

@@ -4,7 +4,6 @@ It lies in `corrupted/` beside the trial's record, under a name that no trial ha
 that very run of the trial: after `--rerun` it is measured again.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -54,10 +53,13 @@ def path_of(trial: Path, condition: Condition) -> Path:
     return trial.parent / "corrupted" / name
 
 
-def known(trial: Path, document: dict[str, Any]) -> dict[Condition, dict[str, Any]]:
+def known(
+    trial: Path, document: dict[str, Any], left_out: Callable[[str], None] = lambda _: None
+) -> dict[Condition, dict[str, Any]]:
     """The results beside a trial's record (its path and what it says) that belong to it.
 
-    Raises UserError for a file that is no such result.
+    `left_out` is told, in a sentence, of each file that is no such result; `bench run --corrupt`
+    measures it again.
     """
     found: dict[Condition, dict[str, Any]] = {}
     folder = trial.parent / "corrupted"
@@ -65,17 +67,28 @@ def known(trial: Path, document: dict[str, Any]) -> dict[Condition, dict[str, An
         return found
     for path in sorted(folder.glob(f"*-{trial.name}")):
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            condition = Condition(**result["condition"])
-            belongs = result["schema"] == SCHEMA and result["corrupt_version"] == VERSION
-            belongs &= result["trial_finished"] == document.get("finished")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is no result under corruption ({error}); remove it and measure again"
-            ) from None
-        if belongs:
-            found[condition] = result
+            result = _read(path)
+        except UserError as error:
+            left_out(str(error))
+            continue
+        belongs = result["schema"] == SCHEMA and result["corrupt_version"] == VERSION
+        if belongs and result["trial_finished"] == document.get("finished"):
+            found[Condition(**result["condition"])] = result
     return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A result under corruption; raises UserError."""
+    from bench import schema
+
+    result: dict[str, Any] = record.parsed(path)
+    fault = schema.fault_under_corruption(result)
+    if fault is not None:
+        raise UserError(
+            f"{path} is not a sound result under corruption: {fault}; the same `bench run "
+            "--corrupt` measures it again and keeps this file under another name"
+        )
+    return result
 
 
 def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condition]:
@@ -119,7 +132,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
         document = {
             "schema": SCHEMA,
             "corrupt_version": VERSION,
-            "identity": restored.trial.identity,
+            "identity": restored.record["identity"],
             "trial_finished": restored.record.get("finished"),
             "condition": asdict(condition),
             "seed": restored.trial.seed,

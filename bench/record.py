@@ -7,12 +7,13 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError
+from bench import UserError, brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 SCHEMA = 1
 STATUSES = ("ok", "out_of_memory", "diverged", "failed", "timeout", "not_applicable")
 GOOD = ("ok", "not_applicable")
-"""How a trial ends of which nothing need be said or repeated."""
+"""Statuses of a trial that need not be repeated."""
+MAX_BYTES = 2**26
+"""A larger file is no record: the largest have some 100 kB."""
+REPAIR = (
+    "put it back as it was (from git or a copy), or repeat its trial with `bench run ... --rerun`, "
+    "which keeps the old file under another name"
+)
 
 
 class NoRoom(OSError):
@@ -144,21 +151,85 @@ def probe(folder: Path, needed: int = 2**20) -> None:
         )
 
 
+class Unreadable(UserError):
+    """A file or folder that is named like a record and cannot be read as one."""
+
+
 def read(path: Path) -> dict[str, Any]:
-    """Read one record; raises UserError where the file is no record."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{path} is no record ({error}); remove it and run the trial again"
-        ) from None
-    if not isinstance(record, dict) or "status" not in record or "trial" not in record:
-        raise UserError(f"{path} is no record of a trial; remove it or give another --results")
-    if record.get("schema") != SCHEMA:
-        raise UserError(
-            f"{path} has record schema {record.get('schema')}, this version reads {SCHEMA}"
+    """Read one record; its fields have the types that `bench.schema.Record` gives.
+
+    Raises Unreadable, with the remedy, where there is no record at `path`, where this version
+    cannot read it, or where it is damaged.
+    """
+    from bench import schema
+
+    document = parsed(path)
+    if isinstance(document, dict) and document.get("schema", SCHEMA) != SCHEMA:
+        raise Unreadable(
+            f"{path} was written by another version of cmer-bench (record schema "
+            f"{brief(document['schema'])}, this version reads {SCHEMA}); read it with that version"
         )
-    return record
+    fault = schema.fault(document)
+    if fault is not None:
+        raise Unreadable(f"{path} is not a sound record: {fault}; {REPAIR}")
+    sound: dict[str, Any] = document
+    return sound
+
+
+def _bytes(path: Path) -> bytes:
+    """The bytes of a file that may be a record; raises Unreadable."""
+    try:
+        if path.is_dir():
+            raise Unreadable(f"{path} is a folder, and a record is a file, such as seed0-*.json")
+        if not path.exists():
+            raise Unreadable(f"there is no record at {path}; `bench run` writes records")
+        if not path.is_file():  # a pipe or a device: reading it may never end
+            raise Unreadable(f"{path} is neither a file nor a folder, so it is no record")
+        if path.stat().st_size > MAX_BYTES:
+            megabytes = path.stat().st_size / 2**20
+            raise Unreadable(f"{path} has {megabytes:,.0f} MiB, so it is no record; {REPAIR}")
+        return path.read_bytes()
+    except OSError as error:
+        why = error.strerror or brief(error)
+        raise Unreadable(f"{path} cannot be read ({why}); make it readable") from None
+
+
+def parsed(path: Path) -> Any:
+    """The JSON in a file that may be a record, whatever it holds; raises Unreadable."""
+    content = _bytes(path)
+    try:
+        text = content.decode("utf-8")
+        return json.loads(text, parse_constant=_refuse, parse_int=_int, parse_float=_float)
+    except UnicodeDecodeError:
+        why = "it is not text"
+    except json.JSONDecodeError as error:
+        why = "it is empty" if not content.strip() else f"it is not JSON: {error}"
+    except (ValueError, RecursionError) as error:
+        why = brief(error)
+    raise Unreadable(f"{path} is not a sound record: {why}; {REPAIR}")
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word[:20]} is not a number that a record can hold")
+
+
+def _int(word: str) -> int:
+    """No more than 64 bits: tables cannot hold larger numbers."""
+    return int(word) if len(word) < 19 else _refuse(word)
+
+
+def _float(word: str) -> float:
+    number = float(word)
+    return number if math.isfinite(number) else _refuse(word)
+
+
+def learning_rate(document: dict[str, Any]) -> float | None:
+    """The peak learning rate that a record's training used; None where nothing was trained.
+
+    Older records state it in their trial, in place of what was asked for.
+    """
+    rate = document.get("lr") or document["trial"].get("lr")
+    return None if rate is None else float(rate)
 
 
 def paths(results: Path) -> list[Path]:
@@ -166,18 +237,45 @@ def paths(results: Path) -> list[Path]:
     return sorted(p for p in results.rglob("seed*.json") if not p.name.startswith("."))
 
 
-def load(results: Path) -> "pd.DataFrame":
+def read_all(
+    records: Iterable[Path], left_out: Callable[[str], None]
+) -> list[tuple[Path, dict[str, Any]]]:
+    """Read many records; `left_out` is told, in a sentence, of each that cannot be read."""
+    found = []
+    for path in records:
+        try:
+            found.append((path, read(path)))
+        except Unreadable as error:
+            left_out(str(error))
+    return found
+
+
+def load(
+    results: Path | str,
+    *,
+    only: Iterable[Path] | None = None,
+    left_out: Callable[[str], None] = warnings.warn,
+) -> "pd.DataFrame":
     """All records as a tidy table: one row per trial, nested keys joined with a dot.
 
-    Columns are `status`, `identity`, `path`, `trial.dataset`, `trial.method`, `metrics.test.mR`,
-    `efficiency.peak_memory_train_bytes` and so on; `record` holds the whole record as a dict.
+    Columns are `status`, `identity`, `path` (below `results`), `lr` (`learning_rate`),
+    `trial.dataset`, `trial.method`, `metrics.test.mR`, `efficiency.peak_memory_train_bytes` and so
+    on; `record` holds the whole record as a dict. `only`: those records alone, as far as they
+    exist. A record that cannot be read is not in the table; `left_out` is told of it in a sentence.
     """
     import pandas as pd
 
-    rows = []
-    for path in paths(results):
-        record = read(path)
-        rows.append({**flatten(record), "path": str(path.relative_to(results)), "record": record})
+    root = Path(results)
+    wanted = paths(root) if only is None else [path for path in only if path.exists()]
+    rows = [
+        {
+            **flatten(document),
+            "lr": learning_rate(document),
+            "path": str(path.relative_to(root)),
+            "record": document,
+        }
+        for path, document in read_all(wanted, left_out)
+    ]
     return pd.DataFrame(rows)
 
 

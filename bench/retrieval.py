@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-KS = (1, 5, 10)
+from bench.recalls import KS
+
 ELEMENTS = 2**24
 """Similarities held at a time: 64 MiB."""
 

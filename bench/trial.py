@@ -16,13 +16,13 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError, lock
+from bench import UserError, __version__, lock
 from bench.data import short_hash
 from bench.data.cache import cache_folder
 from bench.limits import Clock, TimeLimit, spoken
@@ -87,6 +87,27 @@ class Trial:
     def of(cls, document: dict[str, Any]) -> "Trial":
         """The inverse of `dataclasses.asdict`."""
         return cls(**{**document, "recipe": Recipe(**document["recipe"])})
+
+    @classmethod
+    def recorded(cls, record: dict[str, Any]) -> "Trial":
+        """The trial that a record (bench.record.read) is of.
+
+        Some old records state the learning rate that was used where the trial asked for none; it is
+        taken out again, so that the identity is the record's. Raises UserError where a newer
+        version of this program asked for something that this one does not know.
+        """
+        document = {"lr": None, "defines": {}, **record["trial"]}
+        known = {"trial": {f.name for f in fields(cls)}, "recipe": {f.name for f in fields(Recipe)}}
+        for what, said in (("trial", document), ("recipe", document["recipe"])):
+            if unknown := sorted(said.keys() - known[what]):
+                raise UserError(
+                    f"the record's {what} has {', '.join(unknown)}, which this version "
+                    f"({__version__}) does not know; use the version that wrote it "
+                    f"({record.get('environment', {}).get('bench', 'a newer one')})"
+                )
+        trial = cls.of(document)
+        as_asked = replace(trial, lr=None)
+        return as_asked if as_asked.identity == record["identity"] else trial
 
 
 def main() -> int:
@@ -182,7 +203,7 @@ def clear(path: Path) -> None:
     """
     for suffix in (".checkpoint", ".checkpoint.aside"):
         left = path.with_suffix(suffix)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UserError):
             if left.stat().st_mtime_ns > path.stat().st_mtime_ns:
                 continue
             if read(path)["status"] in ("ok", "diverged", "not_applicable"):
@@ -217,6 +238,7 @@ def _document(trial: Trial) -> dict[str, Any]:
         "traceback": None,
         "identity": trial.identity,
         "trial": asdict(trial),
+        "lr": None,
         "metrics": {},
         "curve": [],
         "efficiency": {},
@@ -288,7 +310,17 @@ def _run(
 ) -> None:
     import torch
 
-    from bench import backbone, batches, checkpoint, compiled, data, frozen, train
+    from bench import (
+        backbone,
+        batches,
+        checkpoint,
+        compiled,
+        data,
+        frozen,
+        perquery,
+        testset,
+        train,
+    )
     from bench.data import cache, cut
     from bench.data.forms import SPLITS
     from bench.evaluate import Evaluation
@@ -313,6 +345,7 @@ def _run(
     document["data"] = {
         "counts": {name: len(dataset.split(name)) for name in SPLITS},
         "hashes": dataset.hashes,
+        "queries": testset.digest(dataset.samples),
         "card": dataset.card.digest(),
         "scenes": len(dataset.scenes),
         "notes": list(dataset.notes),
@@ -375,7 +408,7 @@ def _run(
     if lr is not None:
         document["data"]["batch_size"] = _batch_size(trial, split, document, progress)
         efficiency["warning"] = meter.busy_warning(device)
-        document["trial"]["lr"] = lr
+        document["lr"] = lr
         loader = batches.Loader(
             split,
             table,
@@ -422,8 +455,8 @@ def _run(
             document["metrics"]["val"] = evaluate("val")[0]
         efficiency["peak_memory_eval_bytes"] = memory.peak()
         efficiency |= test.rates()
-        arrays = {name: r.expected().float().numpy() for name, r in ranks.items()}
-        files[".npz"] = lambda path: _save_arrays(path, arrays)
+        arrays = perquery.arrays(ranks, test.image_of)
+        files[".npz"] = lambda path: perquery.save(path, arrays)
         if method.own_state():
             state = {k: v.cpu().contiguous().clone() for k, v in method.own_state().items()}
             files[".safetensors"] = lambda path: _save_state(path, state)
@@ -455,13 +488,6 @@ def too_few(dataset: str, images: int, calls: Sequence[str]) -> str:
         f"{dataset} has {have}, so {', '.join(calls)} cannot be trained on it; test `zeroshot` on "
         f"it, or a method that was trained elsewhere: bench evaluate RECORD --dataset {dataset}"
     )
-
-
-def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    import numpy as np
-
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:

@@ -81,10 +81,11 @@ def compare(options: argparse.Namespace, backbone: str) -> str:
     """
     # cuBLAS's workspace, inside "allocated", is larger from Hopper on.
     large = torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 9
+    records = record.read_all(record.paths(options.results), left_out=print)
     asked = {"batch_size": options.batch, "precision": options.precision}
     rows = [
         row(document, 2 * 32 * 2**20 if large else plan.WORKSPACE)
-        for document in sorted(map(record.read, record.paths(options.results)), key=steps)
+        for document in sorted((document for _, document in records), key=steps)
         if document["trial"]["backbone"] == f"{backbone}:none"
         and asked.items() <= document["trial"]["recipe"].items()
         and "data" in document

@@ -1,123 +1,316 @@
-"""Paired tests over queries, on ranks made by hand and on random ones with known answers."""
+"""Records compared query by query: their own recalls, the same queries, what cannot be paired."""
 
 import io
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
-from bench import UserError
+from bench import UserError, perquery, record, retrieval, testset
+from bench.data import spoken_form
+from bench.recalls import METRICS
 from bench.trained import compare
+from methods.base import Sample
+
+COUNTS = (5, 5, 3, 1, 5, 4)
+"""Captions of the made test images: not the same number for each."""
 
 
-def trial(folder: Path, name: str, i2t: list[float], t2i: list[float], **given: object) -> Path:
-    """A record with its ranks."""
-    path = folder / name / "seed0-12345678.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+def samples(images: int = 30, *, shared: int = 4, counts: Sequence[int] = COUNTS) -> list[Sample]:
+    """A test set in which every so many images share a caption."""
+    made = []
+    for n in range(images):
+        own = [f"a picture of thing {n}, view {k}" for k in range(counts[n % len(counts)])]
+        own[0] = f"many things of kind {n // shared}"
+        made.append(Sample(f"{n}.tif", tuple(own), "test", "port"))
+    return made
+
+
+def features(of: list[Sample], noise: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and captions encoded by a made model; equal captions have equal features."""
+    rng = np.random.default_rng(seed)
+    true = np.random.default_rng(0).normal(0, 1, (len(of), 8))
+    image = true + rng.normal(0, noise, true.shape)
+    known: dict[str, np.ndarray] = {}
+    rows = [
+        known.setdefault(caption, true[n] + rng.normal(0, noise, 8))
+        for n, sample in enumerate(of)
+        for caption in sample.captions
+    ]
+    image, text = (torch.tensor(np.array(part), dtype=torch.float32) for part in (image, rows))
+    return torch.nn.functional.normalize(image, dim=1), torch.nn.functional.normalize(text, dim=1)
+
+
+def trial(
+    folder: Path,
+    method: str,
+    of: list[Sample],
+    noise: float = 0.8,
+    seed: int = 0,
+    *,
+    old: bool = False,
+    **changed: Any,
+) -> Path:
+    """The record of a made model and what its queries found, as a trial writes them.
+
+    old: as a version wrote them that kept expected ranks alone and no hash of the queries.
+    """
+    image_of = [n for n, sample in enumerate(of) for _ in sample.captions]
+    sentences = [spoken_form(caption) for sample in of for caption in sample.captions]
+    right = retrieval.right_items(image_of, sentences)
+    ranks = retrieval.rank_both(*features(of, noise, len(method) + 10 * seed), right)
+    metrics = {
+        **retrieval.recalls(ranks["i2t"], ranks["t2i"]),
+        **retrieval.t2i_ceiling(image_of, sentences),
+    }
+    recipe = {"steps": 60, "batch_size": 128}
     document = {
         "schema": 1,
         "status": "ok",
-        "trial": {"call": name, "seed": 0},
-        "data": {"hashes": {"test": "same"}},
-        **given,
+        "identity": f"{method}{seed}".ljust(16, "0"),
+        "trial": {
+            **{"dataset": "made", "backbone": "starter", "method": method, "call": method},
+            **{"settings": {}, "recipe": recipe, "seed": seed, "lr": 0.001},
+        },
+        "data": {"hashes": {"test": "names"}, "queries": testset.digest(of)},
+        "metrics": {"test": metrics},
+        "finished": "2026-01-01",
     }
-    path.write_text(json.dumps(document))
-    np.savez(path.with_suffix(".npz"), i2t=np.float32(i2t), t2i=np.float32(t2i))
+    for name, value in changed.items():
+        document[name] = {**document[name], **value} if isinstance(value, dict) else value
+    if old:
+        del document["data"]["queries"]
+    path = folder / "made" / "starter" / method / f"seed{seed}-{method}{seed}.json"
+    found = perquery.arrays(ranks, image_of)
+    if old:
+        found = {name: array for name, array in found.items() if name in right}
+    record.write(path, document, {".npz": lambda file: perquery.save(file, found)})
     return path
 
 
-def test_recalls_and_queries_by_hand(tmp_path: Path) -> None:
-    a = trial(tmp_path, "a", [1, 6], [1, 2, 11, 3])
-    b = trial(tmp_path, "b", [1, 1], [1, 7, 1, 3])
+def recalls_of(path: Path) -> dict[str, float]:
+    return {name: record.read(path)["metrics"]["test"][name] for name in METRICS}
+
+
+def test_the_recalls_are_those_of_the_records_to_the_last_digit(tmp_path: Path) -> None:
+    of = samples()
+    a, b = trial(tmp_path, "lora", of), trial(tmp_path, "cmer", of, 0.5)
     found = compare.compare(a, b, resamples=200)
-    values = {one.metric: (one.a, one.b) for one in found.differences}
-    assert values["i2t_R@1"] == (50, 100)
-    assert values["i2t_R@5"] == (50, 100)
-    assert values["i2t_R@10"] == (100, 100)
-    assert values["t2i_R@1"] == (25, 50)
-    assert values["t2i_R@5"] == (75, 75)
-    assert values["t2i_R@10"] == (75, 100)
-    assert values["mR"] == pytest.approx((375 / 6, 525 / 6))
-    assert found.won == {"i2t": [1], "t2i": [2]}
-    assert found.lost == {"i2t": [], "t2i": [1]}
-    assert found.queries == {"i2t": 2, "t2i": 4}
+    assert {one.metric: one.a for one in found.differences} == recalls_of(a)
+    assert {one.metric: one.b for one in found.differences} == recalls_of(b)
+    assert [one.metric for one in found.differences] == list(METRICS)
     assert found == compare.compare(a, b, resamples=200)
+    assert found.notes == ()
+    # Ties are there: the expected rank, which was compared before, would give something else.
+    ranks = perquery.load(a).ranks["i2t"]
+    assert any(rank != int(rank) for rank in ranks)
+    assert abs(100 * (ranks <= 1).mean() - recalls_of(a)["i2t_R@1"]) > 1
 
 
-def test_largest_change_first(tmp_path: Path) -> None:
-    a = trial(tmp_path, "a", [9, 5, 30, 1], [1, 1, 1, 1])
-    b = trial(tmp_path, "b", [2, 4, 3, 8], [1, 1, 1, 1])
-    assert compare.compare(a, b, resamples=50).won["i2t"] == [2, 0, 1]
+def test_what_queries_found_gives_the_recalls(tmp_path: Path) -> None:
+    path = trial(tmp_path, "lora", samples())
+    queries = perquery.load(path)
+    assert queries.exact
+    assert queries.per_image().shape == (30, 7)
+    np.testing.assert_allclose(queries.per_image().mean(0), list(recalls_of(path).values()))
+    with np.load(path.with_suffix(".npz")) as arrays:  # as the module's text says
+        for place, k in enumerate((1, 5, 10)):
+            share = 100 * arrays["t2i_hits"][:, place].mean()
+            assert share == pytest.approx(recalls_of(path)[f"t2i_R@{k}"], abs=1e-9)
+        assert {"dup_i2t", "dup_t2i_hits", "captions"} <= set(arrays)
+    assert (perquery.load(path, "dup_").hits["i2t"] >= queries.hits["i2t"]).all()
 
 
-def test_equal_models_do_not_differ(tmp_path: Path) -> None:
-    ranks = np.random.default_rng(0).integers(1, 40, 300).astype(float)
-    a = trial(tmp_path, "a", ranks[:50].tolist(), ranks[50:].tolist())
-    b = trial(tmp_path, "b", ranks[:50].tolist(), ranks[50:].tolist())
-    for one in compare.compare(a, b, resamples=300).differences:
+def test_it_is_the_differences_of_the_recalls_that_are_tested(tmp_path: Path) -> None:
+    of = samples(60)
+    a, b = trial(tmp_path, "lora", of, 1.2), trial(tmp_path, "cmer", of, 0.4)
+    for one in compare.compare(a, b, resamples=500).differences:
+        assert one.low is not None
+        assert one.high is not None
+        assert one.low < one.difference < one.high
+        assert (one.low + one.high) / 2 == pytest.approx(one.difference, abs=1.5)
+    assert one.metric == "mR"
+    assert one.low > 0
+    assert one.p is not None
+    assert one.p < 0.01
+
+
+def test_a_model_does_not_differ_from_itself(tmp_path: Path) -> None:
+    path = trial(tmp_path, "lora", samples())
+    found = compare.compare(path, path, resamples=300)
+    for one in found.differences:
         assert (one.difference, one.low, one.high, one.p) == (0, 0, 0, 1)
+    assert found.won == found.lost == {"i2t": [], "t2i": []}
 
 
-def test_interval_is_that_of_the_mean() -> None:
-    rng = np.random.default_rng(1)
-    differences = rng.normal(3.0, 10.0, (1, 400, 1))
-    low, high = compare.bootstrap(differences, 4000)
-    error = differences.std(ddof=1) / 400**0.5
-    assert low[0] == pytest.approx(differences.mean() - 1.96 * error, abs=0.1)
-    assert high[0] == pytest.approx(differences.mean() + 1.96 * error, abs=0.1)
+def test_queries_won_and_lost_the_largest_change_first(tmp_path: Path) -> None:
+    of = samples(4, counts=(1, 2))
+    paths = [trial(tmp_path, name, of) for name in ("a", "b")]
+    for path, i2t, t2i in zip(
+        paths,
+        ([9, 5, 30, 1], [2, 4, 3, 8]),
+        ([1, 2, 9, 3, 4, 5], [1, 7, 1, 3, 4, 5]),
+        strict=True,
+    ):
+        with np.load(path.with_suffix(".npz")) as arrays:
+            ranks = {"i2t": np.float32(i2t), "t2i": np.float32(t2i)}
+            found = {**arrays, **ranks}
+        record.write(
+            path, record.read(path), {".npz": lambda f, all=found: np.savez(f.open("wb"), **all)}
+        )
+    found = compare.compare(*paths, resamples=50)
+    assert found.won == {"i2t": [2, 0, 1], "t2i": [2]}
+    assert found.lost == {"i2t": [3], "t2i": [1]}
+    assert found.queries == {"i2t": 4, "t2i": 6}
 
 
-def test_seeds_widen_the_interval() -> None:
-    rng = np.random.default_rng(2)
-    same = np.repeat(rng.normal(2, 5, (1, 300, 1)), 3, axis=0)
-    spread = same + np.array([-4.0, 0.0, 4.0])[:, None, None]
-    low_same, _ = compare.bootstrap(same, 2000)
-    low_spread, _ = compare.bootstrap(spread, 2000)
-    assert low_same[0] > 0 > low_spread[0]
+def test_several_seeds_are_paired(tmp_path: Path) -> None:
+    of = samples()
+    a = [trial(tmp_path, "lora", of, 0.9, seed) for seed in range(3)]
+    b = [trial(tmp_path, "cmer", of, 0.4, seed) for seed in range(3)]
+    found = compare.compare(a, b)
+    assert found.seeds == 3
+    assert found.a == "lora seeds 0, 1, 2"
+    for one in found.differences:
+        assert one.a == pytest.approx(np.mean([recalls_of(path)[one.metric] for path in a]))
+        assert one.b == pytest.approx(np.mean([recalls_of(path)[one.metric] for path in b]))
+    ranks = [np.mean([perquery.load(p).ranks["i2t"] for p in side], axis=0) for side in (a, b)]
+    assert set(found.won["i2t"]) == set(np.flatnonzero(ranks[0] > ranks[1]).tolist())
 
 
-def test_permutation_by_enumeration() -> None:
-    # Four differences 1, 1, 1, 2: |mean| is reached by 2 of the 16 sign patterns.
-    p = compare.permutation(np.array([[1.0], [1.0], [1.0], [2.0]]), 20_000)
-    assert p[0] == pytest.approx(2 / 16, abs=0.01)
-    assert compare.permutation(np.full((40, 1), 1.0), 99)[0] == 1 / 100  # never none at all
+# Older files, whose queries have expected ranks alone.
 
 
-def test_false_alarms_are_rare() -> None:
-    rng = np.random.default_rng(3)
-    alarms = 0
-    for n in range(100):
-        low, high = compare.bootstrap(rng.normal(0, 1, (1, 100, 1)), 500, seed=n)
-        alarms += bool(low[0] > 0 or high[0] < 0)
-    assert alarms <= 13  # expected 5 of 100
+def test_of_older_files_only_recalls_without_ties_are_tested(tmp_path: Path) -> None:
+    of = samples(shared=4, counts=(5,))
+    new, old = trial(tmp_path, "lora", of), trial(tmp_path, "cmer", of, 0.5, old=True)
+    found = compare.compare(new, old, resamples=200)
+    assert {one.metric: one.b for one in found.differences} == recalls_of(old)
+    tested = {one.metric for one in found.differences if one.p is not None}
+    assert {"t2i_R@1", "t2i_R@5", "t2i_R@10"} <= tested  # images do not tie
+    assert "i2t_R@1" not in tested
+    assert "mR" not in tested
+    assert any("older version" in note for note in found.notes)
+    assert any(note.startswith("B: recorded by a version") for note in found.notes)
+    alone = samples(shared=1, counts=(5,))
+    same = [trial(tmp_path / "x", name, alone, old=True) for name in ("lora", "cmer")]
+    found = compare.compare(*same, resamples=200)
+    assert all(one.p is not None for one in found.differences)
+    assert [note[:7] for note in found.notes] == ["A and B"]
 
 
-@pytest.mark.parametrize("what", ["missing", "broken", "not ok", "other data", "uneven"])
-def test_what_cannot_be_compared(tmp_path: Path, what: str) -> None:
-    a = trial(tmp_path, "a", [1, 2], [1, 2, 3, 4])
-    status = "failed" if what == "not ok" else "ok"
-    hashes = {"test": "another" if what == "other data" else "same"}
-    b = trial(tmp_path, "b", [1, 2], [1, 2, 3, 4], status=status, data={"hashes": hashes})
-    if what == "missing":
-        b.with_suffix(".npz").unlink()
-    elif what == "broken":
-        b.with_suffix(".npz").write_bytes(b"PK\x03\x04 no archive")
-    elif what == "uneven":
-        a = trial(tmp_path, "a", [1, 2], [1, 2, 3])
-        b = trial(tmp_path, "b", [1, 2], [1, 2, 3])
+# What cannot be compared.
+
+
+def refused(a: Path | list[Path], b: Path | list[Path]) -> str:
     with pytest.raises(UserError) as raised:
         compare.compare(a, b, resamples=10)
     assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_other_captions_scenes_or_order_are_refused(tmp_path: Path) -> None:
+    of = samples()
+    a = trial(tmp_path, "lora", of)
+    first = of[0]
+    others = {
+        "caption": [Sample("0.tif", ("another", *first.captions[1:]), "test", "port"), *of[1:]],
+        "scene": [Sample("0.tif", first.captions, "test", "pond"), *of[1:]],
+        "order": [*of[1:], first],
+    }
+    for what, other in others.items():
+        said = refused(a, trial(tmp_path / what, "cmer", other))
+        assert "test captions, scenes or order of images" in said
+        assert str(a) in said
+    spaced = [Sample("0.png", tuple(c.replace(" ", "  ") for c in first.captions), "test", "port")]
+    assert compare.compare(a, trial(tmp_path / "spaces", "cmer", [*spaced, *of[1:]]), resamples=10)
+
+
+def test_of_older_records_what_they_say_is_compared(tmp_path: Path) -> None:
+    of = samples(counts=(5,))
+    a = trial(tmp_path, "lora", of, old=True)
+    hashes = {"hashes": {"test": "other"}}
+    assert "test images" in refused(a, trial(tmp_path / "1", "b", of, old=True, data=hashes))
+    more_shared = samples(shared=5, counts=(5,))
+    b = trial(tmp_path / "2", "b", more_shared, old=True)
+    assert "the highest recall that they allow differs" in refused(a, b)
+    texts = [{"hashes": {"test": "names", "annotation": word}} for word in ("x", "y")]
+    pair = [
+        trial(tmp_path / "3", n, of, old=True, data=d) for n, d in zip("ab", texts, strict=True)
+    ]
+    assert "captions or scenes" in refused(*pair)
+    pair = [trial(tmp_path / "4", n, of, old=True, data=texts[0]) for n in "ab"]
+    assert compare.compare(*pair, resamples=10)
+    uneven = [trial(tmp_path / "5", n, samples(), old=True) for n in "ab"]
+    assert "how the 115 captions belong to the 30 images" in refused(*uneven)
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    of = samples()
+    a = trial(tmp_path, "a", of)
+    assert "is failed" in refused(a, trial(tmp_path, "failed", of, status="failed"))
+    assert "no recall" in refused(a, trial(tmp_path, "random", of, metrics={"test": {}}))
+    assert "differ in their" in refused(a, trial(tmp_path, "few", samples(29)))
+    b = trial(tmp_path, "b", of, 0.5)
+    npz = b.with_suffix(".npz")
+    content = npz.read_bytes()
+    npz.unlink()
+    assert "is not there" in refused(a, b)
+    npz.write_bytes(a.with_suffix(".npz").read_bytes())
+    assert "another run" in refused(a, b)
+    for broken in (b"PK\x03\x04 no archive", content[: len(content) // 2], b""):
+        document = record.read(b)
+        record.write(b, document, {".npz": lambda file, broken=broken: file.write_bytes(broken)})
+        assert "is damaged" in refused(a, b)
+    changed = trial(tmp_path, "changed", of)
+    document = record.read(changed)
+    document["metrics"]["test"]["i2t_R@1"] += 1
+    changed.write_text(json.dumps(document))
+    assert "does not give the recalls" in refused(a, changed)
 
 
 def test_printed(tmp_path: Path) -> None:
-    a = trial(tmp_path, "lora", [1, 6], [1, 2, 11, 3])
-    b = trial(tmp_path, "cmer", [1, 1], [1, 7, 1, 3])
+    of = samples()
+    a, b = trial(tmp_path, "lora", of), trial(tmp_path, "cmer", of, 0.5)
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(compare.table(compare.compare(a, b, resamples=100)))
     text = console.export_text()
     assert "A  lora seed 0" in text
-    assert "t2i: of 4 captions B ranks 1 better, 1 worse, 2 alike" in text
-    assert "+50.00" in text
+    assert "t2i: of 115 captions B ranks" in text
+    assert f"{recalls_of(a)['mR']:.2f}" in text
+    assert "Another training may give something else" in text
+    of = samples(counts=(5,))
+    old = [trial(tmp_path / "old", name, of, old=True) for name in ("lora", "cmer")]
+    console.print(compare.table(compare.compare(*old, resamples=100)))
+    assert "│  – │" in console.export_text().replace("   ", " ")
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench.cli", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_takes_folders_below_the_results(tmp_path: Path) -> None:
+    of = samples()
+    for seed in range(3):
+        trial(tmp_path, "lora", of, 0.9, seed)
+        if seed < 2:
+            trial(tmp_path, "cmer", of, 0.4, seed)
+    words = ("compare", "made/starter/lora", "made/starter/cmer", "--results", str(tmp_path))
+    done = bench(*words)
+    assert done.returncode == 0, done.stderr
+    assert "lora seeds 0, 1" in done.stdout
+    assert "left out: seeds 2, which only one of them has" in done.stdout
+    done = bench(*words, "--seed", "1")
+    assert "lora seed 1" in done.stdout
+    done = bench(*words, "--seed", "7")
+    assert done.returncode == 2
+    assert "no record of seed 7" in done.stderr

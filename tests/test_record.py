@@ -1,7 +1,11 @@
 """Records: what is committed stays what it is, under the same name and identity."""
 
 import json
+import math
+import os
+import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +65,106 @@ def test_committed_records_load(folder: str) -> None:
     frame = record.load(ROOT / folder)
     here = [name for name in pinned() if name.startswith(f"{folder}/")]
     assert set(here) <= {f"{folder}/{path}" for path in frame["path"]}
+
+
+# Files that are named like a record and are none.
+
+SOUND = ROOT / "results/ucm/starter/cmer/seed0-f539814e.json"
+
+
+def changed(**fields: object) -> bytes:
+    """A sound record with some fields replaced; a dotted name is written with two underscores."""
+    document = json.loads(SOUND.read_text(encoding="utf-8"))
+    for name, value in fields.items():
+        *path, last = name.split("__")
+        place = document
+        for key in path:
+            place = place[key]
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+    return json.dumps(document).encode()
+
+
+ODD = {
+    "empty": (b"", "it is empty"),
+    "truncated": (SOUND.read_bytes()[:500], "it is not JSON"),
+    "binary": (bytes(range(256)), "it is not text"),
+    "a list": (b"[1, 2]", "it is a list"),
+    "a number": (b"3", "it is a number"),
+    "deep": (b"[" * 100_000, "recursion"),
+    "NaN": (changed(metrics__test__mR=math.nan), "NaN is not a number"),
+    "infinite": (changed(metrics__test__mR=12345).replace(b"12345", b"1e999"), "1e999 is not a"),
+    "long number": (changed(trial__seed=10**40), "is not a number that a record can hold"),
+    "newer schema": (changed(schema=2), "another version of cmer-bench (record schema 2"),
+    "no trial": (changed(trial=...), "it has no trial"),
+    "no seed": (changed(trial__seed=...), "it has no trial.seed"),
+    "text for a number": (changed(efficiency__windows="many"), "its efficiency.windows is 'many'"),
+    "number for a text": (changed(trial__call=3), "its trial.call is 3"),
+    "true for a number": (changed(metrics__test__mR=True), "its metrics.test.mR is True"),
+    "no step": (changed(curve=[{"step": 0, "epoch": 1.0}]), "its curve.0.step is 0"),
+    "batch of none": (changed(trial__recipe__batch_size=0), "its trial.recipe.batch_size is 0"),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_file_is_named_and_the_rest_is_read(tmp_path: Path, what: str) -> None:
+    content, why = ODD[what]
+    sound, odd = tmp_path / "ucm/starter/cmer/seed0.json", tmp_path / "ucm/starter/cmer/seed1.json"
+    sound.parent.mkdir(parents=True)
+    sound.write_bytes(SOUND.read_bytes())
+    odd.write_bytes(content)
+    said: list[str] = []
+    assert list(record.load(tmp_path, left_out=said.append)["path"]) == [
+        "ucm/starter/cmer/seed0.json"
+    ]
+    [sentence] = said
+    assert sentence.startswith(f"{odd} ")
+    assert why in sentence
+    assert "--rerun" in sentence or "with that version" in sentence
+    assert "\n" not in sentence
+    assert len(sentence) < 500
+    with pytest.raises(record.Unreadable, match=re.escape(sentence)):
+        record.read(odd)
+    with pytest.warns(UserWarning, match=re.escape(str(odd))):
+        record.load(tmp_path)
+
+
+def test_what_is_no_file_is_named_without_advice_to_delete_it(tmp_path: Path) -> None:
+    (tmp_path / "seed0.json").mkdir()
+    (tmp_path / "seed1.json").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "seed2.json")
+    with (tmp_path / "seed3.json").open("wb") as file:
+        file.truncate(record.MAX_BYTES + 1)
+    said: list[str] = []
+    assert not len(record.load(tmp_path, left_out=said.append))
+    folder, missing, pipe, huge = said
+    assert "is a folder" in folder
+    assert "there is no record at" in missing
+    assert "neither a file nor a folder" in pipe
+    assert "64 MiB" in huge
+    assert not [sentence for sentence in said if "remove" in sentence or "delete" in sentence]
+    with pytest.raises(record.Unreadable, match="there is no record at"):
+        record.read(tmp_path / "none.json")
+    with pytest.raises(record.Unreadable, match="there is no record at"):
+        record.read(tmp_path / "seed3.json" / "below-a-file.json")
+
+
+def test_fields_that_a_newer_version_adds_are_let_through(tmp_path: Path) -> None:
+    path = tmp_path / "seed0.json"
+    path.write_bytes(changed(new=[1], efficiency__new="x", trial__recipe__new=1, status="new"))
+    assert record.read(path)["new"] == [1]
+
+
+def test_reading_many_records_is_quick() -> None:
+    record.read(SOUND)  # the forms are made once
+    began = time.process_time()
+    said: list[str] = []
+    for _ in range(3):
+        record.read_all(sorted((ROOT / "results").rglob("seed*.json")), said.append)
+    assert not said
+    assert time.process_time() - began < 1.0  # 400 records; 0.05 s where this was written
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def test_what_cannot_be_restored_is_one_sentence(tiny: Path) -> None:
 
     fails("ended as diverged", status="diverged")
     fails("are not those of the record", backbone={"name": "starter", "weights_sha256": "0" * 16})
-    fails("test images of .* are not those", data={"hashes": {"test": "0" * 16}})
+    fails("they differ in their test images", data={"hashes": {"test": "0" * 16}})
     fails("--plugin", trial={**good["trial"], "method": "mine"})
     fails("another version of linear", trial={**good["trial"], "settings": {"odd": 1}})
     state = load_file(weights)

@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -15,16 +16,17 @@ import numpy as np
 import pytest
 import torch
 
-from bench import UserError, checkpoint, limits, lock, record, train, trial
+from bench import UserError, checkpoint, limits, lock, perquery, record, train, trial
 from bench.measure import oom
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.sweeps import engine, engines
 from bench.sweeps.sweep import Plan
-from bench.trained import compare
 from bench.trial import Trial
 from methods import registry
 from methods.base import Method
+
+FAKES = runpy.run_path(str(Path(__file__).with_name("fake_records.py")))
 
 
 class Killed(BaseException):
@@ -398,14 +400,15 @@ def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_lies_beside_a_record_but_is_of_another_run_is_refused(tmp_path: Path) -> None:
-    path, document = tmp_path / "seed0.json", {"schema": record.SCHEMA, "status": "ok", "trial": {}}
+    path, document = tmp_path / "seed0.json", FAKES["record"]("cmer")
+    del document["ranks"]
 
     def ranks(file: Path) -> None:
         with file.open("wb") as opened:
             np.savez(opened, i2t=np.ones(2), t2i=np.ones(4))
 
     record.write(path, document, {".npz": ranks})
-    assert compare.load_ranks(path)["t2i"].tolist() == [1, 1, 1, 1]
+    assert perquery.load(path).ranks["t2i"].tolist() == [1, 1, 1, 1]
     np.savez(path.with_suffix(".npz"), i2t=np.ones(2), t2i=2 * np.ones(4))
     with pytest.raises(UserError, match="another run"):
-        compare.load_ranks(path)
+        perquery.load(path)

@@ -37,6 +37,25 @@ Plugins = Annotated[
         rich_help_panel=FILES,
     ),
 ]
+Which = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECORD",
+        help="A record (seed*.json) or a folder that holds it, such as ucm/starter/cmer below "
+        "--results; the trained weights lie beside it.",
+    ),
+]
+SeedOf = Annotated[
+    int | None, typer.Option("--seed", help="Which seed, where a folder holds several.")
+]
+ConditionsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--conditions",
+        metavar="LIST",
+        help="Which records, where a folder holds some of several recipes: 'steps=200'.",
+    ),
+]
 RetryFailed = Annotated[
     bool,
     typer.Option(

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from bench import UserError
-from bench.commands.console import console
-from bench.commands.options import Plugins, Results, Root
+from bench.commands.console import console, say, warn
+from bench.commands.options import ConditionsOf, Plugins, Results, Root, SeedOf, Which
 from bench.spec import load_plugins
 
 
@@ -34,7 +34,10 @@ def report(
     from bench.report import report as report_
 
     screen = console()
-    frame = record.load(results)
+    left_out: list[str] = []
+    frame = record.load(results, left_out=left_out.append)
+    for sentence in left_out:
+        warn(screen, f"left out: {sentence}")
     if not len(frame):
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
     if gallery:
@@ -44,9 +47,11 @@ def report(
         load_plugins(plugin)
         with screen.status("asking the trained methods") as status:
             ask = lambda one: block(one, results, root_of(data_root), status.update)  # noqa: E731
-            written = report_.write(results, out, reference=reference, gallery=ask, frame=frame)
+            written = report_.write(
+                results, out, reference=reference, gallery=ask, frame=frame, left_out=left_out
+            )
     else:
-        written = report_.write(results, out, reference=reference, frame=frame)
+        written = report_.write(results, out, reference=reference, frame=frame, left_out=left_out)
     screen.print(report_.console_table(frame))
     if not any(path.suffix == ".parquet" for path in written):
         screen.print(
@@ -57,35 +62,48 @@ def report(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="A record.")],
-    b: Annotated[Path, typer.Argument(help="Another one of the same test set.")],
+    a: Which,
+    b: Annotated[str, typer.Argument(metavar="B", help="The same; of the same test set.")],
+    seed: SeedOf = None,
+    conditions: ConditionsOf = None,
     pictures: Annotated[
         Path | None,
         typer.Option(help="A PNG of queries won and lost; needs weights beside both, and data."),
     ] = None,
+    results: Results = Path("results"),
     data_root: Root = None,
     plugin: Plugins = None,
 ) -> None:
-    """Two trained methods, query by query: bootstrap, permutation test, queries won and lost."""
+    """Compare two trained methods query by query: intervals, p-values, queries won and lost.
+
+    With folders of several seeds each, such as ucm/starter/cmer, the seeds are paired.
+    """
+    from bench.report import choose
     from bench.trained import compare as compare_
 
-    screen, found = console(), compare_.compare(a, b)
+    screen = console()
+    first, second, notes = choose.pair(a, b, results, seed, conditions)
+    found = compare_.compare(first, second)
     screen.print(compare_.table(found))
+    for note in notes:
+        say(screen, note)
     if pictures is None:
         return
+    if found.seeds > 1:
+        raise UserError("--pictures shows the queries of one training; choose it: --seed")
     from bench.data import data_root as root_of
     from bench.trained import wonlost
 
     load_plugins(plugin)
     with screen.status("encoding"):
-        drawn = wonlost.draw(found, a, b, root_of(data_root))
+        drawn = wonlost.draw(found, first[0], second[0], root_of(data_root))
     pictures.parent.mkdir(parents=True, exist_ok=True)
     drawn.save(pictures, format="PNG")
     screen.print(f"wrote {pictures}")
 
 
 def retrieve(
-    record: Annotated[Path, typer.Argument(help="A record; its weights lie beside it.")],
+    record: Which,
     query: Annotated[str | None, typer.Argument(help="A text, to find images for.")] = None,
     image: Annotated[
         Path | None, typer.Option(help="An image file, or a test image's name: find captions.")
@@ -93,6 +111,9 @@ def retrieve(
     top: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 10,
     focus: Annotated[bool, typer.Option("--focus", help="Draw where the method looks.")] = False,
     out: Annotated[Path, typer.Option(help="The picture sheet, a PNG.")] = Path("retrieved.png"),
+    seed: SeedOf = None,
+    conditions: ConditionsOf = None,
+    results: Results = Path("results"),
     data_root: Root = None,
     plugin: Plugins = None,
 ) -> None:
@@ -100,13 +121,15 @@ def retrieve(
     if (query is None or not query.strip()) == (image is None):
         raise UserError('give either a text to find images for ("many planes") or --image FILE')
     from bench.data import data_root as root_of
+    from bench.report import choose
     from bench.trained import retrieve as retrieve_
     from bench.trained.restore import restore
 
     load_plugins(plugin)
     screen = console()
+    path = choose.one(record, results, seed, conditions)
     with screen.status("encoding"):
-        restored = restore(record, root_of(data_root))
+        restored = restore(path, root_of(data_root))
         if image is None:
             answer = retrieve_.images_for(restored, query or "", top)
         else:
@@ -115,17 +138,23 @@ def retrieve(
     out.parent.mkdir(parents=True, exist_ok=True)
     drawn.save(out, format="PNG")
     screen.print(retrieve_.table(restored, answer))
+    for note in restored.notes:
+        say(screen, note)
     screen.print(f"wrote {out}")
 
 
 def export(
-    record: Annotated[Path, typer.Argument(help="A record; its weights lie beside it.")],
+    record: Which,
     out: Annotated[Path, typer.Option(help="A new folder.")],
+    seed: SeedOf = None,
+    conditions: ConditionsOf = None,
+    results: Results = Path("results"),
     plugin: Plugins = None,
 ) -> None:
     """Write a trained adapter as safetensors with a card; LoRA in peft's own format too."""
+    from bench.report import choose
     from bench.trained.export import export as export_
 
     load_plugins(plugin)
-    written = export_(record, out)
+    written = export_(choose.one(record, results, seed, conditions), out)
     console().print(f"wrote {', '.join(path.name for path in written)} to {out}")

@@ -156,12 +156,10 @@ def _run_corrupted(
         tests = replace(plan, corrupt=told, time_limit=None)
         left = lambda: [trial for trial, _ in corrupted.todo(plan, wanted)]  # noqa: E731
         outcomes = run_trials(screen, tests, [trial for trial, _ in work], engine, left)
-    frame = record.load(plan.results)
-    if len(frame):
-        mine = frame[frame["identity"].isin([trial.identity for trial in plan.trials])]
-        for one in groups.group(mine):
-            for about, table in robustness.tables(one, plan.results):
-                screen.print(robustness.console_table(about, table))
+    own = [trial.path(plan.results) for trial in plan.trials]
+    for one in groups.group(record.load(plan.results, only=own)):
+        for about, table in robustness.tables(one, plan.results):
+            screen.print(robustness.console_table(about, table))
     return report_failures(screen, outcomes)
 
 
@@ -192,8 +190,7 @@ def _print_results(screen: "Console", plan: "Plan") -> None:
     from bench import record
     from bench.report import report
 
-    frame = record.load(plan.results)
+    own = [trial.path(plan.results) for trial in plan.trials]
+    frame = record.load(plan.results, only=own)
     if len(frame):
-        mine = frame[frame["identity"].isin([trial.identity for trial in plan.trials])]
-        if len(mine):
-            screen.print(report.console_table(mine))
+        screen.print(report.console_table(frame))

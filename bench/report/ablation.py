@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench import paired
 from bench.report.groups import Group, Row
-from bench.report.significance import Significance
+from bench.report.significance import LEVEL, Significance
 from bench.report.tables import (
     Cell,
     Column,
@@ -72,7 +73,7 @@ def _plain(row: Row) -> str:
 
 def _settings(row: Row) -> dict[str, Any]:
     first = row.entries[0]
-    rates = [entry.get("trial.lr") for entry in row.entries if entry.get("trial.lr") is not None]
+    rates = [entry.lr for entry in row.entries if entry.lr is not None]
     return {**first.get("trial.settings"), "lr": rates[0] if rates else None}
 
 
@@ -103,7 +104,8 @@ def ablation_tables(
     """For each method with several calls: what the table says, and the table.
 
     The default first, then by setting; calls that change several settings at once last. A `*`: the
-    difference is there in a paired test over seeds, and queries where their ranks are known.
+    difference is significant by a paired t-test over seeds, corrected (Holm) for the number of
+    calls in the table that could be tested.
     """
     return [(_about(found), _table(found, one, significance, show)) for found in ablations(one)]
 
@@ -114,7 +116,7 @@ def _about(ablation: Ablation) -> str:
     about += f"; default: {usual}" if usual else ""
     if any(len(settings) > 1 for settings, _ in ablation.changed):
         about += "; last, what changes several"
-    return f"{about} (* significant at 95%, paired)"
+    return f"{about} (* significant at 95%: paired t over seeds, Holm's correction for the table)"
 
 
 def _table(
@@ -126,9 +128,10 @@ def _table(
     kinds = [_kind(settings) for settings, _ in changed]
     breaks = [n + 1 for n, kind in enumerate(kinds) if n == 0 or kind != kinds[n - 1]]
     lines = [_line(Cell("default", code=True), ablation.base, Cell(""), columns)]
-    for settings, row in changed:
+    tests = [significance.p_value(row, ablation.base, RECALL) for _, row in changed]
+    for (settings, row), p in zip(changed, paired.holm(tests), strict=True):
         words = ", ".join(f"{k}={v!r}" for k, v in sorted(settings.items())) or row.label
-        change = difference(row, ablation.base, significance, show)
+        change = difference(row, ablation.base, p is not None and p < LEVEL, show)
         lines.append(_line(Cell(words, code=True), row, change, columns))
     heads = ["setting", "n", *(column.title for column in columns)]
     heads.insert(PLACE, "mR - default")
@@ -155,15 +158,11 @@ def _place(changed: tuple[dict[str, Any], Row]) -> tuple[str, bool, float, str]:
     return _kind(settings), not number, float(value) if number else 0.0, str(value)
 
 
-def difference(
-    row: Row, base: Row, significance: Significance, show: Callable[[float], str]
-) -> Cell:
-    """mR of a row less that of another over the seeds they share; `*` where it is significant."""
+def difference(row: Row, base: Row, sure: bool, show: Callable[[float], str]) -> Cell:
+    """mR of a row less that of another over the seeds they share; `*` where that is `sure`."""
     a, b = row.values(RECALL), base.values(RECALL)
     seeds = a.keys() & b.keys()
     if not seeds:
         return Cell("–")
     change = sum(a[seed] - b[seed] for seed in seeds) / len(seeds)
-    best, second = (row, base) if change > 0 else (base, row)
-    sure = change != 0 and significance.better(best, second, RECALL)
     return Cell(("+" if change >= 0 else "") + show(change), sign=" *" if sure else "")

@@ -97,7 +97,7 @@ def footnotes(one: Group) -> list[str]:
 
 def _older(row: Row) -> str:
     """How many records of each learning rate a row's records replace: `3 at lr 0.006`."""
-    counts = Counter(entry.get("trial.lr") for entry in row.replaced)
+    counts = Counter(entry.lr for entry in row.replaced)
     return ", ".join(f"{n}" + ("" if lr is None else f" at lr {lr:g}") for lr, n in counts.items())
 
 

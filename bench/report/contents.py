@@ -1,6 +1,6 @@
 """What a report says, before it is written in any form: its sections and their tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,15 +75,24 @@ def contents(
     reference: str,
     drawn: dict[str, list[Path]],
     show: Callable[[float], str] = percent,
+    warnings: Sequence[str] = (),
 ) -> Contents:
-    """What is told of some records; `drawn`: the plots' files of each group, `show`: a recall."""
+    """What a report of some records says.
+
+    `drawn`: the plots' files of each group; `show` writes a recall; `warnings` stand at the top.
+    Files that cannot be read are left out with a warning.
+    """
+    warnings = list(warnings)
     sections = [
         _group(one, significance, reference, drawn.get(one.name, []), show) for one in groups
     ]
     sections += _published(groups, show)
     if significance.results is not None:
-        sections += _searches(significance.results)
-    return Contents(counted(frame), published.calibration(groups), sections)
+        sections += _searches(significance.results, warnings.append)
+        for one in groups:
+            warnings += robustness.left_out(one, significance.results)
+    warnings += published.calibration(groups)
+    return Contents(counted(frame), warnings, sections)
 
 
 def _group(
@@ -138,9 +147,9 @@ def _published(groups: list[Group], show: Callable[[float], str]) -> list[Sectio
     return found
 
 
-def _searches(results: Path) -> list[Section]:
+def _searches(results: Path, left_out: Callable[[str], None]) -> list[Section]:
     found = []
-    for path, budget, table in searches.tables(results):
+    for path, budget, table in searches.tables(results, left_out):
         part, name = Part("search", "", table), f"search-{path.stem}"
         found.append(Section(name, f"Search: {path.stem}", budget, [part], name, source=path.name))
     return found

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from bench import UserError
+from bench import UserError, perquery
 from bench.data import Dataset, spoken_form
+from bench.perquery import Array
 from bench.report.groups import Entry, Group, Row
-from bench.trained import compare, retrieve
+from bench.trained import retrieve
 from bench.trained.restore import Restored, restore
 
 TOP = 5
@@ -67,8 +68,8 @@ def make(
         assert restored.dataset is not None
         if gallery is None:
             known = [found for found in ranks.values() if found is not None]
-            texts = choose(restored.dataset, [found["dup_t2i"] for found in known])
-            rows = choose_images(restored.dataset, [found["dup_i2t"] for found in known])
+            texts = choose(restored.dataset, [found["t2i"] for found in known])
+            rows = choose_images(restored.dataset, [found["i2t"] for found in known])
             gallery = Gallery(
                 restored.dataset, {text: [] for text in texts}, {row: [] for row in rows}, absent
             )
@@ -99,19 +100,19 @@ def _reason(error: UserError, row: Row, results: Path) -> str:
     return text
 
 
-def _ranks(row: Row, results: Path) -> dict[str, compare.Array] | None:
+def _ranks(row: Row, results: Path) -> dict[str, Array] | None:
     """The duplicate-aware ranks of the test queries, of the row's first seed that has ranks."""
 
-    def of(entry: Entry) -> dict[str, compare.Array] | None:
+    def of(entry: Entry) -> dict[str, Array] | None:
         try:
-            return compare.load_ranks(results / entry.path, ("dup_t2i", "dup_i2t"))
+            return perquery.load(results / entry.path, "dup_").ranks
         except UserError:
             return None
 
     return next((found for entry in row.ok if (found := of(entry)) is not None), None)
 
 
-def choose(dataset: Dataset, ranks: Sequence[compare.Array]) -> list[str]:
+def choose(dataset: Dataset, ranks: Sequence[Array]) -> list[str]:
     """Test captions that nearly all, some and none of the methods answer; of different scenes.
 
     ranks: of each method `(C,)`, in the order of the test captions; without any, the first captions
@@ -123,7 +124,7 @@ def choose(dataset: Dataset, ranks: Sequence[compare.Array]) -> list[str]:
     return [captions[place][1] for place in _choose(ranks, keys)]
 
 
-def choose_images(dataset: Dataset, ranks: Sequence[compare.Array]) -> list[int]:
+def choose_images(dataset: Dataset, ranks: Sequence[Array]) -> list[int]:
     """The same of test images, by their rows; ranks: of each method `(I,)`."""
     rows = dataset.split("test")
     return [rows[n] for n in _choose(ranks, [(_scene(dataset, row), str(row)) for row in rows])]
@@ -133,7 +134,7 @@ def _scene(dataset: Dataset, row: int) -> str:
     return dataset.samples[row].scene or str(row)
 
 
-def _choose(ranks: Sequence[compare.Array], keys: list[tuple[str, str]]) -> list[int]:
+def _choose(ranks: Sequence[Array], keys: list[tuple[str, str]]) -> list[int]:
     """Places of queries answered by the WANTED shares of methods, no part of whose keys repeats."""
     fitting = [r for r in ranks if len(r) == len(keys)]
     found = np.mean([r <= TOP for r in fitting], axis=0) if fitting else np.zeros(len(keys))

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import record
 from bench.recipe import Recipe
 from bench.spec import portable
 
@@ -68,6 +69,11 @@ class Entry:
         for key in dotted.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         return value
+
+    @property
+    def lr(self) -> float | None:
+        """The learning rate that the training used; None where nothing was trained."""
+        return record.learning_rate(self.record)
 
     @property
     def seed(self) -> int:
@@ -248,7 +254,7 @@ def group(frame: "pd.DataFrame") -> list[Group]:
     if not len(frame):
         return []
     pairs = zip(frame["path"], frame["record"], strict=True)
-    entries = [Entry(str(path), record) for path, record in pairs]
+    entries = [Entry(str(path), document) for path, document in pairs]
     found: dict[str, Group] = {}
     rows: dict[str, dict[str, list[Entry]]] = {}
     for entry in sorted(entries, key=lambda e: (str(e.get("finished")), e.path)):
@@ -300,8 +306,8 @@ def _row(entries: list[Entry]) -> Row:
 
     A method's own learning rate changes with its code and with each `bench tune`.
     """
-    rate = entries[-1].get("trial.lr")
-    latest = {entry.seed: entry for entry in entries if entry.get("trial.lr") == rate}
+    rate = entries[-1].lr
+    latest = {entry.seed: entry for entry in entries if entry.lr == rate}
     kept = [latest[seed] for seed in sorted(latest)]
     return Row("", kept, replaced=[entry for entry in entries if entry not in kept])
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from bench.recalls import METRICS
 from bench.report.conditions import letter
 from bench.report.groups import Group
 from bench.report.tables import Cell, Table, call_of, cell_of, count, percent, recalls
-from bench.trained import compare
 
 PUBLISHED = Path(__file__).with_name("published_numbers.csv")
 TOLERANCE = 1.0
@@ -70,7 +70,7 @@ def beside_ours(
                 size = count(parameters.mean) if parameters else "–"
                 lines.append([call_of(row), Cell(one.backbone), Cell(size), *cells])
                 told.append((selection, f"ours, {', '.join([one.device, *one.special])}"))
-    names = [name.replace("@", "") for name in compare.METRICS]
+    names = [name.replace("@", "") for name in METRICS]
     other = []
     for source in found:
         words = [source["method"], source["backbone"], source["trainable_params"]]

@@ -55,6 +55,7 @@ def write(
     reference: str | None = None,
     gallery: Callable[[Group], str] | None = None,
     frame: "pd.DataFrame | None" = None,
+    left_out: Sequence[str] = (),
 ) -> list[Path]:
     """Write the report of all records below `results` to `out`; returns the files written.
 
@@ -62,12 +63,14 @@ def write(
     one for searches, `records.csv` and, where pyarrow is installed, `records.parquet` (one row per
     record), `table.csv` (one row per method and group), `index.html`, plots. The same records give
     the same bytes. `gallery` makes a block of the page for a group (bench.report.gallery_page);
-    `frame` is what bench.record.load gave for `results`.
+    `frame` is what bench.record.load gave for `results`, and `left_out` the sentences it gave on
+    records that cannot be read; the report repeats them at its top.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise UserError(f"no report is written as {unknown[0]}; choose from {', '.join(FORMATS)}")
-    frame = record.load(results) if frame is None else frame
+    warnings = list(left_out)
+    frame = record.load(results, left_out=warnings.append) if frame is None else frame
     groups = [fold(one) for one in group(frame)]
     if reference is not None and not any(one.row(reference) for one in groups):
         raise UserError(
@@ -78,7 +81,7 @@ def write(
     significance = Significance(results)
     out.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(groups, results, out)
-    said = contents(frame, groups, significance, reference, drawn)
+    said = contents(frame, groups, significance, reference, drawn, warnings=warnings)
     texts: dict[str, str] = {}
     if "md" in formats:
         texts["report.md"] = markdown.write(said)

@@ -29,10 +29,15 @@ class Measured:
 
     def __init__(self, one: Group, results: Path) -> None:
         self.rows: list[Row] = []
+        self.left_out: list[str] = []
+        """A sentence on each result that cannot be read."""
         self.clean: dict[str, list[float]] = {}
         self.curves: dict[str, list[Curve]] = {}
         for row in one.rows:
-            found = [corrupted.known(results / e.path, e.record) for e in row.ok]
+            found = [
+                corrupted.known(results / entry.path, entry.record, self.left_out.append)
+                for entry in row.ok
+            ]
             found = [one for one in found if one]
             if found:
                 self.rows.append(row)
@@ -80,6 +85,11 @@ def _cell(values: list[float], show: Callable[[float], str]) -> Cell:
     if found is None:
         return Cell("–")
     return Cell(show(found.mean), "" if found.std is None else show(found.std))
+
+
+def left_out(one: Group, results: Path) -> list[str]:
+    """A sentence on each result under corruption of the group that cannot be read."""
+    return Measured(one, results).left_out
 
 
 def tables(

@@ -1,9 +1,10 @@
 """Searches of learning rate and settings, told: budget, grid and winner of each method."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import UserError
 from bench.report.tables import Cell, Table
 from bench.sweeps import tune
 
@@ -11,12 +12,19 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 
-def tables(results: Path) -> list[tuple[Path, str, Table]]:
-    """Of each search whose TOML (`tuned*.toml`) lies in `results`: file, budget and winners."""
+def tables(results: Path, left_out: Callable[[str], None]) -> list[tuple[Path, str, Table]]:
+    """Of each search whose TOML (`tuned*.toml`) lies in `results`: file, budget and winners.
+
+    `left_out` is told, in a sentence, of each file that cannot be read.
+    """
     heads = ["data set", "backbone", "method", "tried", "val mR", "winner"]
     found = []
     for path in sorted(results.glob("tuned*.toml")):
-        said = tune.read(path)
+        try:
+            said = tune.read(path)
+        except UserError as error:
+            left_out(str(error))
+            continue
         found.append((path, budget(said), Table(heads, [_row(row) for row in said["tuned"]])))
     return found
 

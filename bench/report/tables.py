@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench import record
+from bench.recalls import KS, METRICS
 from bench.report.conditions import letters, spoilt
 from bench.report.groups import JOULES, Group, Row
-from bench.report.significance import Significance
-from bench.trained import compare
+from bench.report.significance import ABOUT, Significance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,8 +99,8 @@ def ratio(value: float) -> str:
 
 def recalls(prefix: str = "", show: Callable[[float], str] = percent) -> list[Column]:
     """The columns of recall; prefix `dup_` for the duplicate-aware one."""
-    titles = [f"{way} R@{k}" for way in ("i2t", "t2i") for k in compare.KS] + ["mR"]
-    names = zip(titles, compare.METRICS, strict=True)
+    titles = [f"{way} R@{k}" for way in ("i2t", "t2i") for k in KS] + ["mR"]
+    names = zip(titles, METRICS, strict=True)
     return [Column(title, f"metrics.test.{prefix}{name}", show, 1) for title, name in names]
 
 
@@ -133,7 +133,7 @@ def recall_table(
     columns = recalls(prefix, show)
     table = _table(one, columns, significance, holes="mR")
     width = len(table.heads)
-    ceiling = [_common(one, f"metrics.test.ceiling_t2i_R@{k}") for k in compare.KS]
+    ceiling = [_common(one, f"metrics.test.ceiling_t2i_R@{k}") for k in KS]
     if not prefix and any(ceiling):
         cells = [Cell(show(value)) if value else Cell("–") for value in ceiling]
         last = [Cell("–")] * (width - 8)
@@ -280,8 +280,8 @@ def caption(one: Group, significance: Significance, reference: str | None = None
         parts.append("With one seed no difference can be called significant: nothing is marked.")
     else:
         parts.append(
-            "Bold: better than the second (underlined) in a paired test at 95% "
-            f"({significance.words(one)}); two underlined and none bold: no significant difference."
+            f"Bold: better than the second (underlined) by {ABOUT}; two underlined and none bold: "
+            "no significant difference."
         )
         if any(len(row.ok) == 1 for row in one.rows):
             parts.append("Where one of the two has a single seed nothing is marked.")

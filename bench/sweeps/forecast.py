@@ -49,7 +49,9 @@ def forecast(
     for trial in plan.trials:
         groups.setdefault((trial.dataset, trial.backbone, trial.call), []).append(trial)
     left = {trial.identity for trial in todo}
-    known = [record.read(path) for path in record.paths(plan.results)]
+    # Only to learn how long trials take: `bench report` tells of records that cannot be read.
+    read = record.read_all(record.paths(plan.results), left_out=lambda _: None)
+    known = [document for _, document in read]
     peaks = {} if memory is None or not todo else _peaks(todo, plan.root, memory)
     lines = []
     for place, trials in groups.items():
@@ -77,15 +79,18 @@ def seconds(trial: Trial, records: list[dict[str, Any]], device: str | None) -> 
     """
     found: dict[str, list[float]] = {}
     for done in records:
-        where = kind_of(done)
-        if done["status"] == "ok" and device in (None, where) and _alike(trial, done["trial"]):
-            found.setdefault(where, []).append(_scaled(trial, done))
+        where, took = kind_of(done), _scaled(trial, done)
+        if took is None or done["status"] != "ok" or device not in (None, where):
+            continue
+        if _alike(trial, done["trial"]):
+            found.setdefault(where, []).append(took)
     return statistics.median(next(iter(found.values()))) if len(found) == 1 else None
 
 
 def kind_of(done: dict[str, Any]) -> str:
     """The device of a record: its GPU's name or its CPU's model."""
-    return str(done["environment"]["gpu"] or done["environment"]["cpu"])
+    environment = done.get("environment", {})
+    return str(environment.get("gpu") or environment.get("cpu"))
 
 
 def _alike(trial: Trial, other: dict[str, Any]) -> bool:
@@ -96,18 +101,19 @@ def _alike(trial: Trial, other: dict[str, Any]) -> bool:
     usual = {**mine["recipe"], **other["recipe"]}  # fields that came after the record
     same &= all(mine[name] == other.get(name, mine[name]) for name in names)
     return same and all(
-        mine["recipe"][name] == value for name, value in usual.items() if name not in FREE
+        mine["recipe"].get(name) == value for name, value in usual.items() if name not in FREE
     )
 
 
-def _scaled(trial: Trial, done: dict[str, Any]) -> float:
-    """Seconds of the record's trial, its training as long as this one's."""
-    total = float(done["efficiency"]["trial_seconds"])
-    if not done["curve"]:
-        return total
-    last, training = done["curve"][-1], float(done["efficiency"]["train_seconds"])
+def _scaled(trial: Trial, done: dict[str, Any]) -> float | None:
+    """Seconds that the record's trial would take with as many steps as this one; None: unknown."""
+    efficiency = done.get("efficiency", {})
+    total, training = efficiency.get("trial_seconds"), efficiency.get("train_seconds")
+    if total is None or not done.get("curve") or training is None:
+        return None if total is None else float(total)
+    last = done["curve"][-1]
     steps = float(trial.recipe.steps or trial.recipe.epochs * last["step"] / last["epoch"])
-    return total + training * (steps / float(last["step"]) - 1)
+    return float(total + training * (steps / last["step"] - 1))
 
 
 def table(lines: list[Line]) -> "Table":

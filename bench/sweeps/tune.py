@@ -236,7 +236,8 @@ def _score(path: Path) -> float:
     if not path.exists():
         return -1.0
     done = record.read(path)
-    return float(done["metrics"]["val"]["mR"]) if done["status"] == "ok" else -1.0
+    recall = done.get("metrics", {}).get("val", {}).get("mR")
+    return float(recall) if done["status"] == "ok" and recall is not None else -1.0
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -1,37 +1,34 @@
-"""Two trained models, query by query: paired bootstrap, permutation test, queries won and lost."""
+"""Two trained models compared query by query on the same test set; query: image or caption."""
 
-import functools
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench import UserError, record
+from bench import UserError, paired, perquery, record, testset
+from bench.perquery import Array, PerQuery
+from bench.recalls import METRICS, WAYS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Array = NDArray[Any]
-
-KS = (1, 5, 10)
-METRICS = (*(f"{way}_R@{k}" for way in ("i2t", "t2i") for k in KS), "mR")
-RESAMPLES = 10_000
+SAME = 1e-6
+"""Recalls in percent that differ by less are equal but for rounding."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One recall of A and B in percent, B - A with its 95% interval, and p of the permutation."""
+    """One recall of A and B in percent as their records have it (means over seeds), the 95%
+    interval of B - A and p; these are None where it cannot be tested."""
 
     metric: str
     a: float
     b: float
-    low: float
-    high: float
-    p: float
+    low: float | None
+    high: float | None
+    p: float | None
 
     @property
     def difference(self) -> float:
@@ -44,135 +41,148 @@ class Comparison:
     """B against A.
 
     won and lost: for `i2t` and `t2i` the numbers of the queries that B ranks better and worse than
-    A does, the largest change of rank first; queries: how many there are.
+    A does (mean over seeds), the largest change of rank first; queries: how many there are. notes:
+    what a reader must know to trust the numbers.
     """
 
     a: str
     b: str
+    seeds: int
     differences: tuple[Difference, ...]
     won: dict[str, list[int]]
     lost: dict[str, list[int]]
     queries: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
-def load_ranks(path: Path, ways: Sequence[str] = ("i2t", "t2i")) -> dict[str, Array]:
-    """The rank of each query, beside the record at `path`: `i2t` `(I,)`, `t2i` `(C,)`, from 1.
+@dataclass(frozen=True)
+class _Side:
+    """The trained models of one side: a record and its per-query results for each seed."""
 
-    Also `dup_i2t` and `dup_t2i`: of the best item that carries the very caption.
+    paths: list[Path]
+    records: list[dict[str, Any]]
+    queries: list[PerQuery]
 
-    Raises UserError where the file is missing or is no such file.
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> "_Side":
+        records = [record.read(path) for path in paths]
+        for path, document in zip(paths, records, strict=True):
+            if document["status"] != "ok":
+                raise UserError(f"{path} is {document['status']}; compare two trials that are ok")
+            if not recalls(document):
+                raise UserError(
+                    f"{path} has no recall on the test set (random weights are not tested), so "
+                    "there is nothing to compare; give two trials of a pretrained backbone"
+                )
+        return cls(list(paths), records, [perquery.load(path) for path in paths])
+
+    @property
+    def name(self) -> str:
+        """`cmer seed 0` or `cmer seeds 0, 1, 2`."""
+        seeds = [str(document["trial"]["seed"]) for document in self.records]
+        what = "seed" if len(seeds) == 1 else "seeds"
+        return f"{self.records[0]['trial']['call']} {what} {', '.join(seeds)}"
+
+    def recalls(self) -> Array:
+        """The recalls of the records, `(S, 7)`."""
+        return np.array([[recalls(d)[name] for name in METRICS] for d in self.records])
+
+    def per_image(self) -> Array:
+        """What each image adds to them, `(S, I, 7)`."""
+        return np.stack([queries.per_image() for queries in self.queries])
+
+    def rank(self, way: str) -> Array:
+        """The mean rank of each query over the seeds, `(Q,)`."""
+        return np.asarray(np.mean([queries.ranks[way] for queries in self.queries], axis=0))
+
+
+def recalls(document: dict[str, Any]) -> dict[str, float]:
+    """The seven strict recalls of a record on the test set; none where one is missing."""
+    test = document.get("metrics", {}).get("test", {})
+    found = {name: float(test[name]) for name in METRICS if name in test}
+    return found if len(found) == len(METRICS) else {}
+
+
+def compare(
+    a: Path | Sequence[Path], b: Path | Sequence[Path], *, resamples: int = paired.RESAMPLES
+) -> Comparison:
+    """Compare the trained models of records on the same test queries.
+
+    `a` and `b`: a record each, or as many of each, of the same seeds in the same order. Raises
+    UserError where a record is not ok, what its queries found is not beside it, or the test
+    queries are not the same.
     """
-    file = path.with_suffix(".npz")
-    there = path.is_file() and file.is_file()
-    if there and record.is_stray(path, record.read(path), ".npz"):
-        raise UserError(f"{file} is of another run than the record; repeat the trial with --rerun")
-    try:
-        with np.load(file) as arrays:
-            return {way: np.asarray(arrays[way], dtype=np.float64) for way in ways}
-    except FileNotFoundError:
-        raise UserError(
-            f"{file} is not there: the ranks of queries are not committed with the records; "
-            "repeat the trial with `bench run --rerun`"
-        ) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file} holds no ranks ({error}); repeat the trial with --rerun") from None
-
-
-def hits(ranks: dict[str, Array]) -> Array:
-    """Share of hits of each image, in percent: `(I, 7)` in the order of METRICS.
-
-    Column means are the recalls. An image and its captions are one unit, for its queries are not
-    independent. Raises ValueError where the images have not the same number of captions each.
-    """
-    images, captions = len(ranks["i2t"]), len(ranks["t2i"])
-    if not images or captions % images:
-        raise ValueError(f"{captions} captions of {images} images")
-    i2t = np.stack([ranks["i2t"] <= k for k in KS], axis=1).astype(np.float64)
-    t2i = np.stack([ranks["t2i"] <= k for k in KS], axis=1).reshape(images, -1, len(KS)).mean(1)
-    both = np.concatenate([i2t, t2i], axis=1)
-    return np.asarray(100 * np.concatenate([both, both.mean(axis=1, keepdims=True)], axis=1))
-
-
-def bootstrap(differences: Array, resamples: int = RESAMPLES, seed: int = 0) -> tuple[Array, Array]:
-    """95% interval of the mean over seeds and images: two `(M,)`.
-
-    differences `(S, I, M)`: per seed, image and metric. Seeds and images are drawn anew, both with
-    replacement, so that the interval covers other images and other trainings.
-    """
-    seeds, images, metrics = differences.shape
-    flat = np.ascontiguousarray(differences.transpose(1, 0, 2)).reshape(images, -1)
-    means = np.concatenate(
-        [
-            np.einsum("rsm,rs->rm", (weights @ flat).reshape(-1, seeds, metrics), shares)
-            for weights, shares in _draws(images, seeds, resamples, seed)
-        ]
-    )
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return low, high
-
-
-@functools.lru_cache(maxsize=2)
-def _draws(images: int, seeds: int, resamples: int, seed: int) -> list[tuple[Array, Array]]:
-    """Shares of images `(R, I)` and of seeds `(R, S)` in each resample, 500 resamples at a time.
-
-    Drawing them takes longer than all the rest of a bootstrap, and a report makes hundreds of
-    bootstraps over the same images, so the last ones are kept.
-    """
-    rng = np.random.default_rng(seed)
-    draws = []
-    for start in range(0, resamples, 500):
-        count = min(500, resamples - start)
-        weights = rng.multinomial(images, np.full(images, 1 / images), size=count) / images
-        draws.append((weights, rng.multinomial(seeds, np.full(seeds, 1 / seeds), count) / seeds))
-    return draws
-
-
-def permutation(differences: Array, resamples: int = RESAMPLES, seed: int = 0) -> Array:
-    """Two-sided p of mean differences `(I, M)` under exchange of A and B image by image: `(M,)`."""
-    rng = np.random.default_rng(seed)
-    seen = np.abs(differences.mean(axis=0))
-    extreme = np.zeros(differences.shape[1])
-    for start in range(0, resamples, 500):
-        count = min(500, resamples - start)
-        signs = rng.choice((-1.0, 1.0), size=(count, len(differences)))
-        drawn = np.abs(signs @ differences / len(differences))
-        extreme += (drawn >= seen - 1e-9).sum(axis=0)
-    return np.asarray((extreme + 1) / (resamples + 1))
-
-
-def compare(record_a: Path, record_b: Path, *, resamples: int = RESAMPLES) -> Comparison:
-    """Compare the trained models of two records on the same test queries.
-
-    Raises UserError where a record is not ok, ranks are missing or the test splits differ.
-    """
-    records = [record.read(path) for path in (record_a, record_b)]
-    for path, document in zip((record_a, record_b), records, strict=True):
-        if document["status"] != "ok":
-            raise UserError(f"{path} is {document['status']}; compare two trials that are ok")
-    ranks = [load_ranks(path) for path in (record_a, record_b)]
-    tests = [document.get("data", {}).get("hashes", {}).get("test") for document in records]
-    sizes = [{way: len(of[way]) for way in of} for of in ranks]
-    if tests[0] != tests[1] or sizes[0] != sizes[1]:
-        raise UserError(
-            f"{record_a} and {record_b} were tested on different images; give two of one data set"
+    sides = [_Side.of([given] if isinstance(given, Path) else given) for given in (a, b)]
+    notes = _check_queries(sides)
+    first, second = sides[0].per_image(), sides[1].per_image()
+    tested = [_tested(side, of) for side, of in zip(sides, (first, second), strict=True)]
+    differences = second - first
+    if len(differences) > 1:
+        low, high, p = paired.seeds_and_images(differences)
+    else:
+        low, high = paired.bootstrap(differences[0], resamples)
+        p = paired.permutation(differences[0], resamples)
+    values = [side.recalls().mean(axis=0) for side in sides]
+    found = []
+    for n, metric in enumerate(METRICS):
+        test = (float(low[n]), float(high[n]), float(p[n])) if all(t[n] for t in tested) else None
+        found.append(
+            Difference(metric, float(values[0][n]), float(values[1][n]), *(test or (None,) * 3))
         )
-    try:
-        a, b = hits(ranks[0]), hits(ranks[1])
-    except ValueError as error:
-        raise UserError(f"cannot pair the queries: {error}, not the same number for each") from None
-    low, high = bootstrap((b - a)[None], resamples)
-    p = permutation(b - a, resamples)
-    rows = zip(METRICS, a.mean(0), b.mean(0), low, high, p, strict=True)
-    gains = {way: ranks[0][way] - ranks[1][way] for way in ("i2t", "t2i")}
-    name_a, name_b = (f"{d['trial']['call']} seed {d['trial']['seed']}" for d in records)
+    if any(one.p is None for one in found):
+        notes.append(
+            "–: not tested. What the queries found was written by an older version, which kept "
+            "expected ranks: where captions tie, the chance of a hit does not follow from them. "
+            "`bench run ... --rerun` writes it anew."
+        )
+    gains = {way: sides[0].rank(way) - sides[1].rank(way) for way in WAYS}
     return Comparison(
-        name_a,
-        name_b,
-        tuple(Difference(name, *(float(value) for value in row)) for name, *row in rows),
+        sides[0].name,
+        sides[1].name,
+        len(differences),
+        tuple(found),
         {way: _first(gain) for way, gain in gains.items()},
         {way: _first(-gain) for way, gain in gains.items()},
-        sizes[0],
+        {way: len(gain) for way, gain in gains.items()},
+        tuple(notes),
     )
+
+
+def _check_queries(sides: Sequence[_Side]) -> list[str]:
+    """Raise UserError where test queries differ; returns notes on what could not be checked."""
+    first, *others = [
+        pair for side in sides for pair in zip(side.paths, side.records, side.queries, strict=True)
+    ]
+    for path, document, queries in others:
+        what = testset.difference(first[1], document)
+        if what is None and not np.array_equal(first[2].captions, queries.captions):
+            what = "numbers of test images or captions"
+        if what is not None:
+            raise UserError(
+                f"{first[0]} and {path} differ in their {what}, so their queries cannot be paired; "
+                "give two records of one data set and one version of its annotation"
+            )
+    unknown = {
+        letter
+        for letter, side in zip("AB", sides, strict=True)
+        if not all(map(testset.is_known, side.records))
+    }
+    return [f"{' and '.join(sorted(unknown))}: {testset.UNKNOWN}."] if unknown else []
+
+
+def _tested(side: _Side, per_image: Array) -> list[bool]:
+    """Of which recalls the per-query results are exactly those of the records.
+
+    Raises UserError where they should be and are not.
+    """
+    gap = np.abs(per_image.mean(axis=1) - side.recalls())
+    for path, queries, row in zip(side.paths, side.queries, gap, strict=True):
+        if queries.exact and row.max() > SAME:
+            raise UserError(
+                f"{path.with_suffix('.npz')} does not give the recalls of the record beside it, so "
+                "one of them was changed; repeat the trial with `bench run ... --rerun`"
+            )
+    return [bool(ok) for ok in (gap <= SAME).all(axis=0)]
 
 
 def _first(gain: Array) -> list[int]:
@@ -192,8 +202,7 @@ def table(comparison: Comparison) -> "Table":
             f"{way}: of {of} {what} B ranks {len(won)} better, {len(lost)} worse, "
             f"{of - len(won) - len(lost)} alike"
         )
-    lines.append("95% interval: paired bootstrap; p: permutation, both over images")
-    lines.append("Ties: at their mean rank, where the records' recalls count the chance of a hit")
+    lines += [_about(comparison), *comparison.notes]
     shown = Table(title=f"A  {comparison.a}\nB  {comparison.b}", caption="\n".join(lines))
     shown.title_justify = shown.caption_justify = "left"
     shown.add_column("%")
@@ -201,8 +210,24 @@ def table(comparison: Comparison) -> "Table":
         shown.add_column(title, justify="right", no_wrap=True)
     for one in comparison.differences:
         figures = [f"{one.a:.2f}", f"{one.b:.2f}", f"{one.difference:+.2f}"]
+        if one.low is None or one.high is None or one.p is None:
+            shown.add_row(one.metric, *figures, "–", "–")
+            continue
         interval = f"{one.low:+.2f} to {one.high:+.2f}"
         p = f"{one.p:.4f}" if one.p >= 1e-4 else "< 0.0001"
         sure = one.low > 0 or one.high < 0
         shown.add_row(one.metric, *figures, interval, p, style="bold" if sure else "")
     return shown
+
+
+def _about(comparison: Comparison) -> str:
+    """How interval and p came about, and what they do not cover."""
+    if comparison.seeds > 1:
+        return (
+            f"95% interval, p: Student's t over {comparison.seeds} seeds, widened for the choice "
+            "of test images"
+        )
+    return (
+        "95% interval: bootstrap over test images; p: permutation of A and B image by image. "
+        "Another training may give something else: compare several seeds."
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import UserError, __version__, data
 from bench.data.forms import SPLITS
+from bench.record import learning_rate
 from bench.spec import portable
 from bench.trained.restore import Restored
 
@@ -92,7 +93,7 @@ def card_of(restored: Restored, peft: bool) -> str:
     ]
     if peft:
         parts += ["With peft:", f"```python\n{_use_peft(restored, spec)}```"]
-    recipe = record["trial"]["recipe"] | {"lr": trial.lr}
+    recipe = record["trial"]["recipe"] | {"lr": learning_rate(record)}
     parts += [
         "## Settings",
         _table(("setting", "value"), ((k, f"`{v!r}`") for k, v in trial.settings.items())),

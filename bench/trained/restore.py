@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import UserError, backbone, data, frozen, record
+from bench import UserError, backbone, data, frozen, record, testset
 from bench.backbone import Backbone
 from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset
@@ -35,6 +35,8 @@ class Restored:
     dataset: Dataset | None
     device: torch.device
     number_format: torch.dtype
+    notes: tuple[str, ...] = ()
+    """What could not be checked: sentences for the user."""
 
     @torch.no_grad()
     def encode_images(self, pixels: Pixels, rows: Sequence[int], block: int = 64) -> Tensor:
@@ -89,19 +91,17 @@ def restore(path: Path, root: Path | None, device: str | None = None) -> Restore
     set is not needed. Raises UserError, with the remedy, where the trial did not end well, or
     where weights, data or method are absent or are not those of the record.
     """
-    if not path.is_file():
-        raise UserError(f"there is no record at {path}; give a seed*.json of `bench run`")
     document = record.read(path)
     if document["status"] != "ok":
         raise UserError(
-            f"the trial in {path} ended as {document['status']}, so there is no trained method; "
-            "repeat it with `bench run ... --retry-failed`"
+            f"the trial in {path} ended as {document['status'].replace('_', ' ')}, so there is no "
+            "trained method; repeat it with `bench run ... --retry-failed`"
         )
-    trial = Trial.of(document["trial"])
+    trial = Trial.recorded(document)
     cls = _method_class(trial)
-    dataset = None if root is None else _dataset(document, trial, root)
+    dataset = None if root is None else _dataset(path, document, trial, root)
     base = backbone.load(trial.backbone)
-    found, recorded = base.weights_sha256, document["backbone"]["weights_sha256"]
+    found, recorded = base.weights_sha256, document.get("backbone", {}).get("weights_sha256")
     if found != recorded:
         raise UserError(
             f"the weights of {trial.backbone} are not those of the record (hash {found}, recorded "
@@ -115,7 +115,9 @@ def restore(path: Path, root: Path | None, device: str | None = None) -> Restore
     kind = torch.bfloat16 if half else compute_type(trial.recipe.precision, where)
     frozen.hold(method, trial.recipe, kind)
     method.to(where).eval()
-    return Restored(path, document, trial, method, base, dataset, where, kind)
+    checked = dataset is None or testset.is_known(document)
+    notes = () if checked else (f"{path.name}: {testset.UNKNOWN}",)
+    return Restored(path, document, trial, method, base, dataset, where, kind, notes)
 
 
 def _method_class(trial: Trial) -> type[Method]:
@@ -135,12 +137,13 @@ def _method_class(trial: Trial) -> type[Method]:
     return cls
 
 
-def _dataset(document: dict[str, Any], trial: Trial, root: Path) -> Dataset:
+def _dataset(path: Path, document: dict[str, Any], trial: Trial, root: Path) -> Dataset:
     dataset = data.load(data.card(trial.dataset), root)
-    if dataset.hashes["test"] != document["data"]["hashes"]["test"]:
+    what = testset.difference(document, testset.described(dataset))
+    if what is not None:
         raise UserError(
-            f"the test images of {trial.dataset} are not those of the record; use the data set it "
-            "was made with, or run the trial again"
+            f"{dataset.card.name} is not here as {path} was made with it: they differ in their "
+            f"{what}; use the annotation it was made with, or run the trial again"
         )
     return dataset
 

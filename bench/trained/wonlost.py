@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import UserError
+from bench import UserError, perquery
 from bench.data import Dataset, cache, spoken_form
 from bench.trained import retrieve, sheet
-from bench.trained.compare import Comparison, load_ranks
+from bench.trained.compare import Comparison
 from bench.trained.restore import restore
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
     assert dataset is not None
     rows = dataset.split("test")
     captions = [caption for row in rows for caption in dataset.samples[row].captions]
-    ranks = [load_ranks(path) for path in (record_a, record_b)]
+    ranks = [perquery.load(path).ranks for path in (record_a, record_b)]
     images = [retrieve.split_features(model) for model in models]
     sentences = [retrieve.split_sentences(model) for model in models]
 

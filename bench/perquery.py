@@ -1,0 +1,124 @@
+"""Where each test query found its answer: the `.npz` file beside a record.
+
+Arrays, with Q the queries of a way (the I test images for `i2t`, the C captions for `t2i`), in the
+order of the data set's annotation; each exists for the ways `i2t`, `t2i` and, with images and
+captions that share a sentence counted as right, `dup_i2t` and `dup_t2i`:
+
+- `t2i`: `(Q,)` rank of the best right item, from 1; ties at their expected place.
+- `t2i_hits`: `(Q, 3)` chance of a hit in the first 1, 5 and 10, ties broken at random. 100 times
+  their mean are the recalls of the record. Files of older versions do not have them.
+- `captions`: `(I,)` how many captions each image has.
+"""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import UserError, brief, record
+from bench.recalls import KS, WAYS
+
+if TYPE_CHECKING:
+    from bench.retrieval import Ranks
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PerQuery:
+    """The arrays of one file, strict or duplicate-aware: by way `(Q,)` ranks and `(Q, 3)` hits.
+
+    `exact`: whether the hits were recorded. Files of older versions hold ranks alone; their hits
+    are then those of the expected rank, which is the same only where there are no ties.
+    """
+
+    ranks: dict[str, Array]
+    hits: dict[str, Array]
+    captions: Array
+    exact: bool
+
+    def per_image(self) -> Array:
+        """What each test image adds to each recall, in percent: `(I, 7)`, columns as
+        `bench.recalls.METRICS`.
+
+        The mean of a column over the images is the recall. An image and its captions are one unit,
+        because their queries are not independent.
+        """
+        images = len(self.captions)
+        image_of = np.repeat(np.arange(images), self.captions)
+        share = images / len(image_of)
+        t2i = [share * np.bincount(image_of, hit, images) for hit in self.hits["t2i"].T]
+        both = np.concatenate([self.hits["i2t"], np.stack(t2i, axis=1)], axis=1)
+        return np.asarray(100 * np.concatenate([both, both.mean(axis=1, keepdims=True)], axis=1))
+
+
+def arrays(ranks: "Mapping[str, Ranks]", image_of: Sequence[int]) -> dict[str, Array]:
+    """The arrays to be saved: ranks by way, and the test image of each caption."""
+    found: dict[str, Array] = {"captions": np.bincount(image_of)}
+    for way, of in ranks.items():
+        found[way] = of.expected().float().numpy()
+        found[f"{way}_hits"] = np.stack([of.hit(k).numpy() for k in KS], axis=1)
+    return found
+
+
+def save(path: Path, found: Mapping[str, Array]) -> None:
+    """Write what `arrays` made."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, **dict(found))  # type: ignore[arg-type]
+
+
+def load(path: Path, prefix: str = "") -> PerQuery:
+    """The file beside the record at `path`; prefix `dup_` for the duplicate-aware arrays.
+
+    Raises UserError, with the remedy, where the file is missing, damaged or of another run.
+    """
+    file = path.with_suffix(".npz")
+    again = "repeat the trial with `bench run ... --rerun`"
+    if not file.exists():
+        raise UserError(
+            f"{file} is not there, which holds what each query found (it is not committed with the "
+            f"records); {again}"
+        )
+    if path.is_file() and record.is_stray(path, record.read(path), ".npz"):
+        raise UserError(f"{file} is of another run than the record beside it; {again}")
+    try:
+        with np.load(file) as archive:
+            ranks = {way: np.asarray(archive[f"{prefix}{way}"], np.float64) for way in WAYS}
+            exact = f"{prefix}i2t_hits" in archive
+            hits = {
+                way: np.asarray(archive[f"{prefix}{way}_hits"], np.float64)
+                if exact
+                else (ranks[way][:, None] <= np.array(KS)).astype(np.float64)
+                for way in WAYS
+            }
+            captions = _captions(archive, ranks, file)
+        _check(ranks, hits, captions)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} is damaged ({brief(error)}); {again}") from None
+    return PerQuery(ranks, hits, captions, exact)
+
+
+def _captions(archive: Any, ranks: dict[str, Array], file: Path) -> Array:
+    """How many captions each image has; older files hold the two totals alone."""
+    if "captions" in archive:
+        return np.asarray(archive["captions"])
+    images, captions = len(ranks["i2t"]), len(ranks["t2i"])
+    if not images or captions % images:
+        raise UserError(
+            f"{file} was written by an older version, which did not keep how the {captions} "
+            f"captions belong to the {images} images; repeat the trial with `bench run ... --rerun`"
+        )
+    return np.full(images, captions // images)
+
+
+def _check(ranks: dict[str, Array], hits: dict[str, Array], captions: Array) -> None:
+    counts = {"i2t": len(captions), "t2i": int(captions.sum())}
+    for way, count in counts.items():
+        if ranks[way].shape != (count,) or hits[way].shape != (count, len(KS)):
+            raise ValueError(f"{way} has not {count} queries")
+        if not count or not np.isfinite(hits[way]).all():
+            raise ValueError(f"{way} holds what is no number")
