@@ -359,10 +359,10 @@ def _run(
         "parameters": base.parameters,
         "image_size": base.image_size,
         "notes": list(base.notes),
+        "trained_on": list(base.datasets),
     }
-    for note in (*base.notes, cut_off.note(dataset)):
-        if note is not None:
-            progress({"note": note})
+    if (note := cut_off.note(dataset)) is not None:  # those of the backbone were said at the start
+        progress({"note": note})
     evaluations = {
         name: Evaluation(dataset, name, pixels, base)
         for name in ("val", "test")

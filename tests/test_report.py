@@ -566,18 +566,58 @@ def test_calibration_warns_outside_the_band_only(tmp_path: Path) -> None:
     clip = {"dataset": "rsitmd", "backbone": "ViT-B-32-quickgelu:openai"}
     good = load(tmp_path / "good", by_hand("zeroshot", [23.6], **clip))
     assert published.calibration(good) == []
+    [fits] = published.calibrations(good)
+    assert str(fits).endswith("on rsitmd: mR 23.60, published 23.05 to 24.19: as it should be")
     bad = load(tmp_path / "bad", by_hand("zeroshot", [18.0], **clip))
     [warning] = published.calibration(bad)
     assert "18.00" in warning
-    assert "published is 23.05 to 24.19:" in warning
+    assert "published 23.05 to 24.19. Look for the fault" in warning
+    assert warning.index("resized") < warning.index("tokenizer") < warning.index("QuickGELU")
+    assert warning.index("QuickGELU") < warning.index("split")
     ucm = load(tmp_path / "ucm", by_hand("zeroshot", [18.0], backbone="ViT-B-32:openai"))
-    assert "published is 33.08:" in published.calibration(ucm)[0]
+    assert "published 33.08." in published.calibration(ucm)[0]
     other = load(tmp_path / "other", by_hand("zeroshot", [18.0], dataset="rsitmd"))
     assert published.calibration(other) == []
     trained = load(tmp_path / "trained", by_hand("lora", [18.0], **clip))
     assert published.calibration(trained) == []
+    remote = {"dataset": "rsicd", "backbone": "ViT-L-14-quickgelu:RemoteCLIP-ViT-L-14.pt"}
+    [result] = published.calibrations(load(tmp_path / "r", by_hand("zeroshot", [36.0], **remote)))
+    assert (result.fits, result.band) == (True, "36.35")
     report.write(tmp_path / "bad" / "results", tmp_path / "out")
     assert "[!WARNING]" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_backbone_trained_on_the_data_set_is_marked_in_every_table(tmp_path: Path) -> None:
+    seen = by_hand("zeroshot", [40.0], dataset="rsitmd", backbone="ViT-B-32:RemoteCLIP-ViT-B-32.pt")
+    other = by_hand("lora", [41.0], dataset="rsitmd", backbone="ViT-B-32:mine.pt")
+    old = by_hand("lora", [20.0], dataset="rsicd", backbone="starter")
+    for made in other:
+        made["backbone"]["trained_on"] = ["rsitmd"]
+    unseen = by_hand("lora", [20.0], dataset="ucm", backbone="starter")
+    groups = load(tmp_path, [*seen, *other, *old, *unseen])
+    marked = {(one.dataset, one.spec): one.title.count(" § · ") for one in groups}
+    assert marked == {
+        ("rsicd", "starter"): 1,
+        ("rsitmd", "ViT-B-32:RemoteCLIP-ViT-B-32.pt"): 1,
+        ("rsitmd", "ViT-B-32:mine.pt"): 1,
+        ("ucm", "starter"): 0,
+    }
+    notes = [conditions.footnotes(one) for one in groups]
+    assert "starter was trained on the training images and captions of rsicd itself" in notes[0][0]
+    assert notes[-1] == []
+    table, legend = published.beside_ours(groups, "rsitmd") or pytest.fail("none published")
+    signs = {row[1].text: row[1].sign for row in table.rows[:2]}
+    assert signs == {"ViT-B-32:RemoteCLIP-ViT-B-32.pt": " §", "ViT-B-32:mine.pt": " §"}
+    assert legend.count("§ ViT-B-32:RemoteCLIP-ViT-B-32.pt was trained on") == 1
+    report.write(tmp_path / "results", tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    html = (tmp_path / "out" / "index.html").read_text()
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(report.console_table(record.load(tmp_path / "results")))
+    for written in (text, html, console.export_text()):
+        assert written.count("§ starter was trained on the training images") >= 1
+    tex = (tmp_path / "out" / "rsicd-starter.tex").read_text()
+    assert "starter §" in tex or r"starter \S" in tex
 
 
 def test_published_numbers_are_whole() -> None:

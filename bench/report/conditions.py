@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from bench.report.groups import JOULES, Entry, Group, Row
+from bench.report.groups import JOULES, SEEN, Entry, Group, Row
 
 MARKS = {"busy": "†", "throttled": "‡"}
 SHORT = {"busy": "machine busy", "throttled": "clock lowered"}
@@ -74,9 +74,17 @@ def throttled(entry: Entry) -> str:
     return f"{words} ({reasons})" if reasons else words
 
 
+def trained_on(one: Group) -> str:
+    """What the mark of a backbone means that was trained on the data set of its table."""
+    return (
+        f"{SEEN} {one.backbone} was trained on the training images and captions of {one.dataset} "
+        "itself, so these figures are not comparable with those of backbones that were not."
+    )
+
+
 def footnotes(one: Group) -> list[str]:
     """A sentence for each mark that stands in the group's tables, and one on records left out."""
-    notes = []
+    notes = [trained_on(one)] if one.seen else []
     for kind, of, about in (
         ("busy", busy, "The machine was busy with something else"),
         ("throttled", throttled, "The GPU lowered its clock"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import record
+from bench.backbone.names import known_weights
 from bench.recipe import Recipe
 from bench.spec import portable
 
@@ -33,6 +34,8 @@ EQUAL = {
     "uncommitted changes": "environment.git_dirty",
 }
 """What should be equal in a group, and does not decide which group a record is in."""
+SEEN = "§"
+"""Marks a backbone that was trained on the training images of the data set of its table."""
 JOULES = "derived.joules_per_image"
 """GPU energy of the whole training, validation included, by the images trained on."""
 
@@ -92,6 +95,15 @@ class Entry:
         splits = ("train",) if recipe.get("track") == "train" else ("train", "val")
         images = sum(counts.get(split, 0) for split in splits)
         return int(self.get("data.batch_size") or min(recipe["batch_size"], images or math.inf))
+
+
+def _trained_on(entry: Entry) -> set[str]:
+    """The data sets that the backbone of a record was trained on, as far as known.
+
+    Early records do not say it; there the table of named backbones does.
+    """
+    known = known_weights(entry.get("trial.backbone"))
+    return {*(entry.get("backbone.trained_on") or ()), *(known.datasets if known else ())}
 
 
 def _joules_per_image(entry: Entry) -> float | None:
@@ -217,9 +229,21 @@ class Group:
         return odd
 
     @property
+    def spec(self) -> str:
+        """The backbone as records name it; `backbone` may say more, to tell groups apart."""
+        return portable(self.every[0].entries[0].get("trial.backbone"))
+
+    @property
+    def seen(self) -> bool:
+        """Whether the backbone was trained on the training images of this very data set."""
+        entries = [entry for row in self.every for entry in row.entries]
+        return any(self.dataset in _trained_on(entry) for entry in entries)
+
+    @property
     def title(self) -> str:
         """A heading."""
-        return " · ".join([self.dataset, self.backbone, self.device, *self.special])
+        backbone = f"{self.backbone} {SEEN}" if self.seen else self.backbone
+        return " · ".join([self.dataset, backbone, self.device, *self.special])
 
     @property
     def name(self) -> str:

@@ -31,6 +31,7 @@ ESCAPES = {
     "°": r"$^\circ$",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
+    "§": r"\S{}",
     "<": r"$<$",
     ">": r"$>$",
     "|": r"$|$",
@@ -130,7 +131,7 @@ def _points(text: str, code: bool = False) -> float:
     if code:
         return LETTER * len(text)
     narrow = sum(letter in " .,:;()/|lijt-" for letter in text)
-    broad = sum(letter.isupper() or letter in "mw@%×±†‡" for letter in text)
+    broad = sum(letter.isupper() or letter in "mw@%×±†‡§" for letter in text)
     return LETTER * (len(text) - narrow - broad) + NARROW * narrow + BROAD * broad
 
 

@@ -14,7 +14,7 @@ from bench.report.ablation import fold
 from bench.report.conditions import footnotes
 from bench.report.contents import contents
 from bench.report.groups import Group, group
-from bench.report.published import calibration
+from bench.report.published import calibrations
 from bench.report.significance import Significance
 from bench.report.tables import (
     MIB,
@@ -174,6 +174,7 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
     """The records of a frame (bench.record.load) as a table of 80 to 100 columns."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
+    from rich.text import Text
 
     groups = group(frame)
     outer = RichTable.grid()
@@ -211,6 +212,7 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
         inner.caption = "\n".join([inner.caption, *footnotes(one)])
         inner.caption_justify = "left"
         outer.add_row(inner)
-    for warning in calibration(groups):
-        outer.add_row(f"warning: {warning}")
+    for result in calibrations(groups):
+        kind, style = ("calibration", "green") if result.fits else ("warning", "yellow")
+        outer.add_row(Text(f"{kind}: {result}", style=style))
     return outer
