@@ -10,6 +10,27 @@ import pytest
 from PIL import Image
 
 
+def pytest_configure() -> None:
+    """Give every test, and every process that it starts, the same surroundings on each machine.
+
+    Before torch, Typer and the Hub's client are imported, for they read these once. A GPU is hidden:
+    all that is tested here is tested on the CPU.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # servers of tests
+    for name in list(os.environ):
+        told = name.startswith(("HF_", "SLURM_", "RAY_", "BENCH_"))
+        if name in TERMINAL or (told and name not in ("BENCH_CACHE", "BENCH_DATA")):
+            del os.environ[name]
+
+
+TERMINAL = (
+    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"),
+    *("TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS"),
+)
+"""What makes Rich and Typer believe that they write to a terminal, or to one of another width."""
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The root of the real data sets; the test is skipped where they are not."""

@@ -65,23 +65,28 @@ def test_token_states_are_held_as_autocast_reads_them() -> None:
     assert 10 * (9 * 4 + 45 * 2 + 5) <= table.bytes < 10 * (9 * 4 + 45 * 2 + 5) + 3 * 64
 
 
+@pytest.mark.parametrize(("precision", "rounding"), [("fp32", 1e-3), ("bf16", 5e-2)])
 @pytest.mark.parametrize("call", [("linear", {}), ("cmer", {"queue": 8, "queue_start": 0.0})])
 def test_one_view_is_training_without_augmentation(
-    tiny: Path, call: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+    tiny: Path,
+    call: tuple[str, Any],
+    precision: str,
+    rounding: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(train, "step_rate", lambda *_: None)  # it takes its time
-    recipe = Recipe(steps=6, batch_size=4, evaluations=2, precision="fp32", augment=False)
+    recipe = Recipe(steps=6, batch_size=4, evaluations=2, precision=precision, augment=False)
     plain = ran(tiny, call[0], 0, recipe, **call[1])
     cached = ran(tiny, call[0], 1, replace(recipe, augment=True), **call[1])
     assert (plain["status"], cached["status"]) == ("ok", "ok"), cached["traceback"]
-    # Rounding may make two almost equal scores change places: recall of one of 4 images or 20
-    # captions may differ. The losses, which are no counts, may not.
-    one_rank = pytest.approx(0, abs=100 / 4 + 1e-6)
-    for split in ("val", "test"):
+    # Rounding may make two almost equal scores change places: in float32 one of the 4 images may
+    # differ, in bfloat16 several. The losses, which are no counts, stay close.
+    one_image = pytest.approx(0, abs=100 / 4 + 1e-6)
+    for split in ("val", "test") if precision == "fp32" else ():
         for name, value in plain["metrics"][split].items():
-            assert cached["metrics"][split][name] - value == one_rank
+            assert cached["metrics"][split][name] - value == one_image
     for a, b in zip(plain["curve"], cached["curve"], strict=True):
-        assert (b["step"], b["loss"]) == (a["step"], pytest.approx(a["loss"], rel=1e-3))
+        assert (b["step"], b["loss"]) == (a["step"], pytest.approx(a["loss"], rel=rounding))
     found = cached["efficiency"]
     assert found["feature_images"] == 16
     assert found["feature_bytes"] > 0

@@ -352,6 +352,14 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp16(
     assert compute_type("auto", torch.device("cuda")) == getattr(torch, expected)
 
 
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_a_cpu_computes_in_bf16_where_it_can(
+    native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    assert compute_type("auto", CPU) == getattr(torch, expected)
+
+
 def test_there_are_no_peaks_without_cuda():
     memory = meter.Memory(CPU)
     memory.start()
