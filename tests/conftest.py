@@ -13,8 +13,8 @@ from PIL import Image
 def pytest_configure() -> None:
     """Give every test, and every process that it starts, the same surroundings on each machine.
 
-    Before torch, Typer and the Hub's client are imported, for they read these once. A GPU is hidden:
-    all that is tested here is tested on the CPU.
+    Before torch, Typer and the Hub's client are imported, for they read these once. A GPU is
+    hidden: all that is tested here is tested on the CPU.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # servers of tests
