@@ -9,6 +9,7 @@ from bench.commands import (
     backbones,
     data,
     datasets,
+    evaluate,
     framework,
     methods,
     plan,
@@ -57,6 +58,13 @@ framework.command(
 framework.command(app, 'bench retrieve ucm/starter/cmer "many planes" --seed 0', panel=RESULTS)(
     results.retrieve
 )
+framework.command(
+    app,
+    "bench evaluate ucm/starter/lora --dataset rsicd",
+    "bench evaluate ucm --dataset rsicd,rsitmd",
+    "bench evaluate ucm/starter/lora",
+    panel=RESULTS,
+)(evaluate.evaluate)
 framework.command(app, "bench export ucm/starter/lora --seed 0 --out my-adapter", panel=RESULTS)(
     results.export
 )

@@ -97,38 +97,19 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
     The draws are decided by the trial's seed and the place of the image in the test split, so all
     methods see the same pictures. Raises UserError where the trained weights are gone.
     """
-    import torch
-
-    from bench import backbone
-    from bench.batches import TokenTable
-    from bench.data import cache
-    from bench.evaluate import Evaluation
     from bench.measure.machine import environment
+    from bench.trained.encode import encode
     from bench.trained.restore import restore
     from bench.trial import EVAL_BATCH
 
     restored = restore(trial, root)
-    base, dataset = restored.backbone, restored.dataset
-    assert dataset is not None
-    pixels = cache.images(dataset, base.image_size)
-    evaluation = Evaluation(dataset, "test", pixels, base)
-    table = TokenTable(base.tokenizer, base.pad_id)
-    mode = restored.trial.settings.get("scene_at_test", "none")
-    # The method has changed the towers of `base`; scenes are predicted with untouched ones.
-    untouched = backbone.load(restored.trial.backbone) if mode == "predicted" else base
-    evaluation.label(mode, untouched, table)
-    images, texts = evaluation.features(
-        restored.method, table, restored.number_format, restored.device, EVAL_BATCH
-    )
-
-    def metrics(images: torch.Tensor) -> dict[str, float]:
-        return evaluation.metrics(evaluation.ranks(images.to(restored.device), texts))
-
-    clean, around = metrics(images), environment(restored.device)
-    rows = evaluation.rows
+    assert restored.dataset is not None
+    encoded = encode(restored, restored.dataset)
+    clean, around = encoded.metrics(), environment(restored.device)
+    pixels, rows = encoded.pixels, encoded.evaluation.rows
     for condition in wanted:
         made = corrupt(pixels[rows], condition.corruption, condition.severity, restored.trial.seed)
-        encoded = restored.encode_images(made, range(len(rows)), EVAL_BATCH)
+        images = restored.encode_images(made, range(len(rows)), EVAL_BATCH)
         document = {
             "schema": SCHEMA,
             "corrupt_version": VERSION,
@@ -137,7 +118,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
             "condition": asdict(condition),
             "seed": restored.trial.seed,
             "clean": clean,
-            "metrics": metrics(encoded),
+            "metrics": encoded.metrics(images),
             "device": restored.device.type,
             "environment": around,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

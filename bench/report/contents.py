@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report import published, robustness, searches
+from bench.report import published, robustness, searches, transfer
 from bench.report.ablation import ablation_tables
 from bench.report.conditions import footnotes, legend
 from bench.report.groups import Group
@@ -110,6 +110,8 @@ def _group(
         parts.append(Part(f"settings{number}", about, table))
     for number, (about, table) in enumerate(robustness.tables(one, significance.results, show), 1):
         parts.append(Part(f"corrupted{number}", about, table))
+    for number, (about, table) in enumerate(transfer.tables(one, significance.results, show), 1):
+        parts.append(Part(f"transfer{number}", about, table))
     if any(row.values("metrics.test.dup_mR") for row in one.rows):
         about = "Duplicate-aware recall (images that carry the very caption count as right)"
         table = recall_table(one, significance, "dup_", show)

@@ -1,0 +1,135 @@
+"""`bench evaluate`: trained methods on another data set's test images, or on their own again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench import UserError
+from bench.commands.console import console
+from bench.commands.options import AGAIN, Plugins, Root
+from bench.spec import load_plugins
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.data import Card
+
+
+def evaluate(
+    records: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RECORD...",
+            help="Records of `bench run`, their weights beside them; a folder: all below it.",
+        ),
+    ],
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A data set, or the TOML of a card; repeatable, or with commas. Default: the one "
+            "that it was trained on, to compare with the recorded figures.",
+        ),
+    ] = None,
+    rerun: Annotated[
+        bool,
+        typer.Option("--rerun", help="Measure again what is recorded.", rich_help_panel=AGAIN),
+    ] = False,
+    data_root: Root = None,
+    plugin: Plugins = None,
+) -> None:
+    """Test trained methods on another data set's test images (transfer), and record it.
+
+    The results lie in `transfer/` beside the records; `bench report` has a table of them.
+    """
+    from bench import data, transfer
+
+    load_plugins(plugin)
+    root, screen = data.data_root(data_root), console()
+    paths = transfer.chosen(records)
+    names = [name for text in dataset or [] for name in text.split(",") if name.strip()]
+    cards = [data.card(name.strip()) for name in names]
+    bad = [_again(screen, path, root) for path in paths] if not cards else []
+    for card in cards:
+        data.load(card, root)  # what is missing is told once, not for each record
+    for card in cards:
+        bad += [_transfer(screen, path, card, root, rerun) for path in paths]
+    if cards:
+        _print_tables(screen, paths)
+    raise typer.Exit(1 if any(bad) else 0)
+
+
+def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bool) -> bool:
+    """Test one record on one data set; whether that failed."""
+    from bench import lock, record, transfer
+    from bench.data import cached
+    from bench.trial import Trial
+
+    document = record.read(path)
+    trial = Trial.of(document["trial"])
+    name = trial.name
+    if trial.dataset_name == card.name:
+        screen.print(f"left out {name}: {card.name} is its own data set", soft_wrap=True)
+        return False
+    result = None if rerun else transfer.known(path, document, lambda why: None).get(card.name)
+    said = "recorded" if result is not None else "ok"
+    try:
+        if result is None:
+            with lock.held(path) as mine:
+                if not mine:
+                    raise UserError("another command is running it; try again when that is done")
+                build = lambda dataset, size: cached.build(dataset, size, screen)  # noqa: E731
+                result = transfer.measure(path, card, root, build)
+    except UserError as error:
+        screen.print(f"failed {name} on {card.name}: {error}", markup=False, soft_wrap=True)
+        return True
+    own = document["metrics"]["test"]["mR"] if document.get("metrics") else None
+    beside = "" if own is None else f" ({own:.1f} on its own test set)"
+    line = f"{said} {name} on {card.name}: mR {result.metrics['mR']:.1f}{beside}"
+    screen.print(line, markup=False, soft_wrap=True, highlight=False)
+    if result.shared:
+        screen.print(
+            f"  {result.shared} of the {result.test_images:,} test images share captions with "
+            "images that it was trained or selected on, so part of this recall is no transfer",
+            markup=False,
+            soft_wrap=True,
+        )
+    return False
+
+
+def _again(screen: "Console", path: Path, root: Path) -> bool:
+    """Test one record on its own test set and print both figures; whether that failed."""
+    from bench import record, transfer
+    from bench.data import cached
+    from bench.trial import Trial
+
+    document = record.read(path)
+    name = Trial.of(document["trial"]).name
+    try:
+        now = transfer.retest(path, root, lambda dataset, size: cached.build(dataset, size, screen))
+    except UserError as error:
+        screen.print(f"failed {name}: {error}", markup=False, soft_wrap=True)
+        return True
+    then = (document.get("metrics") or {}).get("test") or {}
+    recorded = f"{then['mR']:.2f}" if "mR" in then else "none"
+    line = f"ok {name}: mR {now['mR']:.2f} now, {recorded} recorded"
+    screen.print(line, markup=False, soft_wrap=True, highlight=False)
+    return False
+
+
+def _print_tables(screen: "Console", paths: list[Path]) -> None:
+    """The tables of transfer of the records that were tested."""
+    import os
+
+    from bench import record
+    from bench.report import groups, robustness, transfer
+
+    whole = [path.resolve() for path in paths]
+    folder = Path(os.path.commonpath([path.parent for path in whole]))
+    frame = record.load(folder)
+    if not len(frame):
+        return
+    mine = frame[frame["path"].isin([str(path.relative_to(folder)) for path in whole])]
+    for group in groups.group(mine):
+        for about, table in transfer.tables(group, folder, short=True):
+            screen.print(robustness.console_table(about, table))

@@ -1,0 +1,95 @@
+"""Recall on the test sets of other data sets than the one trained on: a table for each."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import transfer
+from bench.report.groups import Group, Row, Statistic
+from bench.report.tables import Cell, Table, percent, recalls
+from bench.transfer import Transfer
+
+
+def results_of(one: Group, results: Path | None) -> dict[str, dict[str, list[Transfer]]]:
+    """By data set and row label the results of each seed, all on the same state of the test set.
+
+    Where the test set was another one for some of them, those of the latest are taken.
+    """
+    found: dict[str, dict[str, list[Transfer]]] = {}
+    for row in one.every if results is not None else []:
+        for entry in row.ok:
+            assert results is not None
+            for dataset, result in transfer.known(results / entry.path, entry.record).items():
+                found.setdefault(dataset, {}).setdefault(row.label, []).append(result)
+    same: dict[str, dict[str, list[Transfer]]] = {}
+    for dataset, rows in found.items():
+        latest = max((r for some in rows.values() for r in some), key=lambda r: r.finished)
+        kept = {
+            label: [r for r in some if r.test_set == latest.test_set]
+            for label, some in rows.items()
+        }
+        same[dataset] = {label: some for label, some in kept.items() if some}
+    return dict(sorted(same.items()))
+
+
+SHORT = ("i2t R@1", "t2i R@1", "mR")
+"""Columns that fit a terminal beside the method's name."""
+
+
+def tables(
+    one: Group,
+    results: Path | None,
+    show: Callable[[float], str] = percent,
+    *,
+    short: bool = False,
+) -> list[tuple[str, Table]]:
+    """A table for each data set that methods of the group were tested on, with its heading.
+
+    `short`: with the columns that fit a terminal.
+    """
+    return [
+        (_about(one, dataset, rows), _table(one, rows, show, short))
+        for dataset, rows in results_of(one, results).items()
+    ]
+
+
+def _about(one: Group, dataset: str, rows: dict[str, list[Transfer]]) -> str:
+    some = [result for results in rows.values() for result in results]
+    shared = max((result.shared or 0 for result in some), default=0)
+    leak = (
+        f"; {shared} of them share captions with images trained on, so part of this is no transfer"
+        if shared
+        else ""
+    )
+    return (
+        f"Transfer to {dataset}: trained on {one.dataset}, recall on the {some[0].test_images:,} "
+        f"test images of {dataset}{leak}"
+    )
+
+
+def _table(
+    one: Group, rows: dict[str, list[Transfer]], show: Callable[[float], str], short: bool
+) -> Table:
+    columns = [column for column in recalls() if not short or column.title in SHORT]
+    heads = ["method", "n", *(column.title for column in columns), f"mR on {one.dataset}"]
+    lines = []
+    for row in sorted((r for r in one.every if r.label in rows), key=lambda r: -_mr(rows[r.label])):
+        results = rows[row.label]
+        names = [column.path.rpartition(".")[2] for column in columns]
+        cells = [_cell([result.metrics[name] for result in results], show) for name in names]
+        lines.append([Cell(row.label, code=True), Cell(str(len(results))), *cells, _own(row, show)])
+    return Table(heads, lines)
+
+
+def _mr(results: list[Transfer]) -> float:
+    return sum(result.metrics["mR"] for result in results) / len(results)
+
+
+def _own(row: Row, show: Callable[[float], str]) -> Cell:
+    return _cell(list(row.values("metrics.test.mR").values()), show)
+
+
+def _cell(values: list[float], show: Callable[[float], str]) -> Cell:
+    found = Statistic.of(values)
+    if found is None:
+        return Cell("–")
+    return Cell(show(found.mean), "" if found.std is None else show(found.std))

@@ -1,0 +1,163 @@
+"""Trained methods on the test set of another data set: a small record for each.
+
+It lies in `transfer/` beside the trial's record, under a name that no trial has, and belongs to
+that very run of the trial: after `bench run --rerun` it is measured again.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import UserError, data, record
+from bench.data import Card, Dataset, cache, leaks
+from bench.data.pixelmap import Pixels
+
+SCHEMA = 1
+Images = Callable[[Dataset, int], Pixels]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The recall of a trained method on the test set of another data set."""
+
+    identity: str
+    """Of the trial that trained it."""
+    trial_finished: str | None
+    """When that run of the trial ended; tells it from others of the same trial."""
+    seed: int
+    dataset: str
+    test_images: int
+    hashes: dict[str, str]
+    """Of the test images' names, and of captions and scenes where the card pins none."""
+    card: str
+    captions_cut: int
+    """Test captions that are longer than the backbone's context."""
+    shared: int | None
+    """Test images that share captions with images it was trained or selected on (see
+    `bench.data.leaks`); None where that data set is not there to be compared."""
+    notes: list[str]
+    metrics: dict[str, float]
+    """As in a trial's record: recalls in percent, ceilings."""
+    device: str
+    environment: dict[str, Any]
+    finished: str
+    schema: int = SCHEMA
+
+    @property
+    def test_set(self) -> str:
+        """What tells one state of the test set from another: card, images and captions."""
+        return data.short_hash(json.dumps([self.card, self.hashes], sort_keys=True))
+
+
+def path_of(trial: Path, dataset: str) -> Path:
+    """Where the result of a trial (the path of its record) on a data set belongs."""
+    return trial.parent / "transfer" / f"{dataset}-{trial.name}"
+
+
+def known(
+    trial: Path, document: dict[str, Any], left_out: Callable[[str], None] = warnings.warn
+) -> dict[str, Transfer]:
+    """The results beside a trial's record (its path and what it says) that belong to it.
+
+    By data set. `left_out` is told, in a sentence, of each file that is no such result.
+    """
+    found: dict[str, Transfer] = {}
+    names = {field.name for field in fields(Transfer)}
+    for path in sorted((trial.parent / "transfer").glob(f"*-{trial.name}")):
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            result = Transfer(**{name: said[name] for name in names})
+            float(result.metrics["mR"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            left_out(
+                f"{path} is no result on another data set ({error!r}); `bench evaluate --rerun` "
+                "measures it again and keeps this file under another name"
+            )
+            continue
+        if result.schema == SCHEMA and result.trial_finished == document.get("finished"):
+            found[result.dataset] = result
+    return found
+
+
+def measure(trial: Path, card: Card, root: Path, pixels: Images = cache.images) -> Transfer:
+    """Test the method of a trial's record on the test set of a card, and record that.
+
+    `pixels` gives the decoded images of a data set at a size. Raises UserError where the trained
+    weights, the data or a library are not there.
+    """
+    from bench.data import cut
+    from bench.measure.machine import environment
+    from bench.trained.encode import encode
+    from bench.trained.restore import restore
+
+    dataset = data.load(card, root)
+    restored = restore(trial, None)
+    encoded = encode(restored, dataset, pixels)
+    tests = [dataset.samples[row] for row in dataset.split("test")]
+    captions = [caption for sample in tests for caption in sample.captions]
+    result = Transfer(
+        identity=str(restored.record["identity"]),
+        trial_finished=restored.record.get("finished"),
+        seed=restored.trial.seed,
+        dataset=card.name,
+        test_images=len(tests),
+        hashes={k: v for k, v in dataset.hashes.items() if k in ("test", "annotation")},
+        card=card.digest(),
+        captions_cut=cut.find(restored.backbone.tokenizer, captions).count(captions),
+        shared=shared_with(restored.trial.dataset, dataset, root),
+        notes=list(dataset.notes),
+        metrics=encoded.metrics(),
+        device=restored.device.type,
+        environment=environment(restored.device),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    record.write(path_of(trial, card.name), asdict(result))
+    return result
+
+
+def retest(trial: Path, root: Path, pixels: Images = cache.images) -> dict[str, float]:
+    """The metrics of a trial's method on its own test set, measured again; nothing is recorded."""
+    from bench.trained.encode import encode
+    from bench.trained.restore import restore
+
+    restored = restore(trial, root)
+    assert restored.dataset is not None
+    return encode(restored, restored.dataset, pixels).metrics()
+
+
+def shared_with(trained_on: str, dataset: Dataset, root: Path) -> int | None:
+    """Test images that share captions with train or val of another data set; None: not there."""
+    try:
+        samples, _ = data.read(data.card(trained_on), root)
+    except UserError:
+        return None
+    tests = [dataset.samples[row] for row in dataset.split("test")]
+    pairs = leaks.by_captions(tests, [s for s in samples if s.split != "test"])
+    return len({pair["images"][0] for pair in pairs})
+
+
+def chosen(paths: list[Path]) -> list[Path]:
+    """Records to test: files as they are, and of folders those that ended well with a recall.
+
+    Raises UserError where there is none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        below = [one for one in record.paths(path) if _tested(record.read(one))]
+        if not below:
+            raise UserError(
+                f"no record below {path} has a recall; give a seed*.json of `bench run`"
+            )
+        found += below
+    return list(dict.fromkeys(found))
+
+
+def _tested(document: dict[str, Any]) -> bool:
+    return document["status"] == "ok" and bool((document.get("metrics") or {}).get("test"))

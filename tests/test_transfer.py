@@ -1,0 +1,225 @@
+"""Trained methods on the test set of another data set: recorded, told, tabled."""
+
+import json
+import runpy
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from bench import UserError, cli, corrupted, data, record, transfer
+from bench.report import contents, groups, markdown
+from bench.report import transfer as report
+from bench.report.significance import Significance
+
+fakes, helpers = (
+    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name))))
+    for name in ("fake_records.py", "trained.py")
+)
+trained = helpers.trained
+
+
+@pytest.fixture
+def other(tiny: Path) -> Path:
+    """`tiny`, and the card `other.toml` of a data set of four test images alone."""
+    folder = tiny / "other"
+    (folder / "images").mkdir(parents=True)
+    images = []
+    for number in range(4):
+        shutil.copy(tiny / "tiny/images/pond_0.png", folder / "images" / f"{number}.png")
+        Image.new("RGB", (40, 40), (60 * number, 90, 30)).save(folder / f"images/{number}.png")
+        said = [{"raw": f"a plain picture number {number} of one colour"}]
+        images.append({"filename": f"{number}.png", "split": "test", "sentences": said})
+    # two long sentences of a training image of `tiny`
+    images[3]["sentences"] = [{"raw": f"picture 0 of a pond , version {k} ."} for k in range(2)]
+    (folder / "dataset.json").write_text(json.dumps({"images": images}))
+    (tiny / "other.toml").write_text(
+        'kind = "karpathy"\nannotation = "dataset.json"\nimages = "images"\n[counts]\ntest = 4\n'
+    )
+    return tiny
+
+
+def run(root: Path, *words: object) -> Any:
+    arguments = ["evaluate", *map(str, words), "--data-root", str(root)]
+    return CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "80"})
+
+
+def test_a_trained_method_is_tested_elsewhere_and_that_is_recorded(other: Path) -> None:
+    path, _ = trained(other, "linear")
+    before = path.read_bytes()
+    done = run(other, path, "--dataset", other / "other.toml")
+    assert done.exit_code == 0, done.output
+    assert "ok tiny starter linear seed 0 on other: mR " in done.stdout
+    assert "(12.5 on its own test set)" in done.stdout
+    assert "1 of the 4 test images share captions with images that it was trained" in done.stdout
+    assert "Transfer to other: trained on tiny, recall on the 4 test images of other" in (
+        " ".join(done.stdout.split())
+    )
+    (file,) = (path.parent / "transfer").iterdir()
+    assert file == transfer.path_of(path, "other")
+    assert path.read_bytes() == before
+    assert record.paths(other / "results") == [path]  # no result is taken for a trial
+    found = transfer.known(path, record.read(path))["other"]
+    assert (found.test_images, found.shared, found.captions_cut, found.seed) == (4, 1, 0, 0)
+    assert found.hashes.keys() == {"test", "annotation"}
+    assert found.identity == record.read(path)["identity"]
+    assert 0 <= found.metrics["mR"] <= 100
+    assert found.metrics["ceiling_t2i_R@1"] == 100
+
+
+def test_the_figures_are_those_of_the_method_on_those_images(other: Path) -> None:
+    """A method that is tested on a copy of its own data set reaches what it does there."""
+    path, _ = trained(other, "lora")
+    text = (other / "tiny.toml").read_text()
+    (other / "copy.toml").write_text(f'folder = "tiny"\n{text}'.replace('"tiny"\nti', '"copy"\nti'))
+    result = transfer.measure(path, data.card(str(other / "copy.toml")), other)
+    assert result.metrics == pytest.approx(transfer.retest(path, other))
+    assert result.metrics == pytest.approx(corrupted_clean(path, other))
+    assert result.shared == 0
+    elsewhere = transfer.measure(path, data.card(str(other / "other.toml")), other)
+    assert elsewhere.metrics != result.metrics
+
+
+def corrupted_clean(path: Path, root: Path) -> Any:
+    (one,) = corrupted.conditions("blur", "1")
+    list(corrupted.measure(path, root, [one]))
+    return corrupted.known(path, record.read(path))[one]["clean"]
+
+
+def test_what_is_recorded_is_not_measured_again(
+    other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = trained(other, "linear")
+    words = (path.parent, "--dataset", f"{other / 'other.toml'},{other / 'tiny.toml'}")
+    first = run(other, *words)
+    assert "left out tiny starter linear seed 0: tiny is its own data set" in first.stdout
+    file = transfer.path_of(path, "other")
+    content = file.read_bytes()
+    monkeypatch.setattr(transfer, "measure", None)
+    assert "recorded tiny starter linear seed 0 on other" in run(other, *words).stdout
+    monkeypatch.undo()
+    assert file.read_bytes() == content
+    assert run(other, *words, "--rerun").exit_code == 0
+    assert len(list(file.parent.glob("*.replaced"))) == 1  # nothing recorded is lost
+    record.write(path, record.read(path) | {"finished": "later"})  # the trial was repeated
+    assert transfer.known(path, record.read(path)) == {}
+    assert "ok tiny starter linear seed 0 on other" in run(other, *words).stdout
+
+
+def test_without_a_data_set_it_is_tested_on_its_own_again(other: Path) -> None:
+    path, _ = trained(other, "zeroshot")
+    done = run(other, path)
+    assert done.exit_code == 0, done.output
+    assert "ok tiny starter zeroshot seed 0: mR " in done.stdout
+    assert "now, 12.50 recorded" in done.stdout
+    assert not (path.parent / "transfer").exists()
+
+
+def test_what_cannot_be_tested_is_named_and_the_rest_is_done(other: Path) -> None:
+    lost, _ = trained(other, "linear")
+    lost.with_suffix(".safetensors").unlink()
+    kept, _ = trained(other, "zeroshot")
+    done = run(other, other / "results", "--dataset", other / "other.toml")
+    assert done.exit_code == 1
+    assert "failed tiny starter linear seed 0 on other: the trained weights" in done.stdout
+    assert "--rerun" in done.stdout
+    assert "ok tiny starter zeroshot seed 0 on other" in done.stdout
+    assert transfer.known(kept, record.read(kept)).keys() == {"other"}
+    for words, said in (
+        ((other / "tiny",), "no record below"),
+        ((kept, "--dataset", "ucmm"), "no data set is called 'ucmm'"),
+        ((kept, "--dataset", "ucm"), "'ucm' is not there"),
+    ):
+        assert said in str(run(other, *words).exception)
+
+
+def test_a_file_that_is_no_result_is_told_and_replaced(other: Path) -> None:
+    path, _ = trained(other, "zeroshot")
+    file = transfer.path_of(path, "other")
+    file.parent.mkdir(parents=True)
+    file.write_text('{"schema": 1}')
+    told: list[str] = []
+    assert transfer.known(path, record.read(path), told.append) == {}
+    assert "is no result on another data set" in told[0]
+    assert run(other, path, "--dataset", other / "other.toml").exit_code == 0
+    assert transfer.known(path, record.read(path), told.append).keys() == {"other"}
+    assert len(told) == 1
+
+
+def test_the_data_set_it_was_trained_on_need_not_be_there(other: Path) -> None:
+    path, _ = trained(other, "zeroshot")
+    shutil.rmtree(other / "tiny")
+    result = transfer.measure(path, data.card(str(other / "other.toml")), other)
+    assert result.shared is None
+    with pytest.raises(UserError, match="is not there"):
+        transfer.retest(path, other)
+
+
+# The report.
+
+
+def made(folder: Path, method: str, seed: int, dataset: str, mr: float, **more: Any) -> None:
+    """A made record with mR 40 and a made result on another data set."""
+    document = fakes.record(method, seed)
+    (path,) = fakes.save(folder, [document])
+    names = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "t2i_R@1", "t2i_R@5", "t2i_R@10", "mR")
+    result = transfer.Transfer(
+        identity=document["identity"],
+        trial_finished=document.get("finished"),
+        seed=seed,
+        dataset=dataset,
+        test_images=452,
+        hashes={"test": "a"},
+        card="b",
+        captions_cut=0,
+        shared=0,
+        notes=[],
+        metrics=dict.fromkeys(names, mr),
+        device="cpu",
+        environment={},
+        finished=f"2026-01-0{seed + 1}",
+    )
+    record.write(transfer.path_of(path, dataset), asdict(replace(result, **more)))
+
+
+def test_the_report_has_a_table_for_each_data_set(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        made(tmp_path, "lora", seed, "rsitmd", 20.0 + 2 * seed)
+    made(tmp_path, "vpt", 0, "rsitmd", 30.0, shared=24)
+    made(tmp_path, "vpt", 0, "sydney", 10.0)
+    frame = record.load(tmp_path)
+    (group,) = groups.group(frame)
+    (about, table), (second, _) = report.tables(group, tmp_path)
+    assert about.startswith(f"Transfer to rsitmd: trained on {group.dataset}, recall on the 452")
+    assert about.endswith(
+        "24 of them share captions with images trained on, so part of this is no transfer"
+    )
+    assert "Transfer to sydney" in second
+    assert "share" not in second
+    assert [[row[0].text, row[1].text, row[8].text, row[8].spread] for row in table.rows] == [
+        ["vpt", "1", "30.0", ""],
+        ["lora", "2", "21.0", "1.4"],
+    ]
+    assert table.heads[2:9] == [
+        *("i2t R@1", "i2t R@5", "i2t R@10", "t2i R@1", "t2i R@5", "t2i R@10", "mR"),
+    ]
+    assert len(report.tables(group, tmp_path, short=True)[0][1].heads) == 6
+    assert report.tables(group, None) == []
+    said = markdown.write(contents.contents(frame, [group], Significance(tmp_path), "lora", {}))
+    assert "Transfer to rsitmd" in said
+
+
+def test_results_on_an_older_state_of_the_test_set_are_not_mixed(tmp_path: Path) -> None:
+    made(tmp_path, "lora", 0, "rsitmd", 20.0, hashes={"test": "older"})
+    made(tmp_path, "lora", 1, "rsitmd", 30.0)
+    made(tmp_path, "vpt", 0, "rsitmd", 10.0, hashes={"test": "older"})
+    (group,) = groups.group(record.load(tmp_path))
+    ((_, table),) = report.tables(group, tmp_path)
+    assert [[row[0].text, row[1].text, row[8].text] for row in table.rows] == [
+        ["lora", "1", "30.0"]
+    ]
