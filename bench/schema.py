@@ -51,6 +51,10 @@ class Data(TypedDict, total=False):
     scenes: Count
     notes: list[str]
     context_length: Whole
+    captions_cut: dict[str, Count]
+    """Captions of each split that are longer than the backbone's context, which cuts their end."""
+    batch_size: Whole
+    """Images in a training batch: the recipe's, or all where there are fewer."""
 
 
 class Backbone(TypedDict, total=False):
@@ -174,6 +178,26 @@ class Corrupted(TypedDict):
     metrics: dict[str, Number]
 
 
+class TransferFields(TypedDict):
+    """The result of a trained method on another data set: a `bench.transfer.Transfer` as a dict."""
+
+    schema: int
+    identity: Text
+    trial_finished: str | None
+    seed: int
+    dataset: Text
+    test_images: Whole
+    hashes: dict[str, str]
+    card: str
+    captions_cut: Count
+    shared: Count | None
+    notes: list[str]
+    metrics: dict[str, Number]
+    device: str
+    environment: dict[str, Any]
+    finished: str
+
+
 def fault(document: Any) -> str | None:
     """What is wrong with a JSON document as a record, in a few words; None where nothing is."""
     return _fault(_form(Record), document) or _fault(
@@ -184,6 +208,11 @@ def fault(document: Any) -> str | None:
 def fault_under_corruption(document: Any) -> str | None:
     """The same for a result on corrupted test images."""
     return _fault(_form(Corrupted), document)
+
+
+def fault_in_transfer(document: Any) -> str | None:
+    """The same for a result on another data set."""
+    return _fault(_form(TransferFields), document)
 
 
 def _fault(form: TypeAdapter[Any], document: Any, *place: str) -> str | None:

@@ -5,7 +5,6 @@ that very run of the trial: after `bench run --rerun` it is measured again.
 """
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -59,28 +58,36 @@ def path_of(trial: Path, dataset: str) -> Path:
 
 
 def known(
-    trial: Path, document: dict[str, Any], left_out: Callable[[str], None] = warnings.warn
+    trial: Path, document: dict[str, Any], left_out: Callable[[str], None] = lambda _: None
 ) -> dict[str, Transfer]:
     """The results beside a trial's record (its path and what it says) that belong to it.
 
     By data set. `left_out` is told, in a sentence, of each file that is no such result.
     """
     found: dict[str, Transfer] = {}
-    names = {field.name for field in fields(Transfer)}
     for path in sorted((trial.parent / "transfer").glob(f"*-{trial.name}")):
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            result = Transfer(**{name: said[name] for name in names})
-            float(result.metrics["mR"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            left_out(
-                f"{path} is no result on another data set ({error!r}); `bench evaluate --rerun` "
-                "measures it again and keeps this file under another name"
-            )
+            result = _read(path)
+        except UserError as error:
+            left_out(str(error))
             continue
         if result.schema == SCHEMA and result.trial_finished == document.get("finished"):
             found[result.dataset] = result
     return found
+
+
+def _read(path: Path) -> Transfer:
+    """A result on another data set; raises UserError."""
+    from bench import schema
+
+    said = record.parsed(path)
+    fault = schema.fault_in_transfer(said) or ("mR" not in said["metrics"] and "it has no mR")
+    if fault:
+        raise UserError(
+            f"{path} is not a sound result on another data set: {fault}; the same `bench evaluate` "
+            "measures it again and keeps this file under another name"
+        )
+    return Transfer(**{field.name: said[field.name] for field in fields(Transfer)})
 
 
 def measure(trial: Path, card: Card, root: Path, pixels: Images = cache.images) -> Transfer:
@@ -138,26 +145,3 @@ def shared_with(trained_on: str, dataset: Dataset, root: Path) -> int | None:
     tests = [dataset.samples[row] for row in dataset.split("test")]
     pairs = leaks.by_captions(tests, [s for s in samples if s.split != "test"])
     return len({pair["images"][0] for pair in pairs})
-
-
-def chosen(paths: list[Path]) -> list[Path]:
-    """Records to test: files as they are, and of folders those that ended well with a recall.
-
-    Raises UserError where there is none.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        below = [one for one in record.paths(path) if _tested(record.read(one))]
-        if not below:
-            raise UserError(
-                f"no record below {path} has a recall; give a seed*.json of `bench run`"
-            )
-        found += below
-    return list(dict.fromkeys(found))
-
-
-def _tested(document: dict[str, Any]) -> bool:
-    return document["status"] == "ok" and bool((document.get("metrics") or {}).get("test"))

@@ -3,7 +3,7 @@
 import json
 import runpy
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import UserError, cli, corrupted, data, record, transfer
+from bench import UserError, cli, corrupted, data, record, schema, transfer
 from bench.report import contents, groups, markdown
 from bench.report import transfer as report
 from bench.report.significance import Significance
@@ -131,7 +131,7 @@ def test_what_cannot_be_tested_is_named_and_the_rest_is_done(other: Path) -> Non
     assert "ok tiny starter zeroshot seed 0 on other" in done.stdout
     assert transfer.known(kept, record.read(kept)).keys() == {"other"}
     for words, said in (
-        ((other / "tiny",), "no record below"),
+        ((other / "tiny",), "has no record of a trial that ended well"),
         ((kept, "--dataset", "ucmm"), "no data set is called 'ucmm'"),
         ((kept, "--dataset", "ucm"), "'ucm' is not there"),
     ):
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_result_is_told_and_replaced(other: Path) -> None:
     file.write_text('{"schema": 1}')
     told: list[str] = []
     assert transfer.known(path, record.read(path), told.append) == {}
-    assert "is no result on another data set" in told[0]
+    assert "is not a sound result on another data set: it has no identity" in told[0]
     assert run(other, path, "--dataset", other / "other.toml").exit_code == 0
     assert transfer.known(path, record.read(path), told.append).keys() == {"other"}
     assert len(told) == 1
@@ -223,3 +223,8 @@ def test_results_on_an_older_state_of_the_test_set_are_not_mixed(tmp_path: Path)
     assert [[row[0].text, row[1].text, row[8].text] for row in table.rows] == [
         ["lora", "1", "30.0"]
     ]
+
+
+def test_what_is_written_is_what_is_checked_when_it_is_read() -> None:
+    written = {field.name for field in fields(transfer.Transfer)}
+    assert written == schema.TransferFields.__required_keys__

@@ -7,7 +7,7 @@ import typer
 
 from bench import UserError
 from bench.commands.console import console
-from bench.commands.options import AGAIN, Plugins, Root
+from bench.commands.options import AGAIN, ConditionsOf, Plugins, Results, Root, SeedOf
 from bench.spec import load_plugins
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     records: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="RECORD...",
-            help="Records of `bench run`, their weights beside them; a folder: all below it.",
+            help="Records (seed*.json) or folders of records, such as ucm/starter/cmer or ucm "
+            "below --results; the trained weights lie beside them.",
         ),
     ],
     dataset: Annotated[
@@ -35,6 +36,9 @@ def evaluate(
         bool,
         typer.Option("--rerun", help="Measure again what is recorded.", rich_help_panel=AGAIN),
     ] = False,
+    seed: SeedOf = None,
+    conditions: ConditionsOf = None,
+    results: Results = Path("results"),
     data_root: Root = None,
     plugin: Plugins = None,
 ) -> None:
@@ -42,11 +46,13 @@ def evaluate(
 
     The results lie in `transfer/` beside the records; `bench report` has a table of them.
     """
-    from bench import data, transfer
+    from bench import data
+    from bench.report import choose
 
     load_plugins(plugin)
     root, screen = data.data_root(data_root), console()
-    paths = transfer.chosen(records)
+    named = [choose.several(where, results, seed, conditions) for where in records]
+    paths = list(dict.fromkeys(path for some in named for path in some))
     names = [name for text in dataset or [] for name in text.split(",") if name.strip()]
     cards = [data.card(name.strip()) for name in names]
     bad = [_again(screen, path, root) for path in paths] if not cards else []
@@ -71,7 +77,7 @@ def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bo
     if trial.dataset_name == card.name:
         screen.print(f"left out {name}: {card.name} is its own data set", soft_wrap=True)
         return False
-    result = None if rerun else transfer.known(path, document, lambda why: None).get(card.name)
+    result = None if rerun else transfer.known(path, document).get(card.name)
     said = "recorded" if result is not None else "ok"
     try:
         if result is None:

@@ -42,6 +42,20 @@ def one(where: str, results: Path, seed: int | None = None, conditions: str | No
     raise UserError(f"{path} holds {len(records)} records; {_listed(found)}")
 
 
+def several(
+    where: str, results: Path, seed: int | None = None, conditions: str | None = None
+) -> list[Path]:
+    """All records that `where` names: a file, or those of a folder that a report would show.
+
+    Raises UserError where it names none.
+    """
+    path = locate(where, results)
+    if path.is_file():
+        return [path]
+    found = _narrowed(choices(path), path, seed, conditions)
+    return sorted(file for choice in found for file in choice.records.values())
+
+
 def pair(
     a: str, b: str, results: Path, seed: int | None = None, conditions: str | None = None
 ) -> tuple[list[Path], list[Path], list[str]]:

@@ -91,6 +91,7 @@ def contents(
         sections += _searches(significance.results, warnings.append)
         for one in groups:
             warnings += robustness.left_out(one, significance.results)
+            warnings += transfer.left_out(one, significance.results)
     warnings += published.calibration(groups)
     return Contents(counted(frame), warnings, sections)
 

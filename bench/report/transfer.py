@@ -35,6 +35,14 @@ SHORT = ("i2t R@1", "t2i R@1", "mR")
 """Columns that fit a terminal beside the method's name."""
 
 
+def left_out(one: Group, results: Path) -> list[str]:
+    """A sentence for each file beside the group's records that is no such result."""
+    said: list[str] = []
+    for entry in (entry for row in one.every for entry in row.ok):
+        transfer.known(results / entry.path, entry.record, said.append)
+    return said
+
+
 def tables(
     one: Group,
     results: Path | None,
