@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from huggingface_hub import constants, hf_hub_download
 from rich.console import Console
 
 from bench import UserError, data
-from bench.data import Card, newcard
-from bench.fetch import Fault, Full, download, fetching, sources, status
+from bench.data import Card, annotations, newcard
+from bench.fetch import Fault, Full, download, fetching, place, sources, status
 from bench.fetch.sources import Remote
 
 CONTENT = bytes(range(256)) * 1200
@@ -188,7 +189,14 @@ def test_the_reasons_are_told_with_the_remedy(
     assert "private or gone; where you have access, log in" in reason("hf://datasets/no/set/a.zip")
     nobody = HubServer()
     nobody.server_close()
-    assert "the connection failed" in reason(f"{nobody.url}/a.zip")
+    assert "is there a network?" in reason(f"{nobody.url}/a.zip")
+
+
+def test_a_server_that_answers_downloads_alone(hub: HubServer, tmp_path: Path) -> None:
+    remote = elsewhere(hub)
+    hub.fail("files/a.zip", "no head")
+    assert download.size(remote) is None
+    assert download.download(remote, tmp_path / "d").read_bytes() == CONTENT
 
 
 def test_a_full_disk_is_told_before_the_download(
@@ -610,6 +618,31 @@ def test_pictures_numbered_by_another_rule_are_refused(hub: HubServer, tmp_path:
     with pytest.raises(UserError, match=r"16 of 16 pictures are others than their numbers say"):
         fetch(card, tmp_path)
     assert there(tmp_path / "d") == ["d.json"] or not (tmp_path / "d/images").exists()
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["ucm", "rsicd"])
+def test_the_published_val_is_restored_where_a_copy_merges_it(real_data: Path, name: str) -> None:
+    card = data.card(name)
+    (vals,) = {s.val for p in sources.parts(card) for s in p.sources if s.val}
+    samples, _ = data.read(card, real_data)
+    train = [s for split in ("train", "val") for s in samples if s.split == split]
+    if name == "ucm":  # in the order of their numbers, in the copy too
+        train.sort(key=lambda s: int(Path(s.filename).stem))
+    merged = [replace(s, split="train") for s in train]
+    restored = {s.filename: s.split for s in place._resplit(card, merged, vals)}
+    assert restored == {s.filename: s.split for s in train}
+
+
+@pytest.mark.real_data
+def test_the_precomp_copy_of_rsitmd_has_the_published_test_set(real_data: Path) -> None:
+    card = data.card("rsitmd")
+    folder = real_data / "formats/rsitmd_precomp"
+    if not folder.exists():
+        pytest.skip("no precomp copy of RSITMD")
+    samples = annotations.read("auto", folder).samples
+    assert not data.faults(card, samples)
+    assert data.content_hash(samples) != card.annotation_hash  # four images have blank captions
 
 
 @pytest.mark.real_data

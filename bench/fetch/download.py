@@ -13,17 +13,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench import brief
 from bench.fetch import Fault, Full
 from bench.fetch.sources import HUB, Remote
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfFileMetadata
-
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors that say that no more can be written: disk, quota, limit of a file's size."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a server says of a file without sending it; None: nothing."""
+
+    size: int | None
+    etag: str | None
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,24 @@ class _Hub:
     filename: str
     repo_type: str
     revision: str
+
+
+class _Refused(Fault):
+    """The server answers with an error."""
+
+    def __init__(self, status: int, remote: Remote) -> None:
+        said = f"HTTP {status}"
+        if status == 404:
+            said = f"{remote.name} is not there any more ({said})"
+        elif status in (401, 403):
+            said = f"access is refused ({said})"
+            if _hub(remote):
+                said += (
+                    ": the repository is private or gone; where you have access, log in with "
+                    "`hf auth login` or set HF_TOKEN"
+                )
+        super().__init__(said)
+        self.status = status
 
 
 def _hub(remote: Remote) -> _Hub | None:
@@ -64,13 +87,14 @@ def download(remote: Remote, folder: Path) -> Path:
     whole = folder / remote.name
     if whole.exists():
         return whole
-    folder.mkdir(parents=True, exist_ok=True)
     if cached := _cached(remote):
         with suppress(Fault):  # a damaged cache is no reason not to download
             _compare(cached, remote)
+            folder.mkdir(parents=True, exist_ok=True)
             _link(cached, whole)
             return whole
     asked = _ask(remote)
+    folder.mkdir(parents=True, exist_ok=True)
     version = remote.sha256 or remote.git_blob or f"{asked.etag} {asked.size}"
     mark = hashlib.sha256(f"{remote.url} {version}".encode()).hexdigest()[:8]
     partial = folder / f"{remote.name}.{mark}.part"
@@ -88,7 +112,7 @@ def download(remote: Remote, folder: Path) -> Path:
     return whole
 
 
-def _read_on(remote: Remote, asked: "HfFileMetadata", partial: Path) -> bool:
+def _read_on(remote: Remote, asked: _Answer, partial: Path) -> bool:
     """Download what `partial` lacks; whether it held anything before."""
     from huggingface_hub.file_download import http_get
 
@@ -124,15 +148,21 @@ def no_room(folder: Path, why: str) -> Full:
     )
 
 
-def _ask(remote: Remote) -> "HfFileMetadata":
-    """Size and version of a file, as its server states them; raises Fault."""
+def _ask(remote: Remote) -> _Answer:
+    """Size and version of a file; raises Fault where it is not to be had."""
     from huggingface_hub import get_hf_file_metadata
 
-    with _in_words(remote, Path()):
-        found = get_hf_file_metadata(_address(remote), token=None if _hub(remote) else False)
+    hub = _hub(remote) is not None
+    try:
+        with _in_words(remote, Path()):
+            found = get_hf_file_metadata(_address(remote), token=None if hub else False)
+    except _Refused as refused:
+        if hub or refused.status not in (403, 405, 501):
+            raise
+        return _Answer(remote.bytes, None)  # this server answers downloads alone
     if None not in (remote.bytes, found.size) and remote.bytes != found.size:
         raise Fault(f"{remote.name} has {found.size:,} bytes there, on the card {remote.bytes:,}")
-    return found
+    return _Answer(found.size or remote.bytes, found.etag)
 
 
 def _address(remote: Remote) -> str:
@@ -202,11 +232,12 @@ def _in_words(remote: Remote, folder: Path) -> Iterator[None]:
             f"https://{remote.owner}, then log in with `hf auth login` or set HF_TOKEN"
         ) from None
     except errors.HfHubHTTPError as error:
-        raise Fault(_status(error.response.status_code, remote)) from None
+        raise _Refused(error.response.status_code, remote) from None
     except _transport_errors() as error:
         if getattr(error, "errno", None) in FULL:
             raise no_room(folder, brief(error)) from None
-        raise Fault(f"the connection failed ({brief(error) or type(error).__name__})") from None
+        said = brief(error) or type(error).__name__
+        raise Fault(f"the connection failed ({said}): is there a network?") from None
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
@@ -215,14 +246,3 @@ def _transport_errors() -> tuple[type[Exception], ...]:
 
     bases = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
     return (*bases, OSError)
-
-
-def _status(status: int, remote: Remote) -> str:
-    if status in (401, 403):
-        return (
-            f"access is refused (HTTP {status}): the repository is private or gone; where you have "
-            "access, log in with `hf auth login` or set HF_TOKEN"
-            if _hub(remote)
-            else f"access is refused (HTTP {status})"
-        )
-    return f"{remote.name} is not there any more (HTTP 404)" if status == 404 else f"HTTP {status}"

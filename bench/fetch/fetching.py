@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -222,3 +222,5 @@ def alone(folder: Path, say: Say) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)  # while it is held: who waits notices
         lock.release()
+        with suppress(OSError):
+            folder.rmdir()  # where nothing came
