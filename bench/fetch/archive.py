@@ -79,33 +79,32 @@ def extract(archive: Path, into: Path, keep: Keep) -> list[Path]:
 
 
 def _extract(archive: Path, into: Path, keep: Keep) -> Iterator[Path]:
-    limit = _limit(archive)
-    claimed = written = 0
+    limit, written = _limit(archive), 0
     with _members(archive, limit) as members:
         for number, (name, size, content) in enumerate(members):
             inner = _inside(archive, name)
-            claimed += size
-            if claimed > limit or number >= MEMBERS:
-                raise _bomb(archive, limit)
             junk = "__MACOSX" in inner.parts or inner.name.startswith("._")
+            if number >= MEMBERS:
+                raise _bomb(archive, limit)
             if junk or not keep(inner):
                 continue
+            written += size
+            if written > limit:
+                raise _bomb(archive, limit)
+            room(into, size)
             path = into / inner
             path.parent.mkdir(parents=True, exist_ok=True)
-            room(into, size)
-            start = written
             try:
                 file = path.open("xb")
             except FileExistsError:
                 raise Fault(f"{archive.name} holds {name!r} twice; it is damaged") from None
+            left = size
             with file, content() as stream:
-                while block := stream.read(BLOCK):
-                    written += len(block)
-                    if written > limit:
-                        raise _bomb(archive, limit)
+                while left >= 0 and (block := stream.read(BLOCK)):
+                    left -= len(block)
                     file.write(block)
-            if written - start != size:
-                raise Fault(f"{archive.name} ends within {name!r}")
+            if left != 0:
+                raise Fault(f"{archive.name}: {name!r} has another size than it says")
             yield path
 
 
