@@ -280,3 +280,29 @@ def test_a_rar_cannot_lead_out_either(tmp_path: Path) -> None:
     with pytest.raises(Fault):
         unpack(stored_rar({"../a": b"x"}, tmp_path / "deep/a.rar"), tmp_path / "deep/new")
     assert there(tmp_path) == ["deep/a.rar"]
+
+
+@pytest.mark.parametrize("size", [5, 5000])
+def test_a_rar_that_lies_about_a_size(tmp_path: Path, size: int) -> None:
+    pytest.importorskip("unrar.cffi")
+    content = bytearray(stored_rar({"a": bytes(3000)}, tmp_path / "a.rar").read_bytes())
+    start = 20  # of the header of the file: checksum, kind, flags, its length, sizes
+    length = struct.unpack_from("<H", content, start + 5)[0]
+    struct.pack_into("<I", content, start + 11, size)
+    struct.pack_into("<H", content, start, zlib.crc32(content[start + 2 : start + length]) & 0xFFFF)
+    (tmp_path / "a.rar").write_bytes(content)
+    with pytest.raises(Fault, match=r"cannot be unpacked|has another size than it says"):
+        unpack(tmp_path / "a.rar", tmp_path / "new")
+    assert there(tmp_path) == ["a.rar"]
+
+
+@pytest.mark.usefixtures("low")
+def test_pictures_in_parquet_may_not_fill_the_disk(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"filename": ["a.jpg"], "image": [bytes(3_000_000)]})
+    parquet.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    with pytest.raises(Fault, match="unpacks to more than 10,000 bytes"):
+        unpack(tmp_path / "a.parquet", tmp_path / "new")
+    assert there(tmp_path) == ["a.parquet"]

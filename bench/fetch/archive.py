@@ -70,7 +70,8 @@ def extract(archive: Path, into: Path, keep: Keep) -> list[Path]:
         return list(_extract(archive, into, keep))
     except BaseException as error:
         shutil.rmtree(into, ignore_errors=True)
-        if isinstance(error, (UserError, Fault)) or not isinstance(error, DAMAGED):
+        of_rar = type(error).__module__.startswith("unrar")  # which need not be installed
+        if isinstance(error, (UserError, Fault)) or not (of_rar or isinstance(error, DAMAGED)):
             raise
         if getattr(error, "errno", None) in FULL:
             raise no_room(into.parent, brief(error)) from None
