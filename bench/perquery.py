@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
+class Missing(UserError):
+    """There is no such file beside a record."""
+
+
 @dataclass(frozen=True)
 class PerQuery:
     """The arrays of one file, strict or duplicate-aware: by way `(Q,)` ranks and `(Q, 3)` hits.
@@ -74,12 +78,13 @@ def save(path: Path, found: Mapping[str, Array]) -> None:
 def load(path: Path, prefix: str = "") -> PerQuery:
     """The file beside the record at `path`; prefix `dup_` for the duplicate-aware arrays.
 
-    Raises UserError, with the remedy, where the file is missing, damaged or of another run.
+    Raises Missing where there is none and UserError where it is damaged or of another run, both
+    with the remedy.
     """
     file = path.with_suffix(".npz")
     again = "repeat the trial with `bench run ... --rerun`"
     if not file.exists():
-        raise UserError(
+        raise Missing(
             f"{file} is not there, which holds what each query found (it is not committed with the "
             f"records); {again}"
         )

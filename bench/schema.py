@@ -18,7 +18,8 @@ from typing_extensions import TypedDict  # the one pydantic reads on every Pytho
 
 from bench.recipe import Recipe
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-1e30, le=1e30)]
+"""Nothing that is measured comes near the limits; beyond them squares overflow."""
 Positive = Annotated[Number, Gt(0)]
 Whole = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]

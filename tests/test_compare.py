@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from bench import UserError, perquery, record, retrieval, testset
+from bench import UserError, paired, perquery, record, retrieval, testset
 from bench.data import spoken_form
 from bench.recalls import METRICS
 from bench.trained import compare
@@ -183,6 +183,31 @@ def test_several_seeds_are_paired(tmp_path: Path) -> None:
         assert one.b == pytest.approx(np.mean([recalls_of(path)[one.metric] for path in b]))
     ranks = [np.mean([perquery.load(p).ranks["i2t"] for p in side], axis=0) for side in (a, b)]
     assert set(found.won["i2t"]) == set(np.flatnonzero(ranks[0] > ranks[1]).tolist())
+
+
+def test_without_what_queries_found_several_seeds_are_still_compared(tmp_path: Path) -> None:
+    """From the records alone, by the test that marks a report's tables."""
+    of = samples()
+    a = [trial(tmp_path, "lora", of, 0.9, seed) for seed in range(3)]
+    b = [trial(tmp_path, "cmer", of, 0.4, seed) for seed in range(3)]
+    whole = compare.compare(a, b)
+    a[1].with_suffix(".npz").unlink()
+    found = compare.compare(a, b)
+    assert (found.won, found.lost, found.queries) == ({}, {}, {})
+    for one, other in zip(found.differences, whole.differences, strict=True):
+        assert (one.a, one.b) == (other.a, other.b)
+        gaps = [
+            recalls_of(y)[one.metric] - recalls_of(x)[one.metric] for x, y in zip(a, b, strict=True)
+        ]
+        assert one.p == pytest.approx(paired.t_test(gaps), abs=1e-6)
+        assert None not in (one.low, other.low)
+        assert one.low >= other.low  # other test images are not covered
+    assert "these test images alone" in " ".join(found.notes)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(compare.table(found))
+    assert "captions B ranks" not in console.export_text()
+    assert "is not there" in refused(a[1], b[1])
+    assert "as many records" in refused(a, b[:2])
 
 
 # Older files, whose queries have expected ranks alone.

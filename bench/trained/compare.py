@@ -41,8 +41,9 @@ class Comparison:
     """B against A.
 
     won and lost: for `i2t` and `t2i` the numbers of the queries that B ranks better and worse than
-    A does (mean over seeds), the largest change of rank first; queries: how many there are. notes:
-    what a reader must know to trust the numbers.
+    A does (mean over seeds), the largest change of rank first; queries: how many there are. These
+    are empty where what the queries found is not known. notes: what a reader must know to trust the
+    numbers.
     """
 
     a: str
@@ -62,9 +63,12 @@ class _Side:
     paths: list[Path]
     records: list[dict[str, Any]]
     queries: list[PerQuery]
+    """Empty where they are missing."""
 
     @classmethod
     def of(cls, paths: Sequence[Path]) -> "_Side":
+        """Raises UserError where a record cannot be compared; with a single one its queries have to
+        be there."""
         records = [record.read(path) for path in paths]
         for path, document in zip(paths, records, strict=True):
             if document["status"] != "ok":
@@ -74,7 +78,13 @@ class _Side:
                     f"{path} has no recall on the test set (random weights are not tested), so "
                     "there is nothing to compare; give two trials of a pretrained backbone"
                 )
-        return cls(list(paths), records, [perquery.load(path) for path in paths])
+        try:
+            queries = [perquery.load(path) for path in paths]
+        except perquery.Missing:
+            if len(paths) < 2:
+                raise
+            queries = []
+        return cls(list(paths), records, queries)
 
     @property
     def name(self) -> str:
@@ -113,7 +123,11 @@ def compare(
     queries are not the same.
     """
     sides = [_Side.of([given] if isinstance(given, Path) else given) for given in (a, b)]
+    if len(sides[0].paths) != len(sides[1].paths):
+        raise UserError("give as many records of one model as of the other, of the same seeds")
     notes = _check_queries(sides)
+    if not all(side.queries for side in sides):
+        return _over_seeds(sides, notes)
     first, second = sides[0].per_image(), sides[1].per_image()
     tested = [_tested(side, of) for side, of in zip(sides, (first, second), strict=True)]
     differences = second - first
@@ -122,14 +136,8 @@ def compare(
     else:
         low, high = paired.bootstrap(differences[0], resamples)
         p = paired.permutation(differences[0], resamples)
-    values = [side.recalls().mean(axis=0) for side in sides]
-    found = []
-    for n, metric in enumerate(METRICS):
-        test = (float(low[n]), float(high[n]), float(p[n])) if all(t[n] for t in tested) else None
-        found.append(
-            Difference(metric, float(values[0][n]), float(values[1][n]), *(test or (None,) * 3))
-        )
-    if any(one.p is None for one in found):
+    known = [all(flags) for flags in zip(*tested, strict=True)]
+    if not all(known):
         notes.append(
             "–: not tested. What the queries found was written by an older version, which kept "
             "expected ranks: where captions tie, the chance of a hit does not follow from them. "
@@ -140,7 +148,7 @@ def compare(
         sides[0].name,
         sides[1].name,
         len(differences),
-        tuple(found),
+        _differences(sides, low, high, p, known),
         {way: _first(gain) for way, gain in gains.items()},
         {way: _first(-gain) for way, gain in gains.items()},
         {way: len(gain) for way, gain in gains.items()},
@@ -148,19 +156,46 @@ def compare(
     )
 
 
+def _differences(
+    sides: Sequence[_Side], low: Array, high: Array, p: Array, known: Sequence[bool]
+) -> tuple[Difference, ...]:
+    """Each recall with its test, where that is known."""
+    a, b = (side.recalls().mean(axis=0).tolist() for side in sides)
+    tests = [
+        tuple(map(float, test)) if ok else (None, None, None)
+        for *test, ok in zip(low, high, p, known, strict=True)
+    ]
+    rows = zip(METRICS, a, b, tests, strict=True)
+    return tuple(Difference(name, one, other, *test) for name, one, other, test in rows)
+
+
+def _over_seeds(sides: Sequence[_Side], notes: list[str]) -> Comparison:
+    """A comparison of records alone, without what their queries found."""
+    differences = sides[1].recalls() - sides[0].recalls()
+    test = paired.seeds_and_images(differences[:, None])  # as of one image: over seeds alone
+    known = [True] * len(METRICS)
+    notes.append(
+        "What single queries found is not beside the records (*.npz), so this is about these test "
+        "images alone, and which queries are won is not known; `bench run ... --rerun` writes it."
+    )
+    name_a, name_b = (side.name for side in sides)
+    found = _differences(sides, *test, known)
+    return Comparison(name_a, name_b, len(differences), found, {}, {}, {}, tuple(notes))
+
+
 def _check_queries(sides: Sequence[_Side]) -> list[str]:
     """Raise UserError where test queries differ; returns notes on what could not be checked."""
-    first, *others = [
-        pair for side in sides for pair in zip(side.paths, side.records, side.queries, strict=True)
-    ]
-    for path, document, queries in others:
-        what = testset.difference(first[1], document)
-        if what is None and not np.array_equal(first[2].captions, queries.captions):
+    records = [pair for side in sides for pair in zip(side.paths, side.records, strict=True)]
+    captions = [queries.captions for side in sides for queries in side.queries]
+    even = all(np.array_equal(captions[0], counts) for counts in captions)
+    for path, document in records[1:]:
+        what = testset.difference(records[0][1], document)
+        if what is None and not even:
             what = "numbers of test images or captions"
         if what is not None:
             raise UserError(
-                f"{first[0]} and {path} differ in their {what}, so their queries cannot be paired; "
-                "give two records of one data set and one version of its annotation"
+                f"{records[0][0]} and {path} differ in their {what}, so their queries cannot be "
+                "paired; give two records of one data set and one version of its annotation"
             )
     unknown = {
         letter
@@ -197,6 +232,8 @@ def table(comparison: Comparison) -> "Table":
 
     lines = []
     for way, what in (("i2t", "images"), ("t2i", "captions")):
+        if way not in comparison.queries:
+            continue
         won, lost, of = comparison.won[way], comparison.lost[way], comparison.queries[way]
         lines.append(
             f"{way}: of {of} {what} B ranks {len(won)} better, {len(lost)} worse, "
@@ -215,7 +252,7 @@ def table(comparison: Comparison) -> "Table":
             continue
         interval = f"{one.low:+.2f} to {one.high:+.2f}"
         p = f"{one.p:.4f}" if one.p >= 1e-4 else "< 0.0001"
-        sure = one.low > 0 or one.high < 0
+        sure = one.p < 0.05 and (one.low > 0 or one.high < 0)
         shown.add_row(one.metric, *figures, interval, p, style="bold" if sure else "")
     return shown
 
@@ -223,10 +260,10 @@ def table(comparison: Comparison) -> "Table":
 def _about(comparison: Comparison) -> str:
     """How interval and p came about, and what they do not cover."""
     if comparison.seeds > 1:
-        return (
-            f"95% interval, p: Student's t over {comparison.seeds} seeds, widened for the choice "
-            "of test images"
-        )
+        text = f"95% interval, p: Student's t over {comparison.seeds} seeds"
+        text += ", widened for the choice of test images" if comparison.queries else ""
+        few = ". Two seeds say little: a third narrows the interval a lot."
+        return text + (few if comparison.seeds == 2 else "")
     return (
         "95% interval: bootstrap over test images; p: permutation of A and B image by image. "
         "Another training may give something else: compare several seeds."
