@@ -336,7 +336,7 @@ def _run(
     progress({"stage": "loading"})
     dataset = data.load(data.card(trial.dataset), root)
     base = backbone.load(trial.backbone)
-    pixels = cache.images(dataset, base.image_size)
+    pixels = cache.images(dataset, base.image_size, how=base.resize)
     table = batches.TokenTable(base.tokenizer, base.pad_id)
     splits = ("train", "val") if recipe.track == "train+val" else ("train",)
     cut_off = cut.find(base.tokenizer, dataset.captions)
@@ -358,6 +358,7 @@ def _run(
         "weights_sha256": base.weights_sha256,
         "parameters": base.parameters,
         "image_size": base.image_size,
+        "preprocess": base.preprocess.config(),
         "notes": list(base.notes),
         "trained_on": list(base.datasets),
     }

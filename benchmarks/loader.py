@@ -133,7 +133,7 @@ class Material:
         """Its training split, cut down; drawn images are written as files into the folder."""
         dataset = data.load(data.card(name), data.data_root(options.data_root))
         base = backbone.load(options.backbone)
-        pixels = cache.images(dataset, base.image_size)
+        pixels = cache.images(dataset, base.image_size, how=base.resize)
         split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std)
         count = min(options.images, len(split.rows))
         split = replace(

@@ -213,3 +213,11 @@ class Method(nn.Module):
             )
         for name, tensor in state.items():
             own[name].copy_(tensor)
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """The weights of a plain backbone that gives this method's very features, by their names.
+
+        Call it on a method that is not needed any more: its weights may be changed. Raises
+        NotApplicable where no weights of the backbone can do that; by default that is so.
+        """
+        raise NotApplicable("it computes something that no weights of the plain backbone stand for")

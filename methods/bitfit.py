@@ -2,10 +2,11 @@
 
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper
+from methods.surgery import plain_state
 from methods.towers import tower_parameters
 
 
@@ -30,3 +31,7 @@ class BitFit(Method):
         for name, parameter in tower_parameters(model).items():
             if name.endswith("bias"):  # also `in_proj_bias` and EVA's `q_bias`
                 parameter.requires_grad_(True)
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """See `Method.merged_state`: the backbone's own weights, among them the trained biases."""
+        return plain_state(self.model)

@@ -2,10 +2,11 @@
 
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper
+from methods.surgery import plain_state
 from methods.towers import tower_parameters
 
 
@@ -29,3 +30,7 @@ class Full(Method):
         super().__init__(model)
         for parameter in tower_parameters(model).values():
             parameter.requires_grad_(True)
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """See `Method.merged_state`: the backbone's own weights, which are what was trained."""
+        return plain_state(self.model)

@@ -2,11 +2,11 @@
 
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper
-from methods.surgery import linear_layers, module_names, open_attention
+from methods.surgery import linear_layers, merge_adapters, module_names, open_attention, plain_state
 
 
 @register("ia3")
@@ -50,3 +50,8 @@ class IA3(Method):
     def param_groups(self) -> list[dict[str, Any]]:
         """One group without weight decay, which would draw factors of 1 to 0."""
         return [{"params": [p for p in self.parameters() if p.requires_grad], "weight_decay": 0.0}]
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """See `Method.merged_state`: the factors, multiplied into the weights."""
+        merge_adapters(self.model)
+        return plain_state(self.model)

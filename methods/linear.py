@@ -1,12 +1,14 @@
 """Linear probe for retrieval: one linear map on each frozen final feature."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Paper
+from methods.base import NotApplicable, Paper
 from methods.frozen_towers import OnFeatures
+from methods.surgery import last_map, plain_state
 
 
 @register("linear")
@@ -31,6 +33,24 @@ class Linear(OnFeatures):
         self.text_map = nn.Linear(width, width, bias=False)
         nn.init.eye_(self.image_map.weight)
         nn.init.eye_(self.text_map.weight)
+
+    @torch.no_grad()
+    def merged_state(self) -> dict[str, Tensor]:
+        """See `Method.merged_state`: each map times the last matrix of its tower."""
+        sides: tuple[Literal["image", "text"], ...] = ("image", "text")
+        for side, weight in zip(sides, (self.image_map.weight, self.text_map.weight), strict=True):
+            last = last_map(self.model, side)
+            if last is None:
+                raise NotApplicable(
+                    f"the {side} tower does not end with a linear map that one could be merged into"
+                )
+            if isinstance(last, nn.Linear):
+                last.weight.copy_(weight @ last.weight)
+                if last.bias is not None:
+                    last.bias.copy_(weight @ last.bias)
+            else:
+                last.copy_(last @ weight.t())
+        return plain_state(self.model)
 
     def map_image(self, feature: Tensor) -> Tensor:
         """`(B, E)` -> `(B, E)`."""

@@ -3,12 +3,12 @@
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper
 from methods.settings import Within
-from methods.surgery import linear_layers, module_names, open_attention
+from methods.surgery import linear_layers, merge_adapters, module_names, open_attention, plain_state
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
@@ -78,3 +78,8 @@ class LoRA(Method):
         for layer in self.lora_layers():
             layer.lora_dropout.train(mode)
         return self
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """See `Method.merged_state`: what peft adds to each weight matrix, added to it."""
+        merge_adapters(self.model)
+        return plain_state(self.model)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Method, Paper
-from methods.surgery import after, open_attention
+from methods.base import Method, NotApplicable, Paper
+from methods.surgery import after, open_attention, plain_state
 
 
 class ScaleShift(nn.Module):
@@ -45,6 +45,8 @@ class SSF(Method):
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self.layers = nn.ModuleList()
+        self.places: list[nn.Module] = []
+        """The backbone's layers whose outputs `layers` scale and shift."""
         for tower in (self.image_tower, self.text_tower):
             open_attention(tower)
             for module in tower.blocks.modules():
@@ -56,3 +58,16 @@ class SSF(Method):
                     continue
                 after(module, layer)
                 self.layers.append(layer)
+                self.places.append(module)
+
+    @torch.no_grad()
+    def merged_state(self) -> dict[str, Tensor]:
+        """See `Method.merged_state`: s (W x + b) + t is (s W) x + (s b + t)."""
+        for place, layer in zip(self.places, self.layers, strict=True):
+            weight, bias = place.weight, place.bias
+            if not isinstance(weight, nn.Parameter) or not isinstance(bias, nn.Parameter):
+                raise NotApplicable("the backbone has layers without a bias that a shift could be")
+            assert isinstance(layer, ScaleShift)
+            weight.mul_(layer.scale.view(-1, *[1] * (weight.ndim - 1)))
+            bias.mul_(layer.scale).add_(layer.shift)
+        return plain_state(self.model)

@@ -103,6 +103,65 @@ def module_names(model: nn.Module, modules: Iterable[nn.Module]) -> list[str]:
     return [name for name, module in model.named_modules() if id(module) in wanted]
 
 
+def merge_adapters(model: nn.Module) -> None:
+    """Let each of peft's adapters in a model change the weights that it wraps, for good."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.merge(safe_merge=True)
+
+
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """A model's weights under the names that it had before `open_attention` and before peft.
+
+    What adapters have of their own is left out.
+    """
+    state = dict(model.state_dict())
+    for name, module in model.named_modules():
+        if hasattr(module, "base_layer"):
+            inside = [key for key in state if key.startswith(f"{name}.")]
+            tensors = {key: state.pop(key) for key in inside}
+            own = f"{name}.base_layer."
+            state |= {
+                f"{name}.{key.removeprefix(own)}": tensor
+                for key, tensor in tensors.items()
+                if key.startswith(own)
+            }
+    for name, module in model.named_modules():
+        if isinstance(module, OpenAttention):
+            for kind in ("weight", "bias"):
+                if f"{name}.in_proj.{kind}" in state:
+                    state[f"{name}.in_proj_{kind}"] = state.pop(f"{name}.in_proj.{kind}")
+    return state
+
+
+def last_map(model: Any, side: Literal["image", "text"]) -> nn.Linear | nn.Parameter | None:
+    """The linear map that a tower ends with; None where it ends otherwise.
+
+    A linear layer, or a matrix `(D, E)` that features are multiplied with from the right.
+    """
+    end = _image_end(model.visual) if side == "image" else _text_end(getattr(model, "text", model))
+    if isinstance(end, nn.Module):
+        idle = (nn.Dropout, nn.Identity)
+        leaves = [m for m in end.modules() if not list(m.children()) and not isinstance(m, idle)]
+        end = leaves[-1] if leaves else None
+    return end if isinstance(end, nn.Linear | nn.Parameter) else None
+
+
+def _image_end(visual: Any) -> object:
+    if hasattr(visual, "trunk"):  # timm
+        return visual.head if len(visual.head) else visual.trunk.get_classifier()
+    if hasattr(visual, "attnpool"):  # ModifiedResNet
+        return visual.attnpool.c_proj
+    return getattr(visual, "proj", None)
+
+
+def _text_end(text: Any) -> object:
+    hugging_face = getattr(text, "proj", None)
+    return getattr(text, "text_projection", None) if hugging_face is None else hugging_face
+
+
 class Sublayers(NamedTuple):
     """Modules of a block at whose ends an adapter is put.
 

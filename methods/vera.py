@@ -3,12 +3,12 @@
 from itertools import chain
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper
 from methods.settings import Within
-from methods.surgery import linear_layers, module_names, open_attention
+from methods.surgery import linear_layers, merge_adapters, module_names, open_attention, plain_state
 
 
 @register("vera")
@@ -48,3 +48,8 @@ class VeRA(Method):
         self.logit_scale.requires_grad_(True)  # peft froze everything but its own
         for layer in (m for m in model.modules() if isinstance(m, VeraLayer)):
             cast(Any, layer).cast_input_dtype_enabled = False  # autocast does it, without copies
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """See `Method.merged_state`: what peft adds to each weight matrix, added to it."""
+        merge_adapters(self.model)
+        return plain_state(self.model)

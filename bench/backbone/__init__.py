@@ -4,6 +4,7 @@ from bench.backbone.absent import Absent, absent
 from bench.backbone.hub import Unreachable
 from bench.backbone.model import Backbone
 from bench.backbone.names import expand, known_weights
+from bench.backbone.preprocess import Preprocess, preprocess_of
 from bench.backbone.sources import check, image_size, weights_identity
 from bench.backbone.spec import folder_name, split_spec
 from bench.backbone.starter import STARTER, save_starter, starter_state
@@ -24,6 +25,7 @@ __all__ = [
     "STARTER",
     "Absent",
     "Backbone",
+    "Preprocess",
     "Unreachable",
     "absent",
     "check",
@@ -32,6 +34,7 @@ __all__ = [
     "image_size",
     "known_weights",
     "load",
+    "preprocess_of",
     "save_starter",
     "split_spec",
     "starter_state",

@@ -13,6 +13,7 @@ from bench.backbone import activation, checkpoint, hub, sources
 from bench.backbone.absent import Absent, absent
 from bench.backbone.checkpoint import Checkpoint
 from bench.backbone.model import Backbone
+from bench.backbone.preprocess import preprocess_of
 from bench.backbone.spec import FOREIGN, is_tag, split_spec
 from bench.backbone.starter import is_starter, register, starter_state
 from bench.measure.attention import use_sdpa
@@ -27,28 +28,26 @@ def load(spec: str) -> Backbone:
     Weights that are not on this machine are downloaded. Raises UserError when they cannot be had or
     do not fit the architecture.
     """
-    import open_clip
-
     use_sdpa()
     name, weights = split_spec(spec)
     model, notes = build(spec)
     model.eval()
-    preprocess = open_clip.get_model_preprocess_cfg(model)
-    size = model.visual.image_size
+    wanted = preprocess_of(spec)
     tokens = tokenizer(name)
     return Backbone(
         name=name,
         weights=weights,
         model=model,
         tokenizer=tokens,
-        image_size=size[0] if isinstance(size, tuple | list) else size,
-        mean=preprocess["mean"],
-        std=preprocess["std"],
+        image_size=_side(model, name),
+        mean=wanted.mean,
+        std=wanted.std,
         pad_id=_pad_id(model, tokens),
         weights_sha256=state_hash(model),
         parameters=sum(p.numel() for p in model.parameters()),
         notes=tuple(notes),
         datasets=sources.seen_datasets(spec),
+        resize=wanted.resize,
     )
 
 
@@ -147,6 +146,17 @@ def _big_vision(model: Any, path: Path) -> Any:
             f"the file {str(path)!r} cannot be loaded ({why}); is it of this architecture?"
         ) from None
     return model
+
+
+def _side(model: Any, name: str) -> int:
+    """The side of the images that a model takes; raises UserError where they are not square."""
+    size = model.visual.image_size
+    sides = set(size) if isinstance(size, tuple | list) else {size}
+    if len(sides) > 1:
+        raise UserError(
+            f"{name} takes images of {size[1]} x {size[0]} pixels; only square ones are supported"
+        )
+    return int(sides.pop())
 
 
 def _pad_id(model: nn.Module, tokenizer: Any) -> int | None:

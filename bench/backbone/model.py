@@ -6,15 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.backbone.preprocess import Preprocess
+from bench.data.resize import CLIP, Resize
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 @dataclass
 class Backbone:
-    """A pretrained two-tower model with what belongs to it: tokenizer, image size, normalisation.
+    """A pretrained two-tower model with what belongs to it: tokenizer and preprocessing.
 
-    weights_sha256: `state_hash` of the model as it was loaded.
+    image_size: the side of the square images that it takes; resize: how they become square; mean
+    and std: of each channel, for values from 0 to 1; weights_sha256: `state_hash` of the model as
+    it was loaded.
     """
 
     name: str
@@ -31,3 +36,13 @@ class Backbone:
     """What was assumed or changed in loading, e.g. an activation that is not the weights' own."""
     datasets: tuple[str, ...] = ()
     """Cards whose training split is known to be among what the weights were trained on."""
+    resize: Resize = CLIP
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How images are prepared, as one object."""
+        return Preprocess(self.resize, tuple(self.mean), tuple(self.std))
+
+    @preprocess.setter
+    def preprocess(self, wanted: Preprocess) -> None:
+        self.resize, self.mean, self.std = wanted.resize, wanted.mean, wanted.std

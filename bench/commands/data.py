@@ -162,7 +162,9 @@ def cache(
     size: Annotated[int | None, typer.Option(min=8, max=1024, help="Side in pixels.")] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="Take the size from a backbone. Default: that of the data set."),
+        typer.Option(
+            help="Take size and way of resizing from a backbone. Default: that of the data set."
+        ),
     ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="List what is there, checksums compared; build nothing.")
@@ -176,7 +178,9 @@ def cache(
     from rich.console import Console
 
     from bench import data
+    from bench.backbone import preprocess_of
     from bench.data import cached
+    from bench.data.resize import CLIP
 
     console = Console()
     if size is not None and backbone is not None:
@@ -194,8 +198,10 @@ def cache(
         console.print(cached.table(cached.found(card, side, verify=show)))
     else:
         card_ = data.card(name)
-        side = side or _size_of(card_.backbone)
-        pixels = cached.build(data.load(card_, data.data_root(data_root)), side, console)
+        wanted, how = backbone or card_.backbone, CLIP
+        if size is None:
+            size, how = _size_of(wanted), preprocess_of(wanted).resize
+        pixels = cached.build(data.load(card_, data.data_root(data_root)), size, console, how)
         about = f"{len(pixels):,} images of {card_.name} at {pixels.shape[1]} px"
         console.print(f"ready, checksums compared: {about}", highlight=False, soft_wrap=True)
 

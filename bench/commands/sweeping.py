@@ -171,9 +171,13 @@ def _build_caches(screen: "Console", plan: "Plan", todo: "list[Trial]") -> None:
     from bench import backbone, data
     from bench.data import cached
 
-    wanted = {(trial.dataset, backbone.image_size(trial.backbone)) for trial in todo}
-    for name, size in sorted((n, s) for n, s in wanted if s is not None):
+    wanted = {
+        (trial.dataset, size, backbone.preprocess_of(trial.backbone).resize)
+        for trial in todo
+        if (size := backbone.image_size(trial.backbone)) is not None
+    }
+    for name, size, how in sorted(wanted, key=str):
         dataset = data.load(data.card(name), plan.root)
         for note in dataset.notes:
             say(screen, f"{name}: {note}")
-        cached.build(dataset, size, screen)
+        cached.build(dataset, size, screen, how)

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.data import Dataset, cache, pixelmap
 from bench.data.pixelmap import Damaged, Layout, Pixels
+from bench.data.resize import CLIP, Resize
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,7 @@ class Entry:
     state: str
 
 
-def build(dataset: Dataset, size: int, console: "Console") -> Pixels:
+def build(dataset: Dataset, size: int, console: "Console", how: Resize = CLIP) -> Pixels:
     """`cache.images` with a progress bar and its sentences on the console."""
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -46,7 +47,7 @@ def build(dataset: Dataset, size: int, console: "Console") -> Pixels:
         def say(text: str) -> None:
             bar.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-        return cache.images(dataset, size, move, say)
+        return cache.images(dataset, size, move, say, how=how)
 
 
 def found(card: str | None = None, size: int | None = None, verify: bool = False) -> list[Entry]:

@@ -13,6 +13,7 @@ import numpy as np
 from bench import UserError, perquery
 from bench.data import Dataset, spoken_form
 from bench.perquery import Array
+from bench.data.resize import CLIP, Resize
 from bench.report.groups import Entry, Group, Row
 from bench.trained import retrieve
 from bench.trained.restore import Restored, restore
@@ -43,6 +44,8 @@ class Gallery:
     """By the image's row."""
     absent: dict[str, list[str]] = field(default_factory=dict)
     """Reason -> methods."""
+    resize: Resize = CLIP
+    """How the group's backbone makes images square, for pictures as it sees them."""
 
 
 def make(
@@ -71,7 +74,11 @@ def make(
             texts = choose(restored.dataset, [found["t2i"] for found in known])
             rows = choose_images(restored.dataset, [found["i2t"] for found in known])
             gallery = Gallery(
-                restored.dataset, {text: [] for text in texts}, {row: [] for row in rows}, absent
+                restored.dataset,
+                {text: [] for text in texts},
+                {row: [] for row in rows},
+                absent,
+                restored.backbone.resize,
             )
         _ask(gallery, row.label, restored)
     if gallery is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import Dataset, cache, spoken_form
+from bench.data.resize import Resize
 from bench.report.gallery import Gallery, Line, make
 from bench.report.groups import Group
 from bench.trained import retrieve, sheet
@@ -30,7 +31,7 @@ def html(gallery: Gallery | str, name: str) -> str:
     """A block for the page: queries, methods, answers; `name` is the group's, unique in it."""
     if isinstance(gallery, str):
         return f'<p class="soft">{escape(gallery)}</p>'
-    pictures = _Pictures(gallery.dataset, name)
+    pictures = _Pictures(gallery.dataset, name, gallery.resize)
     texts = "".join(_caption(c, lines, pictures) for c, lines in gallery.captions.items())
     images = "".join(_image(row, lines, pictures) for row, lines in gallery.images.items())
     absent = "".join(
@@ -114,7 +115,8 @@ def _focus_words(scale: tuple[float, float]) -> str:
 class _Pictures:
     """The pictures of a gallery as CSS classes, so that one shown often is stored once."""
 
-    def __init__(self, dataset: Dataset, name: str) -> None:
+    def __init__(self, dataset: Dataset, name: str, how: Resize) -> None:
+        self.how = how
         self.dataset, self.name = dataset, "".join(c if c.isalnum() else "-" for c in name)
         self.stored: dict[int, cache.Pixels] = {}
 
@@ -133,7 +135,7 @@ class _Pictures:
 
     def _picture(self, row: int) -> cache.Pixels:
         if row not in self.stored:
-            self.stored[row] = cache.picture(self.dataset, row, SIDE)
+            self.stored[row] = cache.picture(self.dataset, row, SIDE, self.how)
         return self.stored[row]
 
     def rules(self) -> str:

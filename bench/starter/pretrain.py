@@ -33,7 +33,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dataset = data.load(data.card("rsicd"), data.data_root(args.data_root))
     base = backbone.load("starter:none")
-    pixels = cache.images(dataset, base.image_size)
+    pixels = cache.images(dataset, base.image_size, how=base.resize)
     table = batches.TokenTable(base.tokenizer, base.pad_id)
     split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std)
     table.add([c for captions in split.captions for c in captions])

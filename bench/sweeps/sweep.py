@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, backbone, data, record
+from bench.backbone.preprocess import defining
 from bench.data.forms import SPLITS
 from bench.recipe import Recipe
 from bench.spec import load_plugins, parse_calls, resolve
@@ -154,10 +155,11 @@ def _demand_training(name: str, recipe: Recipe, calls: list[str]) -> None:
 
 
 def _weights(spec: str) -> dict[str, str]:
-    """Hash of a backbone's weights; raises UserError where they cannot be used."""
+    """Hash of a backbone's weights, and its preprocessing where that is not what the first versions
+    did; raises UserError where they cannot be used."""
     backbone.check(spec)
     try:
-        return {"weights": backbone.weights_identity(spec)}
+        return {"weights": backbone.weights_identity(spec), **defining(spec)}
     except backbone.Unreachable as why:
         raise backbone.Absent(f"{backbone.absent(spec, str(why))}\n\nNothing was run.") from None
 

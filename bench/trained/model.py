@@ -96,10 +96,11 @@ class TrainedModel:
         return [Match(float(scores[i]), i, None if given is None else given[i]) for i in best]
 
     def _pixels(self, image: "str | Path | Picture") -> cache.Pixels:
-        size = self._restored.backbone.image_size
+        base = self._restored.backbone
         if isinstance(image, str | Path):
-            return cache.decode(Path(image).expanduser(), size, self._scale)
-        return fit(image.convert("RGB"), size)
+            path = Path(image).expanduser()
+            return cache.decode(path, base.image_size, self._scale, base.resize)
+        return fit(image.convert("RGB"), base.image_size, base.resize)
 
 
 def _several(given: Any, what: str) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench import UserError, backbone, data, frozen, record, testset
 from bench.backbone import Backbone
+from bench.backbone.preprocess import of_record
 from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset
 from bench.data.cache import Pixels
@@ -101,7 +102,9 @@ def restore(path: Path, root: Path | None, device: str | None = None) -> Restore
     cls = _method_class(trial)
     dataset = None if root is None else _dataset(path, document, trial, root)
     base = backbone.load(trial.backbone)
-    found, recorded = base.weights_sha256, document.get("backbone", {}).get("weights_sha256")
+    known = document.get("backbone", {})
+    base.preprocess = of_record(trial.backbone, known, base.preprocess)
+    found, recorded = base.weights_sha256, known.get("weights_sha256")
     if found != recorded:
         raise UserError(
             f"the weights of {trial.backbone} are not those of the record (hash {found}, recorded "

@@ -59,8 +59,7 @@ class Answer:
 def split_features(restored: Restored) -> Tensor:
     """The images of the test split encoded, `(I, D)`, unit length."""
     dataset = _dataset(restored)
-    pixels = cache.images(dataset, restored.backbone.image_size)
-    return restored.encode_images(pixels, dataset.split("test"))
+    return restored.encode_images(_pixels(restored), dataset.split("test"))
 
 
 def images_for(restored: Restored, text: str, top: int, images: Tensor | None = None) -> Answer:
@@ -112,14 +111,14 @@ def captions_for(
     """
     dataset = _dataset(restored)
     row = image if isinstance(image, int) else _row_of(dataset, image)
-    size = restored.backbone.image_size
+    base = restored.backbone
     if isinstance(image, Path) and row is None:
-        pixels = cache.decode(image, size, dataset.card.scale)
-        shown = cache.decode(image, sheet.SIDE, dataset.card.scale)
+        pixels = cache.decode(image, base.image_size, dataset.card.scale, base.resize)
+        shown = cache.decode(image, sheet.SIDE, dataset.card.scale, base.resize)
     else:
         assert row is not None
-        pixels = cache.images(dataset, size)[row]
-        shown = cache.picture(dataset, row, sheet.SIDE)
+        pixels = _pixels(restored)[row]
+        shown = cache.picture(dataset, row, sheet.SIDE, base.resize)
     sentences = split_sentences(restored) if sentences is None else sentences
     scores = sentences.features @ restored.encode_images(pixels[None], [0])[0]
     own = set() if row is None else {spoken_form(c) for c in dataset.samples[row].captions}
@@ -134,11 +133,16 @@ def captions_for(
 
 def focus_of(restored: Restored, rows: list[int]) -> list[NDArray[np.float32]] | None:
     """Where the method looks in images of the data set, each `(h, w)`; None where it has no map."""
-    pixels = cache.images(_dataset(restored), restored.backbone.image_size)
     try:
-        return list(restored.focus_maps(pixels, rows).numpy())
+        return list(restored.focus_maps(_pixels(restored), rows).numpy())
     except UserError:
         return None
+
+
+def _pixels(restored: Restored) -> Pixels:
+    """All images of the data set as the backbone takes them."""
+    base = restored.backbone
+    return cache.images(_dataset(restored), base.image_size, how=base.resize)
 
 
 def _dataset(restored: Restored) -> Dataset:
@@ -178,11 +182,10 @@ def draw(restored: Restored, answer: Answer, focus: bool) -> "Image":
         rows = [(f"{hit.score:.3f}", set_text(hit.caption or ""), hit.right) for hit in answer.hits]
         return sheet.draw_captions(f"Captions for {answer.query}", notes, tile, rows)
     numbers = [hit.row for hit in answer.hits]
-    everything = cache.images(dataset, restored.backbone.image_size)
-    maps = _maps(restored, everything, numbers) if focus else [None] * len(numbers)
+    maps = _maps(restored, _pixels(restored), numbers) if focus else [None] * len(numbers)
     tiles = [
         sheet.Tile(
-            cache.picture(dataset, hit.row, sheet.SIDE),
+            cache.picture(dataset, hit.row, sheet.SIDE, restored.backbone.resize),
             f"{hit.score:.3f}",
             Path(dataset.samples[hit.row].filename).name,
             hit.right,
