@@ -12,8 +12,8 @@ import numpy as np
 
 from bench import UserError, perquery
 from bench.data import Dataset, spoken_form
-from bench.perquery import Array
 from bench.data.resize import CLIP, Resize
+from bench.perquery import Array
 from bench.report.groups import Entry, Group, Row
 from bench.trained import retrieve
 from bench.trained.restore import Restored, restore

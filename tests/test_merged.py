@@ -1,0 +1,103 @@
+"""Methods merged into plain weights: the untouched architecture gives the very same features."""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
+from methods import registry
+from methods.base import Method, NotApplicable
+
+makes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("makes.py"))))
+MERGED: list[tuple[str, dict[str, Any]]] = [
+    ("full", {}),
+    ("bitfit", {}),
+    ("linear", {}),
+    ("lora", {}),
+    ("lora", {"dora": True}),
+    ("lora", {"rslora": True, "targets": "mlp"}),
+    ("ia3", {}),
+    ("vera", {"rank": 16}),
+    ("ssf", {}),
+]
+NAMES = {name for name, _ in MERGED} | {"zeroshot"}
+ELSEWHERE = ("full", "bitfit", "linear")
+"""Methods that can be merged into towers whose blocks are not known."""
+
+
+def made(make: str) -> Any:
+    if make in ("mt5", "nllb"):
+        pytest.importorskip("transformers")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return makes.CLOSED[make]().eval()
+
+
+def stirred(name: str, settings: dict[str, Any], model: Callable[[], nn.Module]) -> Method:
+    """A method with noise on all that it trains."""
+    torch.manual_seed(0)
+    method = registry()[name](model(), **settings).eval()
+    source = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn(parameter.shape, generator=source)
+    return method
+
+
+@torch.no_grad()
+def own(model: Any) -> Tensor:
+    """What the untouched architecture gives."""
+    batch = tiny_batch()
+    return torch.stack(
+        [
+            model.encode_image(batch.images, normalize=True),
+            model.encode_text(batch.texts, normalize=True),
+        ]
+    )
+
+
+@torch.no_grad()
+def features(method: Method) -> Tensor:
+    batch = tiny_batch()
+    return torch.stack([method.encode_image(batch.images), method.encode_text(batch.texts)])
+
+
+def check(name: str, settings: dict[str, Any], model: Callable[[], nn.Module]) -> None:
+    method, plain = stirred(name, settings, model), model()
+    wanted, scale = features(method), float(method.temperature().detach())
+    assert (wanted - own(plain)).abs().max() > 1e-3
+    plain.load_state_dict(method.merged_state(), strict=True)
+    torch.testing.assert_close(own(plain), wanted, atol=2e-6, rtol=1e-5)
+    assert float(plain.logit_scale.detach().exp()) == pytest.approx(scale)  # type: ignore[operator, union-attr]
+
+
+@pytest.mark.parametrize("kind", WITH_BLOCKS)
+@pytest.mark.parametrize(("name", "settings"), MERGED)
+def test_merged_weights_give_the_same_features(
+    name: str, settings: dict[str, Any], kind: str
+) -> None:
+    if (name, kind) == ("linear", "timm"):
+        with pytest.raises(NotApplicable, match="image tower does not end with a linear map"):
+            stirred(name, settings, lambda: tiny_model(kind)).merged_state()
+        return
+    check(name, settings, lambda: tiny_model(kind))
+
+
+@pytest.mark.parametrize("make", ["resnet", *makes.CLOSED])
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_so_do_those_of_other_makes(name: str, make: str) -> None:
+    build = (lambda: tiny_model("resnet")) if make == "resnet" else (lambda: made(make))
+    check(name, {}, build)
+
+
+@pytest.mark.parametrize("name", sorted(set(registry()) - NAMES))
+def test_what_no_weights_stand_for_says_so(name: str) -> None:
+    with pytest.raises(NotApplicable, match="no weights of the plain backbone"):
+        registry()[name](tiny_model()).merged_state()
