@@ -14,9 +14,10 @@ from typing import Any
 from bench import UserError, data, record
 from bench.data import Card, Dataset, cache, leaks
 from bench.data.pixelmap import Pixels
+from bench.data.resize import Resize
 
 SCHEMA = 1
-Images = Callable[[Dataset, int], Pixels]
+Images = Callable[[Dataset, int, Resize], Pixels]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _read(path: Path) -> Transfer:
 def measure(trial: Path, card: Card, root: Path, pixels: Images = cache.images) -> Transfer:
     """Test the method of a trial's record on the test set of a card, and record that.
 
-    `pixels` gives the decoded images of a data set at a size. Raises UserError where the trained
+    `pixels` gives the decoded images of a data set at a size, resized in a given way. Raises UserError where the trained
     weights, the data or a library are not there.
     """
     from bench.data import cut

@@ -201,7 +201,8 @@ def cache(
         wanted, how = backbone or card_.backbone, CLIP
         if size is None:
             size, how = _size_of(wanted), preprocess_of(wanted).resize
-        pixels = cached.build(data.load(card_, data.data_root(data_root)), size, console, how)
+        dataset = data.load(card_, data.data_root(data_root))
+        pixels = cached.build(dataset, size, how, console=console)
         about = f"{len(pixels):,} images of {card_.name} at {pixels.shape[1]} px"
         console.print(f"ready, checksums compared: {about}", highlight=False, soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """`bench evaluate`: trained methods on another data set's test images, or on their own again."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,8 +85,8 @@ def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bo
             with lock.held(path) as mine:
                 if not mine:
                     raise UserError("another command is running it; try again when that is done")
-                build = lambda dataset, size: cached.build(dataset, size, screen)  # noqa: E731
-                result = transfer.measure(path, card, root, build)
+                pixels = partial(cached.build, console=screen)
+                result = transfer.measure(path, card, root, pixels)
     except UserError as error:
         screen.print(f"failed {name} on {card.name}: {error}", markup=False, soft_wrap=True)
         return True
@@ -112,7 +113,7 @@ def _again(screen: "Console", path: Path, root: Path) -> bool:
     document = record.read(path)
     name = Trial.of(document["trial"]).name
     try:
-        now = transfer.retest(path, root, lambda dataset, size: cached.build(dataset, size, screen))
+        now = transfer.retest(path, root, partial(cached.build, console=screen))
     except UserError as error:
         screen.print(f"failed {name}: {error}", markup=False, soft_wrap=True)
         return True

@@ -180,4 +180,4 @@ def _build_caches(screen: "Console", plan: "Plan", todo: "list[Trial]") -> None:
         dataset = data.load(data.card(name), plan.root)
         for note in dataset.notes:
             say(screen, f"{name}: {note}")
-        cached.build(dataset, size, screen, how)
+        cached.build(dataset, size, how, console=screen)

@@ -44,10 +44,9 @@ def picture(dataset: Dataset, row: int, size: int, how: Resize = CLIP) -> Pixels
 def images(
     dataset: Dataset,
     size: int,
+    how: Resize = CLIP,
     progress: Progress = lambda done, total: None,
     say: Say = lambda text: None,
-    *,
-    how: Resize = CLIP,
 ) -> Pixels:
     """All images `(S, size, size, 3)` uint8 as a read-only memory map, built on first use.
 

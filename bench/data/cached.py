@@ -33,7 +33,7 @@ class Entry:
     state: str
 
 
-def build(dataset: Dataset, size: int, console: "Console", how: Resize = CLIP) -> Pixels:
+def build(dataset: Dataset, size: int, how: Resize = CLIP, *, console: "Console") -> Pixels:
     """`cache.images` with a progress bar and its sentences on the console."""
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -47,7 +47,7 @@ def build(dataset: Dataset, size: int, console: "Console", how: Resize = CLIP) -
         def say(text: str) -> None:
             bar.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-        return cache.images(dataset, size, move, say, how=how)
+        return cache.images(dataset, size, how, move, say)
 
 
 def found(card: str | None = None, size: int | None = None, verify: bool = False) -> list[Entry]:

@@ -9,6 +9,7 @@ from bench import backbone
 from bench.batches import TokenTable
 from bench.data import Dataset, cache
 from bench.data.pixelmap import Pixels
+from bench.data.resize import Resize
 from bench.evaluate import Evaluation
 from bench.trained.restore import Restored
 from bench.trial import EVAL_BATCH
@@ -32,14 +33,15 @@ class Encoded:
 def encode(
     restored: Restored,
     dataset: Dataset,
-    decoded: Callable[[Dataset, int], Pixels] = cache.images,
+    decoded: Callable[[Dataset, int, Resize], Pixels] = cache.images,
 ) -> Encoded:
     """Encode the test split of a data set, the method's own or another one.
 
-    `decoded` gives the images of a data set at a size. Raises UserError where one cannot be read.
+    `decoded` gives the images of a data set at a size, resized in a given way. Raises UserError
+    where one cannot be read.
     """
     base = restored.backbone
-    pixels = decoded(dataset, base.image_size)
+    pixels = decoded(dataset, base.image_size, base.resize)
     evaluation = Evaluation(dataset, "test", pixels, base)
     table = TokenTable(base.tokenizer, base.pad_id)
     mode = restored.trial.settings.get("scene_at_test", "none")
