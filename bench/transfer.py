@@ -94,8 +94,8 @@ def _read(path: Path) -> Transfer:
 def measure(trial: Path, card: Card, root: Path, pixels: Images = cache.images) -> Transfer:
     """Test the method of a trial's record on the test set of a card, and record that.
 
-    `pixels` gives the decoded images of a data set at a size, resized in a given way. Raises UserError where the trained
-    weights, the data or a library are not there.
+    `pixels` gives the decoded images of a data set at a size, resized in a given way. Raises
+    UserError where the trained weights, the data or a library are not there.
     """
     from bench.data import cut
     from bench.measure.machine import environment
