@@ -8,8 +8,8 @@ import typer
 
 from bench import UserError
 from bench import record as record_
-from bench.commands.console import console
 from bench.commands.sweeping import planned_with_engine, run_trials
+from bench.console import console
 from bench.sweeps import forkserver, sweepfile
 
 

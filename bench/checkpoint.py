@@ -89,7 +89,7 @@ class Keeper:
             first = getattr(error, "strerror", None) or str(error).splitlines()[0]
             note = f"no checkpoint could be written ({first}); training goes on"
             if note != self._said:
-                self.say({"note": note})
+                self.say({"note": note, "of_trial": True})
             self._said = note
         self._wrote = time.perf_counter()
         self._cost = self._wrote - began
@@ -121,7 +121,9 @@ class Keeper:
         self.resumed = kept["resumed"] + 1
         _set_random_states(kept["random"], trainer.device)
         loop: dict[str, Any] = kept["loop"]
-        self.say({"note": f"goes on after step {loop['step']}, from its checkpoint"})
+        self.say(
+            {"note": f"goes on after step {loop['step']}, from its checkpoint", "of_trial": True}
+        )
         return loop
 
     def done(self) -> None:
@@ -151,7 +153,7 @@ class Keeper:
             return kept
         self.path.replace(self._aside())
         note = f"the checkpoint {reason}; it is set aside as {self._aside().name}"
-        self.say({"note": f"{note} and the trial starts over"})
+        self.say({"note": f"{note} and the trial starts over", "of_trial": True})
         return None
 
     def _aside(self) -> Path:

@@ -17,7 +17,7 @@ from bench.commands import (
     run,
     tune,
 )
-from bench.commands.console import complain, speak_any_encoding
+from bench.console import complain, speak_any_encoding
 
 RUN, RESULTS, KNOWN = "Run", "Results", "Methods and data"
 

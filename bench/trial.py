@@ -172,7 +172,13 @@ def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
             document["efficiency"] |= shared(job.get("jobs_per_gpu", 1), document["efficiency"])
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late to stop
             _write(path, document, files)
-    return {"status": document["status"], "message": document["message"], "record": str(path)}
+    return {
+        "status": document["status"],
+        "message": document["message"],
+        "record": str(path),
+        "mR": document["metrics"].get("test", {}).get("mR"),
+        "seconds": document["efficiency"].get("trial_seconds"),
+    }
 
 
 def _write(path: Path, document: dict[str, Any], files: dict[str, Any]) -> None:

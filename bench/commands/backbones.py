@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench.commands import framework
-from bench.commands.console import console, say
+from bench.console import console, say
 
 if TYPE_CHECKING:
     from bench.backbone.names import Named

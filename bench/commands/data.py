@@ -9,8 +9,8 @@ import typer
 
 from bench import UserError
 from bench.commands import framework
-from bench.commands.console import console
 from bench.commands.options import Root
+from bench.console import console
 
 app = framework.group(
     "Fetch and check a data set; write a card for one of your own; the cache of decoded images."

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.console import console, say
 from bench.commands.options import Root
+from bench.console import console, say
 
 if TYPE_CHECKING:
     from bench.data import Card

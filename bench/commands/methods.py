@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from bench import UserError
-from bench.commands.console import console, say
 from bench.commands.options import Plugins
+from bench.console import console, say
 from bench.spec import load_plugins
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.console import console
 from bench.commands.options import SweepOptions
 from bench.commands.sweeping import planned
+from bench.console import console
 
 
 def plan(

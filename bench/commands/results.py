@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from bench import UserError
-from bench.commands.console import console, say, warn
 from bench.commands.options import ConditionsOf, Plugins, Results, Root, SeedOf, Which
+from bench.console import console, say, warn
 from bench.spec import load_plugins
 
 

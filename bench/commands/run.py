@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench import UserError
-from bench.commands.console import console, say
 from bench.commands.options import AGAIN, FILES, TRAINING, RunOptions
 from bench.commands.sweeping import (
     announce_backbones,
@@ -16,6 +15,7 @@ from bench.commands.sweeping import (
     report_failures,
     run_trials,
 )
+from bench.console import console, counted, from_here, say
 from bench.record import GOOD
 
 if TYPE_CHECKING:
@@ -114,28 +114,39 @@ def run(
         for what in without:
             say(screen, f"{config.tuned} has no winner for {what}: its own rate")
     todo = plan.todo(rerun, options.retry_failed)
-    done = len(plan.trials) - len(todo)
-    say(
-        screen,
-        f"{len(plan.trials)} trials: {done} recorded in {config.results}, {len(todo)} to run",
-    )
+    say(screen, _standing(plan, todo, rerun))
     if dry_run:
         ready_weights(screen, plan, todo, download=False)
         _print_forecast(screen, plan, todo, engine, not no_memory)
         if wanted:
-            say(screen, f"then {len(wanted)} conditions of corrupted test images for each")
+            conditions = counted(len(wanted), "condition")
+            say(screen, f"then each is tested under {conditions} of corrupted images")
         return
     outcomes = run_trials(screen, plan, todo, engine) if todo else []
     _print_results(screen, plan)
-    failed = report_failures(screen, outcomes)
+    failed = report_failures(screen, todo, outcomes)
     ran = {outcome.trial.identity for outcome in outcomes}
     old = [t for t in plan.trials if t.identity not in ran and plan.status(t) not in GOOD]
     if old:
-        say(screen, f"{len(old)} recorded earlier are not ok; --retry-failed repeats those")
+        trials = counted(len(old), "earlier trial")
+        say(screen, f"{trials} did not end well; --retry-failed runs what failed again")
     if not todo:
-        say(screen, "nothing to do: every trial is recorded; --rerun repeats them")
+        say(screen, "nothing to do: every trial is recorded; --rerun runs them again")
     unmeasured = _run_corrupted(screen, plan, wanted, engine) if wanted else False
+    if any(plan.status(trial) == "ok" for trial in plan.trials):
+        place = "" if config.results == Path("results") else f" --results {config.results}"
+        say(screen, f"tables, plots and a web page of all records: bench report{place}")
     raise typer.Exit(1 if failed or old or unmeasured else 0)
+
+
+def _standing(plan: "Plan", todo: "list[Trial]", rerun: bool) -> str:
+    """How many trials are recorded, and how many are to run."""
+    trials = counted(len(plan.trials), "trial")
+    recorded = sum(plan.status(trial) is not None for trial in plan.trials)
+    place = from_here(plan.results)
+    if rerun and recorded:
+        return f"{trials}: all run again; {recorded} recorded in {place} are kept as *.replaced"
+    return f"{trials}: {recorded} recorded in {place}, {len(todo)} to run"
 
 
 def _run_corrupted(
@@ -149,7 +160,7 @@ def _run_corrupted(
 
     work = corrupted.todo(plan, wanted)
     evaluations = sum(len(left) for _, left in work)
-    screen.print(f"corrupted test images: {evaluations} evaluations to do", soft_wrap=True)
+    say(screen, f"corrupted test images: {counted(evaluations, 'evaluation')} to do")
     told = {trial.identity: [astuple(one) for one in left] for trial, left in work}
     outcomes = []
     if work:
@@ -160,7 +171,7 @@ def _run_corrupted(
     for one in groups.group(record.load(plan.results, only=own)):
         for about, table in robustness.tables(one, plan.results):
             screen.print(robustness.console_table(about, table))
-    return report_failures(screen, outcomes)
+    return report_failures(screen, [trial for trial, _ in work], outcomes)
 
 
 def _print_forecast(
@@ -181,9 +192,9 @@ def _print_forecast(
     for _, place in itertools.groupby(lines, key=lambda line: (line.dataset, line.backbone)):
         screen.print(forecast.table(list(place)))
     if memory and todo:
-        screen.print("peak: predicted for a GPU, without the CUDA context")
+        say(screen, "peak: predicted for a GPU, without the CUDA context")
     if todo:
-        screen.print(forecast.total(lines, engine.at_once()), soft_wrap=True)
+        say(screen, forecast.total(lines, engine.at_once()))
 
 
 def _print_results(screen: "Console", plan: "Plan") -> None:

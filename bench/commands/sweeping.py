@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench import UserError
-from bench.commands.console import console, say, warn
+from bench.console import complain, console, counted, from_here, say, warn
 from bench.record import GOOD, STATUSES
 from bench.spec import portable
 
@@ -130,29 +130,35 @@ def run_trials(
     engine.check(plan.results)  # before images are decoded, which takes minutes
     ready_weights(screen, plan, todo)
     _build_caches(screen, plan, todo)
-    with watcher(screen, len(todo)) as watch:
+    with watcher(screen, todo) as watch:
         try:
             return engine.run(plan, todo, watch)
         except KeyboardInterrupt:
             left = [t for t in todo if plan.status(t) is None] if left_over is None else left_over()
-    say(screen, f"stopped; {len(left)} trials are left, the same command goes on with them:")
+    say(screen, f"stopped; {counted(len(left), 'trial')} left, the same command goes on with:")
     for trial in left:
         say(screen, f"  {trial.name}")
     raise typer.Exit(130)
 
 
-def report_failures(screen: "Console", outcomes: "list[Outcome]") -> bool:
+def report_failures(screen: "Console", todo: "list[Trial]", outcomes: "list[Outcome]") -> bool:
     """Name the trials that did not end well; whether there are any.
 
-    Exits with 2 where the user has to mend something before any trial can run.
+    Where the user has to mend something before any trial can run, that is said, and the command
+    exits with 2.
     """
     bad = [outcome for outcome in outcomes if outcome.status not in GOOD]
+    if unusable := [outcome for outcome in bad if outcome.status == "user_error"]:
+        complain(f"bench: {unusable[0].message}")
+        left = len(todo) - len([o for o in outcomes if o.status != "user_error"])
+        ran = "nothing was run" if left == len(todo) else "the rest was not run"
+        say(screen, f"{ran}: {counted(left, 'trial')} left")
+        raise typer.Exit(2)
     for outcome in bad:
-        say(screen, f"{outcome.status}: {outcome.trial.name}: {outcome.why}")
+        place = outcome.why if outcome.record is None else from_here(outcome.record)
+        say(screen, f"{outcome.status.replace('_', ' ')} {outcome.trial.name}: {place}")
     if bad:
         say(screen, _count(bad))
-    if any(outcome.status == "user_error" for outcome in bad):
-        raise typer.Exit(2)
     return bool(bad)
 
 
@@ -162,8 +168,8 @@ def _count(bad: "list[Outcome]") -> str:
     words = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in statuses.most_common())
     again = "the same command runs again what is not recorded"
     if any(status in STATUSES for status in statuses):
-        again = "the same command with --retry-failed runs them again"
-    return f"{len(bad)} did not end well ({words}); {again}"
+        again = "the same command with --retry-failed runs again what failed"
+    return f"{counted(len(bad), 'trial')} did not end well ({words}); {again}"
 
 
 def _build_caches(screen: "Console", plan: "Plan", todo: "list[Trial]") -> None:

@@ -1,13 +1,13 @@
 """`bench tune`: search each method's learning rate and settings, with the same budget for all."""
 
 import math
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench import UserError
-from bench.commands.console import console, say
 from bench.commands.options import FILES, RunOptions
 from bench.commands.sweeping import (
     announce_backbones,
@@ -15,6 +15,10 @@ from bench.commands.sweeping import (
     report_failures,
     run_trials,
 )
+from bench.console import console, counted, say
+
+if TYPE_CHECKING:
+    from bench.sweeps.sweepfile import SweepConfig
 
 SEARCH = "The search"
 
@@ -93,17 +97,33 @@ def tune(
     others = tune_.others(searched, out)
     todo, screen = searched.plan.todo(False, options.retry_failed), console()
     announce_backbones(screen, plan)
-    calls, points = len(searched.grids), searched.points
-    count = f"{calls} methods x {points} points" + (" drawn from each grid" * searched.drawn)
-    say(screen, f"{len(searched.plan.trials)} trials ({count}): {len(todo)} to run")
+    methods = counted(len(searched.grids), "method")
+    points = counted(searched.points, "point") + (" drawn from each grid" * searched.drawn)
+    count = counted(len(searched.plan.trials), "trial")
+    say(screen, f"{count} ({methods} x {points}): {len(todo)} to run")
     outcomes = run_trials(screen, searched.plan, todo, engine) if todo else []
-    failed = report_failures(screen, outcomes)
+    failed = report_failures(screen, todo, outcomes)
     rows, without = tune_.winners(searched)
     tune_.save([*others, *rows], searched, out)
     screen.print(search_table(rows, f"in {out}"))
     for what in without:
         say(screen, f"no trial of {what} ended well: it has no winner")
+    say(screen, f"train with the winners: {_next_command(options.sweep, config, out)}")
     raise typer.Exit(1 if failed or without else 0)
+
+
+def _next_command(sweep: Path | None, config: "SweepConfig", out: Path) -> str:
+    """The command that uses the winners."""
+    words = ["bench", "run"]
+    if sweep is not None:
+        words.append(str(sweep))
+    else:
+        words += ["--methods", config.methods, "--dataset", ",".join(config.datasets)]
+        if config.backbones != ["starter"]:
+            words += ["--backbone", ",".join(config.backbones)]
+        for plugin in config.plugins:
+            words += ["--plugin", str(plugin)]
+    return shlex.join([*words, "--tuned", str(out)])
 
 
 def _factors(text: str) -> list[float]:

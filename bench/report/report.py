@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, record
+from bench.label import Label
 from bench.report import latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.conditions import footnotes
@@ -186,7 +187,7 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
             padding=(0, 1, 0, 0),
             pad_edge=False,
         )
-        inner.add_column("method", overflow="fold", min_width=12)
+        inner.add_column("method", min_width=12)
         memory = "peak MiB" if one.cuda else "kept MiB"
         heads = ("n", "i2t R@1", "t2i R@1", "mR", "trainable", memory, "images/s")
         for head in heads:
@@ -202,7 +203,7 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
             cells = [cell_of(row, column) for column in paths]
             words = [(f"{c.text} ± {c.spread}" if c.spread else c.text) + c.sign for c in cells]
             label = row.label if row.ok else f"{row.label}\n  {states(row)}"
-            inner.add_row(label, seeds_of(row).text.replace(" of ", "/"), *words)
+            inner.add_row(Label(label), seeds_of(row).text.replace(" of ", "/"), *words)
         inner.caption = (
             "peak MiB: most memory allocated in training"
             if one.cuda

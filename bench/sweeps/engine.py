@@ -27,6 +27,20 @@ class Outcome:
     trial: Trial
     status: str
     message: str | None = None
+    record: Path | None = None
+    test_mR: float | None = None  # noqa: N815 (the field's name)
+    """Mean recall on the test set, percent."""
+    seconds: float | None = None
+    """How long the trial took."""
+
+    @classmethod
+    def of(cls, trial: Trial, told: dict[str, Any]) -> "Outcome":
+        """From the last message of a trial's process."""
+        path = told.get("record")
+        record = None if path is None else Path(path)
+        return cls(
+            trial, told["status"], told["message"], record, told.get("mR"), told.get("seconds")
+        )
 
     @property
     def why(self) -> str:
@@ -152,7 +166,7 @@ def _run_one(
         stdout.close()
         running.discard(process)
         if "status" in last:
-            return Outcome(trial, last["status"], last["message"])
+            return Outcome.of(trial, last)
         if over:
             return Outcome(trial, *give_up(trial, plan.results, over[0]))
         errors.seek(0)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import record
+from bench.console import counted
+from bench.label import Label
 from bench.spec import portable
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
@@ -125,13 +127,12 @@ def table(lines: list[Line]) -> "Table":
     heads = ["method", "recorded", "left", *(["peak, MiB"] if sized else []), "time left"]
     shown = Table(*heads, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     shown.title = f"{Path(lines[0].dataset).stem} · {portable(lines[0].backbone)}"
-    shown.columns[0].overflow = "fold"
     for column in shown.columns[2:]:
         column.justify, column.no_wrap = "right", True
     for line in lines:
         states = [(s, n) for s, n in line.states.items() if s != "no record"]
         said = ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in states) or "–"
-        cells = [line.call, said, str(line.left) if line.left else "–"]
+        cells: list[str | Label] = [Label(line.call), said, str(line.left) if line.left else "–"]
         if sized:
             cells.append("–" if line.peak_bytes is None else f"{line.peak_bytes / 2**20:,.0f}")
         time = "–" if not line.left else "unknown"
@@ -149,7 +150,8 @@ def total(lines: list[Line], slots: int) -> str:
     time = duration(sum(line.seconds or 0.0 for line in known) / slots)
     at_once = f", {slots} at once" if slots > 1 else ""
     more = f"; {unknown} more of unknown length" if unknown else ""
-    return f"time left: about {time} for {sum(line.left for line in known)} trials{at_once}{more}"
+    trials = counted(sum(line.left for line in known), "trial")
+    return f"time left: about {time} for {trials}{at_once}{more}"
 
 
 def duration(seconds: float) -> str:

@@ -1,16 +1,19 @@
 """Live progress of a sweep: a table of running trials on a terminal, lines elsewhere."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column, Table
+from rich.text import Text
 
+from bench.console import counted, from_here, say
+from bench.label import Label
+from bench.spec import portable
 from bench.sweeps.engine import Outcome, Watcher
 from bench.trial import Trial
 
@@ -61,17 +64,28 @@ class Running:
             return f"{self.peak_bytes / 2**30:.1f} GiB"
         return f"{self.process_bytes / 2**30:.1f} GiB RAM" if self.process_bytes else ""
 
-    def words(self) -> dict[str, Any]:
-        """Its figures with their units; empty where there is none yet."""
+    def cells(self) -> dict[str, Any]:
+        """Its figures for the live table; empty where there is none yet."""
         left = self.seconds_left()
         return {
-            "rate": "" if self.rate is None else f"{self.rate:,.0f} images/s",
-            "memory": self.memory(),
+            "rate": "" if self.rate is None else f"{self.rate:,.0f}",
+            "memory": self.memory().removesuffix(" RAM"),
             "left": "" if left is None else clock(left),
-            "note": self.stage
-            if self.stage != "training"
-            else ("" if self.val_mR is None else f"mR {self.val_mR:.1f}"),
+            "val": "" if self.val_mR is None else f"{self.val_mR:.1f}",
+            "stage": "" if self.stage == "training" else self.stage,
         }
+
+    def sentence(self) -> str:
+        """Its figures with their units: `step 20/40, 1,234 images/s, 3.0 GiB, val mR 45.7`."""
+        left = self.seconds_left()
+        parts = [
+            f"step {self.step}/{self.steps}",
+            "" if self.rate is None else f"{self.rate:,.0f} images/s",
+            self.memory(),
+            "" if self.val_mR is None else f"val mR {self.val_mR:.1f}",
+            "" if left is None else f"{clock(left)} left",
+        ]
+        return ", ".join(part for part in parts if part)
 
 
 class State:
@@ -80,15 +94,17 @@ class State:
     def __init__(self, total: int) -> None:
         self.total, self.done, self.began = total, 0, time.monotonic()
         self.running: dict[str, Running] = {}
-        self.notes: set[tuple[str, str, str]] = set()
+        self.notes: set[tuple[str, str]] = set()
 
     def news(self, trial: Trial, state: dict[str, Any]) -> str | None:
         """A note to print, unless a trial on the same data and weights has said it.
 
-        What follows from data and weights would else be printed for each trial of a sweep.
+        What follows from data and weights would else be printed for each trial of a sweep; what is
+        about the trial itself (`of_trial`) is printed for each.
         """
         note = state.get("note")
-        key = (trial.dataset, trial.backbone, str(note))
+        place = trial.identity if state.get("of_trial") else f"{trial.dataset} {trial.backbone}"
+        key = (place, str(note))
         if note is None or key in self.notes:
             return None
         self.notes.add(key)
@@ -107,61 +123,70 @@ class State:
 
 
 class Live:
-    """A table: a line for each running trial and one for the sweep."""
+    """A table on a terminal: a row for each running trial and one for the sweep."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.progress, self.state = progress, State(total)
+    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
+        self.state, self.names = State(len(trials)), short_names(trials)
+        self.columns = _columns()
+        self.progress = _Titled(*self.columns.values(), console=console, transient=True)
         self.tasks: dict[str, TaskID] = {}
-        empty: dict[str, Any] = {"rate": "", "memory": "", "left": "", "note": f"0/{total}"}
-        self.all = progress.add_task("all trials", total=total, **empty)
+        self.all = self.progress.add_task("", total=len(trials), **EMPTY)
+        self._update_total()
 
     def started(self, trial: Trial, device: str) -> None:
         """See `Watcher`."""
-        one = self.state.running[trial.identity] = Running()
-        name = escape(f"{trial.name}, {device}")
-        self.tasks[trial.identity] = self.progress.add_task(name, total=1.0, **one.words())
+        running = self.state.running[trial.identity] = Running()
+        on_cpu = device.endswith("cpu")
+        name = self.names[trial.identity] + ("" if device == "cpu" else f" on {device}")
+        self.columns["memory"].get_table_column().header = "RAM" if on_cpu else "memory"
+        self.tasks[trial.identity] = self.progress.add_task(name, total=1.0, **running.cells())
 
     def moved(self, trial: Trial, state: dict[str, Any]) -> None:
         """See `Watcher`."""
         if (note := self.state.news(trial, state)) is not None:
-            self.progress.console.print(note, markup=False)
-        one = self.state.running[trial.identity]
-        one.moved(state)
-        self.progress.update(self.tasks[trial.identity], completed=one.share, **one.words())
-        self._sum()
+            self._print(note)
+        running = self.state.running[trial.identity]
+        running.moved(state)
+        task = self.tasks[trial.identity]
+        self.progress.update(task, completed=running.share, **running.cells())
+        self._update_total()
 
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
         self.state.running.pop(outcome.trial.identity)
         self.state.done += outcome.status != "elsewhere"
         self.progress.remove_task(self.tasks.pop(outcome.trial.identity))
-        self.progress.console.print(ending(outcome), markup=False)
-        self._sum()
+        self._print(ending(outcome))
+        self._update_total()
 
     def waits(self, trial: Trial) -> None:
         """See `Watcher`."""
-        self.progress.console.print(waiting(trial), markup=False)
+        self._print(waiting(trial))
 
-    def _sum(self) -> None:
+    def _print(self, text: str) -> None:
+        say(self.progress.console, text)
+
+    def _update_total(self) -> None:
         left = self.state.seconds_left()
         self.progress.update(
             self.all,
+            description=f"{self.state.done} of {counted(self.state.total, 'trial')} done",
             completed=self.state.finished(),
             left="" if left is None else clock(left),
-            note=f"{self.state.done}/{self.state.total}",
         )
 
 
 class Lines:
-    """A line when a trial starts, every 30 seconds, and when it ends."""
+    """Lines in a file or pipe: one when a trial starts, every 30 seconds, and when it ends."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        self.console, self.state = console, State(total)
-        self.said: dict[str, float] = {}
+    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
+        self.console, self.state = console, State(len(trials))
+        self.spoke: dict[str, float] = {}
+        """When each running trial last had a line."""
 
     def started(self, trial: Trial, device: str) -> None:
         """See `Watcher`."""
-        self.said[trial.identity] = time.monotonic()
+        self.spoke[trial.identity] = time.monotonic()
         self.state.running[trial.identity] = Running()
         self._print(f"start {trial.name} on {device}")
 
@@ -169,36 +194,61 @@ class Lines:
         """See `Watcher`."""
         if (note := self.state.news(trial, state)) is not None:
             self._print(note)
-        one = self.state.running[trial.identity]
-        one.moved(state)
-        if "step" in state and time.monotonic() - self.said[trial.identity] > 30:
-            self.said[trial.identity] = time.monotonic()
-            words = one.words()
-            left = f"{words['left']} left" if words["left"] else ""
-            parts = [f"step {one.step}/{one.steps}", words["rate"], words["memory"], words["note"]]
-            shown = ", ".join(part for part in [*parts, left] if part)
-            self._print(f"  {trial.name}: {shown}")
+        running = self.state.running[trial.identity]
+        running.moved(state)
+        if "step" in state and time.monotonic() - self.spoke[trial.identity] > 30:
+            self.spoke[trial.identity] = time.monotonic()
+            self._print(f"  {trial.name}: {running.sentence()}")
 
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
         self.state.running.pop(outcome.trial.identity)
         self.state.done += outcome.status != "elsewhere"
-        rest = self.state.seconds_left()
+        rest = None if outcome.status == "user_error" else self.state.seconds_left()
         left = f" (about {clock(rest)} left)" if rest else ""
         self._print(f"[{self.state.done}/{self.state.total}] {ending(outcome)}{left}")
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def waits(self, trial: Trial) -> None:
         """See `Watcher`."""
         self._print(waiting(trial))
 
 
+def short_names(trials: Sequence[Trial]) -> dict[str, str]:
+    """What tells each trial of a sweep from the others, by identity.
+
+    Only the method where data set, backbone and seed are the same for all.
+    """
+    parts: dict[str, Callable[[Trial], str]] = {
+        "dataset": lambda trial: trial.dataset_name,
+        "backbone": lambda trial: portable(trial.backbone),
+        "seed": lambda trial: f"seed {trial.seed}",
+    }
+    differ = {name: len({part(trial) for trial in trials}) > 1 for name, part in parts.items()}
+    names = {}
+    for trial in trials:
+        words = [parts[name](trial) for name in ("dataset", "backbone") if differ[name]]
+        words += [trial.call, *([parts["seed"](trial)] if differ["seed"] else [])]
+        names[trial.identity] = " ".join(words)
+    return names
+
+
 def ending(outcome: Outcome) -> str:
-    """One line on how a trial ended."""
-    message = f": {outcome.why}" if outcome.message else ""
-    return f"{outcome.status} {outcome.trial.name}{message}"
+    """One line on how a trial ended: `ok ucm starter lora seed 0: mR 27.7, 3:12, res/.../s.json`.
+
+    What a user has to mend stands at the end of the sweep, in full.
+    """
+    parts = [] if outcome.status == "user_error" else [outcome.why]
+    if outcome.test_mR is not None:
+        parts.append(f"mR {outcome.test_mR:.1f}")
+    if outcome.seconds is not None:
+        parts.append(clock(outcome.seconds))
+    if outcome.record is not None:
+        parts.append(from_here(outcome.record))
+    shown = ", ".join(part for part in parts if part)
+    return f"{outcome.status.replace('_', ' ')} {outcome.trial.name}{': ' * bool(shown)}{shown}"
 
 
 def waiting(trial: Trial) -> str:
@@ -214,34 +264,71 @@ def clock(seconds: float) -> str:
 
 
 class _Titled(Progress):
-    """Bars with titles over them, those that run last, so that the sweep's line is at the foot."""
+    """Bars with titles over them; the sweep's line is at the foot.
+
+    Three columns at the right stay empty: there the terminal shows ^C when the sweep is stopped. In
+    a full line it would begin a new one, and rich would leave a line of the table behind.
+    """
 
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
         whole = list(tasks)
         table = super().make_tasks_table([*whole[1:], *whole[:1]])
         table.show_header = True
+        if hasattr(self, "live"):  # the constructor of Progress makes a table before there is one
+            width = max(40, self.console.width - 3)
+            table.width, table.columns[0].max_width = width, max(16, min(width - 46, width // 2))
         return table
 
 
+class _Name(ProgressColumn):
+    """The name of a trial, not broken within a word."""
+
+    max_refresh = None
+
+    def render(self, task: Task) -> Label:
+        return Label(task.description)
+
+
+class _BarOrStage(BarColumn):
+    """A bar as wide as there is room, or, while nothing is trained, what the trial does instead."""
+
+    def render(self, task: Task) -> Any:
+        stage: str = task.fields["stage"]
+        return Text(stage, style="dim") if stage else super().render(task)
+
+
+class _Share(TextColumn):
+    """The share of the steps that is done; nothing while none is trained."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.fields["stage"] else super().render(task)
+
+
+EMPTY: dict[str, Any] = {"rate": "", "memory": "", "left": "", "val": "", "stage": ""}
+
+
+def _columns() -> dict[str, ProgressColumn]:
+    def cell(name: str, head: str) -> TextColumn:
+        place = Column(head, justify="right", no_wrap=True)
+        return TextColumn(f"{{task.fields[{name}]}}", justify="right", table_column=place)
+
+    return {
+        "name": _Name(table_column=Column("trial", min_width=16)),
+        "bar": _BarOrStage(bar_width=None, table_column=Column(ratio=1, min_width=8)),
+        "share": _Share("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True)),
+        "rate": cell("rate", "images/s"),
+        "memory": cell("memory", "memory"),
+        "left": cell("left", "left"),
+        "val": cell("val", "val mR"),
+    }
+
+
 @contextmanager
-def watcher(console: Console, total: int) -> Iterator[Watcher]:
+def watcher(console: Console, trials: Sequence[Trial]) -> Iterator[Watcher]:
     """What shows a sweep's progress on this console."""
     if not console.is_terminal:
-        yield Lines(console, total)
+        yield Lines(console, trials)
         return
-
-    def column(name: str, head: str) -> TextColumn:
-        place = Column(head, justify="right", no_wrap=True)
-        return TextColumn(f"{{task.fields[{name}]}}", table_column=place)
-
-    columns = (
-        TextColumn("{task.description}", table_column=Column("trial", ratio=1, min_width=16)),
-        BarColumn(bar_width=8),
-        TextColumn("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True)),
-        column("rate", "rate"),
-        column("memory", "memory"),
-        column("left", "left"),
-        column("note", "val"),
-    )
-    with _Titled(*columns, console=console, expand=True, transient=True) as progress:
-        yield Live(progress, total)
+    live = Live(console, trials)
+    with live.progress:
+        yield live

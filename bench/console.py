@@ -1,8 +1,12 @@
-"""Where a command prints, and how a sentence is printed."""
+"""How a command speaks: sentences on a terminal or in a file, warnings, errors, any encoding."""
 
 import codecs
+import contextlib
 import sys
+import textwrap
 import unicodedata
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,15 +30,34 @@ def say(screen: "Console", text: str, style: str | None = None) -> None:
 
     A word longer than the line (a path) is not broken, so that it can be copied.
     """
-    screen.print(
-        text,
-        style=style,
-        markup=False,
-        highlight=False,
-        soft_wrap=not screen.is_terminal,
-        overflow="ignore",
-        crop=False,
+    if screen.is_terminal:
+        text = "\n".join(map(partial(_wrapped, width=screen.width), text.splitlines()))
+    screen.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _wrapped(line: str, width: int) -> str:
+    """A line in lines of a width, the further ones two letters further in than the first."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line.strip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`, `1,200 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def from_here(path: Path) -> str:
+    """A path as short as it can be typed in the current folder."""
+    with contextlib.suppress(ValueError, OSError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
 
 
 def complain(text: str) -> None:
