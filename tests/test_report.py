@@ -874,6 +874,18 @@ def test_console_table_fits(mixed: tuple[Path, Path], width: int) -> None:
     assert len(re.findall(r"\d[\d.,]*", line)) == 8  # n, two R@1, mR and its spread, three costs
 
 
+def test_on_the_screen_a_mark_is_explained_once_for_all_groups(tmp_path: Path) -> None:
+    documents = [fakes.record("lora", dataset=dataset) for dataset in ("rsicd", "ucm")]
+    for document in documents:
+        document["efficiency"]["warning"] = "another process holds 9 GiB of the GPU"
+    fakes.save(tmp_path, documents)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(report.console_table(record.load(tmp_path)))
+    text = " ".join(console.export_text().split())
+    assert text.count("\u2020 other processes used the machine, so that this figure is not") == 1
+    assert text.count("kept MiB: what one training step keeps") == 1
+
+
 def test_galleries_stop_when_the_page_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

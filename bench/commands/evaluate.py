@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench import UserError
-from bench.commands.console import console
 from bench.commands.options import AGAIN, ConditionsOf, Plugins, Results, Root, SeedOf
+from bench.console import console
 from bench.spec import load_plugins
 
 if TYPE_CHECKING:

@@ -82,6 +82,21 @@ def trained_on(one: Group) -> str:
     )
 
 
+def short_footnotes(one: Group) -> list[str]:
+    """A short sentence for each mark in the group's tables; the report's own names the trials."""
+    notes = [trained_on(one)] if one.seen else []
+    for kind, of, about in (
+        ("busy", busy, "other processes used the machine"),
+        ("throttled", throttled, "the GPU lowered its clock"),
+    ):
+        if any(of(entry) for row in one.every for entry in row.ok):
+            why = "so that this figure is not comparable"
+            notes.append(f"{MARKS[kind]} {about}, {why}; the report names the trials")
+    if any(row.replaced for row in one.every):
+        notes.append("Of a call with several learning rates the latest records are shown.")
+    return notes
+
+
 def footnotes(one: Group) -> list[str]:
     """A sentence for each mark that stands in the group's tables, and one on records left out."""
     notes = [trained_on(one)] if one.seen else []

@@ -12,7 +12,7 @@ from bench import UserError, record
 from bench.label import Label
 from bench.report import latex, markdown, page, plots
 from bench.report.ablation import fold
-from bench.report.conditions import footnotes
+from bench.report.conditions import short_footnotes
 from bench.report.contents import contents
 from bench.report.groups import Group, group
 from bench.report.published import calibrations
@@ -178,7 +178,7 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
     from rich.text import Text
 
     groups = group(frame)
-    outer = RichTable.grid()
+    outer, notes = RichTable.grid(), dict[str, None]()
     for one in groups:
         inner = RichTable(
             title=one.title,
@@ -204,15 +204,16 @@ def console_table(frame: "pd.DataFrame") -> "RichTable":
             words = [(f"{c.text} ± {c.spread}" if c.spread else c.text) + c.sign for c in cells]
             label = row.label if row.ok else f"{row.label}\n  {states(row)}"
             inner.add_row(Label(label), seeds_of(row).text.replace(" of ", "/"), *words)
-        inner.caption = (
+        meaning = (
             "peak MiB: most memory allocated in training"
             if one.cuda
             else "kept MiB: what one training step keeps for its backward, not the RAM of the "
             "process; CPU figures, for trying out"
         )
-        inner.caption = "\n".join([inner.caption, *footnotes(one)])
-        inner.caption_justify = "left"
+        notes |= dict.fromkeys([meaning, *short_footnotes(one)])
         outer.add_row(inner)
+    for note in notes:  # once for all groups
+        outer.add_row(Text(note, style="dim"))
     for result in calibrations(groups):
         kind, style = ("calibration", "green") if result.fits else ("warning", "yellow")
         outer.add_row(Text(f"{kind}: {result}", style=style))
