@@ -30,7 +30,8 @@ def datasets(
             counts = [str(one.counts.get(split, "-")) for split in SPLITS]
             table.add_row(key, str(one.raw.get("title", "")), *counts, _found(one, root))
         screen.print(table)
-        screen.print("-: none published; 10% of train, chosen by a hash of the file name, serves")
+        say(screen, "-: none published; 10% of train, chosen by a hash of the file name, serves")
+        say(screen, "To get one: bench data fetch NAME. More on one: bench datasets NAME.")
         return
     from bench.fetch import status
 

@@ -79,7 +79,7 @@ def _holds_bytes(kind: Any) -> bool:
 def _opened(path: Path) -> Iterator[Any]:
     """A Parquet file; raises UserError where pyarrow is missing or the file is damaged."""
     try:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
     except ImportError:
         raise UserError(
             f"{path} is Parquet, which needs pyarrow: pip install 'cmer-bench[parquet]'"
@@ -87,5 +87,5 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(path) as file:
             yield file
-    except (OSError, ValueError) as error:  # pyarrow's own errors are of these
+    except (OSError, ValueError, ArrowException) as error:
         raise UserError(f"{path} cannot be read as Parquet ({brief(error)})") from None
