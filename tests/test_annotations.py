@@ -87,6 +87,18 @@ def nwpu(folder: Path) -> str:
     return "d.json"
 
 
+def coco(folder: Path) -> str:
+    ids = {n: row for row, n in enumerate(n for names in NAMES.values() for n in names)}
+    images = [
+        {"id": ids[n], "file_name": f"{n}.tif", "split": s}
+        for s, names in NAMES.items()
+        for n in names
+    ]
+    texts = [{"image_id": ids[n], "id": 9, "caption": c} for n in ids for c in said(n)]
+    (folder / "d.json").write_text(json.dumps({"images": images, "annotations": texts}))
+    return "d.json"
+
+
 WRITERS: list[tuple[str, Callable[[Path], str]]] = [
     ("karpathy", karpathy),
     ("karpathy", labelled),
@@ -95,6 +107,7 @@ WRITERS: list[tuple[str, Callable[[Path], str]]] = [
     ("csv", comma),
     ("csv", tab),
     ("nwpu", nwpu),
+    ("coco", coco),
 ]
 
 
@@ -224,6 +237,48 @@ def test_a_byte_order_mark_before_json_and_gb18030_in_json(tmp_path: Path) -> No
         annotations.read("rows", tmp_path, "d.json")
 
 
+COCO: dict[str, Any] = {
+    "images": [{"id": 1, "file_name": "a.tif"}, {"id": "x", "file_name": "b.tif"}],
+    "annotations": [
+        {"image_id": "x", "caption": " c "},
+        {"image_id": 1, "caption": "d"},
+        {"image_id": "x", "caption": "e"},
+    ],
+}
+
+
+def test_coco_with_a_file_for_each_split(tmp_path: Path) -> None:
+    (tmp_path / "captions_val.json").write_text(json.dumps(COCO))
+    found = annotations.read("auto", tmp_path).samples
+    assert found == [Sample("a.tif", ("d",), "val"), Sample("b.tif", ("c", "e"), "val")]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, r"nothing says in which split images\[0\] is; add a column `split`"),
+        ({"annotations": COCO["annotations"][:1]}, r"nothing says in which split"),
+        (
+            {"images": [{"id": 1, "file_name": "test/a.tif"}]},
+            "1 images of 'annotations' are not in",
+        ),
+        (
+            {"images": [{"id": None, "file_name": "test/a.tif"}]},
+            r"an id in images\[0\] is null, not",
+        ),
+        ({"annotations": [{"image_id": 1}]}, r"'caption' is missing in annotations\[0\]"),
+        (
+            {"images": [{"id": 2, "file_name": "test/a.tif"}], "annotations": []},
+            r"the image 'test/a\.tif' has no caption",
+        ),
+    ],
+)
+def test_coco_that_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    (tmp_path / "d.json").write_text(json.dumps(COCO | change))
+    with pytest.raises(UserError, match=says):
+        annotations.read("auto", tmp_path)
+
+
 def test_what_is_absent_is_named(tmp_path: Path) -> None:
     for kind, file, lacking in (
         ("karpathy", "d.json", "d.json"),
@@ -235,8 +290,8 @@ def test_what_is_absent_is_named(tmp_path: Path) -> None:
                 annotations.read(kind, folder, file)
             named = file if file and folder != tmp_path else lacking
             assert caught.value.args == (folder / named,)
-    with pytest.raises(UserError, match="the kind 'coco' is unknown; known: auto, karpathy"):
-        annotations.read("coco", tmp_path)
+    with pytest.raises(UserError, match="the kind 'voc' is unknown; known: auto, karpathy"):
+        annotations.read("voc", tmp_path)
 
 
 def test_a_stated_annotation_wins_over_precomp_files_beside_it(tmp_path: Path) -> None:

@@ -77,13 +77,14 @@ def test_the_error_of_a_missing_image_names_the_nearest(tiny: Path) -> None:
 
 
 def test_which_extension_stands_for_which(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", "b.jpg", "c.png", "d.v2.png", "e.tif")
+    put(tmp_path, "a.jpg", "b.jpg", "c.png", "d.v2.png", "e.TIF")
     found = files.match("d", tmp_path, ["a.tif", "b.tif", "c", "d.v2", "e.tif"])
-    assert names(found) == ["a.jpg", "b.jpg", "c.png", "d.v2.png", "e.tif"]
+    assert names(found) == ["a.jpg", "b.jpg", "c.png", "d.v2.png", "e.TIF"]
     assert found.notes[:2] == (
         "2 of 5 image files are .jpg, where the annotation says .tif",
         "1 of 5 image files are .png, where the annotation says no extension",
     )
+    assert not any(".TIF" in note for note in found.notes)
 
 
 def test_what_systems_leave_behind_is_no_image(tmp_path: Path) -> None:

@@ -444,6 +444,17 @@ ALMOST_ROWS = st.lists(
     ),
     max_size=4,
 )
+ALMOST_COCO = st.fixed_dictionaries(
+    {
+        "images": st.lists(
+            st.fixed_dictionaries({"id": LEAVES, "file_name": LEAVES}, optional={"split": LEAVES}),
+            max_size=3,
+        ),
+        "annotations": st.lists(
+            st.fixed_dictionaries({"image_id": LEAVES, "caption": LEAVES}), max_size=3
+        ),
+    }
+)
 ALMOST_NWPU = st.dictionaries(
     WORDS,
     st.lists(st.fixed_dictionaries({"filename": WORDS, "split": WORDS, "raw": LEAVES}), max_size=3),
@@ -471,7 +482,13 @@ def attempt(kind: str, folder: Path, annotation: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "documents"),
-    [("auto", TREES), ("karpathy", ALMOST_KARPATHY), ("rows", ALMOST_ROWS), ("nwpu", ALMOST_NWPU)],
+    [
+        ("auto", TREES),
+        ("karpathy", ALMOST_KARPATHY),
+        ("rows", ALMOST_ROWS),
+        ("nwpu", ALMOST_NWPU),
+        ("coco", ALMOST_COCO),
+    ],
 )
 def test_fuzz_json(tmp_path: Path, kind: str, documents: st.SearchStrategy[Any]) -> None:
     (tmp_path / "images").mkdir()

@@ -50,7 +50,7 @@ def quoted(text: str) -> str:
 def test_a_list_in_a_cell_is_its_captions(tmp_path: Path, cell: str, name: str) -> None:
     reading = read(tmp_path, f"filename,{name},split\na.tif,{quoted(cell)},test\n")
     assert reading.samples == [Sample("a.tif", TWO, "test")]
-    assert f"1 cells of {name} hold a list; its captions were read" in reading.notes
+    assert f"{name}: 1 cells hold a list, whose captions were read" in reading.notes
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,7 @@ def test_an_export_with_the_images_inside_and_a_file_per_split(tmp_path: Path) -
     ]
     assert {s.captions for s in reading.samples} == {("a plane", "b")}
     assert not any("looks like captions" in note for note in reading.notes)
+    assert "valid.csv: captions: 1 cells hold a list, whose captions were read" in reading.notes
     (tmp_path / "val.csv").write_text("filename,captions\n")
     with pytest.raises(UserError, match="could both be the annotation of val"):
         annotations.read("auto", tmp_path)

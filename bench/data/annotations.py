@@ -166,7 +166,9 @@ def _form(document: object) -> str:
     """Which of the JSON forms a document looks like."""
     if isinstance(document, list):
         return "rows"
-    return "karpathy" if isinstance(document, dict) and "images" in document else "nwpu"
+    if not isinstance(document, dict) or "images" not in document:
+        return "nwpu"
+    return "coco" if "annotations" in document else "karpathy"
 
 
 def _guess_file(folder: Path) -> str:
@@ -209,31 +211,47 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
             kind = "parquet" if files[0][1].suffix.lower() == ".parquet" else "csv"
     samples: list[Sample] = []
     for split, path in files:
+        told: list[str] = []
+        kind, found = _read_file(kind, folder, split, path, told)
+        samples += found
+        notes += [f"{path.name}: {note}" if len(files) > 1 else note for note in told]
         try:
-            if kind == "precomp":
-                samples += _precomp(folder, notes)
-            elif kind == "parquet":
-                samples += table.read_rows(parquet.rows(path), split, None, notes)
-            elif kind == "csv":
-                guess = values.split_of_words(path.stem)
-                samples += table.read_csv(read_text(path, notes), split, guess, notes)
-            else:
-                document = read_json(path)
-                kind = _form(document) if kind == "auto" else kind
-                if kind == "rows":
-                    guess = values.split_of_words(path.stem)
-                    samples += table.read_rows(document, split, guess, notes)
-                else:
-                    samples += forms.JSON_FORMS[kind](document)
             forms.check(samples)
         except forms.Odd as odd:
-            raise UserError(
-                f"{path} is not in the {kind} form: {odd}; use the published annotation or another "
-                f"kind ({', '.join(forms.KINDS)}) on the card"
-            ) from None
+            raise _refused(path, kind, odd) from None
     if auto:
         notes.insert(0, f"the annotation was recognised as {kind}")
     return Reading(samples, kind, (*dict.fromkeys(notes), *_lists_left(samples)))
+
+
+def _read_file(
+    kind: str, folder: Path, split: str | None, path: Path, notes: list[str]
+) -> tuple[str, list[Sample]]:
+    """The samples of one file and the form it is in; `split`: the one of all that is in it."""
+    guess = values.split_of_words(path.stem)
+    try:
+        if kind == "precomp":
+            return kind, _precomp(folder, notes)
+        if kind == "parquet":
+            return kind, table.read_rows(parquet.rows(path), split, None, notes)
+        if kind == "csv":
+            return kind, table.read_csv(read_text(path, notes), split, guess, notes)
+        document = read_json(path)
+        kind = _form(document) if kind == "auto" else kind
+        if kind == "rows":
+            return kind, table.read_rows(document, split, guess, notes)
+        if kind == "coco":
+            return kind, forms.coco(document, split, guess)
+        return kind, forms.JSON_FORMS[kind](document)
+    except forms.Odd as odd:
+        raise _refused(path, kind, odd) from None
+
+
+def _refused(path: Path, kind: str, odd: forms.Odd) -> UserError:
+    return UserError(
+        f"{path} is not in the {kind} form: {odd}; correct it, or state another kind on the card "
+        f"({', '.join(forms.KINDS)})"
+    )
 
 
 def _precomp(folder: Path, notes: list[str]) -> list[Sample]:

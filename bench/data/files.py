@@ -179,7 +179,7 @@ def _extensions(pairs: Sequence[tuple[str, Path]]) -> list[str]:
         f"{count:,} of {len(pairs):,} image files are {file}, where the annotation says "
         + (annotated or "no extension")
         for (annotated, file), count in counts.most_common()
-        if annotated != file
+        if annotated.lower() != file.lower()
     ]
 
 

@@ -11,7 +11,7 @@ from bench.data import values
 from bench.data.values import SPLITS, Odd
 from methods.base import Sample
 
-__all__ = ["JSON_FORMS", "KINDS", "SPLITS", "Odd", "check", "karpathy", "nwpu", "precomp"]
+__all__ = ["JSON_FORMS", "KINDS", "SPLITS", "Odd", "check", "coco", "karpathy", "nwpu", "precomp"]
 
 LABEL_KEYS = ("label_name", "label")
 
@@ -31,6 +31,41 @@ def karpathy(document: object) -> list[Sample]:
         part = values.split(values.get(image, "split", where), where)
         samples.append(Sample(name, captions, part, values.label(image, where, LABEL_KEYS)))
     return samples
+
+
+def coco(document: object, split: str | None, guess: str | None) -> list[Sample]:
+    """COCO's captions: `images` -> `id`, `file_name`; `annotations` -> `image_id`, `caption`.
+
+    split: the one that all images are in; guess: the one of those of which nothing else says it.
+    """
+    captions: dict[int | str, list[str]] = {}
+    rows = values.items(values.get(document, "annotations", "the file"), "'annotations'")
+    for row, entry in enumerate(rows):
+        where = f"annotations[{row}]"
+        said = values.text(values.get(entry, "caption", where), f"the caption of {where}")
+        captions.setdefault(_identity(values.get(entry, "image_id", where), where), []).append(said)
+    samples = []
+    images = values.items(values.get(document, "images", "the file"), "'images'")
+    for row, image in enumerate(images):
+        where = f"images[{row}]"
+        name = values.filename(values.get(image, "file_name", where), where)
+        own = captions.pop(_identity(values.get(image, "id", where), where), [])
+        stated = values.split(image["split"], where) if image.get("split") else None
+        part = split or stated or values.split_of_path(name) or guess
+        if part is None:
+            raise Odd(values.no_split(where))
+        scene = values.label(image, where, LABEL_KEYS)
+        samples.append(Sample(name, tuple(own), part, scene))
+    if captions:
+        raise Odd(f"{len(captions)} images of 'annotations' are not in 'images'")
+    return samples
+
+
+def _identity(value: object, where: str) -> int | str:
+    """The id of an image."""
+    if type(value) is int or isinstance(value, str):
+        return value
+    raise Odd(f"an id in {where} is {values.kind_of(value)}, not a number or a text")
 
 
 def nwpu(document: object) -> list[Sample]:
@@ -78,7 +113,7 @@ def precomp(captions_text: str, names_text: str, split: str) -> list[Sample]:
 
 
 JSON_FORMS: dict[str, Callable[[object], list[Sample]]] = {"karpathy": karpathy, "nwpu": nwpu}
-KINDS = ("auto", "karpathy", "rows", "nwpu", "csv", "precomp", "parquet")
+KINDS = ("auto", "karpathy", "coco", "rows", "nwpu", "csv", "precomp", "parquet")
 
 
 def check(samples: list[Sample]) -> None:

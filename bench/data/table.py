@@ -194,10 +194,7 @@ class Table:
             return values.split(stated, where)
         found = values.split_of_path(name) or self.guess
         if found is None:
-            raise Odd(
-                f"nothing says in which split {where} is; add a column `split` with train, val or "
-                "test, or make a file for each, such as captions_train.csv and captions_test.csv"
-            )
+            raise Odd(values.no_split(where))
         return found
 
     def _captions(self, row: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -235,7 +232,7 @@ class Table:
         read = ", ".join(self.columns.captions)
         notes = []
         if self.lists:
-            notes.append(f"{self.lists:,} cells of {read} hold a list; its captions were read")
+            notes.append(f"{read}: {self.lists:,} cells hold a list, whose captions were read")
         if self.missing:
             notes.append(
                 f"{self.missing:,} captions are not there (an empty value, nan, None or null) and "

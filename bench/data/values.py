@@ -87,6 +87,14 @@ def split_of_words(name: str) -> str | None:
     return known[0] if len(known) == 1 else None
 
 
+def no_split(where: str) -> str:
+    """What to say where nothing tells the split."""
+    return (
+        f"nothing says in which split {where} is; add a column `split` with train, val or test, or "
+        "make a file for each, such as captions_train.csv and captions_test.csv"
+    )
+
+
 def label(entry: Mapping[str, Any], where: str, keys: tuple[str, ...]) -> str | None:
     """The scene that an entry states: the first of `keys` that holds one."""
     for key in keys:
