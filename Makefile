@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO := --methods zeroshot,linear,lora,vpt,cmer --dataset synthetic --seeds 0 \
+DEMO := --methods zeroshot,linear,lora,vpt,cmer --dataset synthetic --backbone starter --seeds 0 \
 	--recipe steps=24,batch_size=64,evaluations=2 --results demo/results
 
 .PHONY: demo test chaos install clean
