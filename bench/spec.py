@@ -50,6 +50,11 @@ def portable(spec: str) -> str:
     return f"{name}{colon}{Path(weights).name}"  # a tag has no folder
 
 
+def shareable(spec: str) -> str:
+    """A backbone spec for somebody else: of a file here the name alone, of the Hub the address."""
+    return spec if spec.partition(":")[2].startswith("hf:") else portable(spec)
+
+
 def load_plugins(paths: Iterable[Path] | None) -> None:
     """Import files of somebody's own that register methods; raises UserError."""
     from methods import load_plugin, registry

@@ -574,6 +574,7 @@ def test_calibration_warns_outside_the_band_only(tmp_path: Path) -> None:
     assert "published 23.05 to 24.19. Look for the fault" in warning
     assert warning.index("resized") < warning.index("tokenizer") < warning.index("QuickGELU")
     assert warning.index("QuickGELU") < warning.index("split")
+    assert "(try ViT-B-32:openai)" in warning
     ucm = load(tmp_path / "ucm", by_hand("zeroshot", [18.0], backbone="ViT-B-32:openai"))
     assert "published 33.08." in published.calibration(ucm)[0]
     other = load(tmp_path / "other", by_hand("zeroshot", [18.0], dataset="rsitmd"))

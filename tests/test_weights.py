@@ -125,6 +125,17 @@ def test_offline_and_without_a_connection_say_what_to_do(
         backbone.load("openai-b32")
 
 
+def test_a_tokenizer_that_cannot_be_had_is_one_sentence_at_once(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for spec in ("ViT-B-16-SigLIP:none", "roberta-ViT-B-32:none"):
+        with pytest.raises(UserError, match=r"cannot be had \(HF_HUB_OFFLINE is set\)") as found:
+            said_by(spec)
+        assert str(found.value).endswith(f"`bench backbones fetch {spec}`")
+
+
 def test_what_is_in_the_cache_is_used_offline(
     server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ The work is huggingface_hub's: it resumes, caches, sends the token, and follows 
 `HF_HOME` and `HF_HUB_OFFLINE`.
 """
 
+import contextlib
 import errno
 import hashlib
 import re
@@ -141,6 +142,35 @@ def _no_room(size: int | None, free: int | None) -> str:
         f"there is no room for the weights in {cache_folder()}{known}; make room, or choose "
         "another place with HF_HOME"
     )
+
+
+def unreachable() -> str | None:
+    """Why the Hub cannot be reached, after one short request; None where it can."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception:  # of the client that huggingface_hub has, which changes with its version
+        return f"no connection to {urlsplit(constants.ENDPOINT).netloc}"
+    return None
+
+
+@contextlib.contextmanager
+def without_waiting() -> Iterator[None]:
+    """Let transformers find its files in the cache where the Hub cannot be reached.
+
+    Else it would try again for half a minute, with a warning each time.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or unreachable() is not None
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

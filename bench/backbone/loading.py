@@ -1,5 +1,6 @@
 """Building the model of a backbone spec, with its weights, tokenizer and preprocessing."""
 
+import contextlib
 import hashlib
 import logging
 from pathlib import Path
@@ -95,10 +96,10 @@ def create(name: str, **words: Any) -> Any:
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that nothing is loaded
     words = {"load_weights": False, "pretrained_text": False, **words}
     try:
-        return open_clip.create_model(name, **words)
+        with _without_waiting(name):
+            return open_clip.create_model(name, **words)
     except Exception as error:  # transformers' configs, somebody's folder
-        why = brief(error) or type(error).__name__
-        raise UserError(f"{name} cannot be built ({why}){_advice(name, error)}") from None
+        raise UserError(f"{name} cannot be built{_why(name, error)}") from None
 
 
 def tokenizer(name: str) -> Any:
@@ -107,24 +108,29 @@ def tokenizer(name: str) -> Any:
 
     register()
     try:
-        return open_clip.get_tokenizer(name)
+        with _without_waiting(name):
+            return open_clip.get_tokenizer(name)
     except Exception as error:  # transformers' own, of a folder or the Hub
-        why = brief(error) or type(error).__name__
-        raise UserError(
-            f"the tokenizer of {name} cannot be had ({why}){_advice(name, error)}"
-        ) from None
+        raise UserError(f"the tokenizer of {name} cannot be had{_why(name, error)}") from None
 
 
-def _advice(name: str, error: Exception) -> str:
-    """What to do about an error of open_clip or transformers."""
+def _without_waiting(name: str) -> contextlib.AbstractContextManager[None]:
+    wanted = sources.needs_transformers(name) and not name.startswith("local-dir:")
+    return hub.without_waiting() if wanted else contextlib.nullcontext()
+
+
+def _why(name: str, error: Exception) -> str:
+    """What went wrong in open_clip or transformers, and what to do about it."""
+    of_network = hub.is_of_network(error) and not name.startswith("local-dir:")
+    why = (hub.unreachable() if of_network else None) or brief(error) or type(error).__name__
     if name.startswith("local-dir:"):
-        return "; the folder needs the weights and, for a Hugging Face tokenizer, its files"
-    if hub.is_of_network(error):
         return (
-            "; with a connection (a login node), once: `bench backbones fetch "
-            f"{name if name.startswith('hf-hub:') else f'{name}:none'}`"
+            f" ({why}); the folder needs the weights and, for a Hugging Face tokenizer, its files"
         )
-    return ""
+    if not of_network:
+        return f" ({why})"
+    spec = name if name.startswith("hf-hub:") else f"{name}:none"
+    return f" ({why}); with a connection (a login node), once: `bench backbones fetch {spec}`"
 
 
 def tag_config(name: str, weights: str) -> dict[str, Any]:

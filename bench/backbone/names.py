@@ -119,6 +119,13 @@ def known_weights(spec: str, sha256: str | None = None) -> Named | None:
     return None
 
 
+def other_activation(spec: str) -> str:
+    """The same weights in the architecture with the other activation, by open_clip's naming."""
+    architecture, colon, weights = spec.partition(":")
+    other = architecture.removesuffix(QUICK)
+    return f"{other if other != architecture else architecture + QUICK}{colon}{weights}"
+
+
 def exactly(name: str, weights: str) -> Named | None:
     """The backbone of the table with this architecture and these weights; None: there is none."""
     found = (one for one in table().values() if (one.architecture, one.weights) == (name, weights))

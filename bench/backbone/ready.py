@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.backbone import activation, checkpoint, hub, loading, names, sources
 from bench.backbone.absent import Absent, absent, megabytes, tilde
@@ -43,7 +44,9 @@ def make_ready(spec: str, say: Say, *, download: bool = True) -> Ready:
     if size != 0:
         return Ready(spec, size)
     if download and sources.needs_transformers(name):
-        loading.tokenizer(name)  # downloads it
+        loading.tokenizer(name)  # this and the config of a text tower are downloaded here
+        if not name.startswith(FOREIGN):
+            _without_memory(name)
     path = sources.locate(spec)
     if path is None or name.startswith(FOREIGN):
         return Ready(spec)
@@ -70,14 +73,19 @@ def _have(spec: str, say: Say, download: bool) -> int | None:
 
 def _look_into(spec: str, path: Path) -> list[str]:
     """Notes on a file; raises UserError where it is damaged or does not fit the architecture."""
-    import torch
-
     name, weights = split_spec(spec)
     if path.suffix in loading.BIG_VISION:
         return []
     found = checkpoint.read(path)
-    with torch.device("meta"):  # sizes alone: no memory, no time
-        model = loading.create(name, device="meta")
+    model = _without_memory(name)
     found = checkpoint.aligned(found, model)
     activation.demand(name, found, weights)
     return loading.fill(model, spec, found)
+
+
+def _without_memory(name: str) -> Any:
+    """A model of an architecture with sizes alone, built at once."""
+    import torch
+
+    with torch.device("meta"):
+        return loading.create(name, device="meta")

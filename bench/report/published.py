@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.backbone.names import known_weights
+from bench.backbone.names import known_weights, other_activation
 from bench.recalls import METRICS
 from bench.report.conditions import letter, trained_on
 from bench.report.groups import SEEN, Group
@@ -16,8 +16,8 @@ TOLERANCE = 1.0
 """Points of mR that a zero-shot result may lie outside the published band."""
 CAUSES = (
     "first, images resized or cropped in another way; second, another tokenizer, or captions that "
-    "were changed; third, GELU where the weights have QuickGELU (`bench backbones NAME`); fourth, "
-    "another test split (`bench data check`)"
+    "were changed; third, GELU where the weights have QuickGELU or the other way round (try "
+    "{other}); fourth, another test split (`bench data check`)"
 )
 
 
@@ -38,6 +38,8 @@ class Calibration:
     """Our mR, in percent."""
     low: float
     high: float
+    other_activation: str
+    """The same weights with the other activation, as a spec."""
 
     @property
     def fits(self) -> bool:
@@ -54,7 +56,8 @@ class Calibration:
         beside = f"{where}: mR {self.found:.2f}, published {self.band}"
         if self.fits:
             return f"{beside}: as it should be"
-        return f"{beside}. Look for the fault before you believe the rest; likely: {CAUSES}"
+        causes = CAUSES.format(other=self.other_activation)
+        return f"{beside}. Look for the fault before you believe the rest; likely: {causes}"
 
 
 def calibrations(groups: Iterable[Group]) -> list[Calibration]:
@@ -78,7 +81,7 @@ def calibrations(groups: Iterable[Group]) -> list[Calibration]:
         for row in one.rows:
             ours = row.statistic("metrics.test.mR")
             if band and ours is not None and not row.trains:
-                ends = (ours.mean, min(band), max(band))
+                ends = (ours.mean, min(band), max(band), other_activation(one.spec))
                 found.append(Calibration(row.label, one.backbone, one.dataset, *ends))
     return found
 

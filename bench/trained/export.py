@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError
-from bench.spec import portable
+from bench.spec import shareable
 from bench.trained.model_card import card_of
 from bench.trained.restore import Restored, restore
 
@@ -53,7 +53,7 @@ def _save_peft(restored: Restored, out: Path) -> bool:
     for name in ("target_modules", "feedforward_modules"):
         if isinstance(getattr(config, name, None), set):
             setattr(config, name, sorted(getattr(config, name)))  # the same bytes every time
-    config.base_model_name_or_path = portable(restored.trial.backbone)
+    config.base_model_name_or_path = shareable(restored.trial.backbone)
     config.inference_mode = True
     state = get_peft_model_state_dict(restored.method.model, save_embedding_layers=False)
     named = {f"base_model.model.{k}": v.cpu().contiguous().clone() for k, v in state.items()}

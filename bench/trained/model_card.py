@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bench import UserError, __version__, data
 from bench.data.forms import SPLITS
 from bench.record import learning_rate
-from bench.spec import portable
+from bench.spec import shareable
 from bench.trained.restore import Restored
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ for tower in (image_tower(base.model), text_tower(base.model)):
 def card_of(restored: Restored, peft: bool) -> str:
     """The README: what it is, metrics, settings, recipe, how to load it, licences."""
     trial, record, base = restored.trial, restored.record, restored.backbone
-    spec, method = portable(trial.backbone), restored.method
+    spec, method = shareable(trial.backbone), restored.method
     counts = record["data"]["counts"]
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     try:
