@@ -141,7 +141,7 @@ def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
     results_of(tmp_path, "vpt", 0, {("blur", 1): 20.0})
     results_of(tmp_path, "full", 0, {})
     frame = record.load(tmp_path)
-    (one,) = groups.group(frame)
+    (one,) = groups.group_records(frame)
     (_, severity), (_, corruption) = robustness.tables(one, tmp_path)
     assert severity.heads == [
         *("method", "n", "mR clean", "severity 1", "severity 3", "lost", "lost of clean"),

@@ -35,7 +35,7 @@ def group_of(tiny: Path) -> groups.Group:
     frame = record.load(tiny / "results")
     for document in frame["record"]:
         document |= {"environment": {}, "efficiency": {}, "curve": []}
-    [one] = groups.group(frame)
+    [one] = groups.group_records(frame)
     return one
 
 
@@ -77,7 +77,7 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
     for document in frame["record"]:
         document |= {"environment": {}, "efficiency": {}}
     said = contents(frame, [one], Significance(None), "lora", {})
-    whole = page.html(frame, said, {one.name: block})
+    whole = page.html(frame, said, [one], "", {one.name: block})
     assert block in whole
 
 

@@ -69,9 +69,11 @@ def test_well_formed_and_without_network(page: str) -> None:
 def test_carries_every_record(page: str) -> None:
     found = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', page)
     assert found
-    records = json.loads(found[1])
-    assert len(records) == 11
-    assert all("settings" in one["trial"] and "environment" in one for one in records)
+    data = json.loads(found[1])
+    assert len(data["records"]) == 11
+    assert all("settings" in one["trial"] and "environment" in one for one in data["records"])
+    assert {one["group"] for one in data["records"]} == {"default recipe"}
+    assert data["link"] == "../results"
 
 
 CLICKS = """<pre id="told"></pre><script>
@@ -81,7 +83,14 @@ told.all = rows().length;
 find("filter").value = "CMER queue"; find("filter").dispatchEvent(new Event("input"));
 told.filtered = rows().map(row => row.cells[0].textContent.trim());
 find("filter").value = ""; find("status").value = "failed"; filter();
-told.failed = rows().map(row => row.cells[4].textContent);
+const heads = table => [...table.tHead.rows[0].cells];
+const headed = name => heads(find("list")).find(cell => cell.textContent === name).cellIndex;
+told.failed = rows().map(row => row.cells[headed("status")].textContent);
+told.shown = ["steps", "lr", "group", "date"]
+  .map(name => rows()[0].cells[headed(name)].textContent);
+find("status").value = ""; find("filter").value = "made to be"; filter();
+told.message = rows().length;
+find("filter").value = "";
 find("status").value = ""; filter();
 const head = [...find("list").tHead.rows[0].cells].find(cell => cell.textContent === "mR");
 const place = head.cellIndex;
@@ -91,7 +100,13 @@ told.sort = head.getAttribute("aria-sort");
 head.querySelector("button").click();
 told.up = rows().map(row => parseFloat(row.cells[place].textContent));
 document.querySelector("#list button.none, #list tbody button").click();
-told.open = [find("box").open, find("boxbody").textContent.includes("trial.recipe.batch_size")];
+const texts = selector =>
+  [...find("boxbody").querySelectorAll(selector)].map(node => node.textContent);
+told.open = find("box").open;
+told.first = texts("tr td:first-child").slice(0, 6);
+told.chapters = texts("h3");
+told.numbers = texts("td:last-child");
+told.json = find("boxbody").querySelector("a").getAttribute("href");
 find("box").close();
 const boxes = [...document.querySelectorAll("#list tbody input")];
 told.before = find("differ").disabled;
@@ -105,7 +120,7 @@ of("lora").click();
 const checked = () => boxes.filter(box => box.checked).map(box => box.ariaLabel.split(",")[0]);
 told.third = checked(); find("clear").click();
 told.cleared = [checked().length, find("differ").disabled, find("clear").disabled];
-const costs = document.querySelectorAll("main table.sortable")[1];
+const [, first, costs] = document.querySelectorAll("main table.sortable");
 const sorted = name => {
   const at = [...costs.tHead.rows[0].cells].find(cell => cell.textContent === name);
   at.querySelector("button").click();
@@ -113,10 +128,13 @@ const sorted = name => {
 };
 told.trainable = sorted("trainable parameters");
 told.memory = sorted("memory, MiB");
-const first = document.querySelector("main table.sortable");
-[...first.tHead.rows[0].cells].at(-1).querySelector("button").click();
+heads(first).find(cell => cell.textContent === "mR").querySelector("button").click();
 told.best = first.tBodies[0].rows[0].cells[0].textContent;
 told.wide = document.documentElement.scrollWidth - window.innerWidth;
+const right = node => node.getBoundingClientRect().right;
+const seen = (table, name) => right(heads(table).find(cell => cell.textContent.startsWith(name)))
+  <= right(table.closest(".scroll")) + 1;
+told.seen = [seen(first, "mR"), seen(find("list"), "mR"), seen(costs, "images/s / lora")];
 told.title = document.title;
 const shade = () => getComputedStyle(document.body).backgroundColor;
 const was = shade(); find("theme").click(); told.theme = shade() !== was;
@@ -124,7 +142,7 @@ find("told").textContent = JSON.stringify(told);
 </script></body>"""
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1400, 400])
 def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
@@ -151,7 +169,13 @@ def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
     assert told["sort"] == "descending"
     assert told["down"][-1] is None  # a hole is last both ways
     assert told["up"] == [*reversed(numbers), None]
-    assert told["open"] == [True, True]
+    assert told["shown"] == ["30 epochs", "0.001", "default recipe", "2026-01-01"]
+    assert told["message"] == 0  # the hostile message is another one
+    assert told["open"] is True
+    assert told["first"] == ["method", "data set", "backbone", "seed", "status", "mR"]
+    assert told["chapters"][:3] == ["recall on test", "settings", "recipe"]
+    assert not [text for text in told["numbers"] if re.search(r"\d\.\d{7}", text)]  # rounded
+    assert re.fullmatch(r"\.\./results/ucm/starter/[^/]+/seed\d-[0-9a-f]{8}\.json", told["json"])
     assert told["before"] is True
     differ = {row[0]: row[1:] for row in told["differ"]}
     assert differ["trial.call"] == ["cmer", "cmer(queue=0)"]
@@ -163,5 +187,6 @@ def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
     assert told["memory"][0] == "lora"  # 4,300 after 22 and 900
     assert told["best"] == "cmer"
     assert told["wide"] <= 0
+    assert told["seen"] == [True, True, width > 1000]  # mR on a phone, ratios on a desktop
     assert told["title"] == "cmer-bench report"
     assert told["theme"] is True

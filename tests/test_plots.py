@@ -35,7 +35,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> groups.Group:
 def group_of(folder: Path, documents: list[dict[str, Any]]) -> groups.Group:
     """The one group that some records make."""
     fakes.save(folder, documents)
-    [group] = groups.group(record.load(folder))
+    [group] = groups.group_records(record.load(folder))
     return group
 
 
@@ -415,7 +415,7 @@ def test_batch_size_against_memory(tmp_path: Path) -> None:
             documents.append(document)
     documents.append(fakes.record("cmer", recipe={"batch_size": 256, "augment": False}))
     fakes.save(tmp_path / "r", documents)
-    found = groups.group(record.load(tmp_path / "r"))
+    found = groups.group_records(record.load(tmp_path / "r"))
     assert len({group.family for group in found}) == 2
     [family] = plots.families(found)
     assert [group.recipe["batch_size"] for group in family] == [32, 64, 128]

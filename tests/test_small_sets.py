@@ -10,8 +10,7 @@ from bench import UserError, data, record, trial
 from bench.batches import TrainSplit
 from bench.data import cache, newcard
 from bench.recipe import Recipe
-from bench.report import groups, tables
-from bench.report.significance import Significance
+from bench.report import conditions, groups
 from bench.sweeps import sweep
 
 
@@ -61,19 +60,19 @@ def test_a_batch_larger_than_the_training_set_is_told_and_recorded(tiny: Path) -
     said = "batches have all 8 training images, for 128 were asked for"
     assert said in notes
     assert said in document["data"]["notes"]
-    (group,) = groups.group(record.load(tiny / "results"))
+    (group,) = groups.group_records(record.load(tiny / "results"))
     assert group.batch_size == 8
-    caption = tables.caption(group, Significance(tiny / "results"))
-    assert "batch 8 (all training images; the recipe's 128 are more than those)" in caption
+    said = " ".join(conditions.conditions(group))
+    assert "batch 8 (all training images; the recipe's 128 are more than those)" in said
 
 
 def test_a_batch_that_fits_is_the_recipes(tiny: Path) -> None:
     document, notes = ran(planned(tiny, "linear", Recipe(steps=2, batch_size=4, evaluations=1)))
     assert document["data"]["batch_size"] == 4
     assert not [note for note in notes if "asked for" in note]
-    (group,) = groups.group(record.load(tiny / "results"))
-    caption = tables.caption(group, Significance(tiny / "results"))
-    assert "batch 4, 2 steps" in caption
+    (group,) = groups.group_records(record.load(tiny / "results"))
+    said = " ".join(conditions.conditions(group))
+    assert "batch 4; 2 steps" in said
 
 
 def test_records_from_before_say_their_batch_by_their_counts() -> None:

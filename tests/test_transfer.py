@@ -193,22 +193,23 @@ def test_the_report_has_a_table_for_each_data_set(tmp_path: Path) -> None:
     made(tmp_path, "vpt", 0, "rsitmd", 30.0, shared=24)
     made(tmp_path, "vpt", 0, "sydney", 10.0)
     frame = record.load(tmp_path)
-    (group,) = groups.group(frame)
-    (about, table), (second, _) = report.tables(group, tmp_path)
+    (group,) = groups.group_records(frame)
+    (_, about, table), (name, second, _) = report.tables(group, tmp_path)
     assert about.startswith(f"Transfer to rsitmd: trained on {group.dataset}, recall on the 452")
     assert about.endswith(
         "24 of them share captions with images trained on, so part of this is no transfer"
     )
+    assert name == "sydney"
     assert "Transfer to sydney" in second
     assert "share" not in second
-    assert [[row[0].text, row[1].text, row[8].text, row[8].spread] for row in table.rows] == [
+    assert [[row[0].text, row[1].text, row[2].text, row[2].spread] for row in table.rows] == [
         ["vpt", "1", "30.0", ""],
         ["lora", "2", "21.0", "1.4"],
     ]
     assert table.heads[2:9] == [
-        *("i2t R@1", "i2t R@5", "i2t R@10", "t2i R@1", "t2i R@5", "t2i R@10", "mR"),
+        *("mR", "i2t R@1", "i2t R@5", "i2t R@10", "t2i R@1", "t2i R@5", "t2i R@10"),
     ]
-    assert len(report.tables(group, tmp_path, short=True)[0][1].heads) == 6
+    assert len(report.tables(group, tmp_path, short=True)[0][2].heads) == 6
     assert report.tables(group, None) == []
     said = markdown.write(contents.contents(frame, [group], Significance(tmp_path), "lora", {}))
     assert "Transfer to rsitmd" in said
@@ -218,9 +219,9 @@ def test_results_on_an_older_state_of_the_test_set_are_not_mixed(tmp_path: Path)
     made(tmp_path, "lora", 0, "rsitmd", 20.0, hashes={"test": "older"})
     made(tmp_path, "lora", 1, "rsitmd", 30.0)
     made(tmp_path, "vpt", 0, "rsitmd", 10.0, hashes={"test": "older"})
-    (group,) = groups.group(record.load(tmp_path))
-    ((_, table),) = report.tables(group, tmp_path)
-    assert [[row[0].text, row[1].text, row[8].text] for row in table.rows] == [
+    (group,) = groups.group_records(record.load(tmp_path))
+    ((_, _, table),) = report.tables(group, tmp_path)
+    assert [[row[0].text, row[1].text, row[2].text] for row in table.rows] == [
         ["lora", "1", "30.0"]
     ]
 

@@ -137,6 +137,6 @@ def _print_tables(screen: "Console", paths: list[Path]) -> None:
     if not len(frame):
         return
     mine = frame[frame["path"].isin([str(path.relative_to(folder)) for path in whole])]
-    for group in groups.group(mine):
-        for about, table in transfer.tables(group, folder, short=True):
+    for group in groups.group_records(mine):
+        for _, about, table in transfer.tables(group, folder, short=True):
             screen.print(robustness.console_table(about, table))

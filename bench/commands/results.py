@@ -1,5 +1,6 @@
 """The commands about records: tables and plots, comparison, retrieval, export."""
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,22 @@ def report(
         str | None,
         typer.Option(help="Method or call that ratios refer to.", show_default="lora"),
     ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these in tables and plots: 'cmer,lora(rank=16)'. A name stands for all "
+            "calls of its method.",
+            show_default="all",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="One table of these columns instead of those of recall and cost: "
+            "'mR,memory,images/s'.",
+            show_default="all",
+        ),
+    ] = None,
     gallery: Annotated[
         bool,
         typer.Option(
@@ -32,6 +49,7 @@ def report(
     """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
     from bench import record
     from bench.report import report as report_
+    from bench.report import terminal
 
     screen = console()
     left_out: list[str] = []
@@ -40,19 +58,27 @@ def report(
         warn(screen, f"left out: {sentence}")
     if not len(frame):
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
+    write = functools.partial(
+        report_.write,
+        results,
+        out,
+        reference=reference,
+        methods=methods,
+        columns=columns,
+        frame=frame,
+        left_out=left_out,
+    )
     if gallery:
         from bench.data import data_root as root_of  # takes a second: it brings torch
         from bench.report.gallery_page import block
 
         load_plugins(plugin)
         with screen.status("asking the trained methods") as status:
-            ask = lambda one: block(one, results, root_of(data_root), status.update)  # noqa: E731
-            written = report_.write(
-                results, out, reference=reference, gallery=ask, frame=frame, left_out=left_out
-            )
+            ask = lambda group: block(group, results, root_of(data_root), status.update)  # noqa: E731
+            written = write(gallery=ask)
     else:
-        written = report_.write(results, out, reference=reference, frame=frame, left_out=left_out)
-    screen.print(report_.console_table(frame))
+        written = write()
+    screen.print(terminal.table(frame))
     if not any(path.suffix == ".parquet" for path in written):
         screen.print(
             "no records.parquet without pyarrow: pip install 'cmer-bench\\[parquet]'",

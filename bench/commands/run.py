@@ -168,7 +168,7 @@ def _run_corrupted(
         left = lambda: [trial for trial, _ in corrupted.todo(plan, wanted)]  # noqa: E731
         outcomes = run_trials(screen, tests, [trial for trial, _ in work], engine, left)
     own = [trial.path(plan.results) for trial in plan.trials]
-    for one in groups.group(record.load(plan.results, only=own)):
+    for one in groups.group_records(record.load(plan.results, only=own)):
         for about, table in robustness.tables(one, plan.results):
             screen.print(robustness.console_table(about, table))
     return report_failures(screen, [trial for trial, _ in work], outcomes)
@@ -199,9 +199,9 @@ def _print_forecast(
 
 def _print_results(screen: "Console", plan: "Plan") -> None:
     from bench import record
-    from bench.report import report
+    from bench.report import terminal
 
     own = [trial.path(plan.results) for trial in plan.trials]
     frame = record.load(plan.results, only=own)
     if len(frame):
-        screen.print(report.console_table(frame))
+        screen.print(terminal.table(frame))

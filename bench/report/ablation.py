@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +23,8 @@ from bench.report.tables import (
 MANY = 6
 """A method with more calls than this in a group has only the default, and the call that is best on
 validation, in the group's other tables and pictures."""
-COLUMNS = ("i2t R@1", "t2i R@1", "mR", "memory, MiB", "images/s", "trainable parameters")
-PLACE = 5
+COLUMNS = ("mR", "i2t R@1", "t2i R@1", "memory, MiB", "images/s", "trainable parameters")
+PLACE = 3
 """Where the difference stands: behind mR."""
 RECALL = "metrics.test.mR"
 
@@ -98,16 +97,17 @@ def fold(one: Group) -> Group:
     return replace(one, rows=[row for row in one.rows if row not in away], folded=away)
 
 
-def ablation_tables(
-    one: Group, significance: Significance, show: Callable[[float], str] = percent
-) -> list[tuple[str, Table]]:
-    """For each method with several calls: what the table says, and the table.
+def ablation_tables(group: Group, significance: Significance) -> list[tuple[str, str, Table]]:
+    """For each method with several calls: its name, what the table says, and the table.
 
     The default first, then by setting; calls that change several settings at once last. A `*`: the
     difference is significant by a paired t-test over seeds, corrected (Holm) for the number of
     calls in the table that could be tested.
     """
-    return [(_about(found), _table(found, one, significance, show)) for found in ablations(one)]
+    return [
+        (found.method, _about(found), _table(found, group, significance))
+        for found in ablations(group)
+    ]
 
 
 def _about(ablation: Ablation) -> str:
@@ -116,13 +116,11 @@ def _about(ablation: Ablation) -> str:
     about += f"; default: {usual}" if usual else ""
     if any(len(settings) > 1 for settings, _ in ablation.changed):
         about += "; last, what changes several"
-    return f"{about} (* significant at 95%: paired t over seeds, Holm's correction for the table)"
+    return about
 
 
-def _table(
-    ablation: Ablation, one: Group, significance: Significance, show: Callable[[float], str]
-) -> Table:
-    every = {column.title: column for column in [*recalls(show=show), *costs(one)]}
+def _table(ablation: Ablation, group: Group, significance: Significance) -> Table:
+    every = {column.title: column for column in [*recalls(), *costs(group)]}
     columns = [every[title] for title in COLUMNS if title in every]
     changed = sorted(ablation.changed, key=_place)
     kinds = [_kind(settings) for settings, _ in changed]
@@ -131,7 +129,7 @@ def _table(
     tests = [significance.p_value(row, ablation.base, RECALL) for _, row in changed]
     for (settings, row), p in zip(changed, paired.holm(tests), strict=True):
         words = ", ".join(f"{k}={v!r}" for k, v in sorted(settings.items())) or row.label
-        change = difference(row, ablation.base, p is not None and p < LEVEL, show)
+        change = difference(row, ablation.base, p is not None and p < LEVEL)
         lines.append(_line(Cell(words, code=True), row, change, columns))
     heads = ["setting", "n", *(column.title for column in columns)]
     heads.insert(PLACE, "mR - default")
@@ -158,11 +156,11 @@ def _place(changed: tuple[dict[str, Any], Row]) -> tuple[str, bool, float, str]:
     return _kind(settings), not number, float(value) if number else 0.0, str(value)
 
 
-def difference(row: Row, base: Row, sure: bool, show: Callable[[float], str]) -> Cell:
+def difference(row: Row, base: Row, sure: bool) -> Cell:
     """mR of a row less that of another over the seeds they share; `*` where that is `sure`."""
     a, b = row.values(RECALL), base.values(RECALL)
     seeds = a.keys() & b.keys()
     if not seeds:
         return Cell("–")
     change = sum(a[seed] - b[seed] for seed in seeds) / len(seeds)
-    return Cell(("+" if change >= 0 else "") + show(change), sign=" *" if sure else "")
+    return Cell(("+" if change >= 0 else "") + percent(change), sign=" *" if sure else "")

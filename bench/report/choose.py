@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import UserError, record
-from bench.report.groups import Group, Row, group
+from bench.report.groups import Group, Row, group_records
 from bench.spec import nearest
 
 
@@ -111,10 +111,17 @@ def choices(folder: Path) -> list[Choice]:
     """What a folder holds, as a report would show it; raises UserError where that is nothing."""
     left_out: list[str] = []
     frame = record.load(folder, left_out=left_out.append)
-    found = [_choice(table, row, folder) for table in group(frame) for row in table.rows if row.ok]
+    found = [
+        _choice(table, row, folder)
+        for table in group_records(frame)
+        for row in table.rows
+        if row.ok
+    ]
     if found:
         return found
-    failed = [trial for table in group(frame) for row in table.rows for trial in _failed(row)]
+    failed = [
+        trial for table in group_records(frame) for row in table.rows for trial in _failed(row)
+    ]
     why = "; ".join([*failed, *left_out]) or "it holds no seed*.json"
     raise UserError(f"{folder} has no record of a trial that ended well: {why}")
 
@@ -140,7 +147,7 @@ def _file(path: Path) -> list[Choice]:
     import pandas as pd
 
     frame = pd.DataFrame([{"path": path.name, "record": document}])
-    [table] = group(frame)
+    [table] = group_records(frame)
     [row] = table.rows
     found = _choice(table, row, path.parent)
     return [

@@ -1,4 +1,4 @@
-"""How figures came about: what differs in a group, busy machines, GPUs with a lowered clock."""
+"""How figures came about: settings of a group, what differs in it, busy or throttled machines."""
 
 from collections import Counter
 
@@ -15,9 +15,68 @@ SHOWN = 6
 """Trials named in a sentence."""
 
 
-def letters(one: Group) -> dict[str, str]:
+def conditions(group: Group) -> list[str]:
+    """Sentences on what all trials of a group had in common."""
+    recipe = group.recipe
+    seeds = sorted({entry.seed for entry in group.ok})
+    counts: dict[str, int] = next((found for e in group.ok if (found := e.get("data.counts"))), {})
+    precision = " and ".join(map(str, group.values("efficiency.precision")))
+    batch = f"{group.batch_size * recipe.get('accumulation', 1)}"
+    if group.batch_size < recipe["batch_size"]:
+        batch += f" (all training images; the recipe's {recipe['batch_size']} are more than those)"
+    steps = recipe.get("steps")
+    facts = [
+        *([f"{counts['test']:,} test images"] if counts.get("test") else []),
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds)) or 'none'}",
+        f"batch {batch}",
+        f"{steps} steps" if steps is not None else f"{recipe['epochs']:g} epochs",
+        precision or recipe["precision"],
+    ]
+    sentences = [
+        "; ".join(facts) + ".",
+        "The step with the best validation mR is tested, once."
+        if recipe["track"] == "train"
+        else "Trained on train and val; the last step is tested, and nothing is selected.",
+    ]
+    if group.scene_at_test == "oracle":
+        sentences.append("At test each query is told its true scene: oracle information.")
+    if group.scene_at_test == "predicted":
+        sentences.append("At test the untrained backbone predicts the scene of each query.")
+    if group.cached_features:
+        sentences.append("Trained on cached features, which means another augmentation.")
+    if group.folded:
+        calls = Counter(row.method for row in group.folded)
+        more = " and ".join(f"{n} more calls of {name}" for name, n in sorted(calls.items()))
+        sentences.append(f"{more}: in the table of settings alone.")
+    return sentences
+
+
+def cost_words(group: Group) -> list[str]:
+    """Sentences on what memory, images/s and J/image mean in a group."""
+    sentences = [
+        "Memory: the most bytes that tensors took on the GPU during training, without the CUDA "
+        "context and library handles."
+        if group.cuda
+        else "Memory: the bytes that autograd keeps for the backward pass of one step, since a "
+        "CPU has no device peak. Figures of a CPU are for trying out."
+    ]
+    if group.cached_features:
+        beside = ", and memory leaves them out" if group.cuda else ""
+        sentences.append(f"Images/s: images whose cached features are trained on{beside}.")
+    if any(row.values(JOULES) for row in group.rows):
+        sentences.append("J/image: the GPU's energy in training, validation included.")
+    return sentences
+
+
+def machine_words(group: Group) -> str:
+    """On what machine the trials ran."""
+    cpu = (group.values("environment.cpu") or ["unknown"])[0]
+    return group.device if group.cuda else f"CPU ({cpu})"
+
+
+def letters(group: Group) -> dict[str, str]:
     """A letter for everything that differs in the group, in the order of its rows."""
-    parts = list(dict.fromkeys(part for row in one.rows for part in row.odd))
+    parts = list(dict.fromkeys(part for row in group.rows for part in row.odd))
     return {part: letter(number) for number, part in enumerate(parts)}
 
 
@@ -26,13 +85,13 @@ def letter(number: int) -> str:
     return (letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
 
 
-def legend(one: Group) -> str:
+def legend(group: Group) -> str:
     """What the letters of the column `differs` mean, and what is usual; empty where none is."""
-    meant = letters(one)
+    meant = letters(group)
     if not meant:
         return ""
-    names = list(dict.fromkeys(n for n in one.usual if any(p.startswith(f"{n} ") for p in meant)))
-    usual = ", ".join(f"{name} {one.usual[name]}" for name in names)
+    names = [n for n in group.usual if any(part.startswith(f"{n} ") for part in meant)]
+    usual = ", ".join(f"{name} {group.usual[name]}" for name in names)
     listed = "; ".join(f"{sign}: {part}" for part, sign in meant.items())
     return f"Differs from the group{f' ({usual})' if usual else ''}: {listed}."
 
@@ -74,48 +133,55 @@ def throttled(entry: Entry) -> str:
     return f"{words} ({reasons})" if reasons else words
 
 
-def trained_on(one: Group) -> str:
+def trained_on(group: Group) -> str:
     """What the mark of a backbone means that was trained on the data set of its table."""
     return (
-        f"{SEEN} {one.backbone} was trained on the training images and captions of {one.dataset} "
-        "itself, so these figures are not comparable with those of backbones that were not."
+        f"{SEEN} {group.backbone} was trained on the training images and captions of "
+        f"{group.dataset} itself, so these figures are not comparable with those of backbones that "
+        "were not."
     )
 
 
-def short_footnotes(one: Group) -> list[str]:
+def footnotes(group: Group) -> dict[str, str]:
+    """For each mark that stands in the group's tables, a sentence on what it means."""
+    notes = {SEEN: trained_on(group)} if group.seen else {}
+    for kind, of, about in (
+        ("busy", busy, "the machine was busy with something else"),
+        ("throttled", throttled, "the GPU lowered its clock"),
+    ):
+        trials: dict[str, list[str]] = {}
+        for row in group.every:
+            for entry in row.ok:
+                if words := of(entry):
+                    trials.setdefault(words, []).append(f"{row.label} seed {entry.seed}")
+        if trials:
+            listed = "; ".join(f"{words}: {_listed(named)}" for words, named in trials.items())
+            notes[MARKS[kind]] = (
+                f"{MARKS[kind]} {about}, so these figures are not comparable and never marked as "
+                f"best or second ({listed})."
+            )
+    return notes
+
+
+def short_footnotes(group: Group) -> list[str]:
     """A short sentence for each mark in the group's tables; the report's own names the trials."""
-    notes = [trained_on(one)] if one.seen else []
+    notes = [trained_on(group)] if group.seen else []
     for kind, of, about in (
         ("busy", busy, "other processes used the machine"),
         ("throttled", throttled, "the GPU lowered its clock"),
     ):
-        if any(of(entry) for row in one.every for entry in row.ok):
+        if any(of(entry) for row in group.every for entry in row.ok):
             why = "so that this figure is not comparable"
             notes.append(f"{MARKS[kind]} {about}, {why}; the report names the trials")
-    if any(row.replaced for row in one.every):
+    if any(row.replaced for row in group.every):
         notes.append("Of a call with several learning rates the latest records are shown.")
     return notes
 
 
-def footnotes(one: Group) -> list[str]:
-    """A sentence for each mark that stands in the group's tables, and one on records left out."""
-    notes = [trained_on(one)] if one.seen else []
-    for kind, of, about in (
-        ("busy", busy, "The machine was busy with something else"),
-        ("throttled", throttled, "The GPU lowered its clock"),
-    ):
-        found: dict[str, list[str]] = {}
-        for row in one.every:
-            for entry in row.ok:
-                if words := of(entry):
-                    found.setdefault(words, []).append(f"{row.label} seed {entry.seed}")
-        listed = "; ".join(f"{words}: {_listed(trials)}" for words, trials in found.items())
-        if listed:
-            such = "so these figures are not comparable, and never marked as best or second"
-            notes.append(f"{MARKS[kind]} {about}, {such}: {listed}.")
-    if older := "; ".join(f"{row.label}: {_older(row)}" for row in one.every if row.replaced):
-        notes.append(f"Not in the tables, for there are later records of the same calls: {older}.")
-    return notes
+def replaced(group: Group) -> str:
+    """A sentence on records that later ones of the same calls replace; empty without any."""
+    older = "; ".join(f"{row.label}: {_older(row)}" for row in group.every if row.replaced)
+    return f"Left out, because later records of the same calls exist: {older}." if older else ""
 
 
 def _older(row: Row) -> str:
@@ -127,3 +193,14 @@ def _older(row: Row) -> str:
 def _listed(trials: list[str]) -> str:
     more = len(trials) - SHOWN
     return ", ".join(trials[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def not_ok(group: Group) -> list[str]:
+    """One line for each trial that did not end well."""
+    lines = []
+    for row in group.every:
+        for entry in row.others:
+            words = " ".join(str(entry.record.get("message") or "").split())[:200]
+            status = entry.record["status"].replace("_", " ")
+            lines.append(f"{row.label}, seed {entry.seed}: {status}{f': {words}' if words else ''}")
+    return lines

@@ -1,23 +1,33 @@
 """What a report says, before it is written in any form: its sections and their tables."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import record
 from bench.report import published, robustness, searches, transfer
 from bench.report.ablation import ablation_tables
-from bench.report.conditions import footnotes, legend
-from bench.report.groups import Group
-from bench.report.significance import Significance
-from bench.report.tables import (
-    Table,
-    caption,
-    cost_table,
-    counted,
-    machine_table,
+from bench.report.conditions import (
+    conditions,
+    cost_words,
+    footnotes,
+    legend,
+    machine_words,
     not_ok,
-    percent,
+    replaced,
+)
+from bench.report.groups import SEEN, Group, slug
+from bench.report.significance import ABOUT, Significance
+from bench.report.summary import summary
+from bench.report.tables import (
+    Column,
+    Table,
+    chosen,
+    costs,
+    machine,
+    method_table,
     plural,
     recall_table,
 )
@@ -28,43 +38,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """A table, its name in the section, and what it says (nothing where the section says it).
+    """A table: its name in the section, what it shows, and what its marks and words mean.
 
-    `folded`: to be opened by the reader where the form allows it.
+    differs: what the letters of the column `differs` mean. folded: for the reader to open, where
+    the form allows it.
     """
 
     name: str
-    about: str
+    title: str
     table: Table
+    notes: list[str] = field(default_factory=list)
+    differs: str = ""
     folded: bool = False
 
 
 @dataclass(frozen=True)
 class Section:
-    """A group of records, or what is told of several: words, tables, pictures.
+    """A group of records, or what is told of several: conditions, tables, pictures.
 
-    `parts` whose `about` is empty come first, then `notes`, `wrong` (trials that did not end
-    well) and `pictures`, then the other parts. `file`: the LaTeX file it belongs to. `source`: the
-    file that it tells of.
+    conditions: what a reader of the tables must know; origin: machine, commits and the like, which
+    a paper leaves out; wrong: trials that did not end well; subject: what captions name.
     """
 
     name: str
     title: str
-    about: str
     parts: list[Part]
-    file: str
-    source: str = ""
-    notes: list[str] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
+    origin: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
+    subject: str = ""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A report: how many records there are, warnings, sections."""
+    """A report: how many records there are, warnings, a summary and sections."""
 
     counts: str
     warnings: list[str]
+    summary: Part | None
     sections: list[Section]
 
 
@@ -74,85 +86,141 @@ def contents(
     significance: Significance,
     reference: str,
     drawn: dict[str, list[Path]],
-    show: Callable[[float], str] = percent,
+    columns: Sequence[str] = (),
     warnings: Sequence[str] = (),
 ) -> Contents:
     """What a report of some records says.
 
-    `drawn`: the plots' files of each group; `show` writes a recall; `warnings` stand at the top.
-    Files that cannot be read are left out with a warning.
+    reference: the method or call that ratios refer to; drawn: the files of each group's plots;
+    columns: names of the columns of one table that stands for recall and cost; warnings: what
+    stands at the top. Files that cannot be read are left out with a warning.
     """
     warnings = list(warnings)
     sections = [
-        _group(one, significance, reference, drawn.get(one.name, []), show) for one in groups
+        _group(group, significance, reference, drawn.get(group.name, []), columns)
+        for group in groups
     ]
-    sections += _published(groups, show)
+    sections += _published(groups)
     if significance.results is not None:
         sections += _searches(significance.results, warnings.append)
-        for one in groups:
-            warnings += robustness.left_out(one, significance.results)
-            warnings += transfer.left_out(one, significance.results)
+        for group in groups:
+            warnings += robustness.left_out(group, significance.results)
+            warnings += transfer.left_out(group, significance.results)
     warnings += published.calibration(groups)
-    return Contents(counted(frame), warnings, sections)
+    table, notes = summary(groups, significance)
+    part = Part("summary", "Summary", table, notes) if groups else None
+    return Contents(counted(frame), warnings, part, sections)
+
+
+def counted(frame: "pd.DataFrame") -> str:
+    """How many records there are, by status."""
+    counts = Counter(map(str, frame["status"])) if len(frame) else Counter()
+    order = [*(s for s in record.STATUSES if s in counts), *sorted(counts.keys() - record.STATUSES)]
+    states = ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in order)
+    return f"{plural(len(frame), 'record')}: {states or 'none'}"
 
 
 def _group(
-    one: Group,
+    group: Group,
     significance: Significance,
     reference: str,
     drawn: list[Path],
-    show: Callable[[float], str],
+    columns: Sequence[str],
 ) -> Section:
-    parts = [
-        Part("recall", "", recall_table(one, significance, show=show)),
-        Part("cost", "", cost_table(one, significance, reference)),
-    ]
-    for number, (about, table) in enumerate(ablation_tables(one, significance, show), 1):
-        parts.append(Part(f"settings{number}", about, table))
-    for number, (about, table) in enumerate(robustness.tables(one, significance.results, show), 1):
-        parts.append(Part(f"corrupted{number}", about, table))
-    for number, (about, table) in enumerate(transfer.tables(one, significance.results, show), 1):
-        parts.append(Part(f"transfer{number}", about, table))
-    if any(row.values("metrics.test.dup_mR") for row in one.rows):
-        about = "Duplicate-aware recall (images that carry the very caption count as right)"
-        table = recall_table(one, significance, "dup_", show)
-        parts.append(Part("duplicates", about, table, folded=True))
-    if one.ok:
-        about = "Compute and machine: FLOPs, memory, clock, power, windows (means over seeds)"
-        parts.append(Part("machine", about, machine_table(one), folded=True))
-    file = f"{one.dataset}-{one.backbone}"
-    for character in ":/":
-        file = file.replace(character, "_")
+    base = group.row(reference)
+    known_costs = costs(group, base)
+    parts: list[Part] = []
+
+    def add(
+        name: str, title: str, table: Table, *, more: Sequence[str] = (), folded: bool = False
+    ) -> None:
+        notes = [*_notes(table, group), *more]
+        differs = legend(group) if "differs" in table.heads else ""
+        parts.append(Part(name, title, table, notes, differs, folded))
+
+    if columns:
+        which = chosen(columns, group, base)
+        table = method_table(group, which, significance)
+        add("table", "Recall in percent, and cost", table, more=_words(which, known_costs, group))
+    else:
+        add("recall", "Recall on the test set, in percent", recall_table(group, significance))
+        table = method_table(group, known_costs, significance)
+        add("cost", "What training costs", table, more=cost_words(group))
+    for method, title, table in ablation_tables(group, significance):
+        add(f"settings-{slug(method)}", title, table)
+    for number, (title, table) in enumerate(robustness.tables(group, significance.results)):
+        add(("severity", "corruption")[number], title, table)
+    for dataset, title, table in transfer.tables(group, significance.results):
+        add(f"transfer-{slug(dataset)}", title, table)
+    if any(row.values("metrics.test.dup_mR") for row in group.rows):
+        title = "Recall when every image that carries the very caption counts as right, in percent"
+        add("duplicates", title, recall_table(group, significance, "dup_"), folded=True)
+    if group.ok:
+        title = "Compute and machine, means over seeds"
+        table = method_table(group, machine(group), significance, marked=False)
+        add("machine", title, table, folded=True)
     return Section(
-        one.name,
-        one.title,
-        caption(one, significance, reference),
+        group.name,
+        group.title,
         parts,
-        file.replace(" ", "-"),
-        notes=[note for note in (legend(one), *footnotes(one)) if note],
-        wrong=not_ok(one),
-        pictures=drawn,
+        conditions(group),
+        [f"Machine: {machine_words(group)}.", *filter(None, [replaced(group)])],
+        not_ok(group),
+        drawn,
+        subject=group.title,
     )
 
 
-def _published(groups: list[Group], show: Callable[[float], str]) -> list[Section]:
+def _words(columns: list[Column], known_costs: list[Column], group: Group) -> list[str]:
+    """What memory and speed mean, where a chosen column is one of them."""
+    return cost_words(group) if any(column in known_costs for column in columns) else []
+
+
+def _notes(table: Table, group: Group) -> list[str]:
+    """What the marks in a table mean."""
+    cells = [cell for row in table.rows for cell in row]
+    marks = {cell.mark for cell in cells}
+    signs = "".join(cell.sign for cell in cells)
+    notes = []
+    if any(cell.spread for cell in cells):
+        notes.append("Mean ± sample standard deviation over n seeds.")
+    if "second" in marks:
+        notes.append(
+            f"Bold: best, and better than the second (underlined) by {ABOUT}. Two underlined and "
+            "none bold: the best two, with no significant difference."
+        )
+    elif group.seeds == 1:
+        notes.append("With one seed no difference can be called significant: nothing is marked.")
+    if " *" in signs:
+        notes.append(f"*: significant by {ABOUT}, with Holm's correction for the table.")
+    notes += [note for sign, note in footnotes(group).items() if sign in signs or sign == SEEN]
+    if any(row[0].text.startswith("ceiling") for row in table.rows):
+        notes.append("Ceiling: no model can exceed it, because test images share captions.")
+    return notes
+
+
+def _published(groups: list[Group]) -> list[Section]:
     about = (
-        "Other backbones and protocols are other tasks: read each row with its notes. Ours: means "
-        "over seeds; the others: as printed at the source."
+        "Other backbones and protocols are other tasks: read each row with its notes.",
+        "Ours: means over seeds; the others: as printed at the source.",
     )
     found = []
-    for dataset in sorted({one.dataset for one in groups}):
-        if beside := published.beside_ours(groups, dataset, show):
-            table, legend = beside
-            part = Part("published", plural(len(table.rows), "row"), table, folded=True)
-            title, name = f"Published on {dataset}", f"published-{dataset}"
-            found.append(Section(name, title, about, [part], name, notes=[legend]))
+    for dataset in sorted({group.dataset for group in groups}):
+        if beside := published.beside_ours(groups, dataset):
+            table, notes = beside
+            title = f"Published results on {dataset}, recall in percent"
+            part = Part("table", title, table, notes, folded=True)
+            section = Section(f"published-{slug(dataset)}", f"Published on {dataset}", [part])
+            section.conditions.extend(about)
+            found.append(section)
     return found
 
 
 def _searches(results: Path, left_out: Callable[[str], None]) -> list[Section]:
     found = []
     for path, budget, table in searches.tables(results, left_out):
-        part, name = Part("search", "", table), f"search-{path.stem}"
-        found.append(Section(name, f"Search: {path.stem}", budget, [part], name, source=path.name))
+        title = f"Search of learning rate and settings, {path.stem}"
+        part = Part("table", title, table)
+        said = [budget, f"From {path.name}."]
+        found.append(Section(f"search-{slug(path.stem)}", f"Search: {path.stem}", [part], said))
     return found

@@ -33,7 +33,7 @@ EQUAL = {
     "commit": "environment.git_commit",
     "uncommitted changes": "environment.git_dirty",
 }
-"""What should be equal in a group, and does not decide which group a record is in."""
+"""What may differ within a group, but should not: where it does, the tables say so."""
 SEEN = "§"
 """Marks a backbone that was trained on the training images of the data set of its table."""
 JOULES = "derived.joules_per_image"
@@ -217,6 +217,16 @@ class Group:
         return min((e.batch_size for e in self.ok), default=int(self.recipe["batch_size"]))
 
     @property
+    def seeds(self) -> int:
+        """The number of seeds of the row that has most."""
+        return max((len(row.ok) for row in self.rows), default=0)
+
+    @property
+    def methods(self) -> int:
+        """The number of methods, however many calls each has."""
+        return len({row.method for row in self.every})
+
+    @property
     def special(self) -> list[str]:
         """What sets the group apart from the usual one."""
         usual = {f.name: f.default for f in fields(Recipe)}
@@ -247,7 +257,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The start of its files' names; does not depend on which other groups there are."""
+        """The start of its files' names; it does not depend on which other groups there are."""
         words = [self.dataset, self.backbone, *([self.device] if self.cuda else []), *self.special]
         name = "-".join(slug(word) for word in words)
         return name if len(name) <= 100 else f"{name[:93]}-{self.digest[:6]}"
@@ -265,39 +275,38 @@ class Group:
 
 
 def slug(text: str) -> str:
-    """A text that can be part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", text.replace("=", "")).strip("-")
+    """A text as part of a file's name: letters, digits and hyphens alone, as LaTeX needs them."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text.replace("=", "")).strip("-")
 
 
-def group(frame: "pd.DataFrame") -> list[Group]:
-    """The records of a frame (bench.record.load) as groups, in order of their titles.
+def group_records(frame: "pd.DataFrame") -> list[Group]:
+    """The records of a frame (bench.record.load) as groups: most seeds first, then most methods.
 
-    One group: one data set and split, backbone and weights, recipe but for the learning rate,
-    device, use of scenes at test, use of cached features. Rows by falling mean mR.
+    The records of a group share data set and split, backbone and weights, recipe but for the
+    learning rate, device, use of scenes at test and of cached features. Its rows fall in mean mR.
     """
     if not len(frame):
         return []
     pairs = zip(frame["path"], frame["record"], strict=True)
     entries = [Entry(str(path), document) for path, document in pairs]
-    found: dict[str, Group] = {}
+    groups: dict[str, Group] = {}
     rows: dict[str, dict[str, list[Entry]]] = {}
     for entry in sorted(entries, key=lambda e: (str(e.get("finished")), e.path)):
         new = _group_of(entry)
-        found.setdefault(new.digest, new)
-        identity = ("trial.call", "trial.settings", "trial.recipe.lr")
-        key = json.dumps([entry.get(part) for part in identity], sort_keys=True)
+        groups.setdefault(new.digest, new)
+        call = ("trial.call", "trial.settings", "trial.recipe.lr")
+        key = json.dumps([entry.get(part) for part in call], sort_keys=True)
         rows.setdefault(new.digest, {}).setdefault(key, []).append(entry)
-    for digest, one in found.items():
-        one.rows = [_row(rows[digest][key]) for key in sorted(rows[digest])]
-        _label(one)
-        _differences(one)
-        one.rows.sort(key=_order)
-    groups = sorted(found.values(), key=lambda g: (g.title, g.digest))
-    titles = Counter(g.name for g in groups)
-    for one in groups:
-        if titles[one.name] > 1:  # same words, other weights or another split: say which
-            one.backbone += f" {one.digest[:6]}"
-    return groups
+    for digest, group in groups.items():
+        group.rows = [_row(rows[digest][key]) for key in sorted(rows[digest])]
+        _label(group)
+        _differences(group)
+        group.rows.sort(key=_order)
+    names = Counter(group.name.casefold() for group in groups.values())
+    for group in groups.values():
+        if names[group.name.casefold()] > 1:  # other weights or another split of the same name
+            group.backbone += f" {group.digest[:6]}"
+    return sorted(groups.values(), key=lambda g: (-g.seeds, -g.methods, g.title, g.digest))
 
 
 def _group_of(entry: Entry) -> Group:
@@ -336,15 +345,15 @@ def _row(entries: list[Entry]) -> Row:
     return Row("", kept, replaced=[entry for entry in entries if entry not in kept])
 
 
-def _label(one: Group) -> None:
+def _label(group: Group) -> None:
     """The call; where two rows share it, also what they do not share."""
-    calls = Counter(row.entries[0].get("trial.call") for row in one.rows)
-    for row in one.rows:
+    calls = Counter(row.entries[0].get("trial.call") for row in group.rows)
+    for row in group.rows:
         first = row.entries[0]
         row.label = first.get("trial.call")
         if calls[row.label] == 1:
             continue
-        same = [r.entries[0] for r in one.rows if r.entries[0].get("trial.call") == row.label]
+        same = [r.entries[0] for r in group.rows if r.entries[0].get("trial.call") == row.label]
         odd = []
         for setting, value in sorted(first.get("trial.settings").items()):
             if any(other.get("trial.settings").get(setting) != value for other in same):
@@ -355,13 +364,13 @@ def _label(one: Group) -> None:
         row.label += f" [{', '.join(odd)}]"
 
 
-def _differences(one: Group) -> None:
+def _differences(group: Group) -> None:
     """Say of each row what should be as in the group and is not."""
-    usual = {name: (one.values(dotted) or [None])[0] for name, dotted in EQUAL.items()}
-    one.usual = {name: _words(name, value) for name, value in usual.items() if value is not None}
-    sets = Counter(tuple(entry.seed for entry in row.ok) for row in one.rows if row.ok)
+    usual = {name: (group.values(dotted) or [None])[0] for name, dotted in EQUAL.items()}
+    group.usual = {name: _words(name, value) for name, value in usual.items() if value is not None}
+    sets = Counter(tuple(entry.seed for entry in row.ok) for row in group.rows if row.ok)
     seeds = max(sets, key=lambda found: (sets[found], len(found), found), default=())
-    for row in one.rows:
+    for row in group.rows:
         odd = []
         for name, dotted in EQUAL.items():
             values = {entry.get(dotted) for entry in row.ok} - {usual[name], None}

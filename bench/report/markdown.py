@@ -8,16 +8,21 @@ def write(report: Contents) -> str:
     """The whole report; pictures lie beside it."""
     parts = ["# Report", f"{report.counts}."]
     parts += [f"> [!WARNING]\n> {_text(warning)}" for warning in report.warnings]
+    if report.sections:
+        parts.append("\n".join(f"- [{_text(s.title)}](#{s.name})" for s in report.sections))
+    if report.summary:
+        parts += ["## Summary", *_part(report.summary)[1:]]
     for section in report.sections:
         parts += _section(section)
     return "\n\n".join(parts) + "\n"
 
 
 def _section(section: Section) -> list[str]:
-    source = f" From `{section.source}`." if section.source else ""
-    parts = [f"## {_text(section.title)}", _text(section.about) + source]
-    parts += [_part(part) for part in section.parts if not part.about]
-    parts += [_text(note) for note in section.notes]
+    parts = [f'<a id="{section.name}"></a>\n\n## {_text(section.title)}']
+    parts.append(_text(" ".join([*section.conditions, *section.origin])))
+    shown = [part for part in section.parts if not part.folded]
+    for part in shown[:2]:
+        parts += _part(part)
     if section.wrong:
         lines = "\n".join(f"- {_text(line)}" for line in section.wrong)
         parts.append(f"Trials that did not end well:\n\n{lines}")
@@ -25,14 +30,20 @@ def _section(section: Section) -> list[str]:
         if path.suffix == ".png":
             what = path.stem.removeprefix(f"{section.name}-").replace("_", " ")
             parts.append(f"![{what}, {_text(section.title)}]({path.name})")
-    return parts + [_part(part) for part in section.parts if part.about]
+    for part in shown[2:]:
+        parts += _part(part)
+    for part in section.parts:
+        if part.folded:
+            _, *inner = _part(part)
+            text = "\n\n".join(inner)
+            parts.append(f"<details><summary>{part.title}</summary>\n\n{text}\n\n</details>")
+    return parts
 
 
-def _part(part: Part) -> str:
-    table = _table(part.table)
-    if part.folded:
-        return f"<details><summary>{part.about}</summary>\n\n{table}\n\n</details>"
-    return f"**{_text(part.about)}**\n\n{table}" if part.about else table
+def _part(part: Part) -> list[str]:
+    """Title, table and what its marks mean."""
+    notes = " ".join(filter(None, [*part.notes, part.differs]))
+    return [f"**{_text(part.title)}**", _table(part.table), *([_text(notes)] if notes else [])]
 
 
 def _table(table: Table) -> str:
@@ -48,6 +59,7 @@ def _cell(cell: Cell) -> str:
         text = f"`{text}`"
     text = {"best": f"**{text}**", "second": f"<ins>{text}</ins>"}.get(cell.mark, text)
     text = f"{text} ± {cell.spread}".replace(" ", "\u00a0") if cell.spread else text
+    text = f"[{text}](#{cell.link})" if cell.link else text
     return text + _text(cell.sign)
 
 

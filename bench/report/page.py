@@ -2,89 +2,105 @@
 
 import base64
 import json
+import struct
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from bench.report.contents import Contents, Part, Section
+from bench.report.figure import DPI
+from bench.report.groups import Group
 from bench.report.tables import WORDS, Cell, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEMPLATE = Path(__file__).with_name("page.html")
-WIDE = ("learning curves", "corruption")
-"""Plots of several panels."""
 LEFT_OUT = ("curve", "traceback", "schema")
 """Entries of a record that the page does not carry: the curves are in the plots."""
+PIXELS_PER_INCH = 84
+"""Of a figure on the page; the same for all, so that their letters are of one size."""
 
 
-def html(frame: "pd.DataFrame", report: Contents, galleries: dict[str, str] | None = None) -> str:
+def html(
+    frame: "pd.DataFrame",
+    report: Contents,
+    groups: list[Group],
+    link: str,
+    galleries: dict[str, str] | None = None,
+) -> str:
     """The page, with its pictures (PNG) built in.
 
-    galleries: a block of `bench.report.gallery_page` for sections that have one, by their names.
+    link: the way from the page to the folder of the records. galleries: a block of
+    `bench.report.gallery_page` for sections that have one, by their names.
     """
     shown = galleries or {}
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         counts=escape(report.counts),
         warnings="".join(f'<p class="warning">{escape(text)}</p>' for text in report.warnings),
         links="".join(
-            f'<a href="#{_id(one.name)}">{escape(one.title)}</a>' for one in report.sections
+            f'<a href="#{escape(section.name)}">{escape(section.title)}</a>'
+            for section in report.sections
         ),
-        groups="\n".join(_section(one, shown.get(one.name, "")) for one in report.sections),
-        data=_data(frame),
+        summary=_part(report.summary) if report.summary else "",
+        groups="\n".join(_section(s, shown.get(s.name, "")) for s in report.sections),
+        data=_script({"link": link, "records": _records(frame, groups)}),
     )
 
 
-def _data(frame: "pd.DataFrame") -> str:
-    """The records as JSON that can stand inside a script element."""
+def _records(frame: "pd.DataFrame", groups: list[Group]) -> list[dict[str, Any]]:
+    """What the page carries of each record, and the group in whose tables it is."""
+    group_of: dict[str, str] = {}
+    for group in groups:
+        words = " · ".join(group.special) or "default recipe"
+        for row in group.every:
+            group_of |= {entry.path: words for entry in row.entries}
+            group_of |= {entry.path: f"{words} (replaced by a later one)" for entry in row.replaced}
     records: list[dict[str, Any]] = []
     if len(frame):
         for path, document in zip(frame["path"], frame["record"], strict=True):
             kept = {key: value for key, value in document.items() if key not in LEFT_OUT}
-            records.append({**kept, "path": path})
-    text = json.dumps(records, sort_keys=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
+            records.append({**kept, "path": path, "group": group_of.get(path, "not in the tables")})
+    return records
 
 
-def _id(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text)
+def _script(value: Any) -> str:
+    """A value as JSON that can stand inside a script element."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _section(one: Section, gallery: str) -> str:
-    figures = []
-    for path in one.pictures:
-        if path.suffix == ".png":
-            what = path.stem.removeprefix(f"{one.name}-").replace("_", " ")
-            wide = ' class="wide"' if what in WIDE else ""
-            about = escape(f"{what}, {one.title}; the figures are in the tables above")
-            figures.append(
-                f'<figure{wide}><img loading="lazy" alt="{about}" src="{_inline(path)}"></figure>'
-            )
-    source = f" From <code>{escape(one.source)}</code>." if one.source else ""
-    wrong = "".join(f"<li>{escape(line)}</li>" for line in one.wrong)
-    notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in one.notes)
-    first = "".join(_part(part) for part in one.parts if not part.about)
-    rest = "".join(_part(part) for part in one.parts if part.about)
+def _section(section: Section, gallery: str) -> str:
+    name, title = escape(section.name), escape(section.title)
+    about = escape(" ".join([*section.conditions, *section.origin]))
+    wrong = "".join(f"<li>{escape(line)}</li>" for line in section.wrong)
+    figures = "".join(_figure(path, section) for path in section.pictures if path.suffix == ".png")
+    parts = [_part(part) for part in section.parts]
     return (
-        f'<section aria-labelledby="{_id(one.name)}"><h2 id="{_id(one.name)}">{escape(one.title)}'
-        f'</h2><p class="soft">{escape(one.about)}{source}</p>{first}{notes}'
+        f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>'
+        f'<p class="soft">{about}</p>{"".join(parts[:2])}'
         f"{f'<ul class=soft>{wrong}</ul>' if wrong else ''}"
-        f'<div class="plots">{"".join(figures)}</div>{rest}{gallery}</section>'
+        f'<div class="plots">{figures}</div>{"".join(parts[2:])}{gallery}</section>'
     )
 
 
+def _figure(path: Path, section: Section) -> str:
+    """A PNG at the size that gives all figures letters of one size."""
+    content = path.read_bytes()
+    width, height = (n * PIXELS_PER_INCH // DPI for n in struct.unpack(">II", content[16:24]))
+    what = path.stem.removeprefix(f"{section.name}-").replace("_", " ")
+    about = escape(f"{what}, {section.title}; the figures are in the tables above")
+    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    size = f'width="{width}" height="{height}"'
+    return f'<figure><img loading="lazy" {size} alt="{about}" src="{source}"></figure>'
+
+
 def _part(part: Part) -> str:
-    about, table = escape(part.about), _table(part.table)
+    notes = escape(" ".join(filter(None, [*part.notes, part.differs])))
+    table = _table(part.table) + (f'<p class="soft">{notes}</p>' if notes else "")
     if part.folded:
-        return f"<details><summary>{about}</summary>{table}</details>"
-    return f"<h3>{about}</h3>{table}" if about else table
-
-
-def _inline(path: Path) -> str:
-    """A PNG as the value of `src`."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return f"<details><summary>{escape(part.title)}</summary>{table}</details>"
+    return f"<h3>{escape(part.title)}</h3>{table}"
 
 
 def _table(table: Table) -> str:
@@ -106,4 +122,5 @@ def _cell(cell: Cell) -> str:
     text = f"<code>{text}</code>" if cell.code else text
     text = {"best": f"<b>{text}</b>", "second": f"<u>{text}</u>"}.get(cell.mark, text)
     text = f"{text} <small>± {escape(cell.spread)}</small>" if cell.spread else text
+    text = f'<a href="#{escape(cell.link)}">{text}</a>' if cell.link else text
     return text + escape(cell.sign)

@@ -1,15 +1,14 @@
 """Published results beside ours, and a warning where a zero-shot result is not what others have."""
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.backbone.names import known_weights, other_activation
-from bench.recalls import METRICS
 from bench.report.conditions import letter, trained_on
 from bench.report.groups import SEEN, Group
-from bench.report.tables import Cell, Table, call_of, cell_of, count, percent, recalls
+from bench.report.tables import Cell, Table, cell_of, count, recalls
 
 PUBLISHED = Path(__file__).with_name("published_numbers.csv")
 TOLERANCE = 1.0
@@ -67,33 +66,31 @@ def calibrations(groups: Iterable[Group]) -> list[Calibration]:
     the band means a fault, and the rest should not be believed before it is found.
     """
     found = []
-    for one in groups:
-        known = known_weights(one.spec)
-        if known is None or known.published is None or one.scene_at_test != "none":
+    for group in groups:
+        known = known_weights(group.spec)
+        if known is None or known.published is None or group.scene_at_test != "none":
             continue
         band = [
             float(row["mR"])
             for row in numbers()
-            if row["dataset"].lower() == one.dataset
+            if row["dataset"].lower() == group.dataset
             and row["backbone"] == known.published.backbone
             and row["method"] in known.published.methods
         ]
-        for row in one.rows:
+        for row in group.rows:
             ours = row.statistic("metrics.test.mR")
             if band and ours is not None and not row.trains:
-                ends = (ours.mean, min(band), max(band), other_activation(one.spec))
-                found.append(Calibration(row.label, one.backbone, one.dataset, *ends))
+                ends = (ours.mean, min(band), max(band), other_activation(group.spec))
+                found.append(Calibration(row.label, group.backbone, group.dataset, *ends))
     return found
 
 
 def calibration(groups: Iterable[Group]) -> list[str]:
     """A warning for each zero-shot result that is not what others published."""
-    return [f"{one}." for one in calibrations(groups) if not one.fits]
+    return [f"{result}." for result in calibrations(groups) if not result.fits]
 
 
-def beside_ours(
-    groups: list[Group], dataset: str, show: Callable[[float], str] = percent
-) -> tuple[Table, str] | None:
+def beside_ours(groups: list[Group], dataset: str) -> tuple[Table, list[str]] | None:
     """Published results of a data set and ours beside them, and what its letters and numbers mean;
     None where nothing is published.
     """
@@ -101,39 +98,38 @@ def beside_ours(
     if not found:
         return None
     lines, told = [], []
-    for one in groups:
-        if one.dataset != dataset or one.scene_at_test != "none" or one.cached_features:
+    for group in groups:
+        if group.dataset != dataset or group.scene_at_test != "none" or group.cached_features:
             continue
-        selection = "best on val" if one.recipe["track"] == "train" else "train+val, last step"
-        for row in one.rows:
+        selection = "best on val" if group.recipe["track"] == "train" else "train+val, last step"
+        for row in group.rows:
             if row.statistic("metrics.test.mR"):
-                cells = [Cell(cell_of(row, column).text) for column in recalls(show=show)]
+                cells = [Cell(cell_of(row, column).text) for column in recalls()]
                 parameters = row.statistic("efficiency.trainable_parameters")
                 size = count(parameters.mean) if parameters else "–"
-                backbone = Cell(one.backbone, sign=f" {SEEN}" if one.seen else "")
-                lines.append([call_of(row), backbone, Cell(size), *cells])
-                told.append((selection, f"ours, {', '.join([one.device, *one.special])}"))
-    names = [name.replace("@", "") for name in METRICS]
+                backbone = Cell(group.backbone, sign=f" {SEEN}" if group.seen else "")
+                lines.append([Cell(row.label, code=True), backbone, Cell(size), *cells])
+                told.append((selection, f"ours, {', '.join([group.device, *group.special])}"))
+    names = [column.path.rpartition(".")[2].replace("@", "") for column in recalls()]
     other = []
     for source in found:
         words = [source["method"], source["backbone"], source["trainable_params"]]
         cells = [Cell(f"{float(source[name]):.2f}") for name in names]
         if abs(float(source["mR"]) - float(source["mR_recomputed"])) > 0.02:
-            cells[-1] = replace(cells[-1], sign=" *")
+            cells[0] = replace(cells[0], sign=" *")
             other.append(f"{source['method']} {source['mR_recomputed']}")
         lines.append([*map(Cell, words), *cells])
         told.append((source["protocol"], source["source"]))
     protocols, sources = (list(dict.fromkeys(part)) for part in zip(*told, strict=True))
     for line, (protocol, source_) in zip(lines, told, strict=True):
         line.append(Cell(f"{letter(protocols.index(protocol))} {1 + sources.index(source_)}"))
-    legend = "Notes: protocol " + "; ".join(
-        f"{letter(n)}: {text}" for n, text in enumerate(protocols)
-    )
-    legend += "; source " + "; ".join(f"{n}: {text}" for n, text in enumerate(sources, 1)) + "."
+    notes = [
+        "Protocol " + "; ".join(f"{letter(n)}: {text}" for n, text in enumerate(protocols)) + ".",
+        "Source " + "; ".join(f"{n}: {text}" for n, text in enumerate(sources, 1)) + ".",
+    ]
     if other:
-        legend += f" * The mean of its six recalls is not the mR printed: {', '.join(other)}."
+        notes.append(f"*: the mean of its six recalls is not the mR printed: {', '.join(other)}.")
+    own = [group for group in groups if group.dataset == dataset]
+    notes = [*dict.fromkeys(trained_on(group) for group in own if group.seen), *notes]
     titles = [column.title for column in recalls()]
-    heads = ["method", "backbone", "trainable parameters", *titles, "notes"]
-    spans = (("", 3), ("i2t", 3), ("t2i", 3), ("", 2))
-    seen = {trained_on(one): None for one in groups if one.dataset == dataset and one.seen}
-    return Table(heads, lines, spans), " ".join([*seen, legend])
+    return Table(["method", "backbone", "trainable parameters", *titles, "notes"], lines), notes

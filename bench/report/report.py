@@ -1,45 +1,28 @@
 """Writing a report: Markdown, LaTeX, CSV, Parquet, plots and page of a folder of records."""
 
-import csv
-import importlib.util
-import io
-import json
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import UserError, record
-from bench.label import Label
-from bench.report import latex, markdown, page, plots
+from bench.report import csvs, latex, markdown, page, plots
 from bench.report.ablation import fold
-from bench.report.conditions import short_footnotes
-from bench.report.contents import contents
-from bench.report.groups import Group, group
-from bench.report.published import calibrations
+from bench.report.contents import Contents, contents
+from bench.report.groups import Group, group_records
 from bench.report.significance import Significance
-from bench.report.tables import (
-    MIB,
-    Column,
-    cell_of,
-    costs,
-    count,
-    percent,
-    percent2,
-    rate,
-    recalls,
-    seeds_of,
-    size,
-    states,
-)
-from bench.spec import nearest
+from bench.report.tables import check_columns
+from bench.spec import nearest, parse_calls
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table as RichTable
 
 FORMATS = ("md", "tex", "csv", "parquet", "html")
 REFERENCE = "lora"
-"""What ratios refer to unless it is said."""
+"""What ratios refer to unless another method or call is named."""
+TABLES = "latex"
+"""The folder of the LaTeX tables in that of the report."""
 GALLERY_BYTES = 12 * 2**20
 """When the galleries on the page have so many bytes, no other is begun (one has 2 MiB at most)."""
 NO_ROOM = (
@@ -54,167 +37,121 @@ def write(
     *,
     formats: Sequence[str] = FORMATS,
     reference: str | None = None,
+    methods: str | None = None,
+    columns: str | None = None,
     gallery: Callable[[Group], str] | None = None,
     frame: "pd.DataFrame | None" = None,
     left_out: Sequence[str] = (),
 ) -> list[Path]:
     """Write the report of all records below `results` to `out`; returns the files written.
 
-    `report.md`, one `.tex` per data set and backbone, one for what is published on a data set and
-    one for searches, `records.csv` and, where pyarrow is installed, `records.parquet` (one row per
-    record), `table.csv` (one row per method and group), `index.html`, plots. The same records give
-    the same bytes. `gallery` makes a block of the page for a group (bench.report.gallery_page);
-    `frame` is what bench.record.load gave for `results`, and `left_out` the sentences it gave on
-    records that cannot be read; the report repeats them at its top.
+    `report.md`, a LaTeX file for each table in `latex/`, `records.csv` and, where pyarrow is
+    installed, `records.parquet` (one row per record), `table.csv` (one row per method and group),
+    `index.html`, plots. The same records give the same bytes. LaTeX tables of an earlier report
+    that this one does not have are removed.
+
+    methods: method calls as in `cmer,lora(rank=16)`; only these are in tables and plots, and a
+    name stands for all calls of its method. columns: headings without units, with commas; one
+    table of these stands for those of recall and cost. gallery: makes a block of the page for a
+    group (bench.report.gallery_page). frame: what bench.record.load gave for `results`, and
+    left_out the sentences it gave on records that cannot be read; they stand at the report's top.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise UserError(f"no report is written as {unknown[0]}; choose from {', '.join(FORMATS)}")
     warnings = list(left_out)
     frame = record.load(results, left_out=warnings.append) if frame is None else frame
-    groups = [fold(one) for one in group(frame)]
-    if reference is not None and not any(one.row(reference) for one in groups):
-        raise UserError(
-            f"no trial of {reference!r} ended well, so ratios cannot refer to it"
-            f"{nearest(reference, [row.label for one in groups for row in one.every])}"
-        )
-    reference = reference or REFERENCE
-    significance = Significance(results)
+    groups = [fold(group) for group in group_records(frame)]
+    if methods:
+        groups = only(groups, methods)
+    _check_reference(groups, reference)
+    names = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    check_columns(names, groups, reference or REFERENCE)
     out.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(groups, results, out)
-    said = contents(frame, groups, significance, reference, drawn, warnings=warnings)
+    significance = Significance(results)
+    report = contents(frame, groups, significance, reference or REFERENCE, drawn, names, warnings)
     texts: dict[str, str] = {}
     if "md" in formats:
-        texts["report.md"] = markdown.write(said)
+        texts["report.md"] = markdown.write(report)
     if "tex" in formats:
-        for section in contents(frame, groups, significance, reference, {}, percent2).sections:
-            name = f"{section.file}.tex"
-            texts[name] = texts.get(name, latex.HEAD) + latex.write(section)
-    tidy = frame.drop(columns=["record", "curve", "traceback"], errors="ignore")
-    tidy = tidy[sorted(tidy.columns)]
+        (out / TABLES).mkdir(exist_ok=True)
+        texts |= _latex(report)
+    tidy = csvs.tidy(frame)
     if "csv" in formats:
         texts["records.csv"] = tidy.to_csv(index=False, lineterminator="\n")
-        texts["table.csv"] = table_csv(groups)
+        texts["table.csv"] = csvs.table(groups)
     if "html" in formats:
-        shown = _galleries(groups, gallery) if gallery else {}
-        texts["index.html"] = page.html(frame, said, shown)
+        galleries = _galleries(groups, gallery) if gallery else {}
+        texts["index.html"] = page.html(frame, report, groups, _link(results, out), galleries)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
     files = [out / name for name in texts]
-    if "parquet" in formats and parquet(tidy, out / "records.parquet"):
+    if "tex" in formats:
+        _remove_old(out, files)
+    if "parquet" in formats and csvs.parquet(tidy, out / "records.parquet"):
         files.append(out / "records.parquet")
     return [*files, *(path for paths in drawn.values() for path in paths)]
+
+
+def only(groups: list[Group], methods: str) -> list[Group]:
+    """The groups with the rows of some method calls; raises UserError for one without records."""
+    calls = parse_calls(methods)
+    known = {row.label for group in groups for row in group.every}
+    known |= {row.method for group in groups for row in group.every}
+    wanted = {_call(name, settings) for name, settings in calls}
+    for call in sorted(wanted - known):
+        raise UserError(f"no trial of {call!r} is recorded{nearest(call, known)}")
+    chosen = []
+    for group in groups:
+        rows = [row for row in group.every if {row.label, row.method} & wanted]
+        if rows:
+            chosen.append(replace(group, rows=rows, folded=[]))
+    return chosen
+
+
+def _call(name: str, settings: dict[str, object]) -> str:
+    inside = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+    return f"{name}({inside})" if settings else name
+
+
+def _check_reference(groups: list[Group], reference: str | None) -> None:
+    if reference is not None and not any(group.row(reference) for group in groups):
+        raise UserError(
+            f"no trial of {reference!r} ended well, so ratios cannot refer to it"
+            f"{nearest(reference, [row.label for group in groups for row in group.every])}"
+        )
+
+
+def _latex(report: Contents) -> dict[str, str]:
+    """The LaTeX file of each table, by its path in the report's folder."""
+    return {
+        f"{TABLES}/{section.name}-{part.name}.tex": latex.write(section, part)
+        for section in report.sections
+        for part in section.parts
+    }
+
+
+def _remove_old(out: Path, written: list[Path]) -> None:
+    """Remove LaTeX files of an earlier report that this one did not write: they are out of date."""
+    for path in {*out.glob("*.tex"), *(out / TABLES).glob("*.tex")} - set(written):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if file.readline().startswith(latex.MADE):
+                path.unlink()
+
+
+def _link(results: Path, out: Path) -> str:
+    """The way from the report's folder to the records, for links on the page."""
+    try:
+        return Path(os.path.relpath(results.resolve(), out.resolve())).as_posix()
+    except ValueError:  # another drive
+        return results.resolve().as_uri()
 
 
 def _galleries(groups: list[Group], gallery: Callable[[Group], str]) -> dict[str, str]:
     """The block of each group, as long as there is room on the page."""
     shown: dict[str, str] = {}
-    for one in groups:
+    for group in groups:
         full = sum(map(len, shown.values())) > GALLERY_BYTES
-        shown[one.name] = NO_ROOM if full else gallery(one)
+        shown[group.name] = NO_ROOM if full else gallery(group)
     return shown
-
-
-def parquet(tidy: "pd.DataFrame", path: Path) -> bool:
-    """Write one row per record as Parquet; False where pyarrow is not installed.
-
-    A column with lists, or with words beside numbers, is written as JSON.
-    """
-    if importlib.util.find_spec("pyarrow") is None:
-        return False
-    tidy = tidy.copy()
-    for name in tidy.columns:
-        kinds = {type(value) for value in tidy[name] if not _missing(value)}
-        if list in kinds or (len(kinds) > 1 and not kinds <= {int, float}):
-            tidy[name] = [None if _missing(v) else json.dumps(v) for v in tidy[name]]
-    tidy.to_parquet(path, index=False, engine="pyarrow")
-    return True
-
-
-def _missing(value: Any) -> bool:
-    """Whether a cell of a DataFrame is empty."""
-    return value is None or (isinstance(value, float) and value != value)
-
-
-def table_csv(groups: list[Group]) -> str:
-    """One line per method and group: mean, std, n of every number, in full precision."""
-    lines: list[dict[str, Any]] = []
-    for one in groups:
-        columns = [*recalls(), *recalls("dup_"), *costs(one)]
-        for row in one.every:
-            line: dict[str, Any] = {
-                "group": one.name,
-                "dataset": one.dataset,
-                "backbone": one.backbone,
-                "device": one.device,
-                "recipe": json.dumps(one.recipe, sort_keys=True),
-                "scene_at_test": one.scene_at_test,
-                "cached_features": one.cached_features,
-                "method": row.label,
-                "n": len(row.ok),
-                "not_ok": len(row.others),
-                "differs": row.differs,
-            }
-            for column in columns:
-                name = column.path.rpartition(".")[2]
-                found = row.statistic(column.path)
-                if found:
-                    figures = (found.mean, found.std, found.n)
-                    words = (f"{name}_mean", f"{name}_std", f"{name}_n")
-                    line |= dict(zip(words, figures, strict=True))
-            lines.append(line)
-    file = io.StringIO()
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(file, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return file.getvalue()
-
-
-def console_table(frame: "pd.DataFrame") -> "RichTable":
-    """The records of a frame (bench.record.load) as a table of 80 to 100 columns."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    groups = group(frame)
-    outer, notes = RichTable.grid(), dict[str, None]()
-    for one in groups:
-        inner = RichTable(
-            title=one.title,
-            title_justify="left",
-            box=SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
-        )
-        inner.add_column("method", min_width=12)
-        memory = "peak MiB" if one.cuda else "kept MiB"
-        heads = ("n", "i2t R@1", "t2i R@1", "mR", "trainable", memory, "images/s")
-        for head in heads:
-            inner.add_column(head, justify="right", no_wrap=True)
-        paths = [
-            *(Column("", f"metrics.test.{name}", percent) for name in ("i2t_R@1", "t2i_R@1")),
-            Column("", "metrics.test.mR", percent, 1),
-            Column("", "efficiency.trainable_parameters", count),
-            Column("", one.memory, size, 0, MIB),
-            Column("", "efficiency.train_images_per_second", rate),
-        ]
-        for row in one.rows:
-            cells = [cell_of(row, column) for column in paths]
-            words = [(f"{c.text} ± {c.spread}" if c.spread else c.text) + c.sign for c in cells]
-            label = row.label if row.ok else f"{row.label}\n  {states(row)}"
-            inner.add_row(Label(label), seeds_of(row).text.replace(" of ", "/"), *words)
-        meaning = (
-            "peak MiB: most memory allocated in training"
-            if one.cuda
-            else "kept MiB: what one training step keeps for its backward, not the RAM of the "
-            "process; CPU figures, for trying out"
-        )
-        notes |= dict.fromkeys([meaning, *short_footnotes(one)])
-        outer.add_row(inner)
-    for note in notes:  # once for all groups
-        outer.add_row(Text(note, style="dim"))
-    for result in calibrations(groups):
-        kind, style = ("calibration", "green") if result.fits else ("warning", "yellow")
-        outer.add_row(Text(f"{kind}: {result}", style=style))
-    return outer

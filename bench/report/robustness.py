@@ -5,7 +5,7 @@ in the table have gets no number there: means of different conditions are not co
 """
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,18 +27,18 @@ Curve = dict[Condition, float]
 class Measured:
     """The results under corruption of a group of records, by row and seed."""
 
-    def __init__(self, one: Group, results: Path) -> None:
+    def __init__(self, group: Group, results: Path) -> None:
         self.rows: list[Row] = []
         self.left_out: list[str] = []
         """A sentence on each result that cannot be read."""
         self.clean: dict[str, list[float]] = {}
         self.curves: dict[str, list[Curve]] = {}
-        for row in one.rows:
+        for row in group.rows:
             found = [
                 corrupted.known(results / entry.path, entry.record, self.left_out.append)
                 for entry in row.ok
             ]
-            found = [one for one in found if one]
+            found = [each for each in found if each]
             if found:
                 self.rows.append(row)
                 first = [next(iter(each.values())) for each in found]
@@ -80,23 +80,21 @@ class Measured:
         ]
 
 
-def _cell(values: list[float], show: Callable[[float], str]) -> Cell:
+def _cell(values: list[float]) -> Cell:
     found = Statistic.of(values)
     if found is None:
         return Cell("–")
-    return Cell(show(found.mean), "" if found.std is None else show(found.std))
+    return Cell(percent(found.mean), "" if found.std is None else percent(found.std))
 
 
-def left_out(one: Group, results: Path) -> list[str]:
+def left_out(group: Group, results: Path) -> list[str]:
     """A sentence on each result under corruption of the group that cannot be read."""
-    return Measured(one, results).left_out
+    return Measured(group, results).left_out
 
 
-def tables(
-    one: Group, results: Path | None, show: Callable[[float], str] = percent
-) -> list[tuple[str, Table]]:
+def tables(group: Group, results: Path | None) -> list[tuple[str, Table]]:
     """By severity and by corruption, each with its heading; empty where nothing was measured."""
-    measured = None if results is None else Measured(one, results)
+    measured = None if results is None else Measured(group, results)
     if measured is None or not measured.rows:
         return []
     names = ", ".join(measured.corruptions)
@@ -108,10 +106,10 @@ def tables(
         losses, clean = measured.losses(row), statistics.fmean(measured.clean[row.label])
         lost = Cell(f"{100 * statistics.fmean(losses) / clean:.0f}%" if losses and clean else "–")
         head = [Cell(row.label, code=True), Cell(str(len(measured.curves[row.label])))]
-        head.append(_cell(measured.clean[row.label], show))
-        severe = [_cell(measured.mean(row, measured.at(s)), show) for s in measured.severities]
-        by_severity.append([*head, *severe, _cell(losses, show), lost])
-        kinds = [_cell(measured.mean(row, measured.of(c)), show) for c in measured.corruptions]
+        head.append(_cell(measured.clean[row.label]))
+        severe = [_cell(measured.mean(row, measured.at(s))) for s in measured.severities]
+        by_severity.append([*head, *severe, _cell(losses), lost])
+        kinds = [_cell(measured.mean(row, measured.of(c))) for c in measured.corruptions]
         by_corruption.append([*head, *kinds])
     heads = ["method", "n", "mR clean"]
     steps_ = [f"severity {s}" for s in measured.severities]

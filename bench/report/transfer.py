@@ -1,6 +1,5 @@
 """Recall on the test sets of other data sets than the one trained on: a table for each."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from bench import transfer
@@ -9,13 +8,13 @@ from bench.report.tables import Cell, Table, percent, recalls
 from bench.transfer import Transfer
 
 
-def results_of(one: Group, results: Path | None) -> dict[str, dict[str, list[Transfer]]]:
+def results_of(group: Group, results: Path | None) -> dict[str, dict[str, list[Transfer]]]:
     """By data set and row label the results of each seed, all on the same state of the test set.
 
     Where the test set was another one for some of them, those of the latest are taken.
     """
     found: dict[str, dict[str, list[Transfer]]] = {}
-    for row in one.every if results is not None else []:
+    for row in group.every if results is not None else []:
         for entry in row.ok:
             assert results is not None
             for dataset, result in transfer.known(results / entry.path, entry.record).items():
@@ -35,32 +34,31 @@ SHORT = ("i2t R@1", "t2i R@1", "mR")
 """Columns that fit a terminal beside the method's name."""
 
 
-def left_out(one: Group, results: Path) -> list[str]:
+def left_out(group: Group, results: Path) -> list[str]:
     """A sentence for each file beside the group's records that is no such result."""
     said: list[str] = []
-    for entry in (entry for row in one.every for entry in row.ok):
+    for entry in (entry for row in group.every for entry in row.ok):
         transfer.known(results / entry.path, entry.record, said.append)
     return said
 
 
 def tables(
-    one: Group,
+    group: Group,
     results: Path | None,
-    show: Callable[[float], str] = percent,
     *,
     short: bool = False,
-) -> list[tuple[str, Table]]:
-    """A table for each data set that methods of the group were tested on, with its heading.
+) -> list[tuple[str, str, Table]]:
+    """For each data set that methods of the group were tested on: its name, heading and table.
 
     `short`: with the columns that fit a terminal.
     """
     return [
-        (_about(one, dataset, rows), _table(one, rows, show, short))
-        for dataset, rows in results_of(one, results).items()
+        (dataset, _about(group, dataset, rows), _table(group, rows, short))
+        for dataset, rows in results_of(group, results).items()
     ]
 
 
-def _about(one: Group, dataset: str, rows: dict[str, list[Transfer]]) -> str:
+def _about(group: Group, dataset: str, rows: dict[str, list[Transfer]]) -> str:
     some = [result for results in rows.values() for result in results]
     shared = max((result.shared or 0 for result in some), default=0)
     leak = (
@@ -69,22 +67,22 @@ def _about(one: Group, dataset: str, rows: dict[str, list[Transfer]]) -> str:
         else ""
     )
     return (
-        f"Transfer to {dataset}: trained on {one.dataset}, recall on the {some[0].test_images:,} "
+        f"Transfer to {dataset}: trained on {group.dataset}, recall on the {some[0].test_images:,} "
         f"test images of {dataset}{leak}"
     )
 
 
-def _table(
-    one: Group, rows: dict[str, list[Transfer]], show: Callable[[float], str], short: bool
-) -> Table:
+def _table(group: Group, rows: dict[str, list[Transfer]], short: bool) -> Table:
     columns = [column for column in recalls() if not short or column.title in SHORT]
-    heads = ["method", "n", *(column.title for column in columns), f"mR on {one.dataset}"]
+    heads = ["method", "n", *(column.title for column in columns), f"mR on {group.dataset}"]
     lines = []
-    for row in sorted((r for r in one.every if r.label in rows), key=lambda r: -_mr(rows[r.label])):
+    for row in sorted(
+        (r for r in group.every if r.label in rows), key=lambda r: -_mr(rows[r.label])
+    ):
         results = rows[row.label]
         names = [column.path.rpartition(".")[2] for column in columns]
-        cells = [_cell([result.metrics[name] for result in results], show) for name in names]
-        lines.append([Cell(row.label, code=True), Cell(str(len(results))), *cells, _own(row, show)])
+        cells = [_cell([result.metrics[name] for result in results]) for name in names]
+        lines.append([Cell(row.label, code=True), Cell(str(len(results))), *cells, _own(row)])
     return Table(heads, lines)
 
 
@@ -92,12 +90,12 @@ def _mr(results: list[Transfer]) -> float:
     return sum(result.metrics["mR"] for result in results) / len(results)
 
 
-def _own(row: Row, show: Callable[[float], str]) -> Cell:
-    return _cell(list(row.values("metrics.test.mR").values()), show)
+def _own(row: Row) -> Cell:
+    return _cell(list(row.values("metrics.test.mR").values()))
 
 
-def _cell(values: list[float], show: Callable[[float], str]) -> Cell:
+def _cell(values: list[float]) -> Cell:
     found = Statistic.of(values)
     if found is None:
         return Cell("–")
-    return Cell(show(found.mean), "" if found.std is None else show(found.std))
+    return Cell(percent(found.mean), "" if found.std is None else percent(found.std))

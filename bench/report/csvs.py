@@ -1,0 +1,86 @@
+"""A report's records as CSV and Parquet: a row for each record, and one for each method."""
+
+import csv
+import importlib.util
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.report.groups import Group
+from bench.report.tables import costs, machine, recalls
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIRST = ("trial.dataset", "trial.backbone", "trial.method", "trial.call")
+THEN = ("trial.lr", "trial.seed", "status")
+
+
+def tidy(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The records with the columns one looks for first: what was run, how well, at what cost."""
+    given = [name for name in frame.columns if name not in ("record", "curve", "traceback")]
+    order = [
+        *FIRST,
+        *sorted(name for name in given if name.startswith("trial.settings.")),
+        *THEN,
+        *(column.path for column in recalls()),
+        *sorted(name for name in given if name.startswith("metrics.test.")),
+        *sorted(name for name in given if name.startswith("efficiency.")),
+        *sorted(given),
+    ]
+    return frame[[name for name in dict.fromkeys(order) if name in given]]
+
+
+def parquet(records: "pd.DataFrame", path: Path) -> bool:
+    """Write one row per record as Parquet; False where pyarrow is not installed.
+
+    A column with lists, or with words beside numbers, is written as JSON.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        return False
+    records = records.copy()
+    for name in records.columns:
+        types = {type(value) for value in records[name] if not _missing(value)}
+        if list in types or (len(types) > 1 and not types <= {int, float}):
+            records[name] = [None if _missing(v) else json.dumps(v) for v in records[name]]
+    records.to_parquet(path, index=False, engine="pyarrow")
+    return True
+
+
+def _missing(value: Any) -> bool:
+    """Whether a cell of a DataFrame is empty."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def table(groups: list[Group]) -> str:
+    """A row for each method and group: mean, std and n of every number, in full precision."""
+    lines: list[dict[str, Any]] = []
+    for group in groups:
+        columns = [*recalls(), *recalls("dup_"), *costs(group), *machine(group)]
+        for row in group.every:
+            line: dict[str, Any] = {
+                "group": group.name,
+                "dataset": group.dataset,
+                "backbone": group.backbone,
+                "device": group.device,
+                "recipe": json.dumps(group.recipe, sort_keys=True),
+                "scene_at_test": group.scene_at_test,
+                "cached_features": group.cached_features,
+                "method": row.label,
+                "n": len(row.ok),
+                "not_ok": len(row.others),
+                "differs": row.differs,
+            }
+            for column in columns:
+                name = column.path.rpartition(".")[2]
+                if found := row.statistic(column.path):
+                    line |= {f"{name}_mean": found.mean, f"{name}_std": found.std}
+                    line[f"{name}_n"] = found.n
+            lines.append(line)
+    file = io.StringIO()
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()
