@@ -4,9 +4,11 @@ import dataclasses
 import gc
 import io
 import json
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import open_clip
 import pytest
@@ -18,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 
 from bench import UserError, contract
-from bench.measure import count, plan
+from bench.measure import count, plan, plan_table
 from bench.measure.rehearsal import LiveBytes, Rehearsal, as_on_cuda
 from bench.recipe import Recipe
 from bench.spec import defaults
@@ -231,14 +233,81 @@ def test_a_plan_has_one_row_per_method_and_is_plain_data():
         total = sum(figures[f"{part}_bytes"] for part in parts)
         assert total == figures["predicted_peak_bytes"]
     json.dumps([dataclasses.asdict(row) for row in rows])
-    assert [line.split()[0] for line in lines(rows)][3:5] == ["zeroshot", "linear"]
+    shown = lines(rows)
+    text = "text 77 tokens (as long as the backbone takes)"
+    assert shown[0].split(" \u00b7 ") == ["ucm", "starter:none", "batch 8", text, "GPU 1 GiB"]
+    heads = ("method", "trains", "peak MiB", "fits", "largest batch", "GFLOPs/image")
+    assert re.split(" {2,}", shown[1]) == [*heads]
+    assert [line.split()[0] for line in shown[3:5]] == ["zeroshot", "linear"]
+    assert all(" yes " in line for line in shown[3:5])
+    assert "GFLOPs/image: forward and backward" in shown[6]
 
 
-def lines(rows: list[plan.Row]) -> list[str]:
+def lines(rows: list[plan.Row], parts: bool = False) -> list[str]:
     """What a terminal of 80 columns shows."""
     file = io.StringIO()
-    Console(file=file, width=80).print(plan.table(rows))
-    return [line.strip() for line in file.getvalue().splitlines() if line.strip()]
+    Console(file=file, width=80).print(plan_table.table(rows, parts))
+    table = [line.strip() for line in file.getvalue().splitlines() if line.strip()]
+    assert max(map(len, table)) <= 80
+    return [
+        plan_table.header(rows, 2**30),
+        *(table if any(row.reason is None for row in rows) else []),
+        *plan_table.legend(rows, Recipe(), parts),
+    ]
+
+
+def figures(**given: Any) -> dict[str, Any]:
+    """Those of a prediction for ViT-L/14, in round numbers."""
+    gib = 2**30
+    return {
+        "trainable_parameters": 6_833_416,
+        "context_length": 42,
+        "batch_size": 128,
+        "predicted_peak_bytes": 4 * gib,
+        "parameter_bytes": 2 * gib,
+        "gradient_bytes": 1,
+        "optimizer_bytes": gib // 10,
+        "activation_bytes": gib,
+        "saved_for_backward_bytes": gib // 2,
+        "forward_flops_per_image": 100e9,
+        "backward_flops_per_image": 77.1e9,
+        "fits": True,
+        "largest_batch": 1740,
+        **given,
+    }
+
+
+def test_the_screen_says_what_fits_and_what_would_need_less() -> None:
+    call = "cmer(text_taps='all', focus='relu', reduction=2, mask='caption')"
+    over = figures(predicted_peak_bytes=32 * 2**30, fits=False, largest_batch=0)
+    rows = [
+        plan.Row("rsitmd", "ViT-L-14:none", call, figures(), length_of="the longest caption"),
+        plan.Row("rsitmd", "ViT-L-14:none", "lora", over),
+    ]
+    shown = lines(rows)
+    assert "text 42 tokens (the longest caption)" in shown[0]
+    text = " ".join(shown)
+    assert re.search(r"6\.83 M +4\.0 +yes +1,740 +177", text)
+    assert re.search(r"lora +6\.83 M +32\.0 +no +none +177", text)
+    assert f"Of the 4.0 GiB of {call} 2.0 are frozen weights: --recipe frozen=bf16 halves" in text
+    assert "lora does not fit: --recipe checkpointing=true needs less memory" in text
+    parts = " ".join(lines(rows, parts=True))
+    assert re.search(r"6\.83 M +4\.0 +yes +2\.0 +<0\.1 +0\.1 +1\.0 +0\.5", parts)
+    assert "peak = weights + gradients + optimiser + activations" in parts
+    frugal = plan_table.legend(rows, Recipe(frozen="bf16", checkpointing=True))
+    assert not [line for line in frugal if "--recipe" in line]
+
+
+def test_captions_without_their_images_tell_how_long_texts_are(tiny: Path) -> None:
+    for image in (tiny / "tiny" / "images").iterdir():
+        image.unlink()
+    card = str(tiny / "tiny.toml")
+    one = dataclasses.replace(trials("linear")[0], dataset=card)
+    (row,) = plan.plan([one], root=tiny)
+    assert row.length_of == "the longest caption"
+    assert 5 < row.figures["context_length"] < 30
+    (row,) = plan.plan([one], root=tiny / "elsewhere")
+    assert (row.figures["context_length"], row.length_of) == (77, "as long as the backbone takes")
 
 
 def test_what_does_not_fit_says_so_and_the_largest_batch_does():
@@ -271,7 +340,7 @@ def test_a_method_that_cannot_be_predicted_gives_a_row_with_the_reason(
     assert "depends on values" in (looks.reason or "")
     shown = lines([refused, looks])
     assert shown[:2] == [
-        "ucm \u00b7 starter:none",
+        "ucm \u00b7 starter:none \u00b7 GPU 1 GiB",
         "linear: needs a tower that this backbone has not",
     ]
     assert shown[2].startswith("full: its step depends on values")

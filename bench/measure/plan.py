@@ -17,13 +17,10 @@ from torch._subclasses.fake_tensor import (
 from bench import UserError, backbone, batches, brief, data
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe
-from bench.spec import portable
 from methods import registry
 from methods.base import NotApplicable
 
 if TYPE_CHECKING:
-    from rich.console import Group
-
     from bench.trial import Trial
 
 WORKSPACE = 2 * (2 * 4096 + 8 * 16) * 1024
@@ -120,7 +117,10 @@ def memory_of(text: str) -> int:
 
 @functools.cache
 def text_length(dataset: str, spec: str, root: Path) -> int | None:
-    """Tokens per text of a data set after trimming; None where it is not there or not trimmed."""
+    """Tokens of the longest caption of a data set.
+
+    None where its captions are not there, or the backbone takes texts of one length only.
+    """
     base = _backbone(spec)
     if base.pad_id is None:
         return None
@@ -142,6 +142,8 @@ class Row:
     call: str
     figures: dict[str, Any]
     reason: str | None = None
+    length_of: str = ""
+    """Where the length of the texts comes from."""
 
 
 def plan(
@@ -172,7 +174,8 @@ def plan(
                 context_length=length,
                 gpu_memory=gpu_memory,
             )
-            rows[id(trial)] = Row(*place, figures)
+            length_of = "the longest caption" if length else "as long as the backbone takes"
+            rows[id(trial)] = Row(*place, figures, length_of=length_of)
         except (NotApplicable, UserError) as error:
             rows[id(trial)] = Row(*place, {}, str(error))
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
@@ -182,41 +185,3 @@ def plan(
             rows[id(trial)] = Row(*place, {}, f"{why}; `bench validate {trial.method}` tells more")
     progress(len(order), len(order), "")
     return [rows[id(trial)] for trial in distinct.values()]
-
-
-def table(rows: list[Row]) -> "Group":
-    """The rows of one data set and backbone for a terminal of 80 columns; all parts are in --json.
-
-    MiB; GFLOPs of one image, forward and backward; the largest batch where a GPU memory was given.
-    Beneath it what cannot be predicted, and why.
-    """
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    sized = any("fits" in row.figures for row in rows)
-    names = ["method", "trainable", "peak", "weights", "optimiser", "activations", "kept", "GFLOPs"]
-    names += ["batch"] if sized else []
-    shown = Table(*names, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 0))
-    shown.title = f"{Path(rows[0].dataset).stem} \u00b7 {portable(rows[0].backbone)}"
-    shown.caption = "predicted; MiB, without the CUDA context; optimiser: gradients and states"
-    shown.columns[0].overflow = "fold"
-    for column in shown.columns[1:]:
-        column.justify, column.no_wrap = "right", True
-    for row in rows:
-        f = row.figures
-        if row.reason is not None:
-            continue
-        optimiser = f["gradient_bytes"] + f["optimizer_bytes"]
-        sizes = [f["predicted_peak_bytes"], f["parameter_bytes"], optimiser]
-        sizes += [f["activation_bytes"], f["saved_for_backward_bytes"]]
-        work = (f["forward_flops_per_image"] + f["backward_flops_per_image"]) / 1e9
-        cells = [f"{f['trainable_parameters']:,}"]
-        cells += [f"{size / 2**20:,.0f}" for size in sizes] + [f"{work:,.1f}"]
-        if sized:
-            largest = f["largest_batch"]
-            cells.append(f"{'' if f['fits'] else 'no; '}{'none' if largest is None else largest}")
-        shown.add_row(row.call, *cells)
-    reasons = [Text(f"{row.call}: {row.reason}") for row in rows if row.reason is not None]
-    return Group(shown, *reasons) if shown.rows else Group(shown.title, *reasons)

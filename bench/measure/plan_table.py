@@ -1,0 +1,129 @@
+"""The screen of `bench plan`: what was assumed, a row for each method, what the columns mean."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.label import Label
+from bench.measure.parameters import rounded
+from bench.measure.plan import Row
+from bench.recipe import Recipe
+from bench.spec import portable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SIZES = {
+    "weights": "parameter_bytes",
+    "gradients": "gradient_bytes",
+    "optimiser": "optimizer_bytes",
+    "activations": "activation_bytes",
+    "kept": "saved_for_backward_bytes",
+}
+"""Columns of `--parts`, and where their bytes stand in a row's figures."""
+
+
+def header(rows: list[Row], gpu_memory: int | None) -> str:
+    """What the prediction assumes: data, backbone, batch, length of the texts, the GPU."""
+    words = [Path(rows[0].dataset).stem, portable(rows[0].backbone)]
+    predicted = [row for row in rows if row.reason is None]
+    if predicted:
+        figures = predicted[0].figures
+        words.append(f"batch {figures['batch_size']}")
+        words.append(f"text {figures['context_length']} tokens ({predicted[0].length_of})")
+    if gpu_memory is not None:
+        words.append(f"GPU {gpu_memory / 2**30:.4g} GiB")
+    return " \u00b7 ".join(words)
+
+
+def table(rows: list[Row], parts: bool = False) -> "Table":
+    """The rows of one data set and backbone, for a terminal of 80 columns.
+
+    `parts`: what the peak consists of, instead of the work and the largest batch.
+    """
+    from rich import box
+    from rich.table import Table
+
+    predicted = [row for row in rows if row.reason is None]
+    unit, size = _unit(predicted)
+    sized = any("fits" in row.figures for row in predicted)
+    names = ["method", "trains", f"peak {unit}"]
+    names += ["fits"] if sized else []
+    names += SIZES if parts else (["largest batch"] if sized else []) + ["GFLOPs/image"]
+    shown = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in shown.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for row in predicted:
+        figures = row.figures
+        cells: list[str | Label] = [Label(row.call), rounded(figures["trainable_parameters"])]
+        cells.append(_number(figures["predicted_peak_bytes"] / size))
+        if sized:
+            cells.append("yes" if figures["fits"] else "no")
+        if parts:
+            cells += [_number(figures[name] / size) for name in SIZES.values()]
+        else:
+            work = figures["forward_flops_per_image"] + figures["backward_flops_per_image"]
+            cells += [_batch(figures)] if sized else []
+            cells.append(_number(work / 1e9))
+        shown.add_row(*cells)
+    return shown
+
+
+def legend(rows: list[Row], recipe: Recipe, parts: bool = False) -> list[str]:
+    """What the columns mean, what would need less memory, and what cannot be predicted, and why."""
+    predicted = [row for row in rows if row.reason is None]
+    lines = []
+    if predicted:
+        lines.append(
+            "trains: trainable parameters. peak: most memory in training, predicted, without the "
+            "CUDA context (about 0.5 GiB more)."
+        )
+    if predicted and parts:
+        lines.append(
+            "peak = weights + gradients + optimiser + activations; kept: what a step keeps for its "
+            "backward pass."
+        )
+    elif predicted:
+        lines.append(
+            "GFLOPs/image: forward and backward pass of an image with its caption. --parts shows "
+            "what the peak consists of."
+        )
+    lines += _advice(predicted, recipe)
+    return lines + [f"{row.call}: {row.reason}" for row in rows if row.reason is not None]
+
+
+def _advice(rows: list[Row], recipe: Recipe) -> list[str]:
+    lines = []
+    unit, size = _unit(rows)
+    for row in rows:
+        peak = row.figures["predicted_peak_bytes"]
+        frozen = row.figures["parameter_bytes"] - 4 * row.figures["trainable_parameters"]
+        if recipe.frozen == "fp32" and recipe.precision in ("auto", "bf16") and frozen > 0.4 * peak:
+            lines.append(
+                f"Of the {_number(peak / size)} {unit} of {row.call} "
+                f"{_number(frozen / size)} are frozen weights: --recipe frozen=bf16 halves those."
+            )
+            break
+    if not recipe.checkpointing and (over := [r for r in rows if r.figures.get("fits") is False]):
+        lines.append(
+            f"{over[0].call} does not fit: --recipe checkpointing=true needs less memory and more "
+            "time."
+        )
+    return lines
+
+
+def _unit(rows: list[Row]) -> tuple[str, int]:
+    """GiB where some peak is that large, else MiB; and how many bytes that is."""
+    largest = max((row.figures["predicted_peak_bytes"] for row in rows), default=0)
+    return ("GiB", 2**30) if largest >= 2**30 else ("MiB", 2**20)
+
+
+def _number(value: float) -> str:
+    """With one decimal below 100, thousands apart."""
+    if value and value < 0.05:
+        return "<0.1"
+    return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+
+
+def _batch(figures: dict[str, Any]) -> str:
+    largest = figures["largest_batch"]
+    return f"{largest:,}" if largest else "none"
