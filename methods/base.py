@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.sample import Sample as Sample  # part of this interface
 from methods.towers import image_tower, text_tower
 
 
@@ -21,16 +22,6 @@ class Paper(NamedTuple):
     title: str
     year: int
     link: str
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image with its captions and scene, as the annotation has it."""
-
-    filename: str
-    captions: tuple[str, ...]
-    split: str
-    scene: str | None = None
 
 
 @dataclass

@@ -1040,7 +1040,7 @@ def test_on_the_screen_a_mark_is_explained_once_for_all_groups(tmp_path: Path) -
         document["efficiency"]["warning"] = "another process holds 9 GiB of the GPU"
     fakes.save(tmp_path, documents)
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(report.console_table(record.load(tmp_path)))
+    console.print(terminal.table(record.load(tmp_path)))
     text = " ".join(console.export_text().split())
     assert text.count("\u2020 other processes used the machine, so that this figure is not") == 1
     assert text.count("kept MiB: what one training step keeps") == 1

@@ -16,7 +16,7 @@ from bench import UserError, synthetic
 from bench.data import annotations, brightness, chance, files, scenes
 from bench.data.annotations import read_text
 from bench.data.forms import SPLITS
-from methods.base import Sample
+from methods.sample import Sample
 
 UNPINNED = (
     "the card pins no hash of the test images' names, so only their number was compared with it"

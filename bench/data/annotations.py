@@ -13,7 +13,7 @@ from typing import Any
 from bench import UserError
 from bench.data import forms, parquet, table, values
 from bench.data.values import SPLITS
-from methods.base import Sample
+from methods.sample import Sample
 
 JSON_LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".json", *JSON_LINES, ".csv", ".tsv", ".parquet")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from methods.base import Sample
+from methods.sample import Sample
 
 KS = (1, 5, 10)
 FEW = 100

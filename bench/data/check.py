@@ -13,7 +13,7 @@ from bench import UserError, data
 from bench.data import Card, brightness, chance, cut, spoken_form, twins
 from bench.data.cut import Cut, Tokenizer
 from bench.data.forms import SPLITS
-from methods.base import Sample
+from methods.sample import Sample
 
 Progress = Callable[[int, int], None]
 SIDE = 64

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from bench.data import values
 from bench.data.values import SPLITS, Odd
-from methods.base import Sample
+from methods.sample import Sample
 
 __all__ = ["JSON_FORMS", "KINDS", "SPLITS", "Odd", "check", "coco", "karpathy", "nwpu", "precomp"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from bench import UserError, data
 from bench.data import Card, Dataset, cache, spoken_form, twins
 from bench.data.check import SIDE, Progress
-from methods.base import Sample
+from methods.sample import Sample
 
 WORDS = 6
 """Shorter sentences occur by chance."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import UserError
 from bench.data.annotations import read_text
-from methods.base import Sample
+from methods.sample import Sample
 
 RULES = ("none", "generator", "filename", "blocks", "files")
 Namer = Callable[[Sample], str | None]

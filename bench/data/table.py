@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.data import values
 from bench.data.values import Odd
-from methods.base import Sample
+from methods.sample import Sample
 
 NAME_COLUMNS = (
     *("filename", "filepath", "image", "image_path", "file_name", "file", "image_name"),

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from bench import UserError, synthetic
 from bench.data import Card, cache, imagefile
 from bench.data.cache import Pixels
-from methods.base import Sample
+from methods.sample import Sample
 
 Signs = npt.NDArray[np.float32]
 

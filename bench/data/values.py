@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from methods.base import Sample
+from methods.sample import Sample
 
 SPLITS = ("train", "val", "test")
 OTHER_NAMES = {
