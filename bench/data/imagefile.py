@@ -49,14 +49,19 @@ def read(path: Path, scale: Scale | None = None) -> "Picture":
 
 
 def values(path: Path) -> Wide | None:
-    """The values of an image of more than 8 bits; None for others. Raises UserError as `read`."""
+    """The values of an image of more than 8 bits; None for others, which are not decoded.
+
+    Raises UserError as `read` does.
+    """
     try:
         with _open(path) as opened:
-            plain = opened.format not in ("TIFF", "PNG", "JPEG2000", "PPM")
+            _refuse(path, *opened.size)
+            found: object = wide.of(path, opened)
+    except UserError:
+        raise
     except Exception:  # `_look` tries other readers, and says what is wrong
-        plain = False
-    found = None if plain else _look(path)
-    return found if isinstance(found, Wide) and found.values.dtype.itemsize > 1 else None
+        found = _look(path)
+    return found if isinstance(found, Wide) and found.values.dtype != "uint8" else None
 
 
 def _look(path: Path, content: bytes | None = None) -> "Picture | Wide":

@@ -75,7 +75,7 @@ def lines(report: Report) -> list[str]:
     said.append(_test_set(report))
     if report.ceiling:
         best = " / ".join(f"{value:.1f}" for value in report.ceiling.values())
-        why = "" if best == "100.0 / 100.0 / 100.0" else ", for images share captions"
+        why = "" if best == "100.0 / 100.0 / 100.0" else ", because images share captions"
         said.append(f"best possible strict t2i R@1 / R@5 / R@10 on test: {best}{why}")
     silent = sum(w.images_without_words for w in report.words.values())
     if silent:

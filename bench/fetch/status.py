@@ -64,7 +64,7 @@ def lines(card: Card, root: Path, status: Status) -> list[str]:
     folder = data.folder_of(card, root)
     counts = " · ".join(f"{card.counts[s]:,} {s}" for s in SPLITS if card.counts.get(s))
     share = f" · no val ({card.raw.get('val_share', 0.1):.0%} of train serves)"
-    without = "" if card.counts.get("val") else share
+    without = "" if card.counts.get("val") or not card.counts.get("train") else share
     state = "complete" if status.complete else "NOT COMPLETE"
     said = [f"{card.title}   {counts}{without}   {state} in {folder}"]
     if card.kind != "synthetic":
