@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from bench import UserError, data
 from bench.data import Card
 from bench.data.annotations import Absent
 from bench.fetch import Fault, Full, download, place, status
-from bench.fetch.sources import Part, Source
+from bench.fetch.sources import Part, Remote, Source
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,22 +61,29 @@ def announce(card: Card, root: Path, wanted: Sequence[Part]) -> list[str]:
     folder = data.folder_of(card, root)
     licence = card.raw.get("licence") or "none stated"
     said = [f"Fetching {card.title} into {folder}   (licence: {licence})"]
+    sizes = sizes_of([part.sources[0] for part in wanted])
     for part in wanted:
         source = part.sources[0]
         names = ", ".join(file.name for file in source.files)
-        said.append(f"   {part.to}   {in_words(size_of([source]))} from {source.owner} ({names})")
+        size = in_words(total(sizes[file] for file in source.files))
+        said.append(f"   {part.to}   {size} from {source.owner} ({names})")
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    size, free = size_of([part.sources[0] for part in wanted]), shutil.disk_usage(there).free
-    needed = "" if size is None else f"about {in_words(2 * size)} needed while unpacking, "
+    whole, free = total(sizes.values()), shutil.disk_usage(there).free
+    needed = "" if whole is None else f"about {in_words(2 * whole)} needed while unpacking, "
     said.append(f"   {needed}{in_words(free)} free")
-    download.room(there, 2 * (size or 0))
+    download.room(there, 2 * (whole or 0))
     return said
 
 
-def size_of(sources: Sequence[Source]) -> int | None:
-    """The bytes of all files of sources; None where that of one is not known."""
-    sizes = [download.size(file) for file in {file for s in sources for file in s.files}]
-    return None if None in sizes else sum(size or 0 for size in sizes)
+def sizes_of(sources: Sequence[Source]) -> dict[Remote, int | None]:
+    """The bytes of each file of sources; None where nobody knows."""
+    return {file: download.size(file) for file in {f for s in sources for f in s.files}}
+
+
+def total(sizes: Iterable[int | None]) -> int | None:
+    """The sum of sizes; None where one is not known."""
+    known = list(sizes)
+    return None if None in known else sum(size or 0 for size in known)
 
 
 def in_words(size: int | None) -> str:

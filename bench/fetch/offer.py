@@ -41,6 +41,7 @@ def _wanted(missing: data.Missing, yes: bool) -> bool:
         return False
     import typer
 
-    size = fetching.in_words(fetching.size_of([part.sources[0] for part in parts]))
+    sizes = fetching.sizes_of([part.sources[0] for part in parts])
+    size = fetching.in_words(fetching.total(sizes.values()))
     said = f"{card.title} ({size} from {status.owners(parts)}) is not in {root}."
     return typer.confirm(f"{said} Fetch it now?", default=True)

@@ -101,7 +101,7 @@ def how(card: Card, root: Path, status: Status) -> list[str]:
                 owners = dict.fromkeys(source.owner for source in part.sources)
                 said.append(f"   {part.to}   from {', or '.join(owners)}")
         said += by_hand(card, root, command, "Or by hand:" if found else "To get it:")
-        said.append("Without the images: bench plan, bench run --dry-run, bench data check.")
+        said.append("Possible without the images: bench plan, bench run --dry-run.")
     said += [
         f"{key}: {card.raw[key.lower()]}" for key in ("Licence", "Citation") if _says(card, key)
     ]
