@@ -168,7 +168,7 @@ def test_a_dry_run_needs_the_annotation_alone(hub: HubServer, tmp_path: Path) ->
     )
     dry = bench(hub, tmp_path, *RUN, "--dry-run", "--no-memory")
     assert dry.returncode == 0, dry.stderr
-    assert "1 trials: 0 recorded" in dry.stdout
+    assert "0 recorded in results, 1 to run" in dry.stdout
 
 
 def test_without_a_network(hub: HubServer, tmp_path: Path) -> None:
