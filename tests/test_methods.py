@@ -116,28 +116,14 @@ def test_the_loss_falls_on_one_batch(name: str) -> None:
 # What is the same as the backbone before training.
 
 
+ELSEWHERE = {"coop", "vpt", "vlprompt", "maple", "clip_adapter"}
+"""Methods that start at random: with prompts among the tokens, or a bottleneck in the output."""
+STARTS: list[tuple[str, dict[str, Any]]] = [(n, {}) for n in METHODS if n not in ELSEWHERE]
+STARTS += [("lora", {"dora": True}), ("adapter", {"parallel": True})]
+
+
 @pytest.mark.parametrize("kind", WITH_BLOCKS)
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("full", {}),
-        ("linear", {}),
-        ("bitfit", {}),
-        ("lora", {}),
-        ("lora", {"dora": True}),
-        ("adapter", {}),
-        ("adapter", {"parallel": True}),
-        ("mrs_adapter", {}),
-        ("uniadapter", {}),
-        ("harma", {}),
-        ("ssf", {}),
-        ("ia3", {}),
-        ("vera", {}),
-        ("lst", {}),
-        ("unipt", {}),
-        ("cmer", {}),
-    ],
-)
+@pytest.mark.parametrize(("name", "settings"), STARTS)
 def test_starts_as_the_backbone(name: str, settings: dict[str, Any], kind: str) -> None:
     batch, method, plain = (
         tiny_batch(),
@@ -170,6 +156,20 @@ def vit_b_32() -> Iterator[Any]:
     return make
 
 
+def ladder(tower: int, side: int) -> int:
+    """LST beside one tower: projections of 13 states, gates, 12 transformer blocks, norm, up."""
+    block = 12 * side**2 + 13 * side
+    return 13 * (tower + 1) * side + 12 + 12 * block + 2 * side + (side + 1) * tower
+
+
+def branch(tower: int, side: int, heads: int) -> int:
+    """CMER beside one tower: 13 taps (projection, gate, MLP), norm, up; a focus layer at each tap
+    where there are `heads`: norm, query, key, one value per head, score."""
+    mlp = 2 * side + 8 * side**2 + 5 * side
+    focus = 2 * side + (2 + heads) * side**2 + side + 1 if heads else 0
+    return 13 * (tower * side + 1 + mlp + focus) + 2 * side + side * tower
+
+
 COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("zeroshot", {}, 0),
     ("linear", {}, 2 * 512 * 512),
@@ -191,8 +191,12 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("ia3", {}, 12 * (3 + 4) * (768 + 512)),
     # Norms 2, in_proj 3, out_proj 1, MLP 4 and 1, a scale and a shift each.
     ("ssf", {}, 12 * 2 * (2 + 3 + 1 + 4 + 1) * (768 + 512)),
+    # In each block the biases of in_proj 3, out_proj 1, MLP 4 and 1, norms 2; three norms around.
+    ("bitfit", {}, 12 * (3 + 1 + 4 + 1 + 2) * (768 + 512) + 2 * 768 + 512),
     ("vera", {}, 12 * (2 * 4 * 256 + (3 + 1 + 4 + 1) * (768 + 512))),
     ("uniadapter", {}, 12 * (3 * (768 + 512) + 128 * (2 * (768 + 512) - 512) + 128)),
+    ("lst", {}, ladder(768, 96) + ladder(512, 64)),
+    ("cmer", {}, branch(768, 96, heads=3) + branch(512, 64, heads=0)),
     ("unipt", {}, sum(14 * (d * d // 2 + d // 2) + d * d // 2 + d + d // 2 for d in (768, 512))),
 ]
 
@@ -204,6 +208,10 @@ def test_parameter_count_at_vit_b_32(
     with torch.device("meta"):
         method = METHODS[name](vit_b_32(), **settings)
     assert trainable(method) == count
+
+
+def test_the_parameters_of_every_method_are_counted() -> None:
+    assert {name for name, _, _ in COUNTS} == METHODS.keys()
 
 
 def test_bitfit_trains_every_bias_and_nothing_else() -> None:
@@ -333,7 +341,9 @@ def test_side_branches_keep_nothing_of_the_frozen_towers(name: str, kind: str) -
     assert not kept(method, "frozen_text", batch.texts)
 
 
-@pytest.mark.parametrize("name", ["lst", "unipt", "cmer", "linear", "clip_adapter"])
+@pytest.mark.parametrize(
+    "name", [n for n, cls in METHODS.items() if cls.frozen_features and cls.lr is not None]
+)
 def test_no_gradient_enters_the_blocks(name: str) -> None:
     method, batch = build(name), tiny_batch()
     method.model.requires_grad_(True)  # if a gradient could reach a block, it would now
