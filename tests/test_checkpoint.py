@@ -10,6 +10,7 @@ from torch import nn
 
 from bench import UserError, backbone
 from bench.backbone import checkpoint, loading, nearest
+from tests.hub_server import HubServer
 
 SIZES = {"vision": {"layers": 2, "width": 64, "patch_size": 16, "image_size": 32}}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 3}
@@ -185,7 +186,30 @@ def test_the_activation_of_a_clip_model_is_in_the_config_beside_it(
     with pytest.raises(UserError, match=rf"did you mean small:{path}\?"):
         make_ready(f"small-quickgelu:{path}", print)
     (note,) = backbone.load(f"small-quickgelu:{path}").notes  # a record of old can be restored
-    assert "was trained with GELU (config.json beside it says so)" in note
+    assert "was trained with GELU (known from: config.json beside it)" in note
+
+
+def test_on_the_hub_that_config_is_fetched_too(
+    small: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    from bench.backbone.ready import make_ready
+
+    theirs = clip_model("quick_gelu")
+    theirs.save_pretrained(tmp_path)
+    names = ("config.json", "model.safetensors")
+    files = {f"clip/{name}": (tmp_path / name).read_bytes() for name in names}
+    with HubServer() as server:
+        server.add_repo("owner/clip", files)
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        with pytest.raises(UserError, match="did you mean small-quickgelu:hf:owner/clip/clip/mod"):
+            make_ready("small:hf:owner/clip/clip/model.safetensors", print)
+        spec = "small-quickgelu:hf:owner/clip/clip/model.safetensors"
+        assert make_ready(spec, print).notes == ()
 
 
 # What does not fit.
@@ -256,7 +280,7 @@ def test_a_file_that_the_table_knows_is_told_from_its_name(
     assert activation.note("ViT-B-32-quickgelu", found, known) is None
     note = activation.note("ViT-B-32", found, known)
     assert note is not None
-    assert "every recall will be too low; ViT-B-32-quickgelu has QuickGELU" in note
+    assert "recalls will be too low; ViT-B-32-quickgelu has QuickGELU" in note
 
 
 @pytest.mark.parametrize(

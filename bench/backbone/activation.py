@@ -6,7 +6,7 @@ open_clip gives most architectures a second name with QuickGELU: `ViT-B-32-quick
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bench import UserError
 from bench.backbone.checkpoint import Checkpoint
@@ -56,7 +56,7 @@ def note_of_tag(name: str, tag: str) -> str | None:
     return f"the weights {tag!r} were trained with {WORDS[quick]} and {name} has {WORDS[not quick]}"
 
 
-def check_tag_of_sibling(name: str, other: str, tag: str) -> None:
+def check_tag_of_sibling(name: str, other: str, tag: str) -> NoReturn:
     """Raise the UserError for a tag that open_clip lists under the other activation alone."""
     raise UserError(
         f"{name} has {WORDS[is_quick(name)]}, and the weights {tag!r} were trained with "
@@ -67,7 +67,7 @@ def check_tag_of_sibling(name: str, other: str, tag: str) -> None:
 def known_activation(checkpoint: Checkpoint) -> tuple[bool, str] | None:
     """Whether a file's weights were trained with QuickGELU, and what says so; None: not known."""
     if checkpoint.openai:
-        return True, "it is an archive of OpenAI's"
+        return True, "its form, OpenAI's own archive"
     config = checkpoint.path.with_name("config.json")
     if checkpoint.hugging_face and config.is_file():
         return _of_config(config)
@@ -84,7 +84,7 @@ def _of_config(path: Path) -> tuple[bool, str] | None:
     except (OSError, ValueError, AttributeError):
         return None
     quick = {"quick_gelu": True, "gelu": False}.get(kinds.pop()) if len(kinds) == 1 else None
-    return None if quick is None else (quick, f"{path.name} beside it says so")
+    return None if quick is None else (quick, f"{path.name} beside it")
 
 
 def note(name: str, checkpoint: Checkpoint, known: Named | None) -> str | None:
@@ -107,8 +107,8 @@ def note(name: str, checkpoint: Checkpoint, known: Named | None) -> str | None:
     quick, why = told
     if quick != mine:
         return (
-            f"{file} was trained with {WORDS[quick]} ({why}) and {name} has {WORDS[mine]}: every "
-            f"recall will be too low; {other} has {WORDS[quick]}"
+            f"{file} was trained with {WORDS[quick]} (known from: {why}) and {name} has "
+            f"{WORDS[mine]}, so recalls will be too low; {other} has {WORDS[quick]}"
         )
     return None
 
@@ -119,7 +119,7 @@ def demand(name: str, checkpoint: Checkpoint, weights: str) -> None:
     if told is not None and other is not None and told[0] != is_quick(name):
         quick, why = told
         raise UserError(
-            f"the file {weights!r} was trained with {WORDS[quick]} ({why}) and {name} has "
-            f"{WORDS[not quick]}, so every recall would be too low (did you mean "
+            f"the file {weights!r} was trained with {WORDS[quick]} (known from: {why}) and {name} "
+            f"has {WORDS[not quick]}, so every recall would be too low (did you mean "
             f"{other}:{weights}?)"
         )

@@ -52,6 +52,11 @@ class Named:
         return self.tag or f"hf:{self.repo}/{self.file}@{self.revision}"
 
     @property
+    def activation_name(self) -> str:
+        """GELU or QuickGELU."""
+        return "QuickGELU" if self.architecture.endswith(QUICK) else "GELU"
+
+    @property
     def spec(self) -> str:
         """The long spelling, which records carry: `ViT-B-32-quickgelu:openai`."""
         return self.name if self.name == "starter" else f"{self.architecture}:{self.weights}"

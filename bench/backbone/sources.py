@@ -1,9 +1,10 @@
 """Where the weights of a backbone are, whether they can exist, and what identifies them."""
 
+import contextlib
 import functools
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench import UserError
@@ -18,6 +19,8 @@ from bench.spec import nearest
 CONFIG = "open_clip_config.json"
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """The names of weights in open_clip's repositories on the Hub, best first."""
+TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")
+"""The names of weights in repositories of transformers."""
 
 
 def check(spec: str) -> None:
@@ -146,8 +149,17 @@ def fetch(spec: str) -> Path | None:
     Raises hub.Unreachable, or UserError where the Hub does not have it or does not give it.
     """
     for some in missing(spec):
-        hub.download(hub.remote(some))
+        hub.download(found := hub.remote(some))
+        if Path(found.address.file).name in TRANSFORMERS_FILES:
+            _fetch_config(found.address)
     return locate(spec)
+
+
+def _fetch_config(weights: Address) -> None:
+    """Download the config.json beside weights of transformers, which says their activation."""
+    file = str(PurePosixPath(weights.file).with_name("config.json"))
+    with contextlib.suppress(hub.Unreachable, UserError):  # it may not be there
+        hub.download(hub.remote([Address(weights.repo, file, weights.revision)]))
 
 
 def fetch_again_if_damaged(spec: str) -> None:

@@ -96,7 +96,7 @@ def _rows(one: "Named") -> list[tuple[str, str]]:
         ("licence", one.licence),
         ("trained on", one.trained_on),
         ("marked on", f"{seen}: its results there are no transfer" if seen else ""),
-        ("activation", one.activation),
+        ("activation", f"{one.activation_name}; known from: {one.activation}"),
         ("here", where if path is None else tilde(path)),
         *(("link", link) for link in one.links),
         ("use", f"--backbone {one.name}"),
