@@ -72,11 +72,12 @@ def test_a_sweep_is_recorded_and_resumed(tiny: Path) -> None:
     words = sweep(tiny, "--methods", "zeroshot,cmer(queue=8)", "--recipe", "steps=4")
     first = bench(*words)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "2 trials: 0 recorded" in first.stdout
+    assert "backbone: starter, the default of tiny\n2 trials: 0 recorded" in first.stdout
     found = {json.loads(p.read_text())["trial"]["method"]: p for p in records(tiny)}
     assert set(found) == {"zeroshot", "cmer"}
     record = json.loads(found["cmer"].read_text())
     assert record["status"] == "ok", record["traceback"]
+    assert record["backbone"]["trained_on"] == ["rsicd"]
     assert 0 <= record["metrics"]["test"]["mR"] <= 100
     assert [point["step"] for point in record["curve"]] == [2, 4]
     efficiency = record["efficiency"]
