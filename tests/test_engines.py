@@ -25,7 +25,7 @@ from bench.sweeps import engine, engine_ray, engine_slurm, engines, sweep
 from bench.sweeps.engine import Outcome
 from bench.sweeps.remote import states
 from bench.sweeps.sweep import Plan
-from bench.trial import Trial
+from bench.trial import Trial, _document
 
 PLUGIN = """
 import os, signal
@@ -113,7 +113,7 @@ def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
     class Waits(Seen):
         def waits(self, trial: Trial) -> None:
             assert trial.method == "bitfit"
-            done = {"schema": record.SCHEMA, "trial": {}, "status": "diverged", "message": "other"}
+            done = {**_document(trial), "status": "diverged", "message": "other"}
             record.write(path, done)
             other.close()
 
@@ -361,7 +361,7 @@ def machine(
         raise RuntimeError("CUDA driver initialization failed,\nno idea why")
 
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monkeypatch.setattr(gpus, "PROC", Path("/nonexistent"))
+    monkeypatch.setattr(gpus, "PROC", Path(__file__) / "none")  # nothing is below a file
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: int(works))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: works)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+import methods
 from bench import UserError, record
 from bench.recipe import Recipe
 from bench.report import searches
-from bench.spec import parse_calls, resolve
+from bench.spec import load_plugins, parse_calls, resolve
 from bench.sweeps import tune
 from bench.sweeps.sweep import Plan
-from bench.trial import Trial
+from bench.trial import Trial, _document
 from methods import registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,9 +38,14 @@ def search(
         path = one.path(tmp_path)
         path.parent.mkdir(parents=True, exist_ok=True)
         score = scores.get(one.call, 1.0)
-        done = {"schema": 1, "trial": {}, "status": "ok" if score is not None else "diverged"}
-        path.write_text(json.dumps({**done, "metrics": {"val": {"mR": score}}}))
+        path.write_text(json.dumps(recorded(one, score)))
     return found
+
+
+def recorded(one: Trial, score: float | None) -> dict[str, Any]:
+    """The record of a trial with this validation mR; None: it diverged."""
+    ended = {"status": "diverged"} if score is None else {"metrics": {"val": {"mR": score}}}
+    return {**_document(one), **ended, "environment": {}}
 
 
 def rates(found: tune.Search) -> list[float | None]:
@@ -105,7 +111,7 @@ def test_each_method_has_the_same_number_of_trials_and_a_seed_draws(tmp_path: Pa
         ("lora(rank=8)", "takes a list of different values"),
         ("lora(rank=[8, 8])", "takes a list of different values"),
         ("lora(rnak=[8])", "did you mean 'rank'"),
-        ("lora(rank=['a'])", "takes a int"),
+        ("lora(rank=['a'])", "takes a whole number"),
         ("lora", "names no setting"),
         ("lora(rank=[4]),lora(alpha=[4])", "names lora twice"),
         ("lorra(rank=[4])", "did you mean 'lora'"),
@@ -163,7 +169,7 @@ def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
         ("lora(alpha=4)", None),
     ]
     assert applied.trials[0].settings["rank"] == 16
-    [(_, about, table)] = searches.tables(tmp_path)
+    [(_, about, table)] = searches.tables(tmp_path, pytest.fail)
     assert "9 points for each method, seed 0, 30 epochs at batch 128" in about
     *_, tried, _, winner = (cell.text for cell in table.rows[0])
     assert tried.endswith("rank 4, 16, 32")
@@ -174,6 +180,45 @@ def test_a_setting_that_was_drawn_alone_is_not_lost(tmp_path: Path) -> None:
     space = tune.space_of(["lora(rank=[4])"], registry())
     (row,), _ = tune.winners(search(tmp_path, ["lora"], {}, space=space))
     assert row["settings"] == {"rank": 4}
+
+
+NARROW = """
+from methods import register
+from methods.base import Method
+
+
+@register("narrow")
+class Narrow(Method):
+    lr = 1e-3
+
+    def __init__(self, model, *, width: int | None = None, note: str = "None"):
+        super().__init__(model)
+"""
+
+
+def test_a_setting_of_none_and_any_text_are_written_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TOML has no null: a file with one could be written and not be read."""
+    monkeypatch.setattr(methods, "_REGISTRY", dict(registry()))
+    (tmp_path / "narrow.py").write_text(NARROW)
+    load_plugins([tmp_path / "narrow.py"])
+    text = 'a "quoted" \\ text\nof two lines, \u00fc'
+    space = {"narrow": {"width": [None, 4], "note": ["None", text]}}
+    settings = {"width": None, "note": text}
+    best = resolve("narrow", {**settings, "lr": 1e-3}, registry()).text
+    found = search(tmp_path, ["narrow"], {best: 30.0}, space=space)
+    path = tmp_path / "tuned.toml"
+    tune.save(tune.winners(found)[0], found, path)
+    (row,) = tune.read(path)["tuned"]
+    assert (row["settings"], row["tried"]["width"]) == (settings, ["None", 4])
+    elsewhere = Plan([replace(trial("narrow"), dataset="rsicd")], tmp_path, tmp_path)
+    other = tune.widen(elsewhere, registry(), space=space)
+    tune.save(tune.others(other, path), other, path)  # kept while another search is written
+    (row,) = tune.read(path)["tuned"]
+    assert row["settings"] == settings
+    applied, _ = tune.apply(Plan([trial("narrow")], tmp_path, tmp_path), path, registry())
+    assert applied.trials[0].settings == settings
 
 
 def test_a_diverged_point_cannot_win(tmp_path: Path) -> None:
@@ -200,8 +245,7 @@ def test_winners_are_those_of_a_card_and_of_weights_wherever_they_lie(tmp_path: 
 
     found = tune.widen(Plan([at_place("a/")], tmp_path, tmp_path), registry(), factors=[2])
     for one in found.plan.trials:
-        done = {"schema": 1, "trial": {}, "status": "ok", "metrics": {"val": {"mR": 1.0}}}
-        record.write(one.path(tmp_path), done)
+        record.write(one.path(tmp_path), recorded(one, 1.0))
     tune.save(tune.winners(found)[0], found, tmp_path / "tuned.toml")
     plan = Plan([at_place("")], tmp_path, tmp_path)
     applied, without = tune.apply(plan, tmp_path / "tuned.toml", registry())
@@ -224,8 +268,8 @@ def test_the_older_form_is_read_and_told(tmp_path: Path) -> None:
         Plan([trial("lora")], tmp_path, tmp_path), tmp_path / "tuned-ucm.toml", registry()
     )
     assert (applied.trials[0].call, applied.trials[0].lr) == ("lora", 0.006)
-    [(_, about, table)] = searches.tables(tmp_path)
+    [(_, about, table)] = searches.tables(tmp_path, pytest.fail)
     assert "2 points for each method, seed 0, 30 steps at batch 128" in about
     words = ["lora", "lr 0.0006, 0.006", "16.2, 25.1", "lr 0.006 (edge of the grid: lr)"]
     assert [cell.text for cell in table.rows[0]] == ["ucm", "starter", *words]
-    assert searches.tables(tmp_path / "nowhere") == []
+    assert searches.tables(tmp_path / "nowhere", pytest.fail) == []

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tomli_w
+
 from bench import UserError, record
 from bench.recipe import Recipe
 from bench.record import atomically
@@ -267,31 +269,37 @@ def others(search: Search, path: Path) -> list[dict[str, Any]]:
                 f"{path} holds the winners of a search with another {what.replace('_', ' ')}; "
                 "write these to another file: --out"
             )
-    kept = [row for row in rows if _place(row) not in search.grids]
-    return [{key: value for key, value in row.items() if value != {}} for row in kept]
+    return [row for row in rows if _place(row) not in search.grids]
+
+
+NONE = "None"
+"""A setting of None in a list of values: TOML has no null."""
 
 
 def save(rows: list[dict[str, Any]], search: Search, path: Path) -> None:
     """Write the winners with the grid and the budget, as TOML."""
-    lines = [
-        "# Chosen on validation by `bench tune`; the same number of trials for each method.",
-        *(f"{key} = {_toml(value)}" for key, value in search.budget.items()),
-    ]
-    for row in rows:
-        lines += ["", "[[tuned]]", *(f"{key} = {_toml(value)}" for key, value in row.items())]
-    atomically(path, lambda file: file.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+    head = "# Chosen on validation by `bench tune`; the same number of trials for each method.\n"
+    document = {**search.budget, "tuned": [_without_none(row) for row in rows]}
+    text = head + tomli_w.dumps(document)
+    atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list):
-        return f"[{', '.join(_toml(v) for v in value)}]"
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{k} = {_toml(v)}' for k, v in value.items())} }}"
-    return repr(value)
+def _without_none(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that TOML can hold: settings of None are listed by name, for TOML has no null."""
+    settings = row.get("settings") or {}
+    absent = [name for name, value in settings.items() if value is None]
+    tried = {
+        name: [NONE if value is None else value for value in values]
+        for name, values in (row.get("tried") or {}).items()
+    }
+    written = {name: value for name, value in row.items() if value not in (None, {})}
+    if settings:
+        written["settings"] = {k: v for k, v in settings.items() if v is not None}
+    if absent:
+        written["settings_none"] = absent
+    if tried:
+        written["tried"] = tried
+    return written
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -301,6 +309,7 @@ def read(path: Path) -> dict[str, Any]:
         for row in said["tuned"]:
             row["dataset"], row["backbone"], _ = _place(row)
             row["lr"], row["settings"] = float(row["lr"]), dict(row.get("settings", {}))
+            row["settings"] |= dict.fromkeys(row.pop("settings_none", []))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         why = str(error)
     except (KeyError, TypeError, ValueError) as error:
