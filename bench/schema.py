@@ -23,7 +23,9 @@ Number = Annotated[float, Field(ge=-1e30, le=1e30)]
 Positive = Annotated[Number, Gt(0)]
 Whole = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
+"""A name: it stands in tables and in file names, so it is one line."""
+Word = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 
 class TrialFields(TypedDict):
@@ -143,7 +145,7 @@ class Environment(TypedDict, total=False):
 class Record(TypedDict):
     """One record; `metrics` by split (val, test), then by name (`i2t_R@1`, .., `mR`, `dup_mR`)."""
 
-    status: Text
+    status: Word
     identity: Text
     trial: TrialFields
     message: NotRequired[str | None]
@@ -199,11 +201,39 @@ class TransferFields(TypedDict):
     finished: str
 
 
+class Winner(TypedDict):
+    """What a search found for one call (`bench.sweeps.tune`)."""
+
+    dataset: Text
+    backbone: Text
+    call: Text
+    lr: Number
+    grid: Annotated[list[Number], Field(min_length=1)]
+    val_mR: Annotated[list[Number], Field(min_length=1)]
+    at_edge: bool
+    settings: NotRequired[dict[str, Any]]
+    tried: NotRequired[dict[str, list[Any]]]
+    settings_at_edge: NotRequired[list[str]]
+
+
+class Search(TypedDict):
+    """The file that a search writes."""
+
+    recipe: dict[str, Any]
+    seeds: list[int]
+    tuned: list[Winner]
+
+
 def fault(document: Any) -> str | None:
     """What is wrong with a JSON document as a record, in a few words; None where nothing is."""
     return _fault(_form(Record), document) or _fault(
         _recipe(), document["trial"]["recipe"], "trial", "recipe"
     )
+
+
+def fault_in_search(document: Any) -> str | None:
+    """The same for the file of a search."""
+    return _fault(_form(Search), document) or _fault(_recipe(), document["recipe"], "recipe")
 
 
 def fault_under_corruption(document: Any) -> str | None:

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.data import Card
+    from bench.trial import Trial
 
 
 def evaluate(
@@ -66,14 +67,28 @@ def evaluate(
     raise typer.Exit(1 if any(bad) else 0)
 
 
-def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bool) -> bool:
-    """Test one record on one data set; whether that failed."""
-    from bench import lock, record, transfer
-    from bench.data import cached
+def _read(screen: "Console", path: Path) -> "tuple[dict[str, Any], Trial] | None":
+    """A record and its trial; None, with a sentence, where it cannot be read."""
+    from bench import record
     from bench.trial import Trial
 
-    document = record.read(path)
-    trial = Trial.of(document["trial"])
+    try:
+        document = record.read(path)
+        return document, Trial.recorded(document)
+    except UserError as error:
+        screen.print(f"failed: {error}", markup=False, soft_wrap=True)
+        return None
+
+
+def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bool) -> bool:
+    """Test one record on one data set; whether that failed."""
+    from bench import lock, transfer
+    from bench.data import cached
+
+    found = _read(screen, path)
+    if found is None:
+        return True
+    document, trial = found
     name = trial.name
     if trial.dataset_name == card.name:
         screen.print(f"left out {name}: {card.name} is its own data set", soft_wrap=True)
@@ -106,12 +121,13 @@ def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bo
 
 def _again(screen: "Console", path: Path, root: Path) -> bool:
     """Test one record on its own test set and print both figures; whether that failed."""
-    from bench import record, transfer
+    from bench import transfer
     from bench.data import cached
-    from bench.trial import Trial
 
-    document = record.read(path)
-    name = Trial.of(document["trial"]).name
+    found = _read(screen, path)
+    if found is None:
+        return True
+    document, name = found[0], found[1].name
     try:
         now = transfer.retest(path, root, partial(cached.build, console=screen))
     except UserError as error:

@@ -66,10 +66,12 @@ def pair(
     on). Raises UserError where the choice is not clear.
     """
     places = [locate(where, results) for where in (a, b)]
+    notes: list[str] = []
     sides = [
-        _file(path) if path.is_file() else _narrowed(choices(path), path, seed, conditions)
+        _file(path) if path.is_file() else _narrowed(choices(path, notes), path, seed, conditions)
         for path in places
     ]
+    notes = [f"left out: {note}" for note in notes]
     common = {c.group for c in sides[0]} & {c.group for c in sides[1]}
     if common:
         sides = [[choice for choice in side if choice.group in common] for side in sides]
@@ -77,7 +79,7 @@ def pair(
         if len(side) > 1:
             raise UserError(f"{path} holds records of {len(side)} kinds; {_listed(side)}")
     first, second = (side[0] for side in sides)
-    notes = [f"left out: {trial}" for side in sides for trial in side[0].failed]
+    notes += [f"left out: {trial}" for side in sides for trial in side[0].failed]
     if not common:
         notes.append(f"recorded under different conditions: A {first.title}; B {second.title}")
     if all(path.is_file() for path in places):
@@ -107,9 +109,12 @@ def locate(where: str, results: Path) -> Path:
     )
 
 
-def choices(folder: Path) -> list[Choice]:
-    """What a folder holds, as a report would show it; raises UserError where that is nothing."""
-    left_out: list[str] = []
+def choices(folder: Path, left_out: list[str] | None = None) -> list[Choice]:
+    """What a folder holds, as a report would show it; raises UserError where that is nothing.
+
+    A sentence on each record that cannot be read is added to `left_out`.
+    """
+    left_out = [] if left_out is None else left_out
     frame = record.load(folder, left_out=left_out.append)
     found = [
         _choice(table, row, folder)

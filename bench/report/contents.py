@@ -87,26 +87,27 @@ def contents(
     reference: str,
     drawn: dict[str, list[Path]],
     columns: Sequence[str] = (),
-    warnings: Sequence[str] = (),
+    left_out: Sequence[str] = (),
 ) -> Contents:
     """What a report of some records says.
 
     reference: the method or call that ratios refer to; drawn: the files of each group's plots;
-    columns: names of the columns of one table that stands for recall and cost; warnings: what
-    stands at the top. Files that cannot be read are left out with a warning.
+    columns: names of the columns of one table that stands for recall and cost; left_out: sentences
+    on records that cannot be read. They stand among the warnings at the top, with those on other
+    files.
     """
-    warnings = list(warnings)
+    left_out = list(left_out)
     sections = [
         _group(group, significance, reference, drawn.get(group.name, []), columns)
         for group in groups
     ]
     sections += _published(groups)
     if significance.results is not None:
-        sections += _searches(significance.results, warnings.append)
+        sections += _searches(significance.results, left_out.append)
         for group in groups:
-            warnings += robustness.left_out(group, significance.results)
-            warnings += transfer.left_out(group, significance.results)
-    warnings += published.calibration(groups)
+            left_out += robustness.left_out(group, significance.results)
+            left_out += transfer.left_out(group, significance.results)
+    warnings = [*(f"left out: {text}" for text in left_out), *published.calibration(groups)]
     table, notes = summary(groups, significance)
     part = Part("summary", "Summary", table, notes) if groups else None
     return Contents(counted(frame), warnings, part, sections)

@@ -59,8 +59,8 @@ def write(
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise UserError(f"no report is written as {unknown[0]}; choose from {', '.join(FORMATS)}")
-    warnings = list(left_out)
-    frame = record.load(results, left_out=warnings.append) if frame is None else frame
+    unreadable = list(left_out)
+    frame = record.load(results, left_out=unreadable.append) if frame is None else frame
     groups = [fold(group) for group in group_records(frame)]
     if methods:
         groups = only(groups, methods)
@@ -70,7 +70,7 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(groups, results, out)
     significance = Significance(results)
-    report = contents(frame, groups, significance, reference or REFERENCE, drawn, names, warnings)
+    report = contents(frame, groups, significance, reference or REFERENCE, drawn, names, unreadable)
     texts: dict[str, str] = {}
     if "md" in formats:
         texts["report.md"] = markdown.write(report)

@@ -1,10 +1,12 @@
 """Searches of learning rate and settings, told: budget, grid and winner of each method."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError
+from bench import UserError, schema
+from bench.recipe import Recipe
 from bench.report.tables import Cell, Table
 from bench.sweeps import tune
 
@@ -25,13 +27,16 @@ def tables(results: Path, left_out: Callable[[str], None]) -> list[tuple[Path, s
         except UserError as error:
             left_out(str(error))
             continue
+        if (fault := schema.fault_in_search(said)) is not None:
+            left_out(f"{path} is not the whole file of a search: {fault}; `bench tune` writes one")
+            continue
         found.append((path, budget(said), Table(heads, [_row(row) for row in said["tuned"]])))
     return found
 
 
 def budget(said: dict[str, Any]) -> str:
     """A sentence or two on how much was searched for each method."""
-    recipe, seeds = said["recipe"], said["seeds"]
+    recipe, seeds = {**asdict(Recipe()), **said["recipe"]}, said["seeds"]
     points = sorted({len(row["val_mR"]) for row in said["tuned"]})
     each = " or ".join(map(str, points))
     steps = recipe.get("steps")

@@ -1,0 +1,123 @@
+"""Records changed in every field: each is either refused by name or reported like any other.
+
+One odd record must not take a report, a table or a comparison with it.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import UserError, record
+from bench.report import choose, contents, groups, latex, markdown, page, report
+from bench.report.ablation import fold
+from bench.report.significance import Significance
+from bench.report.tables import percent2
+from bench.sweeps import forecast, tune
+from bench.trained import compare
+from bench.trial import Trial
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "results" / "ucm" / "starter"
+SOUND = {
+    path.relative_to(ROOT / "results"): json.loads(path.read_text(encoding="utf-8"))
+    for name in ("cmer/*", "cmer(queue=0)/*", "lora/seed[01]*", "zeroshot/seed[01]*", "harma/*")
+    for path in sorted(RECORDS.glob(f"{name}.json"))
+}
+TARGETS = [
+    next(path for path in SOUND if path.parent.name == name) for name in ("cmer", "lora", "harma")
+]
+GONE = object()
+VALUES: list[Any] = [
+    *(GONE, None, "many", "", 0, -1, 0.5, 1e308, True, [], {}, [[]], [None]),
+    *({"a": {}}, {"": 1}, [{"a": 1}], "\x00\n|$\\%&_#{}~^<b>"),
+]
+Place = tuple[str | int, ...]
+
+
+def places(value: Any, above: Place = ()) -> Iterator[Place]:
+    """Where a field is in a document: all keys, and the first item of each list."""
+    if above:
+        yield above
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*above, key))
+    elif isinstance(value, list) and value:
+        yield from places(value[0], (*above, 0))
+
+
+def mutated(document: dict[str, Any], place: Place, value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(document)
+    inner: Any = changed
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is GONE:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return changed
+
+
+def said_by(act: Callable[[], object]) -> str:
+    """The sentence with which something is refused."""
+    try:
+        act()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def use(results: Path, path: Path) -> None:
+    """Do with a folder of records, one of them odd, what the commands do, but for plots."""
+    frame = record.load(results, left_out=lambda _: None)
+    report.console_table(frame)
+    found = [fold(group) for group in groups.group(frame)]
+    significance = Significance(results)
+    said = contents.contents(frame, found, significance, "lora", {})
+    markdown.write(said)
+    page.html(frame, said)
+    report.table_csv(found)
+    for section in contents.contents(frame, found, significance, "lora", {}, percent2).sections:
+        latex.write(section)
+    tidy = frame.drop(columns=["record", "curve", "traceback"], errors="ignore")
+    report.parquet(tidy, results.parent / "records.parquet")
+    documents = [document for _, document in record.read_all(record.paths(results), print)]
+    forecast.seconds(Trial.of(SOUND[TARGETS[0]]["trial"]), documents, None)
+    tune._score(path)
+    for act in (
+        lambda: Trial.recorded(record.read(path)),
+        lambda: choose.choices(path.parent),
+        lambda: choose.pair(str(path), "ucm/starter/lora", results),
+        lambda: compare.compare([path, path], [path, path]),
+    ):
+        assert "\n" not in said_by(act)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda path: path.parent.name)
+def test_one_odd_record_does_not_stop_the_rest(tmp_path: Path, target: Path) -> None:
+    """Each field is taken away and replaced by two odd values, in turn for each field."""
+    results = tmp_path / "results"
+    for path, document in SOUND.items():
+        (results / path.parent).mkdir(parents=True, exist_ok=True)
+        (results / path).write_text(json.dumps(document))
+    path, used = results / target, 0
+    for number, place in enumerate(places(SOUND[target])):
+        others = (VALUES[1 + (5 * number + k) % (len(VALUES) - 1)] for k in (0, 3))
+        for value in (GONE, *others):
+            path.write_text(json.dumps(mutated(SOUND[target], place, value)))
+            said: list[str] = []
+            record.read_all([path], said.append)
+            if said:
+                assert str(path) in said[0], (place, value)
+                assert "\n" not in said[0], (place, value)
+                continue
+            used += 1
+            if used % 12 == number % 12:  # a report takes some 0.1 s
+                try:
+                    use(results, path)
+                except Exception as error:
+                    raise AssertionError(f"{'.'.join(map(str, place))} = {value!r}") from error
+    assert used > 50
