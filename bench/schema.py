@@ -8,6 +8,7 @@ through, since a newer version may have written them.
 Lengths of time are in seconds, memory in bytes, recalls in percent.
 """
 
+import dataclasses
 import textwrap
 from functools import cache
 from typing import Annotated, Any, NotRequired, get_type_hints
@@ -271,9 +272,11 @@ def _form(fields: type) -> TypeAdapter[Any]:
 
 @cache
 def _recipe() -> TypeAdapter[Any]:
-    """The fields of `bench.recipe.Recipe`, each of which may be absent."""
+    """The fields of `bench.recipe.Recipe`; those that were added later may be absent."""
     hints: dict[str, Any] = get_type_hints(Recipe)
     hints |= {"batch_size": Whole, "accumulation": Whole, "epochs": Positive}
-    fields: Any = {name: (hint, None) for name, hint in hints.items()}
+    later = {field.name for field in dataclasses.fields(Recipe) if field.metadata.get("later")}
+    required: Any = ...
+    fields: Any = {n: (hint, None if n in later else required) for n, hint in hints.items()}
     config = ConfigDict(allow_inf_nan=False)
     return TypeAdapter(create_model("Recipe", __config__=config, **fields))

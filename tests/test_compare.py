@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from bench import UserError, paired, perquery, record, retrieval, testset
 from bench.data import spoken_form
 from bench.recalls import METRICS
+from bench.recipe import Recipe
 from bench.trained import compare
 from methods.base import Sample
 
@@ -70,7 +72,7 @@ def trial(
         **retrieval.recalls(ranks["i2t"], ranks["t2i"]),
         **retrieval.t2i_ceiling(image_of, sentences),
     }
-    recipe = {"steps": 60, "batch_size": 128}
+    recipe = asdict(Recipe(steps=60))
     document = {
         "schema": 1,
         "status": "ok",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIRST = ("trial.dataset", "trial.backbone", "trial.method", "trial.call")
-THEN = ("trial.lr", "trial.seed", "status")
+THEN = ("lr", "trial.seed", "status")
 
 
 def tidy(frame: "pd.DataFrame") -> "pd.DataFrame":
