@@ -233,8 +233,10 @@ def fault(document: Any) -> str | None:
 
 
 def fault_in_search(document: Any) -> str | None:
-    """The same for the file of a search."""
-    return _fault(_form(Search), document) or _fault(_recipe(), document["recipe"], "recipe")
+    """The same for the file of a search; its recipe lacks what is None, which TOML has not."""
+    return _fault(_form(Search), document) or _fault(
+        _recipe(whole=False), document["recipe"], "recipe"
+    )
 
 
 def fault_under_corruption(document: Any) -> str | None:
@@ -271,12 +273,15 @@ def _form(fields: type) -> TypeAdapter[Any]:
 
 
 @cache
-def _recipe() -> TypeAdapter[Any]:
-    """The fields of `bench.recipe.Recipe`; those that were added later may be absent."""
+def _recipe(whole: bool = True) -> TypeAdapter[Any]:
+    """The fields of `bench.recipe.Recipe`; of a whole one those added later may be absent."""
     hints: dict[str, Any] = get_type_hints(Recipe)
     hints |= {"batch_size": Whole, "accumulation": Whole, "epochs": Positive}
     later = {field.name for field in dataclasses.fields(Recipe) if field.metadata.get("later")}
     required: Any = ...
-    fields: Any = {n: (hint, None if n in later else required) for n, hint in hints.items()}
+    fields: Any = {
+        name: (hint, required if whole and name not in later else None)
+        for name, hint in hints.items()
+    }
     config = ConfigDict(allow_inf_nan=False)
     return TypeAdapter(create_model("Recipe", __config__=config, **fields))

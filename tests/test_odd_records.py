@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench import UserError, record
-from bench.report import choose, plots, report, terminal
+from bench.report import choose, plots, report, searches, terminal
 from bench.sweeps import forecast, tune
 from bench.trained import compare
 from bench.trial import Trial
@@ -111,3 +111,24 @@ def test_one_odd_record_does_not_stop_the_rest(
                 except Exception as error:
                     raise AssertionError(f"{'.'.join(map(str, place))} = {value!r}") from error
     assert used > 50
+
+
+def test_committed_searches_are_shown_and_odd_ones_named(tmp_path: Path) -> None:
+    said: list[str] = []
+    shown = searches.tables(ROOT / "results", said.append)
+    assert [path.name for path, *_ in shown] == ["tuned-ucm-200.toml", "tuned-ucm.toml"]
+    assert not said
+    sound = (ROOT / "results" / "tuned-ucm.toml").read_text(encoding="utf-8")
+    path = tmp_path / "tuned.toml"
+    for old, new, why in (
+        ("recipe = {", "other = {", "it has no recipe"),
+        ("batch_size = 128", "batch_size = 'x'", "its recipe.batch_size is 'x'"),
+        ("lr = 0.01\n", "lr = 'fast'\n", "holds no learning rates"),
+        ("grid = [", "grid = [[], ", "its tuned.0.grid.0 is []"),
+        ("val_mR = [", "val_mR = true # ", "its tuned.0.val_mR is True"),
+        ("[[tuned]]", "[[", "holds no learning rates"),
+    ):
+        path.write_text(sound.replace(old, new, 1), encoding="utf-8")
+        assert searches.tables(tmp_path, said.append) == []
+        assert str(path) in said[-1]
+        assert why in said[-1]
