@@ -215,17 +215,21 @@ def test_a_pinned_file_that_is_another_is_refused_and_fetched_again(
 
 
 def test_a_tag_of_open_clip_is_looked_for_under_both_names(
-    server: HubServer, monkeypatch: pytest.MonkeyPatch, content: bytes
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, content: bytes, tmp_path: Path
 ) -> None:
+    import open_clip
     from open_clip import pretrained
 
+    config = tmp_path / "tagged.json"  # the starter's sizes under a name that has tags
+    config.write_bytes((backbone.STARTER / "starter.json").read_bytes())
+    open_clip.add_model_config(config)
     tags = {"mine": pretrained._pcfg(hf_hub="owner/tagged/", mean=(0.1, 0.2, 0.3))}
-    monkeypatch.setitem(pretrained._PRETRAINED, "starter", tags)
+    monkeypatch.setitem(pretrained._PRETRAINED, "tagged", tags)
     server.add_repo("owner/tagged", {"open_clip_pytorch_model.bin": content})
-    assert said_by("starter:mine", download=False)[0].to_download == len(content)
-    base = backbone.load("starter:mine")
+    assert said_by("tagged:mine", download=False)[0].to_download == len(content)
+    base = backbone.load("tagged:mine")
     assert tuple(base.mean) == (0.1, 0.2, 0.3)
-    assert backbone.weights_identity("starter:mine") == "open_clip:mine"
+    assert backbone.weights_identity("tagged:mine") == "open_clip:mine"
 
 
 def test_forms_of_open_clip_without_their_config_are_one_sentence(
