@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import record
-from bench.trial import Trial
+from bench import UserError, perquery, record
+from bench.recalls import METRICS
+from bench.recipe import Recipe
+from bench.trial import Trial, run
+from methods import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 PINNED = ROOT / "tests" / "identities.txt"
@@ -53,9 +56,7 @@ def test_committed_records_are_what_a_sweep_would_look_for() -> None:
     for name in pinned():
         path = ROOT / name
         document = json.loads(path.read_text(encoding="utf-8"))
-        asked = Trial.of(document["trial"])
-        if asked.identity != document["identity"]:
-            asked = Trial.of({**document["trial"], "lr": None})
+        asked = Trial.recorded(document)
         assert asked.identity == document["identity"], path
         assert asked.path(path.parents[3]) == path
 
@@ -65,6 +66,29 @@ def test_committed_records_load(folder: str) -> None:
     frame = record.load(ROOT / folder)
     here = [name for name in pinned() if name.startswith(f"{folder}/")]
     assert set(here) <= {f"{folder}/{path}" for path in frame["path"]}
+
+
+def test_a_new_record_says_what_was_asked_and_what_was_used(tiny: Path) -> None:
+    """Its identity follows from its trial alone; the rate that the method chose is beside it."""
+    card = str(tiny / "tiny.toml")
+    recipe = Recipe(steps=2, batch_size=4, evaluations=1, precision="fp32")
+    given = Trial(card, "starter", "linear", "linear", {}, None, recipe, 0, {})
+    written = json.loads(json.dumps(run(given, tiny, tiny / "results", lambda _: None)))
+    assert written["status"] == "ok", written["traceback"]
+    assert written["trial"]["lr"] is None
+    assert written["lr"] == registry()["linear"].lr == record.learning_rate(written)
+    assert Trial.of(written["trial"]).identity == written["identity"] == given.identity
+    assert Trial.recorded(written).path(tiny) == given.path(tiny)
+    path = given.path(tiny / "results")
+    record.write(path, written)
+    [row] = record.load(tiny / "results").to_dict("records")
+    assert row["lr"] == written["lr"]
+    found = perquery.load(path)
+    recalls = [written["metrics"]["test"][name] for name in METRICS]
+    assert found.per_image().mean(axis=0) == pytest.approx(recalls, abs=1e-9)
+    newer = {**written, "trial": {**written["trial"], "future": 1}}
+    with pytest.raises(UserError, match="has future, which this version"):
+        Trial.recorded(newer)
 
 
 # Files that are named like a record and are none.

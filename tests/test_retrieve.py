@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench import UserError, trial
+from bench import UserError, data, testset, trial
 from bench.data import cache
 from bench.recipe import Recipe
 from bench.trained import retrieve, sheet
@@ -175,6 +175,31 @@ def test_what_cannot_be_restored_is_one_sentence(tiny: Path) -> None:
     fails("--rerun")
     with pytest.raises(UserError, match="there is no record"):
         restore(tiny / "nothing.json", tiny)
+
+
+def test_other_captions_and_scenes_are_refused_and_old_records_are_told(tiny: Path) -> None:
+    """The names of the test images are the same; what the record was tested with is not."""
+    path, _ = trained(tiny, "linear")
+    document = json.loads(path.read_text())
+    assert "queries" not in document["data"]  # as older records
+    [note] = restore(path, tiny).notes
+    assert "only the names of the test images were compared" in note
+    dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
+    document["data"]["queries"] = testset.digest(dataset.samples)
+    path.write_text(json.dumps(document))
+    assert restore(path, tiny).notes == ()
+    annotation = tiny / "tiny" / "dataset.json"
+    sound = annotation.read_text()
+    changes = {"captions": ("picture 13 of", "image 13 of"), "order": None}
+    for what, change in changes.items():
+        said = json.loads(sound.replace(*change) if change else sound)
+        if what == "order":
+            said["images"].reverse()
+        annotation.write_text(json.dumps(said))
+        with pytest.raises(UserError, match="test captions, scenes or order of images"):
+            restore(path, tiny)
+    annotation.write_text(sound.replace("picture 1 of", "image 1 of"))  # of a training image
+    assert restore(path, tiny).dataset is not None
 
 
 def test_the_command_writes_a_sheet(tiny: Path) -> None:
