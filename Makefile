@@ -3,7 +3,7 @@ BIN := .venv/bin
 DEMO := --methods zeroshot,linear,lora,vpt,cmer --dataset synthetic --backbone starter --seeds 0 \
 	--recipe steps=24,batch_size=64,evaluations=2 --results demo/results
 
-.PHONY: demo test chaos install clean
+.PHONY: demo lint check test slow chaos install clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -17,11 +17,19 @@ demo: .venv/installed ## the embedded benchmark: records, tables and plots in de
 	BENCH_CACHE=.cache $(BIN)/bench run $(DEMO)
 	$(BIN)/bench report --results demo/results --out demo/reports
 
-test: .venv/installed ## ruff, mypy, pytest
+lint: .venv/installed ## format, style, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint ## what to run while working: lint and the quick tests
+	OMP_NUM_THREADS=1 BENCH_CACHE=.cache $(BIN)/pytest -q -n 2 -m 'not slow and not real_data'
+
+test: lint ## everything, as CI does
 	OMP_NUM_THREADS=1 BENCH_CACHE=.cache $(BIN)/pytest -n 2 --dist loadfile
+
+slow: .venv/installed ## measure every test and write tests/slow.txt, the ones that check leaves out
+	OMP_NUM_THREADS=1 BENCH_CACHE=.cache $(BIN)/pytest -q --measure
 
 chaos: .venv/installed ## kill -9 at random moments, fifty times and more; Linux, some five minutes
 	BENCH_CACHE=.cache $(BIN)/python tests/chaos.py --faults 50

@@ -2,12 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.helpers import slow
 
 
 def pytest_configure() -> None:
@@ -22,6 +25,39 @@ def pytest_configure() -> None:
         told = name.startswith(("HF_", "SLURM_", "RAY_", "BENCH_"))
         if name in TERMINAL or (told and name not in ("BENCH_CACHE", "BENCH_DATA")):
             del os.environ[name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--measure` writes tests/slow.txt; for a run of all tests in one process."""
+    parser.addoption("--measure", action="store_true", help="write tests/slow.txt anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that tests/slow.txt names."""
+    names = slow.named()
+    for item in items:
+        if slow.function(item.nodeid) in names:
+            item.add_marker(pytest.mark.slow)
+
+
+USED: Counter[str] = Counter()
+"""CPU seconds of each test function so far."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Note what a test takes, fixtures included."""
+    before = slow.cpu_seconds()
+    try:
+        return (yield)
+    finally:
+        USED[slow.function(item.nodeid)] += slow.cpu_seconds() - before
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the list where it was asked for."""
+    if session.config.getoption("measure"):
+        slow.write(USED)
 
 
 TERMINAL = (
