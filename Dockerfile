@@ -1,12 +1,12 @@
 # cmer-bench in a container.
 #
 #   docker build -t cmer-bench .                                      # for CPUs
-#   docker build -t cmer-bench:cuda --build-arg TORCH_INDEX=https://pypi.org/simple .   # for NVIDIA GPUs
+#   docker build -t cmer-bench:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu132 .   # for GPUs
 #
 # The demo (tables, plots and records go to ./demo), then a sweep of your own:
 #
-#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/demo:/work/demo" cmer-bench
-#   docker run --rm --user "$(id -u):$(id -g)" --gpus all --shm-size 2g -v "$PWD:/work" -v cmer-cache:/cache \
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/demo:/bench/demo" cmer-bench
+#   docker run --rm --user "$(id -u):$(id -g)" --gpus all --shm-size 2g -v "$PWD:/bench" -v cmer-cache:/cache \
 #       cmer-bench:cuda bench run --methods cmer,lora --dataset rsitmd --backbone remoteclip-b32
 #
 # The wheels of torch bring CUDA's libraries with them, so both kinds have the same base; the host needs the
@@ -20,7 +20,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ make \
     && rm -rf /var/lib/apt/lists/*
 
-# Where to look for torch beside PyPI, whose wheels are those with CUDA.
+# Where to look for torch beside PyPI: cpu, or the CUDA that the host's driver supports.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 \
     PYTHONUNBUFFERED=1 \
@@ -36,9 +36,9 @@ COPY bench ./bench
 COPY methods ./methods
 COPY datasets ./datasets
 RUN python -m pip install --constraint constraints.txt --extra-index-url "${TORCH_INDEX}" '.[hf,geo,parquet]' \
-    && mkdir --mode=1777 /cache /work
+    && mkdir --mode=1777 /cache /bench
 
-# Any user may run it, so that files in /work belong to whoever started the container.
-WORKDIR /work
+# Any user may run it, so that files in /bench belong to whoever started the container.
+WORKDIR /bench
 USER 1000
 CMD ["make", "--file", "/opt/cmer-bench/Makefile", "--assume-old", ".venv/installed", "BIN=/usr/local/bin", "demo"]

@@ -25,11 +25,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from conftest import make_tiny
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import record
+from tests.conftest import make_tiny
 
 METHODS = "linear,cmer(queue=8, queue_start=0.0),lora(dropout=0.3)"
 PATIENCE = 600.0

@@ -10,7 +10,7 @@ from torch import nn
 
 from bench import UserError, backbone
 from bench.backbone import checkpoint, loading, nearest
-from tests.hub_server import HubServer
+from tests.helpers.hub_server import HubServer
 
 SIZES = {"vision": {"layers": 2, "width": 64, "patch_size": 16, "image_size": 32}}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 3}

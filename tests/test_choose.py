@@ -1,16 +1,14 @@
 """Which records a user means: files, folders, names below the results folder, several kinds."""
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench import UserError
 from bench.report import choose
+from tests.helpers import fake_records as fakes
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
 NAMES = ("ucm/starter/cmer", "ucm/starter/lora")
 
 

@@ -1,10 +1,8 @@
 """Trained methods on corrupted images: what is recorded, when it is measured again, the report."""
 
 import json
-import runpy
 from dataclasses import astuple
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,9 @@ from bench.report import contents, groups, markdown, plots, robustness
 from bench.report.significance import Significance
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
+from tests.helpers import fake_records as fakes
+from tests.helpers.trained import trained
 
-fakes, helpers = (
-    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name))))
-    for name in ("fake_records.py", "trained.py")
-)
-trained = helpers.trained
 WANTED = corrupted.conditions("blur,cloud", "5")
 
 

@@ -2,9 +2,7 @@
 
 import json
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +16,7 @@ from methods.base import Method
 from methods.surgery import open_attention
 from methods.towers import image_tower, text_tower
 from tests.helpers.close import close
-
-trained = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trained.py")))).trained
+from tests.helpers.trained import trained
 
 
 def snippets(folder: Path) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hub_server import HubServer, git_blob
 from huggingface_hub import constants, hf_hub_download
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from bench import UserError, data
 from bench.data import Card, annotations, newcard
 from bench.fetch import Fault, Full, download, fetching, place, sources, status
 from bench.fetch.sources import Remote
+from tests.helpers.hub_server import HubServer, git_blob
 
 CONTENT = bytes(range(256)) * 1200
 CHUNK = 100_000

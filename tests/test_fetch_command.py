@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hub_server import HubServer
 from PIL import Image
+
+from tests.helpers.hub_server import HubServer
 
 BENCH = [sys.executable, "-m", "bench"]
 SCENES = ("airport", "baseballfield", "storagetanks", "pond")

@@ -1,8 +1,6 @@
 """Frozen weights held in bfloat16: what that changes and what not, for every method."""
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,8 +14,8 @@ from bench.train import Trainer
 from bench.trained.restore import restore
 from methods import registry
 from methods.base import Method, NotApplicable
+from tests.helpers.trained import trained
 
-trained = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trained.py")))).trained
 HALF = Recipe(frozen="bf16", precision="bf16")
 METHODS = registry()
 

@@ -1,8 +1,6 @@
 """The gallery and the sheet of queries won and lost show the answers of the methods restored."""
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +12,7 @@ from bench.report.contents import contents
 from bench.report.significance import Significance
 from bench.trained import compare, retrieve, sheet, wonlost
 from bench.trained.restore import restore
-
-trained = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trained.py")))).trained
+from tests.helpers.trained import trained
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer
+
+from tests.helpers.hub_server import HubServer
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 from huggingface_hub import constants, errors  # noqa: E402

@@ -1,10 +1,7 @@
 """Backbones of every make: each method trains and evaluates on it, or says why it cannot."""
 
 import copy
-import runpy
 from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,9 +17,9 @@ from methods import registry
 from methods.base import Method, NotApplicable
 from methods.closed_towers import Closed
 from methods.towers import image_tower, text_tower
+from tests.helpers import makes
 from tests.helpers.close import close
 
-makes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("makes.py"))))
 CPU = torch.device("cpu")
 CLOSED: dict[str, Callable[[], nn.Module]] = {
     "resnet": lambda: tiny_model("resnet"),

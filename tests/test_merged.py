@@ -1,9 +1,6 @@
 """Methods merged into plain weights: the untouched architecture gives the very same features."""
 
-import runpy
 from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +10,8 @@ from torch import Tensor, nn
 from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, NotApplicable
+from tests.helpers import makes
 
-makes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("makes.py"))))
 MERGED: list[tuple[str, dict[str, Any]]] = [
     ("full", {}),
     ("bitfit", {}),

@@ -2,19 +2,17 @@
 
 import json
 import re
-import runpy
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench.report import report
+from tests.helpers import fake_records as fakes
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
 EMPTY = {"meta", "img", "input", "link", "br"}
 
 

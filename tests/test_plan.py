@@ -5,9 +5,7 @@ import gc
 import io
 import json
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import open_clip
@@ -27,8 +25,8 @@ from bench.spec import defaults
 from bench.trial import Trial
 from methods import registry
 from methods.base import NotApplicable
+from tests.helpers import fake_cuda
 
-fake_cuda = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_cuda.py"))))
 METHODS = registry()
 BATCH = 24
 

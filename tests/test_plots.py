@@ -1,10 +1,8 @@
 """Plots: Pareto front, names that overlap nothing, looks that follow from names, same bytes."""
 
 import itertools
-import runpy
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
@@ -18,8 +16,8 @@ from matplotlib.text import Text
 from bench import record
 from bench.report import figure, groups, labels, plots, tradeoff
 from methods import registry
+from tests.helpers import fake_records as fakes
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
 RATE = "efficiency.train_images_per_second"
 
 

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import runpy
 import shutil
 import statistics
 import subprocess
@@ -13,7 +12,6 @@ import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,9 +37,7 @@ from bench.report import (
 )
 from bench.report.significance import LEVEL, Significance
 from methods import registry
-
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_records.py"))))
-
+from tests.helpers import fake_records as fakes
 
 TUNED = """
 seeds = [0]

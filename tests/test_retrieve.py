@@ -2,12 +2,10 @@
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +18,7 @@ from bench.data import cache
 from bench.recipe import Recipe
 from bench.trained import retrieve, sheet
 from bench.trained.restore import Restored, restore
-
-trained = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trained.py")))).trained
+from tests.helpers.trained import trained
 
 
 def restored(root: Path, method: str = "cmer") -> Restored:

@@ -4,7 +4,6 @@ import errno
 import itertools
 import json
 import os
-import runpy
 import subprocess
 import sys
 import time
@@ -25,8 +24,7 @@ from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 from methods import registry
 from methods.base import Method
-
-FAKES = runpy.run_path(str(Path(__file__).with_name("fake_records.py")))
+from tests.helpers import fake_records as fakes
 
 
 class Killed(BaseException):
@@ -400,7 +398,7 @@ def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_lies_beside_a_record_but_is_of_another_run_is_refused(tmp_path: Path) -> None:
-    path, document = tmp_path / "seed0.json", FAKES["record"]("cmer")
+    path, document = tmp_path / "seed0.json", fakes.record("cmer")
     del document["ranks"]
 
     def ranks(file: Path) -> None:

@@ -1,11 +1,9 @@
 """Trained methods on the test set of another data set: recorded, told, tabled."""
 
 import json
-import runpy
 import shutil
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +14,8 @@ from bench import UserError, cli, corrupted, data, record, schema, transfer
 from bench.report import contents, groups, markdown
 from bench.report import transfer as report
 from bench.report.significance import Significance
-
-fakes, helpers = (
-    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name))))
-    for name in ("fake_records.py", "trained.py")
-)
-trained = helpers.trained
+from tests.helpers import fake_records as fakes
+from tests.helpers.trained import trained
 
 
 @pytest.fixture

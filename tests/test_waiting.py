@@ -1,8 +1,5 @@
 """A training step never waits for the device: no value is asked for, nothing is copied to it."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +15,8 @@ from bench.recipe import Recipe
 from bench.train import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
+from tests.helpers import fake_cuda
 
-fake_cuda = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_cuda.py"))))
 CPU = torch.device("cpu")
 METHODS = registry()
 ASKING = {"_local_scalar_dense", "nonzero", "is_nonzero", "item", "equal", "masked_select"}

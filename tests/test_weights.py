@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from bench import UserError, backbone
 from bench.backbone import hub, names, ready, sources
 from bench.backbone.absent import Absent
-from tests.hub_server import HubServer
+from tests.helpers.hub_server import HubServer
 
 REPO, FILE = "owner/weights", "ckpt/mine.pt"
 SPEC = f"starter:hf:{REPO}/{FILE}@main"
