@@ -33,6 +33,16 @@ def brief(error: object) -> str:
     return textwrap.shorten(str(error), 200, placeholder=" ...")
 
 
+def at_home(path: str | Path) -> Path:
+    """A path with ~ as the home folder; raises UserError where there is no home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"there is no home folder to stand for ~ in {path}; write the whole path, or set HOME"
+        ) from None
+
+
 # The functions for Python users. They import what they need when called, so that `import bench`
 # takes milliseconds, not the seconds of torch.
 
@@ -47,7 +57,7 @@ def records(results: str | Path = "results") -> "pd.DataFrame":
     """
     from bench import api
 
-    return api.records(Path(results).expanduser())
+    return api.records(at_home(results))
 
 
 def load(record: str | Path, device: str | None = None) -> "TrainedModel":
@@ -59,7 +69,7 @@ def load(record: str | Path, device: str | None = None) -> "TrainedModel":
     """
     from bench.trained.model import TrainedModel
 
-    return TrainedModel.load(Path(record).expanduser(), device)
+    return TrainedModel.load(at_home(record), device)
 
 
 def run(

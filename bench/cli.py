@@ -18,6 +18,7 @@ from bench.commands import (
     tune,
 )
 from bench.console import complain, speak_any_encoding
+from bench.recipe import defaults_in_a_line
 
 RUN, RESULTS, KNOWN = "Run", "Results", "Methods and data"
 
@@ -33,6 +34,7 @@ framework.command(
     "bench run --methods cmer,lora --dataset rsitmd",
     "bench run --methods 'cmer,lora(rank=16)' --dataset rsitmd,ucm --seeds 0-2",
     "bench run sweep.toml --dry-run",
+    notes=f"Names for --recipe, with their defaults: {defaults_in_a_line()}.",
     panel=RUN,
 )(run.run)
 framework.command(

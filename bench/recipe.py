@@ -90,6 +90,18 @@ def meanings() -> dict[str, str]:
     return found
 
 
+def defaults_in_a_line() -> str:
+    """`epochs=30, steps=none, batch_size=128, ...`."""
+    return ", ".join(f"{f.name}={written(f.default)}" for f in fields(Recipe))
+
+
+def written(value: Any) -> str:
+    """A value of the recipe as it is written after `--recipe NAME=`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def parse_recipe(words: list[str], base: Recipe | None = None) -> Recipe:
     """`["epochs=10", "lr=1e-3"]` -> Recipe; also comma-separated. Raises UserError."""
     return check_recipe(merge_recipe(base or Recipe(), words))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from bench import UserError, cli
 from bench.commands import run, sweeping, tune
+from bench.data import cache
 from bench.recipe import Recipe
 from bench.spec import parse_calls, resolve
 from bench.sweeps import forecast, sweepfile
@@ -82,6 +84,25 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (config.data_root, config.plugins) == (Path("/home/me/data"), [Path("/home/me/p.py")])
 
 
+def test_without_a_home_folder_a_tilde_is_one_sentence_and_the_cache_lies_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A container's user may have neither $HOME nor an entry in the list of users."""
+
+    def nobody(*_: object) -> None:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "BENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert cache.cache_folder().parent == Path(tempfile.gettempdir())
+    given = {"methods": ["cmer"], "datasets": ["ucm"]}
+    assert sweepfile.gather(None, **given).results == Path("results")
+    for odd in ({"results": "~/r"}, {"datasets": ["~/my.toml"]}, {"plugins": ["~/p.py"]}):
+        with pytest.raises(UserError, match=r"no home folder to stand for ~ in ~/"):
+            sweepfile.gather(None, **{**given, **odd})
+
+
 def test_a_file_can_say_how_long_a_trial_may_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,14 +166,21 @@ def test_lists_come_with_commas_and_repeated() -> None:
         ("-1", "not '-1'"),
         ("0,0-1", "a seed is named twice"),
         (",", "no seed is named"),
-        (str(2**63), "a seed is at most 9223372036854775807"),
+        (str(2**53), "a seed is at most 9007199254740991"),
+        (str(2**70), "a seed is at most 9007199254740991"),
         ("0-999999999", "1,000,000,000 seeds; name fewer"),
     ],
 )
 def test_wrong_seeds(seeds: str, says: str) -> None:
     with pytest.raises(UserError, match=re.escape(says)):
         sweepfile.parse_seeds([seeds])
-    assert sweepfile.parse_seeds(str(2**63 - 1)) == [2**63 - 1]
+
+
+def test_a_record_of_the_largest_seed_can_be_read(tmp_path: Path) -> None:
+    (seed,) = sweepfile.parse_seeds(str(sweepfile.LARGEST_SEED))
+    one = trial(seed)
+    done(tmp_path, one, 70)
+    assert Plan([one], tmp_path, tmp_path).status(one) == "ok"
 
 
 def test_the_options_length_wins_over_the_files(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from bench import UserError
 from bench.recipe import Recipe
@@ -36,11 +36,22 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> Any:
         """The parameters, as typer shows them in the help."""
-        params = super().get_params(ctx)
-        for param in params:
-            if getattr(param, "is_flag", False) and param.metavar is None:
-                param.metavar = ""
-        return params
+        return _flags_without_type(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands whose own flags are shown without a type."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, as typer shows them in the help."""
+        return _flags_without_type(super().get_params(ctx))
+
+
+def _flags_without_type(params: Any) -> Any:
+    for param in params:
+        if getattr(param, "is_flag", False) and param.metavar is None:
+            param.metavar = ""
+    return params
 
 
 def _unknown_option(command: str, wrong: str, known: list[str]) -> str:
@@ -53,6 +64,7 @@ def _unknown_option(command: str, wrong: str, known: list[str]) -> str:
 def group(help_text: str, *, name: str | None = None, completion: bool = False) -> typer.Typer:
     """An empty group of commands."""
     return typer.Typer(
+        cls=Group,
         name=name,
         help=help_text,
         no_args_is_help=True,
@@ -64,11 +76,12 @@ def group(help_text: str, *, name: str | None = None, completion: bool = False) 
 
 
 def command(
-    app: typer.Typer, *examples: str, panel: str | None = None
+    app: typer.Typer, *examples: str, panel: str | None = None, notes: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of a group, with examples at the end of its help."""
+    """Make a function a command of a group, with notes and examples at the end of its help."""
     lines = ["Examples:" if len(examples) > 1 else "Example:", *examples]
-    epilog = "\n\n".join(line.replace("[", "\\[") for line in lines) if examples else None
+    paragraphs = [*([notes] if notes else []), *(lines if examples else [])]
+    epilog = "\n\n".join(line.replace("[", "\\[") for line in paragraphs) or None
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
         register = app.command(

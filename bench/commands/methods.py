@@ -148,14 +148,12 @@ def recipe() -> None:
     from rich import box
     from rich.table import Table
 
-    from bench.recipe import Recipe, meanings
+    from bench.recipe import Recipe, meanings, written
 
     table = Table("name", "default", "what it is", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     says = meanings()
     for field in dataclasses.fields(Recipe):
-        default = "none" if field.default is None else str(field.default)
-        default = default.lower() if isinstance(field.default, bool) else default
-        table.add_row(field.name, default.removesuffix(".0"), says[field.name])
+        table.add_row(field.name, written(field.default), says[field.name])
     screen = console()
     screen.print(table)
     say(screen, "Set them with --recipe NAME=VALUE, for instance: --recipe epochs=10,warmup=0.1")

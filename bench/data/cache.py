@@ -3,6 +3,7 @@
 import inspect
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,20 @@ ATTEMPTS = 3
 
 
 def cache_folder() -> Path:
-    """Where decoded images are kept: $BENCH_CACHE, else the user's cache folder."""
+    """Where decoded images are kept: $BENCH_CACHE, else the user's cache folder.
+
+    A user without a home folder, as in some containers, has one of their own among the temporary
+    files.
+    """
     base = os.environ.get("BENCH_CACHE")
     if base:
         return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cmer-bench"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "cmer-bench"
+    try:
+        return Path.home() / ".cache" / "cmer-bench"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"cmer-bench-{os.getuid()}"
 
 
 def decode(path: Path, size: int, scale: Scale | None = None, how: Resize = CLIP) -> Pixels:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import UserError, record
+from bench import UserError, at_home, record
 from bench.report.groups import Group, Row, group_records
 from bench.spec import nearest
 
@@ -98,7 +98,7 @@ def pair(
 
 def locate(where: str, results: Path) -> Path:
     """The file or folder of that name, here or below the results folder; raises UserError."""
-    for path in (Path(where).expanduser(), results / where):
+    for path in (at_home(where), results / where):
         if path.exists():
             return path
     known = [str(path.parent.relative_to(results)) for path in record.paths(results)]

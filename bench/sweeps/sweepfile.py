@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import UserError
+from bench import UserError, at_home
 from bench.recipe import Recipe, check_recipe, merge_recipe
 from bench.spec import nearest
 
-LARGEST_SEED = 2**63 - 1
-"""Random generators of torch take seeds of 64 bits."""
+LARGEST_SEED = 2**53 - 1
+"""The largest whole number that every reader of JSON keeps exactly, a browser included; records
+hold the seed. Torch takes seeds of 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,9 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepCon
         seeds=parse_seeds(said.get("seeds") or [0]),
         recipe=recipe,
         data_root=_path(said.get("data_root")),
-        results=Path(said.get("results") or "results").expanduser(),
+        results=at_home(said.get("results") or "results"),
         tuned=_path(said.get("tuned")),
-        plugins=[Path(word).expanduser() for word in _list(said.get("plugins") or [])],
+        plugins=[at_home(word) for word in _list(said.get("plugins") or [])],
         cache_features=said.get("cache_features") or 0,
         corrupt=said.get("corrupt") or "",
         severity=said.get("severity") or "1,3,5",
@@ -239,10 +240,10 @@ def _list(value: Any) -> list[Any]:
 
 
 def _path(value: Any) -> Path | None:
-    return None if value is None else Path(value).expanduser()
+    return None if value is None else at_home(value)
 
 
 def _at_home(spec: str) -> str:
     """`ViT-B-32:~/mine.pt` with the home folder, which a shell would not look for there."""
     name, tilde, path = spec.partition("~/")
-    return f"{name}{Path.home() / path}" if tilde and name[-1:] in ("", ":") else spec
+    return f"{name}{at_home(f'~/{path}')}" if tilde and name[-1:] in ("", ":") else spec

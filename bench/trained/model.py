@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import UserError, brief, data
+from bench import UserError, at_home, brief, data
 from bench.data import cache
 from bench.data.resize import fit
 from bench.trained.restore import Restored, restore
@@ -98,7 +98,7 @@ class TrainedModel:
     def _pixels(self, image: "str | Path | Picture") -> cache.Pixels:
         base = self._restored.backbone
         if isinstance(image, str | Path):
-            path = Path(image).expanduser()
+            path = at_home(image)
             return cache.decode(path, base.image_size, self._scale, base.resize)
         return fit(image.convert("RGB"), base.image_size, base.resize)
 
