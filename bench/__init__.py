@@ -60,16 +60,19 @@ def records(results: str | Path = "results") -> "pd.DataFrame":
     return api.records(at_home(results))
 
 
-def load(record: str | Path, device: str | None = None) -> "TrainedModel":
+def load(
+    record: str | Path, device: str | None = None, backbone: str | None = None
+) -> "TrainedModel":
     """A trained model, ready to encode and search, from a record of `bench run`.
 
-    `record` is a `seed*.json`; the trained weights lie beside it. `device` is torch's name for
-    where it runs ("cuda", "cpu"); None: the GPU if there is one. Raises UserError where the record
-    or its weights are missing or the backbone cannot be had.
+    `record` is a `seed*.json`, whose trained weights lie beside it, or the folder of a `bench
+    export`. `device` is torch's name for where it runs ("cuda", "cpu"); None: the GPU if there is
+    one. `backbone` says where the weights of the backbone are, if not where the record says. Raises
+    UserError where the record or its weights are missing or the backbone cannot be had.
     """
     from bench.trained.model import TrainedModel
 
-    return TrainedModel.load(at_home(record), device)
+    return TrainedModel.load(at_home(record), device, backbone)
 
 
 def run(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.base import NotApplicable
-from methods.towers import Tower
+from methods.towers import Tower, image_tower, text_tower
 
 Part = Literal["attn", "mlp", "attn+mlp"]
 
@@ -81,6 +81,29 @@ def open_attention(tower: Tower) -> None:
             setattr(block, name, OpenAttention(attention))
         elif hasattr(attention, "in_proj_weight"):
             raise NotApplicable(f"attention of type {type(attention).__name__} cannot be opened")
+
+
+class Opened(nn.Module):
+    """A two-tower model with its attention opened, as an exported adapter of peft's wants it.
+
+    The model has a name of its own in here, and the adapter asks for layers by that name. In a
+    model that was not opened peft then finds nothing to wrap and raises an error, where it would
+    otherwise leave out the attention without a word.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        for tower in (image_tower(model), text_tower(model)):
+            open_attention(tower)
+        self.opened_attention = model
+
+    def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
+        """`(B, 3, H, W)` -> `(B, E)`, as the model itself."""
+        return cast(Tensor, cast(Any, self.opened_attention).encode_image(images, normalize))
+
+    def encode_text(self, texts: Tensor, normalize: bool = False) -> Tensor:
+        """`(B, L)` -> `(B, E)`, as the model itself."""
+        return cast(Tensor, cast(Any, self.opened_attention).encode_text(texts, normalize))
 
 
 def linear_layers(tower: Tower, part: Part = "attn+mlp") -> Iterator[nn.Linear]:

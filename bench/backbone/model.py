@@ -10,6 +10,7 @@ from bench.backbone.preprocess import Preprocess
 from bench.data.resize import CLIP, Resize
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
     from torch import Tensor, nn
 
 
@@ -46,3 +47,13 @@ class Backbone:
     @preprocess.setter
     def preprocess(self, wanted: Preprocess) -> None:
         self.resize, self.mean, self.std = wanted.resize, wanted.mean, wanted.std
+
+    def transform(self, image: Picture) -> Tensor:
+        """A Pillow image of any shape -> what the image tower takes, `(3, S, S)`."""
+        import torch
+
+        from bench.batches import normalise
+        from bench.data.resize import fit
+
+        pixels = torch.from_numpy(fit(image.convert("RGB"), self.image_size, self.resize).copy())
+        return normalise(pixels[None], self.mean, self.std)[0]

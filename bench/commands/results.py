@@ -172,15 +172,23 @@ def retrieve(
 def export(
     record: Which,
     out: Annotated[Path, typer.Option(help="A new folder.")],
+    merged: Annotated[
+        bool,
+        typer.Option(
+            "--merged",
+            help="Instead of the adapter write a plain open_clip checkpoint with the adapter in it "
+            "(lora, full, linear, bitfit, ssf, ia3, vera).",
+        ),
+    ] = False,
     seed: SeedOf = None,
     conditions: ConditionsOf = None,
     results: Results = Path("results"),
     plugin: Plugins = None,
 ) -> None:
-    """Write a trained adapter as safetensors with a card; LoRA in peft's own format too."""
+    """Write a trained adapter, or a plain open_clip checkpoint, with a model card."""
     from bench.report import choose
     from bench.trained.export import export as export_
 
     load_plugins(plugin)
-    written = export_(choose.one(record, results, seed, conditions), out)
+    written = export_(choose.one(record, results, seed, conditions), out, merged)
     console().print(f"wrote {', '.join(path.name for path in written)} to {out}")

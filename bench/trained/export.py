@@ -1,4 +1,4 @@
-"""The trained adapter as safetensors with a card; in peft's own format too where it is peft's."""
+"""A trained model as files for others: its adapter or a plain open_clip checkpoint, and a card."""
 
 import copy
 import json
@@ -6,61 +6,116 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bench import UserError
+import torch
+from torch import nn
+
+from bench import UserError, backbone
+from bench.backbone import Backbone
 from bench.spec import shareable
-from bench.trained.model_card import card_of
-from bench.trained.restore import Restored, restore
+from bench.trained import example
+from bench.trained.merged import save_merged
+from bench.trained.model_card import Exported, card_of
+from bench.trained.restore import ADAPTER, EXPORTED, Restored, restore
+from methods.base import Method
 
 
-def export(path: Path, out: Path) -> list[Path]:
-    """Write the adapter of the record at `path` into the folder `out`; returns what was written.
+def export(path: Path, out: Path, merge: bool = False) -> list[Path]:
+    """Write the model of the record at `path` into the folder `out`; returns what was written.
 
-    `adapter.safetensors` is all that was trained, `record.json` the record, `README.md` the card;
-    of an adapter that is peft's, `adapter_model.safetensors` and `adapter_config.json` are what
-    `PeftModel.from_pretrained` reads. Raises UserError as `restore`, and where `out` is not empty.
+    `adapter.safetensors` is all that was trained; of an adapter that is peft's,
+    `adapter_model.safetensors` and `adapter_config.json` are what `PeftModel.from_pretrained`
+    reads. With `merge` there is instead a plain checkpoint of open_clip, adapter and backbone in
+    one. Beside them: `record.json`; an image, a sentence and their features, to check that it was
+    loaded right; and the card `README.md`. Raises UserError as `restore`, where `out` is not empty,
+    and where a method cannot be merged.
     """
-    from safetensors.torch import save_file
-
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already and not an empty folder; give a new one as --out")
-    restored = restore(path, None)
-    own = restored.method.own_state()
-    if not own:
+    restored = restore(path, None, "cpu")
+    if not restored.method.own_state():
         raise UserError(f"{restored.trial.method} trains nothing, so there is nothing to export")
+    method, base = in_float32(restored)
+    made = out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.cpu().contiguous().clone() for name, tensor in own.items()}
-    save_file(state, out / "adapter.safetensors", metadata={"format": "pt"})
-    shutil.copyfile(path, out / "record.json")
-    peft = _save_peft(restored, out)
-    (out / "README.md").write_text(card_of(restored, peft), encoding="utf-8")
+    try:
+        example.write(out, method, base)
+        how = Exported.MERGED if merge else _save_adapter(restored, out)
+        (out / "README.md").write_text(card_of(restored, how), encoding="utf-8")
+        if merge:  # last, for it uses the method up
+            save_merged(out, restored.trial.backbone, restored.trial.method, method, base)
+    except BaseException:
+        shutil.rmtree(out)
+        if made:
+            out.mkdir()
+        raise
+    shutil.copyfile(path, out / EXPORTED)
     written = sorted(out.iterdir())
     for file in written:
         file.chmod(0o644)
     return written
 
 
-def _save_peft(restored: Restored, out: Path) -> bool:
-    """Save peft's form where the adapter is one that peft can put into any model."""
-    configs = getattr(restored.method.model, "peft_config", {})
+def in_float32(restored: Restored) -> tuple[Method, Backbone]:
+    """A restored method in float32 and its backbone; the same objects where they are so already."""
+    trial, method = restored.trial, restored.method
+    if trial.recipe.frozen != "bf16":
+        return method, restored.backbone
+    base = backbone.load(trial.backbone)
+    base.preprocess = restored.backbone.preprocess
+    torch.manual_seed(trial.seed)
+    whole = type(method)(base.model, **trial.settings)
+    whole.load_own_state(method.own_state())
+    return whole.eval(), base
+
+
+def _save_adapter(restored: Restored, out: Path) -> Exported:
+    from safetensors.torch import save_file
+
+    state = restored.method.own_state()
+    state = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+    save_file(state, out / ADAPTER, metadata={"format": "pt"})  # one entry: more have no order
+    return _save_peft(restored, out)
+
+
+def _save_peft(restored: Restored, out: Path) -> Exported:
+    """Save peft's form where the adapter is one that peft can put into a model."""
+    from methods.surgery import OpenAttention
+
+    model = restored.method.model
+    configs = getattr(model, "peft_config", {})
     if not configs:
-        return False
+        return Exported.ADAPTER
     from peft import PeftType, get_peft_model_state_dict
     from safetensors.torch import save_file
 
     config = copy.copy(configs["default"])
     if config.peft_type not in (PeftType.LORA, PeftType.IA3):
-        return False
-    for name in ("target_modules", "feedforward_modules"):
-        if isinstance(getattr(config, name, None), set):
-            setattr(config, name, sorted(getattr(config, name)))  # the same bytes every time
+        return Exported.ADAPTER
+    opened = any(isinstance(module, OpenAttention) for module in model.modules())
+    within = "opened_attention." if opened else ""
+    _name_layers(config, model, within)
     config.base_model_name_or_path = shareable(restored.trial.backbone)
     config.inference_mode = True
-    state = get_peft_model_state_dict(restored.method.model, save_embedding_layers=False)
-    named = {f"base_model.model.{k}": v.cpu().contiguous().clone() for k, v in state.items()}
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    named = {f"base_model.model.{within}{k}": v.contiguous().clone() for k, v in state.items()}
     save_file(named, out / "adapter_model.safetensors", metadata={"format": "pt"})
     text = json.dumps(_plain(config.to_dict()), indent=2, sort_keys=True)
     (out / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
-    return True
+    return Exported.PEFT_OPENED if opened else Exported.PEFT
+
+
+def _name_layers(config: Any, model: nn.Module, within: str) -> None:
+    """Write the layers that peft is to wrap by their full names.
+
+    peft keeps ends of names ("c_fc"), which a model with another attention has too.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    wrapped = {n: m for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
+    config.target_modules = sorted(f"{within}{name}" for name in wrapped)
+    if hasattr(config, "feedforward_modules"):
+        inner = (n for n, m in wrapped.items() if getattr(m, "is_feedforward", False))
+        config.feedforward_modules = sorted(f"{within}{name}" for name in inner)
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

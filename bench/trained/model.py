@@ -45,13 +45,15 @@ class TrainedModel:
         self.call: str = restored.trial.call
 
     @classmethod
-    def load(cls, path: Path, device: str | None = None) -> "TrainedModel":
+    def load(
+        cls, path: Path, device: str | None = None, backbone: str | None = None
+    ) -> "TrainedModel":
         """Rebuild the model of a record; see `bench.load`."""
         try:
             torch.empty(0, device=device or "cpu")
         except (RuntimeError, AssertionError) as error:
             raise UserError(f"the device {device!r} cannot be used: {brief(error)}") from None
-        restored = restore(path, None, device)
+        restored = restore(path, None, device, backbone)
         try:
             scale = data.card(restored.trial.dataset).scale
         except UserError:  # a card of the user's own that is not here: its images may need none

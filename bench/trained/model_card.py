@@ -1,6 +1,7 @@
-"""The card of an exported adapter: what it is, its metrics, how to load it, licences."""
+"""The card of an exported model: what it is, its metrics, how to load it, licences."""
 
 import inspect
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,93 +9,93 @@ from bench import UserError, __version__, data
 from bench.data.forms import SPLITS
 from bench.record import learning_rate
 from bench.spec import shareable
+from bench.trained.example import CLOSE, FEATURES, IMAGE, SENTENCE
 from bench.trained.restore import Restored
+from methods.base import Method
 
 if TYPE_CHECKING:
-    from methods.base import Method
+    from bench.backbone import Backbone
 
-USE = """\
-import json
-from pathlib import Path
-import torch
-from safetensors.torch import load_file
-from bench import backbone
-from methods import {imports}
 
-{plugin}trial = json.loads(Path("record.json").read_text())["trial"]
-base = backbone.load("{backbone}")
-assert base.weights_sha256 == "{weights}"
-torch.manual_seed(trial["seed"])
-method = registry()["{name}"](base.model, **trial["settings"])
-method.load_own_state(load_file("adapter.safetensors"))
-method.eval()
-with torch.no_grad():
-    text = method.encode_text(base.tokenizer(["many planes in an airport"]))  # (1, D), unit length
+class Exported(Enum):
+    """In which form a model was exported."""
+
+    ADAPTER = "an adapter"
+    PEFT = "an adapter, in peft's own format too, for the plain backbone"
+    PEFT_OPENED = "an adapter, in peft's own format too, for a backbone whose attention is opened"
+    MERGED = "a plain checkpoint of open_clip"
+
+
+CHECK = f"""\
+known = load_file("{FEATURES}")
+assert (image * known["image"]).sum() > {CLOSE} and (text * known["text"]).sum() > {CLOSE}
 """
 
-USE_PEFT = """\
+USE = f"""\
+import bench
+from safetensors.torch import load_file
+
+{{plugin}}model = bench.load("."{{backbone}})
+image = model.encode_images(["{IMAGE}"])  # (1, D), unit length; files or Pillow images of any size
+text = model.encode_texts(["{SENTENCE}"])  # (1, D), unit length
+print(image @ text.T)  # cosine
+
+{CHECK}"""
+
+USE_PEFT = f"""\
 import torch
 from peft import PeftModel
+from PIL import Image
+from safetensors.torch import load_file
 from bench import backbone
-{imports}
-base = backbone.load("{backbone}")
-assert base.weights_sha256 == "{weights}"
-{opening}model = PeftModel.from_pretrained(base.model, ".").eval()
+{{imports}}
+base = backbone.load("{{backbone}}")
+assert base.weights_sha256 == "{{weights}}"
+model = PeftModel.from_pretrained({{model}}, ".").eval()
 with torch.no_grad():
-    text = model.encode_text(base.tokenizer(["many planes in an airport"]), normalize=True)
-"""
+    pixels = base.transform(Image.open("{IMAGE}"))[None]  # (1, 3, S, S)
+    image = model.encode_image(pixels, normalize=True)
+    text = model.encode_text(base.tokenizer(["{SENTENCE}"]), normalize=True)
 
-OPEN_IMPORTS = """\
-from methods.surgery import open_attention
-from methods.towers import image_tower, text_tower
-"""
-OPENING = """\
-for tower in (image_tower(base.model), text_tower(base.model)):
-    open_attention(tower)  # nn.MultiheadAttention never calls its projections, so open it first
-"""
+{CHECK}"""
+
+USE_PLAIN = f"""\
+import open_clip
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+model, _, transform = open_clip.create_model_and_transforms("local-dir:.")
+tokenizer = open_clip.get_tokenizer("local-dir:.")
+model.eval()
+with torch.no_grad():
+    pixels = transform(Image.open("{IMAGE}"))[None]  # (1, 3, S, S)
+    image = model.encode_image(pixels, normalize=True)  # (1, D), unit length
+    text = model.encode_text(tokenizer(["{SENTENCE}"]), normalize=True)
+print(image @ text.T)  # cosine
+
+{CHECK}"""
 
 
-def card_of(restored: Restored, peft: bool) -> str:
+def card_of(restored: Restored, how: Exported) -> str:
     """The README: what it is, metrics, settings, recipe, how to load it, licences."""
     trial, record, base = restored.trial, restored.record, restored.backbone
-    spec, method = shareable(trial.backbone), restored.method
-    counts = record["data"]["counts"]
-    trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     try:
         raw = data.card(trial.dataset).raw
     except UserError:  # the card was a file that is not here
         raw = {}
     title = raw.get("title", Path(trial.dataset).stem)
-    facts = {
-        "method": f"`{trial.call}`" + (f": {_paper(method)}" if method.paper else ""),
-        "base weights": f"`{spec}`, not contained here; hash `{base.weights_sha256}`",
-        "data set": f"{title}: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS),
-        "trained": f"{trained:,} parameters beside or in {base.parameters:,}",
-        "temperature": f"{float(method.temperature().detach()):.2f}, a factor on the cosine",
-        "seed": str(trial.seed),
-        "record": f"`record.json`, identity `{record['identity']}`",
-    }
-    files = "`adapter.safetensors` holds all that was trained."
-    if peft:
-        files += (
-            " `adapter_model.safetensors` and `adapter_config.json` hold the same in peft's own "
-            "format, without the temperature, which ranks do not depend on."
-        )
+    spec = shareable(trial.backbone)
+    recipe = record["trial"]["recipe"] | {"lr": learning_rate(record)}
     parts = [
         f"# {trial.call} for {title}",
-        f"An adapter for text-image retrieval in remote sensing, written by cmer-bench "
-        f"{__version__}. {files}",
-        _table(("", ""), facts.items()),
+        f"A model for text-image retrieval in remote sensing, written by cmer-bench {__version__}. "
+        + _files(how, base),
+        _table(("", ""), _facts(restored, spec, title, how).items()),
         "## Metrics",
         _metrics(restored),
         "## How to load it",
-        "In a folder with these files, with cmer-bench installed:",
-        f"```python\n{_use(restored, spec)}```",
-    ]
-    if peft:
-        parts += ["With peft:", f"```python\n{_use_peft(restored, spec)}```"]
-    recipe = record["trial"]["recipe"] | {"lr": learning_rate(record)}
-    parts += [
+        *_loading(restored, spec, how),
         "## Settings",
         _table(("setting", "value"), ((k, f"`{v!r}`") for k, v in trial.settings.items())),
         "## Recipe",
@@ -105,7 +106,45 @@ def card_of(restored: Restored, peft: bool) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _paper(method: "Method") -> str:
+def _files(how: Exported, base: "Backbone") -> str:
+    if how is Exported.MERGED:
+        tokenizer = ", the tokenizer's files" if hasattr(base.tokenizer, "save_pretrained") else ""
+        return (
+            "It is a plain checkpoint of open_clip, backbone and adapter in one: "
+            f"`open_clip_model.safetensors`, `open_clip_config.json`{tokenizer}."
+        )
+    words = "`adapter.safetensors` holds all that was trained."
+    if how is not Exported.ADAPTER:
+        words += (
+            " `adapter_model.safetensors` and `adapter_config.json` hold the same in peft's own "
+            "format, without the temperature, which ranks do not depend on."
+        )
+    return words
+
+
+def _facts(restored: Restored, spec: str, title: str, how: Exported) -> dict[str, str]:
+    trial, record, base = restored.trial, restored.record, restored.backbone
+    method, counts = restored.method, record["data"]["counts"]
+    trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    held = "merged into it" if how is Exported.MERGED else "not contained here"
+    return {
+        "method": f"`{trial.call}`" + (f": {_paper(method)}" if method.paper else ""),
+        "base weights": f"`{spec}`, {held}; hash `{base.weights_sha256}`",
+        "images": f"{base.image_size} x {base.image_size} pixels ({base.resize}), values from 0 to "
+        f"1 less the mean {_three(base.mean)} and over the deviation {_three(base.std)}",
+        "data set": f"{title}: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS),
+        "trained": f"{trained:,} parameters beside or in {base.parameters:,}",
+        "temperature": f"{float(method.temperature().detach()):.2f}, a factor on the cosine",
+        "seed": str(trial.seed),
+        "record": f"`record.json`, identity `{record['identity']}`",
+    }
+
+
+def _three(values: Any) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def _paper(method: Method) -> str:
     assert method.paper is not None
     return f"{method.paper.title} ({method.paper.year}), {method.paper.link}"
 
@@ -133,29 +172,58 @@ def _metrics(restored: Restored) -> str:
     )
 
 
+# How to load it.
+
+
+def _loading(restored: Restored, spec: str, how: Exported) -> list[str]:
+    """The paragraphs and the code; each piece of code ends with a check of what was loaded."""
+    check = (
+        f"The last two lines check the model on an image and a sentence whose features are in "
+        f"`{FEATURES}`: with other base weights, other preprocessing or a part of the adapter left "
+        "out they raise an error."
+    )
+    if how is Exported.MERGED:
+        words = "In a folder with these files, with open_clip alone (`pip install open_clip_torch`)"
+        return [f"{words}:", f"```python\n{USE_PLAIN}```", check]
+    parts = [
+        "In a folder with these files, with cmer-bench installed:",
+        f"```python\n{_use(restored, spec)}```",
+        check,
+    ]
+    if how is not Exported.ADAPTER:
+        parts += ["With peft:", f"```python\n{_use_peft(restored, spec, how)}```"]
+    if how is Exported.PEFT_OPENED:
+        parts.append(
+            "`Opened` makes the attention's projections layers that peft can wrap. Loaded into a "
+            "model without it, peft raises an error that it finds no `opened_attention...`."
+        )
+    if type(restored.method).merged_state is not Method.merged_state:
+        parts.append(
+            "Without cmer-bench: `bench export RECORD --merged --out DIR` writes the same model as "
+            "a plain checkpoint of open_clip."
+        )
+    return parts
+
+
 def _use(restored: Restored, spec: str) -> str:
-    trial = restored.trial
     made = type(restored.method)
     ours = not made.__module__.startswith("bench_plugin_")
     file = Path(inspect.getfile(made)).name
+    plugin = f'from methods import load_plugin\n\nload_plugin(Path("{file}"))\n'
+    elsewhere = spec != restored.trial.backbone
     return USE.format(
-        imports="registry" if ours else "load_plugin, registry",
-        plugin="" if ours else f'load_plugin(Path("{file}"))\n',
-        backbone=spec,
-        weights=restored.backbone.weights_sha256,
-        name=trial.method,
+        plugin="" if ours else f"from pathlib import Path\n{plugin}",
+        backbone=f', backbone="{spec}"' if elsewhere else "",
     )
 
 
-def _use_peft(restored: Restored, spec: str) -> str:
-    from methods.surgery import OpenAttention
-
-    opened = any(isinstance(m, OpenAttention) for m in restored.method.model.modules())
+def _use_peft(restored: Restored, spec: str, how: Exported) -> str:
+    opened = how is Exported.PEFT_OPENED
     return USE_PEFT.format(
-        imports=OPEN_IMPORTS if opened else "",
+        imports="from methods.surgery import Opened\n" if opened else "",
         backbone=spec,
         weights=restored.backbone.weights_sha256,
-        opening=OPENING if opened else "",
+        model="Opened(base.model)" if opened else "base.model",
     )
 
 
@@ -165,7 +233,7 @@ def _licences(spec: str, name: str, title: str, raw: dict[str, Any]) -> str:
         f"`{spec}` has terms of its own, which hold for what is fitted to it. Look them up where "
         "you got it.",
         f"{title}: {raw.get('licence', 'look up its terms')}. {raw.get('citation', '')}".rstrip()
-        + ". The adapter was trained on it; it contains no image and no caption of it.",
+        + ". The model was trained on it; it contains no image and no caption of it.",
     ]
     if name == "starter":
         lines[1] = (

@@ -4,7 +4,7 @@ Legend: B images or captions, D embedding width, S side of the backbone's images
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from bench.train import autocast, compute_type
 from bench.trial import Trial
 from methods import registry
 from methods.base import Method, NotApplicable, Sample
+
+EXPORTED, ADAPTER = "record.json", "adapter.safetensors"
+"""What an export calls the record and the trained weights."""
 
 
 @dataclass
@@ -85,13 +88,17 @@ class Restored:
         return normalise(chosen, self.backbone.mean, self.backbone.std)
 
 
-def restore(path: Path, root: Path | None, device: str | None = None) -> Restored:
+def restore(
+    path: Path, root: Path | None, device: str | None = None, spec: str | None = None
+) -> Restored:
     """Rebuild a trained method in evaluation mode; `device` None: on the GPU if there is one.
 
-    `path` is the record, the weights are beside it; `root` is the data root, None where the data
-    set is not needed. Raises UserError, with the remedy, where the trial did not end well, or
-    where weights, data or method are absent or are not those of the record.
+    `path` is the record, or the folder of an export; the weights are beside it. `root` is the data
+    root, None where the data set is not needed. `spec`: the backbone, where its weights are not in
+    the place that the record says. Raises UserError, with the remedy, where the trial did not end
+    well, or where weights, data or method are absent or are not those of the record.
     """
+    path = path / EXPORTED if path.is_dir() else path
     document = record.read(path)
     if document["status"] != "ok":
         raise UserError(
@@ -99,6 +106,7 @@ def restore(path: Path, root: Path | None, device: str | None = None) -> Restore
             "trained method; repeat it with `bench run ... --retry-failed`"
         )
     trial = Trial.recorded(document)
+    trial = trial if spec is None else replace(trial, backbone=spec)
     cls = _method_class(trial)
     dataset = None if root is None else _dataset(path, document, trial, root)
     base = backbone.load(trial.backbone)
@@ -157,13 +165,14 @@ def _load_own_state(method: Method, path: Path) -> None:
 
     if not method.own_state():
         return  # nothing is trained, so nothing was saved
-    file = path.with_suffix(".safetensors")
+    exported = path.name == EXPORTED
+    file = path.with_name(ADAPTER) if exported else path.with_suffix(".safetensors")
     if not file.is_file():
         raise UserError(
             f"the trained weights {file} are missing (records are committed, weights are not, and "
             "random backbones keep none); run the trial again with `bench run ... --rerun`"
         )
-    if record.is_stray(path, record.read(path), ".safetensors"):
+    if not exported and record.is_stray(path, record.read(path), ".safetensors"):
         raise UserError(
             f"the trained weights {file} are of another run than the record; run the trial again "
             "with `bench run ... --rerun`"
