@@ -85,7 +85,7 @@ def test_edited_captions_are_another_trial_unless_the_card_pins_those(tiny: Path
     def known() -> tuple[str, tuple[str, ...]]:
         dataset = load_tiny(tiny)
         notes = tuple(note for note in dataset.notes if "the test set has 4 images" not in note)
-        return sweep._splits(str(card), tiny).get("annotation", "as pinned"), notes
+        return sweep._splits(str(card), dataset).get("annotation", "as pinned"), notes
 
     card = tiny / "tiny.toml"
     first, notes = known()

@@ -354,6 +354,7 @@ def load(card: Card, root: Path, images: bool = True) -> Dataset:
         hashes["annotation"] = content_hash(samples)
     test = [s for s in samples if s.split == "test"]
     notes = (*notes, *found.notes, *brightness.notes(found.paths, card.scale), *chance.notes(test))
+    notes = (*notes, *_blank([s for s in samples if s.split == "train"]))
     return Dataset(card, folder_of(card, root), samples, found.paths, hashes, notes)
 
 
@@ -404,6 +405,17 @@ def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Foun
     rule = card.raw.get("scenes", {})
     names = [s.filename for s in samples]
     return files.match(card.name, images, names, lambda name: scenes.original_stem(rule, name))
+
+
+def _blank(train: Sequence[Sample]) -> tuple[str, ...]:
+    """A sentence on training captions without a word, of which training makes no use."""
+    blank = sum(not spoken_form(caption) for sample in train for caption in sample.captions)
+    if not blank:
+        return ()
+    silent = sum(not any(map(spoken_form, sample.captions)) for sample in train)
+    rest = f", and so are {silent:,} training images without any other" if silent else ""
+    many = "1 training caption has" if blank == 1 else f"{blank:,} training captions have"
+    return (f"{many} no word: left out of training{rest}",)
 
 
 def spoken_form(caption: str) -> str:

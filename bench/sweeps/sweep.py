@@ -10,7 +10,7 @@ from bench import UserError, backbone, data, record
 from bench.backbone.preprocess import defining
 from bench.data.forms import SPLITS
 from bench.recipe import Recipe
-from bench.spec import load_plugins, parse_calls, resolve
+from bench.spec import Call, load_plugins, parse_calls, resolve
 from bench.trial import Trial, clear, too_few
 
 
@@ -115,7 +115,11 @@ def plan(
     specs = {name: list(dict.fromkeys(map(backbone.expand, some))) for name, some in chosen.items()}
     every = dict.fromkeys(spec for some in specs.values() for spec in some)
     weights = {spec: {} if rehearse else _weights(spec) for spec in every}
-    splits = {name: _splits(name, None if rehearse else root, images) for name in datasets}
+    loaded = {} if rehearse else {n: data.load(data.card(n), root, images) for n in datasets}
+    for dataset in loaded.values():
+        _demand_scenes(dataset, calls)
+        _demand_words(dataset, recipe, [c.text for c in calls if known[c.name].lr is not None])
+    splits = {name: _splits(name, loaded.get(name)) for name in datasets}
     trials = [
         Trial(
             name,
@@ -164,13 +168,36 @@ def _weights(spec: str) -> dict[str, str]:
         raise backbone.Absent(f"{backbone.absent(spec, str(why))}\n\nNothing was run.") from None
 
 
-def _splits(name: str, root: Path | None, images: bool = True) -> dict[str, str]:
-    """Hashes of what a data set is, without `root` of its card; raises UserError.
+def _demand_scenes(dataset: data.Dataset, calls: list[Call]) -> None:
+    """Raise UserError where a call puts scenes into test captions and the data set has none."""
+    for call in calls:
+        mode = dict(call.settings).get("scene_at_test", "none")
+        if mode != "none" and not dataset.scenes:
+            raise UserError(
+                f"{call.text} puts the scene of an image into its test captions, and "
+                f"{dataset.card.name} has no scenes; state [scenes] on its card, or leave "
+                "scene_at_test out"
+            )
 
-    Captions and scenes count where they are not those that the card pins. `images`: whether the
-    images must be there; the hashes do not depend on them.
+
+def _demand_words(dataset: data.Dataset, recipe: Recipe, calls: list[str]) -> None:
+    """Raise UserError where fewer than two training images have a caption for the methods."""
+    splits = ("train",) if recipe.track == "train" else ("train", "val")
+    samples = [sample for sample in dataset.samples if sample.split in splits]
+    told = sum(any(map(data.spoken_form, sample.captions)) for sample in samples)
+    if calls and told < 2:
+        raise UserError(
+            f"{told} of the {len(samples)} training images of {dataset.card.name} have a caption "
+            f"with a word in it, and {', '.join(calls)} cannot train on fewer than two; "
+            "`bench data check` shows the captions"
+        )
+
+
+def _splits(name: str, dataset: data.Dataset | None) -> dict[str, str]:
+    """Hashes of what a data set is; None: of its card alone.
+
+    Captions and scenes count where they are not those that the card pins.
     """
-    card = data.card(name)
-    hashes = {} if root is None else data.load(card, root, images).hashes
+    hashes = {} if dataset is None else dataset.hashes
     named = {f"{key}_split" if key in SPLITS else key: one for key, one in hashes.items()}
-    return {"card": card.digest(), **named}
+    return {"card": data.card(name).digest(), **named}
