@@ -24,10 +24,10 @@ from bench.report.summary import summary
 from bench.report.tables import (
     Column,
     Table,
-    chosen,
     costs,
     machine,
     method_table,
+    named_columns,
     plural,
     recall_table,
 )
@@ -140,7 +140,8 @@ def _group(
         parts.append(Part(name, title, table, notes, differs, folded))
 
     if columns:
-        which = chosen(columns, group, base)
+        known = named_columns(group, base)
+        which = [known[name.casefold()] for name in columns if name.casefold() in known]
         table = method_table(group, which, significance)
         add("table", "Recall in percent, and cost", table, more=_words(which, known_costs, group))
     else:

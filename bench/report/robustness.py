@@ -13,8 +13,8 @@ from bench import corrupted
 from bench.corrupt import CORRUPTIONS
 from bench.corrupted import Condition
 from bench.report.figure import blank, looks
-from bench.report.groups import Group, Row, Statistic
-from bench.report.tables import Cell, Table, percent
+from bench.report.groups import Group, Row
+from bench.report.tables import Cell, Table, recall_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,13 +80,6 @@ class Measured:
         ]
 
 
-def _cell(values: list[float]) -> Cell:
-    found = Statistic.of(values)
-    if found is None:
-        return Cell("–")
-    return Cell(percent(found.mean), "" if found.std is None else percent(found.std))
-
-
 def left_out(group: Group, results: Path) -> list[str]:
     """A sentence on each result under corruption of the group that cannot be read."""
     return Measured(group, results).left_out
@@ -106,10 +99,10 @@ def tables(group: Group, results: Path | None) -> list[tuple[str, Table]]:
         losses, clean = measured.losses(row), statistics.fmean(measured.clean[row.label])
         lost = Cell(f"{100 * statistics.fmean(losses) / clean:.0f}%" if losses and clean else "–")
         head = [Cell(row.label, code=True), Cell(str(len(measured.curves[row.label])))]
-        head.append(_cell(measured.clean[row.label]))
-        severe = [_cell(measured.mean(row, measured.at(s))) for s in measured.severities]
-        by_severity.append([*head, *severe, _cell(losses), lost])
-        kinds = [_cell(measured.mean(row, measured.of(c))) for c in measured.corruptions]
+        head.append(recall_cell(measured.clean[row.label]))
+        severe = [recall_cell(measured.mean(row, measured.at(s))) for s in measured.severities]
+        by_severity.append([*head, *severe, recall_cell(losses), lost])
+        kinds = [recall_cell(measured.mean(row, measured.of(c))) for c in measured.corruptions]
         by_corruption.append([*head, *kinds])
     heads = ["method", "n", "mR clean"]
     steps_ = [f"severity {s}" for s in measured.severities]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from bench import UserError
 from bench.recalls import KS, METRICS
 from bench.report.conditions import letters, spoilt
-from bench.report.groups import JOULES, Group, Row
+from bench.report.groups import JOULES, Group, Row, Statistic
 from bench.report.significance import Significance
 from bench.spec import nearest
 
@@ -175,31 +175,23 @@ def _filled(columns: list[Column], group: Group) -> list[Column]:
     return [c for c in columns if any(row.values(c.path) for row in group.every)]
 
 
-def chosen(names: Sequence[str], group: Group, base: Row | None) -> list[Column]:
-    """The columns that were asked for by name, in that order; those without a number are left out.
-
-    Names are headings without units, in any case. Raises UserError for an unknown one.
-    """
-    known = [*recalls(), *costs(group, base), *machine(group)]
-    every = {column.name.casefold(): column for column in known}
-    found = []
-    for name in names:
-        if name.casefold() in every:
-            found.append(every[name.casefold()])
-    return found
+def named_columns(group: Group, base: Row | None) -> dict[str, Column]:
+    """Every column of a group by its name, in small letters, as `--columns` takes it."""
+    columns = [*recalls(), *costs(group, base), *machine(group)]
+    return {column.name.casefold(): column for column in columns}
 
 
 def check_columns(names: Sequence[str], groups: list[Group], reference: str) -> None:
-    """Raise UserError for a column that no group has."""
-    known: dict[str, str] = {}
+    """Raise UserError for the name of a column that no group has."""
+    known: dict[str, Column] = {}
     for group in groups:
-        for column in [*recalls(), *costs(group, group.row(reference)), *machine(group)]:
-            known.setdefault(column.name.casefold(), column.name)
+        known |= named_columns(group, group.row(reference))
+    titles = [column.name for column in known.values()]
     for name in names:
         if name.casefold() not in known:
             raise UserError(
-                f"no column is called {name!r}{nearest(name, known.values())}; there are "
-                f"{', '.join(known.values())}"
+                f"no column is called {name!r}{nearest(name, titles)}; there are "
+                f"{', '.join(titles)}"
             )
 
 
@@ -279,6 +271,14 @@ def cell_of(row: Row, column: Column, mark: str = "") -> Cell:
         return Cell(text, mark=mark, sign=sign)
     decimals = len(text.partition(".")[2])
     return Cell(text, f"{found.std / column.unit:,.{decimals}f}", mark, sign=sign)
+
+
+def recall_cell(values: list[float]) -> Cell:
+    """Mean and sample standard deviation of recalls in percent."""
+    found = Statistic.of(values)
+    if found is None:
+        return Cell("–")
+    return Cell(percent(found.mean), "" if found.std is None else percent(found.std))
 
 
 def plural(number: int, what: str) -> str:

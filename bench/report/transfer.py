@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from bench import transfer
-from bench.report.groups import Group, Row, Statistic
-from bench.report.tables import Cell, Table, percent, recalls
+from bench.report.groups import Group
+from bench.report.tables import Cell, Table, recall_cell, recalls
 from bench.transfer import Transfer
 
 
@@ -81,21 +81,11 @@ def _table(group: Group, rows: dict[str, list[Transfer]], short: bool) -> Table:
     ):
         results = rows[row.label]
         names = [column.path.rpartition(".")[2] for column in columns]
-        cells = [_cell([result.metrics[name] for result in results]) for name in names]
-        lines.append([Cell(row.label, code=True), Cell(str(len(results))), *cells, _own(row)])
+        own = recall_cell(list(row.values("metrics.test.mR").values()))
+        cells = [recall_cell([result.metrics[name] for result in results]) for name in names]
+        lines.append([Cell(row.label, code=True), Cell(str(len(results))), *cells, own])
     return Table(heads, lines)
 
 
 def _mr(results: list[Transfer]) -> float:
     return sum(result.metrics["mR"] for result in results) / len(results)
-
-
-def _own(row: Row) -> Cell:
-    return _cell(list(row.values("metrics.test.mR").values()))
-
-
-def _cell(values: list[float]) -> Cell:
-    found = Statistic.of(values)
-    if found is None:
-        return Cell("–")
-    return Cell(percent(found.mean), "" if found.std is None else percent(found.std))
