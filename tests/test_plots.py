@@ -120,6 +120,15 @@ def test_a_name_far_from_its_point_has_a_line_to_it() -> None:
     assert axes.texts[-1].arrow_patch is None
 
 
+def test_a_name_as_near_to_another_marker_has_a_line_to_its_own() -> None:
+    at, sizes = np.array([[100.0, 100.0], [130.0, 100.0]]), np.array([[16.0, 8.0]])
+    frame = np.array([95.0, 94.0, 150.0, 106.0])  # there is room between the two alone
+    for other, leader in ((130.0, True), (400.0, False)):
+        markers = np.array([[100.0, 100.0], [other, 100.0]])
+        [spot] = labels.solve(at[:1], sizes, markers, np.empty((0, 4)), frame)
+        assert (spot.dx, spot.dy, spot.leader) == (15.0, 0.0, leader)
+
+
 def test_lines_through_one_another_and_through_boxes() -> None:
     crossing, apart = [[[0, 0], [10, 10]], [[0, 10], [10, 0]]], [[[20, 0], [30, 0]]]
     lines = np.array([*crossing, *apart, [[25, 1], [25, 5]]], dtype=float)
