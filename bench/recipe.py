@@ -64,8 +64,8 @@ class Recipe:
     deterministic: bool = field(default=False, metadata=LATER)
     """Use deterministic algorithms only (slower on a GPU; a CPU is deterministic anyway)."""
     gradcache: int = field(default=0, metadata=LATER)
-    """Images per chunk in which the gradients of a batch are computed: the memory of a chunk, exact
-    gradients of the batch, one more forward pass (Gao et al. 2021). 0: off."""
+    """Images per chunk, 0: off. A batch's exact gradients at the memory of a chunk, for one more
+    forward pass (Gao et al. 2021)."""
 
 
 CHOICES = {
