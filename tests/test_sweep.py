@@ -1,15 +1,21 @@
-"""What is refused while a sweep is planned: settings that the data set cannot serve."""
+"""A sweep before and after its trials: what is refused while planning, what is said at the end."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from bench import UserError, data
+from bench.commands.sweeping import report_failures
+from bench.commands.tune import _next_command
+from bench.console import console
 from bench.recipe import Recipe
-from bench.sweeps import sweep
+from bench.sweeps import sweep, sweepfile
+from bench.sweeps.engine import Outcome
 from bench.sweeps.sweep import Plan
+from bench.trial import Trial
 
 
 def planned(root: Path, methods: str, **recipe: Any) -> Plan:
@@ -65,3 +71,62 @@ def test_a_training_without_captions_is_refused_before_it_starts(tiny: Path) -> 
     with pytest.raises(UserError, match="1 of the 8 training images of tiny have a caption"):
         planned(tiny, "zeroshot,lora")
     assert planned(tiny, "lora", track="train+val").trials  # the validation images have captions
+
+
+def ended(*statuses: str) -> tuple[list[Trial], list[Outcome]]:
+    trials = [
+        Trial("ucm", "starter", "lora", "lora", {}, None, Recipe(), seed, {}) for seed in range(4)
+    ]
+    outcomes = [
+        Outcome(trial, status, f"why {trial.seed}", Path("res") / f"seed{trial.seed}.json")
+        for trial, status in zip(trials, statuses, strict=False)
+    ]
+    return trials, outcomes
+
+
+@pytest.mark.parametrize(
+    ("statuses", "left"),
+    [(("user_error",), "nothing was run: 4 trials left"), (("ok", "user_error"), "3 trials left")],
+)
+def test_what_a_user_has_to_mend_is_said_once(
+    statuses: tuple[str, ...], left: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials, outcomes = ended(*statuses)
+    with pytest.raises(typer.Exit) as stop:
+        report_failures(console(), trials, outcomes)
+    assert stop.value.exit_code == 2
+    said = capsys.readouterr()
+    assert said.err == f"bench: why {len(statuses) - 1}\n"
+    assert left in said.out
+
+
+def test_what_failed_is_named_with_its_record(capsys: pytest.CaptureFixture[str]) -> None:
+    trials, outcomes = ended("ok", "failed", "out_of_memory", "not_applicable")
+    assert report_failures(console(), trials, outcomes)
+    assert capsys.readouterr().out.splitlines() == [
+        f"failed ucm starter lora seed 1: {Path('res/seed1.json')}",
+        f"out of memory ucm starter lora seed 2: {Path('res/seed2.json')}",
+        "2 trials did not end well (1 failed, 1 out of memory); the same command with "
+        "--retry-failed runs again what failed",
+    ]
+    assert not report_failures(console(), trials, outcomes[:1])
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ({}, "bench run --methods 'cmer,lora(rank=4)' --dataset ucm,mine.toml --tuned t.toml"),
+        (
+            {"backbones": ["ViT-B-32:none"], "data_root": "my data"},
+            "bench run --methods 'cmer,lora(rank=4)' --dataset ucm,mine.toml --backbone "
+            "ViT-B-32:none --data-root 'my data' --tuned t.toml",
+        ),
+    ],
+)
+def test_a_search_ends_with_the_command_that_uses_it(given: dict[str, Any], command: str) -> None:
+    config = sweepfile.gather(
+        None, methods=["cmer,lora(rank=4)"], datasets=["ucm,mine.toml"], **given
+    )
+    assert _next_command(None, config, Path("t.toml")) == command
+    short = _next_command(Path("sweep.toml"), config, Path("t.toml"))
+    assert short == "bench run sweep.toml --tuned t.toml"

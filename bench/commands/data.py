@@ -96,7 +96,8 @@ def check(
             found.append(leaks.between(card, other, root, move))
     if as_json:
         told = report.as_json() | ({"against": [f.as_json() for f, _ in found]} if found else {})
-        json.dump(told, sys.stdout, indent=1, ensure_ascii=False)
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        json.dump(told, sys.stdout, indent=1, ensure_ascii=not unicode)
         print()
     else:
         summary.show(report, console)

@@ -104,8 +104,8 @@ def ready_weights(
         try:
             found = make_ready(spec, lambda text: say(screen, text), download=download)
         except UserError as error:
-            left = len(todo)
-            rest = f"Nothing was run: {left} trial{'s are' if left > 1 else ' is'} left."
+            verb = "is" if len(todo) == 1 else "are"
+            rest = f"Nothing was run: {counted(len(todo), 'trial')} {verb} left."
             raise UserError(f"{error}\n\n{rest}") from None
         if found.to_download != 0:
             size = "" if found.to_download is None else f", {megabytes(found.to_download)}"

@@ -119,10 +119,12 @@ def _next_command(sweep: Path | None, config: "SweepConfig", out: Path) -> str:
         words.append(str(sweep))
     else:
         words += ["--methods", config.methods, "--dataset", ",".join(config.datasets)]
-        if config.backbones != ["starter"]:
+        if config.backbones:
             words += ["--backbone", ",".join(config.backbones)]
         for plugin in config.plugins:
             words += ["--plugin", str(plugin)]
+        if config.data_root is not None:
+            words += ["--data-root", str(config.data_root)]
     return shlex.join([*words, "--tuned", str(out)])
 
 
