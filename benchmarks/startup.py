@@ -1,8 +1,8 @@
-"""How long it takes to start: `import bench`, `bench --help`, and a sweep of two very short trials.
+"""How long starting takes: `import bench`, `bench --help`, and a sweep of two very short trials.
 
-The sweep runs once with the helper process that imports torch and open_clip for all trials, and once
-without it, where each trial starts a Python of its own. Seconds are medians of several runs; run it
-on an idle machine: `python benchmarks/startup.py`. It writes benchmarks/startup.json.
+The sweep runs with the helper process that imports torch and open_clip for all trials, and without
+it, where each trial starts a Python of its own. Seconds are medians of several runs; run it on an
+idle machine: `python benchmarks/startup.py`. It writes benchmarks/startup.json.
 """
 
 import json
