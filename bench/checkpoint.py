@@ -1,19 +1,21 @@
-"""A training's checkpoint: with it a killed trial goes on bit for bit where it stopped."""
+"""A training's checkpoint: with it a killed trial goes on bit for bit where it stopped.
 
-import copy
+Of the method it keeps parameters and buffers; whatever else a method sets while it trains, it sets
+in its hooks (`on_fit`, `on_epoch`, `on_step`), which are called again when a trial goes on.
+"""
+
 import hashlib
 import inspect
 import json
 import random
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 import bench
 import methods
@@ -51,7 +53,6 @@ class Keeper:
         self.clock, self.say = clock, say
         self.resumed = 0
         self._wrote, self._cost = time.perf_counter(), 0.0
-        self._at_first: dict[str, dict[str, Any]] = {}
         self._said = ""
 
     def due(self) -> bool:
@@ -73,7 +74,6 @@ class Keeper:
             "made_by": self._maker(trainer),
             "loop": loop,
             "own_state": trainer.method.own_state(),
-            "attributes": _changed(self._at_first, _attributes(trainer.method)),
             "optimizer": trainer.optimizer.state_dict(),
             "schedule": trainer.schedule.state_dict(),
             "scaler": trainer.scaler.state_dict(),
@@ -102,16 +102,11 @@ class Keeper:
 
         Call it last before the first step, for it sets the random states.
         """
-        self._at_first = copy.deepcopy(_attributes(trainer.method))
         self.clock.saves = True
         kept = self._read(trainer)
         if kept is None:
             return None
         trainer.method.load_own_state(kept["own_state"])
-        for name, values in kept["attributes"].items():
-            module = trainer.method.get_submodule(name)
-            for attribute, value in values.items():
-                setattr(module, attribute, _placed(value, trainer.device))
         trainer.optimizer.load_state_dict(kept["optimizer"])
         trainer.schedule.load_state_dict(kept["schedule"])
         trainer.scaler.load_state_dict(kept["scaler"])
@@ -169,11 +164,20 @@ class Keeper:
         }
 
 
+NOT_TRAINING = ("commands", "fetch", "report", "sweeps", "synthetic", "trained")
+"""Folders of `bench` whose code a training does not run."""
+
+
 def code(method: type[Method]) -> str:
-    """Hash of the code that trains: both packages and the file of the method: 16 hex digits."""
+    """Hash of the code that trains: `bench`, `methods` and the file of the method: 16 hex digits.
+
+    Another state of this code may train another way, so its checkpoints are not gone on from.
+    """
     files = {Path(inspect.getfile(method)).resolve()}
     for package in (bench, methods):
-        files |= {path.resolve() for path in Path(inspect.getfile(package)).parent.rglob("*.py")}
+        folder = Path(inspect.getfile(package)).resolve().parent
+        paths = folder.rglob("*.py")
+        files |= {p for p in paths if p.relative_to(folder).parts[0] not in NOT_TRAINING}
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes())
@@ -183,77 +187,6 @@ def code(method: type[Method]) -> str:
 def plain(values: Any) -> Any:
     """Numbers, texts, lists and dicts as Python's own, bit for bit."""
     return json.loads(json.dumps(values))
-
-
-# Attributes: what schedules set on a method or a module of it, beside parameters and buffers.
-
-
-def _attributes(method: Method) -> dict[str, dict[str, Any]]:
-    """By module the attributes that are plain values, or tensors of their own, on the CPU."""
-    kept = {t.untyped_storage().data_ptr() for t in (*method.parameters(), *method.buffers())}
-    internal = vars(nn.Module()).keys()
-
-    def take(value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
-        if isinstance(value, Tensor) and value.untyped_storage().data_ptr() not in kept:
-            return value.detach().cpu()
-        if type(value) in (list, tuple):
-            return type(value)(take(one) for one in value)
-        if type(value) is dict and all(isinstance(key, str | int) for key in value):
-            return {key: take(one) for key, one in value.items()}
-        raise _NotPlainError
-
-    def attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
-        for name, value in vars(module).items():
-            if name not in internal:
-                try:
-                    yield name, take(value)
-                except _NotPlainError:
-                    continue
-
-    return {name: dict(attributes(module)) for name, module in method.named_modules()}
-
-
-class _NotPlainError(Exception):
-    """A value that is neither plain nor a tensor of its own."""
-
-
-def _changed(
-    before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    missing = object()
-    found = {
-        module: {
-            name: value
-            for name, value in values.items()
-            if not _same(before.get(module, {}).get(name, missing), value)
-        }
-        for module, values in now.items()
-    }
-    return {module: values for module, values in found.items() if values}
-
-
-def _same(a: Any, b: Any) -> bool:
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    return bool(a == b)
-
-
-def _placed(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, list | tuple):
-        return type(value)(_placed(one, device) for one in value)
-    if isinstance(value, dict):
-        return {key: _placed(one, device) for key, one in value.items()}
-    return value
 
 
 # Random states: of Python, numpy, torch and the device.

@@ -313,10 +313,9 @@ def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
 
 
 def _stream(method: Method, loader: Loader, epochs: int, done: int) -> Iterator[Batch]:
-    """All batches after the first `done`, with the method told of each epoch that begins."""
+    """All batches after the first `done`; the method is told of each epoch before its batches."""
     begun, first = divmod(done, loader.split.batches_per_epoch(loader.batch_size))
     for epoch in range(begun, epochs):
-        if not first:
-            method.on_epoch(epoch, epochs)
+        method.on_epoch(epoch, epochs)
         yield from loader.epoch(epoch, first)
         first = 0

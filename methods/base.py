@@ -176,11 +176,14 @@ class Method(nn.Module):
         """
         return caption
 
+    # A killed training goes on from a checkpoint, which holds parameters and buffers. Attributes of
+    # another kind that change while it trains must be set here: these are then called again.
+
     def on_fit(self, images: int) -> None:
         """Called once before training, with the number of training images."""
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
-        """Called before each epoch, for schedules of the method's own."""
+        """Called before each epoch, and where a killed one goes on, for schedules of one's own."""
 
     def on_step(self, step: int, steps: int) -> None:
         """Called before each step, for schedules of the method's own."""
