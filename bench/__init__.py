@@ -11,17 +11,15 @@ From Python:
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from bench.trained.model import TrainedModel
+    from bench.api import load, records, run
 
 __version__ = "0.2.0"
 __all__ = ["UserError", "__version__", "load", "records", "run"]
+FROM_API = ("load", "records", "run")
 
 
 class UserError(Exception):
@@ -43,77 +41,17 @@ def at_home(path: str | Path) -> Path:
         ) from None
 
 
-# The functions for Python users. They import what they need when called, so that `import bench`
-# takes milliseconds, not the seconds of torch.
+def __getattr__(name: str) -> Any:
+    """`load`, `records` and `run`, looked up in `bench.api` when they are first used.
 
-
-def records(results: str | Path = "results") -> "pd.DataFrame":
-    """All records below a folder as a table: one row per trial.
-
-    Columns join nested keys with a dot: `trial.dataset`, `trial.method`, `trial.seed`, `status`,
-    `metrics.test.mR` (percent), `efficiency.peak_memory_train_bytes` and so on; `path` is the
-    record's file, which `load` takes, and `record` the whole record as a dict. Raises UserError
-    where there is no such folder.
+    So `import bench` takes milliseconds, not the seconds of pandas and torch.
     """
+    if name not in FROM_API:
+        raise AttributeError(f"module 'bench' has no attribute {name!r}")
     from bench import api
 
-    return api.records(at_home(results))
+    return getattr(api, name)
 
 
-def load(
-    record: str | Path, device: str | None = None, backbone: str | None = None
-) -> "TrainedModel":
-    """A trained model, ready to encode and search, from a record of `bench run`.
-
-    `record` is a `seed*.json`, whose trained weights lie beside it, or the folder of a `bench
-    export`. `device` is torch's name for where it runs ("cuda", "cpu"); None: the GPU if there is
-    one. `backbone` says where the weights of the backbone are, if not where the record says. Raises
-    UserError where the record or its weights are missing or the backbone cannot be had.
-    """
-    from bench.trained.model import TrainedModel
-
-    return TrainedModel.load(at_home(record), device, backbone)
-
-
-def run(
-    methods: str | Sequence[str],
-    dataset: str | Sequence[str],
-    *,
-    seeds: int | str | Sequence[int] = 0,
-    backbone: str | Sequence[str] | None = None,
-    recipe: str | Mapping[str, object] | None = None,
-    results: str | Path = "results",
-    data_root: str | Path | None = None,
-    plugins: Sequence[str | Path] = (),
-    cache_features: int = 0,
-    gpus: str | None = None,
-    jobs_per_gpu: int = 1,
-    time_limit: str | None = None,
-    rerun: bool = False,
-    retry_failed: bool = False,
-) -> "pd.DataFrame":
-    """Train and test methods, as `bench run` does, and return the records of these trials.
-
-    The words are those of the command: `methods="cmer,lora(rank=16)"`, `dataset="rsitmd"`,
-    `recipe={"epochs": 10}`. Each trial runs in a process of its own; what is recorded in `results`
-    already is not run again. Rows are as in `records`; a trial that failed is a row with its
-    `status` and `message`. Raises UserError where nothing can run.
-    """
-    from bench import api
-
-    return api.run(
-        methods,
-        dataset,
-        seeds=seeds,
-        backbone=backbone,
-        recipe=recipe,
-        results=results,
-        data_root=data_root,
-        plugins=plugins,
-        cache_features=cache_features,
-        gpus=gpus,
-        jobs_per_gpu=jobs_per_gpu,
-        time_limit=time_limit,
-        rerun=rerun,
-        retry_failed=retry_failed,
-    )
+def __dir__() -> list[str]:
+    return sorted([*globals(), *FROM_API])

@@ -1,46 +1,78 @@
-"""What `bench.run` and `bench.records` do."""
+"""The functions for Python users: `bench.run`, `bench.records` and `bench.load`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import typer
 
-from bench import UserError
+from bench import UserError, at_home
 from bench import record as record_
 from bench.commands.sweeping import planned_with_engine, run_trials
 from bench.console import console
 from bench.sweeps import forkserver, sweepfile
 
+if TYPE_CHECKING:
+    from bench.trained.model import TrainedModel
 
-def records(results: Path) -> pd.DataFrame:
-    """See `bench.records`."""
-    if not results.is_dir():
-        raise UserError(f"there is no folder {results}; give the folder of the records")
-    frame = record_.load(results)
+
+def records(results: str | Path = "results") -> pd.DataFrame:
+    """All records below a folder as a table: one row per trial.
+
+    Columns join nested keys with a dot: `trial.dataset`, `trial.method`, `trial.seed`, `status`,
+    `metrics.test.mR` (percent), `efficiency.peak_memory_train_bytes` and so on; `path` is the
+    record's file, which `load` takes, and `record` the whole record as a dict. Raises UserError
+    where there is no such folder.
+    """
+    folder = at_home(results)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give the folder of the records")
+    frame = record_.load(folder)
     if len(frame):
-        frame["path"] = [str(results / path) for path in frame["path"]]
+        frame["path"] = [str(folder / path) for path in frame["path"]]
     return frame
+
+
+def load(
+    record: str | Path, device: str | None = None, backbone: str | None = None
+) -> "TrainedModel":
+    """A trained model, ready to encode and search, from a record of `bench run`.
+
+    `record` is a `seed*.json`, whose trained weights lie beside it, or the folder of a `bench
+    export`. `device` is torch's name for where it runs ("cuda", "cpu"); None: the GPU if there is
+    one. `backbone` says where the weights of the backbone are, if not where the record says. Raises
+    UserError where the record or its weights are missing or the backbone cannot be had.
+    """
+    from bench.trained.model import TrainedModel
+
+    return TrainedModel.load(at_home(record), device, backbone)
 
 
 def run(
     methods: str | Sequence[str],
     dataset: str | Sequence[str],
     *,
-    seeds: int | str | Sequence[int],
-    backbone: str | Sequence[str] | None,
-    recipe: str | Mapping[str, object] | None,
-    results: str | Path,
-    data_root: str | Path | None,
-    plugins: Sequence[str | Path],
-    cache_features: int,
-    gpus: str | None,
-    jobs_per_gpu: int,
-    time_limit: str | None,
-    rerun: bool,
-    retry_failed: bool,
+    seeds: int | str | Sequence[int] = 0,
+    backbone: str | Sequence[str] | None = None,
+    recipe: str | Mapping[str, object] | None = None,
+    results: str | Path = "results",
+    data_root: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+    cache_features: int = 0,
+    gpus: str | None = None,
+    jobs_per_gpu: int = 1,
+    time_limit: str | None = None,
+    rerun: bool = False,
+    retry_failed: bool = False,
 ) -> pd.DataFrame:
-    """See `bench.run`."""
+    """Train and test methods, as `bench run` does, and return the records of these trials.
+
+    The words are those of the command: `methods="cmer,lora(rank=16)"`, `dataset="rsitmd"`,
+    `recipe={"epochs": 10}`. Each trial runs in a process of its own; what is recorded in `results`
+    already is not run again. Rows are as in `records`; a trial that failed is a row with its
+    `status` and `message`. Raises UserError where nothing can run.
+    """
     config = sweepfile.gather(
         None,
         methods=_texts(methods),

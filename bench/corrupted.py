@@ -61,34 +61,17 @@ def known(
     `left_out` is told, in a sentence, of each file that is no such result; `bench run --corrupt`
     measures it again.
     """
-    found: dict[Condition, dict[str, Any]] = {}
-    folder = trial.parent / "corrupted"
-    if not folder.is_dir():
-        return found
-    for path in sorted(folder.glob(f"*-{trial.name}")):
-        try:
-            result = _read(path)
-        except UserError as error:
-            left_out(str(error))
-            continue
-        belongs = result["schema"] == SCHEMA and result["corrupt_version"] == VERSION
-        if belongs and result["trial_finished"] == document.get("finished"):
-            found[Condition(**result["condition"])] = result
-    return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A result under corruption; raises UserError."""
     from bench import schema
 
-    result: dict[str, Any] = record.parsed(path)
-    fault = schema.fault_under_corruption(result)
-    if fault is not None:
-        raise UserError(
-            f"{path} is not a sound result under corruption: {fault}; the same `bench run "
-            "--corrupt` measures it again and keeps this file under another name"
-        )
-    return result
+    fault, what = schema.fault_under_corruption, "result under corruption"
+    results = record.results_beside(
+        trial, document, "corrupted", fault, what, "bench run --corrupt", left_out
+    )
+    return {
+        Condition(**result["condition"]): result
+        for result in results
+        if (result["schema"], result["corrupt_version"]) == (SCHEMA, VERSION)
+    }
 
 
 def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condition]:

@@ -22,8 +22,6 @@ SCHEMA = 1
 STATUSES = ("ok", "out_of_memory", "diverged", "failed", "timeout", "not_applicable")
 GOOD = ("ok", "not_applicable")
 """Statuses of a trial that need not be repeated."""
-MAX_BYTES = 2**26
-"""A larger file is no record: the largest have some 100 kB."""
 REPAIR = (
     "put it back as it was (from git or a copy), or repeat its trial with `bench run ... --rerun`, "
     "which keeps the old file under another name"
@@ -183,11 +181,6 @@ def _bytes(path: Path) -> bytes:
             raise Unreadable(f"{path} is a folder, and a record is a file, such as seed0-*.json")
         if not path.exists():
             raise Unreadable(f"there is no record at {path}; `bench run` writes records")
-        if not path.is_file():  # a pipe or a device: reading it may never end
-            raise Unreadable(f"{path} is neither a file nor a folder, so it is no record")
-        if path.stat().st_size > MAX_BYTES:
-            megabytes = path.stat().st_size / 2**20
-            raise Unreadable(f"{path} has {megabytes:,.0f} MiB, so it is no record; {REPAIR}")
         return path.read_bytes()
     except OSError as error:
         why = error.strerror or brief(error)
@@ -207,6 +200,40 @@ def parsed(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         why = brief(error)
     raise Unreadable(f"{path} is not a sound record: {why}; {REPAIR}")
+
+
+def results_beside(
+    trial: Path,
+    document: dict[str, Any],
+    folder: str,
+    fault: Callable[[Any], str | None],
+    what: str,
+    command: str,
+    left_out: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Later results of a trained trial, which lie in a folder beside its record.
+
+    `trial` is the path of the record, `document` what it says: only results of that very run count,
+    not those of one that it replaced. `fault` says what is wrong with a result, None: nothing.
+    `left_out` is told of each that is not sound: `what` it should be, and the `command` that
+    measures it again.
+    """
+    found = []
+    for path in sorted((trial.parent / folder).glob(f"*-{trial.name}")):
+        try:
+            result = parsed(path)
+            why = fault(result)
+            if why is not None:
+                raise Unreadable(
+                    f"{path} is not a sound {what}: {why}; the same `{command}` measures it again "
+                    "and keeps this file under another name"
+                )
+        except Unreadable as error:
+            left_out(str(error))
+            continue
+        if result["trial_finished"] == document.get("finished"):
+            found.append(result)
+    return found
 
 
 def _refuse(word: str) -> Any:

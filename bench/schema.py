@@ -246,7 +246,8 @@ def fault_under_corruption(document: Any) -> str | None:
 
 def fault_in_transfer(document: Any) -> str | None:
     """The same for a result on another data set."""
-    return _fault(_form(TransferFields), document)
+    fault = _fault(_form(TransferFields), document)
+    return fault or (None if "mR" in document["metrics"] else "it has no metrics.mR")
 
 
 def _fault(form: TypeAdapter[Any], document: Any, *place: str) -> str | None:

@@ -65,30 +65,18 @@ def known(
 
     By data set. `left_out` is told, in a sentence, of each file that is no such result.
     """
-    found: dict[str, Transfer] = {}
-    for path in sorted((trial.parent / "transfer").glob(f"*-{trial.name}")):
-        try:
-            result = _read(path)
-        except UserError as error:
-            left_out(str(error))
-            continue
-        if result.schema == SCHEMA and result.trial_finished == document.get("finished"):
-            found[result.dataset] = result
-    return found
-
-
-def _read(path: Path) -> Transfer:
-    """A result on another data set; raises UserError."""
     from bench import schema
 
-    said = record.parsed(path)
-    fault = schema.fault_in_transfer(said) or ("mR" not in said["metrics"] and "it has no mR")
-    if fault:
-        raise UserError(
-            f"{path} is not a sound result on another data set: {fault}; the same `bench evaluate` "
-            "measures it again and keeps this file under another name"
-        )
-    return Transfer(**{field.name: said[field.name] for field in fields(Transfer)})
+    fault, what = schema.fault_in_transfer, "result on another data set"
+    results = record.results_beside(
+        trial, document, "transfer", fault, what, "bench evaluate", left_out
+    )
+    names = [field.name for field in fields(Transfer)]
+    return {
+        result["dataset"]: Transfer(**{name: result[name] for name in names})
+        for result in results
+        if result["schema"] == SCHEMA
+    }
 
 
 def measure(trial: Path, card: Card, root: Path, pixels: Images = cache.images) -> Transfer:

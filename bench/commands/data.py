@@ -10,7 +10,7 @@ import typer
 from bench import UserError
 from bench.commands import framework
 from bench.commands.options import Root
-from bench.console import console
+from bench.console import console, say
 
 app = framework.group(
     "Fetch and check a data set; write a card for one of your own; the cache of decoded images."
@@ -66,7 +66,6 @@ def check(
 
     Exit code 1: it is not the data of the card, or an image is missing or cannot be read.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     from bench import data
@@ -80,8 +79,8 @@ def check(
     for out in (sheet, pairs_sheet):
         contact.demand_png(out)
     found = []
-    console = Console(stderr=as_json)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    screen = console(stderr=as_json)
+    with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"looking at {card.name}", total=None)
         report = check_.check(
             card,
@@ -100,19 +99,18 @@ def check(
         json.dump(told, sys.stdout, indent=1, ensure_ascii=not unicode)
         print()
     else:
-        summary.show(report, console)
+        summary.show(report, screen)
         for one, _ in found:
             for line in one.lines():
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
+                say(screen, line)
     if sheet is not None:
         contact.save(card, root, sheet)
-        console.print(f"wrote {sheet}", highlight=False, markup=False, soft_wrap=True)
+        say(screen, f"wrote {sheet}")
     if pairs_sheet is not None:
         pairs = [pair for _, shown in found for pair in shown]
         if pairs:
             leaks.sheet(pairs, pairs_sheet)
-        said = f"wrote {pairs_sheet}" if pairs else f"no pairs of images, so no {pairs_sheet}"
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        say(screen, f"wrote {pairs_sheet}" if pairs else f"no pairs of images, so no {pairs_sheet}")
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -139,20 +137,17 @@ def new(
     out: Annotated[Path | None, typer.Option(help="The card. Default: NAME.toml.")] = None,
 ) -> None:
     """Write a card: counts, hash and scene rule, guessed and shown for you to check."""
-    from rich.console import Console
-
     from bench import data
     from bench.data import newcard
 
     path = out or Path(f"{name}.toml")
     made = newcard.propose(name, annotations, images, data.data_root(data_root))
     newcard.write(made, path)
-    console = Console()
-    console.print(made.toml, markup=False, highlight=False)
+    screen = console()
+    screen.print(made.toml, markup=False, highlight=False)
     for note in made.notes:
-        console.print(note, highlight=False, markup=False)
-    said = f"wrote {path}; look at it, then: bench data check {path}"
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+        say(screen, note)
+    say(screen, f"wrote {path}; look at it, then: bench data check {path}")
 
 
 @framework.command(app, "bench data cache ucm --backbone ViT-B-32:none", "bench data cache --show")
@@ -176,14 +171,12 @@ def cache(
     data_root: Root = None,
 ) -> None:
     """Build, list or remove decoded images; `bench run` builds what it needs by itself."""
-    from rich.console import Console
-
     from bench import data
     from bench.backbone import preprocess_of
     from bench.data import cached
     from bench.data.resize import CLIP
 
-    console = Console()
+    screen = console()
     if size is not None and backbone is not None:
         raise UserError("give either --size or --backbone, not both")
     if show and clear:
@@ -193,19 +186,19 @@ def cache(
     side = size if backbone is None else _size_of(backbone)
     if clear:
         for line in cached.clear(None if name is None else Path(name).stem, side):
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+            say(screen, line)
     elif name is None or show:
         card = None if name is None else data.card(name).name
-        console.print(cached.table(cached.found(card, side, verify=show)))
+        screen.print(cached.table(cached.found(card, side, verify=show)))
     else:
         card_ = data.card(name)
         wanted, how = backbone or card_.backbone, CLIP
         if size is None:
             size, how = _size_of(wanted), preprocess_of(wanted).resize
         dataset = data.load(card_, data.data_root(data_root))
-        pixels = cached.build(dataset, size, how, console=console)
+        pixels = cached.build(dataset, size, how, console=screen)
         about = f"{len(pixels):,} images of {card_.name} at {pixels.shape[1]} px"
-        console.print(f"ready, checksums compared: {about}", highlight=False, soft_wrap=True)
+        say(screen, f"ready, checksums compared: {about}")
 
 
 def _size_of(backbone: str) -> int:

@@ -8,7 +8,7 @@ import typer
 
 from bench import UserError
 from bench.commands.options import AGAIN, ConditionsOf, Plugins, Results, Root, SeedOf
-from bench.console import console
+from bench.console import console, say
 from bench.spec import load_plugins
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _read(screen: "Console", path: Path) -> "tuple[dict[str, Any], Trial] | None
         document = record.read(path)
         return document, Trial.recorded(document)
     except UserError as error:
-        screen.print(f"failed: {error}", markup=False, soft_wrap=True)
+        say(screen, f"failed: {error}")
         return None
 
 
@@ -91,7 +91,7 @@ def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bo
     document, trial = found
     name = trial.name
     if trial.dataset_name == card.name:
-        screen.print(f"left out {name}: {card.name} is its own data set", soft_wrap=True)
+        say(screen, f"left out {name}: {card.name} is its own data set")
         return False
     result = None if rerun else transfer.known(path, document).get(card.name)
     said = "recorded" if result is not None else "ok"
@@ -103,18 +103,16 @@ def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bo
                 pixels = partial(cached.build, console=screen)
                 result = transfer.measure(path, card, root, pixels)
     except UserError as error:
-        screen.print(f"failed {name} on {card.name}: {error}", markup=False, soft_wrap=True)
+        say(screen, f"failed {name} on {card.name}: {error}")
         return True
     own = document["metrics"]["test"]["mR"] if document.get("metrics") else None
     beside = "" if own is None else f" ({own:.1f} on its own test set)"
-    line = f"{said} {name} on {card.name}: mR {result.metrics['mR']:.1f}{beside}"
-    screen.print(line, markup=False, soft_wrap=True, highlight=False)
+    say(screen, f"{said} {name} on {card.name}: mR {result.metrics['mR']:.1f}{beside}")
     if result.shared:
-        screen.print(
+        say(
+            screen,
             f"  {result.shared} of the {result.test_images:,} test images share captions with "
             "images that it was trained or selected on, so part of this recall is no transfer",
-            markup=False,
-            soft_wrap=True,
         )
     return False
 
@@ -131,12 +129,11 @@ def _again(screen: "Console", path: Path, root: Path) -> bool:
     try:
         now = transfer.retest(path, root, partial(cached.build, console=screen))
     except UserError as error:
-        screen.print(f"failed {name}: {error}", markup=False, soft_wrap=True)
+        say(screen, f"failed {name}: {error}")
         return True
     then = (document.get("metrics") or {}).get("test") or {}
     recorded = f"{then['mR']:.2f}" if "mR" in then else "none"
-    line = f"ok {name}: mR {now['mR']:.2f} now, {recorded} recorded"
-    screen.print(line, markup=False, soft_wrap=True, highlight=False)
+    say(screen, f"ok {name}: mR {now['mR']:.2f} now, {recorded} recorded")
     return False
 
 

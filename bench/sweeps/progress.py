@@ -122,11 +122,39 @@ class State:
         return (time.monotonic() - self.began) / done * (self.total - done)
 
 
-class Live:
+class Shown:
+    """What a terminal and a file have in common: how the sweep stands, and notes on its trials."""
+
+    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
+        self.console, self.state = console, State(len(trials))
+
+    def started(self, trial: Trial, device: str) -> None:
+        """See `Watcher`."""
+        self.state.running[trial.identity] = Running()
+
+    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+        """See `Watcher`."""
+        if (note := self.state.news(trial, state)) is not None:
+            say(self.console, note)
+        self.state.running[trial.identity].moved(state)
+
+    def ended(self, outcome: Outcome) -> None:
+        """See `Watcher`."""
+        self.state.running.pop(outcome.trial.identity)
+        self.state.done += outcome.status != "elsewhere"
+
+    def waits(self, trial: Trial) -> None:
+        """See `Watcher`."""
+        what = "is being run by another sweep; it is looked at again at the end"
+        say(self.console, f"{trial.name} {what}")
+
+
+class Live(Shown):
     """A table on a terminal: a row for each running trial and one for the sweep."""
 
     def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
-        self.state, self.names = State(len(trials)), short_names(trials)
+        super().__init__(console, trials)
+        self.names = short_names(trials)
         self.columns = _columns()
         self.progress = _Titled(*self.columns.values(), console=console, transient=True)
         self.tasks: dict[str, TaskID] = {}
@@ -135,36 +163,27 @@ class Live:
 
     def started(self, trial: Trial, device: str) -> None:
         """See `Watcher`."""
-        running = self.state.running[trial.identity] = Running()
-        on_cpu = device.endswith("cpu")
+        super().started(trial, device)
         name = self.names[trial.identity] + ("" if device == "cpu" else f" on {device}")
-        self.columns["memory"].get_table_column().header = "RAM" if on_cpu else "memory"
-        self.tasks[trial.identity] = self.progress.add_task(name, total=1.0, **running.cells())
+        head = "RAM" if device.endswith("cpu") else "memory"
+        self.columns["memory"].get_table_column().header = head
+        cells = self.state.running[trial.identity].cells()
+        self.tasks[trial.identity] = self.progress.add_task(name, total=1.0, **cells)
 
     def moved(self, trial: Trial, state: dict[str, Any]) -> None:
         """See `Watcher`."""
-        if (note := self.state.news(trial, state)) is not None:
-            self._print(note)
+        super().moved(trial, state)
         running = self.state.running[trial.identity]
-        running.moved(state)
         task = self.tasks[trial.identity]
         self.progress.update(task, completed=running.share, **running.cells())
         self._update_total()
 
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
-        self.state.running.pop(outcome.trial.identity)
-        self.state.done += outcome.status != "elsewhere"
+        super().ended(outcome)
         self.progress.remove_task(self.tasks.pop(outcome.trial.identity))
-        self._print(ending(outcome))
+        say(self.console, ending(outcome))
         self._update_total()
-
-    def waits(self, trial: Trial) -> None:
-        """See `Watcher`."""
-        self._print(waiting(trial))
-
-    def _print(self, text: str) -> None:
-        say(self.progress.console, text)
 
     def _update_total(self) -> None:
         left = self.state.seconds_left()
@@ -176,44 +195,34 @@ class Live:
         )
 
 
-class Lines:
+class Lines(Shown):
     """Lines in a file or pipe: one when a trial starts, every 30 seconds, and when it ends."""
 
     def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
-        self.console, self.state = console, State(len(trials))
+        super().__init__(console, trials)
         self.spoke: dict[str, float] = {}
         """When each running trial last had a line."""
 
     def started(self, trial: Trial, device: str) -> None:
         """See `Watcher`."""
+        super().started(trial, device)
         self.spoke[trial.identity] = time.monotonic()
-        self.state.running[trial.identity] = Running()
-        self._print(f"start {trial.name} on {device}")
+        say(self.console, f"start {trial.name} on {device}")
 
     def moved(self, trial: Trial, state: dict[str, Any]) -> None:
         """See `Watcher`."""
-        if (note := self.state.news(trial, state)) is not None:
-            self._print(note)
-        running = self.state.running[trial.identity]
-        running.moved(state)
+        super().moved(trial, state)
         if "step" in state and time.monotonic() - self.spoke[trial.identity] > 30:
             self.spoke[trial.identity] = time.monotonic()
-            self._print(f"  {trial.name}: {running.sentence()}")
+            sentence = self.state.running[trial.identity].sentence()
+            say(self.console, f"  {trial.name}: {sentence}")
 
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
-        self.state.running.pop(outcome.trial.identity)
-        self.state.done += outcome.status != "elsewhere"
+        super().ended(outcome)
         rest = None if outcome.status == "user_error" else self.state.seconds_left()
         left = f" (about {clock(rest)} left)" if rest else ""
-        self._print(f"[{self.state.done}/{self.state.total}] {ending(outcome)}{left}")
-
-    def _print(self, text: str) -> None:
-        say(self.console, text)
-
-    def waits(self, trial: Trial) -> None:
-        """See `Watcher`."""
-        self._print(waiting(trial))
+        say(self.console, f"[{self.state.done}/{self.state.total}] {ending(outcome)}{left}")
 
 
 def short_names(trials: Sequence[Trial]) -> dict[str, str]:
@@ -249,11 +258,6 @@ def ending(outcome: Outcome) -> str:
         parts.append(from_here(outcome.record))
     shown = ", ".join(part for part in parts if part)
     return f"{outcome.status.replace('_', ' ')} {outcome.trial.name}{': ' * bool(shown)}{shown}"
-
-
-def waiting(trial: Trial) -> str:
-    """One line on a trial that another sweep is running."""
-    return f"{trial.name} is being run by another sweep; it is looked at again at the end"
 
 
 def clock(seconds: float) -> str:
