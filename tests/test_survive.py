@@ -124,6 +124,22 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(
     assert "is of another code" in "".join(said)
 
 
+def test_only_code_that_trains_counts_for_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def read_bytes(path: Path) -> bytes:
+        read.append(path)
+        return b""
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    checkpoint.code(registry()["linear"])
+    bench = Path(checkpoint.__file__).resolve().parent
+    names = [path.relative_to(bench).as_posix() for path in read if path.is_relative_to(bench)]
+    assert {"train.py", "data/cache.py", "measure/count.py"} <= {*names}
+    assert not [name for name in names if name.startswith(("report/", "sweeps/", "commands/"))]
+    assert [path for path in read if path.parent.name == "methods" and path.name == "linear.py"]
+
+
 def test_a_checkpoint_that_cannot_be_written_does_not_end_a_training(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

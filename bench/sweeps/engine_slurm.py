@@ -85,7 +85,7 @@ def options(words: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     cluster = str(given.pop("cluster", "slurm"))
     if cluster not in ("slurm", "local"):
         raise UserError(f"--slurm cluster is slurm, or local to try it out, not {cluster!r}")
-    _check_words(given)
+    asked = _check_words(given)
     general = submitit.AutoExecutor._typed_parameters()
     special = submitit.SlurmExecutor._valid_parameters()
     parameters: dict[str, Any] = dict(DEFAULTS)
@@ -105,9 +105,6 @@ def options(words: dict[str, Any]) -> tuple[str, dict[str, Any]]:
             more[name] = value
     if "array_parallelism" in parameters:
         parameters["slurm_array_parallelism"] = parameters.pop("array_parallelism")
-    asked = [word for word in GPU_WORDS if word in given]
-    if _asks_for_gpus(given.get("gres")):
-        asked.append("gres")
     if not {"gpus", "gpus_per_node"} & set(asked) and (asked or cluster == "local"):
         parameters["gpus_per_node"] = 0 if cluster == "local" else None
     if cluster == "slurm" and "gpus-per-node" in more:
@@ -117,8 +114,8 @@ def options(words: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return cluster, {name: value for name, value in parameters.items() if value is not None}
 
 
-def _check_words(given: dict[str, Any]) -> None:
-    """Refuse words that say two things at once; raises UserError."""
+def _check_words(given: dict[str, Any]) -> list[str]:
+    """The words that ask for GPUs, at most one; raises UserError for words that contradict."""
     for word, value in given.items():
         if word in OURS:
             raise UserError(f"--slurm {word} cannot be given: {OURS[word]}")
@@ -133,6 +130,7 @@ def _check_words(given: dict[str, Any]) -> None:
         asked.append("gres")
     if len(asked) > 1:
         raise UserError(f"--slurm {' and '.join(asked)} both ask for GPUs; give one of them")
+    return asked
 
 
 def _asks_for_gpus(gres: Any) -> bool:
