@@ -223,11 +223,6 @@ def test_excels_unicode_text(tmp_path: Path) -> None:
     assert reading.notes == ()
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
-    (tmp_path / "d.csv").write_text("filename,title\ntest/a.tif,x\n", encoding="utf-8-sig")
-    assert annotations.read("csv", tmp_path, "d.csv").samples[0].filename == "test/a.tif"
-
-
 def test_a_byte_order_mark_before_json_and_gb18030_in_json(tmp_path: Path) -> None:
     text = '[{"image": "test/a.tif", "caption": "一座桥"}]'
     (tmp_path / "d.json").write_text(text, encoding="utf-8-sig")

@@ -21,30 +21,28 @@ def names(found: files.Found) -> list[str | None]:
 
 
 @pytest.mark.parametrize(
-    ("annotated", "file", "kind"),
+    ("annotated", "file"),
     [
-        ("Pond_1.tif", "pond_1.tif", "letter case (1)"),
-        ("POND_1.TIF", "pond_1.jpg", "letter case (1)"),
+        ("Pond_1.tif", "pond_1.tif"),
+        ("POND_1.TIF", "pond_1.jpg"),
         (
             unicodedata.normalize("NFC", "étang_1.tif"),
             unicodedata.normalize("NFD", "étang_1.tif"),
-            "Unicode form (1)",
         ),
-        ("pond（１）.tif", "pond(1).tif", "Unicode form, width or case of signs (1)"),
-        ("196", "00196.jpg", "leading zeros (1)"),
-        ("1.tif", "００１.tif", "leading zeros (1)"),
+        ("pond（１）.tif", "pond(1).tif"),
+        ("196", "00196.jpg"),
+        ("1.tif", "００１.tif"),
     ],
 )
-def test_names_that_differ_in_spelling_alone(
-    tmp_path: Path, annotated: str, file: str, kind: str
-) -> None:
+def test_names_that_differ_in_spelling_alone(tmp_path: Path, annotated: str, file: str) -> None:
     put(tmp_path, file, "other.tif")
     found = files.match("d", tmp_path, [annotated])
     assert names(found) == [file]
     assert found.missing == []
     assert [path.name for path in found.extra] == ["other.tif"]
     (note,) = [note for note in found.notes if "spelling" in note]
-    assert f"1 file names differ from the annotation in spelling: {kind}; the first" in note
+    assert note.startswith("1 file names differ from the annotation in spelling")
+    assert note.endswith(f"the first: {annotated!r} is {file!r}")
 
 
 def test_an_exact_name_wins_over_one_of_like_spelling(tmp_path: Path) -> None:

@@ -170,11 +170,6 @@ def test_a_card_that_cannot_be_used(tmp_path: Path, old: str, new: str, said: st
     assert said in str(caught.value)
 
 
-def test_the_cards_here_say_nothing_unknown() -> None:
-    for card in data.cards().values():
-        data.check_card(card)
-
-
 def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.png").write_bytes(b"x")
@@ -285,16 +280,6 @@ def test_every_kind_of_pixel_becomes_rgb(
         assert (pixels == expected).all()
 
 
-def test_16_bits_give_their_high_byte_or_the_scale_of_the_card(tmp_path: Path) -> None:
-    for name in ("a.png", "a.tif"):
-        Image.fromarray(GREY).save(tmp_path / name)
-        assert np.array_equal(np.asarray(imagefile.read(tmp_path / name))[..., 0], GREY >> 8)
-        scaled = np.asarray(imagefile.read(tmp_path / name, (0, 10_240)))[..., 1]
-        assert scaled[0, 0] == 0
-        assert scaled[0, 5] == 128
-        assert (scaled[2:] == 255).all()
-
-
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("bands", [1, 3, 4])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
@@ -311,12 +296,6 @@ def test_wide_bands_in_any_order(tmp_path: Path, order: Any, bands: int, planar:
         own = values[..., band % bands]
         assert np.array_equal(high[..., band], own >> 8)
         assert np.abs(scaled[..., band] - (own / 10_240).clip(0, 1) * 255).max() <= 0.5
-
-
-def test_floating_values_need_the_scale_of_the_card(tmp_path: Path) -> None:
-    Image.fromarray(np.full((8, 8), 0.5, dtype=np.float32)).save(tmp_path / "a.tif")
-    assert "state `scale = [low, high]`" in refused(tmp_path / "a.tif")
-    assert (cache.decode(tmp_path / "a.tif", 8, (0, 1)) == 128).all()
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])

@@ -37,17 +37,6 @@ def jp2(path: Path, pixels: Values, bits: int) -> None:
     path.write_bytes(imagecodecs.jpeg2k_encode(pixels, level=0, bitspersample=bits))
 
 
-def netpbm(path: Path, pixels: Values, bits: int) -> None:
-    kind = b"P5" if pixels.ndim == 2 else b"P6"
-    head = b"%b\n# made\n16 12\n%d\n" % (kind, 2**bits - 1)
-    path.write_bytes(head + pixels.astype(">u2" if bits > 8 else "u1").tobytes())
-
-
-def plain(path: Path, pixels: Values, bits: int) -> None:
-    kind = b"P2" if pixels.ndim == 2 else b"P3"
-    path.write_text(f"{kind.decode()} 16 12 {2**bits - 1}\n" + " ".join(map(str, pixels.flat)))
-
-
 def pillow(path: Path, pixels: Values, bits: int) -> None:
     words: dict[str, Any] = {"lossless": True} if path.suffix == ".webp" else {}
     Image.fromarray(pixels).save(path, **words)
@@ -70,12 +59,9 @@ def combinations() -> Iterator[tuple[str, Writer, int, int]]:
         yield from (("png", png, bits, channels) for channels in (1, 2, 3, 4))
     for bits in (8, 12, 15, 16):
         yield from (("jp2", jp2, bits, channels) for channels in (1, 2, 3, 4))
-    for bits in (8, 10, 12, 16):
-        yield from (("ppm", netpbm, bits, channels) for channels in (1, 3))
-        yield from (("ppm", plain, bits, channels) for channels in (1, 3))
-    for suffix in ("bmp", "gif", "webp"):
+    for suffix in ("bmp", "gif", "webp", "ppm"):
         yield suffix, pillow, 8, 1
-    yield from ((suffix, pillow, 8, 3) for suffix in ("bmp", "webp"))
+    yield from ((suffix, pillow, 8, 3) for suffix in ("bmp", "webp", "ppm"))
 
 
 def expected(pixels: Values, bits: int, scale: wide.Scale | None) -> Values:
@@ -138,15 +124,12 @@ def test_a_tiff_that_declares_12_bits(
     assert np.abs(found - expected(pixels, 12, scale)).max() <= (0.5 if scale else 0)
 
 
-@pytest.mark.parametrize("scale", SCALES[:2], ids=str)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_jpeg_of_12_bits(tmp_path: Path, channels: int, scale: wide.Scale | None) -> None:
-    path = tmp_path / "a.jpg"
-    path.write_bytes(imagecodecs.jpeg8_encode(values(12, channels), bitspersample=12))
-    pixels = imagecodecs.jpeg8_decode(path.read_bytes())
-    found = np.asarray(imagefile.read(path, scale))
-    assert np.abs(found - expected(pixels, 12, scale)).max() <= (0.5 if scale else 0)
-    assert imagefile.size(path) == (16, 12)
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+@pytest.mark.parametrize("top", [1023, 65535])
+def test_pgm_and_ppm_of_more_than_8_bits_are_refused(tmp_path: Path, kind: str, top: int) -> None:
+    (tmp_path / "a.ppm").write_bytes(b"%b\n# made\n2 2\n%d\n" % (kind.encode(), top) + b"1 " * 24)
+    with pytest.raises(UserError, match="convert it to TIFF or PNG"):
+        imagefile.read(tmp_path / "a.ppm")
 
 
 @pytest.mark.parametrize("bands", [1, 3, 4, 7])
@@ -159,7 +142,9 @@ def test_a_scale_is_for_more_than_8_bits(tmp_path: Path, bands: int) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "uint32", "float16", "float64"])
+@pytest.mark.parametrize(
+    "kind", ["int8", "int16", "int32", "uint32", "float16", "float32", "float64"]
+)
 @pytest.mark.parametrize("bands", [1, 3])
 def test_other_numbers_need_the_scale_and_are_not_wrapped(
     tmp_path: Path, kind: str, bands: int
@@ -215,19 +200,17 @@ def test_many_texts_in_a_png(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(imagefile.read(tmp_path / "a.png")), values(8, 3))
 
 
-@pytest.mark.parametrize("kind", ["png", "jp2", "ppm"])
+@pytest.mark.parametrize("kind", ["png", "jp2"])
 def test_bombs_stay_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"a.{kind}"
     if kind == "png":
         head = chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 16, 2, 0, 0, 0))
         text = chunk(b"zTXt", LARGE["zTXt"])
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", b""))
-    elif kind == "jp2":
+    else:
         content = imagecodecs.jpeg2k_encode(values(16, 3), level=0)
         at = content.index(b"ihdr") + 4  # a header that lies about the size
         path.write_bytes(content[:at] + struct.pack(">II", 40_000, 40_000) + content[at + 8 :])
-    else:
-        path.write_bytes(b"P6 40000 40000 65535\n")
     with pytest.raises(UserError, match=r"pixels; cut it into tiles|cannot be read"):
         imagefile.read(path)
 
@@ -241,8 +224,8 @@ def test_bombs_stay_refused(tmp_path: Path, kind: str) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "run `git lfs pull`"),
         (b"\n<!DOCTYPE html><html>", "is a web page and no image"),
         (b"", "cannot be read"),
-        (b"P6 2 2 65535\n123", "cannot be read"),
-        (b"P3 2 2 65535\n1 2 x", "cannot be read"),
+        (b"P6 2 2 255\n123", "cannot be read"),
+        (b"P3 2 2 255\n1 2 x", "cannot be read"),
         (b"\xff\xd8\xff\xc0\x00\x0b\x0c\x00\x02\x00\x02\x01", "cannot be read"),
     ],
     ids=["lfs", "html", "empty", "short ppm", "odd ppm", "short jpeg"],
@@ -257,7 +240,7 @@ def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, said: str, su
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jp2", "jpg"])
+@pytest.mark.parametrize("suffix", ["png", "jp2"])
 def test_what_needs_imagecodecs_says_so(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +248,6 @@ def test_what_needs_imagecodecs_says_so(
     encode: dict[str, Callable[[], bytes]] = {
         "png": lambda: imagecodecs.png_encode(values(16, 3)),
         "jp2": lambda: imagecodecs.jpeg2k_encode(values(16, 3), level=0),
-        "jpg": lambda: imagecodecs.jpeg8_encode(values(12, 3), bitspersample=12),
     }
     path.write_bytes(encode[suffix]())
     monkeypatch.setitem(__import__("sys").modules, "imagecodecs", None)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bench import UserError, backbone, record, trial
 from bench.backbone import Preprocess, preprocess_of
-from bench.backbone.preprocess import defining, of_architecture, of_record
+from bench.backbone.preprocess import defining, of_record
 from bench.batches import normalise
 from bench.contract import TEXT, VISION
 from bench.data import cache
@@ -127,6 +127,8 @@ def test_images_that_are_not_square_are_refused_in_a_sentence(folder: Path) -> N
         ("ViT-B-32-quickgelu:openai", Preprocess()),
         ("ViT-B-16-SigLIP:webli", SIGLIP),
         ("ViT-B-16-SigLIP:mine.pt", SIGLIP),
+        ("ViT-B-16-SigLIP-384:mine.pt", SIGLIP),
+        ("ViT-H-14:mine.pt", Preprocess()),
         ("ViT-B-16-SigLIP:hf:owner/repo/mine.pt", SIGLIP),
         ("ViT-B-16-SigLIP:none", SIGLIP),
         ("ViT-L-14:mine.pt", Preprocess()),  # of its tags one has other means than the rest
@@ -213,8 +215,3 @@ def test_an_old_record_is_used_with_the_pixels_it_was_made_with() -> None:
     assert of_record("ViT-B-16-SigLIP:webli", {}, now) == Preprocess(CLIP, HALF, HALF)
     assert of_record("ViT-B-16-SigLIP:mine.pt", {}, now) == Preprocess()
     assert of_record("ViT-B-16-SigLIP:mine.pt", {"preprocess": now.config()}, now) == now
-
-
-def test_an_architecture_whose_tags_differ_gets_clips() -> None:
-    assert of_architecture("ViT-H-14") == Preprocess()
-    assert of_architecture("ViT-B-16-SigLIP-384") == SIGLIP

@@ -21,23 +21,18 @@ def absent(spec: str, why: str) -> str:
     if weights.startswith("hf:"):
         what = f"the weights {hub.address_of(weights)}"
     size = f"{known.megabytes:,} MB -> " if known is not None else ""
+    cache = f"{size}{tilde(hub.cache_folder())}"
     rows = [
-        ("With a connection (a login node), once:", f"bench backbones fetch {short}"),
-        ("With a file that you have:", f"--backbone {name}:/path/to/weights.pt"),
-        ("To try the machine without these weights:", "--backbone starter"),
-        ("", f"--backbone {name}:none"),
+        ("With a connection (a login node), once:", f"bench backbones fetch {short}", cache),
+        ("With a file that you have:", f"--backbone {name}:/path/to/weights.pt", ""),
+        ("To try the machine without these weights:", "--backbone starter", "small, works offline"),
+        ("", f"--backbone {name}:none", "memory and speed only"),
     ]
-    about = [
-        f"{size}{tilde(hub.cache_folder())}",
-        "",
-        "small, works offline",
-        "memory and speed only",
-    ]
-    if name.startswith(FOREIGN):
-        rows, about = [rows[0], rows[2]], [about[0], about[2]]
-    width = max(len(row[1]) for row, comment in zip(rows, about, strict=True) if comment)
+    if name.startswith(FOREIGN):  # they are no architecture that other weights could be given to
+        rows = rows[::2]
+    width = max(len(command) for _, command, comment in rows if comment)
     lines = [f"{what} are not on this machine and cannot be downloaded ({why}).", ""]
-    for (head, command), comment in zip(rows, about, strict=True):
+    for head, command, comment in rows:
         lines += [f"  {head}"] if head else []
         lines.append(f"      {command:<{width}}  # {comment}" if comment else f"      {command}")
     lines.append("  Another place for the cache: HF_HOME=/scratch/hf")

@@ -6,11 +6,11 @@ open_clip gives most architectures a second name with QuickGELU: `ViT-B-32-quick
 
 import json
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from bench import UserError
 from bench.backbone.checkpoint import Checkpoint
-from bench.backbone.names import QUICK, Named
+from bench.backbone.names import Named, other_activation
 
 WORDS = {True: "QuickGELU", False: "GELU"}
 
@@ -27,41 +27,33 @@ def sibling(name: str) -> str | None:
     """The same architecture with the other activation; None where open_clip has none."""
     import open_clip
 
-    other = name.removesuffix(QUICK) if name.endswith(QUICK) else f"{name}{QUICK}"
+    other = other_activation(name)
     known = other in open_clip.list_models()
     return other if known and is_quick(other) != is_quick(name) else None
 
 
 def check_tag(name: str, tag: str) -> None:
-    """Raise UserError where open_clip knows that a tag's weights have the other activation."""
-    from open_clip.pretrained import get_pretrained_cfg
+    """Raise UserError where open_clip knows that a tag's weights have the other activation.
 
-    config, other = get_pretrained_cfg(name, tag), sibling(name)
-    quick = bool(config.get("quick_gelu", False))
-    if other is not None and quick != is_quick(name):
-        raise UserError(
-            f"the weights {tag!r} were trained with {WORDS[quick]} and {name} has "
-            f"{WORDS[not quick]}, so every recall would be too low (did you mean "
-            f"{other}:{tag}?)"
-        )
+    That is also so where it lists the tag under the sibling's name alone.
+    """
+    other, wrong = sibling(name), note_of_tag(name, tag)
+    if other is not None and wrong is not None:
+        raise UserError(f"{wrong}, so every recall would be too low (did you mean {other}:{tag}?)")
 
 
 def note_of_tag(name: str, tag: str) -> str | None:
-    """What is to be said where a tag's weights have another activation than the architecture."""
+    """What to say where a tag's weights have another activation than the architecture.
+
+    None where they have the same, or where open_clip does not know the tag.
+    """
     from open_clip.pretrained import get_pretrained_cfg
 
-    quick = bool(get_pretrained_cfg(name, tag).get("quick_gelu", False))
-    if quick == is_quick(name):
+    config = get_pretrained_cfg(name, tag) or get_pretrained_cfg(sibling(name) or name, tag)
+    quick = bool(config.get("quick_gelu", False))
+    if not config or quick == is_quick(name):
         return None
     return f"the weights {tag!r} were trained with {WORDS[quick]} and {name} has {WORDS[not quick]}"
-
-
-def check_tag_of_sibling(name: str, other: str, tag: str) -> NoReturn:
-    """Raise the UserError for a tag that open_clip lists under the other activation alone."""
-    raise UserError(
-        f"{name} has {WORDS[is_quick(name)]}, and the weights {tag!r} were trained with "
-        f"{WORDS[is_quick(other)]} (did you mean {other}:{tag}?)"
-    )
 
 
 def known_activation(checkpoint: Checkpoint) -> tuple[bool, str] | None:

@@ -64,10 +64,10 @@ def preprocess_of(spec: str) -> Preprocess:
         said = json.loads(_config_file(name).read_text(encoding="utf-8"))
         return Preprocess.of(said.get("preprocess_cfg", {}))
     tag = _tag(name, weights)
-    return of_architecture(name) if tag is None else Preprocess.of(tag)
+    return _of_architecture(name) if tag is None else Preprocess.of(tag)
 
 
-def of_architecture(name: str) -> Preprocess:
+def _of_architecture(name: str) -> Preprocess:
     """What all published weights of an architecture of open_clip agree on, else CLIP's own."""
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 

@@ -46,15 +46,12 @@ def check(spec: str) -> None:
     if weights.startswith("hf:"):
         hub.address_of(weights)
         return
+    activation.check_tag(name, weights)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if weights in tags:
-        activation.check_tag(name, weights)
         return
     if looks_like_a_file(weights):
         raise UserError(f"there is no checkpoint file at {weights!r}; give the path of a file")
-    other = activation.sibling(name)
-    if other is not None and weights in open_clip.list_pretrained_tags_by_model(other):
-        activation.check_tag_of_sibling(name, other, weights)
     raise UserError(
         f"{name} has no weights tagged {weights!r}{nearest(weights, tags)}; give a file, `none`, "
         f"or one of: {', '.join(tags) or '(no tags)'}"

@@ -21,7 +21,7 @@ PIXELS = 2**16
 USED = 0.25
 """Of its range an image should use this share at least."""
 OUTSIDE = 0.9
-"""Values beyond an end of the scale, from which on it is a wrong one."""
+"""If this share of the values lies above the scale, it is the wrong one."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,11 @@ class Brightness:
                 f"so that they are nearly black: {remedy} ({taken})"
             )
         low, high = scale
-        shares = {"black": (self.values <= low).mean(), "white": (self.values >= high).mean()}
-        for colour, share in shares.items():
-            if share > OUTSIDE:
-                return (
-                    f"the card's scale {as_toml(scale)} makes {100 * share:.0f}% of the values "
-                    f"{colour}; the images hold {about}: {remedy}"
-                )
-        if self.high < low + USED * (high - low):
+        white = (self.values >= high).mean() > OUTSIDE
+        if white or self.high < low + USED * (high - low):
             return (
-                f"the card's scale {as_toml(scale)} makes the images nearly black; they hold "
-                f"{about}: {remedy}"
+                f"the card's scale {as_toml(scale)} makes the images nearly "
+                f"{'white' if white else 'black'}; they hold {about}: {remedy}"
             )
         return None
 

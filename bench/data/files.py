@@ -188,22 +188,11 @@ def _spellings(pairs: Sequence[tuple[str, Path]], respelled: set[str]) -> list[s
     odd = [(f, path) for f, path in pairs if f in respelled]
     if not odd:
         return []
-    kinds = Counter(_difference(PurePosixPath(f).stem, path.stem) for f, path in odd)
-    listed = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common())
     name, path = odd[0]
     return [
-        f"{len(odd):,} file names differ from the annotation in spelling: {listed}; the first: "
-        f"{name!r} is {path.name!r}"
+        f"{len(odd):,} file names differ from the annotation in spelling (letter case, Unicode "
+        f"form, leading zeros); the first: {name!r} is {path.name!r}"
     ]
-
-
-def _difference(annotated: str, found: str) -> str:
-    """In what two names differ that are alike without regard to spelling."""
-    if annotated.casefold() == found.casefold():
-        return "letter case"
-    if unicodedata.normalize("NFC", annotated) == unicodedata.normalize("NFC", found):
-        return "Unicode form"
-    return "leading zeros" if found.isdecimal() else "Unicode form, width or case of signs"
 
 
 def _hint(folder: Path, filename: str, alike: list[Path], extra: list[Path]) -> str | None:

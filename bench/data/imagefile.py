@@ -77,28 +77,23 @@ def _look(path: Path, content: bytes | None = None) -> "Picture | Wide":
             return wide.of(path, opened) or opened.convert("RGB")
     except UserError:
         raise
-    except UnidentifiedImageError as error:
-        return _unknown(path, error)
     except Exception as error:  # on broken bytes Pillow's readers raise errors of any kind
+        tiff = path.suffix.lower() in (".tif", ".tiff")
+        if tiff and isinstance(error, UnidentifiedImageError):
+            return _unusual_tiff(path)
         if content is None and _text_is_large(error):
             return _look(path, wide.png_pixels_alone(path.read_bytes()))
         raise _damaged(path, error) from None
 
 
-def _unknown(path: Path, error: Exception) -> Wide:
-    """What Pillow does not know: unusual TIFF, and JPEG of 12 bits."""
+def _unusual_tiff(path: Path) -> Wide:
+    """A TIFF that Pillow does not know, through tifffile; raises UserError."""
     try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            return wide.tiff(path, lambda width, height: _refuse(path, width, height))
-        found = wide.jpeg12(path)
+        return wide.tiff(path, lambda width, height: _refuse(path, width, height))
     except UserError:
         raise
-    except Exception as own:  # as above
-        raise _damaged(path, own) from None
-    if found is None:
-        raise _damaged(path, error)
-    _refuse(path, found.values.shape[1], found.values.shape[0])
-    return found
+    except Exception as error:  # as above
+        raise _damaged(path, error) from None
 
 
 def _text_is_large(error: Exception) -> bool:

@@ -1,11 +1,10 @@
 """Images of more than 8 bits: their values as they are stored, and how those become 8 bits.
 
 Pillow narrows many of them to 8 bits while it reads. So TIFF of several bands goes through
-tifffile, JPEG 2000, PNG and 12-bit JPEG through imagecodecs, and all give the values that a TIFF of
-the same pixels gives.
+tifffile, JPEG 2000 and PNG through imagecodecs, and all give the values that a TIFF of the same
+pixels gives.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +79,16 @@ def of(path: Path, opened: "ImageFile") -> Wide | None:
         return _png(path, opened)
     if opened.format == "JPEG2000":
         bits = jpeg2000_bits(path)
-        return None if bits <= 8 else Wide(_three(_codecs(path).jpeg2k_decode(_read(path))), bits)
-    if opened.format == "PPM":
-        return _netpbm(path)
+        return (
+            None
+            if bits <= 8
+            else Wide(_three(_codecs(path).jpeg2k_decode(path.read_bytes())), bits)
+        )
+    if opened.format == "PPM" and _netpbm_top(opened) > 255:
+        raise UserError(
+            f"the image {path} is a PGM or PPM of more than 8 bits, which is not read exactly; "
+            "convert it to TIFF or PNG"
+        )
     if opened.mode.startswith(("I", "F")):
         return Wide(_native(np.asarray(opened)), 16)
     return None
@@ -143,7 +149,7 @@ def _png(path: Path, opened: "ImageFile") -> Wide | None:
         return None
     if opened.mode.startswith("I"):  # grey, which Pillow reads whole
         return Wide(_native(np.asarray(opened)), 16)
-    return Wide(_three(_codecs(path).png_decode(png_pixels_alone(_read(path)))), 16)
+    return Wide(_three(_codecs(path).png_decode(png_pixels_alone(path.read_bytes()))), 16)
 
 
 def png_pixels_alone(content: bytes) -> bytes:
@@ -163,7 +169,7 @@ def png_pixels_alone(content: bytes) -> bytes:
 
 def jpeg2000_bits(path: Path) -> int:
     """The bits of each component that a JPEG 2000 declares; the most, where they differ."""
-    content = _read(path)
+    content = path.read_bytes()
     at = content.find(b"\xff\x4f\xff\x51")  # start of the codestream, and its marker SIZ
     if at < 0:
         raise ValueError("no codestream")
@@ -172,38 +178,13 @@ def jpeg2000_bits(path: Path) -> int:
     return max((size & 0x7F) + 1 for size in sizes)
 
 
-def jpeg12(path: Path) -> Wide | None:
-    """A JPEG of 12 bits, which Pillow does not know; None for any other file."""
-    with path.open("rb") as file:
-        head = file.read(2**16)
-    found = re.search(rb"\xff[\xc0-\xc3]..(.)(..)(..)", head, re.DOTALL)
-    if not head.startswith(b"\xff\xd8") or found is None or found[1] != b"\x0c":
-        return None
-    return Wide(_three(_codecs(path).jpeg8_decode(_read(path))), 12)
-
-
-def _netpbm(path: Path) -> Wide | None:
-    """A PGM or PPM of more than 8 bits, which Pillow stretches; None for any other."""
-    content = _read(path)
-    gap = rb"(?:\s+(?:#[^\n]*\n\s*)*)"
-    head = re.match(rb"P([2356])" + (gap + rb"(\d{1,9})") * 3 + rb"\s", content)
-    if head is None or int(head[4]) < 256:
-        return None
-    form, width, height, top = (int(number) for number in head.groups())
-    shape = (height, width, 3) if form in (3, 6) else (height, width)
-    count = int(np.prod(shape))
-    if form in (5, 6):
-        values = np.frombuffer(content, ">u2", count, head.end())
-    else:
-        values = np.array(content[head.end() :].split()[:count], dtype=np.uint16)
-    return Wide(_native(values.reshape(shape)), top.bit_length())
+def _netpbm_top(opened: "ImageFile") -> int:
+    """The value of white in a PGM or PPM, by the arguments of Pillow's decoder."""
+    arguments = opened.tile[0][3]
+    return int(arguments[1]) if isinstance(arguments, tuple) else 2**16 * (arguments == "I;16B")
 
 
 # Parts.
-
-
-def _read(path: Path) -> bytes:
-    return path.read_bytes()
 
 
 def _native(values: Values) -> Values:

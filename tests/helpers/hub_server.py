@@ -154,13 +154,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._route()
 
-    def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        self._route(self.rfile.read(length))
-
     # Which route it is.
 
-    def _route(self, body: bytes = b"") -> None:
+    def _route(self) -> None:
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path).lstrip("/")
         self._log(path)
         if path in self.server.files:
@@ -168,9 +164,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path.startswith("lfs/"):  # where `_resolve` sent a client for a large file
             name, file = path.removeprefix("lfs/").split("//", 1)
             return self._content(file, self.server.repos[name].files[file], {})
-        api = re.fullmatch(r"api/(models|datasets)/([^/]+/[^/]+)(?:/(.*))?", path)
+        api = re.fullmatch(r"api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)", path)
         if api:
-            return self._api(TYPES[api[1]] + api[2], api[3] or "", body)
+            return self._tree(TYPES[api[1]] + api[2], api[3])
         file_ = re.fullmatch(r"((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if file_:
             return self._resolve(*file_.groups())
@@ -204,33 +200,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     # The routes.
 
-    def _api(self, name: str, rest: str, body: bytes) -> None:
-        verb, _, tail = rest.partition("/")
-        revision, _, below = tail.partition("/")
-        repo = self._repo(name, revision or "main")
-        if repo is None:
-            return
-        entries = [_entry(path, repo.files[path]) for path in sorted(repo.files)]
-        if verb in ("", "revision"):
-            siblings = [{"rfilename": path} for path in sorted(repo.files)]
-            bare = name.removeprefix("datasets/")
-            info = {"_id": "0" * 24, "id": bare, "sha": repo.commit, "siblings": siblings}
-            more = {"private": False, "disabled": False, "tags": [], "downloads": 0, "likes": 0}
-            gated = "manual" if repo.gated else False
-            self._json({**info, **more, "gated": gated, "author": bare.split("/")[0]})
-        elif verb == "tree":
-            under = f"{below}/" if below else ""
-            self._json([entry for entry in entries if str(entry["path"]).startswith(under)])
-        elif verb == "paths-info":
-            sent = body.decode()
-            wanted = (
-                json.loads(sent)["paths"]
-                if sent.startswith("{")
-                else urllib.parse.parse_qs(sent).get("paths", [])
-            )
-            self._json([entry for entry in entries if entry["path"] in wanted])
-        else:
-            self._error(404, "", "Not Found")
+    def _tree(self, name: str, revision: str) -> None:
+        """The list of a repository's files."""
+        repo = self._repo(name, revision)
+        if repo is not None:
+            listed = [
+                {"type": "file", "oid": git_blob(content), "size": len(content), "path": path}
+                for path, content in sorted(repo.files.items())
+            ]
+            self._answer(200, {"Content-Type": "application/json"}, json.dumps(listed).encode())
 
     def _resolve(self, name: str, revision: str, file: str) -> None:
         repo = self._repo(name, revision)
@@ -313,26 +291,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         self.wfile.write(body)
 
-    def _json(self, document: object) -> None:
-        self._answer(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
-
     def _error(
         self, status: int, code: str, message: str, headers: dict[str, str] | None = None
     ) -> None:
         said = {"X-Error-Code": code, "X-Error-Message": message} if code else {}
         body = json.dumps({"error": message}).encode()
         self._answer(status, {**(headers or {}), **said}, body)
-
-
-def _entry(path: str, content: bytes) -> dict[str, object]:
-    """A file as the Hub lists it."""
-    entry: dict[str, object] = {
-        "type": "file",
-        "oid": git_blob(content),
-        "size": len(content),
-        "path": path,
-    }
-    if len(content) >= LFS_BYTES:
-        sha256 = hashlib.sha256(content).hexdigest()
-        entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 135}
-    return entry
