@@ -1,4 +1,4 @@
-"""Weights that cannot be had: what is said, and what can be done instead."""
+"""What to tell the user where weights are neither here nor downloadable."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from bench.backbone.spec import FOREIGN, split_spec
 
 
 class Absent(UserError):
-    """Weights that are neither on this machine nor to be downloaded from here."""
+    """Weights that are not on this machine and cannot be downloaded."""
 
 
 def absent(spec: str, why: str) -> str:
-    """The screen for weights that cannot be had, with what can be done instead."""
+    """The message for weights that are not available, with the alternatives."""
     name, weights = split_spec(spec)
     known = known_weights(spec)
     short = known.name if known is not None and known.spec == expand(spec) else spec
@@ -28,7 +28,7 @@ def absent(spec: str, why: str) -> str:
         ("To try the machine without these weights:", "--backbone starter", "small, works offline"),
         ("", f"--backbone {name}:none", "memory and speed only"),
     ]
-    if name.startswith(FOREIGN):  # they are no architecture that other weights could be given to
+    if name.startswith(FOREIGN):  # such a name takes no other weights
         rows = rows[::2]
     width = max(len(command) for _, command, comment in rows if comment)
     lines = [f"{what} are not on this machine and cannot be downloaded ({why}).", ""]

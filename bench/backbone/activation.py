@@ -1,6 +1,6 @@
-"""GELU or QuickGELU: whether an architecture has the activation that its weights were trained with.
+"""Check that an architecture has the activation of its weights: GELU or QuickGELU.
 
-A file does not say which; with the wrong one every recall is too low, and nothing else shows it.
+Files of weights do not say which it is. With the wrong one nothing fails, but recall is too low.
 open_clip gives most architectures a second name with QuickGELU: `ViT-B-32-quickgelu`.
 """
 
@@ -57,7 +57,7 @@ def note_of_tag(name: str, tag: str) -> str | None:
 
 
 def known_activation(checkpoint: Checkpoint) -> tuple[bool, str] | None:
-    """Whether a file's weights were trained with QuickGELU, and what says so; None: not known."""
+    """Whether a file's weights were trained with QuickGELU, and how it is known; or None."""
     if checkpoint.openai:
         return True, "its form, OpenAI's own archive"
     config = checkpoint.path.with_name("config.json")
@@ -67,7 +67,7 @@ def known_activation(checkpoint: Checkpoint) -> tuple[bool, str] | None:
 
 
 def _of_config(path: Path) -> tuple[bool, str] | None:
-    """The activation of a `CLIPModel` by the config.json beside it, where both towers agree."""
+    """The activation in the config.json beside a `CLIPModel`, if both towers have the same."""
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         towers = [said.get(f"{tower}_config") or {} for tower in ("text", "vision")]
@@ -80,9 +80,9 @@ def _of_config(path: Path) -> tuple[bool, str] | None:
 
 
 def note(name: str, checkpoint: Checkpoint, known: Named | None) -> str | None:
-    """What is to be said of the activation of a file in an architecture; None: nothing.
+    """A note if a file's activation is unknown or not that of the architecture; else None.
 
-    `known`: what the table of names says of these weights.
+    `known`: the row for these weights in the table of names.
     """
     other, mine = sibling(name), is_quick(name)
     if other is None:
@@ -106,7 +106,7 @@ def note(name: str, checkpoint: Checkpoint, known: Named | None) -> str | None:
 
 
 def demand(name: str, checkpoint: Checkpoint, weights: str) -> None:
-    """Raise UserError where a file itself says that it has the other activation."""
+    """Raise UserError where the file itself shows that it has the other activation."""
     told, other = known_activation(checkpoint), sibling(name)
     if told is not None and other is not None and told[0] != is_quick(name):
         quick, why = told

@@ -1,8 +1,8 @@
-"""Checkpoint files: read as tensors alone, unwrapped, renamed to open_clip's names, and loaded.
+"""Read checkpoint files as tensors, rename these as open_clip does, and load them.
 
 People's files hold the weights under other keys (`state_dict`, `model`), other prefixes (`module.`,
-`model.`, `clip.`) or other names (a `CLIPModel` of transformers). What is left after that must fit
-the architecture exactly, else `Misfit` says in which way it does not.
+`model.`, `clip.`) or other names (a `CLIPModel` of transformers). After all this is undone the
+tensors must fit the architecture exactly, else `Misfit` says how they differ.
 """
 
 import pickle
@@ -24,12 +24,12 @@ State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "clip", "net", "network")
 """Keys under which training code keeps a model's weights, beside epoch, optimiser and so on."""
 SHELLS = ("module", "_orig_mod")
-"""What DataParallel and torch.compile put into the names of what they wrap."""
+"""What DataParallel and torch.compile add to the names of tensors."""
 NO_WEIGHTS = (
     *("attn_mask", "input_resolution", "context_length", "vocab_size"),
     *("position_ids", "embed_dim", "n_averaged"),
 )
-"""Last parts of names under which files keep sizes and masks, which the architecture brings."""
+"""Last parts of the names of sizes and masks, which follow from the architecture."""
 OPENAI_MARKS = {"input_resolution", "context_length", "vocab_size"}
 SHOWN = 4
 """Names listed in a sentence."""
@@ -41,7 +41,7 @@ class Misfit(UserError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds: tensors by name, without the wrapping; `notes` say what was left out."""
+    """The tensors of a file by name, unwrapped; `notes` say what was left out."""
 
     path: Path
     state: State
@@ -119,10 +119,10 @@ def _tensors(raw: Any) -> State:
 
 
 def aligned(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
-    """The checkpoint with open_clip's names for its tensors, as far as they can be told.
+    """The checkpoint with its tensors renamed as open_clip names them, where that is possible.
 
-    Prefixes go, whatever they are: the one is looked for under which the model lies. Tensors
-    outside it are left out, and a note says so. Raises Misfit where two models lie in the file.
+    Whatever prefix the model's names have is removed. Tensors without the prefix are left out, with
+    a note. Raises Misfit where the file holds two models.
     """
     state = _without_shells(checkpoint.state)
     own = {name.rpartition(".")[2] for name in model.state_dict()}
@@ -148,7 +148,7 @@ def _without_shells(state: State) -> State:
 
 
 def _prefix(path: Path, state: State, model: nn.Module) -> str:
-    """The prefix under which the model lies in a file: `model.clip.`, or nothing."""
+    """The prefix of the model's names in a file, such as `model.clip.`, or an empty string."""
     own = set(model.state_dict())
     # Old checkpoints of two-tower models have the text tower's names without `text.`.
     own |= {name.removeprefix("text.") for name in own}
@@ -178,10 +178,10 @@ def _prefix(path: Path, state: State, model: nn.Module) -> str:
 
 
 def fill(model: nn.Module, found: Checkpoint, name: str) -> list[str]:
-    """Load an `aligned` checkpoint into a model of the architecture `name`; returns what to note.
+    """Load an `aligned` checkpoint into a model of the architecture `name`; returns notes.
 
-    Positions of another image size or text length are interpolated, as open_clip does. A model on
-    the meta device is not filled: then this only tells whether the file fits. Raises Misfit.
+    Positions of another image size or text length are interpolated, as open_clip does. For a model
+    on the meta device this only checks whether the file fits. Raises Misfit.
     """
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
@@ -217,7 +217,7 @@ def _interpolate(model: nn.Module, state: State, target: Mapping[str, Tensor]) -
         if before is None or after is None or before.shape == after.shape:
             continue
         if before.ndim != 2 or before.shape[1] != after.shape[1] or not _square(before, key):
-            continue  # of another width: no interpolation makes it fit
+            continue  # of another width, which cannot be interpolated
         resize(state, model)
         notes.append(
             f"{what} were interpolated from {len(before)} to {len(after)}, since the weights are "
@@ -227,7 +227,7 @@ def _interpolate(model: nn.Module, state: State, target: Mapping[str, Tensor]) -
 
 
 def _square(positions: Tensor, key: str) -> bool:
-    """Whether image positions are a class token and a square grid, which alone are resized."""
+    """Whether positions can be resized: image positions must be a class token and a square."""
     side = round((len(positions) - 1) ** 0.5)
     return not key.startswith("visual.") or side * side == len(positions) - 1
 

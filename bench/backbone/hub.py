@@ -1,4 +1,4 @@
-"""Files on the Hugging Face Hub: in the cache or downloaded, and what went wrong in plain words.
+"""Files on the Hugging Face Hub: find them in the cache, download them, explain errors.
 
 The work is huggingface_hub's: it resumes, caches, sends the token, and follows `HF_ENDPOINT`,
 `HF_HOME` and `HF_HUB_OFFLINE`.
@@ -39,7 +39,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Remote:
-    """What the Hub says of a file: bytes; sha256 is known for large files alone."""
+    """A file's size in bytes and SHA-256 as the Hub states them; it has hashes of large files."""
 
     address: Address
     size: int | None
@@ -94,9 +94,9 @@ def remote(choices: Sequence[Address]) -> Remote:
 
 
 def download(found: Remote, again: bool = False) -> Path:
-    """Download a file to the cache, or go on with a download that broke off; returns its path.
+    """Download a file to the cache, resuming an earlier attempt; returns its path.
 
-    `again`: even if it is there. Its SHA-256 is compared with what the Hub says. Raises Unreachable
+    `again`: even if it is in the cache. Its SHA-256 is compared with the Hub's. Raises Unreachable
     or UserError.
     """
     from huggingface_hub import hf_hub_download
@@ -159,9 +159,9 @@ def unreachable() -> str | None:
 
 @contextlib.contextmanager
 def without_waiting() -> Iterator[None]:
-    """Let transformers find its files in the cache where the Hub cannot be reached.
+    """Make transformers use its cache at once where the Hub cannot be reached.
 
-    Else it would try again for half a minute, with a warning each time.
+    Otherwise it retries for half a minute, with a warning each time.
     """
     from huggingface_hub import constants
 
@@ -181,7 +181,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _plain(error: Exception, address: Address) -> Exception:
-    """What to raise instead of an error of huggingface_hub: Unreachable or a UserError."""
+    """Translate an error of huggingface_hub into Unreachable or a UserError."""
     from huggingface_hub import constants
     from huggingface_hub import errors as hub
 
@@ -226,7 +226,7 @@ def _plain(error: Exception, address: Address) -> Exception:
 
 
 def is_of_network(error: BaseException) -> bool:
-    """Whether an error came about for want of a connection."""
+    """Whether an error was caused by a missing connection."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     kinds = (ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
@@ -238,13 +238,13 @@ def is_of_network(error: BaseException) -> bool:
 
 
 def _no_such_file(address: Address) -> str:
-    """A sentence for a file that the repository does not have, with what it has."""
+    """The message for a missing file, with the files that the repository has."""
     from huggingface_hub import HfApi, constants
 
     try:
         api = HfApi(endpoint=constants.ENDPOINT)
         there = list(api.list_repo_files(address.repo, revision=address.revision))
-    except Exception:  # only a help
+    except Exception:  # the list is only a help
         there = []
     endings = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
     weights = [name for name in there if name.endswith(endings)]

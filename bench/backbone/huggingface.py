@@ -1,4 +1,4 @@
-"""A `CLIPModel` of transformers in open_clip's names: the same tensors, so the same features."""
+"""Rename the tensors of a `CLIPModel` of transformers as open_clip names them."""
 
 import re
 
@@ -29,7 +29,7 @@ BLOCK = {
     "mlp.fc2": "mlp.c_proj",
 }
 TRANSPOSED = ("visual.proj", "text_projection")
-"""open_clip multiplies with these from the right, where transformers has a linear layer."""
+"""Matrices in open_clip that are linear layers, hence transposed, in transformers."""
 LAYER = re.compile(r"(text|vision)_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 QKV = re.compile(r"self_attn\.([qkv])_proj")
 
@@ -47,7 +47,7 @@ def is_clip(state: dict[str, Tensor]) -> bool:
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a `CLIPModel` under open_clip's names; names that it has not are kept.
+    """The tensors of a `CLIPModel` under open_clip's names; unknown names are kept.
 
     Query, key and value of an attention become one tensor, in this order.
     """

@@ -20,7 +20,7 @@ from bench.backbone.starter import is_starter, register, starter_state
 from bench.measure.attention import use_sdpa
 
 BIG_VISION = (".npz", ".npy")
-"""Endings of big_vision's files (SigLIP), which open_clip reads itself."""
+"""Files of big_vision (SigLIP), which open_clip reads itself."""
 
 
 def load(spec: str) -> Backbone:
@@ -53,7 +53,7 @@ def load(spec: str) -> Backbone:
 
 
 def build(spec: str) -> tuple[Any, list[str]]:
-    """The model of a spec with its weights, in float32, and what is to be noted of them."""
+    """The model of a spec with its weights, in float32, and notes for the user."""
     name, weights = split_spec(spec)
     torch.manual_seed(0)  # random weights are the same for every method and seed
     if is_starter(name, weights):
@@ -82,14 +82,14 @@ def build(spec: str) -> tuple[Any, list[str]]:
 
 
 def fill(model: nn.Module, spec: str, found: Checkpoint) -> list[str]:
-    """Load a file that is no tag's into a model; returns what is to be noted of it."""
+    """Load a file, other than one of a tag, into a model; returns notes for the user."""
     name, _ = split_spec(spec)
     about = activation.note(name, found, sources.known_of(spec, found.path))
     return [*checkpoint.fill(model, found, name), *([about] if about else [])]
 
 
 def create(name: str, **words: Any) -> Any:
-    """A model of open_clip's, without weights unless it is told to; UserError where it cannot."""
+    """Build a model of open_clip, by default without weights; raises UserError."""
     import open_clip
 
     register()
@@ -103,7 +103,7 @@ def create(name: str, **words: Any) -> Any:
 
 
 def tokenizer(name: str) -> Any:
-    """The tokenizer of an architecture; raises UserError where it cannot be had."""
+    """The tokenizer of an architecture; raises UserError where it is not available."""
     import open_clip
 
     register()
@@ -120,7 +120,7 @@ def _without_waiting(name: str) -> contextlib.AbstractContextManager[None]:
 
 
 def _why(name: str, error: Exception) -> str:
-    """What went wrong in open_clip or transformers, and what to do about it."""
+    """The reason and the remedy for an error in open_clip or transformers."""
     of_network = hub.is_of_network(error) and not name.startswith("local-dir:")
     why = (hub.unreachable() if of_network else None) or brief(error) or type(error).__name__
     if name.startswith("local-dir:"):

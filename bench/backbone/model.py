@@ -1,4 +1,4 @@
-"""What the rest of the code sees of a pretrained model: towers, tokenizer, preprocessing, hash."""
+"""A pretrained model as the rest of the code sees it: towers, tokenizer, preprocessing, hash."""
 
 from __future__ import annotations  # torch is needed for the types alone, and takes a second
 
@@ -34,9 +34,9 @@ class Backbone:
     weights_sha256: str
     parameters: int
     notes: tuple[str, ...] = ()
-    """What was assumed or changed in loading, e.g. an activation that is not the weights' own."""
+    """What was assumed or changed in loading, such as the activation."""
     datasets: tuple[str, ...] = ()
-    """Cards whose training split is known to be among what the weights were trained on."""
+    """Cards whose training split the weights are known to have been trained on."""
     resize: Resize = CLIP
 
     @property

@@ -12,12 +12,12 @@ from bench.spec import nearest, portable
 
 TABLE = Path(__file__).with_name("names.toml")
 QUICK = "-quickgelu"
-"""How open_clip ends the names of architectures that have QuickGELU where the other has GELU."""
+"""The ending of open_clip's names for the variant of an architecture with QuickGELU."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The rows of published_numbers.csv that are a backbone's zero-shot results."""
+    """Which rows of published_numbers.csv are a backbone's zero-shot results."""
 
     backbone: str
     methods: tuple[str, ...]
@@ -48,7 +48,7 @@ class Named:
 
     @property
     def weights(self) -> str:
-        """The weights as a spec says them: a tag, or `hf:OWNER/REPO/FILE@REVISION`."""
+        """The weights as in a spec: a tag, or `hf:OWNER/REPO/FILE@REVISION`."""
         return self.tag or f"hf:{self.repo}/{self.file}@{self.revision}"
 
     @property
@@ -80,9 +80,9 @@ def _named(name: str, said: dict[str, Any]) -> Named:
 def expand(spec: str) -> str:
     """A backbone's full spec: `openai-b32` -> `ViT-B-32-quickgelu:openai`.
 
-    A name before a colon stands for its architecture: `remoteclip-b32:mine.pt` is a file that the
-    table's architecture of RemoteCLIP fits. Other specs are returned as they are. Raises UserError
-    for a word that is neither a name nor a spec.
+    A name before a colon stands for its architecture: `remoteclip-b32:mine.pt` is a file of weights
+    for RemoteCLIP's architecture. Other specs are returned unchanged. Raises UserError for a word
+    that is neither a name nor a spec.
     """
     known = table()
     if spec in known:
@@ -110,10 +110,10 @@ def expand(spec: str) -> str:
 
 
 def known_weights(spec: str, sha256: str | None = None) -> Named | None:
-    """What the table knows of a spec's weights; None where it does not know them.
+    """The table's row for a spec's weights; None where there is none.
 
-    They are known by tag or file name together with the architecture, or by the hash of the file.
-    An architecture that differs in its activation alone counts as the same.
+    A row matches by architecture and tag or file name, whatever the activation, or by the SHA-256
+    of the file.
     """
     if spec in table():
         return table()[spec]
@@ -132,7 +132,7 @@ def other_activation(spec: str) -> str:
 
 
 def exactly(name: str, weights: str) -> Named | None:
-    """The backbone of the table with this architecture and these weights; None: there is none."""
+    """The table's row of exactly this architecture and these weights; None without one."""
     found = (one for one in table().values() if (one.architecture, one.weights) == (name, weights))
     return next(found, None)
 

@@ -1,4 +1,4 @@
-"""Which architecture of open_clip the tensors of a file are of, for a file that does not fit."""
+"""Find the architecture of open_clip for a file of weights that does not fit the given one."""
 
 import re
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from torch import Tensor
 from bench.backbone.names import QUICK
 
 Traits = dict[str, Any]
-"""Sizes by which two-tower models with open_clip's own towers differ."""
+"""Sizes in which two-tower models with open_clip's own towers differ."""
 
 
 def traits(state: Mapping[str, Tensor]) -> Traits:
-    """The sizes of the model that a state is of, as far as its tensors tell."""
+    """The sizes of a model, as far as the shapes of its tensors tell."""
     state = {name.removeprefix("text."): tensor for name, tensor in state.items()}
     found: Traits = {}
 
@@ -63,9 +63,9 @@ def _of_config(config: Mapping[str, Any]) -> Traits:
 
 
 def nearest_architecture(state: Mapping[str, Tensor], wanted: str) -> str | None:
-    """`its tensors are those of ViT-L-14`, or the nearest and how it differs; None: no telling.
+    """`its tensors are those of ViT-L-14`, or the nearest and how it differs; None if unclear.
 
-    Of architectures with the same sizes the one with the activation of `wanted` is named.
+    Among architectures of the same sizes the one with the activation of `wanted` is named.
     """
     import open_clip
 

@@ -1,8 +1,8 @@
-"""What a backbone wants done to its images: the way of resizing, mean and deviation per channel.
+"""How a backbone's images are prepared: the way of resizing, mean and deviation per channel.
 
-It follows from the weights: a tag's from open_clip's table, a folder's or a repository's from its
-config. A file of weights says nothing; it gets what all published weights of its architecture agree
-on (SigLIP's 0.5 and squashing, say), and CLIP's own where they do not agree.
+This depends on the weights: open_clip has a table of its tags, and folders and repositories have a
+config. A plain file of weights gets what all published weights of its architecture have in common
+(for SigLIP squashing and a mean of 0.5), or CLIP's own preprocessing if those differ.
 """
 
 import json
@@ -21,7 +21,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """From an image file to what the image tower takes; the defaults are CLIP's."""
+    """How an image file becomes the input of the image tower; the defaults are CLIP's."""
 
     resize: Resize = CLIP
     mean: tuple[float, ...] = CLIP_MEAN
@@ -29,7 +29,7 @@ class Preprocess:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """What open_clip's `preprocess_cfg` says; what it leaves out is CLIP's.
+        """From open_clip's `preprocess_cfg`; what it leaves out is CLIP's.
 
         Raises UserError for a way of resizing that is not known.
         """
@@ -52,7 +52,7 @@ class Preprocess:
 
 
 def preprocess_of(spec: str) -> Preprocess:
-    """What a backbone wants, without building it.
+    """How a backbone's images are prepared, without building it.
 
     The config of a repository of the Hub is downloaded where it is not on this machine. Raises
     hub.Unreachable.
@@ -68,7 +68,7 @@ def preprocess_of(spec: str) -> Preprocess:
 
 
 def _of_architecture(name: str) -> Preprocess:
-    """What all published weights of an architecture of open_clip agree on, else CLIP's own."""
+    """What all published weights of an architecture have in common, else CLIP's own."""
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
     tags = list_pretrained_tags_by_model(name)
@@ -77,7 +77,7 @@ def _of_architecture(name: str) -> Preprocess:
 
 
 def _tag(name: str, weights: str) -> Mapping[str, Any] | None:
-    """What open_clip knows of a tag; None for weights that are none of its tags."""
+    """open_clip's config of a tag; None for weights that are not one of its tags."""
     from open_clip.pretrained import get_pretrained_cfg
 
     said: Mapping[str, Any] = {} if is_file(weights) else get_pretrained_cfg(name, weights)
@@ -94,15 +94,15 @@ def _config_file(name: str) -> Path:
     return hub.cached(address) or hub.download(hub.remote([address]))
 
 
-# What records say of it, and what of it enters an identity.
+# Records and identities.
 
 
 def defining(spec: str) -> dict[str, str]:
     """What preprocessing adds to a trial's identity.
 
-    Nothing where the first versions, which resized in CLIP's way always and took CLIP's mean and
-    deviation for every file of weights, did the same: their records keep their identity. Nothing
-    for random weights either, whose records say nothing about recall.
+    The first versions always resized as CLIP does, and used CLIP's mean and deviation for every
+    file of weights. Where that is still right nothing is added, so old records keep their identity.
+    Nothing is added for random weights either, whose recall means nothing.
     """
     wanted = preprocess_of(spec)
     if split_spec(spec)[1] == "none" or wanted == _first(spec, wanted):
@@ -111,13 +111,13 @@ def defining(spec: str) -> dict[str, str]:
 
 
 def of_record(spec: str, backbone: Mapping[str, Any], now: Preprocess) -> Preprocess:
-    """What a record's trial was made with, from its entry `backbone`; `now`: what holds today."""
+    """The preprocessing of a record's trial, from its entry `backbone`; `now`: that of today."""
     said = backbone.get("preprocess")
     return _first(spec, now) if said is None else Preprocess.of(said)
 
 
 def _first(spec: str, now: Preprocess) -> Preprocess:
-    """What the first versions did, which say nothing of it in their records."""
+    """The preprocessing of the first versions, whose records do not state it."""
     name, weights = split_spec(spec)
     if name.startswith(FOREIGN) or _tag(name, weights) is not None:
         return Preprocess(CLIP, now.mean, now.std)

@@ -1,4 +1,4 @@
-"""Weights are looked at before anything runs: there, downloadable, and of the architecture."""
+"""Check before a run that the weights are available and fit the architecture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Ready:
-    """What was found out of a backbone's weights.
+    """The result of checking a backbone's weights.
 
-    `to_download`: bytes that are not on this machine yet, 0 where all is there, None where the Hub
-    does not say. `notes`: what a run should know, such as an activation that was assumed.
+    `to_download`: bytes that are not on this machine yet; None where the Hub does not say. `notes`:
+    for the user, such as an activation that was assumed.
     """
 
     spec: str
@@ -27,11 +27,11 @@ class Ready:
 
 
 def make_ready(spec: str, say: Say, *, download: bool = True) -> Ready:
-    """See to it that a backbone can be loaded; what is missing is downloaded to the Hub's cache.
+    """Make sure that a backbone can be loaded, and download what is missing to the Hub's cache.
 
-    `say` is told before a download what it is and how large. Without `download` the Hub is only
-    asked whether it has the files. A file is opened and compared with the architecture. Raises
-    Absent for weights that cannot be had, UserError for what cannot work.
+    `say` is called with a sentence before a download. Without `download` the Hub is only asked
+    whether it has the files. A file is opened and compared with the architecture. Raises Absent for
+    weights that are not available, UserError for those that do not work.
     """
     sources.check(spec)
     name, weights = split_spec(spec)
@@ -59,7 +59,7 @@ def make_ready(spec: str, say: Say, *, download: bool = True) -> Ready:
 
 
 def _have(spec: str, say: Say, download: bool) -> int | None:
-    """Bytes that are still to be downloaded: 0 after a download; None: some, size unknown."""
+    """Bytes that remain to be downloaded, 0 after a download; None if the size is unknown."""
     left = [hub.remote(some) for some in sources.missing(spec)]
     sizes = [found.size for found in left]
     size = None if None in sizes else sum(filter(None, sizes))
@@ -84,7 +84,7 @@ def _look_into(spec: str, path: Path) -> list[str]:
 
 
 def _without_memory(name: str) -> Any:
-    """A model of an architecture with sizes alone, built at once."""
+    """A model on the meta device, which has shapes but no values and is built quickly."""
     import torch
 
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Where the weights of a backbone are, whether they can exist, and what identifies them."""
+"""Find the weights of a backbone, check that they can exist, and identify them."""
 
 import contextlib
 import functools
@@ -24,8 +24,9 @@ TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def check(spec: str) -> None:
-    """Raise UserError when a backbone cannot exist, or cannot be meant: no such architecture, tag
-    or file; a tag whose weights have another activation. Nothing is downloaded.
+    """Raise UserError for an unknown architecture, tag or file, or a tag of another activation.
+
+    Nothing is downloaded.
     """
     name, weights = split_spec(spec)
     if is_starter(name, weights):
@@ -89,9 +90,9 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def hub_files(spec: str) -> list[list[Address]]:
-    """The files of the Hub that a backbone needs, each as its possible names, best first.
+    """The files of the Hub that a backbone needs, each as a list of possible names, best first.
 
-    [] for weights that are not on the Hub.
+    Empty for weights that are not on the Hub.
     """
     name, weights = split_spec(spec)
     if name.startswith("hf-hub:"):
@@ -115,7 +116,7 @@ def hub_files(spec: str) -> list[list[Address]]:
 
 
 def _names(file: str) -> list[str]:
-    """The names under which open_clip looks for a file of weights; "": its usual one."""
+    """The names under which open_clip looks for a file of weights; "" is its usual one."""
     if not file:
         return list(OPEN_CLIP_FILES)
     path = Path(file)
@@ -124,9 +125,9 @@ def _names(file: str) -> list[str]:
 
 
 def locate(spec: str) -> Path | None:
-    """The file that holds a backbone's weights, where it is on this machine; the Hub is not asked.
+    """The file of a backbone's weights on this machine, without asking the Hub.
 
-    None where it is not there, and for backbones without such a file (starter, none, local-dir).
+    None if it is not here, and for backbones without such a file (starter, none, local-dir).
     """
     _, weights = split_spec(spec)
     if is_file(weights):
@@ -160,7 +161,7 @@ def _fetch_config(weights: Address) -> None:
 
 
 def fetch_again_if_damaged(spec: str) -> None:
-    """Download a file of the Hub again that is here but is not the one that the table pins."""
+    """Download a file of the Hub again if it does not have the SHA-256 that the table pins."""
     path = locate(spec)
     if path is not None and not is_pinned(spec, path):
         hub.download(hub.remote(hub_files(spec)[-1]), again=True)
@@ -185,12 +186,12 @@ def demand_pinned(spec: str, path: Path) -> None:
 
 
 def known_of(spec: str, path: Path) -> Named | None:
-    """What the table of names knows of a file, by its name or by what it holds."""
+    """The table's row for a file of weights, by its name or its SHA-256."""
     return known_weights(spec) or known_weights(spec, file_hash(path))
 
 
 def seen_datasets(spec: str) -> tuple[str, ...]:
-    """The data sets whose training split the weights were trained on, as far as the table knows."""
+    """Data sets whose training split the weights were trained on, according to the table."""
     path = locate(spec)
     known = known_weights(spec) if path is None else known_of(spec, path)
     return () if known is None else known.datasets
@@ -200,10 +201,10 @@ def seen_datasets(spec: str) -> tuple[str, ...]:
 
 
 def weights_identity(spec: str) -> str:
-    """What the weights are, without building the model: hash of a file, or the tag.
+    """The identity of the weights, without building the model: the hash of a file, or the tag.
 
-    Of a file on the Hub it is the hash of what it holds, as of a file here; where it is neither in
-    the cache nor its hash known, the Hub is asked. Raises hub.Unreachable, UserError.
+    A file on the Hub has the same hash as a local one. The Hub is asked for it if the file is not
+    in the cache and the table has no hash. Raises hub.Unreachable, UserError.
     """
     name, weights = split_spec(spec)
     own = is_starter(name, weights)
@@ -246,16 +247,16 @@ def _file_hash(path: Path, size: int, changed: int) -> str:
 def needs_transformers(name: str) -> bool:
     """Whether an architecture takes its tokenizer or its text tower from transformers."""
     if name.startswith(FOREIGN):
-        return True  # only its config knows
+        return True  # perhaps: only its config says
     text = (architecture(name) or {}).get("text_cfg", {})
     named = text.get("hf_tokenizer_name") or text.get("hf_model_name")
     return bool(named) or "siglip" in name.lower()
 
 
 def image_size(spec: str) -> int | None:
-    """Side of the images a backbone takes, without building it; None where only loading tells.
+    """Side of a backbone's images in pixels, without building it; None if only loading tells.
 
-    Raises UserError where the architecture cannot be told.
+    Raises UserError where the architecture is unknown.
     """
     name, _ = split_spec(spec)
     config: dict[str, Any] | None

@@ -8,7 +8,7 @@ from bench.spec import portable
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz")
 FOREIGN = ("hf-hub:", "local-dir:")
-"""Forms of open_clip's own, where the architecture stands beside the weights."""
+"""Forms that open_clip reads itself, with the architecture in a config beside the weights."""
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -47,10 +47,10 @@ def is_file(weights: str) -> bool:
 
 
 def is_tag(weights: str) -> bool:
-    """Whether weights can only be meant as a tag of open_clip."""
+    """Whether weights must be a tag of open_clip."""
     return weights not in ("", "none") and not weights.startswith("hf:") and not is_file(weights)
 
 
 def looks_like_a_file(weights: str) -> bool:
-    """Whether weights can only be meant as a file, there or not."""
+    """Whether weights must be meant as a file, whether or not it exists."""
     return not weights.startswith("hf:") and ("/" in weights or Path(weights).suffix != "")

@@ -33,8 +33,7 @@ DEFAULT_BACKBONE = "openai-b32"
 TEXTS = ("backbone", "kind", "source", "put", "folder", "annotation", "images", "page", "pictures")
 TABLES = ("counts", "test", "scenes", "fetch")
 NOT_THE_DATA = ("fetch", "annotation_sha256", "page", "pictures", "backbone")
-"""Keys that say where the data comes from, how it is checked or what it is used with, not what it
-is; see `digest`."""
+"""Keys of sources, checks and use, which do not describe the data itself; see `digest`."""
 KEYS = {
     "": (
         *TEXTS,

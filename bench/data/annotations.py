@@ -1,4 +1,4 @@
-"""Annotation files -> samples: what may be read, in which form it is, and what is refused.
+"""Read annotation files into samples, in any of the known forms.
 
 The forms are in `bench/data/forms.py` and `bench/data/table.py`; the kind `auto` recognises which
 one it is.
@@ -39,11 +39,11 @@ class Absent(Exception):
 
 
 def read_text(path: Path, notes: list[str] | None = None) -> str:
-    """A text file: UTF-8, UTF-16 with its mark or, where `notes` can say so, an older encoding.
+    """Read a text file: UTF-8, UTF-16 with a byte order mark, or an older encoding.
 
-    Without the mark of UTF-16, bytes that are not UTF-8 are read as gb18030 where they come in
-    pairs, as Chinese letters do, else as Windows' cp1252, in which accents are single bytes. Raises
-    UserError.
+    Older encodings are guessed only if there are `notes` to tell the user: gb18030 if bytes beyond
+    ASCII come in pairs, as in Chinese, else Windows' cp1252, in which an accent is a single byte.
+    Raises UserError.
     """
     content = _bytes(path)
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # Excel's "Unicode text"
@@ -227,7 +227,7 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
 def _read_file(
     kind: str, folder: Path, split: str | None, path: Path, notes: list[str]
 ) -> tuple[str, list[Sample]]:
-    """The samples of one file and the form it is in; `split`: the one of all that is in it."""
+    """The form of a file and its samples; `split`: that of all samples, where it is known."""
     guess = values.split_of_words(path.stem)
     try:
         if kind == "precomp":
@@ -263,7 +263,7 @@ def _precomp(folder: Path, notes: list[str]) -> list[Sample]:
 
 
 def _lists_left(samples: list[Sample]) -> list[str]:
-    """A note on captions that look like lists: each was read as one text."""
+    """A note on captions that look like lists but were each read as one text."""
     odd = [c for s in samples for c in s.captions if table.looks_like_a_list(c)]
     if not odd:
         return []

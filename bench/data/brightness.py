@@ -1,6 +1,6 @@
-"""Whether images of more than 8 bits come out dark, white or not at all, and the `scale` they need.
+"""Check whether images of more than 8 bits become too dark or white, and propose a `scale`.
 
-A few images are looked at, spread evenly over the data set, so that it costs next to nothing.
+Only a few images are opened, spread evenly over the data set, so this is cheap.
 """
 
 import math
@@ -15,11 +15,11 @@ from bench.data import imagefile
 from bench.data.wide import Scale, Values
 
 LOOKED_AT = 8
-"""Images that are looked at."""
+"""Number of images that are opened."""
 PIXELS = 2**16
-"""Values taken of each, evenly over the image."""
+"""Number of values taken from each image."""
 USED = 0.25
-"""Of its range an image should use this share at least."""
+"""An image should use at least this share of the range."""
 OUTSIDE = 0.9
 """If this share of the values lies above the scale, it is the wrong one."""
 
@@ -36,23 +36,23 @@ class Brightness:
 
     @property
     def low(self) -> float:
-        """What all but a hundredth of the values reach."""
+        """The first percentile of the values."""
         return float(np.percentile(self.values, 1))
 
     @property
     def high(self) -> float:
-        """What no more than a hundredth of the values pass."""
+        """The 99th percentile of the values."""
         return float(np.percentile(self.values, 99))
 
     @property
     def scale(self) -> Scale:
-        """Low and high in two digits; a low that is near zero, seen from high, is zero."""
+        """Low and high to two digits; a low of less than a tenth of high becomes zero."""
         high = _rounded(self.high, math.ceil)
         low = 0.0 if 0 <= self.low < 0.1 * high else _rounded(self.low, math.floor)
         return (low, high) if low < high else (low, low + 1)
 
     def note(self, scale: Scale | None) -> str | None:
-        """What is wrong with how bright these images come out, and the remedy; None: nothing."""
+        """A warning with its remedy, if the images become too dark or white; else None."""
         about = f"{self.kind} values between about {self.low:,.6g} and {self.high:,.6g}"
         remedy = f"state `scale = {as_toml(self.scale)}` on the card"
         taken = f"the values that become black and white, here taken from {self.images} images"
@@ -77,7 +77,7 @@ class Brightness:
 
 
 def sample(paths: Sequence[Path | None]) -> Brightness | None:
-    """Look at a few of the images; None where those have 8 bits or cannot be read."""
+    """Open a few of the images; None if they have 8 bits or cannot be read."""
     there = [path for path in paths if path is not None]
     step = max(len(there) / LOOKED_AT, 1)
     found = []
@@ -85,7 +85,7 @@ def sample(paths: Sequence[Path | None]) -> Brightness | None:
         try:
             held = imagefile.values(path)
         except UserError:
-            continue  # it is told where all images are read
+            continue  # reported when all images are read
         if held is not None:
             flat = held.values.reshape(-1).astype(np.float64)
             flat = flat[:: max(len(flat) // PIXELS, 1)]
@@ -100,7 +100,7 @@ def sample(paths: Sequence[Path | None]) -> Brightness | None:
 
 
 def notes(paths: Sequence[Path | None], scale: Scale | None) -> tuple[str, ...]:
-    """A sentence on images that come out dark or white; empty where there is nothing to say."""
+    """A warning for images that become too dark or white; else empty."""
     seen = sample(paths)
     told = None if seen is None else seen.note(scale)
     return () if told is None else (told,)

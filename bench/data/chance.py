@@ -1,4 +1,4 @@
-"""The recall that a random order reaches on a test set; of few images it is high by arithmetic."""
+"""The recall of a random order, which is high on a test set of few images."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from methods.sample import Sample
 
 KS = (1, 5, 10)
 FEW = 100
-"""Below so many test images R@10 of a random order is above 10%."""
+"""With fewer test images, R@10 of a random order is above 10%."""
 
 
 def recall(test: Sequence[Sample]) -> dict[str, float]:
@@ -27,7 +27,7 @@ def recall(test: Sequence[Sample]) -> dict[str, float]:
 
 
 def notes(test: Sequence[Sample]) -> tuple[str, ...]:
-    """A sentence for a test set so small that recall says little; empty for others."""
+    """A warning for a test set so small that recall says little; else empty."""
     chance = recall(test)
     if not chance or len(test) >= FEW:
         return ()

@@ -1,8 +1,7 @@
-"""Captions longer than the backbone's context: their end is cut off, so some become equal.
+"""Find captions longer than the backbone's context, which the tokenizer cuts off.
 
-A model sees tokens, and at most so many of them. Two captions of which it sees the same tokens are
-one sentence to it: the recall that forgives equal sentences, the ceiling that shared sentences put
-on recall, and the masks of training count them as one.
+Two captions that are equal up to the cut are the same sentence to the model. So duplicate-aware
+recall, the ceiling of recall and the masks of training count them as one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,20 +17,20 @@ if TYPE_CHECKING:
 Tokenizer = Callable[..., "Tensor"]
 
 SPARE = 8
-"""Tokens that a caption may have beyond its bytes: start, end, and what a tokenizer adds."""
+"""Tokens that a tokenizer may add to those of the text, such as start and end."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Which captions a context of so many tokens cuts, and what is left of the long ones."""
+    """Which captions a context of `length` tokens cuts, and what is left of the long ones."""
 
     length: int = 0
     captions: frozenset[str] = frozenset()
     left: Mapping[str, object] = field(default_factory=dict)
-    """What the model sees of each long caption, cut or just fitting; equal: the same to it."""
+    """The tokens that the model sees of each long caption, cut or just fitting."""
 
     def sentences(self, captions: Sequence[str]) -> list[str]:
-        """A key for each caption: its spoken form; one key for all that are equal after the cut."""
+        """A key for each caption: its spoken form, or one key for all that are equal when cut."""
         forms = [spoken_form(caption) for caption in captions]
         seen = {self.left[caption] for caption in captions if caption in self.captions}
         if not seen:
@@ -75,10 +74,10 @@ class Cut:
 
 
 def find(tokenizer: Tokenizer, captions: Iterable[str]) -> Cut:
-    """Which of these captions the context of a tokenizer cuts.
+    """Find out which of these captions a tokenizer cuts.
 
-    A caption is cut if it has more tokens where there is room for more. Nothing is found with a
-    tokenizer that cannot be asked for another length.
+    A caption is cut if a longer context gives it more tokens. With a tokenizer of fixed length this
+    cannot be found out, and no caption counts as cut.
     """
     blank = tokenizer([""])
     length = int(blank.shape[1])

@@ -1,4 +1,4 @@
-"""Which file belongs to which annotated image: by name, by stem, never outside the image folder."""
+"""Find the file of each annotated image, by name or stem, below the image folder."""
 
 import os
 import unicodedata
@@ -14,9 +14,9 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".ppm", ".pgm"}
 )
 FOREIGN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
-"""Folders that macOS, Synology and Windows make; hidden files and folders are passed over too."""
+"""Folders of macOS, Synology and Windows, which are skipped like all hidden files."""
 SHOWN = 3
-"""Missing images for which the nearest file is looked for."""
+"""Number of missing images for which a similar file name is suggested."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Found:
     extra: list[Path]
     notes: tuple[str, ...]
     hints: dict[str, str] = field(default_factory=dict)
-    """For the first missing images, what may be meant."""
+    """For the first missing images, a likely cause or a similar file name."""
 
     def lacking(self) -> str:
-        """The first missing image, with what may be meant."""
+        """The name of the first missing image, with its hint."""
         first = self.missing[0]
         hint = self.hints.get(first)
         return f"{first!r}" + (f" ({hint})" if hint else "")
@@ -75,10 +75,10 @@ def match(
 ) -> Found:
     """Find each annotated image by its name, else by its stem, else by `other_stem`.
 
-    What is then missing is looked for once more without regard to letter case, Unicode form,
-    full-width signs and leading zeros, and taken where one file alone fits. Where several files
-    have the name, the one whose folders are those of the annotation is taken. Raises UserError
-    where it stays open which file is meant, or where two entries mean one file.
+    Images without a file are then compared ignoring letter case, Unicode form, full-width signs and
+    leading zeros, and matched if exactly one file fits. Of several files with the name, the one in
+    the annotated folder is taken. Raises UserError where this is ambiguous, or where two entries
+    mean the same file.
     """
     files = scan(folder)
     search = _Search(files)
@@ -128,7 +128,7 @@ class _Search:
             self.by_stem.setdefault(path.stem, []).append(path)
 
     def exact(self, filename: str) -> list[Path]:
-        """The files of this name, else those of its stem, else those of which it is the stem."""
+        """Files of this name, else of the same stem, else those whose stem is this name."""
         pure = PurePosixPath(filename)
         ways = ((self.by_name, pure.name), (self.by_stem, pure.stem), (self.by_stem, pure.name))
         return next((found[key] for found, key in ways if key in found), [])
@@ -136,9 +136,9 @@ class _Search:
     def alike(
         self, filenames: list[str], taken: set[Path]
     ) -> tuple[dict[str, list[Path]], set[str]]:
-        """Files whose names differ in spelling alone, by annotated name; and for whom it is sure.
+        """The free files whose names differ only in spelling, by annotated name.
 
-        Sure is it where one file fits one annotated name.
+        Also returns the unambiguous names: those that fit one file which fits no other name.
         """
         free: dict[str, list[Path]] = {}
         for path in self.files if filenames else []:
@@ -156,7 +156,7 @@ class _Search:
 
 
 def plain(stem: str) -> str:
-    """A name without what spellings differ in: case, Unicode form, width, leading zeros."""
+    """A stem in one spelling: lower case, one Unicode form, no full width or leading zeros."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", stem).casefold())
     return text.lstrip("0") or "0" if text.isdecimal() else text
 
@@ -173,7 +173,7 @@ def _one(name: str, filename: str, fit: list[Path]) -> Path:
 
 
 def _extensions(pairs: Sequence[tuple[str, Path]]) -> list[str]:
-    """A note for each other extension that files have, and which one the annotation has."""
+    """A note for each extension that differs from the annotated one."""
     counts = Counter((PurePosixPath(f).suffix, path.suffix) for f, path in pairs)
     return [
         f"{count:,} of {len(pairs):,} image files are {file}, where the annotation says "
@@ -184,7 +184,7 @@ def _extensions(pairs: Sequence[tuple[str, Path]]) -> list[str]:
 
 
 def _spellings(pairs: Sequence[tuple[str, Path]], respelled: set[str]) -> list[str]:
-    """A note on files that were found although their names are spelled otherwise."""
+    """A note on files that were matched although their names are spelled differently."""
     odd = [(f, path) for f, path in pairs if f in respelled]
     if not odd:
         return []
@@ -196,7 +196,7 @@ def _spellings(pairs: Sequence[tuple[str, Path]], respelled: set[str]) -> list[s
 
 
 def _hint(folder: Path, filename: str, alike: list[Path], extra: list[Path]) -> str | None:
-    """What may be meant by a missing image: a link that leads nowhere, or files of a like name."""
+    """A hint for a missing image: a broken link, or files with a similar name."""
     own = folder / filename
     if own.is_symlink() or (folder / own.name).is_symlink():
         return "it is a link that leads nowhere"

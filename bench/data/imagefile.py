@@ -1,4 +1,4 @@
-"""One image file as 8-bit RGB, whatever it holds: its size checked first, one rule for each kind.
+"""Read any image file as 8-bit RGB, after checking its size.
 
 Palettes are resolved, grey is repeated, transparency is dropped, CMYK is converted; of several
 frames the first is read, of several bands the first three (two: the first). A rotation noted in
@@ -65,7 +65,7 @@ def values(path: Path) -> Wide | None:
 
 
 def _look(path: Path, content: bytes | None = None) -> "Picture | Wide":
-    """RGB, or the values of an image of more than 8 bits. `content`: what stands in for the file's.
+    """RGB, or the values of an image of more than 8 bits. `content` replaces the file's bytes.
 
     Raises UserError.
     """

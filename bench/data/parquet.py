@@ -18,7 +18,7 @@ ROWS = 32
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """The rows without the bytes of pictures; the name of a picture stands in their place."""
+    """The rows without the bytes of pictures, which are replaced by the pictures' names."""
     with _opened(path) as file:
         columns = [_without_bytes(field) for field in file.schema_arrow]
         found: list[dict[str, Any]] = file.read([c for c in columns if c]).to_pylist()
@@ -59,7 +59,7 @@ def write_pictures(path: Path, folder: Path) -> None:
 
 
 def _without_bytes(field: Any) -> str | None:
-    """The column to read for a field: the name inside a picture, nothing for bare bytes."""
+    """The column to read for a field: of a picture its name, if it has one."""
     if not _holds_bytes(field.type):
         return str(field.name)
     named = hasattr(field.type, "names") and "path" in field.type.names

@@ -1,8 +1,8 @@
 """Annotations that are tables: CSV, JSON Lines and JSON lists, a row for each caption or image.
 
 A row for each image holds its captions in numbered columns (`raw`, `raw_1`, ...) or as a list in
-one cell: Python's, JSON's, or numpy's, which has no commas. A column that looks like captions and
-is not read is told, so that no caption is left out without a word.
+one cell: Python's, JSON's, or numpy's, which has no commas. A note names every column that looks
+like captions and is not read, so that no caption is lost silently.
 """
 
 import ast
@@ -32,11 +32,11 @@ CAPTION_COLUMNS = (
 LABEL_COLUMNS = ("label_name", "label", "scene", "class_name", "class", "category")
 
 CELL_LIMIT = 2**26
-"""Bytes of one CSV cell; some exports hold whole images as text."""
+"""Largest CSV cell in bytes; some exports hold whole images as text."""
 LOOKED_AT = 200
-"""Rows in which a column is looked at for captions."""
+"""Number of rows from which it is judged whether a column holds captions."""
 NOTHING = ("nan", "none", "null", "<na>")
-"""What exports write for a caption that is not there."""
+"""What exports write for a missing caption."""
 
 _LIST = re.compile(r"(?:array\()?\[(.*)\](?:,\s*dtype=[\w'<>|]+)?\)?", re.DOTALL)
 _ITEM = re.compile(
@@ -48,8 +48,8 @@ _ITEM = re.compile(
 def read_csv(content: str, split: str | None, guess: str | None, notes: list[str]) -> list[Sample]:
     """A CSV with a header, separated by comma, tab, semicolon or bar.
 
-    split: the one that all rows are in; guess: the one they are in where nothing else says so.
-    What the user should know is added to `notes`.
+    split: that of all rows, where the file is of one split; guess: that of rows which state none.
+    Notes for the user are appended to `notes`.
     """
     stream = io.StringIO(content, newline="")
     first = re.split(r"[\r\n]", content, maxsplit=1)[0]
@@ -89,7 +89,7 @@ def _header(cells: list[str]) -> list[str]:
 def _csv_rows(
     lines: Iterable[list[str]], header: list[str], columns: "Columns"
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a CSV with where they stand; cells beyond the header's must be empty."""
+    """Pairs of `line 7` and a row; cells beyond the header's must be empty."""
     needed = 1 + max(header.index(columns.name), header.index(columns.captions[0]))
     for cells in lines:
         if not any(cell.strip() for cell in cells):
@@ -105,7 +105,7 @@ def _csv_rows(
 def read_rows(
     document: object, split: str | None, guess: str | None, notes: list[str]
 ) -> list[Sample]:
-    """A list of objects, as JSON or JSON Lines, each a caption or an image with its captions."""
+    """A list of JSON objects, each a caption, or an image with its captions."""
     entries = []
     for row, entry in enumerate(values.items(document, "the file")):
         if not isinstance(entry, dict):
@@ -155,7 +155,7 @@ def _family(base: str, names: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass
 class Table:
-    """Reads the rows of a table into samples and counts what the user should know of them."""
+    """Reads the rows of a table into samples, and counts what the notes to the user tell."""
 
     columns: Columns
     split: str | None
@@ -166,7 +166,7 @@ class Table:
     _seen: dict[str, list[object]] = field(default_factory=dict)
 
     def read(self, rows: Iterable[tuple[str, Mapping[str, Any]]], notes: list[str]) -> list[Sample]:
-        """Samples in the order of their first rows; `rows` are pairs of where a row is and it."""
+        """Samples in the order of their first rows; `rows` are pairs such as (`line 7`, row)."""
         found: dict[str, Sample] = {}
         for number, (where, row) in enumerate(rows):
             if self.columns.name not in row:
@@ -198,7 +198,7 @@ class Table:
         return found
 
     def _captions(self, row: Mapping[str, Any], where: str) -> tuple[str, ...]:
-        """The captions of a row; blank ones count only where the row has room for one alone."""
+        """The captions of a row; blank cells of numbered columns are no captions."""
         base, *numbered = self.columns.captions
         if not numbered:
             if base not in row:
@@ -253,7 +253,7 @@ class Table:
 
 
 def looks_like_captions(cells: Sequence[object]) -> bool:
-    """Whether most of a column's cells are sentences, and not the same few."""
+    """Whether most cells of a column are sentences, and not just a few different ones."""
     said = [cell for cell in cells if cell is not None and str(cell).strip()]
     prose = [str(cell) for cell in said if _prose(cell)]
     return len(prose) > len(said) / 2 and len(set(prose)) > len(said) / 10
@@ -293,7 +293,7 @@ def list_in(text: str) -> list[str | None] | None:
 
 
 def _literal(quoted: str) -> str:
-    """What a quoted Python text says; its own characters where an escape is not Python's."""
+    """The text of a quoted Python string; its characters as they are if that is not valid."""
     with warnings.catch_warnings(), suppress(ValueError, SyntaxError):
         warnings.simplefilter("ignore")
         return str(ast.literal_eval(quoted.replace("\n", "\\n")))
@@ -301,5 +301,5 @@ def _literal(quoted: str) -> str:
 
 
 def looks_like_a_list(caption: str) -> bool:
-    """Whether a caption is written as a list; such a one was not read as one."""
+    """Whether a caption is still written as a list, so that it could not be read as one."""
     return caption.startswith("[") and caption.endswith("]")

@@ -1,6 +1,6 @@
-"""Single values of an annotation, each checked: file names, splits, scene labels, captions.
+"""Check single values of an annotation: file names, splits, scene labels, captions.
 
-`Odd` says in words what a value may not be; `bench.data.annotations` adds the file it stands in.
+They raise `Odd` with what is wrong; `bench.data.annotations` adds the name of the file.
 """
 
 import re
@@ -23,7 +23,7 @@ OTHER_NAMES = {
 
 
 class Odd(Exception):
-    """Something in an annotation that its form does not allow, said in words."""
+    """Something in an annotation that its form does not allow; the message says what."""
 
 
 def text(value: object, what: str) -> str:
@@ -45,11 +45,11 @@ def kind_of(value: object) -> str:
 
 
 def filename(value: object, where: str, shorten: bool = False) -> str:
-    """A file name as annotated; refused where it leads out of its folder.
+    """A file name as annotated; raises Odd where it leads out of its folder.
 
-    A whole number is taken as the name without an extension (7 -> "7"), as tools write that read a
-    column of numbers. shorten: of an absolute path, which is one of the machine where the
-    annotation was written, only the last part is kept.
+    A whole number is a name without an extension (7 -> "7"): some tools turn a column of such names
+    into numbers. shorten: keep only the last part of an absolute path, whose folders are those of
+    the machine where the annotation was written.
     """
     if type(value) is int:
         value = str(value)
@@ -88,7 +88,7 @@ def split_of_words(name: str) -> str | None:
 
 
 def no_split(where: str) -> str:
-    """What to say where nothing tells the split."""
+    """The message for an image whose split is not stated anywhere."""
     return (
         f"nothing says in which split {where} is; add a column `split` with train, val or test, or "
         "make a file for each, such as captions_train.csv and captions_test.csv"
@@ -116,14 +116,14 @@ def get(entry: object, key: str, where: str) -> Any:
 
 
 def items(value: object, what: str) -> list[Any]:
-    """A list, of whatever; raises Odd for anything else."""
+    """A list; raises Odd for anything else."""
     if not isinstance(value, list):
         raise Odd(f"{what} is {kind_of(value)}, not a list")
     return value
 
 
 def append(found: dict[str, Sample], new: Sample) -> None:
-    """Add the captions of a row to its image, which may have rows already."""
+    """Add the captions of a row to its image, which may have captions from other rows."""
     old = found.setdefault(new.filename, replace(new, captions=()))
     if old.split != new.split:
         raise Odd(f"{new.filename!r} is in {old.split} and in {new.split}")

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits: their values as they are stored, and how those become 8 bits.
+"""Images of more than 8 bits: read their stored values and convert them to 8 bits.
 
 Pillow narrows many of them to 8 bits while it reads. So TIFF of several bands goes through
 tifffile, JPEG 2000 and PNG through imagecodecs, and all give the values that a TIFF of the same
@@ -50,7 +50,7 @@ class Wide:
         upper 8 of the declared bits are taken. Raises UserError for values that need a scale.
         """
         if self.values.dtype == np.uint8:
-            return self.values  # 8 bits are what they are, whatever the scale
+            return self.values  # the scale is only for more than 8 bits
         if scale is not None:
             low, high = scale
             spread = (np.nan_to_num(self.values.astype(np.float32)) - low) / (high - low)
@@ -153,10 +153,9 @@ def _png(path: Path, opened: "ImageFile") -> Wide | None:
 
 
 def png_pixels_alone(content: bytes) -> bytes:
-    """A PNG without what is said beside the pixels: texts, colour profile, EXIF.
+    """A PNG without texts, colour profile and EXIF, which do not change the pixels.
 
-    Those may be large, packed to next to nothing; Pillow refuses to unpack them, and no pixel
-    follows from them.
+    Pillow refuses images in which these are large when unpacked.
     """
     kept, at = [content[:8]], 8
     while at + 12 <= len(content):

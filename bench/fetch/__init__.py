@@ -1,16 +1,16 @@
 """`bench data fetch`: download a data set from the sources on its card, check it, put it in place.
 
-`sources` reads the card, `download` gets one file, `archive` opens what came, `place` makes of it
-what the card wants and checks it, `fetching` does these in order, `status` says what is there,
-`offer` asks before a run.
+`fetching` runs the steps: `status` finds out what is missing, `sources` reads the addresses on the
+card, `download` gets one file, `archive` unpacks it, and `place` checks the result and moves it to
+its place. `offer` asks before a run.
 """
 
 from bench import UserError
 
 
 class Full(UserError):
-    """The disk is full: no other source helps."""
+    """The disk is full, so no other source is tried."""
 
 
 class Fault(Exception):
-    """Why one source did not give what was wanted, in words; the next source is tried."""
+    """A source did not deliver; the message says why. The next source is tried."""

@@ -1,8 +1,8 @@
-"""What an archive holds, taken out so that nothing outside a new folder is touched.
+"""Unpack archives safely: nothing outside a new folder is ever written.
 
-Only the members that are asked for are written, and only as plain files, by our own hand: no links,
-devices, owners or permissions. That is stricter than `tarfile`'s filter `data` (PEP 706), and does
-not depend on Python's version.
+Only the members that are asked for are written, as plain files without links, devices, owners or
+permissions. That is stricter than `tarfile`'s filter `data` (PEP 706) and the same in every version
+of Python.
 """
 
 import bz2
@@ -27,13 +27,13 @@ from bench.fetch import Fault
 from bench.fetch.download import FULL, no_room, room
 
 RATIO = 100
-"""How many times its own size an archive may unpack to; those of images unpack to one or two."""
+"""The largest ratio of unpacked to packed size that is allowed; images have one or two."""
 SMALL = 64 * 2**20
 """Bytes that even a small archive may unpack to."""
 MEMBERS = 1_000_000
 BLOCK = 2**20
 LONGEST_READ = 2**24
-"""Names and headers are smaller; a longer one would fill the memory."""
+"""Bytes of one read. Headers are smaller; a forged one could ask for more than the memory."""
 
 DAMAGED: tuple[type[Exception], ...] = (
     OSError,
@@ -59,18 +59,20 @@ def is_archive(path: Path) -> bool:
 
 
 def extract(archive: Path, into: Path, keep: Keep) -> list[Path]:
-    """Write the members for which `keep` says so into a new folder; returns their paths.
+    """Unpack the members that `keep` accepts into a new folder; returns their paths.
 
-    Their names are kept, with folders. Raises Fault, and leaves no folder, for an archive that is
-    damaged, encrypted or of a kind that cannot be read, that holds a name leading out of the folder
-    or a link, or that unpacks to far more than its size; UserError where the disk is full.
+    They keep their names, with folders. Raises Fault, and leaves no folder, for an archive that is
+    damaged, encrypted or of an unknown kind, that holds a link or a name leading out of the folder,
+    or that unpacks to far more than its size; Full where the disk is full.
     """
     into.mkdir(parents=True)
     try:
         return list(_extract(archive, into, keep))
     except BaseException as error:
         shutil.rmtree(into, ignore_errors=True)
-        of_rar = type(error).__module__.startswith("unrar")  # which need not be installed
+        of_rar = type(error).__module__.startswith(
+            "unrar"
+        )  # the package is optional, so its errors cannot be named
         if isinstance(error, (UserError, Fault)) or not (of_rar or isinstance(error, DAMAGED)):
             raise
         if getattr(error, "errno", None) in FULL:
@@ -242,7 +244,7 @@ def _is_tar(archive: Path) -> bool:
 
 
 class _Bounded:
-    """A stream that is not read further than a limit, nor much at once: headers can lie too."""
+    """A stream that refuses reads beyond a limit, or of too much at once: tar headers can lie."""
 
     def __init__(self, archive: Path, stream: IO[bytes], limit: int) -> None:
         self.archive, self.stream = archive, stream

@@ -1,8 +1,8 @@
-"""One file from the Hugging Face Hub or any other address, by the Hub's own client.
+"""Download one file, from the Hugging Face Hub or any other address, with the Hub's own client.
 
-`hf_hub_download` begins again when it is called again, and keeps a second copy in its cache. So
-this uses the two functions below it: one asks for size and version, the other reads on from where
-a file ends. Tokens, HF_ENDPOINT, HF_HUB_OFFLINE and proxies work as they do there.
+`hf_hub_download` would not resume in a new process and would keep a second copy in its cache. So
+this uses the two functions underneath it: one asks for a file's size and version, the other appends
+to a partial file. Tokens, HF_ENDPOINT, HF_HUB_OFFLINE and proxies work as usual.
 """
 
 import errno
@@ -20,12 +20,12 @@ from bench.fetch import Fault, Full
 from bench.fetch.sources import HUB, Remote
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors that say that no more can be written: disk, quota, limit of a file's size."""
+"""Error numbers of a full disk, an exhausted quota and a file above the size limit."""
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a server says of a file without sending it; None: nothing."""
+    """Size in bytes and version of a file, as its server states them; None where it does not."""
 
     size: int | None
     etag: str | None
@@ -33,7 +33,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Hub:
-    """A file on the Hub, as the client's functions name it."""
+    """A file on the Hub; the fields are parameters of the client's functions."""
 
     repo_id: str
     filename: str
@@ -69,7 +69,7 @@ def _hub(remote: Remote) -> _Hub | None:
 
 
 def size(remote: Remote) -> int | None:
-    """The bytes of a file: the card's, else what its server says; None where nobody does."""
+    """A file's size in bytes, from the card or else its server; None where neither says."""
     if remote.bytes is not None or _cached(remote) is not None:
         return remote.bytes or 0
     try:
@@ -79,16 +79,16 @@ def size(remote: Remote) -> int | None:
 
 
 def download(remote: Remote, folder: Path) -> Path:
-    """Bring a file into `folder` and compare its checksum; returns its path there.
+    """Download a file into `folder` and verify its checksum; returns its path there.
 
-    Goes on where an earlier call stopped. A file that is in the Hub's cache is linked, not
-    downloaded. Raises Fault where this address does not give the file, Full where the disk is full.
+    Resumes an interrupted download. A file in the Hub's cache is linked instead. Raises Fault where
+    this address does not deliver the file, Full where the disk is full.
     """
     whole = folder / remote.name
     if whole.exists():
         return whole
     if cached := _cached(remote):
-        with suppress(Fault):  # a damaged cache is no reason not to download
+        with suppress(Fault):  # if the cached file is damaged, download it
             _compare(cached, remote)
             folder.mkdir(parents=True, exist_ok=True)
             _link(cached, whole)
@@ -104,7 +104,7 @@ def download(remote: Remote, folder: Path) -> Path:
             _compare(partial, remote)
         except Fault:
             partial.unlink()
-            if fresh or not resumed:  # else the beginning may be what is wrong
+            if fresh or not resumed:  # a resumed file may have had a wrong beginning
                 raise
             continue
         break
@@ -113,11 +113,11 @@ def download(remote: Remote, folder: Path) -> Path:
 
 
 def _read_on(remote: Remote, asked: _Answer, partial: Path) -> bool:
-    """Download what `partial` lacks; whether it held anything before."""
+    """Download the rest of a file into `partial`; returns whether there was a beginning."""
     from huggingface_hub.file_download import http_get
 
     start = partial.stat().st_size if partial.exists() else 0
-    if start > (asked.size or 0):  # nobody knows where a file of unknown size would go on
+    if start > (asked.size or 0):  # a file of unknown size cannot be resumed
         partial.unlink()
         start = 0
     room(partial.parent, (asked.size or 0) - start)
@@ -134,14 +134,14 @@ def _read_on(remote: Remote, asked: _Answer, partial: Path) -> bool:
 
 
 def room(folder: Path, wanted: int) -> None:
-    """Raise Full where a folder's disk has not so many bytes free."""
+    """Raise Full if the folder's disk has fewer free bytes than wanted."""
     free = shutil.disk_usage(folder).free
     if wanted > free:
         raise no_room(folder, f"{wanted:,} bytes are needed and {free:,} are free")
 
 
 def no_room(folder: Path, why: str) -> Full:
-    """What to say where the disk is full."""
+    """The error for a full disk."""
     return Full(
         f"there is no room in {folder} ({why}); make room, or choose another disk with "
         "--data-root; the same command then goes on where it stopped"
@@ -149,7 +149,7 @@ def no_room(folder: Path, why: str) -> Full:
 
 
 def _ask(remote: Remote) -> _Answer:
-    """Size and version of a file; raises Fault where it is not to be had."""
+    """Ask the server for a file's size and version; raises Fault where it is not available."""
     from huggingface_hub import get_hf_file_metadata
 
     hub = _hub(remote) is not None
@@ -159,7 +159,7 @@ def _ask(remote: Remote) -> _Answer:
     except _Refused as refused:
         if hub or refused.status not in (403, 405, 501):
             raise
-        return _Answer(remote.bytes, None)  # this server answers downloads alone
+        return _Answer(remote.bytes, None)  # this server does not answer HEAD requests
     if None not in (remote.bytes, found.size) and remote.bytes != found.size:
         raise Fault(f"{remote.name} has {found.size:,} bytes there, on the card {remote.bytes:,}")
     return _Answer(found.size or remote.bytes, found.etag)
@@ -201,7 +201,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _compare(path: Path, remote: Remote) -> None:
-    """Compare a file with the checksums that the card knows; raises Fault."""
+    """Raise Fault where a file does not have the checksums on the card."""
     for key, known in (("sha256", remote.sha256), ("git_blob", remote.git_blob)):
         if known is not None:
             digest = hashlib.new("sha256" if key == "sha256" else "sha1")
@@ -241,7 +241,7 @@ def _in_words(remote: Remote, folder: Path) -> Iterator[None]:
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """What goes wrong between machines: errors of the HTTP library that the client is built on."""
+    """Network errors: OSError, and those of the HTTP library that the client is built on."""
     from huggingface_hub.errors import HfHubHTTPError
 
     bases = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]

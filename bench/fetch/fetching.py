@@ -2,12 +2,13 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import UserError, data
+from bench.console import say
 from bench.data import Card
 from bench.data.annotations import Absent
 from bench.fetch import Fault, Full, download, place, status
@@ -18,43 +19,38 @@ if TYPE_CHECKING:
 
 HIDDEN = ".fetching"
 """Folder beside the data that holds downloads until everything is in place."""
-Say = Callable[[str], None]
 
 
 def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
-    """Fetch what is not there, or take it from `file`; say what was done; whether it is complete.
+    """Fetch what is missing, or take it from `file`; returns whether the data set is complete.
 
     Raises UserError where something could not be had.
     """
 
-    def say(text: str) -> None:
-        wrap = not console.is_terminal
-        console.print(text, highlight=False, markup=False, soft_wrap=wrap, overflow="ignore")
-
     if card.kind == "synthetic":
-        say(f"{card.name} is drawn by this package; there is nothing to fetch")
+        say(console, f"{card.name} is drawn by this package; there is nothing to fetch")
         return True
     before = status.look(card, root)
     for fault in before.faults if file is None else ():
         raise UserError(f"{fault}; nothing there is overwritten: move it away and fetch again")
     if file is not None:
-        take(card, root, file, console, say)
+        take(card, root, file, console)
     elif wanted := status.lacking(card, root, before):
-        fetch(card, root, wanted, console, say)
+        fetch(card, root, wanted, console)
     after = status.look(card, root)
-    for line in status.lines(card, root, after):
-        say(line)
+    lines = status.lines(card, root, after)
     if after.complete:
         check = data.fetch_command(card, root).replace("fetch", "check", 1)
-        say(f"Next: {check}   (leaks between splits, shared captions)")
+        lines.append(f"Next: {check}   (leaks between splits, shared captions)")
     else:
-        for line in status.how(card, root, after):
-            say(line)
+        lines += status.how(card, root, after)
+    for line in lines:
+        say(console, line)
     return after.complete
 
 
 def announce(card: Card, root: Path, wanted: Sequence[Part]) -> list[str]:
-    """What will be downloaded, from whom, under which licence, and the room there is.
+    """Lines for the user: what will be downloaded, from whom, its licence, the free disk space.
 
     Raises Full where the known sizes do not fit.
     """
@@ -76,7 +72,7 @@ def announce(card: Card, root: Path, wanted: Sequence[Part]) -> list[str]:
 
 
 def sizes_of(sources: Sequence[Source]) -> dict[Remote, int | None]:
-    """The bytes of each file of sources; None where nobody knows."""
+    """The size in bytes of each file of the sources; None where it is not known."""
     return {file: download.size(file) for file in {f for s in sources for f in s.files}}
 
 
@@ -94,17 +90,17 @@ def in_words(size: int | None) -> str:
     return f"{size / 1000**power:,.0f} {('bytes', 'kB', 'MB', 'GB')[power]}"
 
 
-def fetch(card: Card, root: Path, wanted: Sequence[Part], console: "Console", say: Say) -> None:
+def fetch(card: Card, root: Path, wanted: Sequence[Part], console: "Console") -> None:
     """Get the wanted parts; raises UserError where one that trials need cannot be had."""
     folder = data.folder_of(card, root)
     for line in announce(card, root, wanted):
-        say(line)
+        say(console, line)
     command = data.fetch_command(card, root)
-    with alone(folder, say):
+    with alone(folder, console):
         now = status.look(card, root)
-        for part in status.lacking(card, root, now):  # another process may have got some meanwhile
+        for part in status.lacking(card, root, now):  # another process may have fetched some
             try:
-                say(_get(card, root, part, console))
+                say(console, _get(card, root, part, console))
             except Fault as fault:
                 if not part.optional:
                     raise UserError(
@@ -112,15 +108,18 @@ def fetch(card: Card, root: Path, wanted: Sequence[Part], console: "Console", sa
                         "(it goes on where it stopped), or download it in a browser and give it: "
                         f"{command} --from FILE"
                     ) from None
-                say(f"{part.to}: left out ({fault})")
+                say(console, f"{part.to}: left out ({fault})")
             except KeyboardInterrupt:
-                say(f"stopped; the same command goes on: {command}")
+                say(console, f"stopped; the same command goes on: {command}")
                 raise
         shutil.rmtree(folder / HIDDEN, ignore_errors=True)
 
 
 def _get(card: Card, root: Path, part: Part, console: "Console") -> str:
-    """One part from the first source that gives it, and what to say of it; raises Fault."""
+    """Get a part from the first source that delivers it; returns a sentence for the user.
+
+    Raises Fault, with the reason of each source, where none does.
+    """
     faults = []
     hidden = data.folder_of(card, root) / HIDDEN
     for source in part.sources:
@@ -152,7 +151,7 @@ def _put(
     console: "Console",
     val: int | str | None = None,
 ) -> str:
-    """`place.put` with a progress bar; whatever is wrong with the files is a Fault."""
+    """`place.put` with a progress bar; every error in the files becomes a Fault."""
     from rich.progress import Progress
 
     aside = data.folder_of(card, root) / HIDDEN / "new"
@@ -170,20 +169,21 @@ def _put(
             raise Fault(str(error)) from None
 
 
-def take(card: Card, root: Path, file: Path, console: "Console", say: Say) -> None:
-    """Use a file or folder that the user has for whatever it holds of the data set."""
+def take(card: Card, root: Path, file: Path, console: "Console") -> None:
+    """Take the parts of the data set that a user's own file or folder contains."""
     if not file.exists():
         raise UserError(f"there is no {file}; --from is an archive, a file or a folder you have")
     folder = data.folder_of(card, root)
     parquet = sorted(file.rglob("*.parquet")) if file.is_dir() else []
     faults, used = [], False
-    with alone(folder, say):
+    with alone(folder, console):
         for part in _layout(card):
             whole = part.to == card.raw.get("images") and not status.look(card, root).missing
             if whole or (part.to != card.raw.get("images") and (folder / part.to).exists()):
                 continue
             try:
-                say(f"{part.to}: {_put(card, root, part, parquet or [file], console)}, from {file}")
+                checked = _put(card, root, part, parquet or [file], console)
+                say(console, f"{part.to}: {checked}, from {file}")
             except Fault as fault:
                 faults.append(f"{part.to}: {fault}")
                 continue
@@ -203,8 +203,8 @@ def _layout(card: Card) -> list[Part]:
 
 
 @contextmanager
-def alone(folder: Path, say: Say) -> Iterator[None]:
-    """Hold the lock of a data set's folder, made if need be; waits for another process.
+def alone(folder: Path, console: "Console") -> Iterator[None]:
+    """Lock a data set's folder, which is created if needed; waits while another process has it.
 
     Raises UserError where nothing can be written.
     """
@@ -217,7 +217,7 @@ def alone(folder: Path, say: Say) -> Iterator[None]:
         try:
             lock.acquire(timeout=0.5)
         except Timeout:
-            say(f"another process is putting files into {folder}; waiting for it")
+            say(console, f"another process is putting files into {folder}; waiting for it")
             lock.acquire()
     except OSError as error:
         raise UserError(
@@ -227,7 +227,7 @@ def alone(folder: Path, say: Say) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: who waits notices
+        path.unlink(missing_ok=True)  # before the release: a waiting process makes a new one
         lock.release()
         with suppress(OSError):
-            folder.rmdir()  # where nothing came
+            folder.rmdir()  # if it is empty, because nothing was fetched

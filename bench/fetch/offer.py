@@ -1,4 +1,4 @@
-"""`bench run` and `bench tune` offer to fetch a data set that is not there."""
+"""`bench run` and `bench tune` offer to fetch a data set that is missing."""
 
 import sys
 from collections.abc import Callable
@@ -14,10 +14,10 @@ Made = TypeVar("Made")
 
 
 def with_data(make: Callable[[], Made], yes: bool, console: "Console") -> Made:
-    """What `make` returns; where it finds that a data set is missing, that is fetched first.
+    """Call `make`; if it raises data.Missing, fetch that data set and call it again.
 
-    It is fetched where `yes` says so, or where the user at a terminal does. Raises data.Missing
-    where it is not fetched, UserError where it cannot be.
+    It is fetched if `yes` is set, or if the user at a terminal agrees; else data.Missing is raised.
+    Raises UserError where it cannot be fetched.
     """
     tried = set[str]()
     while True:
@@ -32,7 +32,7 @@ def with_data(make: Callable[[], Made], yes: bool, console: "Console") -> Made:
 
 
 def _wanted(missing: data.Missing, yes: bool) -> bool:
-    """Whether to fetch it: as told, else as the user answers; never without a source."""
+    """Whether to fetch it: `yes`, or the user's answer; never for a card without sources."""
     card, root = missing.card, missing.root
     parts = status.lacking(card, root, status.look(card, root))
     if not parts or yes:

@@ -1,7 +1,7 @@
-"""Are the pictures numbered as the captions say? Compared with hashes that the card ships.
+"""Check that each numbered picture is the one its captions describe, by hashes beside the card.
 
-Class folders are numbered by a rule (`agricultural00.tif` is picture 1), and a copy that was
-renamed by another rule would pass every other check with its captions shuffled.
+A copy with class folders is numbered by a rule (`agricultural00.tif` is picture 1). One that was
+renamed by another rule would pass all other checks, with every caption on the wrong picture.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from bench.data.cache import Pixels
 from methods.base import Sample
 
 SIDE = 32
-"""Pictures are looked at in this size, in pixels."""
+"""Pictures are compared at this size, in pixels."""
 BITS = 56
 FAR = 14
 """Bits of 56 in which a picture may differ from its hash. Copies of UCM's pictures as JPEG of
 quality 50 differ in 11 at most, half of all different pictures in 27 or more."""
 SHARE = 0.01
-"""More wrong pictures than this share are a wrong numbering."""
+"""If more than this share of the pictures are wrong, the numbering is."""
 
 
 def hashes(pixels: Pixels) -> npt.NDArray[np.uint8]:
@@ -50,7 +50,7 @@ def pinned(card: Card) -> dict[str, npt.NDArray[np.uint8]]:
 def misnumbered(
     card: Card, samples: Sequence[Sample], pixels: Pixels, seen: npt.NDArray[np.bool_]
 ) -> list[str]:
-    """File names of the seen pictures `(S, side, side, 3)` that are others than the card pins."""
+    """File names of the `seen` pictures `(S, side, side, 3)` that do not have the card's hash."""
     known = pinned(card)
     if not known:
         return []

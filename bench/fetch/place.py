@@ -1,6 +1,7 @@
-"""What was downloaded becomes what the card wants: made aside, checked by content, then renamed.
+"""Turn downloaded files into the annotation and the images that a card describes.
 
-Nothing that is there is overwritten, and nothing half-done gets its final name.
+They are built in a temporary folder, checked by their content and only then renamed. So no existing
+file is overwritten, and no half-finished file ever has a final name.
 """
 
 import filecmp
@@ -23,7 +24,7 @@ NESTED = (".zip", ".rar", ".tar", ".tgz", ".gz")
 
 @dataclass(frozen=True)
 class Job:
-    """Make `part` of a card's data set below `root`, by way of the new folder `aside`."""
+    """Build `part` of a data set below `root`, in the temporary folder `aside` first."""
 
     card: Card
     root: Path
@@ -38,7 +39,7 @@ class Job:
 
 
 def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
-    """Make a part from the files that a source gave; returns what was checked.
+    """Build a part from a source's files; returns a sentence on what was checked.
 
     `val`: see `sources.Source`. Raises Fault where they do not hold what the card describes.
     """
@@ -79,7 +80,7 @@ def _annotation(job: Job, given: Sequence[Path], val: int | str | None) -> str:
 
 
 def _one_file(given: Path, made: Path) -> None:
-    """A file as it is, or the file of that name in an archive."""
+    """Copy a file, or take the file with the name of `made` out of an archive."""
     if not archive.is_archive(given):
         shutil.copyfile(given, made)
         return
@@ -91,7 +92,7 @@ def _one_file(given: Path, made: Path) -> None:
 
 
 def _resplit(card: Card, samples: list[Sample], val: int | str | None) -> list[Sample]:
-    """Train and val as published, where a copy of the annotation has merged or divided them."""
+    """Restore the published train and val where a copy of the annotation changed them."""
     if not card.counts.get("val"):
         return [replace(s, split="train") if s.split == "val" else s for s in samples]
     if val is None:
@@ -125,7 +126,7 @@ def _karpathy(card: Card, samples: Sequence[Sample]) -> str:
 
 
 def _images(job: Job, given: Sequence[Path]) -> str:
-    """Take out the annotated images that are not there yet, look at each, add them."""
+    """Unpack the annotated images that are still missing, check each of them, and add them."""
     samples, _ = data.read(job.card, job.root)
     try:
         lacking = set(data.find_images(job.card, job.root, samples).missing)
@@ -136,7 +137,7 @@ def _images(job: Job, given: Sequence[Path]) -> str:
     keep = _wanted(job.card, samples)
     for number, file in enumerate(given):
         archive.extract(file, job.aside / str(number), keep)
-    if not files.scan(job.aside):  # perhaps they are in an archive inside the archive
+    if not files.scan(job.aside):  # they may be in an archive inside the archive
         for number, file in enumerate(_nested(job, given)):
             archive.extract(file, job.aside / f"nested{number}", keep)
     _drop_copies(job.aside, samples)
@@ -168,7 +169,7 @@ def _nested(job: Job, given: Sequence[Path]) -> list[Path]:
 
 
 def _drop_copies(folder: Path, samples: Sequence[Sample]) -> None:
-    """Of equal files of one name keep the first; some archives hold an image in two folders."""
+    """Delete identical files of the same name; some archives hold an image in two folders."""
     names = [PurePosixPath(s.filename).name for s in samples]
     if len(set(names)) < len(names):
         return
@@ -207,7 +208,7 @@ def _add(found: files.Found, aside: Path, place: Path) -> None:
     paths = [path for path in found.paths if path is not None]
     flat = len({path.name for path in paths}) == len(paths)
     for path in paths:
-        # Below `aside` there is a folder for each archive, which is none of the data set's.
+        # The first folder below `aside` only says from which archive the file came.
         inner = Path(path.name) if flat else Path(*path.relative_to(aside).parts[1:])
         target = place / inner
         target.parent.mkdir(parents=True, exist_ok=True)

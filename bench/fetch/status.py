@@ -1,4 +1,4 @@
-"""How much of a data set is there, without a look into the images, and how to get the rest."""
+"""Which parts of a data set are present (no image is opened), and how to get the rest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from bench.fetch.sources import Part, parts
 
 @dataclass(frozen=True)
 class Status:
-    """What is there of a data set.
+    """Which parts of a data set are present.
 
-    annotated: images in the annotation, None where that is missing or cannot be read; missing:
-    images that are not there; faults: what makes it another data set than the published one, or
-    unreadable.
+    annotated: number of images in the annotation, None if it is missing or unreadable; missing:
+    number of images without a file; faults: how the data differs from the card, or what cannot be
+    read.
     """
 
     annotated: int | None
@@ -50,7 +50,7 @@ def look(card: Card, root: Path) -> Status:
 
 
 def lacking(card: Card, root: Path, status: Status) -> list[Part]:
-    """The parts that the card has sources for and that are not there, or not whole."""
+    """The parts that are missing or incomplete, as far as the card has sources for them."""
     folder = data.folder_of(card, root)
     return [
         part
@@ -60,7 +60,7 @@ def lacking(card: Card, root: Path, status: Status) -> list[Part]:
 
 
 def lines(card: Card, root: Path, status: Status) -> list[str]:
-    """What is there and what is not, for people."""
+    """Lines for the user: what is present and what is missing."""
     folder = data.folder_of(card, root)
     counts = " · ".join(f"{card.counts[s]:,} {s}" for s in SPLITS if card.counts.get(s))
     share = f" · no val ({card.raw.get('val_share', 0.1):.0%} of train serves)"
@@ -90,7 +90,7 @@ def _box(there: object) -> str:
 
 
 def how(card: Card, root: Path, status: Status) -> list[str]:
-    """How to get what is not there, whom to cite and under which licence."""
+    """Lines for the user: how to get what is missing, the licence and whom to cite."""
     said = []
     command = data.fetch_command(card, root)
     if not status.complete:
@@ -109,7 +109,7 @@ def how(card: Card, root: Path, status: Status) -> list[str]:
 
 
 def by_hand(card: Card, root: Path, command: str, head: str) -> list[str]:
-    """The steps for somebody who downloads in a browser."""
+    """The steps for a download in a browser."""
     folder = data.folder_of(card, root)
     page = card.raw.get("page", card.raw.get("source", "its authors' page"))
     layout = [str(card.raw[key]) for key in ("annotation", "images") if card.raw.get(key)]
