@@ -112,7 +112,7 @@ def run(
     if config.tuned is not None:
         plan, without = tune_.apply(plan, config.tuned, registry())
         for what in without:
-            say(screen, f"{config.tuned} has no winner for {what}: its own rate")
+            say(screen, f"{config.tuned} has no winner for {what}; default learning rate used")
     todo = plan.todo(rerun, options.retry_failed)
     say(screen, _standing(plan, todo, rerun))
     if dry_run:

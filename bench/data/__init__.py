@@ -312,7 +312,10 @@ def read(card: Card, root: Path) -> tuple[list[Sample], tuple[str, ...]]:
         try:
             reading = annotations.read(card.kind, folder, card.raw.get("annotation"))
         except annotations.Absent as absent:
-            said = f"data set {card.name!r} is not there ({absent} is missing)"
+            said = (
+                f"data set {card.name!r} is not there ({absent} is missing; if you have it "
+                "elsewhere: --data-root DIR)"
+            )
             raise Missing(card, root, said) from None
         samples, notes = reading.samples, reading.notes
     scene, told = scenes.rule_of(card.name, card.raw.get("scenes", {}), folder)

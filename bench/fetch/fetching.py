@@ -105,7 +105,8 @@ def fetch(card: Card, root: Path, wanted: Sequence[Part], console: "Console") ->
                 if not part.optional:
                     raise UserError(
                         f"{part.to} of {card.title} could not be had: {fault}; try again later "
-                        "(it goes on where it stopped), or download it in a browser and give it: "
+                        "(it goes on where it stopped), or download it in a browser ("
+                        f"{command.replace('data fetch', 'datasets', 1)} says where) and give it: "
                         f"{command} --from FILE"
                     ) from None
                 say(console, f"{part.to}: left out ({fault})")
