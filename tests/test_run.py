@@ -164,7 +164,7 @@ def test_a_failing_method_does_not_stop_the_sweep(tiny: Path) -> None:
     assert "2 to run" in again.stdout
     once_more = bench(*words, "--recipe", "steps=2")  # nothing is left, and not all is well
     assert once_more.returncode == 1
-    assert "2 recorded earlier are not ok" in once_more.stdout
+    assert "2 earlier trials did not end well" in once_more.stdout
 
 
 def test_random_weights_are_for_efficiency_only(tiny: Path) -> None:

@@ -4,7 +4,6 @@ import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from bench.commands import framework
 from bench.console import console, say
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from bench.backbone.names import Named
 
 
-class NamesOrCommands(TyperGroup):
+class NamesOrCommands(framework.Group):
     """Commands, where any other word is a backbone to show: `bench backbones openai-b32`."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -31,6 +30,7 @@ app = typer.Typer(
     context_settings=framework.HELP_NAMES,
     rich_markup_mode="rich",
     subcommand_metavar="[NAME | fetch NAME]",
+    epilog="Examples:\n\nbench backbones\n\nbench backbones fetch remoteclip-b32",
 )
 
 
