@@ -9,7 +9,6 @@ import gc
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,28 +60,32 @@ class Watched:
         method.on_step = on_step  # type: ignore[method-assign]
 
 
+def loader_of(method: Method, root: Path) -> batches.Loader:
+    """Batches of 4 from the data set `tiny`."""
+    dataset = data.load(data.card(str(root / "tiny.toml")), root)
+    pixels = cache.images(dataset, 32)
+    split = batches.TrainSplit.of(dataset, pixels, (0.5,) * 3, (0.5,) * 3)
+    table = batches.TokenTable(words, 0)
+    table.add([caption for captions in split.captions for caption in captions])
+    return batches.Loader(split, table, method.train_caption, batch_size=4, seed=0, device=CPU)
+
+
 @pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("name", METHODS)
-def test_no_tensor_of_a_step_outlives_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_tensor_of_a_step_outlives_it(
+    name: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     try:
         method = registry()[name](contract.tiny_model(), **settings(name))
     except NotApplicable as error:
         pytest.skip(str(error))
-    # Not the real loader: its thread runs ahead, by more batches at one moment than at another.
+    loader = loader_of(method, tiny)
+    # Batches that are there: the loader's thread runs ahead, now by more of them and now by fewer.
     fed = [contract.tiny_batch(seed=seed) for seed in range(3)]
-    loader = SimpleNamespace(
-        device=CPU,
-        split=SimpleNamespace(rows=list(range(6)), batches_per_epoch=lambda _: 6),
-        table=SimpleNamespace(length=48),
-        batch_size=6,
-        text_length=48,
-        resident_bytes=0,
-        epoch=lambda epoch, first=0: islice(cycle(fed), 6 - first),
-        release=lambda: None,
-    )
+    monkeypatch.setattr(loader, "epoch", lambda epoch, first=0: islice(cycle(fed), 6))
     monkeypatch.setattr(train, "_measure", lambda *_: {})
     watched = Watched(method, live_tensors)
-    train.fit(method, loader, Recipe(steps=6, batch_size=6, evaluations=1), 1e-3, None)  # type: ignore[arg-type]
+    train.fit(method, loader, Recipe(steps=6, batch_size=4, evaluations=1), 1e-3, None)
     assert len(watched.seen) == 6
     assert len(set(watched.seen[3:])) == 1, f"live tensors before each step: {watched.seen}"
 
@@ -112,15 +115,9 @@ def words(texts: list[str]) -> Tensor:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_shapes_settle(tiny: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
-    pixels = cache.images(dataset, 32)
-    split = batches.TrainSplit.of(dataset, pixels, (0.5,) * 3, (0.5,) * 3)
-    table = batches.TokenTable(words, 0)
-    table.add([caption for captions in split.captions for caption in captions])
     method = registry()["cmer"](contract.tiny_model(), **settings("cmer"))
-    loader = batches.Loader(
-        split, table, method.train_caption, batch_size=4, seed=0, device=CPU, augment=True
-    )
+    loader = loader_of(method, tiny)
+    table = loader.table
     monkeypatch.setattr(train, "_measure", lambda *_: {})
     shapes = Shapes()
     watched = Watched(method, lambda: (len(shapes.seen), table.length))
