@@ -16,6 +16,7 @@ import pytest
 
 from bench import cli
 
+pytestmark = pytest.mark.slow  # most of them start whole sweeps
 BENCH = [sys.executable, "-m", "bench.cli"]
 
 

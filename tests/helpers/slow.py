@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 LIST = Path(__file__).resolve().parent.parent / "slow.txt"
-LIMIT = 1.0
+LIMIT = 0.5
 """CPU seconds from which a test function is slow."""
 
 
