@@ -967,7 +967,7 @@ def test_csv_have_all_records_and_full_precision(mixed: tuple[Path, Path]) -> No
     rows = list(csv.DictReader((mixed[1] / "table.csv").open()))
     order = ["trial.dataset", "trial.backbone", "trial.method", "trial.call"]
     order += sorted(name for name in tidy[0] if name.startswith("trial.settings."))
-    order += ["trial.lr", "trial.seed", "status", "metrics.test.mR", "metrics.test.i2t_R@1"]
+    order += ["lr", "trial.seed", "status", "metrics.test.mR", "metrics.test.i2t_R@1"]
     assert list(tidy[0])[: len(order)] == order
     lora = next(r for r in rows if r["group"] == "ucm-starter" and r["method"] == "lora")
     values = [

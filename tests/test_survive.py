@@ -19,7 +19,7 @@ from bench import UserError, checkpoint, limits, lock, perquery, record, train, 
 from bench.measure import oom
 from bench.recipe import Recipe
 from bench.spec import resolve
-from bench.sweeps import engine, engines
+from bench.sweeps import engine, engines, forkserver
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 from methods import registry
@@ -330,7 +330,8 @@ def test_a_killed_trial_leaves_no_lock_and_no_half_file(
     process.kill()
     process.wait()
     path.with_name(f".{path.name}.a1.partial").touch()
-    monkeypatch.setattr(engine.sys, "executable", "/bin/false")
+    monkeypatch.setattr(forkserver, "_server", None)  # a Python of its own
+    monkeypatch.setattr(forkserver.sys, "executable", "/bin/false")
     plan = Plan([one], tmp_path, tmp_path)
     outcome = engine._run_one(plan, one, "cpu", set(), lambda *_: None)
     assert (outcome.status, outcome.message) == ("killed", "its process ended with exit code 1")
@@ -382,8 +383,7 @@ def test_a_trial_that_another_sweep_did_is_not_done_again(
     plan = Plan([one], tmp_path / "r", tmp_path)
     assert plan.todo(rerun=False, retry_failed=False) == [one]
     job = plan.job(one)
-    done = {"schema": 1, "trial": {}, "status": "ok", "message": None}
-    record.write(one.path(plan.results.resolve()), done)
+    record.write(one.path(plan.results.resolve()), trial._document(one))
     monkeypatch.setattr(trial, "run", lambda *_: pytest.fail("it was run again"))
     assert trial._done(job, lambda _: None, limits.Clock())["status"] == "ok"
 
