@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-RUNS = 5
+RUNS = 3
 SWEEP = (
     "run --methods zeroshot,linear --dataset synthetic --backbone starter --gpus none "
     "--recipe steps=2,evaluations=1 --results"
