@@ -80,6 +80,8 @@ class Look(TypedDict):
     loss: NotRequired[Number | None]
     lr: NotRequired[Number | None]
     val_mR: NotRequired[Number | None]
+    train_seconds: NotRequired[Number | None]
+    """Seconds of training until then: steps and building cached features, without evaluation."""
 
 
 class Efficiency(TypedDict, total=False):

@@ -17,6 +17,7 @@ from bench.batches import Loader
 from bench.checkpoint import Keeper, plain
 from bench.measure.attention import attention_kernels
 from bench.measure.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
+from bench.measure.training_clock import TrainingClock
 from bench.recipe import Recipe
 from methods.base import Batch, Method
 
@@ -175,10 +176,12 @@ def fit(
     validate: Callable[[], float] | None,
     progress: Progress = lambda _: None,
     keeper: Keeper | None = None,
+    clock: TrainingClock | None = None,
 ) -> Fitted:
     """Train; keep the state with the best validation mR (without `validate`: the last one).
 
-    With a `keeper` it writes checkpoints, and goes on from the one that is there.
+    With a `keeper` it writes checkpoints, and goes on from the one that is there. `clock` counts
+    the seconds of training; it comes with those that were spent before the first step.
     Raises Diverged when the loss is not finite at a look (every validation and at the end).
     """
     device = loader.device
@@ -196,6 +199,7 @@ def fit(
     losses = LossLog(steps, looks, device)
     images = loader.split.batch_size(recipe.batch_size) * recipe.accumulation
     done, best, started = 0, -1.0, time.perf_counter()
+    clock = clock or TrainingClock()
     method.on_fit(len(loader.split.rows))
     method.train()
     if keeper is not None and (kept := keeper.restore(trainer, watch, memory)) is not None:
@@ -203,13 +207,15 @@ def fit(
         losses.restore(kept["losses"])
         fitted = Fitted(kept["best_state"], kept["best_step"], kept["curve"])
         started -= kept["seconds"]
+        clock.set(kept["training_seconds"])
         loader.table.length = max(loader.table.length, kept["text_length"])
     batches = _stream(method, loader, epochs, done * recipe.accumulation)
 
     def keep(step: int) -> None:
         if keeper is None or not keeper.due():
             return
-        with watch.paused(), memory.paused():
+        # Pausing `memory` waits for a GPU, so that the clock stops when the last step is done.
+        with memory.paused(), watch.paused(), clock.paused():
             loop = {
                 "step": step,
                 "best": float(best),
@@ -218,11 +224,13 @@ def fit(
                 "best_step": fitted.best_step,
                 "curve": plain(fitted.curve),
                 "seconds": time.perf_counter() - started,
+                "training_seconds": clock.seconds,
                 "text_length": loader.text_length,
             }
             keeper.save(trainer, watch, memory, loop)
 
     with GpuSampler(device) as sampler:
+        clock.start()
         for step in range(done + 1, steps + 1):
             if step > done + 1:
                 keep(step - 1)
@@ -232,7 +240,7 @@ def fit(
             if step not in looks:
                 progress({"step": step, "steps": steps, "images_per_second": watch.latest()})
                 continue
-            with watch.paused(), memory.paused():
+            with memory.paused(), watch.paused(), clock.paused():
                 loss = losses.mean()
                 if not math.isfinite(loss):
                     raise Diverged(
@@ -243,6 +251,7 @@ def fit(
                     "epoch": step * recipe.accumulation / per_epoch,
                     "loss": loss,
                     "lr": lr * learning_rate(step - 1, steps, recipe.warmup),
+                    "train_seconds": clock.seconds,
                 }
                 if validate is not None:
                     point["val_mR"] = validate()

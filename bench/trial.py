@@ -332,6 +332,7 @@ def _run(
     from bench.evaluate import Evaluation
     from bench.features import FeatureLoader, Features, all_words
     from bench.measure import meter
+    from bench.measure.training_clock import TrainingClock
     from methods import registry
     from methods.base import Batch
 
@@ -442,7 +443,8 @@ def _run(
             path = trial.path(results).with_suffix(".checkpoint")
             probe(path.parent, sum(t.nbytes for t in method.own_state().values()) + 2**20)
             keeper = checkpoint.Keeper(path, trial.identity, every, clock, progress)
-        fitted = train.fit(method, loader, recipe, lr, validate, progress, keeper)
+        spent = TrainingClock(features.seconds if features is not None else 0.0)
+        fitted = train.fit(method, loader, recipe, lr, validate, progress, keeper, spent)
         document["resumed"] = 0 if keeper is None else keeper.resumed
         document["curve"], document["best_step"] = fitted.curve, fitted.best_step
         efficiency |= fitted.efficiency

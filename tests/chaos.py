@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import record
 from tests.conftest import make_tiny
+from tests.helpers.curves import untimed
 
 METHODS = "linear,cmer(queue=8, queue_start=0.0),lora(dropout=0.3)"
 PATIENCE = 600.0
@@ -180,6 +181,12 @@ def ended(sweep: Sweep) -> None:
         raise SystemExit(f"a sweep hung for {PATIENCE:.0f} s") from None
 
 
+def compared(found: dict[str, Any]) -> dict[str, Any]:
+    """What two runs of one trial have in common."""
+    alike = {key: found[key] for key in ("status", "metrics")}
+    return alike | {"curve": untimed(found["curve"])}
+
+
 class Field:
     """A results folder under fire."""
 
@@ -263,7 +270,7 @@ class Field:
             name
             for name, one in truth.items()
             if name in found
-            and any(found[name][key] != one[key] for key in ("status", "metrics", "curve"))
+            and any(compared(found[name])[key] != value for key, value in compared(one).items())
         ]
         strays = [
             path
