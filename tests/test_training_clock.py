@@ -1,10 +1,5 @@
 """Seconds of training, on a clock that tests move by hand."""
 
-from pathlib import Path
-from typing import Any
-
-import pytest
-
 from bench.measure.training_clock import TrainingClock
 
 
