@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bench import UserError
-from bench.data.pixelmap import Pixels
+from bench.data.resize import Pixels
 
 SHARE = 0.1
 """Of the GPU's whole memory. RSITMD at 224 px takes 0.5 GiB, RSICD 1.2 GiB."""

@@ -13,8 +13,7 @@ from typing import Any
 
 from bench import UserError, data, record
 from bench.data import Card, Dataset, cache, leaks
-from bench.data.pixelmap import Pixels
-from bench.data.resize import Resize
+from bench.data.resize import Pixels, Resize
 
 SCHEMA = 1
 Images = Callable[[Dataset, int, Resize], Pixels]

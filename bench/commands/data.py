@@ -163,7 +163,7 @@ def cache(
         ),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--show", help="List what is there, checksums compared; build nothing.")
+        bool, typer.Option("--show", help="List what is there; build nothing.")
     ] = False,
     clear: Annotated[
         bool, typer.Option("--clear", help="Remove the maps of NAME; without NAME all of them.")
@@ -173,7 +173,8 @@ def cache(
     """Build, list or remove decoded images; `bench run` builds what it needs by itself."""
     from bench import data
     from bench.backbone import preprocess_of
-    from bench.data import cached
+    from bench.data import cache as image_cache
+    from bench.data import cachelist
     from bench.data.resize import CLIP
 
     screen = console()
@@ -185,20 +186,20 @@ def cache(
         raise UserError("say which data set: bench data cache NAME --size PX")
     side = size if backbone is None else _size_of(backbone)
     if clear:
-        for line in cached.clear(None if name is None else Path(name).stem, side):
+        for line in cachelist.clear(None if name is None else Path(name).stem, side):
             say(screen, line)
     elif name is None or show:
         card = None if name is None else data.card(name).name
-        screen.print(cached.table(cached.found(card, side, verify=show)))
+        screen.print(cachelist.table(cachelist.entries(card, side)))
     else:
         card_ = data.card(name)
         wanted, how = backbone or card_.backbone, CLIP
         if size is None:
             size, how = _size_of(wanted), preprocess_of(wanted).resize
         dataset = data.load(card_, data.data_root(data_root))
-        pixels = cached.build(dataset, size, how, console=screen)
+        pixels = image_cache.build(dataset, size, how, console=screen)
         about = f"{len(pixels):,} images of {card_.name} at {pixels.shape[1]} px"
-        say(screen, f"ready, checksums compared: {about}")
+        say(screen, f"ready: {about}")
 
 
 def _size_of(backbone: str) -> int:

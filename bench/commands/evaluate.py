@@ -83,7 +83,7 @@ def _read(screen: "Console", path: Path) -> "tuple[dict[str, Any], Trial] | None
 def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bool) -> bool:
     """Test one record on one data set; whether that failed."""
     from bench import lock, transfer
-    from bench.data import cached
+    from bench.data import cache
 
     found = _read(screen, path)
     if found is None:
@@ -100,7 +100,7 @@ def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bo
             with lock.held(path) as mine:
                 if not mine:
                     raise UserError("another command is running it; try again when that is done")
-                pixels = partial(cached.build, console=screen)
+                pixels = partial(cache.build, console=screen)
                 result = transfer.measure(path, card, root, pixels)
     except UserError as error:
         say(screen, f"failed {name} on {card.name}: {error}")
@@ -120,14 +120,14 @@ def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bo
 def _again(screen: "Console", path: Path, root: Path) -> bool:
     """Test one record on its own test set and print both figures; whether that failed."""
     from bench import transfer
-    from bench.data import cached
+    from bench.data import cache
 
     found = _read(screen, path)
     if found is None:
         return True
     document, name = found[0], found[1].name
     try:
-        now = transfer.retest(path, root, partial(cached.build, console=screen))
+        now = transfer.retest(path, root, partial(cache.build, console=screen))
     except UserError as error:
         say(screen, f"failed {name}: {error}")
         return True

@@ -175,7 +175,7 @@ def _count(bad: "list[Outcome]") -> str:
 def _build_caches(screen: "Console", plan: "Plan", todo: "list[Trial]") -> None:
     """Decode the images of each data set once, before trials start, with a progress bar."""
     from bench import backbone, data
-    from bench.data import cached
+    from bench.data import cache
 
     wanted = {
         (trial.dataset, size, backbone.preprocess_of(trial.backbone).resize)
@@ -186,4 +186,4 @@ def _build_caches(screen: "Console", plan: "Plan", todo: "list[Trial]") -> None:
         dataset = data.load(data.card(name), plan.root)
         for note in dataset.notes:
             say(screen, f"{name}: {note}")
-        cached.build(dataset, size, how, console=screen)
+        cache.build(dataset, size, how, console=screen)

@@ -1,35 +1,41 @@
-"""The image cache: every image decoded and resized once, in one memory map of bytes."""
+"""The image cache: every image of a data set decoded and resized once, as one array on disk."""
 
 import inspect
+import math
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench import UserError, synthetic
-from bench.data import Dataset, filehash, imagefile, pixelmap, resize, short_hash, wide
+from bench.data import Dataset, imagefile, resize, short_hash, wide
 from bench.data.imagefile import Scale
-from bench.data.pixelmap import Damaged, Layout, Pixels, Progress, Say
-from bench.data.resize import CLIP, Resize, fit
+from bench.data.resize import CLIP, Pixels, Resize, fit
 
-__all__ = ["Pixels", "cache_folder", "decode", "fit", "images", "picture", "place"]
+if TYPE_CHECKING:
+    from rich.console import Console
 
-ATTEMPTS = 3
+__all__ = ["Pixels", "build", "cache_folder", "decode", "images", "picture", "place"]
+
+BLOCK = 256
+"""Images that are decoded before they are written: so many are in memory at once."""
 
 
 def cache_folder() -> Path:
     """Where decoded images are kept: $BENCH_CACHE, else the user's cache folder.
 
-    A user without a home folder, as in some containers, has one of their own among the temporary
-    files.
+    A user without a home folder, as in some containers, gets one among the temporary files.
     """
-    base = os.environ.get("BENCH_CACHE")
-    if base:
+    if base := os.environ.get("BENCH_CACHE"):
         return Path(base)
-    if cache := os.environ.get("XDG_CACHE_HOME"):
-        return Path(cache) / "cmer-bench"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "cmer-bench"
     try:
         return Path.home() / ".cache" / "cmer-bench"
     except RuntimeError:
@@ -39,133 +45,170 @@ def cache_folder() -> Path:
 def decode(path: Path, size: int, scale: Scale | None = None, how: Resize = CLIP) -> Pixels:
     """Read an image file and resize it to `(size, size, 3)`, as the backbone evaluates.
 
-    `scale` is the card's, for wide images (see `bench.data.imagefile.read`). Raises UserError where
-    the file cannot be read as an image.
+    `scale` is the card's, for images of more than 8 bits (see `bench.data.imagefile.read`). Raises
+    UserError if the file cannot be read as an image.
     """
     return fit(imagefile.read(path, scale), size, how)
 
 
 def picture(dataset: Dataset, row: int, size: int, how: Resize = CLIP) -> Pixels:
-    """One image at any size `(size, size, 3)`, cut as the model sees it; for showing."""
-    path, scale = dataset.paths[row], dataset.card.scale
-    return synthetic.render(row, size) if path is None else decode(path, size, scale, how)
+    """One image of a data set `(size, size, 3)`, cropped as the model sees it."""
+    path = dataset.paths[row]
+    if path is None:
+        return synthetic.render(row, size)
+    return decode(path, size, dataset.card.scale, how)
 
 
 def images(
     dataset: Dataset,
     size: int,
     how: Resize = CLIP,
-    progress: Progress = lambda done, total: None,
-    say: Say = lambda text: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Pixels:
     """All images `(S, size, size, 3)` uint8 as a read-only memory map, built on first use.
 
-    Every checksum is compared at each opening; blocks that are damaged are decoded again. Of two
-    processes that want the same map one builds and the other waits; a builder that dies is taken
-    over from where it stopped. `say` gets sentences for the user. Raises UserError where an image
-    cannot be read or the map cannot be written.
+    If two processes need the same map, one builds it and the other waits. `say` gets sentences for
+    the user. Raises UserError if an image cannot be read or the map cannot be written.
     """
-    layout, path = Layout(len(dataset.samples), size), place(dataset, size, how)
-    for _ in range(ATTEMPTS):
-        try:
-            return pixelmap.read(path, layout)
-        except FileNotFoundError:
-            pass
-        except Damaged as error:
-            say(f"{path} is damaged: {error}; what is bad is decoded again")
-        except OSError as error:
-            raise _unwritable(path.parent, error) from None
-        _build(dataset, path, layout, progress, say, how)
-    raise UserError(
-        f"{path.parent} does not keep what is written there; set $BENCH_CACHE to a sound disk"
-    )
+    path, shape = place(dataset, size, how), (len(dataset.samples), size, size, 3)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = opened(path)
+        if pixels is None or pixels.shape != shape:
+            with _lock(path, say):
+                pixels = opened(path)  # another process may have built it meanwhile
+                if pixels is None or pixels.shape != shape:
+                    if path.exists():
+                        say(f"{path} is damaged; its images are decoded again")
+                    _write(path, dataset, size, how, progress, say)
+                    pixels = opened(path)
+    except OSError as error:
+        raise UserError(
+            f"the image cache in {path.parent} cannot be used ({error.strerror or error}); "
+            "set $BENCH_CACHE to a folder that can be written and has room"
+        ) from None
+    assert pixels is not None
+    return pixels
+
+
+def build(dataset: Dataset, size: int, how: Resize = CLIP, *, console: "Console") -> Pixels:
+    """`images` with a progress bar, and its sentences on the console."""
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"{dataset.card.name} at {size} px", total=None, visible=False)
+
+        def move(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=done < total)
+
+        def say(text: str) -> None:
+            bar.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+        return images(dataset, size, how, move, say)
 
 
 def place(dataset: Dataset, size: int, how: Resize = CLIP) -> Path:
-    """The file of a data set's pixels, there or not.
+    """The file of a data set's pixels, which may not exist yet.
 
-    Its name carries the card, the size and a hash of what the pixels follow from: the name and the
-    content of every image in the card's order, the scale of wide images, the way of resizing, the
-    code that decodes and the version of Pillow. A changed file is never served from an old map, and
-    a copied or touched one is not decoded again. A data set's files are read for it once (see
-    `bench.data.filehash`).
+    Its name holds a hash of everything that the pixels depend on: each image's name, size and date,
+    their order, the scale of wide images, the way of resizing, the code that decodes and Pillow's
+    version. So a changed file is never served from an old map.
     """
-    card, folder = dataset.card, cache_folder()
-    names = [sample.filename for sample in dataset.samples]
-    files = [path for path in dataset.paths if path is not None]
-    try:
-        hashes = filehash.contents(files, memo(card.name, dataset.folder)) if files else []
-    except OSError as error:
-        raise UserError(f"the image {error.filename} cannot be read ({error.strerror})") from None
-    resized = [] if how == CLIP or not files else [str(how)]  # what is drawn is drawn square
-    parts = [_recipe(card.kind), str(card.scale), *resized, *names, *hashes]
+    parts = [_code_of(dataset.card.kind), str(dataset.card.scale)]
+    for sample, path in zip(dataset.samples, dataset.paths, strict=True):
+        parts.append(sample.filename)
+        if path is not None:
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise UserError(f"the image {path} cannot be read ({error.strerror})") from None
+            parts.append(f"{status.st_size} {status.st_mtime_ns}")
+    if any(dataset.paths):  # generated images are drawn as squares, so nothing is resized
+        parts.append(str(how))
     key = short_hash("\n".join(parts))
-    return folder / f"{card.name}-{size}-{key}.npy"
+    return cache_folder() / f"{dataset.card.name}-{size}-{key}.npy"
 
 
-def memo(card: str, folder: Path) -> Path:
-    """Where the hashes of the files in a data set's folder are remembered."""
-    return cache_folder() / f"{card}-{short_hash(str(folder.resolve()))}.hashes.json"
-
-
-def _recipe(kind: str) -> str:
-    """Hash of the code that makes the pixels, so that after a change of it they are made again."""
+def _code_of(kind: str) -> str:
+    """The code that makes the pixels, and Pillow's version: a change of it invalidates the map."""
     import PIL
 
     if kind == "synthetic":
-        parts = sorted(Path(synthetic.__file__).parent.glob("*.py"))
-        code = "".join(part.read_text(encoding="utf-8") for part in parts)
+        files = sorted(Path(synthetic.__file__).parent.glob("*.py"))
+        code = "".join(file.read_text(encoding="utf-8") for file in files)
     else:
-        code = "".join(inspect.getsource(part) for part in (imagefile, wide, decode, resize))
-    return short_hash(f"{PIL.__version__} {pixelmap.BLOCK} {code}")
+        code = "".join(inspect.getsource(module) for module in (imagefile, wide, resize))
+    return f"{PIL.__version__} {code}"
 
 
-def _build(
-    dataset: Dataset, path: Path, layout: Layout, progress: Progress, say: Say, how: Resize
-) -> None:
-    name = dataset.card.name
-
-    def make(rows: range) -> Pixels:
-        return np.stack([picture(dataset, row, layout.size, how) for row in rows])
-
-    def begin(done: int) -> None:
-        _demand_room(path, layout)
-        say(
-            f"decoding {layout.count:,} images of {name} at {layout.size} px into {path.parent}: "
-            + mebibytes(layout.bytes)
-            + (f", {done:,} images are there already" if done else "")
-        )
-
-    def check() -> None:
-        if place(dataset, layout.size, how) != path:
-            raise UserError(f"images of {name} changed while they were read; run it again")
-
+def opened(path: Path) -> Pixels | None:
+    """The map of a file; None if the file is absent, cut short or not a map of pixels."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixelmap.build(path, layout, make, begin, check, progress, say)
-    except OSError as error:
-        if not path.exists():  # else, on a file system without locks, another builder was first
-            raise _unwritable(path.parent, error) from None
+        pixels = np.lib.format.open_memmap(path, mode="r")
+    except (FileNotFoundError, ValueError):  # numpy compares the header with the file's length
+        return None
+    return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 else None
 
 
-def _demand_room(path: Path, layout: Layout) -> None:
-    """Raise UserError where the map does not fit on its disk."""
-    there, unfinished = 0, pixelmap.partial(path)
-    if unfinished.exists():
-        there = getattr(unfinished.stat(), "st_blocks", 0) * 512
-    free, wanted = shutil.disk_usage(path.parent).free, layout.bytes - there
-    if free < wanted:
+@contextmanager
+def _lock(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Let one process at a time build a map; the kernel frees the lock of a killed one."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another process is building {path.name}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(
+    path: Path,
+    dataset: Dataset,
+    size: int,
+    how: Resize,
+    progress: Callable[[int, int], None],
+    say: Callable[[str], None],
+) -> None:
+    """Decode all images into a new file, which gets its name only when it is complete."""
+    shape = (len(dataset.samples), size, size, 3)
+    count, name = shape[0], dataset.card.name
+    _demand_room(path.parent, math.prod(shape))
+    where = f"into {path.parent}: {mebibytes(math.prod(shape))}"
+    say(f"decoding {count:,} images of {name} at {size} px {where}")
+    partial = path.with_name(f"{path.name}.partial")
+    about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    try:
+        with partial.open("wb") as file, ThreadPoolExecutor() as pool:
+            np.lib.format.write_array_header_1_0(file, about)
+            for start in range(0, count, BLOCK):
+                rows = range(start, min(start + BLOCK, count))
+                for pixels in pool.map(lambda row: picture(dataset, row, size, how), rows):
+                    file.write(pixels.tobytes())
+                progress(rows.stop, count)
+            os.fsync(file.fileno())
+        if place(dataset, size, how) != path:
+            raise UserError(f"images of {name} changed while they were read; run it again")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _demand_room(folder: Path, needed: int) -> None:
+    """Raise UserError if a map of so many bytes does not fit on its disk."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
         raise UserError(
-            f"the decoded images take {mebibytes(wanted)} and {path.parent} has {mebibytes(free)} "
-            "free; make room (`bench data cache --clear`) or set $BENCH_CACHE to another disk"
+            f"the decoded images take {mebibytes(needed)} and {folder} has {mebibytes(free)} free; "
+            "make room (`bench data cache --clear`) or set $BENCH_CACHE to another disk"
         )
-
-
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    return UserError(
-        f"the image cache in {folder} cannot be used ({error.strerror or error}); "
-        "set $BENCH_CACHE to a folder that can be written and has room"
-    )
 
 
 def mebibytes(number: int) -> str:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-
-from bench.data.pixelmap import Pixels
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from PIL.Image import Resampling
 
+Pixels = npt.NDArray[np.uint8]
 Mode = Literal["shortest", "longest", "squash"]
 Interpolation = Literal["bicubic", "bilinear"]
 

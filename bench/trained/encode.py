@@ -8,8 +8,7 @@ from torch import Tensor
 from bench import backbone
 from bench.batches import TokenTable
 from bench.data import Dataset, cache
-from bench.data.pixelmap import Pixels
-from bench.data.resize import Resize
+from bench.data.resize import Pixels, Resize
 from bench.evaluate import Evaluation
 from bench.trained.restore import Restored
 from bench.trial import EVAL_BATCH

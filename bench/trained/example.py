@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench import synthetic
 from bench.backbone import Backbone
-from bench.data.pixelmap import Pixels
+from bench.data.resize import Pixels
 from methods.base import Method, Sample
 
 if TYPE_CHECKING:

@@ -1,0 +1,100 @@
+"""`bench data cache`: list what the image cache holds, and remove it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.data import cache
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MAP = re.compile(r"(?P<card>.+)-(?P<size>\d+)-(?P<key>[0-9a-f]{16})\.npy(?P<partial>\.partial)?")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A map in the cache; `images` is None while it is unfinished, or if it is damaged."""
+
+    path: Path
+    card: str
+    size: int
+    key: str
+    images: int | None
+    state: str
+    """whole, damaged, unfinished (its builder was killed) or being built."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of its file."""
+        return self.path.stat().st_size
+
+
+def entries(card: str | None = None, size: int | None = None) -> list[Entry]:
+    """The maps of the cache, of one card or size if given, recognised by their names."""
+    folder, listed = cache.cache_folder(), []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        name = MAP.fullmatch(path.name)
+        if (
+            name is None
+            or card not in (None, name["card"])
+            or size not in (None, int(name["size"]))
+        ):
+            continue
+        pixels = None if name["partial"] else cache.opened(path)
+        state = "damaged" if pixels is None else "whole"
+        if name["partial"]:
+            state = "being built" if _locked(path) else "unfinished"
+        images = None if pixels is None else len(pixels)
+        listed.append(Entry(path, name["card"], int(name["size"]), name["key"], images, state))
+    return listed
+
+
+def clear(card: str | None = None, size: int | None = None) -> Iterator[str]:
+    """Remove maps, and say of each what was done; one that is being built stays."""
+    freed = 0
+    for entry in entries(card, size):
+        if entry.state == "being built":
+            yield f"kept {entry.path}: a process is building it"
+            continue
+        freed += entry.bytes
+        entry.path.unlink(missing_ok=True)
+        _lock_of(entry.path).unlink(missing_ok=True)
+        yield f"removed {entry.path}"
+    what = "the cache" if card is None else f"the cache of {card}"
+    yield f"{what}: {cache.mebibytes(freed)} freed" if freed else f"{what} is empty"
+
+
+def table(listed: list[Entry]) -> "Table | str":
+    """The maps, one per row, and where they are."""
+    from rich.table import Table
+
+    if not listed:
+        return f"nothing is cached in {cache.cache_folder()}"
+    total = sum(entry.bytes for entry in listed)
+    caption = f"{cache.mebibytes(total)} in {cache.cache_folder()}"
+    shown = Table("data set", "pixels", "images", "size", "state", "key", caption=caption)
+    for column in shown.columns[1:4]:
+        column.justify = "right"
+    for entry in listed:
+        images = "?" if entry.images is None else f"{entry.images:,}"
+        size = cache.mebibytes(entry.bytes)
+        shown.add_row(entry.card, str(entry.size), images, size, entry.state, entry.key[:8])
+    return shown
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name.removesuffix('.partial')}.lock")
+
+
+def _locked(path: Path) -> bool:
+    """Whether a living process builds this map."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(_lock_of(path), timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
