@@ -6,7 +6,7 @@ captions that share a sentence counted as right, `dup_i2t` and `dup_t2i`:
 
 - `t2i`: `(Q,)` rank of the best right item, from 1; ties at their expected place.
 - `t2i_hits`: `(Q, 3)` chance of a hit in the first 1, 5 and 10, ties broken at random. 100 times
-  their mean are the recalls of the record. Files of older versions do not have them.
+  their mean are the recalls of the record.
 - `captions`: `(I,)` how many captions each image has.
 """
 
@@ -29,21 +29,16 @@ Array = NDArray[Any]
 
 
 class Missing(UserError):
-    """There is no such file beside a record."""
+    """There is no such file beside a record, or one of an older version that holds too little."""
 
 
 @dataclass(frozen=True)
 class PerQuery:
-    """The arrays of one file, strict or duplicate-aware: by way `(Q,)` ranks and `(Q, 3)` hits.
-
-    `exact`: whether the hits were recorded. Files of older versions hold ranks alone; their hits
-    are then those of the expected rank, which is the same only where there are no ties.
-    """
+    """The arrays of one file, strict or duplicate-aware: by way `(Q,)` ranks and `(Q, 3)` hits."""
 
     ranks: dict[str, Array]
     hits: dict[str, Array]
     captions: Array
-    exact: bool
 
     def per_image(self) -> Array:
         """What each test image adds to each recall, in percent: `(I, 7)`, columns as
@@ -78,8 +73,8 @@ def save(path: Path, found: Mapping[str, Array]) -> None:
 def load(path: Path, prefix: str = "") -> PerQuery:
     """The file beside the record at `path`; prefix `dup_` for the duplicate-aware arrays.
 
-    Raises Missing where there is none and UserError where it is damaged or of another run, both
-    with the remedy.
+    Raises Missing where there is none that tells enough, and UserError where it is damaged or of
+    another run, both with the remedy.
     """
     file = path.with_suffix(".npz")
     again = "repeat the trial with `bench run ... --rerun`"
@@ -92,32 +87,17 @@ def load(path: Path, prefix: str = "") -> PerQuery:
         raise UserError(f"{file} is of another run than the record beside it; {again}")
     try:
         with np.load(file) as archive:
+            if not {"captions", "i2t_hits"} <= set(archive):
+                raise Missing(
+                    f"{file} was written by an older version, which kept ranks alone; {again}"
+                )
             ranks = {way: np.asarray(archive[f"{prefix}{way}"], np.float64) for way in WAYS}
-            exact = f"{prefix}i2t_hits" in archive
-            hits = {
-                way: np.asarray(archive[f"{prefix}{way}_hits"], np.float64)
-                if exact
-                else (ranks[way][:, None] <= np.array(KS)).astype(np.float64)
-                for way in WAYS
-            }
-            captions = _captions(archive, ranks, file)
+            hits = {way: np.asarray(archive[f"{prefix}{way}_hits"], np.float64) for way in WAYS}
+            captions = np.asarray(archive["captions"])
         _check(ranks, hits, captions)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} is damaged ({brief(error)}); {again}") from None
-    return PerQuery(ranks, hits, captions, exact)
-
-
-def _captions(archive: Any, ranks: dict[str, Array], file: Path) -> Array:
-    """How many captions each image has; older files hold the two totals alone."""
-    if "captions" in archive:
-        return np.asarray(archive["captions"])
-    images, captions = len(ranks["i2t"]), len(ranks["t2i"])
-    if not images or captions % images:
-        raise UserError(
-            f"{file} was written by an older version, which did not keep how the {captions} "
-            f"captions belong to the {images} images; repeat the trial with `bench run ... --rerun`"
-        )
-    return np.full(images, captions // images)
+    return PerQuery(ranks, hits, captions)
 
 
 def _check(ranks: dict[str, Array], hits: dict[str, Array], captions: Array) -> None:

@@ -21,14 +21,14 @@ SAME = 1e-6
 @dataclass(frozen=True)
 class Difference:
     """One recall of A and B in percent as their records have it (means over seeds), the 95%
-    interval of B - A and p; these are None where it cannot be tested."""
+    interval of B - A and p."""
 
     metric: str
     a: float
     b: float
-    low: float | None
-    high: float | None
-    p: float | None
+    low: float
+    high: float
+    p: float
 
     @property
     def difference(self) -> float:
@@ -129,26 +129,20 @@ def compare(
     if not all(side.queries for side in sides):
         return _over_seeds(sides, notes)
     first, second = sides[0].per_image(), sides[1].per_image()
-    tested = [_tested(side, of) for side, of in zip(sides, (first, second), strict=True)]
+    for side, per_image in zip(sides, (first, second), strict=True):
+        _check_recalls(side, per_image)
     differences = second - first
     if len(differences) > 1:
         low, high, p = paired.seeds_and_images(differences)
     else:
         low, high = paired.bootstrap(differences[0], resamples)
         p = paired.permutation(differences[0], resamples)
-    known = [all(flags) for flags in zip(*tested, strict=True)]
-    if not all(known):
-        notes.append(
-            "–: not tested. What the queries found was written by an older version, which kept "
-            "expected ranks: where captions tie, the chance of a hit does not follow from them. "
-            "`bench run ... --rerun` writes it anew."
-        )
     gains = {way: sides[0].rank(way) - sides[1].rank(way) for way in WAYS}
     return Comparison(
         sides[0].name,
         sides[1].name,
         len(differences),
-        _differences(sides, low, high, p, known),
+        _differences(sides, low, high, p),
         {way: _first(gain) for way, gain in gains.items()},
         {way: _first(-gain) for way, gain in gains.items()},
         {way: len(gain) for way, gain in gains.items()},
@@ -157,29 +151,24 @@ def compare(
 
 
 def _differences(
-    sides: Sequence[_Side], low: Array, high: Array, p: Array, known: Sequence[bool]
+    sides: Sequence[_Side], low: Array, high: Array, p: Array
 ) -> tuple[Difference, ...]:
-    """Each recall with its test, where that is known."""
+    """Each recall with its test."""
     a, b = (side.recalls().mean(axis=0).tolist() for side in sides)
-    tests = [
-        tuple(map(float, test)) if ok else (None, None, None)
-        for *test, ok in zip(low, high, p, known, strict=True)
-    ]
-    rows = zip(METRICS, a, b, tests, strict=True)
-    return tuple(Difference(name, one, other, *test) for name, one, other, test in rows)
+    rows = zip(METRICS, a, b, low.tolist(), high.tolist(), p.tolist(), strict=True)
+    return tuple(Difference(*row) for row in rows)
 
 
 def _over_seeds(sides: Sequence[_Side], notes: list[str]) -> Comparison:
     """A comparison of records alone, without what their queries found."""
     differences = sides[1].recalls() - sides[0].recalls()
     test = paired.seeds_and_images(differences[:, None])  # as of one image: over seeds alone
-    known = [True] * len(METRICS)
     notes.append(
         "What single queries found is not beside the records (*.npz), so this is about these test "
         "images alone, and which queries are won is not known; `bench run ... --rerun` writes it."
     )
     name_a, name_b = (side.name for side in sides)
-    found = _differences(sides, *test, known)
+    found = _differences(sides, *test)
     return Comparison(name_a, name_b, len(differences), found, {}, {}, {}, tuple(notes))
 
 
@@ -205,19 +194,15 @@ def _check_queries(sides: Sequence[_Side]) -> list[str]:
     return [f"{' and '.join(sorted(unknown))}: {testset.UNKNOWN}."] if unknown else []
 
 
-def _tested(side: _Side, per_image: Array) -> list[bool]:
-    """Of which recalls the per-query results are exactly those of the records.
-
-    Raises UserError where they should be and are not.
-    """
-    gap = np.abs(per_image.mean(axis=1) - side.recalls())
-    for path, queries, row in zip(side.paths, side.queries, gap, strict=True):
-        if queries.exact and row.max() > SAME:
+def _check_recalls(side: _Side, per_image: Array) -> None:
+    """Raise UserError where what the queries found does not give the recalls of the records."""
+    gap = np.abs(per_image.mean(axis=1) - side.recalls()).max(axis=1)
+    for path, largest in zip(side.paths, gap, strict=True):
+        if largest > SAME:
             raise UserError(
                 f"{path.with_suffix('.npz')} does not give the recalls of the record beside it, so "
                 "one of them was changed; repeat the trial with `bench run ... --rerun`"
             )
-    return [bool(ok) for ok in (gap <= SAME).all(axis=0)]
 
 
 def _first(gain: Array) -> list[int]:
@@ -245,15 +230,18 @@ def table(comparison: Comparison) -> "Table":
     shown.add_column("%")
     for title in ("A", "B", "B - A", "95% interval", "p"):
         shown.add_column(title, justify="right", no_wrap=True)
-    for one in comparison.differences:
-        figures = [f"{one.a:.2f}", f"{one.b:.2f}", f"{one.difference:+.2f}"]
-        if one.low is None or one.high is None or one.p is None:
-            shown.add_row(one.metric, *figures, "–", "–")
-            continue
-        interval = f"{one.low:+.2f} to {one.high:+.2f}"
-        p = f"{one.p:.4f}" if one.p >= 1e-4 else "< 0.0001"
-        sure = one.p < 0.05 and (one.low > 0 or one.high < 0)
-        shown.add_row(one.metric, *figures, interval, p, style="bold" if sure else "")
+    for row in comparison.differences:
+        p = f"{row.p:.4f}" if row.p >= 1e-4 else "< 0.0001"
+        sure = row.p < 0.05 and (row.low > 0 or row.high < 0)
+        shown.add_row(
+            row.metric,
+            f"{row.a:.2f}",
+            f"{row.b:.2f}",
+            f"{row.difference:+.2f}",
+            f"{row.low:+.2f} to {row.high:+.2f}",
+            p,
+            style="bold" if sure else "",
+        )
     return shown
 
 
