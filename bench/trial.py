@@ -327,8 +327,7 @@ def _run(
         testset,
         train,
     )
-    from bench.data import cache, cut
-    from bench.data.forms import SPLITS
+    from bench.data import SPLITS, cache, cut
     from bench.evaluate import Evaluation
     from bench.features import FeatureLoader, Features, all_words
     from bench.measure import meter

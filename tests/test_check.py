@@ -208,7 +208,9 @@ def test_whose_test_set_it_is(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> No
     path.write_text("".join(line for line in pinned.splitlines(True) if "sha256" not in line))
     assert "4 images, as many as the card says; it pins no hash, so their names were not" in said()
     path.write_text(pinned)
-    monkeypatch.setattr(data, "cards", lambda: {"tiny": data.Card("tiny", tiny_raw(path))})
+    monkeypatch.setattr(
+        "bench.data.cardfile.cards", lambda: {"tiny": data.Card("tiny", tiny_raw(path))}
+    )
     assert said().startswith("test set: the published one, 4 images of the same names (hash ")
     assert said().endswith("complete: the published data, and every image can be read")
 

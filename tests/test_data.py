@@ -14,7 +14,7 @@ from PIL import Image
 
 from bench import UserError, batches, data, resident
 from bench.batches import Loader, TokenTable, TrainSplit
-from bench.data import cache
+from bench.data import cache, dataset
 from bench.sweeps import sweep
 
 
@@ -181,8 +181,8 @@ def test_the_precomp_form(tmp_path: Path) -> None:
 
 def test_held_out_validation_does_not_depend_on_order() -> None:
     samples = [data.Sample(f"{i}.tif", ("a",), "train") for i in range(47)]
-    chosen = {s.filename for s in data._hold_out(samples, 0.1) if s.split == "val"}
-    again = {s.filename for s in data._hold_out(samples[::-1], 0.1) if s.split == "val"}
+    chosen = {s.filename for s in dataset._hold_out(samples, 0.1) if s.split == "val"}
+    again = {s.filename for s in dataset._hold_out(samples[::-1], 0.1) if s.split == "val"}
     assert chosen == again
     order = sorted(samples, key=lambda s: hashlib.sha256(f"val/{s.filename}".encode()).digest())
     assert chosen == {s.filename for s in order[:5]}  # what every record so far was made with

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench import UserError, data
-from bench.data import annotations, cache, files, imagefile
+from bench.data import annotations, cache, dataset, files, imagefile, text
 
 ENTRY = {"filename": "a.tif", "split": "test", "sentences": [{"raw": "a pond ."}]}
 
@@ -38,13 +38,13 @@ def karpathy(tmp_path: Path, *entries: Any) -> Any:
         (ENTRY | {"filename": "a\x00.tif"}, "is no file name"),
         (ENTRY | {"filename": ""}, "is no file name"),
         (ENTRY | {"filename": "a" * 300}, "is no file name"),
-        (ENTRY | {"filename": True}, "the file name of images[0] is a bool, not text"),
+        (ENTRY | {"filename": True}, "the file name in images[0] is a bool, not text"),
         (ENTRY | {"filename": "\ud800.tif"}, "lone surrogate"),
         (ENTRY | {"split": "restval"}, "is in the split 'restval'; known: train, val, test"),
         (ENTRY | {"sentences": []}, "has no caption"),
-        (ENTRY | {"sentences": {"raw": "a"}}, "'sentences' of images[0] is an object, not a list"),
-        (ENTRY | {"sentences": [{"raw": None}]}, "a sentence of images[0] is null, not text"),
-        (ENTRY | {"sentences": [{"tokens": ["a"]}]}, "'raw' is missing in a sentence of images[0]"),
+        (ENTRY | {"sentences": {"raw": "a"}}, "images[0].sentences is an object, not a list"),
+        (ENTRY | {"sentences": [{"raw": None}]}, "images[0].sentences[0].raw is null, not text"),
+        (ENTRY | {"sentences": [{"tokens": ["a"]}]}, "'raw' is missing in images[0].sentences[0]"),
         (ENTRY | {"label": [1]}, "label of images[0] is a list, not text"),
         ("a.tif", "images[0] is a str, not an object"),
     ],
@@ -73,7 +73,7 @@ def test_bytes_that_are_no_annotation(tmp_path: Path, content: bytes) -> None:
 
 def test_a_huge_annotation_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "d.json").open("wb") as file:
-        file.truncate(annotations.LIMIT_BYTES + 1)  # a file with a hole: no disk is used
+        file.truncate(text.LIMIT_BYTES + 1)  # a file with a hole: no disk is used
     with pytest.raises(UserError, match="256 MiB is the limit"):
         annotations.read("karpathy", tmp_path, "d.json")
 
@@ -130,10 +130,18 @@ SOUND = 'images = "i"\nval_share = 0.2\nscale = [0, 9.5]\n[counts]\ntrain = 8\nv
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (SOUND, "", "needs 'images' to be a folder"),
-        ('"i"', "3", "needs 'images' to be text"),
-        ('"i"', '"../../i"', "needs 'images' to be inside its folder"),
-        ('"i"', '"i"\nannotation = "/a.json"', "needs 'annotation' to be inside its folder"),
+        (
+            SOUND,
+            "",
+            "needs 'images' to be a folder inside the data set's folder, needs 'counts' to",
+        ),
+        ('"i"', "3", "needs 'images' to be a folder"),
+        ('"i"', '"../../i"', "needs 'images' to be a folder inside the data set's folder"),
+        (
+            '"i"',
+            '"i"\nannotation = "/a.json"',
+            "needs 'annotation' to be a file inside the data set's folder",
+        ),
         ("[counts]", "[scenes]", "has the unknown key 'train' in [scenes]"),
         ("train = 8", 'train = "8"', "needs 'counts' to be a table with the images"),
         ("train = 8", "train = 1.5", "needs 'counts' to be a table with the images"),
@@ -157,6 +165,18 @@ SOUND = 'images = "i"\nval_share = 0.2\nscale = [0, 9.5]\n[counts]\ntrain = 8\nv
             '"i"\ntest = {sha256 = 3}',
             "unknown key 'sha256' (did you mean 'filenames_sha256'?) in [test]",
         ),
+        (
+            '"i"',
+            '"i"\nscenes = {rule = "block"}',
+            "needs 'scenes.rule' to be one of none, generator, ",
+        ),
+        (
+            '"i"',
+            '"i"\nscenes = {rule = "blocks", names = ["a"]}',
+            "blocks (with `names` and `size`)",
+        ),
+        ('"i"', '"i"\nscenes = {names = ["a"], size = 0}', "'scenes.size' to be a whole number"),
+        ('"i"', '"i"\nscenes = {names = [1], size = 5}', "'scenes.names' to be a list of texts"),
         ('"i"', "", "is not valid TOML"),
     ],
 )
@@ -168,6 +188,18 @@ def test_a_card_that_cannot_be_used(tmp_path: Path, old: str, new: str, said: st
     with pytest.raises(UserError, match="the card") as caught:
         data.card(str(path))
     assert said in str(caught.value)
+
+
+def test_every_fault_of_a_card_is_told_at_once(tmp_path: Path) -> None:
+    text = SOUND.replace("0.2", "3").replace("[0, 9.5]", "9\ntitel = 3").replace("test = 1", "")
+    (tmp_path / "d.toml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        data.card(str(tmp_path / "d.toml"))
+    said = str(caught.value)
+    for key in ("val_share", "scale", "counts"):
+        assert f"needs '{key}' to be" in said
+    assert "has the unknown key 'titel' (did you mean 'title'?)" in said
+    assert said.endswith("; datasets/README.md lists the keys")
 
 
 def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
@@ -448,7 +480,7 @@ def attempt(kind: str, folder: Path, annotation: str | None) -> None:
     try:
         samples = annotations.read(kind, folder, annotation).samples
         data.names_hash(samples)
-        data._hold_out(samples, 0.5)
+        dataset._hold_out(samples, 0.5)
         files.match("d", folder / "images", [s.filename for s in samples])
     except (UserError, annotations.Absent) as error:
         said = str(error)

@@ -20,7 +20,7 @@ def datasets(
     from rich.table import Table
 
     from bench import data
-    from bench.data.forms import SPLITS
+    from bench.data import SPLITS
 
     root = data.data_root(data_root)
     screen = console()

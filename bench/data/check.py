@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, data
-from bench.data import Card, brightness, chance, cut, spoken_form, twins
+from bench.data import SPLITS, Card, brightness, chance, cut, spoken_form, twins
 from bench.data.cut import Cut, Tokenizer
-from bench.data.forms import SPLITS
 from methods.sample import Sample
 
 Progress = Callable[[int, int], None]

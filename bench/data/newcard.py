@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import UserError, data
-from bench.data import annotations, brightness, chance, files, parquet, scenes
-from bench.data.forms import SPLITS
+from bench.data import SPLITS, annotations, brightness, chance, files, parquet, scenes
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The scene of an image: the card's rule, applied and guessed."""
+"""The scene of an image: the card's rule applied, and guessed for a new card."""
 
 import re
 from collections import Counter
@@ -7,64 +7,51 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench import UserError
-from bench.data.annotations import read_text
+from bench.data.text import read_text
 from methods.sample import Sample
 
-RULES = ("none", "generator", "filename", "blocks", "files")
-Namer = Callable[[Sample], str | None]
 
+def rule_of(
+    card_name: str, scenes: dict[str, Any], folder: Path
+) -> tuple[Callable[[Sample], str | None], tuple[str, ...]]:
+    """The rule of a card's `[scenes]` as a function, and notes for the user.
 
-def rule_of(card_name: str, scenes: dict[str, Any], folder: Path) -> tuple[Namer, tuple[str, ...]]:
-    """The rule of a card's `[scenes]` as a function, and what to tell of it; raises UserError."""
+    The function raises UserError for a file that is not numbered as the rule `blocks` expects.
+    """
     rule, words = scenes.get("rule", "none"), scenes.get("words", {})
-
-    def spoken(scene: str) -> str:
-        return str(words.get(scene, scene.replace("_", " ")))
-
-    if rule in ("none", "generator"):
-        return lambda sample: None if sample.scene is None else spoken(sample.scene), ()
-    if rule == "filename":
-        return lambda sample: (found := from_name(sample.filename)) and spoken(found), ()
-    if rule == "blocks":
-        names, size = _block_names(card_name, scenes)
-        return lambda sample: spoken(
-            names[_number(card_name, sample, size * len(names)) // size]
-        ), ()
-    if rule == "files":  # one text file per scene that lists its images
-        listed = folder / str(scenes.get("folder", ""))
-        if not listed.is_dir():
-            told = f"{listed} is missing: scenes by the file names, where those have one"
-            return lambda sample: (found := from_name(sample.filename)) and spoken(found), (told,)
-        label = {
-            PurePosixPath(name.strip()).stem: spoken(_words(path.stem))
-            for path in sorted(listed.glob("*.txt"))
+    lists, notes, listed = folder / str(scenes.get("folder", "")), tuple[str, ...](), {}
+    if rule == "files" and lists.is_dir():  # a text file for each scene lists its images
+        listed = {
+            PurePosixPath(name.strip()).stem: _spaced(path.stem)
+            for path in sorted(lists.glob("*.txt"))
             for name in read_text(path).split("\n")
         }
-        return lambda sample: label.get(PurePosixPath(sample.filename).stem), ()
-    raise UserError(
-        f"the card {card_name!r} has the unknown scene rule {rule!r}; known: {', '.join(RULES)}"
-    )
+    elif rule == "files":
+        rule, notes = "filename", (f"{lists} is missing: scenes by the file names, where possible",)
+
+    def scene_of(sample: Sample) -> str | None:
+        scene = sample.scene
+        if rule == "filename":
+            scene = from_name(sample.filename)
+        elif rule == "files":
+            scene = listed.get(PurePosixPath(sample.filename).stem)
+        elif rule == "blocks":
+            names, size = scenes["names"], scenes["size"]
+            scene = names[_number(card_name, sample, size * len(names)) // size]
+        return scene and str(words.get(scene, scene.replace("_", " ")))
+
+    return scene_of, notes
 
 
-def _words(stem: str) -> str:
+def _spaced(stem: str) -> str:
     """`SparseResidential`, as RSICD's lists are named, -> `sparse residential`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", stem).lower()
 
 
 def from_name(filename: str) -> str | None:
-    """`pond_12.tif` -> pond; None for a name of another kind, such as `00196.jpg`."""
-    found = re.match(r"([^\d].*?)_\d", PurePosixPath(filename).stem)
-    return found and found[1]
-
-
-def _block_names(card_name: str, scenes: dict[str, Any]) -> tuple[list[str], int]:
-    names, size = scenes.get("names"), scenes.get("size")
-    listed = names if isinstance(names, list) and all(isinstance(n, str) for n in names) else []
-    if not listed or type(size) is not int or size < 1:
-        raise UserError(
-            f"the card {card_name!r} has the scene rule blocks without `names` and `size`; add them"
-        )
-    return listed, size
+    """`pond_12.tif` -> pond; None for other names, such as `00196.jpg`."""
+    scene = re.match(r"([^\d].*?)_\d", PurePosixPath(filename).stem)
+    return scene and scene[1]
 
 
 def _number(card_name: str, sample: Sample, count: int) -> int:
@@ -79,26 +66,23 @@ def _number(card_name: str, sample: Sample, count: int) -> int:
 
 
 def original_stem(scenes: dict[str, Any], filename: str) -> str | None:
-    """Under the rule `blocks`, the name in a copy of one folder per class: 101 -> airplane00."""
+    """Under the rule `blocks`, the name in a copy with a folder per class: 101 -> airplane00."""
     stem = PurePosixPath(filename).stem
     if scenes.get("rule") != "blocks" or not re.fullmatch(r"[0-9]{1,9}", stem):
         return None
-    names, size = _block_names("", scenes)
+    names, size = scenes["names"], scenes["size"]
     block, place = divmod(int(stem) - 1, size)
-    width = len(str(size - 1))
-    return f"{names[block]}{place:0{width}d}" if 0 <= block < len(names) else None
+    return f"{names[block]}{place:0{len(str(size - 1))}d}" if 0 <= block < len(names) else None
 
 
 def guess(samples: Sequence[Sample]) -> tuple[str, dict[str, int]]:
-    """The rule that gives most images a scene worth the name, and the images of each scene.
+    """The rule that gives at least 90% of the images a scene, and the images of each scene.
 
     `none` keeps the labels of the annotation; `filename` is chosen where names such as pond_12 make
     at least two scenes of five images on average.
     """
     labels = Counter(s.scene for s in samples if s.scene is not None)
-    if labels.total() >= 0.9 * len(samples) or not samples:
-        return "none", dict(labels)
     named = Counter(scene for s in samples if (scene := from_name(s.filename)))
-    if named.total() >= 0.9 * len(samples) and 2 <= len(named) <= len(samples) / 5:
+    if labels.total() < 0.9 * len(samples) <= named.total() and 2 <= len(named) <= len(samples) / 5:
         return "filename", dict(named)
     return "none", dict(labels)

@@ -11,13 +11,13 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from bench.data import values
-from bench.data.values import Odd
+from bench.data.values import LABELS, Odd
 from methods.sample import Sample
 
 NAME_COLUMNS = (
@@ -29,7 +29,6 @@ CAPTION_COLUMNS = (
     *("description", "comment"),
 )
 """The first of these that a table has holds the captions, with its numbered ones: sent1, sent2."""
-LABEL_COLUMNS = ("label_name", "label", "scene", "class_name", "class", "category")
 
 CELL_LIMIT = 2**26
 """Largest CSV cell in bytes; some exports hold whole images as text."""
@@ -38,6 +37,8 @@ LOOKED_AT = 200
 NOTHING = ("nan", "none", "null", "<na>")
 """What exports write for a missing caption."""
 
+Row = dict[str, Any]
+
 _LIST = re.compile(r"(?:array\()?\[(.*)\](?:,\s*dtype=[\w'<>|]+)?\)?", re.DOTALL)
 _ITEM = re.compile(
     r"""\s*(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<nothing>None|nan))\s*,?\s*""",
@@ -45,10 +46,12 @@ _ITEM = re.compile(
 )
 
 
-def read_csv(content: str, split: str | None, guess: str | None, notes: list[str]) -> list[Sample]:
+def read_csv(
+    content: str, file_split: str | None, guess: str | None, notes: list[str]
+) -> list[Sample]:
     """A CSV with a header, separated by comma, tab, semicolon or bar.
 
-    split: that of all rows, where the file is of one split; guess: that of rows which state none.
+    file_split: that of all rows, if the file is of one split; guess: that of rows which state none.
     Notes for the user are appended to `notes`.
     """
     stream = io.StringIO(content, newline="")
@@ -61,9 +64,28 @@ def read_csv(content: str, split: str | None, guess: str | None, notes: list[str
     csv.field_size_limit(CELL_LIMIT)
     lines = csv.reader(stream, delimiter=delimiter, strict=True, skipinitialspace=delimiter == "|")
     try:
-        header = _header(next(lines, []))
-        columns = Columns.of(header)
-        return Table(columns, split, guess).read(_csv_rows(lines, header, columns), notes)
+        header: list[str] = []
+        for name in map(_column, next(lines, [])):  # a second `caption` becomes `caption 2`
+            again = sum(re.sub(r" \d+$", "", other) == name for other in header)
+            header.append(f"{name} {again + 1}" if name and name in header else name)
+        table = Table(header)
+        needed = 1 + max(header.index(table.name), header.index(table.captions[0]))
+
+        def rows() -> Iterator[tuple[str, Row]]:
+            for cells in lines:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                place = f"line {lines.line_num}"
+                more = any(cell.strip() for cell in cells[len(header) :])
+                if more or len(cells) < needed:
+                    hint = "; put a text that holds the separator in quotation marks"
+                    raise Odd(
+                        f"{place} has {len(cells)} cells, the first line {len(header)}"
+                        f"{hint if more else ''}"
+                    )
+                yield place, dict(zip(header, cells, strict=False))
+
+        return table.read(list(rows()), file_split, guess, notes)
     except csv.Error as error:
         raise Odd(
             f"line {lines.line_num}: {error}; a text with a comma, a line break or a quotation "
@@ -71,166 +93,104 @@ def read_csv(content: str, split: str | None, guess: str | None, notes: list[str
         ) from None
 
 
+def read_rows(
+    document: object, file_split: str | None, guess: str | None, notes: list[str]
+) -> list[Sample]:
+    """A list of JSON objects, each a caption, or an image with its captions."""
+    if not isinstance(document, list) or not document:
+        what = "an empty list" if document == [] else f"{values.kind_of(document)}, not a list"
+        raise Odd(f"the file is {what}")
+    rows = []
+    for number, entry in enumerate(document):
+        if not isinstance(entry, dict):
+            raise Odd(f"entry {number} is {values.kind_of(entry)}, not an object")
+        rows.append((f"entry {number}", {_column(key): value for key, value in entry.items()}))
+    names = list(dict.fromkeys(key for _, row in rows for key in row))
+    return Table(names).read(rows, file_split, guess, notes)
+
+
 def _column(name: str) -> str:
     """The name of a column in lower case and on one line."""
     return " ".join(name.lower().split())
 
 
-def _header(cells: list[str]) -> list[str]:
-    """Names of columns in lower case; a second `caption` becomes `caption 2`."""
-    names: list[str] = []
-    for cell in cells:
-        name = _column(cell)
-        again = names.count(name) and sum(re.sub(r" \d+$", "", n) == name for n in names)
-        names.append(f"{name} {again + 1}" if again and name else name)
-    return names
+class Table:
+    """Which columns of a table hold what, and a count of what the notes to the user tell.
 
+    Raises Odd if there is no column of file names or none of captions.
+    """
 
-def _csv_rows(
-    lines: Iterable[list[str]], header: list[str], columns: "Columns"
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Pairs of `line 7` and a row; cells beyond the header's must be empty."""
-    needed = 1 + max(header.index(columns.name), header.index(columns.captions[0]))
-    for cells in lines:
-        if not any(cell.strip() for cell in cells):
-            continue
-        where = f"line {getattr(lines, 'line_num', 0)}"
-        more = any(cell.strip() for cell in cells[len(header) :])
-        if more or len(cells) < needed:
-            hint = "; put a text that holds the separator in quotation marks" if more else ""
-            raise Odd(f"{where} has {len(cells)} cells, the first line {len(header)}{hint}")
-        yield where, dict(zip(header, cells, strict=False))
-
-
-def read_rows(
-    document: object, split: str | None, guess: str | None, notes: list[str]
-) -> list[Sample]:
-    """A list of JSON objects, each a caption, or an image with its captions."""
-    entries = []
-    for row, entry in enumerate(values.items(document, "the file")):
-        if not isinstance(entry, dict):
-            raise Odd(f"entry {row} is {values.kind_of(entry)}, not an object")
-        entries.append((f"entry {row}", {_column(key): v for key, v in entry.items()}))
-    if not entries:
-        raise Odd("the file is an empty list")
-    columns = Columns.of(dict.fromkeys(key for _, entry in entries for key in entry))
-    return Table(columns, split, guess).read(entries, notes)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column holds the file name, which the captions, and which are not read."""
-
-    name: str
-    captions: tuple[str, ...]
-    unread: tuple[str, ...]
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> "Columns":
-        """Choose among the columns of a table; raises Odd where a name or a caption is lacking."""
-        names = list(names)
+    def __init__(self, names: Sequence[str]) -> None:
         name = next((column for column in NAME_COLUMNS if column in names), None)
         families = (_family(base, names) for base in CAPTION_COLUMNS)
-        captions = next((family for family in families if family), ())
-        if name is None or not captions:
+        self.captions = next((family for family in families if family), [])
+        if name is None or not self.captions:
+            columns = CAPTION_COLUMNS if name else NAME_COLUMNS
             listed = ", ".join(map(repr, names))[:160] or "none"
             raise Odd(
                 f"no column is called {'filename' if name is None else 'caption'} (or one of "
-                f"{', '.join((CAPTION_COLUMNS if name else NAME_COLUMNS)[1:])}); the columns are: "
-                f"{listed}"
+                f"{', '.join(columns[1:])}); the columns are: {listed}"
             )
-        used = {name, "split", *captions, *LABEL_COLUMNS}
-        return cls(name, captions, tuple(column for column in names if column not in used))
+        self.name = name
+        used = {name, "split", *self.captions, *LABELS}
+        self.unread = [column for column in names if column not in used]
+        self.lists = self.missing = self.repeated = 0
 
-
-def _family(base: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The column `base` and its numbered ones: raw, raw_1, raw_2; or caption1, caption2."""
-    numbered = {}
-    for name in names:
-        if found := re.fullmatch(rf"{base}[._ -]?(\d+)", name):
-            numbered[int(found[1]), name] = name
-    own = (base,) if base in names else ()
-    return (*own, *(name for _, name in sorted(numbered.items())))
-
-
-@dataclass
-class Table:
-    """Reads the rows of a table into samples, and counts what the notes to the user tell."""
-
-    columns: Columns
-    split: str | None
-    guess: str | None
-    lists: int = 0
-    missing: int = 0
-    repeated: int = 0
-    _seen: dict[str, list[object]] = field(default_factory=dict)
-
-    def read(self, rows: Iterable[tuple[str, Mapping[str, Any]]], notes: list[str]) -> list[Sample]:
+    def read(
+        self,
+        rows: list[tuple[str, Row]],
+        file_split: str | None,
+        guess: str | None,
+        notes: list[str],
+    ) -> list[Sample]:
         """Samples in the order of their first rows; `rows` are pairs such as (`line 7`, row)."""
-        found: dict[str, Sample] = {}
-        for number, (where, row) in enumerate(rows):
-            if self.columns.name not in row:
-                raise Odd(f"{self.columns.name!r} is missing in {where}")
-            name = values.filename(row[self.columns.name], where, shorten=True)
-            part = self._split_of(row, name, where)
-            scene = values.label(row, where, LABEL_COLUMNS)
-            values.append(found, Sample(name, self._captions(row, where), part, scene))
-            if number < LOOKED_AT:
-                for column in self.columns.unread:
-                    self._seen.setdefault(column, []).append(row.get(column))
-        notes += self._notes()
-        return [s if s.captions else replace(s, captions=("",)) for s in found.values()]
+        samples: dict[str, Sample] = {}
+        for place, row in rows:
+            if self.name not in row:
+                raise Odd(f"{self.name!r} is missing in {place}")
+            name = values.filename(row[self.name], place, shorten=True)
+            split = values.split_of(row.get("split"), name, place, file_split, guess)
+            new = Sample(name, self._captions(row, place), split, values.label(row, place))
+            old = samples.get(name, replace(new, captions=()))
+            if old.split != split:
+                raise Odd(f"{name!r} is in {old.split} and in {split}")
+            samples[name] = replace(old, captions=old.captions + new.captions)
+        notes += self._notes([row for _, row in rows[:LOOKED_AT]])
+        return [s if s.captions else replace(s, captions=("",)) for s in samples.values()]
 
-    def _split_of(self, row: Mapping[str, Any], name: str, where: str) -> str:
-        stated = row.get("split")
-        blank = stated is None or stated == ""
-        if self.split is not None:
-            if not blank and str(stated).strip().lower() in (*values.SPLITS, *values.OTHER_NAMES):
-                own = values.split(stated, where)
-                if own != self.split:
-                    raise Odd(f"{where} is in {own}, and the file is the one of {self.split}")
-            return self.split
-        if not blank:
-            return values.split(stated, where)
-        found = values.split_of_path(name) or self.guess
-        if found is None:
-            raise Odd(values.no_split(where))
-        return found
-
-    def _captions(self, row: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    def _captions(self, row: Row, place: str) -> tuple[str, ...]:
         """The captions of a row; blank cells of numbered columns are no captions."""
-        base, *numbered = self.columns.captions
+        base, *numbered = self.captions
         if not numbered:
             if base not in row:
-                raise Odd(f"{base!r} is missing in {where}")
-            return tuple(self._texts(row[base], base, where))
-        cells = [self._texts(row.get(column), column, where) for column in (base, *numbered)]
-        first, rest = cells[0], [text for cell in cells[1:] for text in cell]
+                raise Odd(f"{base!r} is missing in {place}")
+            return tuple(self._texts(row[base], base, place))
+        first, *others = (self._texts(row.get(column), column, place) for column in self.captions)
+        rest = [text for cell in others for text in cell]
         if base in CAPTION_COLUMNS and first and first[0] and set(first) <= set(rest):
             self.repeated += 1
             first = []
         return tuple(text for text in (*first, *rest) if text)
 
-    def _texts(self, value: object, column: str, where: str) -> list[str]:
+    def _texts(self, value: object, column: str, place: str) -> list[str]:
         """The captions in one cell."""
         if value is None or value != value or str(value).strip().lower() in NOTHING:  # NaN
             self.missing += 1
             return []
         if isinstance(value, dict):
-            value = values.get(value, "raw", where)
+            value = values.Node(value, f"{column} of {place}")["raw"].value
         if isinstance(value, list):
-            return [text for one in value for text in self._texts(one, column, where)]
-        text = values.text(value, f"the caption of {where}")
+            return [text for item in value for text in self._texts(item, column, place)]
+        text = values.text(value, f"the caption of {place}")
         listed = list_in(text)
         if listed is None:
             return [text]
         self.lists += 1
         self.missing += listed.count(None)
-        return [one.strip() for one in listed if one and one.strip()]
+        return [item.strip() for item in listed if item and item.strip()]
 
-    def _notes(self) -> list[str]:
-        read = ", ".join(self.columns.captions)
-        notes = []
+    def _notes(self, rows: list[Row]) -> list[str]:
+        read, notes = ", ".join(self.captions), []
         if self.lists:
             notes.append(f"{read}: {self.lists:,} cells hold a list, whose captions were read")
         if self.missing:
@@ -240,26 +200,33 @@ class Table:
             )
         if self.repeated:
             notes.append(
-                f"{self.columns.captions[0]} repeats a caption of {read} in {self.repeated:,} rows "
-                "and was left out there"
+                f"{self.captions[0]} repeats a caption of {read} in {self.repeated:,} rows and was "
+                "left out there"
             )
-        for column, seen in self._seen.items():
-            if looks_like_captions(seen):
+        for column in self.unread:
+            if looks_like_captions([row.get(column) for row in rows]):
                 notes.append(
                     f"the column {column!r} looks like captions and was not read (read: {read}); "
-                    f"to read it too, call it {self.columns.captions[0]}_{len(read.split())}"
+                    f"to read it too, call it {self.captions[0]}_{len(self.captions)}"
                 )
         return notes
 
 
+def _family(base: str, names: Sequence[str]) -> list[str]:
+    """The column `base` and its numbered ones: raw, raw_1, raw_2; or caption1, caption2."""
+    numbered = [(re.fullmatch(rf"{base}[._ -]?(\d+)", name), name) for name in names]
+    ordered = sorted((int(number[1]), name) for number, name in numbered if number)
+    return [name for name in names if name == base] + [name for _, name in ordered]
+
+
 def looks_like_captions(cells: Sequence[object]) -> bool:
     """Whether most cells of a column are sentences, and not just a few different ones."""
-    said = [cell for cell in cells if cell is not None and str(cell).strip()]
-    prose = [str(cell) for cell in said if _prose(cell)]
-    return len(prose) > len(said) / 2 and len(set(prose)) > len(said) / 10
+    filled = [cell for cell in cells if cell is not None and str(cell).strip()]
+    prose = [str(cell) for cell in filled if _is_prose(cell)]
+    return len(prose) > len(filled) / 2 and len(set(prose)) > len(filled) / 10
 
 
-def _prose(cell: object) -> bool:
+def _is_prose(cell: object) -> bool:
     """Whether a cell holds a text of three words or more."""
     if isinstance(cell, str) and not cell.lstrip().startswith("{"):
         cell = list_in(cell.strip()) or [cell]
@@ -271,18 +238,18 @@ def _prose(cell: object) -> bool:
 
 
 def list_in(text: str) -> list[str | None] | None:
-    """The texts of a list that is written as text; None where it is not one that can be read.
+    """The texts of a list that is written as text; None if it is not one that can be read.
 
     Python's and JSON's lists, and numpy's, which separates by white space (where Python would join
     the texts to one). None in the list is a missing text.
     """
-    found = _LIST.fullmatch(text)
-    if found is None:
+    written = _LIST.fullmatch(text)
+    if written is None:
         return None
     with suppress(ValueError, RecursionError):
         listed = json.loads(text)
-        return listed if all(one is None or isinstance(one, str) for one in listed) else None
-    inner, at, texts = found[1], 0, list[str | None]()
+        return listed if all(item is None or isinstance(item, str) for item in listed) else None
+    inner, at, texts = written[1], 0, list[str | None]()
     while at < len(inner):
         item = _ITEM.match(inner, at)
         if item is None:
@@ -298,8 +265,3 @@ def _literal(quoted: str) -> str:
         warnings.simplefilter("ignore")
         return str(ast.literal_eval(quoted.replace("\n", "\\n")))
     return quoted[1:-1]
-
-
-def looks_like_a_list(caption: str) -> bool:
-    """Whether a caption is still written as a list, so that it could not be read as one."""
-    return caption.startswith("[") and caption.endswith("]")

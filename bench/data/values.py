@@ -4,12 +4,10 @@ They raise `Odd` with what is wrong; `bench.data.annotations` adds the name of t
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-
-from methods.sample import Sample
 
 SPLITS = ("train", "val", "test")
 OTHER_NAMES = {
@@ -19,21 +17,49 @@ OTHER_NAMES = {
     "training": "train",
     "testing": "test",
 }
-"""Other words for a split, as they are found in annotations."""
+"""Other words for a split in annotations."""
+LABELS = ("label_name", "label", "scene", "class_name", "class", "category")
+"""Columns for the scene of an image; the first that holds one counts. JSON forms have two."""
 
 
 class Odd(Exception):
     """Something in an annotation that its form does not allow; the message says what."""
 
 
-def text(value: object, what: str) -> str:
+@dataclass(frozen=True)
+class Node:
+    """A value in a JSON document and its place, such as `images[3].sentences`, for errors."""
+
+    value: Any
+    place: str = ""
+
+    def __getitem__(self, key: str) -> "Node":
+        if not isinstance(self.value, dict):
+            raise Odd(f"{self.place or 'the file'} is {kind_of(self.value)}, not an object")
+        if key not in self.value:
+            raise Odd(f"{key!r} is missing in {self.place or 'the file'}")
+        shown = " ".join(key.split())[:80]
+        return Node(self.value[key], f"{self.place}.{shown}" if self.place else shown)
+
+    def items(self) -> list["Node"]:
+        """The entries of a list."""
+        if not isinstance(self.value, list):
+            raise Odd(f"{self.place or 'the file'} is {kind_of(self.value)}, not a list")
+        return [Node(value, f"{self.place}[{i}]") for i, value in enumerate(self.value)]
+
+    def text(self) -> str:
+        """A text without the white space around it."""
+        return text(self.value, self.place)
+
+
+def text(value: object, place: str) -> str:
     """A text without the white space around it; raises Odd for anything else."""
     if not isinstance(value, str):
-        raise Odd(f"{what} is {kind_of(value)}, not text")
+        raise Odd(f"{place} is {kind_of(value)}, not text")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Odd(f"{what} holds half a character (a lone surrogate)") from None
+        raise Odd(f"{place} holds half a character (a lone surrogate)") from None
     return value.strip()
 
 
@@ -44,87 +70,75 @@ def kind_of(value: object) -> str:
     )
 
 
-def filename(value: object, where: str, shorten: bool = False) -> str:
-    """A file name as annotated; raises Odd where it leads out of its folder.
+def filename(value: object, place: str, shorten: bool = False) -> str:
+    """A file name as annotated; raises Odd if it leads out of its folder.
 
-    A whole number is a name without an extension (7 -> "7"): some tools turn a column of such names
-    into numbers. shorten: keep only the last part of an absolute path, whose folders are those of
-    the machine where the annotation was written.
+    A whole number is a name without an extension (7 -> "7"), for some tools turn a column of such
+    names into numbers. shorten: keep only the last part of an absolute path, whose folders are
+    those of the machine where the annotation was written.
     """
     if type(value) is int:
         value = str(value)
-    name = text(value, f"the file name of {where}").replace("\\", "/")
+    name = text(value, f"the file name in {place}").replace("\\", "/")
     if shorten and (name.startswith("/") or re.match("[A-Za-z]:/", name)):
         name = name.rsplit("/", 1)[-1]
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
         raise Odd(f"the file name {name[:80]!r} leads out of the image folder")
     if not path.name or len(path.name) > 255 or any(ord(letter) < 32 for letter in name):
-        raise Odd(f"{name[:80]!r} of {where} is no file name")
+        raise Odd(f"{name[:80]!r} in {place} is no file name")
     return str(path)
 
 
-def split(value: object, where: str) -> str:
+def split(value: object, place: str) -> str:
     """The split that a word stands for: train, val or test."""
-    word = text(value, f"the split of {where}").lower()
+    word = text(value, f"the split of {place}").lower()
     name = OTHER_NAMES.get(word, word)
     if name not in SPLITS:
-        raise Odd(f"{where} is in the split {word[:80]!r}; known: {', '.join(SPLITS)}")
+        raise Odd(f"{place} is in the split {word[:80]!r}; known: {', '.join(SPLITS)}")
     return name
 
 
-def split_of_path(name: str) -> str | None:
-    """The split that the folders of a file name state, as in images/train/a.tif; else None."""
-    words = {OTHER_NAMES.get(p.lower(), p.lower()) for p in PurePosixPath(name).parts[:-1]}
-    known = [word for word in SPLITS if word in words]
-    return known[0] if len(known) == 1 else None
+def _split_among(words: list[str]) -> str | None:
+    """The split that some of these words name; None if they name none or several."""
+    known = {OTHER_NAMES.get(word.lower(), word.lower()) for word in words} & set(SPLITS)
+    return known.pop() if len(known) == 1 else None
 
 
-def split_of_words(name: str) -> str | None:
-    """The split that a word in a file's own name states, as in captions_test.csv; else None."""
-    words = {OTHER_NAMES.get(w, w) for w in re.split(r"[^a-z]+", name.lower())}
-    known = [word for word in SPLITS if word in words]
-    return known[0] if len(known) == 1 else None
+def split_of_name(stem: str) -> str | None:
+    """The split in the name of an annotation file, as in captions_test.csv; None without one."""
+    return _split_among(re.split(r"[^a-z]+", stem.lower()))
 
 
-def no_split(where: str) -> str:
-    """The message for an image whose split is not stated anywhere."""
-    return (
-        f"nothing says in which split {where} is; add a column `split` with train, val or test, or "
-        "make a file for each, such as captions_train.csv and captions_test.csv"
-    )
+def split_of(
+    stated: object, name: str, place: str, file_split: str | None, guess: str | None
+) -> str:
+    """The split of an image: its file's, the stated one, that of a folder in `name`, or `guess`.
+
+    file_split: that of all images in the file, if it has one; raises Odd if `stated` is another.
+    """
+    if stated is not None and stated != "":
+        known = str(stated).strip().lower() in (*SPLITS, *OTHER_NAMES)
+        if file_split is None or known:
+            own = split(stated, place)
+            if file_split not in (None, own):
+                raise Odd(f"{place} is in {own}, and the file is the one of {file_split}")
+            return own
+    part = file_split or _split_among(list(PurePosixPath(name).parts[:-1])) or guess
+    if part is None:
+        raise Odd(
+            f"nothing says in which split {place} is; add a column `split` with train, val or "
+            "test, or make a file for each, such as captions_train.csv and captions_test.csv"
+        )
+    return part
 
 
-def label(entry: Mapping[str, Any], where: str, keys: tuple[str, ...]) -> str | None:
-    """The scene that an entry states: the first of `keys` that holds one."""
+def label(entry: Mapping[str, Any], place: str, keys: Sequence[str] = LABELS) -> str | None:
+    """The scene that an entry states under one of these keys; None without one."""
     for key in keys:
         value = entry.get(key)
         if type(value) is int:
             return str(value)
-        if value is not None and (said := text(value, f"{key} of {where}")):
-            return said
+        if value is not None and (stated := text(value, f"{key} of {place}")):
+            return stated
     return None
-
-
-def get(entry: object, key: str, where: str) -> Any:
-    """The value of a key that must be there."""
-    if not isinstance(entry, dict):
-        raise Odd(f"{where} is {kind_of(entry)}, not an object")
-    if key not in entry:
-        raise Odd(f"{key!r} is missing in {where}")
-    return entry[key]
-
-
-def items(value: object, what: str) -> list[Any]:
-    """A list; raises Odd for anything else."""
-    if not isinstance(value, list):
-        raise Odd(f"{what} is {kind_of(value)}, not a list")
-    return value
-
-
-def append(found: dict[str, Sample], new: Sample) -> None:
-    """Add the captions of a row to its image, which may have captions from other rows."""
-    old = found.setdefault(new.filename, replace(new, captions=()))
-    if old.split != new.split:
-        raise Odd(f"{new.filename!r} is in {old.split} and in {new.split}")
-    found[new.filename] = replace(old, captions=old.captions + new.captions)

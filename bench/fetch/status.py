@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import UserError, data
-from bench.data import Card
-from bench.data.forms import SPLITS
+from bench.data import SPLITS, Card
 from bench.fetch.sources import Part, parts
 
 

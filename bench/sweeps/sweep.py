@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import UserError, backbone, data, record
 from bench.backbone.preprocess import defining
-from bench.data.forms import SPLITS
+from bench.data import SPLITS
 from bench.recipe import Recipe
 from bench.spec import Call, load_plugins, parse_calls, resolve
 from bench.trial import Trial, clear, too_few

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, __version__, data
-from bench.data.forms import SPLITS
+from bench.data import SPLITS
 from bench.record import learning_rate
 from bench.spec import shareable
 from bench.trained.example import CLOSE, FEATURES, IMAGE, SENTENCE

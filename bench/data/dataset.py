@@ -1,0 +1,231 @@
+"""From a card to samples: read the annotation, check it, name scenes, split, find the images."""
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from bench import UserError, synthetic
+from bench.data import annotations, brightness, chance, files, scenes
+from bench.data.cardfile import Card, cards, data_root, is_shipped, short_hash
+from bench.data.values import SPLITS
+from methods.sample import Sample
+
+UNPINNED = (
+    "the card pins no hash of the test images' names, so only their number was compared with it"
+)
+OTHER_TEXTS = (
+    "captions or scenes differ from those that the card pins, so trials on them are kept apart "
+    "from trials on the pinned ones"
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All samples of a card, where their images are, and hashes.
+
+    `hashes`: of each split's file names; `annotation` (`content_hash`) where it is not the one that
+    the card pins.
+    """
+
+    card: Card
+    folder: Path
+    samples: list[Sample]
+    paths: list[Path | None]
+    hashes: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def split(self, name: str) -> list[int]:
+        """Rows of the samples of one split."""
+        return [i for i, sample in enumerate(self.samples) if sample.split == name]
+
+    @property
+    def captions(self) -> list[str]:
+        """All captions, those of each image in turn."""
+        return [caption for sample in self.samples for caption in sample.captions]
+
+    @property
+    def scenes(self) -> list[str]:
+        """Names of the scenes, sorted."""
+        return sorted({s.scene for s in self.samples if s.scene is not None})
+
+
+class Missing(UserError):
+    """A data set or a part of it is missing; the message ends with the command that fetches it."""
+
+    def __init__(self, card: Card, root: Path, what: str) -> None:
+        super().__init__(f"{what}; to get it: {fetch_command(card, root)}")
+        self.card, self.root, self.what = card, root, what
+
+
+def fetch_command(card: Card, root: Path) -> str:
+    """What to type to fetch a data set into `root`."""
+    own = card.path is not None and card.name not in cards()
+    elsewhere = "" if root == data_root(None) else f" --data-root {shlex.quote(str(root))}"
+    return f"bench data fetch {shlex.quote(str(card.path)) if own else card.name}{elsewhere}"
+
+
+def folder_of(card: Card, root: Path) -> Path:
+    """The folder of a card's annotation and images."""
+    return root / str(card.raw.get("folder", card.name))
+
+
+def load(card: Card, root: Path, images: bool = True) -> Dataset:
+    """Read a data set, compare it with its card, and find its images.
+
+    images=False: no image is looked for and all `paths` are None, which is enough to plan trials.
+    Raises Missing if something is absent, UserError if it is not the data that the card describes.
+    """
+    samples, notes = read(card, root)
+    for fault in faults(card, samples):
+        raise UserError(fault)
+    if not card.counts.get("val"):
+        samples = _hold_out(samples, card.raw.get("val_share", 0.1))
+    train, test = ([s for s in samples if s.split == split] for split in ("train", "test"))
+    found = files.Found([None] * len(samples), [], [], ())
+    if images:
+        found = find_images(card, root, samples)
+    if found.missing:
+        folder = folder_of(card, root) / card.raw["images"]
+        many = f"{len(found.missing)} of {len(samples)} images are missing in {folder}"
+        raise Missing(card, root, f"{card.name}: {many}, the first is {found.lacking()}")
+    hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
+    if card.annotation_hash is None or OTHER_TEXTS in notes:  # `read` compared them
+        hashes["annotation"] = content_hash(samples)
+    if card.test_hash is None and card.kind != "synthetic":
+        notes = (*notes, UNPINNED)
+    notes = (*notes, *found.notes, *brightness.notes(found.paths, card.scale), *chance.notes(test))
+    return Dataset(
+        card, folder_of(card, root), samples, found.paths, hashes, (*notes, *_blank(train))
+    )
+
+
+def read(card: Card, root: Path) -> tuple[list[Sample], tuple[str, ...]]:
+    """The annotated samples with their scenes, splits as annotated, and notes for the user.
+
+    Nothing is compared with the card's counts, and no image is looked for. Raises Missing if the
+    annotation is absent, UserError if it cannot be used.
+    """
+    folder = folder_of(card, root)
+    if card.kind == "synthetic":
+        samples, notes = _generated(), tuple[str, ...]()
+    else:
+        try:
+            reading = annotations.read(card.kind, folder, card.raw.get("annotation"))
+        except annotations.Absent as absent:
+            raise Missing(
+                card,
+                root,
+                f"data set {card.name!r} is not there ({absent} is missing; if you have it "
+                "elsewhere: --data-root DIR)",
+            ) from None
+        samples, notes = reading.samples, reading.notes
+    scene, scene_notes = scenes.rule_of(card.name, card.raw.get("scenes", {}), folder)
+    samples = [replace(sample, scene=scene(sample)) for sample in samples]
+    if card.annotation_hash not in (None, content_hash(samples)):
+        scene_notes = (*scene_notes, OTHER_TEXTS)
+    return samples, (*notes, *scene_notes)
+
+
+def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Found:
+    """The file of each sample; raises Missing without the folder, UserError if it is unreadable."""
+    if card.kind == "synthetic":
+        return files.Found([None] * len(samples), [], [], ())
+    images = folder_of(card, root) / card.raw["images"]
+    if not images.is_dir():
+        raise Missing(card, root, f"{card.name}: the image folder {images} is missing")
+    rule = card.raw.get("scenes", {})
+    names = [s.filename for s in samples]
+    return files.match(card.name, images, names, lambda name: scenes.original_stem(rule, name))
+
+
+def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
+    """In which ways an annotation is not the card's, each a sentence with the remedy."""
+    counts = {name: sum(s.split == name for s in samples) for name in SPLITS}
+    expected = {name: card.counts.get(name, 0) for name in SPLITS}
+    says, pins = "the card says", "ones that the card pins"
+    remedy = "correct the annotation or the card (bench data new writes one for what is there)"
+    if is_shipped(card):
+        says, pins = "published are", "published ones"
+        remedy = (
+            "use the published annotation, or write a card of your own for this one "
+            "(bench data new)"
+        )
+    wrong = []
+    if counts != expected:
+        swapped = {**counts, "val": counts["test"], "test": counts["val"]} == expected
+        hint = "val and test are swapped in this copy of the annotation; swap the names back"
+        wrong.append(
+            f"{card.name}: images per split are {_listed(counts)}, and {says} {_listed(expected)}: "
+            f"{hint if swapped else remedy}"
+        )
+    test = names_hash([s for s in samples if s.split == "test"])
+    if card.test_hash not in (None, test):
+        wrong.append(
+            f"{card.name}: the test images are not the {pins} (hash {test}, card "
+            f"{card.test_hash}): {remedy}"
+        )
+    return wrong
+
+
+def names_hash(samples: Sequence[Sample]) -> str:
+    """Hash of the sorted file names without extension, which differs between copies."""
+    return short_hash("\n".join(sorted(Path(s.filename).stem for s in samples)))
+
+
+def content_hash(samples: Sequence[Sample]) -> str:
+    """Hash of all captions, apart from white space, and scenes, in order of the file names."""
+    content = sorted(
+        (Path(s.filename).stem, s.scene or "", [" ".join(c.split()) for c in s.captions])
+        for s in samples
+    )
+    return short_hash(json.dumps(content, ensure_ascii=False))
+
+
+def spoken_form(caption: str) -> str:
+    """A caption in lower case and without punctuation: what counts as the same sentence."""
+    return " ".join(re.sub(r"[^\w\s]", " ", caption.lower()).split())
+
+
+def _generated() -> list[Sample]:
+    """The samples of the synthetic data set."""
+    samples = []
+    for index in range(sum(synthetic.COUNTS.values())):
+        scene, captions = synthetic.describe(index)
+        name, split = synthetic.filename(index), synthetic.split(index)
+        samples.append(Sample(name, tuple(captions), split, scene))
+    return samples
+
+
+def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
+    """Move a share of the training images to val, chosen by a hash of the file name.
+
+    It is the hash of the bare name, for the forms of annotation differ in the folders.
+    """
+
+    def order(sample: Sample) -> tuple[bytes, str]:
+        name = PurePosixPath(sample.filename).name
+        return hashlib.sha256(f"val/{name}".encode()).digest(), sample.filename
+
+    train = sorted((s for s in samples if s.split == "train"), key=order)
+    held_out = set(train[: round(share * len(train))])
+    return [replace(s, split="val") if s in held_out else s for s in samples]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    """`1,680 train, 210 val, 210 test`."""
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
+
+
+def _blank(train: Sequence[Sample]) -> tuple[str, ...]:
+    """A note on training captions without a word, which are not trained on."""
+    blank = sum(not spoken_form(caption) for sample in train for caption in sample.captions)
+    if not blank:
+        return ()
+    silent = sum(not any(map(spoken_form, sample.captions)) for sample in train)
+    rest = f", and so are {silent:,} training images without any other" if silent else ""
+    many = "1 training caption has" if blank == 1 else f"{blank:,} training captions have"
+    return (f"{many} no word: left out of training{rest}",)

@@ -1,0 +1,87 @@
+"""Read text and JSON files of any encoding that annotations come in."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from bench import UserError
+
+JSON_LINES = (".jsonl", ".ndjson")
+LIMIT_BYTES = 256 * 2**20
+"""A larger annotation is refused unread; the largest one published has a fifth of it."""
+
+
+def read_text(path: Path, notes: list[str] | None = None) -> str:
+    """Read a text file: UTF-8, UTF-16 with a byte order mark, or an older encoding.
+
+    Older encodings are guessed only if there are `notes` to tell the user: gb18030 if bytes beyond
+    ASCII come in pairs, as in Chinese, else Windows' cp1252, in which an accent is a single byte.
+    Raises UserError.
+    """
+    content = _bytes(path)
+    try:
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # Excel's "Unicode text"
+            return content.decode("utf-16")
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
+        paired = sum(length % 2 == 0 for length in runs) > len(runs) / 2
+        encoding = "gb18030" if paired else "cp1252"
+    try:
+        if notes is not None:
+            text = content.decode(encoding)
+            example = re.search(r"\w*[^\x00-\x7f]+\w*", text)
+            shown = f": look whether {example[0][:40]!r} is right" if example else ""
+            notes.append(
+                f"{path.name} is not UTF-8 and was read as {encoding}{shown}; save it as UTF-8 to "
+                "be sure"
+            )
+            return text
+    except UnicodeDecodeError:
+        pass
+    raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 or fetch the annotation again")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path} is a link that leads nowhere; put the file itself there")
+        if not path.is_file():
+            raise UserError(f"{path} is not a file; put the annotation there")
+        size = path.stat().st_size
+        if size > LIMIT_BYTES:
+            raise UserError(
+                f"{path} has {size / 2**20:.0f} MiB, more than any annotation "
+                f"({LIMIT_BYTES // 2**20} MiB is the limit); put the annotation there (without the "
+                "images, if it holds them as a column)"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); check its permissions"
+        ) from None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or JSON Lines as a list, whatever it is called; raises UserError."""
+    text = read_text(path)
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    try:
+        if path.suffix.lower() not in JSON_LINES:
+            return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if len(lines) < 2 or not all(line.lstrip().startswith("{") for _, line in lines):
+            raise UserError(
+                f"{path} is not valid JSON ({error}); fetch the annotation again"
+            ) from None
+    entries = []
+    for number, line in lines:
+        try:
+            entries.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path} is not valid JSON Lines: line {number} ({error}); fetch the annotation "
+                "again"
+            ) from None
+    return entries
