@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from bench import UserError, __version__, lock
 from bench.data import short_hash
 from bench.data.cache import cache_folder
+from bench.earlier import call_today
 from bench.limits import Clock, TimeLimit, spoken
 from bench.recipe import LATER, Recipe, defining
 from bench.record import SCHEMA, NoRoom, atomically, digest, probe, read, write
@@ -64,6 +65,11 @@ class Trial:
     def name(self) -> str:
         """What people call it: data set, backbone, method and seed."""
         return f"{self.dataset_name} {portable(self.backbone)} {self.call} seed {self.seed}"
+
+    @property
+    def call_today(self) -> str:
+        """The call that asks for these settings now; `call` is that of the day of the trial."""
+        return call_today(self.method, self.call, self.settings)
 
     @property
     def identity(self) -> str:

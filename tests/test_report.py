@@ -425,7 +425,7 @@ def test_ablation_counts_the_learning_rate_as_a_setting(tmp_path: Path) -> None:
         strict=True,
     ):
         document["trial"] |= {"lr": lr, "call": call or "cmer(focus='none')"}
-    documents[3]["trial"]["settings"]["scene_p"] = 0.5  # all defaults, at another rate
+    documents[3]["trial"]["settings"]["scene_p"] = 0.3  # all defaults, at another rate
     table = settings_table(load(tmp_path, documents)[0])
     assert [row[0].text for row in table.rows] == [
         "default",

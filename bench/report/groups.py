@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import record
 from bench.backbone.names import known_weights
+from bench.earlier import call_today
 from bench.recipe import Recipe
 from bench.spec import portable
 
@@ -294,8 +295,8 @@ def group_records(frame: "pd.DataFrame") -> list[Group]:
     for entry in sorted(entries, key=lambda e: (str(e.get("finished")), e.path)):
         new = _group_of(entry)
         groups.setdefault(new.digest, new)
-        call = ("trial.call", "trial.settings", "trial.recipe.lr")
-        key = json.dumps([entry.get(part) for part in call], sort_keys=True)
+        parts = [_call(entry), entry.get("trial.settings"), entry.get("trial.recipe.lr")]
+        key = json.dumps(parts, sort_keys=True)
         rows.setdefault(new.digest, {}).setdefault(key, []).append(entry)
     for digest, group in groups.items():
         group.rows = [_row(rows[digest][key]) for key in sorted(rows[digest])]
@@ -345,15 +346,20 @@ def _row(entries: list[Entry]) -> Row:
     return Row("", kept, replaced=[entry for entry in entries if entry not in kept])
 
 
+def _call(entry: Entry) -> str:
+    """The call of a record as it reads today."""
+    said = (entry.get(f"trial.{part}") for part in ("method", "call", "settings"))
+    return call_today(*said)
+
+
 def _label(group: Group) -> None:
-    """The call; where two rows share it, also what they do not share."""
-    calls = Counter(row.entries[0].get("trial.call") for row in group.rows)
+    """The call as it reads today; where two rows share it, also what they do not share."""
     for row in group.rows:
         first = row.entries[0]
-        row.label = first.get("trial.call")
-        if calls[row.label] == 1:
+        row.label = _call(first)
+        same = [r.entries[0] for r in group.rows if _call(r.entries[0]) == row.label]
+        if len(same) == 1:
             continue
-        same = [r.entries[0] for r in group.rows if r.entries[0].get("trial.call") == row.label]
         odd = []
         for setting, value in sorted(first.get("trial.settings").items()):
             if any(other.get("trial.settings").get(setting) != value for other in same):

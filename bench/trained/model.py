@@ -42,7 +42,7 @@ class TrainedModel:
     def __init__(self, restored: Restored, scale: "Scale | None" = None) -> None:
         self._restored, self._scale = restored, scale
         self.record: dict[str, Any] = restored.record
-        self.call: str = restored.trial.call
+        self.call: str = restored.trial.call_today
 
     @classmethod
     def load(
@@ -62,7 +62,7 @@ class TrainedModel:
 
     def __repr__(self) -> str:
         trial = self._restored.trial
-        return f"<{trial.call} on {trial.backbone}, trained on {trial.dataset_name}>"
+        return f"<{self.call} on {trial.backbone}, trained on {trial.dataset_name}>"
 
     def encode_images(
         self, images: "Sequence[str | Path | Picture]", batch_size: int = 64

@@ -88,7 +88,7 @@ def card_of(restored: Restored, how: Exported) -> str:
     spec = shareable(trial.backbone)
     recipe = record["trial"]["recipe"] | {"lr": learning_rate(record)}
     parts = [
-        f"# {trial.call} for {title}",
+        f"# {trial.call_today} for {title}",
         f"A model for text-image retrieval in remote sensing, written by cmer-bench {__version__}. "
         + _files(how, base),
         _table(("", ""), _facts(restored, spec, title, how).items()),
@@ -128,7 +128,7 @@ def _facts(restored: Restored, spec: str, title: str, how: Exported) -> dict[str
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     held = "merged into it" if how is Exported.MERGED else "not contained here"
     return {
-        "method": f"`{trial.call}`" + (f": {_paper(method)}" if method.paper else ""),
+        "method": f"`{trial.call_today}`" + (f": {_paper(method)}" if method.paper else ""),
         "base weights": f"`{spec}`, {held}; hash `{base.weights_sha256}`",
         "images": f"{base.image_size} x {base.image_size} pixels ({base.resize}), values from 0 to "
         f"1 less the mean {_three(base.mean)} and over the deviation {_three(base.std)}",

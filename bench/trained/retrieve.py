@@ -173,7 +173,8 @@ def draw(restored: Restored, answer: Answer, focus: bool) -> "Image":
     Raises UserError where the method has no focus map.
     """
     trial, dataset = restored.trial, _dataset(restored)
-    about = (trial.call, trial.backbone, f"test split of {dataset.card.name}", f"seed {trial.seed}")
+    split, seed = f"test split of {dataset.card.name}", f"seed {trial.seed}"
+    about = (trial.call_today, trial.backbone, split, seed)
     notes = ["  ·  ".join(about), answer.summary()]
     if answer.image is not None:
         pixels, shown = answer.image

@@ -28,7 +28,7 @@ METHODS = {
     "mrs_adapter": (43.2, 4010.0, 268.0, 160_000, 5e-4),
     "cmer": (45.6, 1150.0, 480.0, 2_950_000, 3e-3),
 }
-SETTINGS = {"cmer": {"focus": "soft", "queue": 2048, "scene_p": 0.5}, "lora": {"rank": 8}}
+SETTINGS = {"cmer": {"focus": "soft", "queue": 2048, "scene_p": 0.3}, "lora": {"rank": 8}}
 COUNTS = {"ucm": (1680, 210, 210), "rsitmd": (3862, 429, 452), "rsicd": (8734, 1094, 1093)}
 
 

@@ -1,0 +1,254 @@
+"""CMER's decisions made on UCM's validation split: one change at a time, paired by seed.
+
+    python benchmarks/decisions.py --data data --seeds 10            # every change below
+    python benchmarks/decisions.py --data data --seeds 5 --only wide lr_high
+
+The frozen features of eight views an image are computed once and shared by all trials: a trial's
+seed decides how CMER starts, which captions and views make a batch and which captions carry a scene
+label, but not which eight crops exist. A trial is 240 steps of the project's own training loop with
+a look at validation every 40. Results are appended to benchmarks/decisions.jsonl as they come, and
+what is there is not run again; benchmarks/decisions.md is the table. Choose by validation alone:
+test recall is there to be read.
+"""
+
+import argparse
+import copy
+import json
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from scipy import stats
+from torch.utils import _pytree as tree
+
+from bench import backbone, batches, data, train
+from bench.data import cache
+from bench.evaluate import Evaluation
+from bench.features import FeatureLoader, Features, Table
+from bench.recipe import Recipe
+from bench.spec import resolve
+from methods import registry
+from methods.base import Method
+from methods.cmer import CMER, labelled, tap_places
+
+HERE = Path(__file__).parent
+RESULTS, TABLE = HERE / "decisions.jsonl", HERE / "decisions.md"
+CPU = torch.device("cpu")
+VIEWS = 8
+RECIPE = Recipe(steps=240, evaluations=6)
+BASE: dict[str, Any] = {"stride": 2, "text_taps": "all"}
+BASE_LR = 0.003
+
+Change = tuple[dict[str, Any], dict[str, Any]]
+"""Settings of CMER and values of the recipe that differ from the base."""
+CHANGES: dict[str, Change] = {
+    "base": ({}, {}),
+    "focus none": ({"focus": "none"}, {}),
+    "focus topk": ({"focus": "topk"}, {}),
+    "focus relu": ({"focus": "relu"}, {}),
+    "no queue": ({"queue": 0}, {}),
+    "queue weight 0.3": ({"queue_weight": 0.3}, {}),
+    "queue masks captions, not scenes": ({"mask": "set"}, {}),
+    "no scene labels": ({"scene_p": 0.0}, {}),
+    "scene labels 0.6": ({"scene_p": 0.6}, {}),
+    "every tap": ({"stride": 1}, {}),
+    "stride 4": ({"stride": 4}, {}),
+    "reduction 2": ({"reduction": 2}, {}),
+    "text: end token": ({"text_taps": "end"}, {}),
+    "lr 0.0015": ({}, {"lr": 0.0015}),
+    "lr 0.006": ({}, {"lr": 0.006}),
+    "weight decay 0.2": ({}, {"weight_decay": 0.2}),
+    "batch 256": ({}, {"batch_size": 256, "steps": 120}),
+    "batch 512": ({}, {"batch_size": 512, "steps": 60}),
+}
+
+
+class EveryCaption(batches.Loader):
+    """Asks for each caption with and without a scene label."""
+
+    def words(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> list[str]:
+        """Both forms of the captions of a batch."""
+        split = self.split
+        plain = [(split.captions[i][c], split.samples[i]) for i, c in pairs]
+        return [word for c, sample in plain for word in (c, labelled(c, sample))]
+
+
+class Bench:
+    """UCM, the starter and the features of every tap, ready for trials."""
+
+    def __init__(self, root: Path, keep: Path | None) -> None:
+        """`keep`: a file that the features are read from, or written to where it does not exist."""
+        dataset = data.load(data.card("ucm"), root)
+        self.base = backbone.load("starter")
+        pixels = cache.images(dataset, self.base.image_size, how=self.base.resize)
+        self.table = batches.TokenTable(self.base.tokenizer, self.base.pad_id)
+        self.split = batches.TrainSplit.of(dataset, pixels, self.base.mean, self.base.std)
+        self.looks = {s: Evaluation(dataset, s, pixels, self.base) for s in ("val", "test")}
+        self.kind = train.compute_type(RECIPE.precision, CPU)
+        widest = CMER(copy.deepcopy(self.base.model), stride=1, text_taps="all")
+        self.features = Features(widest, self.table, self.kind, CPU, VIEWS)
+        if keep is not None and keep.exists():
+            self.features.__dict__ |= torch.load(keep, weights_only=False, mmap=True)
+            return
+        loader = EveryCaption(
+            self.split, self.table, str, batch_size=len(self.split.rows), seed=0, device=CPU
+        )
+        self.features.build(loader, 1, list(self.looks.values()), print)
+        if keep is not None:
+            for table in (self.features.images, self.features.texts):  # no views of one block
+                table.parts = [None if p is None else p.clone() for p in table.parts]
+            parts = ("images", "texts", "image_rows", "text_rows")
+            torch.save({name: getattr(self.features, name) for name in parts}, keep)
+
+    def trial(self, settings: dict[str, Any], recipe: Recipe, seed: int) -> dict[str, Any]:
+        """Train CMER with these settings; what is recorded of it."""
+        random.seed(seed)
+        torch.manual_seed(seed)
+        method = CMER(copy.deepcopy(self.base.model), **settings)
+        features = self.seen_by(method, settings)
+
+        def recall(split: str) -> float:
+            look = self.looks[split]
+            found = look.features(method, self.table, self.kind, CPU, 256, features)
+            return look.metrics(look.ranks(*found))["mR"]
+
+        plain = batches.Loader(
+            self.split,
+            self.table,
+            method.train_caption,
+            batch_size=recipe.batch_size,
+            seed=seed,
+            device=CPU,
+            resident=False,
+        )
+        loader = FeatureLoader(features, plain)
+        assert recipe.lr is not None
+        with patch.object(train, "_measure", return_value={}):  # nobody asks for costs here
+            fitted = train.fit(method, loader, recipe, recipe.lr, lambda: recall("val"))
+        method.load_own_state(fitted.best_state)
+        return {
+            "seed": seed,
+            "val_mR": recall("val"),
+            "test_mR": recall("test"),
+            "best_step": fitted.best_step,
+            "curve": [round(point["val_mR"], 3) for point in fitted.curve],
+            "parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+            "seconds": round(fitted.efficiency["train_seconds"], 1),
+        }
+
+    def seen_by(self, method: Method, settings: dict[str, Any]) -> Features:
+        """The features with the taps alone that these settings ask for; nothing is copied."""
+        stride, text = settings.get("stride", 0), settings.get("text_taps", "end")
+        image_taps = tap_places(len(method.image_tower.blocks), stride)
+        text_taps = tap_places(len(method.text_tower.blocks), stride) if text != "none" else []
+
+        def image(pooled: int, summaries: list[int], patches: list[int]) -> Any:
+            return pooled, [summaries[t] for t in image_taps], [patches[t] for t in image_taps]
+
+        def caption(pooled: int, summaries: list[int], tokens: list[int], mask: int) -> Any:
+            seen = [tokens[t] for t in text_taps] if text == "all" else []
+            return pooled, [summaries[t] for t in text_taps], seen, mask
+
+        features = copy.copy(self.features)
+        features.method = method
+        features.images = part_of(features.images, image)
+        features.texts = part_of(features.texts, caption)
+        return features
+
+
+def part_of(table: Table, pick: Callable[..., Any]) -> Table:
+    """A table of some of the tensors of another; `pick` gets their numbers in the method's form."""
+    leaves, spec = tree.tree_flatten(
+        pick(*tree.tree_unflatten(range(len(table.parts)), table.spec))
+    )
+    part = copy.copy(table)
+    part.parts, part.spec = [table.parts[i] for i in leaves], spec
+    return part
+
+
+def read() -> list[dict[str, Any]]:
+    """All results so far."""
+    return (
+        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    )
+
+
+def difference(values: dict[int, float], base: dict[int, float]) -> tuple[int, float, float]:
+    """Seeds that both have, mean of the paired differences, half width of its 95% interval."""
+    found = [values[seed] - base[seed] for seed in sorted(values.keys() & base.keys())]
+    if len(found) < 2:
+        return len(found), statistics.fmean(found) if found else float("nan"), float("nan")
+    half = stats.t.ppf(0.975, len(found) - 1) * statistics.stdev(found) / len(found) ** 0.5
+    return len(found), statistics.fmean(found), float(half)
+
+
+def markdown(results: Sequence[dict[str, Any]]) -> str:
+    """The table: a line per change, the one that helps validation most first."""
+    recall: dict[str, dict[str, dict[int, float]]] = {}
+    about: dict[str, dict[str, Any]] = {}
+    for line in results:
+        about[line["change"]] = line
+        for split in ("val_mR", "test_mR"):
+            recall.setdefault(line["change"], {}).setdefault(split, {})[line["seed"]] = line[split]
+    base = recall["base"]
+    rows = []
+    for change, splits in recall.items():
+        seeds, gain, half = difference(splits["val_mR"], base["val_mR"])
+        _, test, test_half = difference(splits["test_mR"], base["test_mR"])
+        means = [statistics.fmean(splits[s].values()) for s in ("val_mR", "test_mR")]
+        gains = (
+            ["-", "-"]
+            if change == "base"
+            else [f"{gain:+.2f} ± {half:.2f}", f"{test:+.2f} ± {test_half:.2f}"]
+        )
+        cells = [change, about[change]["call"], f"{about[change]['parameters']:,}", str(seeds)]
+        rows.append((gain, [*cells, f"{means[0]:.2f}", gains[0], f"{means[1]:.2f}", gains[1]]))
+    rows.sort(key=lambda row: -row[0])
+    head = [
+        "change",
+        "call",
+        "parameters",
+        "seeds",
+        "val mR",
+        "difference",
+        "test mR",
+        "difference",
+    ]
+    lines = [head, ["---"] * len(head), *(cells for _, cells in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def main() -> None:
+    """Run what is missing, seed by seed, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="root of the data sets")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--only", nargs="*", help="changes to try instead of all")
+    parser.add_argument("--keep", type=Path, help="file that keeps the features for the next run")
+    asked = parser.parse_args()
+    chosen = asked.only or list(CHANGES)
+    bench = Bench(asked.data, asked.keep)
+    done = {(line["change"], line["seed"]) for line in read()}
+    for seed in range(asked.seeds):
+        for change in dict.fromkeys(["base", *chosen]):
+            if (change, seed) in done:
+                continue
+            odd, other = CHANGES[change]
+            recipe = replace(RECIPE, **{"lr": BASE_LR, **other})
+            settings = {**BASE, **odd}
+            call = resolve("cmer", settings, registry()).text
+            told = ", ".join([call, *(f"{k}={v:g}" for k, v in other.items())])
+            line = {"change": change, "call": told, **bench.trial(settings, recipe, seed)}
+            print(json.dumps(line), flush=True)
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            TABLE.write_text(markdown(read()))
+
+
+if __name__ == "__main__":
+    main()
