@@ -22,6 +22,7 @@ from bench.batches import Loader, TokenTable, crop_and_flip, normalise
 from bench.data import short_hash
 from bench.data.cache import cache_folder
 from bench.train import autocast
+from bench.units import format_bytes
 from methods.base import Batch, Method, NotApplicable
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Features:
         self.on_disk = size > SHARE * free
         where = f"in a file in {cache_folder()}" if self.on_disk else "on the device"
         what = f"{self.images.rows:,} images and {self.texts.rows:,} captions"
-        progress({"note": f"features of {what}: {spoken(size)}, {where}"})
+        progress({"note": f"features of {what}: {format_bytes(size)}, {where}"})
         if self.on_disk:
             block = map_file(size, cache_folder(), free)
         else:
@@ -301,8 +302,9 @@ def map_file(size: int, folder: Path, memory: int) -> Tensor:
     free = shutil.disk_usage(folder).free
     if size + SPARE > free:
         raise UserError(
-            f"the cached features need {spoken(size)}; half of the device's {spoken(memory)} of "
-            f"free memory is too little, and so are the {spoken(free)} free in {folder}: store "
+            f"the cached features need {format_bytes(size)}; half of the device's "
+            f"{format_bytes(memory)} of free memory is too little, and so are the "
+            f"{format_bytes(free)} free in {folder}: store "
             "fewer views, set BENCH_CACHE to a larger disk, or leave out --cache-features"
         )
     handle, name = tempfile.mkstemp(prefix="features-", suffix=".partial", dir=folder)
@@ -313,8 +315,3 @@ def map_file(size: int, folder: Path, memory: int) -> Tensor:
     finally:
         os.close(handle)
         Path(name).unlink()
-
-
-def spoken(size: int) -> str:
-    """Bytes as people say them: 1.7 GiB, 12 MiB."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import threading
 import time
@@ -10,33 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bench import UserError
+from bench.units import format_seconds
 
 if TYPE_CHECKING:
     from bench.sweeps.forkserver import TrialProcess
 
-UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 GRACE = 60.0
 """Seconds that a trial over its limit has to end by itself before its process is killed."""
 
 
 class TimeLimit(Exception):
     """A trial is over its time limit."""
-
-
-def seconds(text: str, option: str) -> float:
-    """`2h`, `1h30m`, `45s` or `90` (minutes) as seconds; raises UserError."""
-    words = re.findall(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)?", text.strip().lower())
-    if not words or "".join(n + u for n, u in words) != re.sub(r"\s", "", text.lower()):
-        raise UserError(f"{option} is a time such as 2h, 1h30m or 90 (minutes), not {text!r}")
-    return sum(float(number) * UNITS[unit or "m"] for number, unit in words)
-
-
-def spoken(seconds: float) -> str:
-    """Seconds as people say them: `1h30m`, `45s`."""
-    whole = round(seconds)
-    parts = [(whole // 3600, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
-    return "".join(f"{n}{unit}" for n, unit in parts if n) or f"{seconds:.3g}s"
 
 
 class Clock:
@@ -63,8 +46,8 @@ class Clock:
             raise SystemExit(128 + signal.SIGTERM)
         if self.limit is not None and self.over():
             raise TimeLimit(
-                f"it ran longer than its limit of {spoken(self.limit)}; a longer --time-limit "
-                "with --retry-failed goes on where it stopped"
+                f"it ran longer than its limit of {format_seconds(self.limit)}; a longer "
+                "--time-limit with --retry-failed goes on where it stopped"
             )
 
     def stop(self, *_: object) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, brief
+from bench.units import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,8 +145,8 @@ def probe(folder: Path, needed: int = 2**20) -> None:
         ) from None
     if free < needed:
         raise NoRoom(
-            f"{free / 2**20:,.0f} MiB are free in {folder} and a trial needs "
-            f"{needed / 2**20:,.0f}; make room or give another --results"
+            f"{format_bytes(free)} are free in {folder} and a trial needs "
+            f"{format_bytes(needed)}; make room or give another --results"
         )
 
 

@@ -26,10 +26,11 @@ from bench import UserError, __version__, lock
 from bench.data import short_hash
 from bench.data.cache import cache_folder
 from bench.earlier import call_today
-from bench.limits import Clock, TimeLimit, spoken
+from bench.limits import Clock, TimeLimit
 from bench.recipe import LATER, Recipe, defining
 from bench.record import SCHEMA, NoRoom, atomically, digest, probe, read, write
 from bench.spec import portable
+from bench.units import format_seconds
 
 if TYPE_CHECKING:
     from bench.batches import TrainSplit
@@ -227,7 +228,9 @@ def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:
     from bench.measure import meter
 
     path = trial.path(results)
-    message = f"it was killed {spoken(seconds)} after it began, for it did not end by itself"
+    message = (
+        f"it was killed {format_seconds(seconds)} after it began, for it did not end by itself"
+    )
     with lock.held(path) as mine:
         if mine:
             document = _document(trial) | {"status": "timeout", "message": message}

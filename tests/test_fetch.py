@@ -761,14 +761,6 @@ def test_owners_are_addresses_that_one_can_open() -> None:
     assert {url: Remote(url).owner for url in owners} == owners
 
 
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [(None, "unknown size"), (7, "7 bytes"), (860_000_000, "860 MB"), (2_310_000_000, "2 GB")],
-)
-def test_sizes_in_words(size: int | None, words: str) -> None:
-    assert fetching.in_words(size) == words
-
-
 # What is told.
 
 

@@ -464,7 +464,7 @@ def test_a_busy_gpu_is_reported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (79 * 2**30, 80 * 2**30))
     assert meter.busy_warning(cuda) is None
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (40 * 2**30, 80 * 2**30))
-    assert "40.0 GiB" in (meter.busy_warning(cuda) or "")
+    assert "40 GiB" in (meter.busy_warning(cuda) or "")
     assert meter.busy_warning(CPU) is None
 
 

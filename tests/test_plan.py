@@ -17,7 +17,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 
-from bench import UserError, contract
+from bench import contract
 from bench.measure import count, plan, plan_table
 from bench.measure.rehearsal import LiveBytes, Rehearsal, as_on_cuda
 from bench.recipe import Recipe
@@ -342,16 +342,3 @@ def test_a_method_that_cannot_be_predicted_gives_a_row_with_the_reason(
         "linear: needs a tower that this backbone has not",
     ]
     assert shown[2].startswith("full: its step depends on values")
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("24GiB", 24 * 2**30), ("80 GB", 80 * 10**9), ("1.5", 3 * 2**29)]
-)
-def test_sizes_are_read(text: str, size: int):
-    assert plan.memory_of(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "much", "0GiB", "12 TiBs"])
-def test_a_size_that_is_none_is_refused(text: str):
-    with pytest.raises(UserError, match="24GiB"):
-        plan.memory_of(text)

@@ -454,10 +454,3 @@ def test_same_bytes(crowded: groups.Group, tmp_path: Path) -> None:
     assert len(first) == 8
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
-
-
-@pytest.mark.parametrize(
-    ("value", "words"), [(2.0**29, "512 MiB"), (1.5 * 2**30, "1.5 GiB"), (2.0**13, "8 KiB")]
-)
-def test_bytes_in_words(value: float, words: str) -> None:
-    assert tradeoff.bytes_words(value) == words

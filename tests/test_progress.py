@@ -66,7 +66,7 @@ def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> 
             "images/s",
             "memory",
             "1,234",
-            "3.0 GiB",
+            "3 GiB",
             "2:00",
             "45.7",
             "0 of 3 trials done",
@@ -126,7 +126,7 @@ def test_a_file_gets_lines(clock: Clock) -> None:
     name = "ucm starter lora(rank=4) seed 0"
     assert file.getvalue().splitlines() == [
         f"start {name} on cuda 0",
-        f"  {name}: step 20/40, 1,234 images/s, 3.0 GiB, val mR 45.7, 2:00 left",
+        f"  {name}: step 20/40, 1,234 images/s, 3 GiB, val mR 45.7, 2:00 left",
         f"[1/3] ok {name}: mR 27.7, 3:12, {Path('results/ucm/seed0.json')} (about 2:00 left)",
         "start ucm starter lora(rank=4) seed 1 on cpu",
         "[2/3] failed ucm starter lora(rank=4) seed 1: a first line ... (about 0:30 left)",
@@ -182,7 +182,7 @@ def test_one_trial_is_no_trials(number: int, words: str) -> None:
 def test_a_process_without_a_gpu_shows_its_ram_as_such() -> None:
     running = progress.Running()
     running.moved({"step": 1, "steps": 9, "images_per_second": None, "process_memory_bytes": 2**30})
-    assert running.sentence() == "step 1/9, 1.0 GiB RAM"
+    assert running.sentence() == "step 1/9, 1 GiB RAM"
 
 
 def test_memory_so_far_is_read_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,7 +280,7 @@ def test_time_left_comes_from_records_of_the_same_kind(tmp_path: Path) -> None:
     todo = plan.todo(rerun=False, retry_failed=False)
     (line,) = forecast.forecast(plan, todo, "Abacus", None)
     assert (line.states["ok"], line.left, line.seconds) == (2, 2, 160)
-    assert forecast.total([line], 2) == "time left: about 1 min for 2 trials, 2 at once"
+    assert forecast.total([line], 2) == "time left: about 1 min 20 s for 2 trials, 2 at once"
     (line,) = forecast.forecast(plan, todo, "H100", None)
     assert line.seconds is None
     assert "unknown" in forecast.total([line], 1)

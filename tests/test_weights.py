@@ -14,6 +14,7 @@ from huggingface_hub import constants
 from bench import UserError, backbone
 from bench.backbone import hub, names, ready, sources
 from bench.backbone.absent import Absent
+from bench.units import DOWNLOADS, format_bytes
 from tests.helpers.hub_server import HubServer
 
 REPO, FILE = "owner/weights", "ckpt/mine.pt"
@@ -69,7 +70,7 @@ def test_what_is_missing_is_said_downloaded_once_and_opened(server: HubServer) -
     found, said = said_by(SPEC)
     assert found.to_download == 0
     assert said == [
-        f"downloading {REPO}/{FILE} ({size / 1e6:.0f} MB) to {Path(constants.HF_HUB_CACHE)}"
+        f"downloading {REPO}/{FILE} ({format_bytes(size, DOWNLOADS)}) to {constants.HF_HUB_CACHE}"
     ]
     assert said_by(SPEC) == (found, [])
     assert len(server.downloads(FILE)) == 1

@@ -39,11 +39,6 @@ def absent(spec: str, why: str) -> str:
     return "\n".join(lines)
 
 
-def megabytes(size: int) -> str:
-    """A number of bytes: `605 MB`."""
-    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
-
-
 def tilde(path: Path) -> str:
     """A path with ~ for the home folder."""
     try:

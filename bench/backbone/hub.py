@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from bench import UserError, brief
 from bench.spec import nearest
+from bench.units import DOWNLOADS, format_bytes
 
 FORM = "hf:OWNER/REPO/FILE@REVISION"
 
@@ -136,7 +137,9 @@ def _demand_room(found: Remote) -> None:
 
 def _no_room(size: int | None, free: int | None) -> str:
     known = (
-        f": {free / 1e6:,.0f} MB are free, {size / 1e6:,.0f} MB are needed" if size and free else ""
+        f": {format_bytes(free, DOWNLOADS)} are free, {format_bytes(size, DOWNLOADS)} are needed"
+        if size and free
+        else ""
     )
     return (
         f"there is no room for the weights in {cache_folder()}{known}; make room, or choose "

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.backbone import activation, checkpoint, hub, loading, names, sources
-from bench.backbone.absent import Absent, absent, megabytes, tilde
+from bench.backbone.absent import Absent, absent, tilde
 from bench.backbone.spec import FOREIGN, is_tag, split_spec
 from bench.backbone.starter import is_starter
+from bench.units import DOWNLOADS, format_bytes
 
 Say = Callable[[str], None]
 
@@ -64,7 +65,7 @@ def _have(spec: str, say: Say, download: bool) -> int | None:
     sizes = [found.size for found in left]
     size = None if None in sizes else sum(filter(None, sizes))
     if left and download:
-        much = "" if size is None else f" ({megabytes(size)})"
+        much = "" if size is None else f" ({format_bytes(size, DOWNLOADS)})"
         say(f"downloading {left[-1].address}{much} to {tilde(hub.cache_folder())}")
         sources.fetch(spec)
         return 0

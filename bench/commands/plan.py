@@ -10,6 +10,7 @@ import typer
 from bench.commands.options import SweepOptions
 from bench.commands.sweeping import planned
 from bench.console import console, say
+from bench.units import parse_bytes
 
 
 def plan(
@@ -36,7 +37,7 @@ def plan(
     from bench.measure import plan as plan_
     from bench.measure import plan_table
 
-    limit = None if gpu_memory is None else plan_.memory_of(gpu_memory)
+    limit = None if gpu_memory is None else parse_bytes(gpu_memory, "the GPU memory")
     config = options.config()
     trials = planned(config, rehearse=True)
     with Progress(

@@ -56,8 +56,8 @@ def planned_with_engine(
     None: do not ask.
     """
     from bench.fetch import offer
-    from bench.limits import seconds
     from bench.sweeps.engines import engine_of
+    from bench.units import parse_seconds
 
     engine = engine_of(config.engine)
     if engine.warning is not None:
@@ -65,9 +65,9 @@ def planned_with_engine(
     make = partial(planned, config, images=images)
     plan = make() if yes is None else offer.with_data(make, yes, console())
     plan.jobs_per_gpu = engine.jobs_per_gpu
-    plan.checkpoint_seconds = seconds(config.checkpoint_every, "--checkpoint-every")
+    plan.checkpoint_seconds = parse_seconds(config.checkpoint_every, "--checkpoint-every")
     if config.time_limit is not None:
-        plan.time_limit = seconds(config.time_limit, "--time-limit")
+        plan.time_limit = parse_seconds(config.time_limit, "--time-limit")
         if not plan.time_limit:
             raise UserError("--time-limit is above 0; leave it out for none")
     return plan, engine
@@ -97,8 +97,8 @@ def ready_weights(
 
     What is missing is downloaded, or with `download=False` only said to be. Raises UserError.
     """
-    from bench.backbone.absent import megabytes
     from bench.backbone.ready import make_ready
+    from bench.units import DOWNLOADS, format_bytes
 
     for spec in dict.fromkeys(trial.backbone for trial in todo):
         try:
@@ -108,7 +108,8 @@ def ready_weights(
             rest = f"Nothing was run: {counted(len(todo), 'trial')} {verb} left."
             raise UserError(f"{error}\n\n{rest}") from None
         if found.to_download != 0:
-            size = "" if found.to_download is None else f", {megabytes(found.to_download)}"
+            much = found.to_download
+            size = "" if much is None else f", {format_bytes(much, DOWNLOADS)}"
             say(screen, f"the weights of {portable(spec)} will be downloaded{size}")
         for note in found.notes:
             say(screen, f"note: {note}")

@@ -17,6 +17,7 @@ from bench import UserError, synthetic
 from bench.data import Dataset, imagefile, resize, short_hash, wide
 from bench.data.imagefile import Scale
 from bench.data.resize import CLIP, Pixels, Resize, fit
+from bench.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -181,7 +182,7 @@ def _write(
     shape = (len(dataset.samples), size, size, 3)
     count, name = shape[0], dataset.card.name
     _demand_room(path.parent, math.prod(shape))
-    where = f"into {path.parent}: {mebibytes(math.prod(shape))}"
+    where = f"into {path.parent}: {format_bytes(math.prod(shape))}"
     say(f"decoding {count:,} images of {name} at {size} px {where}")
     partial = path.with_name(f"{path.name}.partial")
     about = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -206,11 +207,7 @@ def _demand_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"the decoded images take {mebibytes(needed)} and {folder} has {mebibytes(free)} free; "
-            "make room (`bench data cache --clear`) or set $BENCH_CACHE to another disk"
+            f"the decoded images take {format_bytes(needed)} and {folder} has "
+            f"{format_bytes(free)} free; make room (`bench data cache --clear`) or set "
+            "$BENCH_CACHE to another disk"
         )
-
-
-def mebibytes(number: int) -> str:
-    """`12.3 MiB`."""
-    return f"{number / 2**20:,.1f} MiB"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data import cache
+from bench.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +65,7 @@ def clear(card: str | None = None, size: int | None = None) -> Iterator[str]:
         _lock_of(entry.path).unlink(missing_ok=True)
         yield f"removed {entry.path}"
     what = "the cache" if card is None else f"the cache of {card}"
-    yield f"{what}: {cache.mebibytes(freed)} freed" if freed else f"{what} is empty"
+    yield f"{what}: {format_bytes(freed)} freed" if freed else f"{what} is empty"
 
 
 def table(listed: list[Entry]) -> "Table | str":
@@ -74,13 +75,13 @@ def table(listed: list[Entry]) -> "Table | str":
     if not listed:
         return f"nothing is cached in {cache.cache_folder()}"
     total = sum(entry.bytes for entry in listed)
-    caption = f"{cache.mebibytes(total)} in {cache.cache_folder()}"
+    caption = f"{format_bytes(total)} in {cache.cache_folder()}"
     shown = Table("data set", "pixels", "images", "size", "state", "key", caption=caption)
     for column in shown.columns[1:4]:
         column.justify = "right"
     for entry in listed:
         images = "?" if entry.images is None else f"{entry.images:,}"
-        size = cache.mebibytes(entry.bytes)
+        size = format_bytes(entry.bytes)
         shown.add_row(entry.card, str(entry.size), images, size, entry.state, entry.key[:8])
     return shown
 

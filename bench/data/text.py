@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError
+from bench.units import format_bytes
 
 JSON_LINES = (".jsonl", ".ndjson")
 LIMIT_BYTES = 256 * 2**20
@@ -52,9 +53,9 @@ def _bytes(path: Path) -> bytes:
         size = path.stat().st_size
         if size > LIMIT_BYTES:
             raise UserError(
-                f"{path} has {size / 2**20:.0f} MiB, more than any annotation "
-                f"({LIMIT_BYTES // 2**20} MiB is the limit); put the annotation there (without the "
-                "images, if it holds them as a column)"
+                f"{path} has {format_bytes(size)}, more than any annotation "
+                f"({format_bytes(LIMIT_BYTES)} is the limit); put the annotation there (without "
+                "the images, if it holds them as a column)"
             )
         return path.read_bytes()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ from bench.console import say
 from bench.data import Card
 from bench.data.annotations import Absent
 from bench.fetch import Fault, Full, download, place, status
-from bench.fetch.sources import Part, Remote, Source
+from bench.fetch.sources import Part, Source
+from bench.units import DOWNLOADS, format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,37 +58,29 @@ def announce(card: Card, root: Path, wanted: Sequence[Part]) -> list[str]:
     folder = data.folder_of(card, root)
     licence = card.raw.get("licence") or "none stated"
     said = [f"Fetching {card.title} into {folder}   (licence: {licence})"]
-    sizes = sizes_of([part.sources[0] for part in wanted])
     for part in wanted:
         source = part.sources[0]
         names = ", ".join(file.name for file in source.files)
-        size = in_words(total(sizes[file] for file in source.files))
-        said.append(f"   {part.to}   {size} from {source.owner} ({names})")
+        said.append(f"   {part.to}   {format_total([source])} from {source.owner} ({names})")
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    whole, free = total(sizes.values()), shutil.disk_usage(there).free
-    needed = "" if whole is None else f"about {in_words(2 * whole)} needed while unpacking, "
-    said.append(f"   {needed}{in_words(free)} free")
-    download.room(there, 2 * (whole or 0))
+    size, free = total([part.sources[0] for part in wanted]), shutil.disk_usage(there).free
+    twice = format_bytes(2 * (size or 0), DOWNLOADS)
+    needed = "" if size is None else f"about {twice} needed while unpacking, "
+    said.append(f"   {needed}{format_bytes(free, DOWNLOADS)} free")
+    download.room(there, 2 * (size or 0))
     return said
 
 
-def sizes_of(sources: Sequence[Source]) -> dict[Remote, int | None]:
-    """The size in bytes of each file of the sources; None where it is not known."""
-    return {file: download.size(file) for file in {f for s in sources for f in s.files}}
+def total(sources: Sequence[Source]) -> int | None:
+    """Bytes of all files of the sources, each file once; None where a size is not known."""
+    sizes = [download.size(file) for file in {file for s in sources for file in s.files}]
+    return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def total(sizes: Iterable[int | None]) -> int | None:
-    """The sum of sizes; None where one is not known."""
-    known = list(sizes)
-    return None if None in known else sum(size or 0 for size in known)
-
-
-def in_words(size: int | None) -> str:
-    """`860 MB`, in the units in which downloads are measured."""
-    if size is None:
-        return "unknown size"
-    power = min((len(str(size)) - 1) // 3, 3)
-    return f"{size / 1000**power:,.0f} {('bytes', 'kB', 'MB', 'GB')[power]}"
+def format_total(sources: Sequence[Source]) -> str:
+    """The size of a download as text: `860 MB`."""
+    size = total(sources)
+    return "unknown size" if size is None else format_bytes(size, DOWNLOADS)
 
 
 def fetch(card: Card, root: Path, wanted: Sequence[Part], console: "Console") -> None:

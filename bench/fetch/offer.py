@@ -41,7 +41,6 @@ def _wanted(missing: data.Missing, yes: bool) -> bool:
         return False
     import typer
 
-    sizes = fetching.sizes_of([part.sources[0] for part in parts])
-    size = fetching.in_words(fetching.total(sizes.values()))
+    size = fetching.format_total([part.sources[0] for part in parts])
     said = f"{card.title} ({size} from {status.owners(parts)}) is not in {root}."
     return typer.confirm(f"{said} Fetch it now?", default=True)

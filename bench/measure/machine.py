@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from bench.units import format_bytes
+
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "peft", "timm", "transformers", "numpy")
 THROTTLED = {
     "power_cap": 0x4,
@@ -174,7 +176,7 @@ def busy_warning(device: torch.device, slack_bytes: int = 2 * 2**30) -> str | No
     rates = _ask(found[0], "nvmlDeviceGetUtilizationRates", found[1]) if found else None
     if others > slack_bytes:
         return (
-            f"another process holds {others / 2**30:.1f} GiB of the GPU: time and memory of this "
+            f"another process holds {format_bytes(others)} of the GPU: time and memory of this "
             "trial are not comparable; run it again on an idle GPU"
         )
     if rates is not None and rates.gpu > 20:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bench.units import format_bytes
+
 if TYPE_CHECKING:
     from bench.trial import Trial
 
@@ -36,7 +38,7 @@ def explain(
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     found: dict[str, Any] = {"peak_memory_train_bytes": peak}
     if peak is not None:
-        message += f" Its peak was {peak / 2**20:,.0f} MiB."
+        message += f" Its peak was {format_bytes(peak)}."
     largest = _largest_batch(trial, context_length)
     if largest is not None:
         found["largest_batch_predicted"] = largest

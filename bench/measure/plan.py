@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,15 +103,6 @@ def largest_batch(
         if guess < 2:
             break
     return fits
-
-
-def memory_of(text: str) -> int:
-    """`24GiB`, `80GB` or `24` (GiB) as bytes; raises UserError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(MiB|GiB|MB|GB|)\s*", text, re.IGNORECASE)
-    if found is None or float(found[1]) == 0:
-        raise UserError(f"the GPU memory {text!r} is not a size; write for instance 24GiB")
-    units = {"mib": 2**20, "gib": 2**30, "mb": 10**6, "gb": 10**9, "": 2**30}
-    return int(float(found[1]) * units[found[2].lower()])
 
 
 @functools.cache

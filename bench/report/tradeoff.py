@@ -11,6 +11,7 @@ from bench.report.conditions import MARKS, SHORT, spoilt
 from bench.report.figure import MIB, Look, blank, looks
 from bench.report.groups import Group, Row, Statistic
 from bench.report.labels import place
+from bench.units import format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -232,15 +233,7 @@ def bytes_axis(axes: "Axes") -> None:
     if high / low > 4:
         fractions = (1.0, 1.5) if high / low < 12 else (1.0,)
     powers = range(math.floor(math.log2(low / MIB)), math.ceil(math.log2(high / MIB)) + 1, step)
-    _ticks(axes, [2.0**power * MIB * part for power in powers for part in fractions], bytes_words)
-
-
-def bytes_words(value: float) -> str:
-    """512 KiB, 64 MiB, 4 GiB."""
-    for unit, size in (("GiB", 2.0**30), ("MiB", MIB), ("KiB", 2.0**10)):
-        if value >= size:
-            return f"{value / size:g} {unit}"
-    return f"{value:g} B"
+    _ticks(axes, [2.0**power * MIB * part for power in powers for part in fractions], format_bytes)
 
 
 def rate_axis(axes: "Axes") -> None:

@@ -13,6 +13,7 @@ from bench.label import Label
 from bench.spec import portable
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
+from bench.units import format_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -135,8 +136,8 @@ def table(lines: list[Line]) -> "Table":
         cells: list[str | Label] = [Label(line.call), said, str(line.left) if line.left else "–"]
         if sized:
             cells.append("–" if line.peak_bytes is None else f"{line.peak_bytes / 2**20:,.0f}")
-        time = "–" if not line.left else "unknown"
-        cells.append(duration(line.seconds) if line.left and line.seconds is not None else time)
+        time = "unknown" if line.seconds is None else format_seconds(line.seconds)
+        cells.append(time if line.left else "–")
         shown.add_row(*cells)
     return shown
 
@@ -147,16 +148,8 @@ def total(lines: list[Line], slots: int) -> str:
     unknown = sum(line.left for line in lines if line.left and line.seconds is None)
     if not known:
         return "time left: unknown, no record is of the same method, data, recipe and device"
-    time = duration(sum(line.seconds or 0.0 for line in known) / slots)
+    time = format_seconds(sum(line.seconds or 0.0 for line in known) / slots)
     at_once = f", {slots} at once" if slots > 1 else ""
     more = f"; {unknown} more of unknown length" if unknown else ""
     trials = counted(sum(line.left for line in known), "trial")
     return f"time left: about {time} for {trials}{at_once}{more}"
-
-
-def duration(seconds: float) -> str:
-    """`2 h 05 min`, `3 min` or `40 s`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -16,6 +16,7 @@ from bench.label import Label
 from bench.spec import portable
 from bench.sweeps.engine import Outcome, Watcher
 from bench.trial import Trial
+from bench.units import format_bytes, format_clock
 
 
 @dataclass
@@ -61,8 +62,8 @@ class Running:
     def memory(self) -> str:
         """Its memory so far with what that is; empty before it is known."""
         if self.peak_bytes:
-            return f"{self.peak_bytes / 2**30:.1f} GiB"
-        return f"{self.process_bytes / 2**30:.1f} GiB RAM" if self.process_bytes else ""
+            return format_bytes(self.peak_bytes)
+        return f"{format_bytes(self.process_bytes)} RAM" if self.process_bytes else ""
 
     def cells(self) -> dict[str, Any]:
         """Its figures for the live table; empty where there is none yet."""
@@ -70,7 +71,7 @@ class Running:
         return {
             "rate": "" if self.rate is None else f"{self.rate:,.0f}",
             "memory": self.memory().removesuffix(" RAM"),
-            "left": "" if left is None else clock(left),
+            "left": "" if left is None else format_clock(left),
             "val": "" if self.val_mR is None else f"{self.val_mR:.1f}",
             "stage": "" if self.stage == "training" else self.stage,
         }
@@ -83,7 +84,7 @@ class Running:
             "" if self.rate is None else f"{self.rate:,.0f} images/s",
             self.memory(),
             "" if self.val_mR is None else f"val mR {self.val_mR:.1f}",
-            "" if left is None else f"{clock(left)} left",
+            "" if left is None else f"{format_clock(left)} left",
         ]
         return ", ".join(part for part in parts if part)
 
@@ -191,7 +192,7 @@ class Live(Shown):
             self.all,
             description=f"{self.state.done} of {counted(self.state.total, 'trial')} done",
             completed=self.state.finished(),
-            left="" if left is None else clock(left),
+            left="" if left is None else format_clock(left),
         )
 
 
@@ -221,7 +222,7 @@ class Lines(Shown):
         """See `Watcher`."""
         super().ended(outcome)
         rest = None if outcome.status == "user_error" else self.state.seconds_left()
-        left = f" (about {clock(rest)} left)" if rest else ""
+        left = f" (about {format_clock(rest)} left)" if rest else ""
         say(self.console, f"[{self.state.done}/{self.state.total}] {ending(outcome)}{left}")
 
 
@@ -253,18 +254,11 @@ def ending(outcome: Outcome) -> str:
     if outcome.test_mR is not None:
         parts.append(f"mR {outcome.test_mR:.1f}")
     if outcome.seconds is not None:
-        parts.append(clock(outcome.seconds))
+        parts.append(format_clock(outcome.seconds))
     if outcome.record is not None:
         parts.append(from_here(outcome.record))
     shown = ", ".join(part for part in parts if part)
     return f"{outcome.status.replace('_', ' ')} {outcome.trial.name}{': ' * bool(shown)}{shown}"
-
-
-def clock(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 class _Titled(Progress):

@@ -1,0 +1,56 @@
+"""Sizes and times as text: how they are printed, and how options (`24GiB`, `2h`) are read."""
+
+import re
+
+from bench import UserError
+
+MEMORY = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
+"""Units of memory, and of files that mirror it."""
+DOWNLOADS = {"GB": 10**9, "MB": 10**6, "kB": 10**3}
+"""Units in which browsers and the Hugging Face Hub give the size of a download."""
+SECONDS = {"d": 86400, "h": 3600, "min": 60, "m": 60, "s": 1}
+
+
+def format_bytes(size: float, units: dict[str, int] = MEMORY) -> str:
+    """A number of bytes with three digits and its unit: `1.25 GiB`, `605 MB`, `7 bytes`."""
+    for unit, factor in units.items():
+        if (value := size / factor) >= 1:
+            return f"{value:.3g} {unit}" if value < 999.5 else f"{value:,.0f} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def parse_bytes(text: str, what: str) -> int:
+    """`24GiB`, `80GB` or `24` (GiB) as a number of bytes; raises UserError.
+
+    `what` begins the error: "the GPU memory".
+    """
+    factors = {unit.lower(): factor for unit, factor in (MEMORY | DOWNLOADS).items()}
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?b|)\s*", text.lower())
+    if match is None or float(match[1]) == 0:
+        raise UserError(f"{what} {text!r} is not a size; write for instance 24GiB")
+    return int(float(match[1]) * factors[match[2] or "gib"])
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration in its two largest units: `2 h 5 min`, `3 min 20 s`, `45 s`, `0.2 s`."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    whole = round(seconds) if seconds < 3600 else 60 * round(seconds / 60)
+    parts = {"h": whole // 3600, "min": whole // 60 % 60, "s": whole % 60}
+    return " ".join(f"{count} {unit}" for unit, count in parts.items() if count)
+
+
+def parse_seconds(text: str, option: str) -> float:
+    """`2h`, `1h30m`, `45s` or `90` (minutes) as seconds; raises UserError, which names `option`."""
+    number = r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s|)\s*"
+    words = text.strip().lower()
+    if not re.fullmatch(f"({number})+", words):
+        raise UserError(f"{option} is a time such as 2h, 1h30m or 90 (minutes), not {text!r}")
+    return sum(float(count) * SECONDS[unit or "m"] for count, unit in re.findall(number, words))
+
+
+def format_clock(seconds: float) -> str:
+    """A duration as a clock shows it: `1:02:03` or `2:03`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
