@@ -60,7 +60,7 @@ def test_well_formed_and_without_network(page: str) -> None:
     assert len(set(parser.ids)) == len(parser.ids)
     assert parser.scripts == 2
     assert not re.search(r"https?://", page)
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert "$" not in re.sub(r"\$\{", "", page[page.index("<main") : page.index("</main>")])
 
 

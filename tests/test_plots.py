@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bench import record
-from bench.report import figure, groups, labels, plots, tradeoff
+from bench.report import curves, ends, figure, groups, labels, plots, tradeoff
 from methods import registry
 from tests.helpers import fake_records as fakes
 
@@ -179,7 +179,7 @@ def test_names_at_the_ends_of_curves_keep_apart_in_their_order(crowded: groups.G
     assert (boxes[:, :2] > 0).all()
     assert (boxes[:, 2] < width).all()
     assert (boxes[:, 3] < height).all()
-    last = {row.label: plots._curve(row)[390]["val_mR"] for row in crowded.rows if row.trains}
+    last = {row.label: curves._by_step(row)[390]["val_mR"] for row in crowded.rows if row.trains}
     order = sorted(texts, key=lambda text: float(Text.get_window_extent(text).y0))
     assert [text.get_text() for text in order] == sorted(last, key=last.__getitem__)
 
@@ -187,18 +187,18 @@ def test_names_at_the_ends_of_curves_keep_apart_in_their_order(crowded: groups.G
 def curves_of(group: groups.Group) -> Figure:
     """The learning curves of a group."""
     with matplotlib.rc_context(figure.style()):
-        drawn = plots.learning_curves(group)
+        drawn = curves.by_steps(group)
         assert drawn is not None
         drawn.draw_without_rendering()
     return drawn
 
 
 def test_names_are_moved_as_little_as_keeps_them_apart() -> None:
-    assert plots.spread([1.0, 5.0, 5.0, 9.0], 2.0, 0.0, 10.0) == [1.0, 4.0, 6.0, 9.0]
-    assert plots.spread([9.0, 9.5, 10.0], 2.0, 0.0, 10.0) == [6.0, 8.0, 10.0]
-    assert plots.spread([0.0, 0.1, 0.2], 2.0, 0.0, 10.0) == [0.0, 2.0, 4.0]
-    assert plots.spread([0.0] * 3, 5.0, 0.0, 8.0) == [0.0, 5.0, 10.0]  # there is no room
-    assert plots.spread([], 5.0, 0.0, 8.0) == []
+    assert ends.spread([1.0, 5.0, 5.0, 9.0], 2.0, 0.0, 10.0) == [1.0, 4.0, 6.0, 9.0]
+    assert ends.spread([9.0, 9.5, 10.0], 2.0, 0.0, 10.0) == [6.0, 8.0, 10.0]
+    assert ends.spread([0.0, 0.1, 0.2], 2.0, 0.0, 10.0) == [0.0, 2.0, 4.0]
+    assert ends.spread([0.0] * 3, 5.0, 0.0, 8.0) == [0.0, 5.0, 10.0]  # there is no room
+    assert ends.spread([], 5.0, 0.0, 8.0) == []
 
 
 def test_names_keep_off_wide_bars_and_a_level_through_a_point(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_curves_are_means_and_memory_is_stacked(tmp_path: Path) -> None:
         assert list(axes.lines[0].get_ydata()) == [step + more for step in steps]
         assert set(axes.get_xticks()) <= set(steps)  # ticks stand where evaluations were
         assert axes.get_xticks()[-1] == steps[-1]
-        assert len(axes.get_xticks()) <= plots.MOST_TICKS
+        assert len(axes.get_xticks()) <= curves.MOST_TICKS
     [axes] = parts.axes
     bars = [(patch.get_x(), patch.get_width()) for patch in axes.patches]
     assert bars == [(0, 3), (3, 1), (4, 2), (6, 2000)]
@@ -366,7 +366,7 @@ def test_long_calls_and_titles_stay_in_the_picture(tmp_path: Path) -> None:
         width = drawn.get_figwidth() * drawn.dpi
         texts = [*drawn.texts, *(text for axes in drawn.axes for text in axes.texts)]
         assert all(box[0] >= 0 and box[2] <= width for box in boxes_of(texts))
-    assert len(plots.draw([group], tmp_path, tmp_path)[group.name]) == 8
+    assert len(plots.draw([group], tmp_path, tmp_path)[group.name]) == 10
 
 
 def test_a_method_looks_the_same_in_every_report(crowded: groups.Group, tmp_path: Path) -> None:
@@ -394,7 +394,8 @@ def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
 
 def test_files_and_what_is_left_out(crowded: groups.Group, tmp_path: Path) -> None:
     [paths] = plots.draw([crowded], tmp_path, tmp_path).values()
-    kinds = ("recall_memory", "recall_throughput", "learning_curves", "memory_parts")
+    kinds = ("recall_memory", "recall_throughput", "recall_seconds")
+    kinds = (*kinds, "learning_curves", "memory_parts")
     names = [f"ucm-starter-{kind}.{form}" for kind in kinds for form in ("png", "pdf")]
     assert [path.name for path in paths] == names
     assert max(path.stat().st_size for path in paths) < 130_000
@@ -407,10 +408,10 @@ def test_files_and_what_is_left_out(crowded: groups.Group, tmp_path: Path) -> No
 
 def test_one_look_is_no_curve(tmp_path: Path) -> None:
     documents = fakes.sweep(1, ["lora"])
-    assert plots.learning_curves(group_of(tmp_path / "many", documents)) is not None
+    assert curves.by_steps(group_of(tmp_path / "many", documents)) is not None
     for document in documents:
         document["curve"] = document["curve"][-1:]
-    assert plots.learning_curves(group_of(tmp_path / "one", documents)) is None
+    assert curves.by_steps(group_of(tmp_path / "one", documents)) is None
 
 
 def test_batch_size_against_memory(tmp_path: Path) -> None:
@@ -443,7 +444,7 @@ def test_one_or_two_methods(tmp_path: Path, number: int) -> None:
     found = plots.draw([group], tmp_path, tmp_path)[group.name]
     against = {"recall_memory", "recall_throughput"} if number == 2 else set()
     kinds = {path.stem.rpartition("-")[2] for path in found}
-    assert kinds == {"learning_curves", "memory_parts"} | against
+    assert kinds == {"recall_seconds", "learning_curves", "memory_parts"} | against
 
 
 def test_same_bytes(crowded: groups.Group, tmp_path: Path) -> None:
@@ -451,6 +452,6 @@ def test_same_bytes(crowded: groups.Group, tmp_path: Path) -> None:
     [first] = plots.draw([crowded], tmp_path, tmp_path).values()
     time.sleep(1.1)  # a date in a file would show
     [second] = plots.draw([crowded], tmp_path, tmp_path / "again").values()
-    assert len(first) == 8
+    assert len(first) == 10
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name

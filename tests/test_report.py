@@ -476,7 +476,7 @@ def test_many_calls_of_a_method_are_left_to_its_table_of_settings(tmp_path: Path
     [note] = conditions.footnotes(folded).values()
     assert "2 of 5 windows busy: cmer(queue=0) seed 0)." in note
     assert ablation.fold(few) is few
-    assert csvs.table([folded]) == csvs.table([one])
+    assert csvs.table([folded], "lora") == csvs.table([one], "lora")
 
 
 def test_busy_and_throttled_figures_are_marked_and_explained(tmp_path: Path) -> None:
@@ -748,7 +748,7 @@ def test_a_latex_file_for_each_table(mixed: tuple[Path, Path]) -> None:
         *("published-rsicd-table.tex", "published-rsitmd-table.tex", "published-ucm-table.tex"),
         *("search-tuned-ucm-table.tex", "ucm-starter-recall.tex", "ucm-starter-cost.tex"),
         *("ucm-starter-settings-cmer.tex", "ucm-starter-settings-lora.tex"),
-        *("ucm-starter-duplicates.tex", "ucm-starter-machine.tex"),
+        *("ucm-starter-duplicates.tex", "ucm-starter-machine.tex", "ucm-starter-reach.tex"),
     }
     assert all(re.fullmatch(r"[A-Za-z0-9-]+\.tex", name) for name in files)
     for file in (mixed[1] / "latex").iterdir():

@@ -51,15 +51,22 @@ def conditions(group: Group) -> list[str]:
     return sentences
 
 
+def memory_words(group: Group) -> str:
+    """A sentence or two on what memory means in a group."""
+    if group.cuda:
+        return (
+            "Memory: the most bytes that tensors took on the GPU during training, without the CUDA "
+            "context and library handles."
+        )
+    return (
+        "Memory: the bytes that autograd keeps for the backward pass of one step, since a "
+        "CPU has no device peak. Figures of a CPU are for trying out."
+    )
+
+
 def cost_words(group: Group) -> list[str]:
     """Sentences on what memory, images/s and J/image mean in a group."""
-    sentences = [
-        "Memory: the most bytes that tensors took on the GPU during training, without the CUDA "
-        "context and library handles."
-        if group.cuda
-        else "Memory: the bytes that autograd keeps for the backward pass of one step, since a "
-        "CPU has no device peak. Figures of a CPU are for trying out."
-    ]
+    sentences = [memory_words(group)]
     if group.cached_features:
         beside = ", and memory leaves them out" if group.cuda else ""
         sentences.append(f"Images/s: images whose cached features are trained on{beside}.")

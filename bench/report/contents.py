@@ -19,6 +19,7 @@ from bench.report.conditions import (
     replaced,
 )
 from bench.report.groups import SEEN, Group, slug
+from bench.report.reached import reach_table
 from bench.report.significance import ABOUT, Significance
 from bench.report.summary import summary
 from bench.report.tables import (
@@ -148,6 +149,9 @@ def _group(
         add("recall", "Recall on the test set, in percent", recall_table(group, significance))
         table = method_table(group, known_costs, significance)
         add("cost", "What training costs", table, more=cost_words(group))
+    if found := reach_table(group, reference):
+        title, table, notes = found
+        add("reach", title, table, more=notes)
     for method, title, table in ablation_tables(group, significance):
         add(f"settings-{slug(method)}", title, table)
     for number, (title, table) in enumerate(robustness.tables(group, significance.results)):

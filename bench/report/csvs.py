@@ -4,10 +4,12 @@ import csv
 import importlib.util
 import io
 import json
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.report.groups import Group
+from bench.report.reached import SHARES, reach
 from bench.report.tables import costs, machine, recalls
 
 if TYPE_CHECKING:
@@ -53,11 +55,15 @@ def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def table(groups: list[Group]) -> str:
-    """A row for each method and group: mean, std and n of every number, in full precision."""
+def table(groups: list[Group], reference: str) -> str:
+    """A row for each method and group: mean, std and n of every number, in full precision.
+
+    reference: the method or call whose shares of validation mR are to be reached.
+    """
     lines: list[dict[str, Any]] = []
     for group in groups:
         columns = [*recalls(), *recalls("dup_"), *costs(group), *machine(group)]
+        shares = reach(group, reference)
         for row in group.every:
             line: dict[str, Any] = {
                 "group": group.name,
@@ -77,6 +83,11 @@ def table(groups: list[Group]) -> str:
                 if found := row.statistic(column.path):
                     line |= {f"{name}_mean": found.mean, f"{name}_std": found.std}
                     line[f"{name}_n"] = found.n
+            if shares and row.label in shares.seconds:
+                line["best_val_mR_mean"] = statistics.fmean(shares.courses[row.label].best)
+                line["reach_reference"] = shares.reference
+                for share, seconds in zip(SHARES, shares.seconds[row.label], strict=True):
+                    line[f"seconds_to_{share}_percent"] = seconds
             lines.append(line)
     file = io.StringIO()
     names = list(dict.fromkeys(name for line in lines for name in line))

@@ -80,7 +80,7 @@ def write(
     tidy = csvs.tidy(frame)
     if "csv" in formats:
         texts["records.csv"] = tidy.to_csv(index=False, lineterminator="\n")
-        texts["table.csv"] = csvs.table(groups)
+        texts["table.csv"] = csvs.table(groups, reference or REFERENCE)
     if "html" in formats:
         galleries = _galleries(groups, gallery) if gallery else {}
         texts["index.html"] = page.html(frame, report, groups, _link(results, out), galleries)

@@ -3,7 +3,7 @@
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ def recall_against(
     trained = [point for point in points if point.cost]
     if not trained or len(points) < 2:
         return None
-    longest = _longest_bar(points)
+    longest = longest_bar([point.recall for point in points])
     figure = blank(6.8, 4.6, group.title, _about(points, path, better, longest))
     axes = figure.add_subplot()
     _limits(axes, points, longest)
@@ -93,12 +93,14 @@ def _points(group: Group, path: str) -> list[Point]:
     return points
 
 
-def _longest_bar(points: list[Point]) -> float:
+def longest_bar(recalls: Sequence[Statistic]) -> float:
     """Error bars longer than this are written, not drawn: one unstable method, perhaps of two
-    seeds, would run down the whole plot and press the others together.
+    seeds, would run across the whole plot and press the others together.
     """
-    means = [p.recall.mean for p in points]
-    typical = statistics.median(p.recall.std or 0.0 for p in points)
+    if not recalls:
+        return 0.0
+    means = [recall.mean for recall in recalls]
+    typical = statistics.median(recall.std or 0.0 for recall in recalls)
     return max(0.3 * (max(means) - min(means)), 2 * typical)
 
 

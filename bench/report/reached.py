@@ -1,0 +1,199 @@
+"""How soon a validation recall is reached: mR by seconds of training, and a table of the cost."""
+
+import statistics
+from dataclasses import dataclass
+
+from bench.report.conditions import letters, memory_words, spoilt
+from bench.report.groups import Entry, Group, Row
+from bench.report.tables import (
+    MIB,
+    SPEED,
+    Cell,
+    Column,
+    Table,
+    cell_of,
+    percent,
+    rate,
+    recall_cell,
+    seeds_of,
+    size,
+    states,
+)
+
+SHARES = (90, 95, 100)
+"""Percent of the reference's validation mR that the table gives the cost of."""
+FEWEST_LOOKS = 3
+"""With fewer validations in a training, when a recall was first reached is too coarse to say."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The best validation mR, in percent, after so many seconds of training."""
+
+    seconds: float
+    best: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a row's trials got on: for each seed a point for each look at validation.
+
+    computed: whether some seconds are not recorded but follow from the training rate.
+    """
+
+    seeds: list[list[Point]]
+    computed: bool
+
+    @property
+    def mean(self) -> list[Point]:
+        """Means over seeds of the first looks, of the second looks, and so on.
+
+        Where seeds have different numbers of looks, as many as all of them have.
+        """
+        return [
+            Point(statistics.fmean(p.seconds for p in look), statistics.fmean(p.best for p in look))
+            for look in zip(*self.seeds, strict=False)
+        ]
+
+    @property
+    def best(self) -> list[float]:
+        """The best validation mR of each seed."""
+        return [points[-1].best for points in self.seeds]
+
+    def seconds_to(self, recall: float) -> float | None:
+        """Seconds until the mean first reached a recall, in percent; None where it never did."""
+        enough = recall - 1e-9 * abs(recall)  # sums of the same numbers may differ in a last digit
+        return next((point.seconds for point in self.mean if point.best >= enough), None)
+
+
+def courses(rows: list[Row]) -> dict[str, Course]:
+    """The courses of some rows by label; without rows that tell no recall, or no time."""
+    found = {}
+    for row in rows:
+        trials = [(entry, points) for entry in row.ok if (points := _points(entry))]
+        if trials:
+            computed = any(_recorded(entry) is None for entry, _ in trials)
+            found[row.label] = Course([points for _, points in trials], computed)
+    return found
+
+
+def _points(entry: Entry) -> list[Point]:
+    """The points of a trial; none where a look has no recall, for then looks cannot be paired."""
+    looks = entry.record["curve"]
+    recalls = [look.get("val_mR") for look in looks]
+    if any(recall is None for recall in recalls):
+        return []
+    best = [max(recalls[: n + 1]) for n in range(len(recalls))]
+    return [Point(*pair) for pair in zip(_recorded(entry) or _computed(entry), best, strict=False)]
+
+
+def _recorded(entry: Entry) -> list[float] | None:
+    """Seconds of training at each look; None where the record does not have them all."""
+    seconds = [look.get("train_seconds") or 0.0 for look in entry.record["curve"]]
+    return seconds if all(each > 0 for each in seconds) else None
+
+
+def _computed(entry: Entry) -> list[float]:
+    """Seconds at each look by the rate, which is measured without pauses; empty without a rate.
+
+    Building cached features counts as training.
+    """
+    images_per_second = entry.get(SPEED) or 0.0
+    if images_per_second <= 0:
+        return []
+    images = entry.batch_size * entry.get("trial.recipe").get("accumulation", 1)
+    features = entry.get("efficiency.feature_seconds") or 0.0
+    return [features + look["step"] * images / images_per_second for look in entry.record["curve"]]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What shares of the validation mR of a reference cost.
+
+    seconds: by row, to each of SHARES; None: never reached.
+    """
+
+    reference: str
+    goal: float
+    courses: dict[str, Course]
+    seconds: dict[str, list[float | None]]
+
+
+def reach(group: Group, name: str) -> Reach | None:
+    """The costs in a group; None with fewer than two methods that looked at validation enough.
+
+    name: the method or call that is the reference; the best row where it has no course.
+    """
+    found = {
+        label: course
+        for label, course in courses(group.every).items()
+        if len(course.mean) >= FEWEST_LOOKS
+    }
+    if len(found) < 2:
+        return None
+    named = group.row(name)
+    best = max(found, key=lambda label: found[label].mean[-1].best)
+    label = named.label if named and named.label in found else best
+    goal = found[label].mean[-1].best
+    seconds = {
+        each: [course.seconds_to(goal * share / 100) for share in SHARES]
+        for each, course in found.items()
+    }
+    return Reach(label, goal, found, seconds)
+
+
+def reach_table(group: Group, name: str) -> tuple[str, Table, list[str]] | None:
+    """Title, table and notes on `reach`."""
+    found = reach(group, name)
+    if found is None:
+        return None
+    letter = letters(group)
+    memory = Column("memory, MiB", group.memory, size, 0, MIB)
+    rows = []
+    for row in group.rows:
+        if row.label in found.seconds:
+            cells = [*_cells(row, found), cell_of(row, memory)]
+        elif not row.ok:
+            cells = [seeds_of(row), Cell(states(row)), *[Cell("–")] * (2 + len(SHARES))]
+        else:
+            continue
+        tail = [Cell(" ".join(letter[part] for part in row.odd))] if letter else []
+        rows.append([Cell(row.label, code=True), *cells, *tail])
+    shares = [f"seconds to {share}%" for share in SHARES]
+    heads = ["method", "n", "best val mR", f"val mR / {found.reference}", *shares, memory.title]
+    table = Table([*heads, *(["differs"] if letter else [])], rows)
+    named = group.row(name)
+    best = named is None or named.label != found.reference
+    whose = f"the best validation mR, that of {found.reference}," if best else ""
+    title = f"What 90, 95 and 100% of {whose or f'the validation mR of {found.reference}'} cost"
+    return title, table, [*_notes(found), memory_words(group)]
+
+
+def _cells(row: Row, found: Reach) -> list[Cell]:
+    course, sign = found.courses[row.label], spoilt(row, SPEED)
+    share = 100 * course.mean[-1].best / found.goal if found.goal else 0.0
+    times = found.seconds[row.label]
+    n, of = len(course.seeds), len(row.entries)
+    return [
+        Cell(f"{n} of {of}" if n < of else str(n)),
+        recall_cell(course.best),
+        Cell(f"{percent(share)}%"),
+        *(Cell("–") if time is None else Cell(rate(time), sign=sign) for time in times),
+    ]
+
+
+def _notes(found: Reach) -> list[str]:
+    looks = sorted({len(course.mean) for course in found.courses.values()})
+    notes = [
+        f"Seconds of training until a method first reached that share of the validation mR of "
+        f"{found.reference}, {percent(found.goal)}; –: never reached. What is compared is the mean "
+        f"over seeds of the best mR so far, at the first evaluation, the second, and so on; there "
+        f"were {' or '.join(map(str, looks))}, and the seconds are as coarse as that. They include "
+        "the building of cached features, but neither evaluation nor set-up."
+    ]
+    if any(course.computed for course in found.courses.values()):
+        notes.append(
+            "For records without such seconds they are computed from the measured rate: step × "
+            "batch / images/s."
+        )
+    return notes
