@@ -63,6 +63,7 @@ def run(
     gpus: str | None = None,
     jobs_per_gpu: int = 1,
     time_limit: str | None = None,
+    log: str | Sequence[str] | None = None,
     rerun: bool = False,
     retry_failed: bool = False,
 ) -> pd.DataFrame:
@@ -70,8 +71,9 @@ def run(
 
     The words are those of the command: `methods="cmer,lora(rank=16)"`, `dataset="rsitmd"`,
     `recipe={"epochs": 10}`. Each trial runs in a process of its own; what is recorded in `results`
-    already is not run again. Rows are as in `records`; a trial that failed is a row with its
-    `status` and `message`. Raises UserError where nothing can run.
+    already is not run again. `log` names trackers that show the curves: `log="tensorboard"`. Rows
+    are as in `records`; a trial that failed is a row with its `status` and `message`. Raises
+    UserError where nothing can run.
     """
     config = sweepfile.gather(
         None,
@@ -87,12 +89,13 @@ def run(
         gpus=gpus,
         jobs_per_gpu=None if jobs_per_gpu == 1 else jobs_per_gpu,
         time_limit=time_limit,
+        log=None if log is None else _texts(log),
     )
     forkserver.warm_up()
     plan, engine = planned_with_engine(config)
     todo = plan.todo(rerun, retry_failed)
     try:
-        outcomes = run_trials(console(), plan, todo, engine) if todo else []
+        outcomes = run_trials(console(), plan, todo, engine, log=config.log) if todo else []
     except typer.Exit:  # it has said what is left
         raise KeyboardInterrupt from None
     for outcome in outcomes:

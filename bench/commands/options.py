@@ -270,6 +270,16 @@ class RunOptions(SweepOptions):
             rich_help_panel=ENGINE,
         ),
     ] = None
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log",
+            metavar="LIST",
+            help="Show curves and figures in trackers: tensorboard, wandb, mlflow, trackio; "
+            "repeatable, or with commas.",
+            rich_help_panel=FILES,
+        ),
+    ] = None
     retry_failed: RetryFailed = False
     yes: Annotated[
         bool,
@@ -297,4 +307,5 @@ class RunOptions(SweepOptions):
             "slurm": self.slurm,
             "time_limit": self.time_limit,
             "checkpoint_every": self.checkpoint_every,
+            "log": self.log,
         }

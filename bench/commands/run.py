@@ -122,7 +122,7 @@ def run(
             conditions = counted(len(wanted), "condition")
             say(screen, f"then each is tested under {conditions} of corrupted images")
         return
-    outcomes = run_trials(screen, plan, todo, engine) if todo else []
+    outcomes = run_trials(screen, plan, todo, engine, log=config.log) if todo else []
     _print_results(screen, plan)
     failed = report_failures(screen, todo, outcomes)
     ran = {outcome.trial.identity for outcome in outcomes}

@@ -57,8 +57,10 @@ def planned_with_engine(
     """
     from bench.fetch import offer
     from bench.sweeps.engines import engine_of
+    from bench.tracking import choose
     from bench.units import parse_seconds
 
+    choose.check(config.log)
     engine = engine_of(config.engine)
     if engine.warning is not None:
         warn(console(), engine.warning)
@@ -121,17 +123,25 @@ def run_trials(
     todo: "list[Trial]",
     engine: "Engine",
     left_over: "Callable[[], list[Trial]] | None" = None,
+    log: str = "",
 ) -> "list[Outcome]":
     """Run trials and show their progress; after Ctrl-C say what is left, and exit with 130.
 
-    `left_over` tells which trials are left; None: those without a record.
+    `left_over` tells which trials are left; None: those without a record. `log`: the trackers that
+    are to show them too.
     """
     from bench.sweeps.progress import watcher
+    from bench.tracking import choose
+    from bench.tracking.watcher import tracking
 
+    trackers = choose.trackers(log, plan.results)
     engine.check(plan.results)  # before images are decoded, which takes minutes
     ready_weights(screen, plan, todo)
     _build_caches(screen, plan, todo)
-    with watcher(screen, todo) as watch:
+    for tracker in trackers:
+        say(screen, f"{tracker.name}: {tracker.place}")
+    tell = partial(say, screen)
+    with watcher(screen, todo) as shown, tracking(shown, trackers, tell) as watch:
         try:
             return engine.run(plan, todo, watch)
         except KeyboardInterrupt:

@@ -101,7 +101,7 @@ def tune(
     points = counted(searched.points, "point") + (" drawn from each grid" * searched.drawn)
     count = counted(len(searched.plan.trials), "trial")
     say(screen, f"{count} ({methods} x {points}): {len(todo)} to run")
-    outcomes = run_trials(screen, searched.plan, todo, engine) if todo else []
+    outcomes = run_trials(screen, searched.plan, todo, engine, log=config.log) if todo else []
     failed = report_failures(screen, todo, outcomes)
     rows, without = tune_.winners(searched)
     tune_.save([*others, *rows], searched, out)

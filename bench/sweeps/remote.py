@@ -85,7 +85,8 @@ class Errand:
     def run(self, tell: Tell, running: set[TrialProcess], interval: float = 1.0) -> Outcome:
         """Run it in a process of its own, on the GPUs that CUDA_VISIBLE_DEVICES names here.
 
-        `tell` gets what the trial reports, a bare step at most once in so many seconds. `running`
+        `tell` gets what the trial reports, a step that is no look at validation or loss at most
+        once in so many seconds. `running`
         holds the process while there is one.
         """
         os.chdir(self.folder)
@@ -94,7 +95,7 @@ class Errand:
 
         def moved(_: Trial, state: dict[str, Any]) -> None:
             nonlocal told
-            bare = "step" in state and "val_mR" not in state
+            bare = "step" in state and "loss" not in state
             if bare and time.monotonic() - told < interval:
                 return
             told = time.monotonic()

@@ -39,6 +39,8 @@ class SweepConfig:
     severity: str = "1,3,5"
     time_limit: str | None = None
     checkpoint_every: str = "3m"
+    log: str = ""
+    """Trackers, with commas."""
     engine: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ KEYS: dict[str, Rule] = {
     "severity": TEXT,
     "time_limit": TEXT,
     "checkpoint_every": TEXT,
+    "log": TEXTS,
     "engine": TEXT,
     "gpus": TEXT,
     "jobs_per_gpu": COUNT,
@@ -188,6 +191,7 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepCon
         severity=said.get("severity") or "1,3,5",
         time_limit=said.get("time_limit"),
         checkpoint_every=said.get("checkpoint_every") or "3m",
+        log=",".join(_list(said.get("log") or [])),
         engine={key: said[key] for key in ENGINE if key in said},
         search=search,
     )

@@ -1,0 +1,1 @@
+"""Experiment trackers: `bench run --log tensorboard,mlflow` sends the curves of trials to them."""

@@ -1,0 +1,63 @@
+"""Trackio: a run for each trial, in its local folder, or on a Space (TRACKIO_SPACE_ID)."""
+
+import contextvars
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.tracking.base import PROJECT, Ending, Figures, Run
+
+
+def make(results: Path) -> "Trackio":
+    """The tracker; see `bench.tracking.base.Tracker`."""
+    return Trackio()
+
+
+class Trackio:
+    """Runs of Trackio."""
+
+    name = "trackio"
+
+    def __init__(self) -> None:
+        self.place = f"trackio show --project {PROJECT}"
+
+    def begin(self, run: Run) -> "_Open":
+        """See `Tracker`. Trackio finds a run to go on with by its name, which holds the identity.
+
+        `init` ends the run that is open in the context it is called in, so each has its own. Its
+        samples of CPU and GPU are switched off, for they would be taken while the trial's speed is
+        measured.
+        """
+        import trackio
+
+        opened = contextvars.Context().run(
+            trackio.init,
+            project=PROJECT,
+            name=run.name,
+            group=run.group,
+            config=run.config,
+            resume="allow" if run.resumed else "never",
+            embed=False,
+            auto_log_gpu=False,
+            auto_log_cpu=False,
+        )
+        return _Open(opened)
+
+
+@dataclass
+class _Open:
+    run: Any
+    step: int = 0
+
+    def log(self, step: int, figures: Figures) -> None:
+        """See `Open`."""
+        self.step = step
+        self.run.log(dict(figures), step=step)
+
+    def end(self, ending: Ending) -> None:
+        """See `Open`."""
+        said: dict[str, Any] = {**ending.figures, "status": ending.status}
+        if ending.record is not None:
+            said["record"] = str(ending.record)
+        self.run.log(said, step=self.step)
+        self.run.finish()

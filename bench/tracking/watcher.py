@@ -1,0 +1,195 @@
+"""Passes on to trackers what running trials report.
+
+It listens in the process of the sweep to the messages that each trial sends anyway; the trial's own
+process does not know of it. Each tracker has a thread of its own, so a tracker that is slow, hangs
+or fails holds up neither the trials nor another tracker.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import UserError, brief, record
+from bench.sweeps.engine import Outcome, Watcher
+from bench.tracking.base import Ending, Figures, Open, Run, Tracker, final_figures, live_figures
+from bench.tracking.base import run_of as describe
+from bench.trial import Trial
+
+PATIENCE_SECONDS = 60.0
+"""How long the sweep waits at its end for trackers that have yet to send something."""
+Say = Callable[[str], None]
+
+
+class Feed:
+    """One tracker and the thread that talks to it."""
+
+    def __init__(self, tracker: Tracker, say: Say) -> None:
+        self.tracker, self._say = tracker, say
+        self._open: dict[str, Open] = {}
+        self._failed = False
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def begin(self, run: Run) -> None:
+        """Open a run, soon."""
+
+        def work() -> None:
+            self._open[run.identity] = self.tracker.begin(run)
+
+        self._work.put(lambda: self._safely(run.identity, work))
+
+    def log(self, identity: str, step: int, figures: Figures) -> None:
+        """Pass on figures of an open run, soon."""
+
+        def work() -> None:
+            if identity in self._open:
+                self._open[identity].log(step, figures)
+
+        self._work.put(lambda: self._safely(identity, work))
+
+    def end(self, identity: str, ending: Ending) -> None:
+        """Close a run, soon."""
+
+        def work() -> None:
+            if identity in self._open:
+                self._open.pop(identity).end(ending)
+
+        self._work.put(lambda: self._safely(identity, work))
+
+    def close(self) -> None:
+        """No more will come."""
+        self._work.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the tracker has taken everything, but not for longer than this."""
+        self._thread.join(timeout=seconds)
+        if self._thread.is_alive():
+            self._say(
+                f"{self.tracker.name} has not taken everything within {seconds:.0f} s and is left "
+                "behind; the records are complete"
+            )
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+    def _safely(self, identity: str, work: Callable[[], None]) -> None:
+        """Do it; what goes wrong ends this run in this tracker, and is said once a sweep."""
+        try:
+            work()
+        except BaseException as error:  # also SystemExit, which some trackers raise
+            self._open.pop(identity, None)
+            if not self._failed:
+                self._failed = True
+                reason = brief(error) or type(error).__name__
+                self._say(f"{self.tracker.name} failed ({reason}); the trials go on without it")
+
+
+@dataclass
+class _Tracked:
+    """What is known of a running trial."""
+
+    begun: bool = False
+    step: int = 0
+    """The last step that was passed on."""
+    latest: dict[str, Any] = field(default_factory=dict)
+    """The latest memory, which trials report once a second."""
+
+
+class Tracking:
+    """A watcher that tells another watcher everything, and trackers what they show.
+
+    A tracker's run begins with the first step of a trial, or with the test of a method that is not
+    trained; a trial that another sweep does has none.
+    """
+
+    def __init__(self, inner: Watcher, trackers: Sequence[Tracker], say: Say) -> None:
+        self._inner = inner
+        self._feeds = [Feed(tracker, say) for tracker in trackers]
+        self._trials: dict[str, _Tracked] = {}
+
+    def started(self, trial: Trial, device: str) -> None:
+        """See `Watcher`."""
+        self._inner.started(trial, device)
+        self._trials[trial.identity] = _Tracked()
+
+    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+        """See `Watcher`."""
+        self._inner.moved(trial, state)
+        tracked = self._trials[trial.identity]
+        step = state.get("step", 0)
+        if not tracked.begun and (step or state.get("stage") in ("measuring", "testing")):
+            # "measuring" without a step before it: the checkpoint was written after the last one
+            self._begin(trial, max(step, 1), step > 1 or state.get("stage") == "measuring")
+        tracked.latest |= {k: v for k, v in state.items() if k.endswith("_memory_bytes")}
+        if "loss" in state and step > tracked.step:
+            tracked.step = step
+            for feed in self._feeds:
+                feed.log(trial.identity, step, live_figures(tracked.latest | state))
+
+    def ended(self, outcome: Outcome) -> None:
+        """See `Watcher`."""
+        self._inner.ended(outcome)
+        trial, document = outcome.trial, _read(outcome.record)
+        if document and not self._trials[trial.identity].begun:  # no message of it came through
+            self._begin(trial, 1, False)
+        tracked = self._trials.pop(trial.identity)
+        if not tracked.begun:
+            return
+        for point in document.get("curve") or []:
+            if point["step"] > tracked.step:  # looks of which no message came through
+                for feed in self._feeds:
+                    feed.log(trial.identity, point["step"], live_figures(point))
+        self._end(trial.identity, Ending(outcome.status, final_figures(document), outcome.record))
+
+    def waits(self, trial: Trial) -> None:
+        """See `Watcher`."""
+        self._inner.waits(trial)
+
+    def close(self, patience: float = PATIENCE_SECONDS) -> None:
+        """End the runs of trials that were stopped, and wait for the trackers."""
+        for identity, tracked in list(self._trials.items()):
+            if tracked.begun:
+                self._end(identity, Ending("stopped", {}, None))
+        for feed in self._feeds:
+            feed.close()
+        for feed in self._feeds:
+            feed.wait(patience)
+
+    def _begin(self, trial: Trial, step: int, resumed: bool) -> None:
+        self._trials[trial.identity].begun = True
+        run = describe(trial, step, resumed)
+        for feed in self._feeds:
+            feed.begin(run)
+
+    def _end(self, identity: str, ending: Ending) -> None:
+        for feed in self._feeds:
+            feed.end(identity, ending)
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    """A trial's record; empty where there is none, or where it cannot be read from here."""
+    if path is None:
+        return {}
+    try:
+        return record.read(path)
+    except (UserError, OSError):
+        return {}
+
+
+@contextmanager
+def tracking(inner: Watcher, trackers: Sequence[Tracker], say: Say) -> Iterator[Watcher]:
+    """A watcher that tells the trackers too; without trackers it is the watcher itself."""
+    if not trackers:
+        yield inner
+        return
+    watcher = Tracking(inner, trackers, say)
+    try:
+        yield watcher
+    finally:
+        watcher.close()

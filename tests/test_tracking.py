@@ -1,0 +1,463 @@
+"""Experiment trackers: what they are told, what they show, and that no trial notices them."""
+
+import importlib
+import io
+import json
+import sys
+import threading
+import types
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import UserError, cli, record
+from bench.recipe import Recipe
+from bench.sweeps import engine, forkserver, sweepfile
+from bench.sweeps.engine import Outcome
+from bench.sweeps.sweep import Plan
+from bench.tracking import choose
+from bench.tracking.base import Ending, Figures, Run, Tracker, run_of
+from bench.tracking.watcher import Tracking, tracking
+from bench.trial import Trial, _document
+
+ONE = Trial(
+    "ucm", "starter", "lora", "lora(rank=4)", {"rank": 4, "targets": "all"}, None, Recipe(), 0, {}
+)
+STEP = {"step": 1, "steps": 4, "images_per_second": 10.0, "peak_memory_bytes": 2**30}
+LOOKS: list[dict[str, Any]] = [
+    {"step": 2, "steps": 4, "images_per_second": 11.0, "epoch": 0.5, "loss": 2.0, "lr": 0.1},
+    {"step": 4, "steps": 4, "images_per_second": 12.0, "epoch": 1.0, "loss": 1.0, "lr": 0.0},
+]
+for _n, _look in enumerate(LOOKS):
+    _look["val_mR"] = 10.0 + _n
+FINAL = {"test/mR": 27.5, "test/i2t_R@1": 12.0, "final/trainable_parameters": 100.0}
+
+
+class Quiet:
+    """A watcher that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def started(self, trial: Trial, device: str) -> None:
+        self.told.append((trial.identity, device))
+
+    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+        self.told.append((trial.identity, state))
+
+    def ended(self, outcome: Outcome) -> None:
+        self.told.append(outcome)
+
+    def waits(self, trial: Trial) -> None:
+        self.told.append(trial.identity)
+
+
+class Remembers:
+    """A tracker in memory; `fails` names the call that raises."""
+
+    name, place = "remembers", "here"
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+        self.runs: list[Run] = []
+        self.logged: list[tuple[int, Figures]] = []
+        self.endings: list[Ending] = []
+
+    def _maybe(self, call: str) -> None:
+        if self.fails == call:
+            raise SystemExit("no\nluck")
+
+    def begin(self, run: Run) -> "Remembers":
+        self._maybe("begin")
+        self.runs.append(run)
+        return self
+
+    def log(self, step: int, figures: Figures) -> None:
+        self._maybe("log")
+        self.logged.append((step, figures))
+
+    def end(self, ending: Ending) -> None:
+        self._maybe("end")
+        self.endings.append(ending)
+
+
+def written(results: Path, trial: Trial = ONE) -> Path:
+    """A record of a trial as it stands beside these looks."""
+    path = trial.path(results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = _document(trial)
+    document["metrics"] = {"test": {"mR": 27.5, "i2t_R@1": 12.0}}
+    document["efficiency"] = {"trainable_parameters": 100, "peak_memory_train_bytes": None}
+    document["curve"] = [
+        {k: v for k, v in look.items() if k not in ("steps", "images_per_second")} for look in LOOKS
+    ]
+    record.write(path, document)
+    return path
+
+
+def play(
+    trackers: list[Tracker],
+    results: Path,
+    states: list[dict[str, Any]] | None = None,
+    status: str = "ok",
+    inner: Any = None,
+    trial: Trial = ONE,
+) -> list[str]:
+    """A whole trial as the engine tells of it; what was said to the user."""
+    said: list[str] = []
+    with tracking(inner or Quiet(), trackers, said.append) as watch:
+        watch.started(trial, "0")
+        for state in [{"stage": "loading"}, STEP, *LOOKS] if states is None else states:
+            watch.moved(trial, state)
+        path = written(results, trial) if status == "ok" else None
+        watch.ended(Outcome(trial, status, None, path, test_mR=27.5, seconds=3.0))
+    return said
+
+
+# What a tracker is told.
+
+
+def test_a_tracker_is_told_looks_settings_and_the_end(tmp_path: Path) -> None:
+    tracker = Remembers()
+    assert play([tracker], tmp_path) == []
+    (run,) = tracker.runs
+    assert (run.identity, run.resumed, run.step) == (ONE.identity, False, 1)
+    assert run.config["settings.rank"] == 4
+    assert run.config["recipe.batch_size"] == 128
+    assert "lr" not in run.config  # the method's own: None is left out
+    assert (run.config["dataset"], run.config["seed"]) == ("ucm", 0)
+    assert [step for step, _ in tracker.logged] == [2, 4]
+    assert tracker.logged[0][1] == {
+        "train/loss": 2.0,
+        "train/lr": 0.1,
+        "train/epoch": 0.5,
+        "val/mR": 10.0,
+        "cost/images_per_second": 11.0,
+        "cost/peak_memory_bytes": 2.0**30,
+    }
+    (ending,) = tracker.endings
+    assert (ending.status, ending.good, ending.figures) == ("ok", True, FINAL)
+    assert ending.record == ONE.path(tmp_path)
+
+
+def test_the_other_watcher_is_told_everything(tmp_path: Path) -> None:
+    alone, beside = Quiet(), Quiet()
+    play([], tmp_path / "a", inner=alone)
+    play([Remembers()], tmp_path / "a", inner=beside)
+    assert alone.told == beside.told
+    quiet = Quiet()
+    with tracking(quiet, [], print) as watch:
+        assert watch is quiet
+
+
+@pytest.mark.parametrize(
+    ("states", "resumed", "step"),
+    [
+        ([{"stage": "loading"}, {**STEP, "step": 3}, LOOKS[1]], True, 3),
+        ([{"stage": "measuring"}], True, 1),  # the checkpoint was written after the last step
+        ([{"stage": "loading"}, {"stage": "testing"}], False, 1),  # nothing is trained
+        ([], False, 1),  # no message came through, as from a cluster whose files lag
+    ],
+)
+def test_a_trial_that_goes_on_is_told_from_one_that_begins(
+    states: list[dict[str, Any]], resumed: bool, step: int, tmp_path: Path
+) -> None:
+    tracker = Remembers()
+    play([tracker], tmp_path, states)
+    (run,) = tracker.runs
+    assert (run.resumed, run.step) == (resumed, step)
+    assert tracker.logged[-1][0] == 4  # what no message told is taken from the record
+    assert len(tracker.endings) == 1
+
+
+def test_steps_that_are_repeated_are_passed_on_once(tmp_path: Path) -> None:
+    tracker = Remembers()
+    play([tracker], tmp_path, [STEP, LOOKS[0], STEP, LOOKS[0], LOOKS[1]])
+    assert [step for step, _ in tracker.logged] == [2, 4]
+
+
+@pytest.mark.parametrize("status", ["elsewhere", "user_error"])
+def test_a_trial_that_did_not_begin_here_has_no_run(status: str, tmp_path: Path) -> None:
+    tracker = Remembers()
+    play([tracker], tmp_path, [], status)
+    assert not tracker.runs
+    assert not tracker.endings
+
+
+def test_a_trial_that_is_stopped_ends_its_run() -> None:
+    tracker = Remembers()
+
+    def sweep() -> None:
+        with tracking(Quiet(), [tracker], print) as watch:
+            watch.started(ONE, "0")
+            watch.moved(ONE, STEP)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep()
+    assert [(ending.status, ending.good) for ending in tracker.endings] == [("stopped", False)]
+
+
+# A tracker that fails or hangs.
+
+
+@pytest.mark.parametrize("fails", ["begin", "log", "end"])
+def test_a_tracker_that_fails_is_noted_once_and_harms_nothing(fails: str, tmp_path: Path) -> None:
+    bad, good = Remembers(fails), Remembers()
+    said: list[str] = []
+    with tracking(Quiet(), [bad, good], said.append) as watch:
+        for trial in (ONE, replace(ONE, seed=1)):
+            watch.started(trial, "0")
+            for state in (STEP, *LOOKS):
+                watch.moved(trial, state)
+            watch.ended(Outcome(trial, "ok", None, written(tmp_path, trial)))
+    assert said == ["remembers failed (no luck); the trials go on without it"]
+    assert len(good.endings) == 2
+
+
+def test_a_tracker_that_hangs_is_left_behind(tmp_path: Path) -> None:
+    hangs, free = Remembers(), threading.Event()
+    hangs.begin = lambda run: free.wait() and hangs  # type: ignore[assignment,return-value]
+    good, said = Remembers(), list[str]()
+    watch = Tracking(Quiet(), [hangs, good], said.append)
+    watch.started(ONE, "0")
+    watch.moved(ONE, STEP)
+    watch.ended(Outcome(ONE, "ok", None, written(tmp_path)))
+    watch.close(patience=0.05)
+    assert said == [
+        "remembers has not taken everything within 0 s and is left behind; the records are complete"
+    ]
+    assert len(good.endings) == 1
+    free.set()
+
+
+# Which trackers.
+
+
+def test_a_tracker_that_is_unknown_or_not_installed_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=r"no tracker 'tensorbord' \(did you mean 'tensorboard'\?\)"
+    ):
+        choose.trackers("tensorbord", tmp_path)
+    with pytest.raises(UserError, match="--log names no tracker"):
+        choose.names(" , ")
+    missing = lambda name: None  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    for name in choose.TRACKERS:
+        with pytest.raises(UserError, match=rf"pip install 'cmer-bench\[{name}\]'"):
+            choose.check(f"tensorboard,{name}" if name == "tensorboard" else name)
+    words = ["run", "--methods", "linear", "--dataset", "nowhere", "--log", "wandb"]
+    done = CliRunner().invoke(cli.app, words)  # before the data set is looked for
+    assert isinstance(done.exception, UserError)
+    assert "--log wandb needs wandb, which is not installed" in str(done.exception)
+
+
+def test_a_sweep_file_names_trackers(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_text('methods = ["cmer"]\ndatasets = ["ucm"]\nlog = ["tensorboard", "mlflow"]\n')
+    assert sweepfile.gather(path).log == "tensorboard,mlflow"
+    assert sweepfile.gather(path, log=["wandb"]).log == "wandb"
+    assert sweepfile.gather(path, log=["wandb,trackio", "mlflow"]).log == "wandb,trackio,mlflow"
+
+
+# Each tracker, with its own package.
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The scalars of a run, as TensorBoard itself reads them."""
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="needs TensorBoard: pip install 'cmer-bench[tensorboard]'",
+    )
+    events = reader.EventAccumulator(str(folder))
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_tensorboard_shows_the_curves(tmp_path: Path) -> None:
+    (tracker,) = choose.trackers("tensorboard", tmp_path)
+    assert play([tracker], tmp_path) == []
+    folder = tmp_path / "tensorboard" / ONE.path(Path()).with_suffix("")
+    found = scalars(folder)
+    assert found["train/loss"] == [(2, 2.0), (4, 1.0)]
+    assert found["val/mR"] == [(2, 10.0), (4, 11.0)]
+    assert found["test/mR"] == [(4, 27.5)]
+    assert found["cost/peak_memory_bytes"] == [(2, 2.0**30), (4, 2.0**30)]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    (text,) = events.Tensors("config/text_summary")
+    assert b"| settings.rank | 4 |" in text.tensor_proto.string_val[0]
+    assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(
+        events.summary_metadata
+    )
+
+
+def test_tensorboard_goes_on_where_the_trial_does(tmp_path: Path) -> None:
+    """Steps that were lost with the killed trial are shown once; a repeated trial begins anew."""
+    folder = tmp_path / "tensorboard" / ONE.path(Path()).with_suffix("")
+    log = lambda: choose.trackers("tensorboard", tmp_path)  # noqa: E731
+    killed = [STEP, {**LOOKS[0], "loss": 9.0}, {**LOOKS[0], "step": 3, "loss": 7.0}]
+    play(log(), tmp_path, killed, "killed")
+    play(log(), tmp_path, [{**STEP, "step": 3}, LOOKS[1]])  # from a checkpoint after step 2
+    assert scalars(folder)["train/loss"] == [(2, 9.0), (4, 1.0)]
+    play(log(), tmp_path, [STEP, *LOOKS])  # --rerun
+    assert scalars(folder)["train/loss"] == [(2, 2.0), (4, 1.0)]
+
+
+def test_mlflow_holds_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in choose.NEEDS["mlflow"]:
+        pytest.importorskip(package, reason="needs MLflow: pip install 'cmer-bench[mlflow]'")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    from mlflow import MlflowClient
+
+    for states in ([STEP, LOOKS[0]], [{**STEP, "step": 3}, LOOKS[1]]):
+        status = "killed" if states[-1] is LOOKS[0] else "ok"
+        assert play(choose.trackers("mlflow", tmp_path), tmp_path, states, status) == []
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("cmer-bench")
+    (run,) = client.search_runs([experiment.experiment_id])  # the second went on in the first
+    assert run.info.status == "FINISHED"
+    assert run.data.params["settings.rank"] == "4"
+    assert run.data.tags["bench.identity"] == ONE.identity
+    assert run.data.tags["bench.record"] == str(ONE.path(tmp_path))
+    assert run.data.metrics["test/i2t_R_at_1"] == 12.0
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in history] == [(2, 2.0), (4, 1.0)]
+    play(choose.trackers("mlflow", tmp_path), tmp_path)  # --rerun: a run of its own
+    assert len(client.search_runs([experiment.experiment_id])) == 2
+
+
+def test_wandb_writes_a_run_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb", reason="needs wandb: pip install 'cmer-bench[wandb]'")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    assert play(choose.trackers("wandb", tmp_path), tmp_path) == []
+    (file,) = (tmp_path / "wandb").glob(f"offline-run-*-{ONE.identity}/run-*.wandb")
+    content = file.read_bytes()
+    for word in (b"train/loss", b"settings.rank", b"test/i2t_R@1", ONE.identity.encode()):
+        assert word in content
+
+
+def test_wandb_without_a_login_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb would stop in the middle of the sweep, and ask."""
+    fake = types.ModuleType("wandb")
+    fake.setup = lambda: types.SimpleNamespace(  # type: ignore[attr-defined]
+        settings=types.SimpleNamespace(mode="online")
+    )
+    fake.login = lambda prompt, verify: False  # type: ignore[attr-defined]
+    fake.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    with pytest.raises(UserError, match="nobody is logged in to Weights & Biases"):
+        choose.trackers("wandb", tmp_path)
+
+
+def test_trackio_is_told_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for its module: trackio itself wants an older Pillow than the tested one."""
+    calls: list[tuple[str, Any]] = []
+
+    class FakeRun:
+        def log(self, figures: dict[str, Any], step: int) -> None:
+            calls.append(("log", (step, figures)))
+
+        def finish(self) -> None:
+            calls.append(("finish", None))
+
+    fake = types.ModuleType("trackio")
+    fake.init = lambda **words: calls.append(("init", words)) or FakeRun()  # type: ignore[attr-defined]
+    fake.__spec__ = importlib.machinery.ModuleSpec("trackio", None)
+    monkeypatch.setitem(sys.modules, "trackio", fake)
+    assert play(choose.trackers("trackio", tmp_path), tmp_path) == []
+    assert [call for call, _ in calls] == ["init", "log", "log", "log", "finish"]
+    began, *_, (_, (step, final)), _ = calls
+    assert (began[1]["project"], began[1]["resume"]) == ("cmer-bench", "never")
+    assert ONE.identity[:8] in began[1]["name"]
+    assert began[1]["auto_log_gpu"] is began[1]["auto_log_cpu"] is False
+    assert (step, final["test/mR"], final["status"]) == (4, 27.5, "ok")
+
+
+# The trial itself.
+
+
+def test_a_trials_process_is_the_same_with_and_without_trackers(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets the same job and environment, and sends the same messages, figures of time aside."""
+    pytest.importorskip("tensorboard", reason="pip install 'cmer-bench[tensorboard]'")
+    started: list[tuple[str, dict[str, str]]] = []
+    start = forkserver.start_trial
+
+    class Copying(io.StringIO):
+        def __init__(self, stream: IO[str]) -> None:
+            super().__init__()
+            self.stream = stream
+
+        def write(self, text: str) -> int:
+            started[-1] = (started[-1][0] + text, started[-1][1])
+            return self.stream.write(text)
+
+        def flush(self) -> None:
+            self.stream.flush()
+
+        def close(self) -> None:
+            self.stream.close()
+
+    def recorded(environment: dict[str, str], errors: IO[str]) -> Any:
+        process, stdin, stdout = start(environment, errors)
+        started.append(("", environment))
+        return process, Copying(stdin), stdout
+
+    monkeypatch.setattr(forkserver, "start_trial", recorded)
+    recipe = Recipe(steps=2, batch_size=4, evaluations=2, precision="fp32")
+    card = str(tiny / "tiny.toml")
+    trial = Trial(card, "starter", "linear", "linear", {}, None, recipe, 0, {})
+    told = []
+    for trackers in ("", "tensorboard"):
+        results = tiny / "results"
+        plan, quiet = Plan([trial], results, tiny), Quiet()
+        with tracking(quiet, choose.trackers(trackers, tiny / "logs"), print) as watch:
+            plan.todo(rerun=True, retry_failed=False)
+            (outcome,) = engine.run(plan, [trial], [], watch)
+        assert outcome.status == "ok", outcome
+        assert outcome.record is not None
+        outcome.record.unlink()
+        told.append([sorted(state) for _, state in quiet.told[1:-1]])
+    jobs = [json.loads(job) for job, _ in started]
+    assert jobs[0] == jobs[1]
+    assert started[0][1] == started[1][1]
+    without = [[key for key in keys if not key.endswith("_memory_bytes")] for keys in told[0]]
+    beside = [[key for key in keys if not key.endswith("_memory_bytes")] for keys in told[1]]
+    assert without == beside
+    assert list((tiny / "logs").rglob("*.tfevents.*"))
+
+
+def test_nothing_that_a_trial_imports_knows_of_trackers() -> None:
+    root = Path(choose.__file__).parents[1]
+    users = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if "bench.tracking" in path.read_text(encoding="utf-8") and path.parent.name != "tracking"
+    }
+    assert users == {"commands/sweeping.py"}
+
+
+def test_a_run_has_a_name_and_a_folder_of_its_own() -> None:
+    other = replace(ONE, recipe=Recipe(steps=7))
+    first, second = run_of(ONE, 1, False), run_of(other, 1, False)
+    assert first.name == f"ucm starter lora(rank=4) seed 0 ({ONE.identity[:8]})"
+    assert first.name != second.name
+    assert first.folder != second.folder
