@@ -17,12 +17,6 @@ from bench.commands.data import app
 from bench.data import check, contact, newcard, summary, twins
 
 
-@pytest.fixture(autouse=True)
-def words_for_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counts words: the tests need no vocabulary."""
-    monkeypatch.setattr(check, "clip_tokens", lambda captions: [len(c.split()) for c in captions])
-
-
 def edit(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
     path = root / "tiny" / "dataset.json"
     document = json.loads(path.read_text())
@@ -31,7 +25,7 @@ def edit(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
 
 
 def report_of(root: Path) -> check.Report:
-    return check.check(data.card(str(root / "tiny.toml")), root, check.clip_tokens)
+    return check.check(data.card(str(root / "tiny.toml")), root)
 
 
 def test_a_sound_data_set(tiny: Path) -> None:
@@ -42,7 +36,8 @@ def test_a_sound_data_set(tiny: Path) -> None:
     assert report.ceiling == {f"ceiling_t2i_R@{k}": 100.0 for k in (1, 5, 10)}
     assert report.scenes["train"] == {"pond": 4, "port": 4}
     assert report.sizes == {"48 x 40": 16}
-    assert report.longest["tokens"] == 9
+    assert report.longest["caption"] == "picture 10 of a pond , version 0 ."
+    assert report.longest["tokens"] is None
     assert report.words["test"].shared_rows == report.words["test"].rows_in_train == 0
 
 
@@ -152,8 +147,9 @@ def test_equal_pairs_come_first_and_so_does_the_usual_size(tiny: Path) -> None:
     pixels[1], pixels[3] = pixels[0] + 2, pixels[2]
     shapes: list[tuple[int, int] | None] = [(9, 9), (50, 50), (50, 50), None]
     look = twins.Look(pixels, np.ones(4, dtype=bool), shapes, {})
-    near = [(pair["images"], pair["same_pixels"]) for pair in twins.pairs(look, samples)]
-    assert near == [(["pond_2.png", "port_3.png"], True), (["pond_0.png", "port_1.png"], False)]
+    near = [(match.first, match.second, match.differ) for match in twins.matches(look, look)]
+    assert near == [(2, 3, False), (0, 1, True)]
+    assert look.odd_sized(samples) == ["pond_0.png"]
     assert list(look.sizes().items()) == [("50 x 50", 2), ("9 x 9", 1)]
 
 
@@ -230,12 +226,13 @@ def test_captions_longer_than_the_context(tiny: Path) -> None:
                 sentence["raw"] = long + end
 
     def checked(tokenizer: Any) -> check.Report:
-        return check.check(data.card(str(tiny / "tiny.toml")), tiny, None, None, tokenizer)
+        return check.check(data.card(str(tiny / "tiny.toml")), tiny, tokenizer)
 
     edit(tiny, plant)
     report = checked(check.clip_tokenizer())
     assert report.cut == {"train": 1, "val": 0, "test": 10}
     assert report.context_length == 77
+    assert report.longest["tokens"] == 79
     assert report.words["test"].shared_rows == 10
     assert report.words["test"].rows_in_train == 10
     assert report.ceiling["ceiling_t2i_R@1"] == pytest.approx(75.0)

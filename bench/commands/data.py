@@ -82,16 +82,13 @@ def check(
     screen = console(stderr=as_json)
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"looking at {card.name}", total=None)
-        report = check_.check(
-            card,
-            root,
-            check_.clip_tokens,
-            lambda done, of: bar.update(task, completed=done, total=of),
-            check_.clip_tokenizer(),
-        )
+
+        def move(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of)
+
+        report = check_.check(card, root, check_.clip_tokenizer(), move)
         for other in others:
             bar.update(task, description=f"{card.name} against {other.name}", completed=0)
-            move = lambda done, of: bar.update(task, completed=done, total=of)  # noqa: E731
             found.append(leaks.between(card, other, root, move))
     if as_json:
         told = report.as_json() | ({"against": [f.as_json() for f, _ in found]} if found else {})

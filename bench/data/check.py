@@ -11,12 +11,9 @@ from typing import Any
 
 from bench import UserError, data
 from bench.data import SPLITS, Card, brightness, chance, cut, spoken_form, twins
-from bench.data.cut import Cut, Tokenizer
+from bench.data.cut import Cut
+from bench.data.twins import Progress
 from methods.sample import Sample
-
-Progress = Callable[[int, int], None]
-SIDE = 64
-"""Images are compared at this size, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the check found; `faults` say in what it is another data set than the card's."""
+    """The result of a check; `faults` say in what it is another data set than the card's."""
 
     name: str
     title: str
@@ -56,11 +53,11 @@ class Report:
     ceiling: dict[str, float]
     """The best strict t2i recall on test that shared sentences leave, percent."""
     longest: dict[str, Any]
-    """The longest caption: tokens (None where they were not counted), filename, caption."""
+    """The longest caption: tokens (None if they were not counted), filename, caption."""
     cut: dict[str, int]
     """Captions of each split that are longer than CLIP's context, which cuts off their end."""
     context_length: int
-    """Tokens of CLIP's context; 0 where nothing was counted."""
+    """Tokens of CLIP's context; 0 if nothing was counted."""
     scenes: dict[str, dict[str, int]]
     """Images of each scene, per split."""
     unlabelled: list[str]
@@ -75,18 +72,17 @@ class Report:
     twins: list[dict[str, Any]] = field(default_factory=list)
     """Pairs of (nearly) equal images: `images`, their `splits`, `same_pixels`, `grey_levels`."""
     images_compared: bool = True
-    """Whether the images were looked at; not where their folder is absent."""
+    """Whether the images were looked at; they are not if their folder is absent."""
     hints: dict[str, str] = field(default_factory=dict)
-    """What may be meant by the first missing images: a near name, a link that leads nowhere."""
+    """What may be meant by the first missing images: a similar name, a link that leads nowhere."""
     shipped: bool = False
     """Whether the card is one of this project's, which describe published data."""
 
     @property
     def published_test_set(self) -> bool:
-        """Whether the test images are those of the card: their names where pinned, and number."""
-        pinned = self.published_test_hash
+        """Whether the test images are those of the card: their number, and names if pinned."""
         same = self.counts["test"] == self.published["test"]
-        return same and (pinned is None or self.test_hash == pinned)
+        return same and self.published_test_hash in (None, self.test_hash)
 
     @property
     def ok(self) -> bool:
@@ -104,58 +100,32 @@ class Report:
 
 
 def check(
-    card: Card,
-    root: Path,
-    count_tokens: Callable[[Sequence[str]], list[int]] | None = None,
-    progress: Progress | None = None,
-    tokenizer: Tokenizer | None = None,
+    card: Card, root: Path, tokenizer: Any = None, progress: Progress | None = None
 ) -> Report:
     """Look at every caption and every image of a data set; nothing is written.
 
-    count_tokens: captions -> their lengths in tokens; tokenizer: CLIP's, which cuts long captions
-    off; progress: called with images done and all.
-    Raises UserError where the annotation is absent or cannot be read at all.
+    tokenizer: CLIP's (`clip_tokenizer`), which cuts long captions off; without it no tokens are
+    counted. Raises UserError if the annotation is absent or cannot be read at all.
     """
     samples, notes = data.read(card, root)
-    faults, told, look = data.faults(card, samples), list(notes), None
-    try:
-        found = data.find_images(card, root, samples)
-    except UserError as error:
-        told.append(f"no image was looked at: {error}")
-    else:
-        told += found.notes
-        told += brightness.notes(found.paths, card.scale)
-        look = twins.look(card, samples, found.paths, SIDE, progress)
+    images, image_notes = _images(card, root, samples, progress)
     by_split = {split: [s for s in samples if s.split == split] for split in SPLITS}
-    counts = {split: len(rows) for split, rows in by_split.items()}
-    told += chance.notes(by_split["test"])
-    captions = [c for s in samples for c in s.captions]
+    test, captions = by_split["test"], [c for s in samples for c in s.captions]
     cut_off = Cut() if tokenizer is None else cut.find(tokenizer, captions)
     sentence = dict(zip(captions, cut_off.sentences(captions), strict=True))
-    more: dict[str, Any] = {"images_compared": False}
-    if look is not None:
-        more = {
-            "missing": found.missing,
-            "hints": found.hints,
-            "extra": [path.name for path in found.extra],
-            "undecodable": look.undecodable,
-            "sizes": look.sizes(),
-            "odd_sized": look.odd_sized(samples),
-            "twins": twins.pairs(look, samples),
-        }
     return Report(
         name=card.name,
-        title=str(card.raw.get("title", card.name)),
-        faults=faults,
-        notes=told,
-        counts=counts,
+        title=card.title,
+        faults=data.faults(card, samples),
+        notes=[*notes, *image_notes, *chance.notes(test)],
+        counts={split: len(rows) for split, rows in by_split.items()},
         published={split: card.counts.get(split, 0) for split in SPLITS},
-        test_images=[s.filename for s in by_split["test"]],
-        test_hash=data.names_hash(by_split["test"]),
+        test_images=[s.filename for s in test],
+        test_hash=data.names_hash(test),
         published_test_hash=card.test_hash,
         words=words(by_split, sentence.__getitem__),
-        ceiling=ceiling(by_split["test"], sentence.__getitem__),
-        longest=longest(samples, count_tokens),
+        ceiling=_ceiling(test, sentence),
+        longest=_longest(samples, tokenizer),
         cut={
             split: cut_off.count(c for s in rows for c in s.captions)
             for split, rows in by_split.items()
@@ -168,8 +138,38 @@ def check(
             if rows
         },
         unlabelled=[s.filename for s in samples if s.scene is None],
-        **more,
+        **images,
     )
+
+
+def _images(
+    card: Card, root: Path, samples: list[Sample], progress: Progress | None
+) -> tuple[dict[str, Any], list[str]]:
+    """What the report says about the images, by field, and notes for the user."""
+    try:
+        found = data.find_images(card, root, samples)
+    except UserError as error:
+        return {"images_compared": False}, [f"no image was looked at: {error}"]
+    look = twins.look(card, samples, found.paths, progress=progress)
+    pairs = [
+        {
+            "images": [samples[row].filename for row in (match.first, match.second)],
+            "splits": [samples[row].split for row in (match.first, match.second)],
+            "same_pixels": not match.differ,
+            "grey_levels": round(match.grey_levels, 2),
+        }
+        for match in twins.matches(look, look)
+    ]
+    fields = {
+        "missing": found.missing,
+        "hints": found.hints,
+        "extra": [path.name for path in found.extra],
+        "undecodable": look.undecodable,
+        "sizes": look.sizes(),
+        "odd_sized": look.odd_sized(samples),
+        "twins": pairs,
+    }
+    return fields, [*found.notes, *brightness.notes(found.paths, card.scale)]
 
 
 def words(
@@ -177,69 +177,57 @@ def words(
 ) -> dict[str, Words]:
     """What the captions of each split that has images repeat, share and lack.
 
-    sentence: a caption -> what is equal where two captions are one sentence.
+    sentence: a caption -> a key that is equal for captions which count as one sentence.
     """
-    known = {
-        split: {sentence(c) for s in samples for c in s.captions}
+    said = {
+        split: [[sentence(caption) for caption in s.captions] for s in samples]
         for split, samples in by_split.items()
     }
-    train = known.get("train", set())
-    both = train | known.get("val", set())
-    found = {}
-    for split, samples in by_split.items():
-        said = [[sentence(caption) for caption in s.captions] for s in samples]
-        carriers = Counter(key for five in said for key in set(five))
-        rows = [key for five in said for key in five]
-        if samples:
-            found[split] = Words(
-                images=len(samples),
+    known = {split: {key for five in images for key in five} for split, images in said.items()}
+    train, both = known["train"], known["train"] | known["val"]
+    counted = {}
+    for split, images in said.items():
+        rows = [key for five in images for key in five]
+        carriers = Counter(key for five in images for key in set(five))
+        if images:
+            counted[split] = Words(
+                images=len(images),
                 rows=len(rows),
-                sentences=len(set(rows)),
+                sentences=len(known[split]),
                 blank=rows.count(""),
-                images_without_words=sum(not any(five) for five in said),
-                repeating_images=sum(len(five) > 1 and len(set(five)) == 1 for five in said),
+                images_without_words=sum(not any(five) for five in images),
+                repeating_images=sum(len(five) > 1 and len(set(five)) == 1 for five in images),
                 shared_rows=sum(carriers[key] > 1 for key in rows),
-                rows_in_train=sum(s in train for s in rows) if split != "train" else 0,
-                rows_in_train_and_val=sum(s in both for s in rows) if split == "test" else 0,
+                rows_in_train=sum(key in train for key in rows) if split != "train" else 0,
+                rows_in_train_and_val=sum(key in both for key in rows) if split == "test" else 0,
             )
-    return found
+    return counted
 
 
-def ceiling(
-    test: Sequence[Sample], sentence: Callable[[str], str] = spoken_form
-) -> dict[str, float]:
-    """`bench.retrieval.t2i_ceiling` of a test set; empty where there is none."""
-    from bench.retrieval import t2i_ceiling
+def _ceiling(test: Sequence[Sample], sentence: dict[str, str]) -> dict[str, float]:
+    """`bench.retrieval.t2i_ceiling` of a test set; empty if it has no captions."""
+    from bench.retrieval import t2i_ceiling  # imports torch
 
-    rows = [(i, sentence(caption)) for i, s in enumerate(test) for caption in s.captions]
-    return t2i_ceiling([i for i, _ in rows], [said for _, said in rows]) if rows else {}
+    rows = [(i, sentence[caption]) for i, s in enumerate(test) for caption in s.captions]
+    return t2i_ceiling([i for i, _ in rows], [key for _, key in rows]) if rows else {}
 
 
-def longest(
-    samples: Sequence[Sample], count_tokens: Callable[[Sequence[str]], list[int]] | None
-) -> dict[str, Any]:
-    """The longest caption and its image, in tokens where they can be counted, else in letters."""
+def _longest(samples: Sequence[Sample], tokenizer: Any) -> dict[str, Any]:
+    """The longest caption and its image: in CLIP's tokens, start and end included, or letters."""
     owner = {caption: s.filename for s in samples for caption in s.captions}
     if not owner:
         return {}
-    captions = list(owner)
-    lengths = [len(c) for c in captions] if count_tokens is None else count_tokens(captions)
-    top = max(range(len(captions)), key=lengths.__getitem__)
-    tokens = None if count_tokens is None else lengths[top]
-    return {"tokens": tokens, "filename": owner[captions[top]], "caption": captions[top]}
+
+    def length(caption: str) -> int:
+        return len(caption) if tokenizer is None else len(tokenizer.encode(caption)) + 2
+
+    caption = max(owner, key=length)
+    tokens = None if tokenizer is None else length(caption)
+    return {"tokens": tokens, "filename": owner[caption], "caption": caption}
 
 
-def clip_tokens(captions: Sequence[str]) -> list[int]:
-    """Lengths in CLIP's tokens, start and end included, however long the caption is."""
+def clip_tokenizer() -> Any:
+    """CLIP's tokenizer, with its context of 77 tokens."""
     from open_clip.tokenizer import SimpleTokenizer
 
-    tokenizer = SimpleTokenizer()
-    return [len(tokenizer.encode(caption)) + 2 for caption in captions]
-
-
-def clip_tokenizer() -> Tokenizer:
-    """CLIP's, with its context of 77 tokens."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    made: Tokenizer = SimpleTokenizer()
-    return made
+    return SimpleTokenizer()

@@ -1,91 +1,71 @@
-"""Contact sheets to be looked at: samples with all their captions, and what corruptions do."""
+"""Contact sheets: PNGs of samples with captions, pairs of images, and what corruptions do."""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 from bench import UserError, data
+from bench.corrupt import CORRUPTIONS, corrupt
 from bench.data import Card, Dataset, cache
+from bench.data.cache import Pixels
 
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
-
-SIDE, GAP, WIDTH, LINE = 200, 24, 620, 20
+SIDE, GAP, TEXT, LINE = 200, 24, 400, 20
 SHOWN = 224
 """Side of an image whose corruptions are shown: what most backbones see."""
 INK, QUIET, PAPER = "#161616", "#5f5f5f", "#ffffff"
 
 
-def save(card: Card, root: Path, out: Path, number: int = 12) -> None:
-    """Write a PNG of `number` samples, the same ones each time; raises UserError."""
-    from PIL import Image, ImageDraw, ImageFont
+@dataclass(frozen=True)
+class Cell:
+    """A part of a sheet: a heading, pictures side by side, and lines of text beside them."""
 
-    dataset, there = _drawn_by_lot(card, root)
-    samples = dataset.samples
-    plain, bold = (ImageFont.load_default(size) for size in (14, 16))
+    head: str
+    pictures: Sequence[Pixels]
+    lines: Sequence[str] = ()
+
+
+def save(card: Card, root: Path, out: Path, number: int = 12) -> None:
+    """Write a PNG of `number` samples with their captions, the same ones each time."""
+    dataset, rows = _shuffled(card, root)
     cells = []
-    for row in there[:number]:
-        sample = samples[row]
-        try:
-            picture = cache.picture(dataset, row, SIDE)
-        except UserError as error:  # an image that cannot be decoded is shown as what it is
-            picture, text = None, wrap(str(error), 52)
-        else:
-            text = [line for caption in sample.captions for line in wrap(f"- {caption}", 52)]
+    for row in rows[:number]:
+        sample = dataset.samples[row]
         head = f"{sample.filename}   {sample.split}   {sample.scene or 'no scene'}"
-        cells.append((picture, head[:70], text))
-    tall = max([SIDE, *(26 + LINE * len(text) for _, _, text in cells)]) + GAP
-    columns = 2
-    sheet = Image.new(
-        "RGB", (GAP + columns * WIDTH, GAP + tall * -(-max(len(cells), 1) // columns)), PAPER
-    )
-    draw = ImageDraw.Draw(sheet)
-    for place, (picture, head, text) in enumerate(cells):
-        x, y = GAP + place % columns * WIDTH, GAP + place // columns * tall
-        if picture is not None:
-            sheet.paste(Image.fromarray(picture), (x, y))
-        draw.text((x + SIDE + 14, y), head, fill=INK, font=bold)
-        for line, words in enumerate(text):
-            draw.text((x + SIDE + 14, y + 26 + line * LINE), words, fill=QUIET, font=plain)
-    write(sheet, out)
+        try:
+            pictures = [cache.picture(dataset, row, SIDE)]
+            lines = [line for caption in sample.captions for line in wrap(f"- {caption}", 52)]
+        except UserError as error:  # of an image that cannot be decoded the reason is shown
+            pictures, lines = [], wrap(str(error), 52)
+        cells.append(Cell(head, pictures, lines))
+    write(cells, out)
 
 
 def corruptions(card: Card, root: Path, out: Path, severities: Sequence[int] = (1, 3, 5)) -> None:
     """Write a PNG of one image, clean and in each corruption and severity; raises UserError."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    from bench.corrupt import CORRUPTIONS, corrupt
-
-    dataset, there = _drawn_by_lot(card, root)
-    if not there:
+    dataset, rows = _shuffled(card, root)
+    if not rows:
         raise UserError(f"{card.name} has no image to show; `bench data check` says what is there")
-    clean = cache.picture(dataset, there[0], SHOWN)[None]
-    font, step = ImageFont.load_default(size=16), SHOWN + 4
-    columns = 1 + len(severities)
-    sheet = Image.new("RGB", (90 + columns * step, 30 + len(CORRUPTIONS) * step), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for column, head in enumerate(["clean", *(f"severity {s}" for s in severities)]):
-        draw.text((90 + column * step, 6), head, fill=INK, font=font)
-    for line, name in enumerate(CORRUPTIONS):
-        draw.text((10, 30 + line * step), name, fill=INK, font=font)
-        pictures = [clean, *(corrupt(clean, name, severity) for severity in severities)]
-        for column, picture in enumerate(pictures):
-            sheet.paste(Image.fromarray(picture[0]), (90 + column * step, 30 + line * step))
-    write(sheet, out)
+    clean = cache.picture(dataset, rows[0], SHOWN)[None]
+    steps = ", ".join(map(str, severities))
+    cells = [
+        Cell(
+            f"{name}: clean, severity {steps}",
+            [clean[0], *(corrupt(clean, name, severity)[0] for severity in severities)],
+        )
+        for name in CORRUPTIONS
+    ]
+    write(cells, out, columns=1)
 
 
-def _drawn_by_lot(card: Card, root: Path) -> tuple[Dataset, list[int]]:
+def _shuffled(card: Card, root: Path) -> tuple[Dataset, list[int]]:
     """A data set as it is, and the rows whose images are there, in an order that a hash decides."""
     samples, _ = data.read(card, root)
     paths = data.find_images(card, root, samples).paths
-    dataset = Dataset(card, data.folder_of(card, root), samples, paths, {})
-    there = [
-        row for row in range(len(samples)) if paths[row] is not None or card.kind == "synthetic"
-    ]
-    there.sort(key=lambda row: hashlib.sha256(samples[row].filename.encode()).digest())
-    return dataset, there
+    rows = [row for row, path in enumerate(paths) if path is not None or card.kind == "synthetic"]
+    rows.sort(key=lambda row: hashlib.sha256(samples[row].filename.encode()).digest())
+    return Dataset(card, data.folder_of(card, root), samples, paths, {}), rows
 
 
 def demand_png(out: Path | None) -> None:
@@ -94,9 +74,30 @@ def demand_png(out: Path | None) -> None:
         raise UserError(f"the sheet is a PNG, not {out}; give a name that ends in .png")
 
 
-def write(sheet: "Picture", out: Path) -> None:
+def write(cells: Sequence[Cell], out: Path, columns: int = 2) -> None:
     """Write a sheet as PNG; raises UserError."""
+    from PIL import Image, ImageDraw, ImageFont
+
     demand_png(out)
+    font = ImageFont.load_default(size=14)
+    wide, tall = TEXT, LINE
+    for cell in cells:
+        pictures = sum(picture.shape[1] + 4 for picture in cell.pictures)
+        wide = max(wide, pictures + (TEXT if cell.lines else 0))
+        heights = [picture.shape[0] for picture in cell.pictures]
+        tall = max(tall, *heights, LINE * len(cell.lines))
+    wide, tall = wide + GAP, tall + LINE + GAP
+    size = (GAP + columns * wide, GAP + tall * -(-max(len(cells), 1) // columns))
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, cell in enumerate(cells):
+        x, y = GAP + place % columns * wide, GAP + place // columns * tall
+        draw.text((x, y), cell.head[:90], fill=INK, font=font)
+        for picture in cell.pictures:
+            sheet.paste(Image.fromarray(picture), (x, y + LINE))
+            x += picture.shape[1] + 4
+        for number, line in enumerate(cell.lines, 1):
+            draw.text((x + 10, y + number * LINE), line, fill=QUIET, font=font)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(out)
