@@ -56,6 +56,7 @@ CHANGES: dict[str, Change] = {
     "queue masks captions, not scenes": ({"mask": "set"}, {}),
     "no scene labels": ({"scene_p": 0.0}, {}),
     "scene labels 0.6": ({"scene_p": 0.6}, {}),
+    "former defaults": ({"stride": 0, "text_taps": "end"}, {}),
     "every tap": ({"stride": 1}, {}),
     "stride 4": ({"stride": 4}, {}),
     "reduction 2": ({"reduction": 2}, {}),
@@ -143,7 +144,7 @@ class Bench:
 
     def seen_by(self, method: Method, settings: dict[str, Any]) -> Features:
         """The features with the taps alone that these settings ask for; nothing is copied."""
-        stride, text = settings.get("stride", 0), settings.get("text_taps", "end")
+        stride, text = settings["stride"], settings["text_taps"]
         image_taps = tap_places(len(method.image_tower.blocks), stride)
         text_taps = tap_places(len(method.text_tower.blocks), stride) if text != "none" else []
 

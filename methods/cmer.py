@@ -184,8 +184,8 @@ class CMER(Method):
     training images; queue_weight: factor on L_queue; queue_start: share of the steps before it
     counts. mask: what is no negative: an image that shares a caption with the anchor (set), in the
     queue also one of the anchor's scene (scene); or that carries the anchor's very caption
-    (caption), or only the anchor's own image (image). Width, weight, start and mask were chosen on
-    UCM's validation split.
+    (caption), or only the anchor's own image (image). The defaults were chosen on UCM's validation
+    split; docs/cmer.md has the figures.
     """
 
     family: ClassVar[str] = "Side branches"
@@ -202,10 +202,10 @@ class CMER(Method):
         model: nn.Module,
         *,
         reduction: Annotated[int, Within(1)] = 8,
-        stride: Annotated[int, Within(0)] = 0,
+        stride: Annotated[int, Within(0)] = 2,
         focus: Focus = "soft",
         keep: Annotated[float, Within(0, 1, above=True)] = 0.5,
-        text_taps: Literal["end", "all", "none"] = "end",
+        text_taps: Literal["end", "all", "none"] = "all",
         scene_p: Annotated[float, Within(0, 1)] = 0.3,
         scene_at_test: Literal["none", "oracle", "predicted"] = "none",
         queue: Annotated[int, Within(0)] = 2048,

@@ -162,12 +162,13 @@ def ladder(tower: int, side: int) -> int:
     return 13 * (tower + 1) * side + 12 + 12 * block + 2 * side + (side + 1) * tower
 
 
-def branch(tower: int, side: int, heads: int) -> int:
-    """CMER beside one tower: 13 taps (projection, gate, MLP), norm, up; a focus layer at each tap
-    where there are `heads`: norm, query, key, one value per head, score."""
+def branch(tower: int, side: int, heads: int, score: bool) -> int:
+    """CMER beside one tower: 7 taps (projection, gate, MLP, a look at the tokens), norm, up.
+
+    A look: norm, query, key, one value per head; with a `score` for each token of an image."""
     mlp = 2 * side + 8 * side**2 + 5 * side
-    focus = 2 * side + (2 + heads) * side**2 + side + 1 if heads else 0
-    return 13 * (tower * side + 1 + mlp + focus) + 2 * side + side * tower
+    look = 2 * side + (2 + heads) * side**2 + (side + 1 if score else 0)
+    return 7 * (tower * side + 1 + mlp + look) + 2 * side + side * tower
 
 
 COUNTS: list[tuple[str, dict[str, Any], int]] = [
@@ -196,7 +197,7 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("vera", {}, 12 * (2 * 4 * 256 + (3 + 1 + 4 + 1) * (768 + 512))),
     ("uniadapter", {}, 12 * (3 * (768 + 512) + 128 * (2 * (768 + 512) - 512) + 128)),
     ("lst", {}, ladder(768, 96) + ladder(512, 64)),
-    ("cmer", {}, branch(768, 96, heads=3) + branch(512, 64, heads=0)),
+    ("cmer", {}, branch(768, 96, 3, score=True) + branch(512, 64, 2, score=False)),
     ("unipt", {}, sum(14 * (d * d // 2 + d // 2) + d * d // 2 + d + d // 2 for d in (768, 512))),
 ]
 
