@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from bench import UserError, data
+from bench import UserError, cli, data
+from bench.commands import tune
+from bench.commands.options import RunOptions
 from bench.commands.sweeping import report_failures
-from bench.commands.tune import _next_command
 from bench.console import console
 from bench.recipe import Recipe
-from bench.sweeps import sweep, sweepfile
+from bench.sweeps import sweep
 from bench.sweeps.engine import Outcome
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
@@ -113,20 +115,31 @@ def test_what_failed_is_named_with_its_record(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("given", "command"),
+    ("words", "command"),
     [
-        ({}, "bench run --methods 'cmer,lora(rank=4)' --dataset ucm,mine.toml --tuned t.toml"),
         (
-            {"backbones": ["ViT-B-32:none"], "data_root": "my data"},
-            "bench run --methods 'cmer,lora(rank=4)' --dataset ucm,mine.toml --backbone "
-            "ViT-B-32:none --data-root 'my data' --tuned t.toml",
+            "--methods cmer,lora(rank=4) --dataset ucm,mine.toml",
+            "bench run --methods 'cmer,lora(rank=4)' --dataset ucm,mine.toml --tuned t.toml",
+        ),
+        (
+            "s.toml --recipe warmup=0 --steps 9 --recipe precision=fp32 --seeds 0-2 --lr 0.1 "
+            "--cache-features 0 --deterministic --yes --retry-failed --dry-run --plugin my.py "
+            "--results there",
+            "bench run s.toml --seeds 0-2 --recipe warmup=0 --recipe precision=fp32 --steps 9 "
+            "--plugin my.py --deterministic --cache-features 0 --tuned t.toml",
         ),
     ],
 )
-def test_a_search_ends_with_the_command_that_uses_it(given: dict[str, Any], command: str) -> None:
-    config = sweepfile.gather(
-        None, methods=["cmer,lora(rank=4)"], datasets=["ucm,mine.toml"], **given
-    )
-    assert _next_command(None, config, Path("t.toml")) == command
-    short = _next_command(Path("sweep.toml"), config, Path("t.toml"))
-    assert short == "bench run sweep.toml --tuned t.toml"
+def test_a_search_ends_with_the_command_that_uses_it(
+    words: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything that was typed for the search and bears on the training is in it."""
+    typed: list[str] = []
+
+    def stop(options: RunOptions, **_: Any) -> None:
+        typed.append(tune._next_command(options, Path("t.toml")))
+        raise UserError("far enough")
+
+    monkeypatch.setattr(RunOptions, "config", stop)
+    CliRunner().invoke(cli.app, ["tune", *words.split()])
+    assert typed == [command]

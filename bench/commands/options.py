@@ -1,6 +1,6 @@
 """The options that several commands share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,6 +64,10 @@ RetryFailed = Annotated[
         rich_help_panel=AGAIN,
     ),
 ]
+
+
+SKIPPED = ("sweep", "lr", "retry_failed", "yes")
+"""Options that `SweepOptions.typed` leaves out of a following command, or puts first (`sweep`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +167,21 @@ class SweepOptions:
             "data_root": self.data_root,
             "plugins": self.plugin,
         }
+
+    def typed(self) -> list[str]:
+        """These options as words for another command that is to train under the same conditions.
+
+        Without the learning rate, and without what is about one start of a sweep only.
+        """
+        words = [] if self.sweep is None else [str(self.sweep)]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None or value is False or field.name in SKIPPED:
+                continue
+            flag = f"--{field.name.replace('_', '-')}"
+            several = value if isinstance(value, list) else [value]
+            words += [flag] if value is True else [w for v in several for w in (flag, str(v))]
+        return words
 
     def recipe_words(self) -> list[str]:
         """`--recipe` and the options that stand for a part of it, as NAME=VALUE."""

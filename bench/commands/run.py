@@ -100,7 +100,7 @@ def run(
     if not dry_run:
         forkserver.warm_up()  # it imports in the background while this process plans
     from bench import corrupted
-    from bench.sweeps import tune as tune_
+    from bench.sweeps import tuned as tuned_
     from methods import registry
 
     wanted = corrupted.conditions(config.corrupt, config.severity) if config.corrupt else []
@@ -108,9 +108,9 @@ def run(
         config, images=not dry_run, yes=None if dry_run else options.yes
     )
     screen = console()
-    announce_backbones(screen, plan)
+    announce_backbones(screen, plan, config.backbones)
     if config.tuned is not None:
-        plan, without = tune_.apply(plan, config.tuned, registry())
+        plan, without = tuned_.apply(plan, config.tuned, registry())
         for what in without:
             say(screen, f"{config.tuned} has no winner for {what}; default learning rate used")
     todo = plan.todo(rerun, options.retry_failed)

@@ -75,17 +75,19 @@ def planned_with_engine(
     return plan, engine
 
 
-def announce_backbones(screen: "Console", plan: "Plan") -> None:
-    """Say which backbones the trials have, and whose choice that was."""
-    from bench import backbone, data
+def announce_backbones(screen: "Console", plan: "Plan", given: list[str]) -> None:
+    """Say which backbones the trials have, and of which data set's card one is the default.
+
+    `given`: the backbones that the user named; none: each data set's default is used.
+    """
+    from bench import backbone
 
     lines: dict[str, list[str]] = {}
     for name, words in plan.backbones.items():
         for word in words:
             spec = backbone.expand(word)
             full = f" ({portable(spec)})" if spec != word else ""
-            own = word == data.card(name).backbone and words == [word]
-            lines.setdefault(f"{portable(word)}{full}", []).append(name if own else "")
+            lines.setdefault(f"{portable(word)}{full}", []).append("" if given else name)
     for what, names in lines.items():
         whose = [Path(name).stem for name in names if name]
         default = f", the default of {', '.join(whose)}" if whose else ""
@@ -124,24 +126,28 @@ def run_trials(
     engine: "Engine",
     left_over: "Callable[[], list[Trial]] | None" = None,
     log: str = "",
+    prepare: bool = True,
+    more: int = 0,
 ) -> "list[Outcome]":
     """Run trials and show their progress; after Ctrl-C say what is left, and exit with 130.
 
     `left_over` tells which trials are left; None: those without a record. `log`: the trackers that
-    are to show them too.
+    are to show them too. prepare=False: weights and images are known to be ready. `more`: how many
+    trials may follow at most.
     """
     from bench.sweeps.progress import watcher
     from bench.tracking import choose
     from bench.tracking.watcher import tracking
 
     trackers = choose.trackers(log, plan.results)
-    engine.check(plan.results)  # before images are decoded, which takes minutes
-    ready_weights(screen, plan, todo)
-    _build_caches(screen, plan, todo)
-    for tracker in trackers:
-        say(screen, f"{tracker.name}: {tracker.place}")
+    if prepare:
+        engine.check(plan.results)  # before images are decoded, which takes minutes
+        ready_weights(screen, plan, todo)
+        _build_caches(screen, plan, todo)
+        for tracker in trackers:
+            say(screen, f"{tracker.name}: {tracker.place}")
     tell = partial(say, screen)
-    with watcher(screen, todo) as shown, tracking(shown, trackers, tell) as watch:
+    with watcher(screen, todo, more) as shown, tracking(shown, trackers, tell) as watch:
         try:
             return engine.run(plan, todo, watch)
         except KeyboardInterrupt:

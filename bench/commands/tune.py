@@ -2,29 +2,39 @@
 
 import math
 import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench import UserError
-from bench.commands.options import FILES, RunOptions
+from bench.commands.options import AGAIN, FILES, RunOptions
 from bench.commands.sweeping import (
     announce_backbones,
     planned_with_engine,
+    ready_weights,
     report_failures,
     run_trials,
 )
-from bench.console import console, counted, say
+from bench.console import console, counted, from_here, say
 
 if TYPE_CHECKING:
-    from bench.sweeps.sweepfile import SweepConfig
+    from rich.console import Console
+
+    from bench.sweeps.engine import Outcome
+    from bench.sweeps.engines import Engine
+    from bench.sweeps.sweep import Plan
+    from bench.sweeps.tune import Search
+    from bench.trial import Trial
 
 SEARCH = "The search"
 
 
-def tune(
-    options: RunOptions,
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """What to search and how much; None: what the sweep file says, or the default."""
+
     results: Annotated[
         Path | None,
         typer.Option(
@@ -32,7 +42,7 @@ def tune(
             help="Folder of the search's records. Default: tuning.",
             rich_help_panel=FILES,
         ),
-    ] = None,
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option(
@@ -40,7 +50,7 @@ def tune(
             help="File for the winners. Default: tuned.toml.",
             rich_help_panel=FILES,
         ),
-    ] = None,
+    ] = None
     factors: Annotated[
         str | None,
         typer.Option(
@@ -48,7 +58,7 @@ def tune(
             help="Learning rates to try, as factors on each method's own. Default: 0.3,1,3.",
             rich_help_panel=SEARCH,
         ),
-    ] = None,
+    ] = None
     search: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,76 +66,187 @@ def tune(
             help="Settings to try as well: 'lora(rank=[4,8,16])'; repeatable.",
             rich_help_panel=SEARCH,
         ),
-    ] = None,
+    ] = None
     trials: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             min=1,
-            help="Points to try for each method, drawn from its grid of rates and settings. "
+            help="Points that each method starts with, drawn from its grid of rates and settings. "
             "Default: the size of the smallest grid.",
             rich_help_panel=SEARCH,
         ),
-    ] = None,
+    ] = None
+    max_points: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Points that each method may have at most. While the best one lies at the edge "
+            "of the grid, the next value in the same ratio is tried as well. Default: two "
+            "thirds more than at the start, 5 for a grid of 3.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None
     draw_seed: Annotated[
         int | None,
         typer.Option(
-            metavar="SEED", min=0, help="Seed of that draw. Default: 0.", rich_help_panel=SEARCH
+            metavar="SEED",
+            min=0,
+            help="Seed of the draw of --trials. Default: 0.",
+            rich_help_panel=SEARCH,
         ),
-    ] = None,
-) -> None:
+    ] = None
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what is recorded, what is left at least and at most, and the time.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = False
+
+
+def tune(options: RunOptions, wanted: SearchOptions) -> None:
     """Search each method's learning rate (and settings) on validation, equally for all methods."""
-    from bench.sweeps import forkserver
-
-    forkserver.warm_up()
-    from bench.report.searches import search_table
+    from bench.sweeps import forkserver, tuned
     from bench.sweeps import tune as tune_
-    from methods import registry
 
-    config = options.config(searching=True, results=results)
-    plan, engine = planned_with_engine(config, yes=options.yes)
-    said = config.search
-    searched = tune_.widen(
-        plan,
-        registry(),
-        said.get("factors", tune_.FACTORS) if factors is None else _factors(factors),
-        tune_.space_of(search or said.get("settings", []), registry()),
-        said.get("trials") if trials is None else trials,
-        said.get("draw_seed", 0) if draw_seed is None else draw_seed,
+    config = options.config(searching=True, results=wanted.results)
+    if not wanted.dry_run:
+        forkserver.warm_up()  # it imports in the background while this process plans
+    plan, engine = planned_with_engine(
+        config, images=not wanted.dry_run, yes=None if wanted.dry_run else options.yes
     )
-    out = out or config.tuned or Path("tuned.toml")
-    others = tune_.others(searched, out)
-    todo, screen = searched.plan.todo(False, options.retry_failed), console()
-    announce_backbones(screen, plan)
-    methods = counted(len(searched.grids), "method")
-    points = counted(searched.points, "point") + (" drawn from each grid" * searched.drawn)
-    count = counted(len(searched.plan.trials), "trial")
-    say(screen, f"{count} ({methods} x {points}): {len(todo)} to run")
-    outcomes = run_trials(screen, searched.plan, todo, engine, log=config.log) if todo else []
-    failed = report_failures(screen, todo, outcomes)
-    rows, without = tune_.winners(searched)
-    tune_.save([*others, *rows], searched, out)
-    screen.print(search_table(rows, f"in {out}"))
+    search = _search(plan, config.search, wanted)
+    out = wanted.out or config.tuned or Path("tuned.toml")
+    others = tuned.others(search, out)
+    screen = console()
+    announce_backbones(screen, plan, config.backbones)
+    todo = search.plan.todo(False, options.retry_failed)
+    say(screen, _standing(search, todo))
+    if wanted.dry_run:
+        ready_weights(screen, search.plan, todo, download=False)
+        _print_forecast(screen, search, todo, engine)
+        return
+    search, outcomes = _run(screen, search, engine, options.retry_failed, config.log)
+    begun = {trial.identity: trial for trial in [*todo, *(o.trial for o in outcomes)]}
+    failed = report_failures(screen, list(begun.values()), outcomes)
+    rows, without = tune_.winners(search)
+    tuned.save([*others, *rows], search, out)
+    _print_winners(screen, rows, search, out)
     for what in without:
         say(screen, f"no trial of {what} ended well: it has no winner")
-    say(screen, f"train with the winners: {_next_command(options.sweep, config, out)}")
+    say(screen, f"train with the winners: {_next_command(options, out)}")
     raise typer.Exit(1 if failed or without else 0)
 
 
-def _next_command(sweep: Path | None, config: "SweepConfig", out: Path) -> str:
-    """The command that uses the winners."""
-    words = ["bench", "run"]
-    if sweep is not None:
-        words.append(str(sweep))
-    else:
-        words += ["--methods", config.methods, "--dataset", ",".join(config.datasets)]
-        if config.backbones:
-            words += ["--backbone", ",".join(config.backbones)]
-        for plugin in config.plugins:
-            words += ["--plugin", str(plugin)]
-        if config.data_root is not None:
-            words += ["--data-root", str(config.data_root)]
-    return shlex.join([*words, "--tuned", str(out)])
+def _search(plan: "Plan", said: dict[str, Any], wanted: SearchOptions) -> "Search":
+    """The search that the options ask for, over what the sweep file says (`said`)."""
+    from bench.sweeps import grid, tune
+    from methods import registry
+
+    def given(name: str, default: Any = None) -> Any:
+        value = getattr(wanted, name)
+        return said.get(name, default) if value is None else value
+
+    search = tune.widen(
+        plan,
+        registry(),
+        said.get("factors", tune.FACTORS) if wanted.factors is None else _factors(wanted.factors),
+        grid.space_of(wanted.search or said.get("settings", []), registry()),
+        given("trials"),
+        given("draw_seed", 0),
+        given("max_points"),
+    )
+    return tune.resumed(search)
+
+
+def _standing(search: "Search", todo: "list[Trial]") -> str:
+    """How many trials the search has, how many of them are to run, and how many may follow."""
+    least = len(search.wishes) * search.points
+    methods = counted(len(search.grids), "method")
+    points = counted(search.points, "point") + (" drawn from each grid" * search.drawn)
+    grown = len(search.plan.trials) - least
+    beyond = f", and {grown} beyond them" if grown else ""
+    recorded = len(search.plan.trials) - len(todo)
+    done = f"{recorded} recorded in {from_here(search.plan.results)}, {len(todo)} to run"
+    trials = counted(len(search.plan.trials), "trial")
+    more = f"; up to {search.more} more where the best lies at the edge of its grid"
+    return f"{trials} ({methods} x {points}{beyond}): {done}{more * (search.more > 0)}"
+
+
+def _run(
+    screen: "Console", search: "Search", engine: "Engine", retry_failed: bool, log: str = ""
+) -> "tuple[Search, list[Outcome]]":
+    """Run the search to its end; returns it as it grew, and how the trials ended that ran.
+
+    A trial is begun once, so that one which fails again does not keep the search from ending.
+    """
+    from bench.sweeps import tune
+
+    outcomes: dict[str, Outcome] = {}
+    while True:
+        todo = [t for t in search.plan.todo(False, retry_failed) if t.identity not in outcomes]
+        if todo:
+            ran = run_trials(
+                *(screen, search.plan, todo, engine),
+                log=log,
+                prepare=not outcomes,
+                more=search.more,
+            )
+            outcomes |= {outcome.trial.identity: outcome for outcome in ran}
+            refused = [outcome for outcome in ran if outcome.status == "user_error"]
+            if not ran or not all(o.trial.call in search.beyond_settings for o in refused):
+                break
+            for outcome in refused:
+                say(screen, f"{outcome.trial.call} cannot be tried: {outcome.why}")
+                outcomes[outcome.trial.identity] = replace(outcome, status="not_applicable")
+            if refused:  # it stopped the others
+                continue
+        search, grown = tune.grow(search)
+        if not grown:
+            break
+        say(screen, f"{', '.join(grown)}: best at the edge of the grid, so the next is tried")
+    return search, list(outcomes.values())
+
+
+def _print_forecast(
+    screen: "Console", search: "Search", todo: "list[Trial]", engine: "Engine"
+) -> None:
+    """Say how long the search takes at least and at most, as far as records tell."""
+    from bench.sweeps import forecast
+    from bench.units import format_seconds
+
+    if not todo:
+        return
+    lines = forecast.forecast(search.plan, todo, engine.device_kind(), None)
+    say(screen, forecast.total(lines, engine.at_once()))
+    known = [line.seconds for line in lines if line.left]
+    if search.more and all(seconds is not None for seconds in known):
+        each = sum(seconds or 0.0 for seconds in known) / sum(line.left for line in lines)
+        more = each * search.more / engine.at_once()
+        say(screen, f"and up to {format_seconds(more)} more where grids grow")
+
+
+def _print_winners(
+    screen: "Console", rows: list[dict[str, Any]], search: "Search", out: Path
+) -> None:
+    """Print the table of winners, and of which of them a better one may lie beyond the grid."""
+    from bench.report import searches
+
+    screen.print(searches.search_table(rows, f"in {out}"))
+    if any(searches.edges(row) for row in rows):
+        say(
+            screen,
+            "edge of the grid: the best is the last value that was tried, so a better one may lie "
+            f"beyond it; the same command with --max-points {search.max_points + 2} looks further",
+        )
+
+
+def _next_command(options: RunOptions, out: Path) -> str:
+    """The command that trains with the winners, under the conditions of the search."""
+    return shlex.join(["bench", "run", *options.typed(), "--tuned", str(out)])
 
 
 def _factors(text: str) -> list[float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench import UserError, schema
 from bench.recipe import Recipe
 from bench.report.tables import Cell, Table
-from bench.sweeps import tune
+from bench.sweeps import tuned
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -19,34 +19,52 @@ def tables(results: Path, left_out: Callable[[str], None]) -> list[tuple[Path, s
 
     `left_out` is told, in a sentence, of each file that cannot be read.
     """
-    heads = ["data set", "backbone", "method", "tried", "val mR", "winner"]
     found = []
     for path in sorted(results.glob("tuned*.toml")):
         try:
-            said = tune.read(path)
+            said = tuned.read(path)
         except UserError as error:
             left_out(str(error))
             continue
         if (fault := schema.fault_in_search(said)) is not None:
             left_out(f"{path} is not the whole file of a search: {fault}; `bench tune` writes one")
             continue
-        found.append((path, budget(said), Table(heads, [_row(row) for row in said["tuned"]])))
+        found.append((path, budget(said), _table(said)))
     return found
+
+
+def _table(said: dict[str, Any]) -> Table:
+    """A row for each winner; with its number of points where methods may differ in that."""
+    counts = [len(row["val_mR"]) for row in said["tuned"]]
+    heads = ["data set", "backbone", "method", "tried", "val mR", "winner"]
+    rows = [_row(row) for row in said["tuned"]]
+    if said.get("max_points", 0) > said.get("points", 0) or len(set(counts)) > 1:
+        heads.insert(3, "points")
+        for row, count in zip(rows, counts, strict=True):
+            row.insert(3, Cell(str(count)))
+    return Table(heads, rows)
 
 
 def budget(said: dict[str, Any]) -> str:
     """A sentence or two on how much was searched for each method."""
     recipe, seeds = {**asdict(Recipe()), **said["recipe"]}, said["seeds"]
-    points = sorted({len(row["val_mR"]) for row in said["tuned"]})
-    each = " or ".join(map(str, points))
+    each, limit = _points(said)
     steps = recipe.get("steps")
     length = f"{steps} steps" if steps is not None else f"{recipe['epochs']:g} epochs"
     drawn = f", drawn (seed {said['draw_seed']}) from each grid" if "draw_seed" in said else ""
     names = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     return (
-        f"{each} points for each method{drawn}, {names}, {length} at batch {recipe['batch_size']}; "
-        "the best validation mR wins, the test set is not looked at."
+        f"{each} points for each method{drawn}{limit}, {names}, {length} at batch "
+        f"{recipe['batch_size']}; the best validation mR wins, the test set is not looked at."
     )
+
+
+def _points(said: dict[str, Any]) -> tuple[str, str]:
+    """How many points each method had at the start, and how many it could have at most."""
+    start, most = said.get("points"), said.get("max_points")
+    if start is None or most in (None, start):
+        return " or ".join(map(str, sorted({len(row["val_mR"]) for row in said["tuned"]}))), ""
+    return str(start), f", up to {most} where the best lay at the edge of its grid"
 
 
 def tried(row: dict[str, Any]) -> str:
@@ -58,9 +76,14 @@ def tried(row: dict[str, Any]) -> str:
 def winner(row: dict[str, Any]) -> str:
     """`lr 0.003, rank 8 (edge of the grid: lr)`."""
     won = ", ".join(f"{k} {_values([v])}" for k, v in {"lr": row["lr"], **_settings(row)}.items())
-    edges = ["lr"] * bool(row["at_edge"] and len(row["grid"]) > 1)
-    edges += row.get("settings_at_edge", [])
-    return f"{won} (edge of the grid: {', '.join(edges)})" if edges else won
+    ends = edges(row)
+    return f"{won} (edge of the grid: {', '.join(ends)})" if ends else won
+
+
+def edges(row: dict[str, Any]) -> list[str]:
+    """In what the winner is still the last value that was tried: lr, names of settings."""
+    at_edge = ["lr"] if row["at_edge"] and len(row["grid"]) > 1 else []
+    return [*at_edge, *row.get("settings_at_edge", [])]
 
 
 def _settings(row: dict[str, Any]) -> dict[str, Any]:
@@ -83,12 +106,19 @@ def search_table(rows: list[dict[str, Any]], where: str) -> "RichTable":
     from rich.table import Table as RichTable
 
     table = RichTable(
-        "method", "tried", "best val mR", "winner", box=box.SIMPLE_HEAD, caption=where
+        "method",
+        "points",
+        "tried",
+        "best val mR",
+        "winner",
+        box=box.SIMPLE_HEAD,
+        caption=where,
     )
     place = None
     for row in rows:
         if place != (row["dataset"], row["backbone"]):
             place = (row["dataset"], row["backbone"])
             table.add_row(f"[bold]{row['dataset']} · {row['backbone']}[/]")
-        table.add_row(row["call"], tried(row), f"{max(row['val_mR']):.1f}", winner(row))
+        cells = (str(len(row["val_mR"])), tried(row), f"{max(row['val_mR']):.1f}", winner(row))
+        table.add_row(row["call"], *cells)
     return table

@@ -92,8 +92,10 @@ class Running:
 class State:
     """The sweep so far: which trials run, how many ended, how long the rest may take."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, more: int = 0) -> None:
         self.total, self.done, self.began = total, 0, time.monotonic()
+        self.more = more
+        """How many trials may follow at most: a search adds some where it is not at its end."""
         self.running: dict[str, Running] = {}
         self.notes: set[tuple[str, str]] = set()
 
@@ -115,19 +117,29 @@ class State:
         """Trials that ended, and the shares of those that run."""
         return self.done + sum(one.share for one in self.running.values())
 
-    def seconds_left(self) -> float | None:
-        """As if the rest went like what is done; None before a twentieth of a trial is."""
+    def seconds_left(self, more: int = 0) -> float | None:
+        """As if the rest went like what is done; None before a twentieth of a trial is.
+
+        `more`: trials that follow these.
+        """
         done = self.finished()
         if done < 0.05:
             return None
-        return (time.monotonic() - self.began) / done * (self.total - done)
+        return (time.monotonic() - self.began) / done * (self.total + more - done)
+
+    def time_left(self) -> str:
+        """` (about 4:38 left)`, ` (about 4:38 left, 7:10 at most)`, or nothing."""
+        rest, most = self.seconds_left(), self.seconds_left(self.more) if self.more else None
+        parts = [f"about {format_clock(rest)} left"] if rest else []
+        parts += [f"{format_clock(most)} {'' if rest else 'left '}at most"] if most else []
+        return f" ({', '.join(parts)})" if parts else ""
 
 
 class Shown:
     """What a terminal and a file have in common: how the sweep stands, and notes on its trials."""
 
-    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
-        self.console, self.state = console, State(len(trials))
+    def __init__(self, console: Console, trials: Sequence[Trial], more: int = 0) -> None:
+        self.console, self.state = console, State(len(trials), more)
 
     def started(self, trial: Trial, device: str) -> None:
         """See `Watcher`."""
@@ -153,8 +165,8 @@ class Shown:
 class Live(Shown):
     """A table on a terminal: a row for each running trial and one for the sweep."""
 
-    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
-        super().__init__(console, trials)
+    def __init__(self, console: Console, trials: Sequence[Trial], more: int = 0) -> None:
+        super().__init__(console, trials, more)
         self.names = short_names(trials)
         self.columns = _columns()
         self.progress = _Titled(*self.columns.values(), console=console, transient=True)
@@ -188,9 +200,10 @@ class Live(Shown):
 
     def _update_total(self) -> None:
         left = self.state.seconds_left()
+        more = f", up to {self.state.more} more" if self.state.more else ""
         self.progress.update(
             self.all,
-            description=f"{self.state.done} of {counted(self.state.total, 'trial')} done",
+            description=f"{self.state.done} of {counted(self.state.total, 'trial')} done{more}",
             completed=self.state.finished(),
             left="" if left is None else format_clock(left),
         )
@@ -199,8 +212,8 @@ class Live(Shown):
 class Lines(Shown):
     """Lines in a file or pipe: one when a trial starts, every 30 seconds, and when it ends."""
 
-    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
-        super().__init__(console, trials)
+    def __init__(self, console: Console, trials: Sequence[Trial], more: int = 0) -> None:
+        super().__init__(console, trials, more)
         self.spoke: dict[str, float] = {}
         """When each running trial last had a line."""
 
@@ -221,8 +234,7 @@ class Lines(Shown):
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
         super().ended(outcome)
-        rest = None if outcome.status == "user_error" else self.state.seconds_left()
-        left = f" (about {format_clock(rest)} left)" if rest else ""
+        left = "" if outcome.status == "user_error" else self.state.time_left()
         say(self.console, f"[{self.state.done}/{self.state.total}] {ending(outcome)}{left}")
 
 
@@ -322,11 +334,11 @@ def _columns() -> dict[str, ProgressColumn]:
 
 
 @contextmanager
-def watcher(console: Console, trials: Sequence[Trial]) -> Iterator[Watcher]:
-    """What shows a sweep's progress on this console."""
+def watcher(console: Console, trials: Sequence[Trial], more: int = 0) -> Iterator[Watcher]:
+    """What shows a sweep's progress on this console; `more`: trials that may follow these."""
     if not console.is_terminal:
-        yield Lines(console, trials)
+        yield Lines(console, trials, more)
         return
-    live = Live(console, trials)
+    live = Live(console, trials, more)
     with live.progress:
         yield live

@@ -110,6 +110,7 @@ SEARCH: dict[str, Rule] = {
     "factors": (_is_factors, "a list of different numbers above 0"),
     "settings": TEXTS,
     "trials": COUNT,
+    "max_points": COUNT,
     "draw_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
     "seeds": SEEDS,
     "recipe": TABLE,

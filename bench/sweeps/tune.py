@@ -1,30 +1,32 @@
-"""An equal search for each method, of learning rate and settings, judged on validation; a TOML."""
+"""An equal search for each method, of learning rate and settings, judged on validation alone.
 
-import itertools
-import random
+Each method starts with the same number of points. While the best point of a method lies at the
+edge of its grid, the next value beyond it is tried as well, up to a limit that is the same for all.
+The points follow from the records, so a search that was stopped goes on where it was.
+"""
+
+import math
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-
 from bench import UserError, record
-from bench.recipe import Recipe
-from bench.record import atomically
-from bench.spec import nearest, parse_calls, portable, resolve
+from bench.spec import Call, nearest, portable, resolve
+from bench.sweeps import grid
+from bench.sweeps.grid import Methods, Point, Space
 
 if TYPE_CHECKING:
     from bench.sweeps.sweep import Plan
     from bench.trial import Trial
-    from methods.base import Method
 
 FACTORS = (0.3, 1.0, 3.0)
-Methods = Mapping[str, "type[Method]"]
-Space = dict[str, dict[str, list[Any]]]
-"""Method -> setting (or lr) -> the values to try."""
+GROWTH = 2 / 3
+"""How much a grid may grow by, unless --max-points says otherwise: from 3 points to 5."""
+Place = tuple[str, str, str]
+"""What is searched: data set, backbone and call without its learning rate."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,19 @@ class Search:
 
     plan: "Plan"
     bases: "list[Trial]"
-    grids: dict[tuple[str, str, str], int]
-    """How many points each call's grid has; the search takes the same number of each."""
+    grids: dict[Place, int]
+    """How many points each call's grid has; the search starts with the same number of each."""
     points: int
+    """Points of each method at the start."""
+    max_points: int
+    """Points of each method at most."""
     draw_seed: int
+    known: Methods
+    open: frozenset[Place]
+    """The calls whose grids may still grow."""
+    beyond_settings: frozenset[str] = frozenset()
+    """Calls with a setting beyond those that the user listed. The method may refuse such a value
+    (a width that does not divide); then the point counts as failed."""
 
     @property
     def drawn(self) -> bool:
@@ -48,34 +59,29 @@ class Search:
         """What every method got: recipe, seeds, points, and the seed where points are drawn."""
         recipe = {k: v for k, v in vars(self.plan.trials[0].recipe).items() if v is not None}
         seeds = sorted({trial.seed for trial in self.plan.trials})
-        drawn = {"draw_seed": self.draw_seed} if self.drawn else {}
-        return {"recipe": recipe, "seeds": seeds, "points": self.points, **drawn}
+        points = {"points": self.points, "max_points": self.max_points}
+        return {
+            "recipe": recipe,
+            "seeds": seeds,
+            **points,
+            **({"draw_seed": self.draw_seed} if self.drawn else {}),
+        }
 
+    @property
+    def wishes(self) -> "list[Trial]":
+        """The trials that were asked for, with the calls whose points are searched."""
+        return list({base.identity: base for base in self.bases}.values())
 
-def space_of(calls: Iterable[str], known: Methods) -> Space:
-    """`lora(rank=[4, 8, 16])` -> what to try; raises UserError for a wrong name or value."""
-    space: Space = {}
-    for name, given in (pair for call in calls for pair in parse_calls(call)):
-        if name in space:
-            raise UserError(f"--search names {name} twice; put all its settings into one call")
-        if not given:
-            raise UserError(
-                f"--search {name} names no setting; write for instance lora(rank=[4,8])"
-            )
-        for setting, values in given.items():
-            if not isinstance(values, list) or not values or _repeated(values):
-                raise UserError(
-                    f"--search {name}({setting}=...) takes a list of different values, such as "
-                    f"{setting}=[4, 8], not {values!r}"
-                )
-            for value in values:
-                resolve(name, {setting: value}, dict(known))
-        space[name] = given
-    return space
+    @property
+    def more(self) -> int:
+        """How many trials may follow at most: if each grid that may grow does so to the limit."""
+        trials, seeds = Counter(map(place_of, self.bases)), Counter(map(place_of, self.wishes))
+        return sum(seeds[place] * self.max_points - trials[place] for place in self.open)
 
-
-def _repeated(values: list[Any]) -> bool:
-    return any(value in values[:place] for place, value in enumerate(values))
+    @property
+    def done(self) -> bool:
+        """Whether each of its trials has a record."""
+        return all(trial.path(self.plan.results).exists() for trial in self.plan.trials)
 
 
 def widen(
@@ -85,79 +91,150 @@ def widen(
     space: Space | None = None,
     trials: int | None = None,
     draw_seed: int = 0,
+    max_points: int | None = None,
 ) -> Search:
     """The same number of points for each call that trains: its learning rates x its settings.
 
     Rates are `factors` times the call's own rate, else its method's, or what `space` lists; a
     setting that the call states is left as it is. Of a grid larger than `trials` (None: the
-    smallest grid) so many points are drawn, by `draw_seed` and the call. Each point's call is
-    complete, so that it has a record of its own. Raises UserError where nothing trains, a grid is
-    too small or `space` names a method that the plan does not.
+    smallest grid) so many points are drawn, by `draw_seed` and the call. `max_points`: how far
+    `grow` may go. Raises UserError where nothing trains, a grid is too small, the limit is below
+    the start or `space` names a method that the plan does not.
     """
     space = space or {}
+    bases = _bases(plan, space)
+    found = {
+        place: grid.grid_of(base, known, tuple(factors), space.get(base.method, {}))
+        for place, base in bases.items()
+    }
+    grids = {place: points for place, points in found.items() if points}
+    points = _points(grids, trials)
+    usual = points + math.ceil(points * GROWTH) if points > 1 else 1  # one point has no ends
+    limit = usual if max_points is None else max_points
+    if limit < points:
+        raise UserError(
+            f"--max-points {limit} is less than the {points} points that each method starts with; "
+            "give at least as many, or fewer --factors"
+        )
+    chosen = {place: grid.drawn(g, points, (draw_seed, *place)) for place, g in grids.items()}
+    calls = {
+        place: [resolve(bases[place].method, point, dict(known)) for point in some]
+        for place, some in chosen.items()
+    }
+    pairs = [(base, call) for base in plan.trials for call in calls.get(place_of(base), [])]
+    sizes = {place: len(points) for place, points in grids.items()}
+    return Search(
+        plan=replace(plan, trials=[_called(base, call) for base, call in pairs]),
+        bases=[base for base, _ in pairs],
+        grids=sizes,
+        points=points,
+        max_points=limit,
+        draw_seed=draw_seed,
+        known=known,
+        open=frozenset(sizes),
+    )
+
+
+def _bases(plan: "Plan", space: Space) -> "dict[Place, Trial]":
+    """The first trial of each call; raises UserError where two differ in their rate only."""
     for name in space:
         names = {trial.method for trial in plan.trials}
         if name not in names:
             raise UserError(f"--search names {name!r}, --methods does not{nearest(name, names)}")
-    bases: dict[tuple[str, str, str], Trial] = {}
+    bases: dict[Place, Trial] = {}
     for trial in plan.trials:
         base = bases.setdefault(place_of(trial), trial)
         if base.call != trial.call:
             raise UserError(
                 f"{base.call} and {trial.call} differ in their rate only; name one as the centre"
             )
-    grids = {
-        place: grid
-        for place, base in bases.items()
-        if (grid := _grid(base, known, tuple(factors), space.get(base.method, {})))
-    }
+    return bases
+
+
+def _points(grids: dict[Place, list[dict[str, Any]]], trials: int | None) -> int:
+    """With how many points each method starts; raises UserError where a grid is too small."""
     if not grids:
         raise UserError("none of these methods trains anything, so there is nothing to search")
     smallest = min(grids, key=lambda place: len(grids[place]))
-    points = trials or len(grids[smallest])
-    if points > len(grids[smallest]):
+    size = len(grids[smallest])
+    if trials is not None and trials > size:
         raise UserError(
-            f"the grid of {smallest[2]} has {len(grids[smallest])} points, fewer than --trials "
-            f"{points}; give more --factors, or --search more of its settings"
+            f"the grid of {smallest[2]} has {size} points, fewer than --trials {trials}; "
+            "give more --factors, or --search more of its settings"
         )
-    chosen = {place: _drawn(grid, points, (draw_seed, *place)) for place, grid in grids.items()}
-    widened, of = [], []
-    for base in plan.trials:
-        for point in chosen.get(place_of(base), []):
-            call = resolve(base.method, point, dict(known))
-            settings = dict(call.settings)
-            widened.append(replace(base, call=call.text, settings=settings, lr=call.lr))
-            of.append(base)
-    sizes = {place: len(grid) for place, grid in grids.items()}
-    return Search(replace(plan, trials=widened), of, sizes, points, draw_seed)
+    return trials or size
 
 
-def _grid(
-    base: "Trial", known: Methods, factors: tuple[float, ...], tried: dict[str, list[Any]]
-) -> list[dict[str, Any]]:
-    """All points of a call: what it states, with a learning rate and each setting to try."""
-    stated, centre = _stated(base, known), base.lr or known[base.method].lr
-    if centre is None:
-        return []
-    rates = tried.get("lr") or [float(f"{centre * factor:.3g}") for factor in factors]
-    axes = {k: values for k, values in tried.items() if k != "lr" and k not in stated}
-    names = [*axes, "lr"]
-    return [
-        {**stated, **dict(zip(names, point, strict=True))}
-        for point in itertools.product(*axes.values(), rates)
-    ]
+def _called(base: "Trial", call: Call) -> "Trial":
+    """The trial with another call, complete with its rate, so that it has a record of its own."""
+    return replace(base, call=call.text, settings=dict(call.settings), lr=call.lr)
 
 
-def _stated(trial: "Trial", known: Methods) -> dict[str, Any]:
-    """The settings that differ from the method's defaults: those that its call states."""
-    usual = dict(resolve(trial.method, {}, dict(known)).settings)
-    return {k: v for k, v in trial.settings.items() if v != usual[k]}
+def points_of(search: Search) -> dict[Place, list[Point]]:
+    """Every point of each call, with what its records say."""
+    tried: dict[Place, dict[str, list[Trial]]] = {}
+    for trial, base in zip(search.plan.trials, search.bases, strict=True):
+        tried.setdefault(place_of(base), {}).setdefault(trial.call, []).append(trial)
+    return {
+        place: [_point(trials, search.plan.results) for trials in calls.values()]
+        for place, calls in tried.items()
+    }
 
 
-def _drawn(grid: list[Any], points: int, seed: tuple[Any, ...]) -> list[Any]:
-    """So many of the grid, in its order; the same for the same seed."""
-    places = random.Random(repr(seed)).sample(range(len(grid)), points)
-    return [grid[place] for place in sorted(places)]
+def _point(trials: "list[Trial]", results: Path) -> Point:
+    ended = [_ending(trial.path(results)) for trial in trials]
+    scores = [score for score, _ in ended]
+    mean = min(scores) if min(scores) < 0 else sum(scores) / len(scores)
+    return Point(trials[0], mean, diverged=any(diverged for _, diverged in ended))
+
+
+def _ending(path: Path) -> tuple[float, bool]:
+    """The validation mR of a record, -1 where there is none; and whether the trial diverged."""
+    if not path.exists():
+        return -1.0, False
+    done = record.read(path)
+    recall = done.get("metrics", {}).get("val", {}).get("mR")
+    good = done["status"] == "ok" and recall is not None
+    return (float(recall) if good else -1.0), done["status"] == "diverged"
+
+
+def grow(search: Search) -> tuple[Search, list[str]]:
+    """The search with the next points beyond the best ones, and the calls whose grids grew.
+
+    Of a call whose best point lies at the end of several axes each is followed, the learning rate
+    first, as far as the limit allows.
+    """
+    bases: dict[Place, list[Trial]] = {}
+    for base in search.wishes:
+        bases.setdefault(place_of(base), []).append(base)
+    pairs: list[tuple[Trial, Call]] = []
+    grown, beyond_settings = list[Place](), set(search.beyond_settings)
+    for place, points in points_of(search).items():
+        axes = grid.axes_of(points, bases[place][0].settings)
+        further = grid.beyond(points, axes, search.known)
+        taken = list(further.items())[: search.max_points - len(points)]
+        pairs += [(base, call) for base in bases[place] for _, call in taken]
+        beyond_settings |= {call.text for axis, call in taken if axis != "lr"}
+        grown += [place] * bool(taken)
+    wider = replace(
+        search,
+        plan=replace(
+            search.plan, trials=search.plan.trials + [_called(base, call) for base, call in pairs]
+        ),
+        bases=search.bases + [base for base, _ in pairs],
+        open=frozenset(grown),
+        beyond_settings=frozenset(beyond_settings),
+    )
+    return wider, list(dict.fromkeys(call for _, _, call in grown))
+
+
+def resumed(search: Search) -> Search:
+    """The search with the points that it grew by when it was run before, as its records tell."""
+    while search.done:
+        search, grown = grow(search)
+        if not grown:
+            break
+    return search
 
 
 def winners(search: Search) -> tuple[list[dict[str, Any]], list[str]]:
@@ -166,62 +243,42 @@ def winners(search: Search) -> tuple[list[dict[str, Any]], list[str]]:
     A point with a trial that did not end well has the mR -1 and cannot win; also returns the calls
     of which no point is left. Raises UserError where that is all of them.
     """
-    found: dict[tuple[str, str, str], dict[str, list[tuple[Trial, float]]]] = {}
-    for trial, base in zip(search.plan.trials, search.bases, strict=True):
-        points = found.setdefault(place_of(base), {})
-        score = _score(trial.path(search.plan.results))
-        points.setdefault(trial.call, []).append((trial, score))
     rows: list[dict[str, Any]] = []
     without: list[str] = []
-    usual = {place_of(b): b.settings for b in search.bases}
-    for (dataset, backbone, call), points in found.items():
-        scores = {text: [score for _, score in done] for text, done in points.items()}
-        means = {text: min(s) if min(s) < 0 else sum(s) / len(s) for text, s in scores.items()}
-        best = max(means, key=lambda text: means[text])
-        if means[best] < 0:
+    bases = {place_of(base): base for base in search.bases}
+    for place, points in points_of(search).items():
+        dataset, backbone, call = place
+        if max(point.score for point in points) < 0:
             without.append(f"{call} on {dataset} {backbone}")
             continue
         row: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "call": call}
-        trials = {text: done[0][0] for text, done in points.items()}
-        rows.append(
-            row
-            | _winner(usual[_place(row)], trials, means, best)
-            | {"grid_size": search.grids[_place(row)]}
-        )
+        won = _winner(points, bases[place].settings, search.known)
+        rows.append(row | won | {"grid_size": search.grids[place]})
     if not rows:
         raise UserError(f"no trial of {', '.join(without)} ended well; see {search.plan.results}")
     return rows, without
 
 
-def _winner(
-    usual: dict[str, Any], trials: "dict[str, Trial]", means: dict[str, float], best: str
-) -> dict[str, Any]:
+def _winner(points: list[Point], usual: dict[str, Any], known: Methods) -> dict[str, Any]:
     """What a row says beside its call: rate and settings that won, all that was tried.
 
-    `usual`: the settings of the call itself; what never left them was not searched.
+    `usual`: the settings of the call itself.
     """
-    rates = [trial.lr for trial in trials.values()]
-    row: dict[str, Any] = {"lr": trials[best].lr}
-    tried = {
-        name: values
-        for name in usual
-        if (values := list(dict.fromkeys(t.settings[name] for t in trials.values())))
-        != [usual[name]]
-    }
-    won = {name: trials[best].settings[name] for name in tried}
+    axes = grid.axes_of(points, usual)
+    further = grid.beyond(points, axes, known)
+    tried = {name: values for name, values in axes.items() if name != "lr"}
+    if not tried:
+        points = sorted(points, key=lambda point: point.value("lr"))
+    best = max(points, key=lambda point: point.score)
+    row: dict[str, Any] = {"lr": best.value("lr")}
     if tried:
-        row |= {"settings": won, "tried": tried, "points": list(trials)}
-    row |= {"grid": list(dict.fromkeys(rates)), "val_mR": [round(v, 3) for v in means.values()]}
-    row["at_edge"] = row["lr"] in (min(row["grid"]), max(row["grid"]))
+        won = {name: best.value(name) for name in tried}
+        row |= {"settings": won, "tried": tried, "points": [p.trial.call for p in points]}
+    row |= {"grid": axes["lr"], "val_mR": [round(point.score, 3) for point in points]}
+    row["at_edge"] = "lr" in further
     if tried:
-        row["settings_at_edge"] = [name for name in tried if _at_edge(won[name], tried[name])]
+        row["settings_at_edge"] = [name for name in tried if name in further]
     return row
-
-
-def _at_edge(value: Any, values: list[Any]) -> bool:
-    """Whether a number is the least or largest tried; texts and truth values have no edge."""
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    return numbers and value in (min(values), max(values))
 
 
 def plain_call(trial: "Trial") -> str:
@@ -229,114 +286,6 @@ def plain_call(trial: "Trial") -> str:
     return re.sub(r"\(lr=[^,)]+\)$", "", re.sub(r", lr=[^,)]+\)$", ")", trial.call))
 
 
-def place_of(trial: "Trial") -> tuple[str, str, str]:
+def place_of(trial: "Trial") -> Place:
     """What a row of winners is about: data set, backbone and call without learning rate."""
     return trial.dataset_name, portable(trial.backbone), plain_call(trial)
-
-
-def _score(path: Path) -> float:
-    if not path.exists():
-        return -1.0
-    done = record.read(path)
-    recall = done.get("metrics", {}).get("val", {}).get("mR")
-    return float(recall) if done["status"] == "ok" and recall is not None else -1.0
-
-
-def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return Path(row["dataset"]).stem, portable(row["backbone"]), row["call"]
-
-
-def others(search: Search, path: Path) -> list[dict[str, Any]]:
-    """The winners of other calls that a file holds, which `save` is to keep; none where none is.
-
-    Raises UserError where they are of another budget: one file holds one search.
-    """
-    if not path.exists():
-        return []
-    said = read(path)
-    rows, ours = said["tuned"], search.budget
-    known = {field.name for field in fields(Recipe)}
-    recipe = Recipe(**{k: v for k, v in said.get("recipe", {}).items() if k in known})
-    theirs = {
-        "recipe": {k: v for k, v in vars(recipe).items() if v is not None},
-        "seeds": said.get("seeds"),
-        "points": said["points"] if "points" in said else len(rows[0]["grid"]),
-        **({"draw_seed": said["draw_seed"]} if "draw_seed" in said else {}),
-    }
-    for what in {**theirs, **ours}:
-        if theirs.get(what) != ours.get(what):
-            raise UserError(
-                f"{path} holds the winners of a search with another {what.replace('_', ' ')}; "
-                "write these to another file: --out"
-            )
-    return [row for row in rows if _place(row) not in search.grids]
-
-
-NONE = "None"
-"""A setting of None in a list of values: TOML has no null."""
-
-
-def save(rows: list[dict[str, Any]], search: Search, path: Path) -> None:
-    """Write the winners with the grid and the budget, as TOML."""
-    head = "# Chosen on validation by `bench tune`; the same number of trials for each method.\n"
-    document = {**search.budget, "tuned": [_without_none(row) for row in rows]}
-    text = head + tomli_w.dumps(document)
-    atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
-
-
-def _without_none(row: dict[str, Any]) -> dict[str, Any]:
-    """A row that TOML can hold: settings of None are listed by name, for TOML has no null."""
-    settings = row.get("settings") or {}
-    absent = [name for name, value in settings.items() if value is None]
-    tried = {
-        name: [NONE if value is None else value for value in values]
-        for name, values in (row.get("tried") or {}).items()
-    }
-    written = {name: value for name, value in row.items() if value not in (None, {})}
-    if settings:
-        written["settings"] = {k: v for k, v in settings.items() if v is not None}
-    if absent:
-        written["settings_none"] = absent
-    if tried:
-        written["tried"] = tried
-    return written
-
-
-def read(path: Path) -> dict[str, Any]:
-    """What `save` wrote, also in its older form without settings; raises UserError."""
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-        for row in said["tuned"]:
-            row["dataset"], row["backbone"], _ = _place(row)
-            row["lr"], row["settings"] = float(row["lr"]), dict(row.get("settings", {}))
-            row["settings"] |= dict.fromkeys(row.pop("settings_none", []))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        why = str(error)
-    except (KeyError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__}: {error}"
-    else:
-        return said
-    raise UserError(f"{path} holds no learning rates ({why}); `bench tune` makes such a file")
-
-
-def apply(plan: "Plan", path: Path, known: Methods) -> "tuple[Plan, list[str]]":
-    """The plan with the winners where a call names no rate, and the calls that have no winner.
-
-    A setting that won becomes part of the call; where that makes two trials one, it is run once.
-    Raises UserError for a file that is none, or that names settings which the method lacks.
-    """
-    rows = {_place(row): row for row in read(path)["tuned"]}
-    trials: dict[str, Trial] = {}
-    without: list[str] = []
-    for trial in plan.trials:
-        row = rows.get(place_of(trial))
-        if trial.lr is None and row is None and known[trial.method].lr is not None:
-            without.append("{2} on {0} {1}".format(*place_of(trial)))
-        if trial.lr is None and row is not None:
-            trial = replace(trial, lr=row["lr"])
-            if row["settings"]:
-                given = {**_stated(trial, known), **row["settings"]}
-                call = resolve(trial.method, given, dict(known))
-                trial = replace(trial, call=call.text, settings=dict(call.settings))
-        trials.setdefault(trial.identity, trial)
-    return replace(plan, trials=list(trials.values())), list(dict.fromkeys(without))

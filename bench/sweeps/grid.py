@@ -1,0 +1,170 @@
+"""The points of a search: a method's learning rates and settings to try, and what lies beyond them.
+
+A point is a complete call, such as `lora(rank=16, lr=0.003)`, and is trained once for each seed.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import UserError
+from bench.spec import Call, parse_calls, resolve
+
+if TYPE_CHECKING:
+    from bench.trial import Trial
+    from methods.base import Method
+
+Methods = Mapping[str, "type[Method]"]
+Space = dict[str, dict[str, list[Any]]]
+"""Method -> setting (or lr) -> the values to try."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A call that was tried, and what it reached on validation."""
+
+    trial: "Trial"
+    """Its trial of the first seed; those of other seeds differ in nothing else."""
+    score: float
+    """Validation mR in percent, the mean over seeds; -1 where a trial did not end well."""
+    diverged: bool = False
+
+    def value(self, axis: str) -> Any:
+        """Its learning rate, or one of its settings."""
+        return self.trial.lr if axis == "lr" else self.trial.settings[axis]
+
+
+def space_of(calls: Iterable[str], known: Methods) -> Space:
+    """`lora(rank=[4, 8, 16])` -> what to try; raises UserError for a wrong name or value."""
+    space: Space = {}
+    for name, given in (pair for call in calls for pair in parse_calls(call)):
+        if name in space:
+            raise UserError(f"--search names {name} twice; put all its settings into one call")
+        if not given:
+            raise UserError(
+                f"--search {name} names no setting; write for instance lora(rank=[4,8])"
+            )
+        for setting, values in given.items():
+            if not isinstance(values, list) or not values or _repeated(values):
+                raise UserError(
+                    f"--search {name}({setting}=...) takes a list of different values, such as "
+                    f"{setting}=[4, 8], not {values!r}"
+                )
+            for value in values:
+                resolve(name, {setting: value}, dict(known))
+        space[name] = given
+    return space
+
+
+def _repeated(values: list[Any]) -> bool:
+    return any(value in values[:place] for place, value in enumerate(values))
+
+
+def grid_of(
+    base: "Trial", known: Methods, factors: tuple[float, ...], tried: dict[str, list[Any]]
+) -> list[dict[str, Any]]:
+    """All points of a call: what it states, with a learning rate and each setting to try.
+
+    Empty for a method that trains nothing.
+    """
+    own = known[base.method].lr
+    if own is None:
+        return []
+    stated, centre = stated_by(base, known), base.lr or base.recipe.lr or own
+    rates = tried.get("lr") or [_rounded(centre * factor) for factor in factors]
+    axes = {k: values for k, values in tried.items() if k != "lr" and k not in stated}
+    names = [*axes, "lr"]
+    return [
+        {**stated, **dict(zip(names, point, strict=True))}
+        for point in itertools.product(*axes.values(), rates)
+    ]
+
+
+def stated_by(trial: "Trial", known: Methods) -> dict[str, Any]:
+    """The settings that differ from the method's defaults: those that its call states."""
+    usual = dict(resolve(trial.method, {}, dict(known)).settings)
+    return {k: v for k, v in trial.settings.items() if v != usual[k]}
+
+
+def drawn(grid: list[Any], points: int, seed: tuple[Any, ...]) -> list[Any]:
+    """So many of the grid, in its order; the same for the same seed."""
+    places = random.Random(repr(seed)).sample(range(len(grid)), points)
+    return [grid[place] for place in sorted(places)]
+
+
+def axes_of(points: list[Point], usual: dict[str, Any]) -> dict[str, list[Any]]:
+    """The learning rates that were tried, and the values of each setting that was searched.
+
+    Numbers are in order of size. `usual`: the settings of the call itself; what never left them was
+    not searched.
+    """
+    axes = {name: _values(points, name) for name in ("lr", *usual)}
+    return {name: values for name, values in axes.items() if values != [usual.get(name)]}
+
+
+def _values(points: list[Point], axis: str) -> list[Any]:
+    values = list(dict.fromkeys(point.value(axis) for point in points))
+    return sorted(values) if _are_numbers(values) else values
+
+
+def beyond(points: list[Point], axes: dict[str, list[Any]], known: Methods) -> dict[str, Call]:
+    """For each axis at whose end the best point lies, the call with the next value beyond it.
+
+    Points that diverged or failed were tried, too, so a best point beside one is not at the end.
+    Where every point diverged, the next smaller learning rate is what to try. Axes without an
+    order (texts, truth values), those with one value, and ends beyond which the method allows no
+    value are left out.
+    """
+    best = max(points, key=lambda point: point.score)
+    if best.score < 0:
+        if not all(point.diverged for point in points):
+            return {}
+        best, axes = min(points, key=lambda p: p.value("lr")), {"lr": axes["lr"]}
+    calls = {axis: _next_call(best, axis, values, known) for axis, values in axes.items()}
+    return {axis: call for axis, call in calls.items() if call is not None}
+
+
+def _next_call(best: Point, axis: str, values: list[Any], known: Methods) -> Call | None:
+    if len(values) < 2 or not _are_numbers(values):
+        return None
+    if best.value(axis) == values[-1]:
+        following = next_value(values[-2], values[-1])
+    elif best.value(axis) == values[0]:
+        following = next_value(values[1], values[0])
+    else:
+        return None
+    if following is None:
+        return None
+    given = {**stated_by(best.trial, known), "lr": best.trial.lr, axis: following}
+    try:
+        return resolve(best.trial.method, given, dict(known))
+    except UserError:  # out of the setting's range
+        return None
+
+
+def next_value(last_but_one: float, last: float) -> float | None:
+    """The next number in the same ratio, or at the same distance where a ratio makes no sense.
+
+    Whole numbers stay whole, others have three digits. None where there is no further number: a
+    ratio leads to no zero, which often means something else (`queue=0` is no queue), and below
+    zero nothing is tried unless negative numbers were.
+    """
+    ratio = min(last, last_but_one) > 0
+    further = last * (last / last_but_one) if ratio else 2 * last - last_but_one
+    whole = isinstance(last, int) and isinstance(last_but_one, int)
+    value: float = round(further) if whole else _rounded(further)
+    lies_beyond = (value - last) * (last - last_but_one) > 0
+    if not lies_beyond or math.isinf(value) or (value <= 0 <= min(last, last_but_one)):
+        return None
+    return value
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)

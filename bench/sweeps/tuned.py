@@ -1,0 +1,129 @@
+"""The file that a search writes: a TOML with the winner of each call, for `bench run --tuned`."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from bench import UserError
+from bench.recipe import Recipe
+from bench.record import atomically
+from bench.spec import portable, resolve
+from bench.sweeps.grid import Methods, stated_by
+from bench.sweeps.tune import Place, Search, place_of
+
+if TYPE_CHECKING:
+    from bench.sweeps.sweep import Plan
+    from bench.trial import Trial
+
+NONE = "None"
+"""A setting of None in a list of values: TOML has no null."""
+
+
+def others(search: Search, path: Path) -> list[dict[str, Any]]:
+    """The winners of other calls that a file holds, which `save` is to keep; none where none is.
+
+    Raises UserError where they are of another budget: one file holds one search.
+    """
+    if not path.exists():
+        return []
+    said = read(path)
+    rows = [row for row in said["tuned"] if _place(row) not in search.grids]
+    theirs, ours = budget_of(said), search.budget
+    for what in {**theirs, **ours} if rows else ():
+        if theirs.get(what) != ours.get(what):
+            raise UserError(
+                f"{path} holds the winners of a search with another {what.replace('_', ' ')}; "
+                "write these to another file: --out"
+            )
+    return rows
+
+
+def budget_of(said: dict[str, Any]) -> dict[str, Any]:
+    """What each method got in the search of a file, as `Search.budget` says it.
+
+    Older files do not say the number of points; their grids did not grow.
+    """
+    known = {field.name for field in fields(Recipe)}
+    recipe = Recipe(**{k: v for k, v in said.get("recipe", {}).items() if k in known})
+    points = said["points"] if "points" in said else len(said["tuned"][0]["grid"])
+    return {
+        "recipe": {k: v for k, v in vars(recipe).items() if v is not None},
+        "seeds": said.get("seeds"),
+        "points": points,
+        "max_points": said.get("max_points", points),
+        **({"draw_seed": said["draw_seed"]} if "draw_seed" in said else {}),
+    }
+
+
+def save(rows: list[dict[str, Any]], search: Search, path: Path) -> None:
+    """Write the winners with the grid and the budget, as TOML."""
+    head = "# Chosen on validation by `bench tune`; the same limit of trials for each method.\n"
+    document = {**search.budget, "tuned": [_without_none(row) for row in rows]}
+    text = head + tomli_w.dumps(document)
+    atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def _without_none(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that TOML can hold: settings of None are listed by name, for TOML has no null."""
+    settings = row.get("settings") or {}
+    absent = [name for name, value in settings.items() if value is None]
+    tried = {
+        name: [NONE if value is None else value for value in values]
+        for name, values in (row.get("tried") or {}).items()
+    }
+    written = {name: value for name, value in row.items() if value not in (None, {})}
+    if settings:
+        written["settings"] = {k: v for k, v in settings.items() if v is not None}
+    if absent:
+        written["settings_none"] = absent
+    if tried:
+        written["tried"] = tried
+    return written
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `save` wrote, also in its older form without settings; raises UserError."""
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        for row in said["tuned"]:
+            row["dataset"], row["backbone"], _ = _place(row)
+            row["lr"], row["settings"] = float(row["lr"]), dict(row.get("settings", {}))
+            row["settings"] |= dict.fromkeys(row.pop("settings_none", []))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        why = str(error)
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
+    else:
+        return said
+    raise UserError(f"{path} holds no learning rates ({why}); `bench tune` makes such a file")
+
+
+def apply(plan: "Plan", path: Path, known: Methods) -> "tuple[Plan, list[str]]":
+    """The plan with the winners where a call names no rate, and the calls that have no winner.
+
+    A setting that won becomes part of the call; where that makes two trials one, it is run once.
+    Raises UserError for a file that is none, or that names settings which the method lacks.
+    """
+    rows = {_place(row): row for row in read(path)["tuned"]}
+    trials: dict[str, Trial] = {}
+    without: list[str] = []
+    for trial in plan.trials:
+        row = rows.get(place_of(trial))
+        if trial.lr is None and row is None and known[trial.method].lr is not None:
+            without.append("{2} on {0} {1}".format(*place_of(trial)))
+        if trial.lr is None and row is not None:
+            trial = replace(trial, lr=row["lr"])
+            if row["settings"]:
+                given = {**stated_by(trial, known), **row["settings"]}
+                call = resolve(trial.method, given, dict(known))
+                trial = replace(trial, call=call.text, settings=dict(call.settings))
+        trials.setdefault(trial.identity, trial)
+    return replace(plan, trials=list(trials.values())), list(dict.fromkeys(without))
+
+
+def _place(row: Mapping[str, Any]) -> Place:
+    return Path(row["dataset"]).stem, portable(row["backbone"]), row["call"]
