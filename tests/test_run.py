@@ -105,18 +105,24 @@ def test_a_sweep_is_recorded_and_resumed(tiny: Path) -> None:
 def test_a_search_and_a_sweep_that_uses_it(tiny: Path) -> None:
     tuned = tiny / "tuned.toml"
     search = sweep(tiny, "--methods", "linear", "--recipe", "steps=2", "--factors", "1,3")
-    search = ["tune", *search[1:], "--out", str(tuned)]
+    search = ["tune", *search[1:], "--out", str(tuned), "--max-points", "3"]
+    plan = bench(*search, "--dry-run")
+    assert "2 trials (1 method x 2 points)" in plan.stdout
+    assert "2 to run; up to 1 more" in plan.stdout
     first = bench(*search)
     assert first.returncode == 0, first.stdout + first.stderr
     (winner,) = tomllib.loads(tuned.read_text())["tuned"]
-    assert winner["grid"] == [0.001, 0.003]
-    again = bench(*search)  # nothing is left to run
+    assert len(winner["grid"]) == 3  # of two values the best is one at an edge
+    assert {0.001, 0.003} < set(winner["grid"])
+    assert "\nlinear: best at the edge of the grid, so the next is tried\n" in first.stdout
+    again = bench(*search)
     assert again.returncode == 0, again.stderr
+    assert "3 trials (1 method x 2 points, and 1 beyond them): 3 recorded" in again.stdout
     words = sweep(tiny, "--methods", "linear", "--recipe", "steps=2", "--tuned", str(tuned))
     used = bench(*words)
     assert used.returncode == 0, used.stderr
     lr = {json.loads(p.read_text())["trial"]["lr"] for p in records(tiny)}
-    assert lr == {0.001, 0.003}
+    assert lr == set(winner["grid"])
     assert [p.parent.name for p in records(tiny) if p.parent.name == "linear"] == ["linear"]
 
 
