@@ -49,6 +49,12 @@ class TokenTable:
         self.length = max(self.length, used)
         self._rows.update(zip(fresh, tokens, strict=True))
 
+    def copy(self) -> "TokenTable":
+        """A table that knows the same captions and learns others on its own."""
+        other = TokenTable(self.tokenizer, self.pad_id)
+        other.length, other._rows = self.length, dict(self._rows)
+        return other
+
     def __call__(self, captions: Sequence[str]) -> Tensor:
         """Token ids `(len(captions), L)`, L the longest caption known so far."""
         self.add(captions)

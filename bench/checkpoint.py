@@ -52,8 +52,16 @@ class Keeper:
         self.path, self.identity, self.every = path, identity, every
         self.clock, self.say = clock, say
         self.resumed = 0
+        self.fixed: dict[str, Any] = {}
+        """Plain values that were found before the training and stay as they are when it goes on."""
+        self._kept: dict[str, Any] | None = None
         self._wrote, self._cost = time.perf_counter(), 0.0
         self._said = ""
+
+    def open(self, method: type[Method], device: torch.device) -> None:
+        """Look for a checkpoint of the trial; where there is one, `fixed` is taken from it."""
+        self._kept = self._read(method, device)
+        self.fixed = {} if self._kept is None else self._kept["fixed"]
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -71,13 +79,14 @@ class Keeper:
         began = time.perf_counter()
         watch.latest()  # windows that the device has passed
         document = {
-            "made_by": self._maker(trainer),
+            "made_by": self._maker(type(trainer.method), trainer.device),
+            "fixed": self.fixed,
             "loop": loop,
             "own_state": trainer.method.own_state(),
             "optimizer": trainer.optimizer.state_dict(),
             "schedule": trainer.schedule.state_dict(),
             "scaler": trainer.scaler.state_dict(),
-            "random": _random_states(trainer.device),
+            "random": random_states(trainer.device),
             "rates": [watch.rates, watch.quiet],
             "peaks": memory.before,
             "seconds": self.clock.seconds(),
@@ -100,10 +109,10 @@ class Keeper:
     ) -> dict[str, Any] | None:
         """Put everything back as it was; returns the training loop's own, None at a new start.
 
-        Call it last before the first step, for it sets the random states.
+        Call it after `open`, and last before the first step, for it sets the random states.
         """
         self.clock.saves = True
-        kept = self._read(trainer)
+        kept, self._kept = self._kept, None
         if kept is None:
             return None
         trainer.method.load_own_state(kept["own_state"])
@@ -114,7 +123,7 @@ class Keeper:
         memory.before = kept["peaks"]
         self.clock.before += kept["seconds"]
         self.resumed = kept["resumed"] + 1
-        _set_random_states(kept["random"], trainer.device)
+        set_random_states(kept["random"], trainer.device)
         loop: dict[str, Any] = kept["loop"]
         self.say(
             {"note": f"goes on after step {loop['step']}, from its checkpoint", "of_trial": True}
@@ -130,7 +139,7 @@ class Keeper:
         self.path.unlink(missing_ok=True)
         self._aside().unlink(missing_ok=True)
 
-    def _read(self, trainer: "Trainer") -> dict[str, Any] | None:
+    def _read(self, method: type[Method], device: torch.device) -> dict[str, Any] | None:
         if not self.path.exists():
             return None
         try:
@@ -139,7 +148,7 @@ class Keeper:
             if broken is not None:
                 raise zipfile.BadZipFile(f"{broken} is damaged")
             kept: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            now = self._maker(trainer)
+            now = self._maker(method, device)
             odd = [name for name, value in now.items() if kept["made_by"].get(name) != value]
             reason = f"is of another {' and '.join(odd)}" if odd else None
         except Exception as error:  # a damaged file can lead to anything
@@ -154,13 +163,13 @@ class Keeper:
     def _aside(self) -> Path:
         return self.path.with_name(f"{self.path.name}.aside")
 
-    def _maker(self, trainer: "Trainer") -> dict[str, str]:
-        cuda = trainer.device.type == "cuda"
+    def _maker(self, method: type[Method], device: torch.device) -> dict[str, str]:
+        cuda = device.type == "cuda"
         return {
             "trial": self.identity,
-            "code": code(type(trainer.method)),
+            "code": code(method),
             "torch": str(torch.__version__),
-            "device": torch.cuda.get_device_name(trainer.device) if cuda else "cpu",
+            "device": torch.cuda.get_device_name(device) if cuda else "cpu",
         }
 
 
@@ -192,7 +201,8 @@ def plain(values: Any) -> Any:
 # Random states: of Python, numpy, torch and the device.
 
 
-def _random_states(device: torch.device) -> dict[str, Any]:
+def random_states(device: torch.device) -> dict[str, Any]:
+    """The state of every generator of random numbers, in plain values and tensors."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
@@ -202,7 +212,8 @@ def _random_states(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Go back to what `random_states` gave."""
     random.setstate(states["python"])
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))

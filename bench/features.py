@@ -266,6 +266,18 @@ class FeatureLoader(Loader):
         return Batch(**moved)
 
 
+@torch.no_grad()
+def frozen_batch(method: Method, batch: Batch, kind: torch.dtype, device: torch.device) -> Batch:
+    """A batch of images and texts as one of cached features; `kind`: autocast's number format."""
+    frozen = {}
+    with autocast(kind, device):
+        for which in ("image", "text"):
+            given = getattr(method, f"frozen_{which}")(getattr(batch, f"{which}s"))
+            cast = tree.tree_map_only(Tensor, lambda leaf: leaf.to(_kept(leaf, kind)), given)
+            frozen[f"{which}s"] = cast
+    return Batch(**{**vars(batch), **frozen})
+
+
 def all_words(loader: Loader, epochs: int) -> Iterator[str]:
     """Every caption that so many epochs will ask for, as the method writes them."""
     for epoch in range(epochs):

@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
-from bench import UserError
+from bench import UserError, units
 
 LATER = {"later": True}
 """Marks a field that was added after the first release. At its default it is left out of the hash,
@@ -34,8 +34,14 @@ class Recipe:
     """Passes over all (image, caption) pairs; may be a fraction."""
     steps: int | None = None
     """Optimiser steps, instead of epochs."""
+    time: float | None = field(default=None, metadata=LATER)
+    """Time of training, such as 10m, instead of epochs: as many steps as fit. Evaluation does not
+    count, caching features does."""
     batch_size: int = 128
     """Pairs of image and caption in a step."""
+    memory: int | None = field(default=None, metadata=LATER)
+    """Memory of training, such as 24GiB, instead of batch_size: the largest power of two that is
+    predicted to fit."""
     lr: float | None = None
     """Peak learning rate of every method; none: each method's own."""
     weight_decay: float = 0.05
@@ -75,6 +81,13 @@ CHOICES = {
 }
 
 
+INSTEAD = {
+    "the length of the training": ("epochs", "steps", "time"),
+    "the batch": ("batch_size", "memory"),
+}
+"""Settings of which a recipe takes one, and what they all say."""
+
+
 LIST_THEM = "`bench recipe` lists what a recipe has"
 
 
@@ -92,13 +105,17 @@ def meanings() -> dict[str, str]:
 
 def defaults_in_a_line() -> str:
     """`epochs=30, steps=none, batch_size=128, ...`."""
-    return ", ".join(f"{f.name}={written(f.default)}" for f in fields(Recipe))
+    return ", ".join(f"{f.name}={written(f.name, f.default)}" for f in fields(Recipe))
 
 
-def written(value: Any) -> str:
+def written(name: str, value: Any) -> str:
     """A value of the recipe as it is written after `--recipe NAME=`."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
+    if name == "time":
+        return units.exact_seconds(value)
+    if name == "memory":
+        return units.exact_bytes(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -110,8 +127,8 @@ def parse_recipe(words: list[str], base: Recipe | None = None) -> Recipe:
 def merge_recipe(base: Recipe, words: list[str]) -> Recipe:
     """A recipe with other values, not yet checked against each other; raises UserError.
 
-    `steps` and `epochs` say the same thing in two units, so that giving one takes the other back to
-    its default; both at once are refused.
+    Some settings stand for one another (INSTEAD): giving one takes the others back to their
+    defaults, and two at once are refused.
     """
     from bench.spec import nearest
 
@@ -125,15 +142,16 @@ def merge_recipe(base: Recipe, words: list[str]) -> Recipe:
         if name not in known:
             raise UserError(f"the recipe has no {name!r}{nearest(name, known)}; {LIST_THEM}")
         values[name] = _value(name, known[name], value)
-    if values.get("steps") is not None and "epochs" in values:
-        raise UserError(
-            f"the recipe says both steps={values['steps']} and epochs={values['epochs']:g}, two "
-            "lengths of one training; give one of them"
-        )
-    if values.get("steps") is not None:
-        values["epochs"] = Recipe.epochs
-    elif "epochs" in values:
-        values["steps"] = None
+    for what, names in INSTEAD.items():
+        given = [name for name in names if values.get(name) is not None]
+        if len(given) > 1:
+            both = " and ".join(f"{name}={written(name, values[name])}" for name in given)
+            raise UserError(
+                f"the recipe says both {both}, two ways to give {what}; give one of them"
+            )
+        if given:
+            defaults = {f.name: f.default for f in fields(Recipe)}
+            values |= {name: defaults[name] for name in names if name not in given}
     return replace(base, **values)
 
 
@@ -142,6 +160,10 @@ def _value(name: str, kind: Any, text: str) -> Any:
         return text
     if text.lower() == "none" and kind in (int | None, float | None):
         return None
+    if name == "time":
+        return units.parse_seconds(text, "recipe time", "s")
+    if name == "memory":
+        return units.parse_bytes(text, "recipe memory", "b")
     if kind is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
@@ -167,6 +189,12 @@ def check_recipe(recipe: Recipe) -> Recipe:
             raise UserError(f"recipe {name} must be a number above 0")
     if recipe.steps is not None and recipe.steps < 1:
         raise UserError("recipe steps must be at least 1")
+    if recipe.time is not None and not 0 < recipe.time < math.inf:
+        raise UserError("recipe time must be a time above 0, such as 10m")
+    if recipe.memory is not None and recipe.memory < 2**10:
+        raise UserError(
+            f"recipe memory={recipe.memory} would be that many bytes; write the unit, such as 24GiB"
+        )
     if recipe.lr is not None and not 0 < recipe.lr < math.inf:
         raise UserError("recipe lr must be a number above 0")
     if not 0 <= recipe.weight_decay < math.inf:

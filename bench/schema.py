@@ -102,6 +102,16 @@ class Efficiency(TypedDict, total=False):
     step_images_per_second: Number | None
     eval_images_per_second: Number | None
     eval_captions_per_second: Number | None
+    budget_steps: Whole
+    """Steps that the recipe's `time` came to, from the seconds of one, measured beforehand."""
+    budget_step_seconds: Number
+    budget_seconds_used: Number
+    """Training seconds, as in the curve; to be compared with the recipe's `time`."""
+    budget_warning: str | None
+    """Where the training ended too far from its `time`: by how much."""
+    budget_predicted_bytes: Number
+    """Predicted for the batch that the recipe's `memory` came to (`data.batch_size`): the peak on a
+    GPU, what is kept for backward on a CPU."""
     train_seconds: Number | None
     trial_seconds: Number | None
     epoch_seconds: Number | None

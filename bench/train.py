@@ -156,7 +156,8 @@ class Fitted:
 
 
 def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
-    """Optimiser steps of a whole training."""
+    """Optimiser steps of a whole training; a recipe's `time` must have become steps by then."""
+    assert recipe.time is None, "bench.budget.settled turns it into steps"
     if recipe.steps is not None:
         return recipe.steps
     return max(1, round(recipe.epochs * batches_per_epoch / recipe.accumulation))
@@ -262,6 +263,7 @@ def fit(
                     best, fitted.best_step = score, step
                     fitted.best_state = {k: v.cpu().clone() for k, v in method.own_state().items()}
             progress({"step": step, "steps": steps, "images_per_second": watch.latest(), **point})
+        clock.stop()
         keep(steps)
     seconds = time.perf_counter() - started
     fitted.efficiency = {

@@ -328,6 +328,7 @@ def _run(
     from bench import (
         backbone,
         batches,
+        budget,
         checkpoint,
         compiled,
         data,
@@ -388,8 +389,30 @@ def _run(
     for evaluation in evaluations.values():
         evaluation.label(scene_at_test, base, table)
 
-    torch.manual_seed(trial.seed)
     cls = registry()[trial.method]
+    lr = cls.lr and (trial.lr or recipe.lr or cls.lr)
+    keeper = None
+    if every is not None and lr is not None:
+        path = trial.path(results).with_suffix(".checkpoint")
+        keeper = checkpoint.Keeper(path, trial.identity, every, clock, progress)
+        keeper.open(cls, device)
+    fixed = {} if keeper is None else keeper.fixed
+    if lr is not None:
+        _enough_images(trial, split)
+        if recipe.memory is not None and not fixed:
+            progress({"stage": "choosing the batch"})
+            fixed |= budget.batch_within(
+                base,
+                cls,
+                trial.settings,
+                recipe,
+                split.samples,
+                cached=trial.cached_features > 0,
+                cuda=device.type == "cuda",
+            )
+        recipe = budget.settled(recipe, fixed)
+
+    torch.manual_seed(trial.seed)
     method = cls(base.model, **trial.settings)
     method.image_tower.checkpointing = method.text_tower.checkpointing = recipe.checkpointing
     kind = train.compute_type(recipe.precision, device)
@@ -420,9 +443,8 @@ def _run(
         for evaluation in evaluations.values():
             evaluation.reset()
 
-    lr = cls.lr and (trial.lr or recipe.lr or cls.lr)
     if lr is not None:
-        document["data"]["batch_size"] = _batch_size(trial, split, document, progress)
+        document["data"]["batch_size"] = _batch_size(recipe, split, document, progress)
         efficiency["warning"] = meter.busy_warning(device)
         document["lr"] = lr
         loader = batches.Loader(
@@ -435,7 +457,11 @@ def _run(
             augment=recipe.augment,
         )
         # One more: what a step costs is measured on a batch of the next epoch.
-        epochs = train.planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size)) + 1
+        if recipe.time is not None:
+            progress({"stage": "measuring speed"})
+            epochs = budget.foreseen_epochs(method, loader, recipe, lr, features) + 1
+        else:
+            epochs = train.planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size)) + 1
         if features is not None:
             features.build(loader, epochs, list(evaluations.values()), progress)
             loader = FeatureLoader(features, loader)
@@ -446,17 +472,22 @@ def _run(
         if "val" in evaluations and recipe.track == "train":
             validate = lambda: evaluate("val")[0]["mR"]  # noqa: E731
             table.add(evaluations["val"].words(method))  # now, not at a moment that time decides
-        keeper = None
-        if every is not None:
-            path = trial.path(results).with_suffix(".checkpoint")
-            probe(path.parent, sum(t.nbytes for t in method.own_state().values()) + 2**20)
-            keeper = checkpoint.Keeper(path, trial.identity, every, clock, progress)
-        spent = TrainingClock(features.seconds if features is not None else 0.0)
-        fitted = train.fit(method, loader, recipe, lr, validate, progress, keeper, spent)
+        if keeper is not None:
+            size = sum(t.nbytes for t in method.own_state().values())
+            probe(keeper.path.parent, size + 2**20)
+        spent = features.seconds if features is not None else 0.0
+        if recipe.time is not None:
+            progress({"stage": "measuring speed"})
+            cached = epochs - 1 if features is not None else None
+            fixed |= budget.steps_within(method, loader, recipe, lr, spent, cached)
+            recipe = budget.settled(recipe, fixed)
+        training = TrainingClock(spent)
+        fitted = train.fit(method, loader, recipe, lr, validate, progress, keeper, training)
         document["resumed"] = 0 if keeper is None else keeper.resumed
         document["curve"], document["best_step"] = fitted.curve, fitted.best_step
         efficiency |= fitted.efficiency
         efficiency["warning"] = efficiency["warning"] or meter.crowded(fitted.efficiency)
+        efficiency |= budget.summary(trial.recipe, fixed, training.seconds)
         method.load_own_state({k: v.to(device) for k, v in fitted.best_state.items()})
     elif features is not None and evaluations:
         features.build(None, 0, list(evaluations.values()), progress)
@@ -482,15 +513,17 @@ def _run(
         efficiency |= features.summary(efficiency, pairs)
 
 
-def _batch_size(trial: Trial, split: "TrainSplit", document: dict[str, Any], progress: Any) -> int:
-    """Images in a training batch, told and noted where they are fewer than the recipe's.
+def _enough_images(trial: Trial, split: "TrainSplit") -> None:
+    """Raise UserError where there are too few images to train on."""
+    if len(split.rows) < 2:
+        raise UserError(too_few(trial.dataset, len(split.rows), [trial.call]))
 
-    Raises UserError where there are too few to train on.
-    """
-    asked, images = trial.recipe.batch_size, len(split.rows)
-    if images < 2:
-        raise UserError(too_few(trial.dataset, images, [trial.call]))
-    size = split.batch_size(asked)
+
+def _batch_size(
+    recipe: Recipe, split: "TrainSplit", document: dict[str, Any], progress: Any
+) -> int:
+    """Images in a training batch, told and noted where they are fewer than the recipe's."""
+    asked, size = recipe.batch_size, split.batch_size(recipe.batch_size)
     if size < asked:
         note = f"batches have all {size} training images, for {asked} were asked for"
         document["data"]["notes"].append(note)

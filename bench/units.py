@@ -19,16 +19,25 @@ def format_bytes(size: float, units: dict[str, int] = MEMORY) -> str:
     return f"{size:.0f} bytes"
 
 
-def parse_bytes(text: str, what: str) -> int:
-    """`24GiB`, `80GB` or `24` (GiB) as a number of bytes; raises UserError.
+def exact_bytes(size: int) -> str:
+    """A number of bytes as `parse_bytes` reads it back, bit for bit: `24GiB`, `80GB`, `1234B`."""
+    for unit, factor in (MEMORY | DOWNLOADS).items():
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"
+
+
+def parse_bytes(text: str, what: str, plain: str = "gib") -> int:
+    """`24GiB`, `80GB` or `24` (GiB, or another unit as `plain`) as bytes; raises UserError.
 
     `what` begins the error: "the GPU memory".
     """
     factors = {unit.lower(): factor for unit, factor in (MEMORY | DOWNLOADS).items()}
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?b|)\s*", text.lower())
+    factors["b"] = 1
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*((?:[kmg]i?)?b|)\s*", text.lower())
     if match is None or float(match[1]) == 0:
         raise UserError(f"{what} {text!r} is not a size; write for instance 24GiB")
-    return int(float(match[1]) * factors[match[2] or "gib"])
+    return int(float(match[1]) * factors[match[2] or plain])
 
 
 def format_seconds(seconds: float) -> str:
@@ -40,13 +49,26 @@ def format_seconds(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for unit, count in parts.items() if count)
 
 
-def parse_seconds(text: str, option: str) -> float:
-    """`2h`, `1h30m`, `45s` or `90` (minutes) as seconds; raises UserError, which names `option`."""
+def exact_seconds(seconds: float) -> str:
+    """A duration as `parse_seconds` reads it back, bit for bit: `1h30m`, `10m`, `0.5s`."""
+    if seconds != round(seconds):
+        return f"{seconds:.15g}s"
+    whole = round(seconds)
+    parts = {"h": whole // 3600, "m": whole // 60 % 60, "s": whole % 60}
+    return "".join(f"{count}{unit}" for unit, count in parts.items() if count) or "0s"
+
+
+def parse_seconds(text: str, option: str, plain: str = "min") -> float:
+    """`2h`, `1h30m`, `45s` or `90` (minutes, or another unit as `plain`) as seconds.
+
+    Raises UserError, which names `option`.
+    """
     number = r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s|)\s*"
     words = text.strip().lower()
     if not re.fullmatch(f"({number})+", words):
-        raise UserError(f"{option} is a time such as 2h, 1h30m or 90 (minutes), not {text!r}")
-    return sum(float(count) * SECONDS[unit or "m"] for count, unit in re.findall(number, words))
+        unit = {"min": "minutes", "s": "seconds"}.get(plain, plain)
+        raise UserError(f"{option} is a time such as 2h, 1h30m or 90 ({unit}), not {text!r}")
+    return sum(float(count) * SECONDS[unit or plain] for count, unit in re.findall(number, words))
 
 
 def format_clock(seconds: float) -> str:

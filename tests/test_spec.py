@@ -160,7 +160,7 @@ def test_prompts_that_leave_no_room_for_words_are_not_applicable() -> None:
 
 
 def test_steps_and_epochs_are_one_length() -> None:
-    with pytest.raises(UserError, match="both steps=20 and epochs=10"):
+    with pytest.raises(UserError, match="both epochs=10 and steps=20"):
         parse_recipe(["steps=20", "epochs=10"])
     by_steps = parse_recipe(["steps=20"], Recipe(epochs=10))  # an option over a sweep file
     assert (by_steps.steps, by_steps.epochs) == (20, Recipe().epochs)

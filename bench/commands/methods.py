@@ -153,7 +153,7 @@ def recipe() -> None:
     table = Table("name", "default", "what it is", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     says = meanings()
     for field in dataclasses.fields(Recipe):
-        table.add_row(field.name, written(field.default), says[field.name])
+        table.add_row(field.name, written(field.name, field.default), says[field.name])
     screen = console()
     screen.print(table)
     say(screen, "Set them with --recipe NAME=VALUE, for instance: --recipe epochs=10,warmup=0.1")

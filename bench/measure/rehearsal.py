@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import _scoped_library
+from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import frozen, gradcache
+from bench.features import frozen_batch
 from bench.measure import count
 from bench.recipe import Recipe
 from bench.train import Trainer, autocast, compute_type
@@ -129,16 +131,27 @@ class Rehearsal:
     and the logsumexp, as CUDA's flash and memory-efficient kernels do; recomputation; the batch.
     What is not: scratch inside a kernel (backward of attention, convolution), the loader's
     augmentation, fragmentation, and the CUDA context.
+
+    cuda: False runs the step as a CPU does; of that only `kept` means anything. cached: batches of
+    cached features, which do not count. images: of the training split, to be told to the method.
     """
 
     def __init__(
-        self, method: Method, recipe: Recipe, size: int, length: int, *, fake: bool = True
+        self,
+        method: Method,
+        recipe: Recipe,
+        size: int,
+        length: int,
+        *,
+        fake: bool = True,
+        cuda: bool = True,
+        cached: bool = False,
+        images: int = IMAGES,
     ) -> None:
         self.method, self.size, self.length = method, size, length
-        if recipe.precision in (
-            "auto",
-            "fp16",
-        ):  # fp16's scaler asks for values; sizes are the same
+        self.cuda, self.cached = cuda, cached
+        if recipe.precision == "fp16" or (cuda and recipe.precision == "auto"):
+            # Sizes are those of fp16, whose scaler asks for values.
             recipe = replace(recipe, precision="bf16")
         self.recipe, self.kind = recipe, compute_type(recipe.precision, CPU)
         for tower in (method.image_tower, method.text_tower):
@@ -149,7 +162,7 @@ class Rehearsal:
             self.mode = FakeTensorMode(allow_non_fake_inputs=True)
             make_fake(method, self.mode)
         method.train()
-        method.on_fit(IMAGES)
+        method.on_fit(images)
         method.on_epoch(0, 1)
         method.on_step(99, 100)  # whatever a schedule switches on is on
         self.trainer: Trainer | None = None
@@ -158,6 +171,9 @@ class Rehearsal:
             for group in self.trainer.optimizer.param_groups:  # as on CUDA
                 group["fused"], group["foreach"] = True, False
             self.peak(2)  # AdamW's states appear in the first step
+
+    def _as_on_device(self) -> AbstractContextManager[Any]:
+        return as_on_cuda() if self.cuda else nullcontext()
 
     def batch(self, images: int) -> Batch:
         """A batch of so many images, none of which shares a caption."""
@@ -171,23 +187,31 @@ class Rehearsal:
             "caption_sets": torch.arange(images * CAPTIONS).view(images, CAPTIONS),
             "scenes": torch.zeros(images, dtype=torch.long),
         }
-        return Batch(**fields)
+        batch = Batch(**fields)
+        return frozen_batch(self.method, batch, self.kind, CPU) if self.cached else batch
 
     def peak(self, images: int) -> int:
         """Peak bytes of a training step (without training: of encoding a batch)."""
         live = LiveBytes()
-        with self.mode, as_on_cuda(), live:
-            for tensor in self.resident():
-                live.add(tensor)
-            if self.trainer is not None:
-                batches = [self.batch(images) for _ in range(self.recipe.accumulation)]
-                self.trainer.step(batches)
-            else:
-                batch = self.batch(images)
-                with torch.no_grad(), autocast(self.kind, CPU):
-                    self.method.encode_image(batch.images)
-                    self.method.encode_text(batch.texts)
+        with self.mode, self._as_on_device():
+            # Features are made here and not in the step.
+            ready = self.batch(images) if self.cached else None
+            with live:
+                self._step(live, images, ready)
         return live.peak
+
+    def _step(self, live: LiveBytes, images: int, ready: Batch | None) -> None:
+        given = [] if ready is None else tree.tree_leaves([ready.images, ready.texts])
+        for tensor in [*self.resident(), *given]:
+            live.add(tensor)
+        if self.trainer is not None:
+            parts = self.recipe.accumulation
+            self.trainer.step([ready or self.batch(images) for _ in range(parts)])
+        else:
+            batch = ready or self.batch(images)
+            with torch.no_grad(), autocast(self.kind, CPU):
+                self.method.encode_image(batch.images)
+                self.method.encode_text(batch.texts)
 
     def parts(self) -> dict[str, int]:
         """Bytes of parameters, gradients and optimiser states."""
@@ -195,9 +219,10 @@ class Rehearsal:
 
     def kept(self, images: int) -> int:
         """Bytes that autograd keeps for backward."""
-        own = [*self.method.parameters(), *self.method.buffers()]
-        with self.mode, as_on_cuda():
+        own: list[Tensor] = [*self.method.parameters(), *self.method.buffers()]
+        with self.mode, self._as_on_device():
             batch = self.batch(images)
+            own += [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]
             if self.recipe.gradcache:
                 context = lambda: autocast(self.kind, CPU)  # noqa: E731
                 return gradcache.kept(self.method, batch, self.recipe.gradcache, context, own)

@@ -5,8 +5,13 @@ is the time in training steps, waiting for their data included, and the building
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def now() -> float:
+    """Seconds on a clock that only ever goes on; tests put one in its place that they move."""
+    return time.perf_counter()
 
 
 class TrainingClock:
@@ -14,32 +19,38 @@ class TrainingClock:
 
     It never waits for the device, so on CUDA read it and pause it only where the device has been
     waited for anyway (a look at the loss, a checkpoint). `seconds` may start above 0: with cached
-    features it starts with what building them took. `now` gives the time, in seconds.
+    features it starts with what building them took.
     """
 
-    def __init__(self, seconds: float = 0.0, now: Callable[[], float] = time.perf_counter) -> None:
-        self._seconds, self._now = seconds, now
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._seconds = seconds
         self._since: float | None = None
 
     def start(self) -> None:
         """Count from now on."""
-        self._since = self._now()
+        self._since = now()
+
+    def stop(self) -> None:
+        """Count no further."""
+        self._seconds, self._since = self.seconds, None
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far."""
-        running = 0.0 if self._since is None else self._now() - self._since
+        running = 0.0 if self._since is None else now() - self._since
         return self._seconds + running
 
     def set(self, seconds: float) -> None:
         """Go on from so many seconds, those of the training whose checkpoint was loaded."""
         self._seconds = seconds
         if self._since is not None:
-            self._since = self._now()
+            self._since = now()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave out what happens inside."""
-        self._seconds, self._since = self.seconds, None
+        running = self._since is not None
+        self.stop()
         yield
-        self.start()
+        if running:
+            self.start()

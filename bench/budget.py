@@ -1,0 +1,231 @@
+"""Equal budgets: the batch that fits a recipe's `memory` and the steps that fit its `time`.
+
+Both are found once, before a trial's training begins, and kept in its checkpoint, so that a killed
+trial goes on as it began. The training itself then runs with a batch and a number of steps, as if
+the recipe had given those.
+"""
+
+import bisect
+import copy
+import math
+import random
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice, repeat
+from typing import TYPE_CHECKING, Any
+
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+
+from bench import units
+from bench.batches import Loader, TokenTable
+from bench.features import Features, all_words, frozen_batch
+from bench.measure.pace import seconds_per_step
+from bench.recipe import Recipe
+from bench.train import planned_epochs
+from methods.base import Batch, Method, NotApplicable, Sample
+
+if TYPE_CHECKING:
+    from bench.backbone import Backbone
+
+SHARE = 0.01
+"""Share of a time budget that is spent, outside it, on measuring how long a step takes."""
+FEWEST = 3
+"""With fewer steps than these there is no training to speak of."""
+MISSED = 0.03
+"""A training that ends farther than this share from its budget is marked."""
+AHEAD = 1.25
+"""Captions are cached for so many times the steps that fit at the speed of a batch that is there
+already, which real batches hardly reach."""
+WORDS = 20_000
+"""Captions that are enough to know how long the texts of a batch are."""
+
+
+def sizes(images: int) -> list[int]:
+    """Batches to choose from: powers of two from 2 to a quarter of the training images."""
+    return [2**power for power in range(1, max(2, images // 4).bit_length())]
+
+
+def largest_within(
+    memory: int, images: int, bytes_of: Callable[[int], int], what: str
+) -> tuple[int, int]:
+    """The largest of `sizes` whose bytes fit `memory`, and those bytes.
+
+    `bytes_of` a batch never fall from one size to the next; `what` they are, in words. Raises
+    NotApplicable where not even two images fit.
+    """
+    choices, known = sizes(images), dict[int, int]()
+
+    def over(size: int) -> bool:
+        known[size] = bytes_of(size)
+        return known[size] > memory
+
+    fitting = bisect.bisect_left(choices, True, key=over)
+    if fitting == 0:
+        raise NotApplicable(
+            f"not even a batch of 2 fits memory={units.exact_bytes(memory)}: {what} are predicted "
+            f"to be {units.format_bytes(known[2])}"
+        )
+    return choices[fitting - 1], known[choices[fitting - 1]]
+
+
+def batch_within(
+    base: "Backbone",
+    method: type[Method],
+    settings: dict[str, Any],
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    *,
+    cuda: bool,
+    cached: bool,
+) -> dict[str, int]:
+    """The batch that fits the recipe's `memory`, and the bytes predicted for it.
+
+    samples: of the training split. On a GPU the bytes are the peak of training, as `bench plan`
+    predicts it; on a CPU they are what autograd keeps for backward. cached: features are trained
+    on. Raises NotApplicable as the method does, or where nothing fits or can be predicted.
+    """
+    from bench.measure.plan import WORKSPACE
+    from bench.measure.rehearsal import Rehearsal
+
+    assert recipe.memory is not None
+    built = method(copy.deepcopy(base.model), **settings)
+    length = text_length(built, samples, base)
+    try:
+        rehearsal = Rehearsal(
+            built, recipe, base.image_size, length, cuda=cuda, cached=cached, images=len(samples)
+        )
+        if cuda:
+            what = "the bytes of a training step on the GPU"
+            found = largest_within(
+                recipe.memory, len(samples), lambda n: rehearsal.peak(n) + WORKSPACE, what
+            )
+        else:
+            what = "the bytes kept for the backward pass"
+            found = largest_within(recipe.memory, len(samples), rehearsal.kept, what)
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise NotApplicable(
+            f"its memory cannot be predicted, since its step depends on values ({error.func}); "
+            "give batch_size instead of memory"
+        ) from None
+    return {"batch_size": found[0], "predicted_bytes": found[1]}
+
+
+def text_length(method: Method, samples: Sequence[Sample], base: "Backbone") -> int:
+    """Tokens of the longest text of a batch, as the method writes captions."""
+    table, rng = TokenTable(base.tokenizer, base.pad_id), random.Random(0)
+    for sample in samples:
+        table.add([method.train_caption(caption, sample, rng) for caption in sample.captions])
+    return table.length
+
+
+def foreseen_epochs(
+    method: Method,
+    loader: Loader,
+    recipe: Recipe,
+    lr: float,
+    features: Features | None,
+) -> int:
+    """More epochs than the recipe's `time` can hold, for which captions are cached.
+
+    With cached features the speed is measured on one batch that stays where it is.
+    """
+    if features is None:
+        return 10  # for the length of texts alone, which hardly grows after that
+    with closing(_endless(_apart(loader))) as batches:
+        batch = frozen_batch(method, next(batches), features.kind, loader.device)
+    fastest = _measured(method, repeat(batch), loader, recipe, lr)
+    assert recipe.time is not None
+    steps = math.ceil(AHEAD * recipe.time / fastest)
+    return planned_epochs(_with_steps(recipe, steps), _per_epoch(loader))
+
+
+def steps_within(
+    method: Method,
+    loader: Loader,
+    recipe: Recipe,
+    lr: float,
+    spent: float,
+    epochs: int | None,
+) -> dict[str, float]:
+    """How many steps fit the recipe's `time` after the `spent` seconds, and the seconds of one.
+
+    epochs: those whose captions are cached, which the steps do not leave; None: any. Raises
+    NotApplicable where the time is too short.
+    """
+    assert recipe.time is not None
+    with closing(_endless(_apart(loader))) as batches:
+        each = _measured(method, batches, loader, recipe, lr)
+    steps = math.floor((recipe.time - spent) / each)
+    if epochs is not None:
+        steps = min(steps, epochs * _per_epoch(loader) // recipe.accumulation)
+    if steps < FEWEST:
+        before = f" after the {spent:.3g} s of caching features" if spent else ""
+        raise NotApplicable(
+            f"time={units.exact_seconds(recipe.time)} is too short{before}: a training step "
+            f"takes {each:.3g} s, so that {max(steps, 0)} fit; give at least "
+            f"{units.exact_seconds(math.ceil(spent + FEWEST * each))}"
+        )
+    return {"steps": steps, "step_seconds": each}
+
+
+def settled(recipe: Recipe, fixed: dict[str, Any]) -> Recipe:
+    """The recipe with a batch and steps in the place of `memory` and `time`, as far as found."""
+    if recipe.memory is not None and "batch_size" in fixed:
+        recipe = replace(recipe, memory=None, batch_size=fixed["batch_size"])
+    if recipe.time is not None and "steps" in fixed:
+        recipe = _with_steps(recipe, fixed["steps"])
+    return recipe
+
+
+def summary(recipe: Recipe, fixed: dict[str, Any], used: float) -> dict[str, Any]:
+    """What a trial records of its budgets: what was found before, and the seconds `used`."""
+    found: dict[str, Any] = {}
+    if recipe.memory is not None:
+        found["budget_predicted_bytes"] = fixed["predicted_bytes"]
+    if recipe.time is not None:
+        found["budget_steps"] = fixed["steps"]
+        found["budget_step_seconds"] = fixed["step_seconds"]
+        found["budget_seconds_used"] = used
+        found["budget_warning"] = missed(recipe.time, used)
+    return found
+
+
+def missed(time: float | None, used: float | None) -> str | None:
+    """A sentence where a training ended too far from its budget; both in seconds."""
+    if time is None or used is None or abs(used / time - 1) <= MISSED:
+        return None
+    return f"time budget missed by {100 * (used / time - 1):+.0f}%"
+
+
+def _with_steps(recipe: Recipe, steps: int) -> Recipe:
+    return replace(recipe, time=None, steps=steps)
+
+
+def _per_epoch(loader: Loader) -> int:
+    return loader.split.batches_per_epoch(loader.batch_size)
+
+
+def _measured(
+    method: Method, batches: Iterator[Batch], loader: Loader, recipe: Recipe, lr: float
+) -> float:
+    assert recipe.time is not None
+    images, enough = len(loader.split.rows), SHARE * recipe.time
+    return seconds_per_step(method, batches, recipe, lr, images, loader.device, enough)
+
+
+def _apart(loader: Loader) -> Loader:
+    """A loader with the same batches, texts as long as in training, that changes no other.
+
+    How long texts are follows from the captions met so far, and that must not come from measuring.
+    """
+    own = copy.copy(loader)
+    own.table = loader.table.copy()
+    own.table.add(list(islice(all_words(own, 1), WORDS)))
+    return own
+
+
+def _endless(loader: Loader) -> Generator[Batch]:
+    """The batches of the first epoch over and over."""
+    while True:
+        yield from loader.epoch(0)
