@@ -21,10 +21,10 @@ def format_bytes(size: float, units: dict[str, int] = MEMORY) -> str:
 
 def exact_bytes(size: int) -> str:
     """A number of bytes as `parse_bytes` reads it back, bit for bit: `24GiB`, `80GB`, `1234B`."""
-    for unit, factor in (MEMORY | DOWNLOADS).items():
-        if size and size % factor == 0:
-            return f"{size // factor}{unit}"
-    return f"{size}B"
+    factors = {**MEMORY, **DOWNLOADS, "B": 1}
+    whole = {unit: size // factor for unit, factor in factors.items() if size % factor == 0}
+    unit = min(whole, key=lambda unit: whole[unit])  # 80GB, not 78125000KiB
+    return f"{whole[unit]}{unit}"
 
 
 def parse_bytes(text: str, what: str, plain: str = "gib") -> int:
