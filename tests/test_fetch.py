@@ -36,7 +36,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         constants, "DOWNLOAD_CHUNK_SIZE", CHUNK
     )  # what survives a cut is a multiple
     with HubServer() as made:
-        monkeypatch.setenv("HF_ENDPOINT", made.url)
+        monkeypatch.setattr(constants, "ENDPOINT", made.url)
+        template = f"{made.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         yield made
 
 
@@ -174,22 +176,21 @@ def test_the_reasons_are_told_with_the_remedy(
     on_hub(hub, gated=True, tokens=("hf_right",))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     said = reason("hf://datasets/some/set/a.zip")
-    assert "gated repository (HTTP 401)" in said
-    assert "https://huggingface.co/datasets/some/set, then log in" in said
+    assert "only to those who accepted its terms" in said
+    assert "open https://huggingface.co/datasets/some/set, accept them, then log in" in said
     assert "HF_TOKEN" in said
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    assert "HTTP 403" in reason("hf://datasets/some/set/a.zip")
+    assert "accepted its terms" in reason("hf://datasets/some/set/a.zip")
     monkeypatch.setenv("HF_TOKEN", "hf_right")
-    assert "absent.zip is not there any more (HTTP 404)" in reason(
-        "hf://datasets/some/set/absent.zip"
-    )
-    assert "HTTP 404" in reason("hf://datasets/some/set@v9/a.zip")
-    assert "absent.zip is not there any more" in reason(f"{hub.url}/files/absent.zip")
+    said = reason("hf://datasets/some/set/b.zip")
+    assert said == "some/set has no file 'b.zip' (did you mean 'a.zip'?); it has a.zip"
+    assert "has no revision 'v9'" in reason("hf://datasets/some/set@v9/a.zip")
+    assert "absent.zip is not there any more (HTTP 404)" in reason(f"{hub.url}/files/absent.zip")
     monkeypatch.delenv("HF_TOKEN")
-    assert "private or gone; where you have access, log in" in reason("hf://datasets/no/set/a.zip")
+    assert "has no data set 'no/set', or it is private" in reason("hf://datasets/no/set/a.zip")
     nobody = HubServer()
     nobody.server_close()
-    assert "is there a network?" in reason(f"{nobody.url}/a.zip")
+    assert "no connection to 127.0.0.1" in reason(f"{nobody.url}/a.zip")
 
 
 def test_a_server_that_answers_downloads_alone(hub: HubServer, tmp_path: Path) -> None:
@@ -385,7 +386,7 @@ def test_the_next_source_is_tried_where_one_fails(hub: HubServer, tmp_path: Path
     assert done
     assert there(tmp_path / "data") == NAMES
     for reason in (
-        "absent/set: access is refused (HTTP 401)",
+        "has no data set 'absent/set', or it is private",
         "short/set: 1 of 16 images are not in images.zip, the first is 'port_15.tif'",
         "broken/set: 1 images cannot be read, the first: the image ",
         "hostile/set: images.zip holds '../../pond_0.tif', which leads out of its folder",
@@ -706,7 +707,7 @@ def test_equal_copies_of_an_image_in_two_folders_are_one(tmp_path: Path) -> None
         ({"sources": []}, "sources"),
         ({"optional": 1}, "optional"),
         ({"base": "file" + ":///etc"}, "base"),
-        ({"base": "hf://datasets/only"}, "file"),
+        ({"base": "hf://datasets/only"}, "base"),
         ({"files": []}, "files"),
         ({"files": [{"file": "a"}, {"file": "a"}]}, "files"),
         ({"files": [{"file": "../a"}]}, "file"),
@@ -721,13 +722,13 @@ def test_addresses_that_cannot_be_used(change: dict[str, Any], key: str) -> None
     inner = {k: v for k, v in change.items() if k in ("base", "files", "val")}
     table["sources"][0] |= inner
     table |= {k: v for k, v in change.items() if k not in inner}
-    with pytest.raises(UserError, match=f"whose '{key}' cannot be used"):
+    with pytest.raises(UserError, match=f"the card 'd' cannot be used: '{key}' must be"):
         sources.parts(Card("d", {"fetch": [table]}))
 
 
 def test_a_misspelt_key_is_named() -> None:
     table = part("d.bin", ("https://a", [{"file": "b", "sha265": "0" * 64}]))
-    with pytest.raises(UserError, match=r"unknown key 'sha265' \(did you mean 'sha256'\?\)"):
+    with pytest.raises(UserError, match=r"'sha265' is an unknown key \(did you mean 'sha256'\?\)"):
         sources.parts(Card("d", {"fetch": [table]}))
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from bench import UserError, backbone
-from bench.backbone import hub, names, ready, sources
+from bench import UserError, backbone, hub
+from bench.backbone import names, ready, sources
 from bench.backbone.absent import Absent
 from bench.units import DOWNLOADS, format_bytes
 from tests.helpers.hub_server import HubServer

@@ -1,13 +1,13 @@
 """The pretrained two-tower model: an open_clip architecture and where its weights come from."""
 
 from bench.backbone.absent import Absent, absent
-from bench.backbone.hub import Unreachable
 from bench.backbone.model import Backbone
 from bench.backbone.names import expand, known_weights
 from bench.backbone.preprocess import Preprocess, preprocess_of
 from bench.backbone.sources import check, image_size, weights_identity
 from bench.backbone.spec import folder_name, split_spec
 from bench.backbone.starter import STARTER, save_starter, starter_state
+from bench.hub import Unreachable
 
 
 def load(spec: str) -> Backbone:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from bench import UserError
-from bench.backbone import hub
+from bench import UserError, hub
 from bench.backbone.names import expand, known_weights
 from bench.backbone.spec import FOREIGN, split_spec
 
@@ -19,7 +18,7 @@ def absent(spec: str, why: str) -> str:
     short = known.name if known is not None and known.spec == expand(spec) else spec
     what = f"the weights {weights!r} of {name}" if weights else f"the weights of {name}"
     if weights.startswith("hf:"):
-        what = f"the weights {hub.address_of(weights)}"
+        what = f"the weights {hub.of_weights(weights)}"
     size = f"{known.megabytes:,} MB -> " if known is not None else ""
     cache = f"{size}{tilde(hub.cache_folder())}"
     rows = [

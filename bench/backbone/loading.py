@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench import UserError, brief
-from bench.backbone import activation, checkpoint, hub, sources
+from bench import UserError, brief, hub
+from bench.backbone import activation, checkpoint, sources
 from bench.backbone.absent import Absent, absent
 from bench.backbone.checkpoint import Checkpoint
 from bench.backbone.model import Backbone

@@ -85,13 +85,13 @@ def _tag(name: str, weights: str) -> Mapping[str, Any] | None:
 
 
 def _config_file(name: str) -> Path:
-    from bench.backbone import hub
+    from bench import hub
     from bench.backbone.sources import CONFIG, hub_files
 
     if name.startswith("local-dir:"):
         return Path(name.removeprefix("local-dir:")) / CONFIG
     address = hub_files(name)[0][0]
-    return hub.cached(address) or hub.download(hub.remote([address]))
+    return hub.cached(address) or hub.download(hub.ask([address]))
 
 
 # Records and identities.

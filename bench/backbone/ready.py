@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.backbone import activation, checkpoint, hub, loading, names, sources
+from bench import hub
+from bench.backbone import activation, checkpoint, loading, names, sources
 from bench.backbone.absent import Absent, absent, tilde
 from bench.backbone.spec import FOREIGN, is_tag, split_spec
 from bench.backbone.starter import is_starter
@@ -61,12 +62,12 @@ def make_ready(spec: str, say: Say, *, download: bool = True) -> Ready:
 
 def _have(spec: str, say: Say, download: bool) -> int | None:
     """Bytes that remain to be downloaded, 0 after a download; None if the size is unknown."""
-    left = [hub.remote(some) for some in sources.missing(spec)]
+    left = [hub.ask(some) for some in sources.missing(spec)]
     sizes = [found.size for found in left]
     size = None if None in sizes else sum(filter(None, sizes))
     if left and download:
         much = "" if size is None else f" ({format_bytes(size, DOWNLOADS)})"
-        say(f"downloading {left[-1].address}{much} to {tilde(hub.cache_folder())}")
+        say(f"downloading {left[-1].file}{much} to {tilde(hub.cache_folder())}")
         sources.fetch(spec)
         return 0
     return size

@@ -7,13 +7,13 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench import UserError
-from bench.backbone import hub, names
+from bench import UserError, hub
+from bench.backbone import names
 from bench.backbone.configs import architecture
-from bench.backbone.hub import Address
 from bench.backbone.names import Named, known_weights
 from bench.backbone.spec import FOREIGN, is_file, looks_like_a_file, split_spec
 from bench.backbone.starter import STARTER, is_starter, register
+from bench.hub import HubFile
 from bench.spec import nearest
 
 CONFIG = "open_clip_config.json"
@@ -45,7 +45,7 @@ def check(spec: str) -> None:
     if weights == "none" or is_file(weights):
         return
     if weights.startswith("hf:"):
-        hub.address_of(weights)
+        hub.of_weights(weights)
         return
     activation.check_tag(name, weights)
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -89,7 +89,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 # Files on the Hub.
 
 
-def hub_files(spec: str) -> list[list[Address]]:
+def hub_files(spec: str) -> list[list[HubFile]]:
     """The files of the Hub that a backbone needs, each as a list of possible names, best first.
 
     Empty for weights that are not on the Hub.
@@ -97,11 +97,11 @@ def hub_files(spec: str) -> list[list[Address]]:
     name, weights = split_spec(spec)
     if name.startswith("hf-hub:"):
         repo = name.removeprefix("hf-hub:")
-        return [[Address(repo, CONFIG)], [Address(repo, file) for file in OPEN_CLIP_FILES]]
+        return [[HubFile(repo, CONFIG)], [HubFile(repo, file) for file in OPEN_CLIP_FILES]]
     if name.startswith("local-dir:") or weights == "none" or is_file(weights):
         return []
     if weights.startswith("hf:"):
-        return [[hub.address_of(weights)]]
+        return [[hub.of_weights(weights)]]
     if is_starter(name, weights):
         return []
     known = names.exactly(name, weights)
@@ -112,7 +112,7 @@ def hub_files(spec: str) -> list[list[Address]]:
 
         place = str(get_pretrained_cfg(name, weights).get("hf_hub") or "")
         repo, _, file = place.rpartition("/")
-    return [[Address(repo, one) for one in _names(file)]] if repo else []
+    return [[HubFile(repo, one) for one in _names(file)]] if repo else []
 
 
 def _names(file: str) -> list[str]:
@@ -136,7 +136,7 @@ def locate(spec: str) -> Path | None:
     return needed[-1] if needed and None not in needed else None
 
 
-def missing(spec: str) -> list[list[Address]]:
+def missing(spec: str) -> list[list[HubFile]]:
     """Those of `hub_files` that are not on this machine."""
     return [some for some in hub_files(spec) if not any(map(hub.cached, some))]
 
@@ -147,24 +147,24 @@ def fetch(spec: str) -> Path | None:
     Raises hub.Unreachable, or UserError where the Hub does not have it or does not give it.
     """
     for some in missing(spec):
-        hub.download(found := hub.remote(some))
-        if Path(found.address.file).name in TRANSFORMERS_FILES:
-            _fetch_config(found.address)
+        hub.download(found := hub.ask(some))
+        if Path(found.file.file).name in TRANSFORMERS_FILES:
+            _fetch_config(found.file)
     return locate(spec)
 
 
-def _fetch_config(weights: Address) -> None:
+def _fetch_config(weights: HubFile) -> None:
     """Download the config.json beside weights of transformers, which says their activation."""
     file = str(PurePosixPath(weights.file).with_name("config.json"))
     with contextlib.suppress(hub.Unreachable, UserError):  # it may not be there
-        hub.download(hub.remote([Address(weights.repo, file, weights.revision)]))
+        hub.download(hub.ask([HubFile(weights.repo, file, weights.revision)]))
 
 
 def fetch_again_if_damaged(spec: str) -> None:
     """Download a file of the Hub again if it does not have the SHA-256 that the table pins."""
     path = locate(spec)
     if path is not None and not is_pinned(spec, path):
-        hub.download(hub.remote(hub_files(spec)[-1]), again=True)
+        hub.download(hub.ask(hub_files(spec)[-1]), again=True)
 
 
 def is_pinned(spec: str, path: Path) -> bool:
@@ -226,7 +226,7 @@ def _hub_hash(spec: str) -> str:
         return known.sha256
     path = locate(spec)
     if path is None:
-        said = hub.remote(hub_files(spec)[-1])
+        said = hub.ask(hub_files(spec)[-1])
         if said.sha256 is not None:
             return said.sha256
         path = hub.download(said)  # a small file, whose hash the Hub does not state

@@ -24,7 +24,8 @@ from typing import IO, Any
 from bench import UserError, brief
 from bench.data import parquet
 from bench.fetch import Fault
-from bench.fetch.download import FULL, no_room, room
+from bench.fetch.download import no_room, room
+from bench.hub import FULL
 
 RATIO = 100
 """The largest ratio of unpacked to packed size that is allowed; images have one or two."""

@@ -5,75 +5,23 @@ this uses the two functions underneath it: one asks for a file's size and versio
 to a partial file. Tokens, HF_ENDPOINT, HF_HUB_OFFLINE and proxies work as usual.
 """
 
-import errno
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench import brief
+from bench import brief, hub
 from bench.fetch import Fault, Full
-from bench.fetch.sources import HUB, Remote
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Error numbers of a full disk, an exhausted quota and a file above the size limit."""
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """Size in bytes and version of a file, as its server states them; None where it does not."""
-
-    size: int | None
-    etag: str | None
-
-
-@dataclass(frozen=True)
-class _Hub:
-    """A file on the Hub; the fields are parameters of the client's functions."""
-
-    repo_id: str
-    filename: str
-    repo_type: str
-    revision: str
-
-
-class _Refused(Fault):
-    """The server answers with an error."""
-
-    def __init__(self, status: int, remote: Remote) -> None:
-        said = f"HTTP {status}"
-        if status == 404:
-            said = f"{remote.name} is not there any more ({said})"
-        elif status in (401, 403):
-            said = f"access is refused ({said})"
-            if _hub(remote):
-                said += (
-                    ": the repository is private or gone; where you have access, log in with "
-                    "`hf auth login` or set HF_TOKEN"
-                )
-        super().__init__(said)
-        self.status = status
-
-
-def _hub(remote: Remote) -> _Hub | None:
-    """Where on the Hub a file is; None for other addresses."""
-    found = HUB.fullmatch(remote.url)
-    if found is None:
-        return None
-    kind = "dataset" if found["kind"] else "model"
-    return _Hub(found["repo"], found["file"], kind, found["revision"] or "main")
+from bench.fetch.sources import Remote
 
 
 def size(remote: Remote) -> int | None:
-    """A file's size in bytes, from the card or else its server; None where neither says."""
+    """A file's size in bytes, from the card or else its server; None if neither says."""
     if remote.bytes is not None or _cached(remote) is not None:
         return remote.bytes or 0
     try:
-        return _ask(remote).size
+        return _ask(remote)[0]
     except Fault:
         return None
 
@@ -81,8 +29,8 @@ def size(remote: Remote) -> int | None:
 def download(remote: Remote, folder: Path) -> Path:
     """Download a file into `folder` and verify its checksum; returns its path there.
 
-    Resumes an interrupted download. A file in the Hub's cache is linked instead. Raises Fault where
-    this address does not deliver the file, Full where the disk is full.
+    Resumes an interrupted download. A file in the Hub's cache is linked instead. Raises Fault if
+    this address does not deliver the file, Full if the disk is full.
     """
     whole = folder / remote.name
     if whole.exists():
@@ -91,53 +39,57 @@ def download(remote: Remote, folder: Path) -> Path:
         with suppress(Fault):  # if the cached file is damaged, download it
             _compare(cached, remote)
             folder.mkdir(parents=True, exist_ok=True)
-            _link(cached, whole)
+            try:
+                whole.symlink_to(cached.resolve())
+            except OSError:  # a system without links
+                shutil.copyfile(cached, whole)
             return whole
-    asked = _ask(remote)
+    bytes_there, etag = _ask(remote)
     folder.mkdir(parents=True, exist_ok=True)
-    version = remote.sha256 or remote.git_blob or f"{asked.etag} {asked.size}"
+    version = remote.sha256 or remote.git_blob or f"{etag} {bytes_there}"
     mark = hashlib.sha256(f"{remote.url} {version}".encode()).hexdigest()[:8]
     partial = folder / f"{remote.name}.{mark}.part"
-    for fresh in (False, True):
-        resumed = _read_on(remote, asked, partial)
-        try:
-            _compare(partial, remote)
-        except Fault:
-            partial.unlink()
-            if fresh or not resumed:  # a resumed file may have had a wrong beginning
-                raise
-            continue
-        break
-    partial.rename(whole)
-    return whole
+    resumed = _read_on(remote, bytes_there, partial)
+    try:
+        _compare(partial, remote)
+    except Fault:
+        partial.unlink()
+        if not resumed:
+            raise
+        return download(remote, folder)  # its beginning may have been wrong: from the start
+    return partial.rename(whole)
 
 
-def _read_on(remote: Remote, asked: _Answer, partial: Path) -> bool:
+def _read_on(remote: Remote, expected: int | None, partial: Path) -> bool:
     """Download the rest of a file into `partial`; returns whether there was a beginning."""
     from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     start = partial.stat().st_size if partial.exists() else 0
-    if start > (asked.size or 0):  # a file of unknown size cannot be resumed
+    if start > (expected or 0):  # a file of unknown size cannot be resumed
         partial.unlink()
         start = 0
-    room(partial.parent, (asked.size or 0) - start)
-    with _in_words(remote, partial.parent), partial.open("ab") as file:
+    room(partial.parent, (expected or 0) - start)
+    file = hub.of_url(remote.url)
+    token = None if file else False  # the user's token goes to the Hub and nowhere else
+    headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
+    with _faults(remote, partial.parent), partial.open("ab") as stream:
         http_get(
-            _address(remote),
-            file,
+            file.url if file else remote.url,
+            stream,
             resume_size=start,
-            headers=_headers(remote),
-            expected_size=asked.size,
+            headers=headers,
+            expected_size=expected,
             displayed_filename=remote.name,
         )
     return start > 0
 
 
-def room(folder: Path, wanted: int) -> None:
-    """Raise Full if the folder's disk has fewer free bytes than wanted."""
+def room(folder: Path, needed: int) -> None:
+    """Raise Full if the folder's disk has fewer free bytes than needed."""
     free = shutil.disk_usage(folder).free
-    if wanted > free:
-        raise no_room(folder, f"{wanted:,} bytes are needed and {free:,} are free")
+    if needed > free:
+        raise no_room(folder, f"{needed:,} bytes are needed and {free:,} are free")
 
 
 def no_room(folder: Path, why: str) -> Full:
@@ -148,101 +100,57 @@ def no_room(folder: Path, why: str) -> Full:
     )
 
 
-def _ask(remote: Remote) -> _Answer:
-    """Ask the server for a file's size and version; raises Fault where it is not available."""
-    from huggingface_hub import get_hf_file_metadata
+def _ask(remote: Remote) -> tuple[int | None, str | None]:
+    """A file's size and version (ETag) as its server states them; raises Fault."""
+    from huggingface_hub import errors, get_hf_file_metadata
 
-    hub = _hub(remote) is not None
-    try:
-        with _in_words(remote, Path()):
-            found = get_hf_file_metadata(_address(remote), token=None if hub else False)
-    except _Refused as refused:
-        if hub or refused.status not in (403, 405, 501):
+    file = hub.of_url(remote.url)
+    with _faults(remote, Path()):
+        try:
+            if file is None:
+                stated = get_hf_file_metadata(remote.url, token=False)
+            else:
+                stated = get_hf_file_metadata(file.url)
+        except errors.HfHubHTTPError as error:
+            if file is None and error.response.status_code in (403, 405, 501):
+                return remote.bytes, None  # this server does not answer HEAD requests
             raise
-        return _Answer(remote.bytes, None)  # this server does not answer HEAD requests
-    if None not in (remote.bytes, found.size) and remote.bytes != found.size:
-        raise Fault(f"{remote.name} has {found.size:,} bytes there, on the card {remote.bytes:,}")
-    return _Answer(found.size or remote.bytes, found.etag)
-
-
-def _address(remote: Remote) -> str:
-    from huggingface_hub import hf_hub_url
-
-    hub = _hub(remote)
-    if hub is None:
-        return remote.url
-    return hf_hub_url(**vars(hub), endpoint=os.environ.get("HF_ENDPOINT"))
-
-
-def _headers(remote: Remote) -> dict[str, Any]:
-    """The user's token goes to the Hub and nowhere else."""
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-    return {
-        **build_hf_headers(token=None if _hub(remote) else False),
-        "Accept-Encoding": "identity",
-    }
+    if None not in (remote.bytes, stated.size) and remote.bytes != stated.size:
+        raise Fault(f"{remote.name} has {stated.size:,} bytes there, on the card {remote.bytes:,}")
+    return stated.size or remote.bytes, stated.etag
 
 
 def _cached(remote: Remote) -> Path | None:
-    """The file in the Hub's own cache, where another program has downloaded it already."""
-    from huggingface_hub import try_to_load_from_cache
-
-    hub = _hub(remote)
-    found = None if hub is None else try_to_load_from_cache(**vars(hub))
-    return Path(found) if isinstance(found, str) else None
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.symlink_to(source.resolve())
-    except OSError:  # a system without links
-        shutil.copyfile(source, target)
+    """The file in the Hub's own cache, if another program has downloaded it already."""
+    file = hub.of_url(remote.url)
+    return None if file is None else hub.cached(file)
 
 
 def _compare(path: Path, remote: Remote) -> None:
-    """Raise Fault where a file does not have the checksums on the card."""
-    for key, known in (("sha256", remote.sha256), ("git_blob", remote.git_blob)):
-        if known is not None:
-            digest = hashlib.new("sha256" if key == "sha256" else "sha1")
-            if key == "git_blob":
-                digest.update(b"blob %d\0" % path.stat().st_size)
-            with path.open("rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-            if digest.hexdigest() != known:
-                raise Fault(
-                    f"{remote.name} is another file than the card names ({key} "
-                    f"{digest.hexdigest()}, on the card {known})"
-                )
+    """Raise Fault if a file does not have the checksums on the card."""
+    blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    for key, known, digest in (
+        ("sha256", remote.sha256, hashlib.sha256()),
+        ("git_blob", remote.git_blob, blob),
+    ):
+        if known is None:
+            continue
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+        if digest.hexdigest() != known:
+            raise Fault(
+                f"{remote.name} is another file than the card names ({key} {digest.hexdigest()}, "
+                f"on the card {known})"
+            )
 
 
 @contextmanager
-def _in_words(remote: Remote, folder: Path) -> Iterator[None]:
-    """Turn what the client raises into Fault, or into Full where `folder`'s disk is full."""
-    from huggingface_hub import errors
-
+def _faults(remote: Remote, folder: Path) -> Iterator[None]:
+    """Turn what the client raises into Fault, or into Full if `folder`'s disk is full."""
     try:
         yield
-    except errors.OfflineModeIsEnabled:
-        raise Fault("HF_HUB_OFFLINE is set: unset it to download") from None
-    except errors.GatedRepoError as error:
-        raise Fault(
-            f"it is a gated repository (HTTP {error.response.status_code}): accept its terms on "
-            f"https://{remote.owner}, then log in with `hf auth login` or set HF_TOKEN"
-        ) from None
-    except errors.HfHubHTTPError as error:
-        raise _Refused(error.response.status_code, remote) from None
-    except _transport_errors() as error:
-        if getattr(error, "errno", None) in FULL:
+    except Exception as error:
+        if getattr(error, "errno", None) in hub.FULL:
             raise no_room(folder, brief(error)) from None
-        said = brief(error) or type(error).__name__
-        raise Fault(f"the connection failed ({said}): is there a network?") from None
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """Network errors: OSError, and those of the HTTP library that the client is built on."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    bases = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
-    return (*bases, OSError)
+        raise Fault(str(hub.explained(error, hub.of_url(remote.url) or remote.url))) from None

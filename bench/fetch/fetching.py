@@ -60,7 +60,7 @@ def announce(card: Card, root: Path, wanted: Sequence[Part]) -> list[str]:
     said = [f"Fetching {card.title} into {folder}   (licence: {licence})"]
     for part in wanted:
         source = part.sources[0]
-        names = ", ".join(file.name for file in source.files)
+        names = ", ".join(file.name for file in source.remotes)
         said.append(f"   {part.to}   {format_total([source])} from {source.owner} ({names})")
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     size, free = total([part.sources[0] for part in wanted]), shutil.disk_usage(there).free
@@ -73,7 +73,7 @@ def announce(card: Card, root: Path, wanted: Sequence[Part]) -> list[str]:
 
 def total(sources: Sequence[Source]) -> int | None:
     """Bytes of all files of the sources, each file once; None where a size is not known."""
-    sizes = [download.size(file) for file in {file for s in sources for file in s.files}]
+    sizes = [download.size(file) for file in {file for s in sources for file in s.remotes}]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
@@ -117,20 +117,20 @@ def _get(card: Card, root: Path, part: Part, console: "Console") -> str:
     faults = []
     hidden = data.folder_of(card, root) / HIDDEN
     for source in part.sources:
-        key = "".join(file.url for file in source.files)
+        key = "".join(file.url for file in source.remotes)
         own = hidden / hashlib.sha256(key.encode()).hexdigest()[:12]
         try:
-            given = [download.download(file, own) for file in source.files]
+            given = [download.download(file, own) for file in source.remotes]
         except Fault as fault:
             faults.append(f"{source.owner}: {fault}")
             continue
         try:
-            checked = _put(card, root, part, given, console, source.val)
+            checked = _put(card, root, part.to, given, console, source.val)
         except Fault as fault:
             faults.append(f"{source.owner}: {fault}")
             shutil.rmtree(own)
             continue
-        exact = "checksum as on the card" if all(f.checked for f in source.files) else None
+        exact = "checksum as on the card" if all(file.checked for file in source.remotes) else None
         words = exact or "no checksum is known, so it was checked by content alone"
         passed = f" (not from {'; '.join(faults)})" if faults else ""
         return f"{part.to}: {checked}, from {source.owner}; {words}{passed}"
@@ -140,7 +140,7 @@ def _get(card: Card, root: Path, part: Part, console: "Console") -> str:
 def _put(
     card: Card,
     root: Path,
-    part: Part,
+    to: str,
     given: Sequence[Path],
     console: "Console",
     val: int | str | None = None,
@@ -150,13 +150,13 @@ def _put(
 
     aside = data.folder_of(card, root) / HIDDEN / "new"
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"unpacking and checking {part.to}", total=None)
+        task = bar.add_task(f"unpacking and checking {to}", total=None)
 
         def move(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
         try:
-            return place.put(place.Job(card, root, part, aside, move), given, val)
+            return place.put(place.Job(card, root, to, aside, move), given, val)
         except Full:
             raise
         except (UserError, Absent) as error:
@@ -171,15 +171,16 @@ def take(card: Card, root: Path, file: Path, console: "Console") -> None:
     parquet = sorted(file.rglob("*.parquet")) if file.is_dir() else []
     faults, used = [], False
     with alone(folder, console):
-        for part in _layout(card):
-            whole = part.to == card.raw.get("images") and not status.look(card, root).missing
-            if whole or (part.to != card.raw.get("images") and (folder / part.to).exists()):
+        for to in _layout(card):
+            is_images = to == card.raw.get("images")
+            complete = is_images and not status.look(card, root).missing
+            if complete or (not is_images and (folder / to).exists()):
                 continue
             try:
-                checked = _put(card, root, part, parquet or [file], console)
-                say(console, f"{part.to}: {checked}, from {file}")
+                checked = _put(card, root, to, parquet or [file], console)
+                say(console, f"{to}: {checked}, from {file}")
             except Fault as fault:
-                faults.append(f"{part.to}: {fault}")
+                faults.append(f"{to}: {fault}")
                 continue
             used = True
         shutil.rmtree(folder / HIDDEN, ignore_errors=True)
@@ -187,13 +188,13 @@ def take(card: Card, root: Path, file: Path, console: "Console") -> None:
         raise UserError(f"{file} was not used: {'; '.join(faults)}")
 
 
-def _layout(card: Card) -> list[Part]:
+def _layout(card: Card) -> list[str]:
     """The parts of a data set, the annotation first; also of a card without sources."""
     names = [str(card.raw.get("annotation", ""))]
     if card.raw.get("scenes", {}).get("rule") == "files":
         names.append(str(card.raw["scenes"].get("folder", "")))
     names.append(str(card.raw["images"]))
-    return [Part(name, ()) for name in names if name and "{split}" not in name]
+    return [name for name in names if name and "{split}" not in name]
 
 
 @contextmanager

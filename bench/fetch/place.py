@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from bench import data
 from bench.data import Card, annotations, files, scenes, twins
 from bench.fetch import Fault, archive, pictures
-from bench.fetch.sources import Part
 from methods.base import Sample
 
 Progress = Callable[[int, int], None]
@@ -24,18 +23,18 @@ NESTED = (".zip", ".rar", ".tar", ".tgz", ".gz")
 
 @dataclass(frozen=True)
 class Job:
-    """Build `part` of a data set below `root`, in the temporary folder `aside` first."""
+    """Build the file or folder `to` of a data set below `root`, in the folder `aside` first."""
 
     card: Card
     root: Path
-    part: Part
+    to: str
     aside: Path
     progress: Progress = lambda done, total: None
 
     @property
     def place(self) -> Path:
         """Where the part goes."""
-        return data.folder_of(self.card, self.root) / self.part.to
+        return data.folder_of(self.card, self.root) / self.to
 
 
 def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
@@ -46,9 +45,9 @@ def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
     shutil.rmtree(job.aside, ignore_errors=True)
     job.aside.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if job.part.to == job.card.raw.get("annotation"):
+        if job.to == job.card.raw.get("annotation"):
             return _annotation(job, given, val)
-        if job.part.to == job.card.raw.get("images"):
+        if job.to == job.card.raw.get("images"):
             return _images(job, given)
         return _folder(job, given[0])
     finally:

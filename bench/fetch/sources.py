@@ -1,28 +1,31 @@
 """The `[[fetch]]` tables of a card: which parts a data set has, and where each can be had."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from bench import UserError
-from bench.data import Card
-from bench.spec import nearest
-
-HUB = re.compile(
-    r"hf://(?P<kind>datasets/)?(?!datasets/)(?P<repo>[\w.-]+/[\w.-]+)"
-    r"(?:@(?P<revision>[\w.-]+))?/(?P<file>.+)"
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
 )
-"""`hf://datasets/OWNER/NAME@REVISION/FILE`, the form in which Hugging Face writes addresses."""
-CHECKS = {"sha256": 64, "git_blob": 40}
-"""Checksums that a card can give, with their hex digits; `git_blob` is the id that Git gives."""
+
+from bench import UserError, hub
+from bench.data.cardfile import Card, Inside
+from bench.spec import nearest
 
 
 @dataclass(frozen=True)
 class Remote:
-    """One file to download, and what is known of it; None: not known."""
+    """One file to download, and what is known of it; None: not known.
+
+    `git_blob` is the id that Git gives the file, a checksum too.
+    """
 
     url: str
     sha256: str | None = None
@@ -42,108 +45,110 @@ class Remote:
     @property
     def owner(self) -> str:
         """Whose it is, as an address that one can open: `github.com/somebody/something`."""
-        if found := HUB.fullmatch(self.url):
-            return f"huggingface.co/{found['kind'] or ''}{found['repo']}"
+        if file := hub.of_url(self.url):
+            return file.page
         address = urlsplit(self.url)
         if address.netloc.endswith(".githubusercontent.com"):
-            found = re.match(r"/(?:media/)?([^/]+/[^/]+)", address.path)
-            return f"github.com/{found[1]}" if found else "github.com"
+            repository = re.match(r"/(?:media/)?([^/]+/[^/]+)", address.path)
+            return f"github.com/{repository[1]}" if repository else "github.com"
         return address.netloc
 
 
-@dataclass(frozen=True)
-class Source:
+# What the tables may say. A field's description completes "'key' must be ...".
+
+
+def _address(base: str) -> str:
+    if not re.match("https?://[^/]+", base) and hub.of_url(f"{base.rstrip('/')}/file") is None:
+        raise ValueError
+    return base
+
+
+def _named(path: str) -> str:
+    if not path.strip("./"):
+        raise ValueError
+    return path
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class File(_Table):
+    """A table of `files`: what follows the source's `base`, and what is known of the file."""
+
+    file: str = Field(
+        pattern=r"^([\w-][\w. -]*/)*[\w-][\w. -]*$", description="the rest of an address"
+    )
+    bytes: PositiveInt | None = Field(None, description="a whole number above 0")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="64 hex digits")
+    git_blob: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="40 hex digits")
+
+
+def _distinct(files: list[File]) -> list[File]:
+    if len({file.file.rsplit("/", 1)[-1] for file in files}) < len(files):
+        raise ValueError
+    return files
+
+
+class Source(_Table):
     """Files from which a part can be made; `val`: which of their training images are val.
 
-    `val` is how many at the end, or the numbers of the images (`91-100 181`); None: as annotated.
+    `val` is how many at the end, or the numbers of the images; None: as annotated.
     """
 
-    files: tuple[Remote, ...]
-    val: int | str | None = None
+    base: Annotated[str, AfterValidator(_address)] = Field(
+        description="the beginning of an address: https://... or hf://datasets/OWNER/NAME@REVISION"
+    )
+    files: Annotated[list[File], AfterValidator(_distinct)] = Field(
+        min_length=1, description="a list of tables, each with another file"
+    )
+    val: PositiveInt | Annotated[str, Field(pattern=r"^\d+(-\d+)?( \d+(-\d+)?)*$")] | None = Field(
+        None, description="a number of images, or their numbers such as '91-100 181'"
+    )
+
+    @property
+    def remotes(self) -> list[Remote]:
+        """The files with their whole addresses."""
+        base = self.base.rstrip("/")
+        return [Remote(f"{base}/{f.file}", f.sha256, f.git_blob, f.bytes) for f in self.files]
 
     @property
     def owner(self) -> str:
         """Whose the files are."""
-        return self.files[0].owner
+        return self.remotes[0].owner
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(_Table):
     """A file or folder of a data set, and its sources in the order in which they are tried.
 
     optional: trials run without it, with a note.
     """
 
-    to: str
-    sources: tuple[Source, ...]
-    optional: bool = False
+    to: Annotated[Inside, AfterValidator(_named)] = Field(
+        description="a file or folder inside the data set's folder"
+    )
+    sources: list[Source] = Field(min_length=1, description="a list of tables")
+    optional: bool = Field(False, description="true or false")
+
+
+KEYS: dict[str, Any] = {**File.model_fields, **Source.model_fields, **Part.model_fields}
 
 
 def parts(card: Card) -> list[Part]:
-    """The parts that a card has sources for; raises UserError where a table cannot be used."""
-    return [_part(card, table) for table in _tables(card, card.raw.get("fetch", []), "fetch")]
+    """The parts that a card has sources for; raises UserError, naming every fault of the tables."""
+    try:
+        return TypeAdapter(list[Part]).validate_python(card.raw.get("fetch", []))
+    except ValidationError as invalid:
+        faults = [_fault(error["type"], error["loc"]) for error in invalid.errors()]
+    raise UserError(
+        f"the tables [[fetch]] of the card {card.name!r} cannot be used: "
+        f"{'; '.join(dict.fromkeys(faults))} (datasets/README.md says what belongs there)"
+    )
 
 
-def _part(card: Card, table: Mapping[str, Any]) -> Part:
-    _known(card, table, ("to", "sources", "optional"))
-    to = table.get("to")
-    path = PurePosixPath(to) if isinstance(to, str) and to else PurePosixPath("..")
-    _demand(card, not path.is_absolute() and ".." not in path.parts and path.name != "", "to")
-    sources = _tables(card, table.get("sources", []), "sources")
-    _demand(card, bool(sources), "sources")
-    optional = table.get("optional", False)
-    _demand(card, isinstance(optional, bool), "optional")
-    return Part(str(to), tuple(_source(card, source) for source in sources), optional)
-
-
-def _source(card: Card, table: Mapping[str, Any]) -> Source:
-    _known(card, table, ("base", "files", "val"))
-    base = table.get("base")
-    fits = isinstance(base, str) and re.match("https?://[^/]+|hf://", base)
-    _demand(card, bool(fits), "base")
-    given = _tables(card, table.get("files", []), "files")
-    files = tuple(_remote(card, str(base), file) for file in given)
-    _demand(card, bool(files) and len({file.name for file in files}) == len(files), "files")
-    val = table.get("val")
-    listed = isinstance(val, str) and re.fullmatch(r"\d+(-\d+)?( \d+(-\d+)?)*", val)
-    _demand(card, val is None or bool(listed) or (type(val) is int and val > 0), "val")
-    return Source(files, val)
-
-
-def _remote(card: Card, base: str, table: Mapping[str, Any]) -> Remote:
-    _known(card, table, ("file", "bytes", *CHECKS))
-    file = table.get("file")
-    plain = isinstance(file, str) and re.fullmatch(r"([\w-][\w. -]*/)*[\w-][\w. -]*", file)
-    url = f"{base.rstrip('/')}/{file}"
-    _demand(card, bool(plain) and (not base.startswith("hf:") or bool(HUB.fullmatch(url))), "file")
-    size = table.get("bytes")
-    _demand(card, size is None or (type(size) is int and size > 0), "bytes")
-    for key, digits in CHECKS.items():
-        value = table.get(key, "0" * digits)
-        right = isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{digits}}}", value)
-        _demand(card, bool(right), key)
-    return Remote(url, table.get("sha256"), table.get("git_blob"), size)
-
-
-def _tables(card: Card, given: object, key: str) -> list[Mapping[str, Any]]:
-    fits = isinstance(given, list) and all(isinstance(table, dict) for table in given)
-    _demand(card, fits, key)
-    assert isinstance(given, list)
-    return given
-
-
-def _known(card: Card, table: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-    for key in table:
-        if key not in keys:
-            raise UserError(
-                f"the card {card.name!r} has the unknown key {key!r}{nearest(key, keys)} in its "
-                "[[fetch]]; datasets/README.md lists the keys"
-            )
-
-
-def _demand(card: Card, fits: bool, key: str) -> None:
-    if not fits:
-        raise UserError(
-            f"the card {card.name!r} has a [[fetch]] whose {key!r} cannot be used; "
-            "datasets/README.md says what belongs there"
-        )
+def _fault(kind: str, place: tuple[int | str, ...]) -> str:
+    """A fault that pydantic found, in the words of the key's description."""
+    if kind == "extra_forbidden":
+        return f"{place[-1]!r} is an unknown key{nearest(str(place[-1]), KEYS)}"
+    key = next((str(part) for part in reversed(place) if part in KEYS), None)
+    return f"{key!r} must be {KEYS[key].description}" if key else "they must be tables"
