@@ -1,191 +1,117 @@
-"""One process at a time does a trial, on whatever host: a lock file with a heartbeat by its record.
+"""One process at a time does a trial, on whatever machine: a claim file beside the record.
 
-Locks form a chain. `seed0.lock` is its head; who takes over from a stale owner A makes
-`seed0.A.lock`, so at most one can, for a file is linked to a name only once; the chain's last link
-is the owner. An owner's id is random, never a host's or a user's name. Heartbeats are file times
-of one file system, compared with that of a file made there at the same moment, so that clocks of
-hosts may differ. On the machine of a dead owner nobody waits: the kernel has let go of its flock.
+The claim is created exclusively and its time is renewed every ten seconds. Another process takes it
+over when it has not been renewed for two minutes, or at once when its owner was a process of the
+same machine that has ended. If ever two do the same trial, work is wasted and nothing is lost,
+because records are written atomically.
 """
 
-import contextlib
 import errno
 import hashlib
 import os
 import secrets
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 try:
     import fcntl
-except ImportError:  # not a Unix: heartbeats alone
+except ImportError:  # not a Unix: the times of claims alone
     fcntl = None  # type: ignore[assignment]
 
 BEAT = 10.0
-"""Seconds between heartbeats."""
+"""Seconds after which a claim is renewed."""
 STALE = 120.0
-"""Seconds without a heartbeat after which an owner counts as lost."""
-
-
-@dataclass(frozen=True)
-class _Link:
-    path: Path
-    owner: str
-    beat: float
-    dead: bool
+"""Seconds without renewal after which an owner counts as lost."""
 
 
 @contextmanager
 def held(record: Path) -> Iterator[bool]:
-    """Hold the lock of the trial that belongs to `record`; yields False where another has it.
+    """Claim the trial that belongs to `record`; yields False where another process has it.
 
-    A holder that was taken for lost (no heartbeat arrived for two minutes) ends its process. Raises
-    OSError where the folder cannot be written.
+    A process that finds its claim taken over (it was suspended for minutes) ends. Raises OSError
+    where the folder cannot be written.
     """
     record.parent.mkdir(parents=True, exist_ok=True)
-    with _candidate(record) as mine:
-        place = _take(record, mine)
-        if place is None:
-            yield False
-            return
-        mine.path.unlink(missing_ok=True)  # its second name is the lock
-        stop = threading.Event()
-        beating = threading.Thread(target=_beat, args=(record, place, mine, stop), daemon=True)
-        beating.start()
-        try:
-            _sweep_up(record, mine)
+    claim = record.with_suffix(".lock")
+    if _is_free(claim):
+        _remove_lost(claim)
+    try:
+        file = claim.open("x", encoding="utf-8")
+    except FileExistsError:
+        yield False
+        return
+    owner = f"{secrets.token_hex(8)} {_machine() if _flock(file) else ''}"
+    stop = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(claim, owner, stop), daemon=True)
+    try:
+        with file:
+            file.write(owner)
+            file.flush()
+            renewing.start()
+            for left in record.parent.glob(f".{record.stem}.*.partial"):  # of a killed owner
+                left.unlink(missing_ok=True)
             yield True
-        finally:
-            stop.set()
-            beating.join()
-            _release(record, mine)
+    finally:
+        stop.set()
+        if renewing.ident is not None:
+            renewing.join()
+        with suppress(OSError):
+            if claim.read_text(encoding="utf-8") in (owner, ""):
+                claim.unlink()
 
 
 def busy(record: Path) -> bool:
-    """Whether somebody is at work on the trial right now."""
-    if _tail(record) is None:
-        return False
-    with _candidate(record) as mine:
-        return not _stale(_tail(record), mine)
+    """Whether some process is at work on the trial right now."""
+    return not _is_free(record.with_suffix(".lock"))
 
 
-@contextmanager
-def _candidate(record: Path) -> Iterator[_Link]:
-    """A file of one's own that may become the lock; its time is the file system's now."""
-    owner = secrets.token_hex(8)
-    path = record.with_name(f".{record.stem}.{owner}.lock")
-    with path.open("x", encoding="utf-8") as file:
-        try:
-            file.write(f"{owner} {_machine() if _flock(file) else ''}")
-            file.flush()
-            yield _Link(path, owner, os.fstat(file.fileno()).st_mtime, dead=False)
-        finally:
-            path.unlink(missing_ok=True)
+def _is_free(claim: Path) -> bool:
+    """Whether there is no claim, or its owner is lost.
 
-
-def _take(record: Path, mine: _Link) -> Path | None:
-    """Put one's own file at the end of the chain, where there is none or its owner is lost."""
-    tail = _tail(record)
-    if not _stale(tail, mine):
-        return None
-    place = _place(record, tail)
-    if not _linked(mine, place):
-        return None
-    chain = _chain(record)
-    if chain and chain[-1].owner == mine.owner:
-        return place
-    if mine.owner not in [link.owner for link in chain]:  # the chain ended while we looked
-        place.unlink(missing_ok=True)
-    return None
-
-
-def _release(record: Path, mine: _Link) -> None:
-    """Take the chain away, unless somebody took over: then it is no longer ours."""
-    with contextlib.suppress(OSError), _candidate(record) as last:
-        place = _place(record, mine)
-        if not _linked(last, place):
-            return
-        chain = _chain(record)  # nobody can take over any more
-        ours = mine.owner in [link.owner for link in chain]
-        for path in [link.path for link in chain] if ours else [place]:
-            path.unlink(missing_ok=True)
-
-
-def _linked(mine: _Link, place: Path) -> bool:
-    """Give one's file a second name, unless that is taken: atomic, on NFS too."""
+    Times are compared within the file system, because the clocks of machines differ: a new file
+    has the time of now.
+    """
     try:
-        os.link(mine.path, place)
-    except FileExistsError:  # an answer lost on the network looks the same: count the names
-        return mine.path.stat().st_nlink == 2
-    except FileNotFoundError:  # the folder, or our file, was taken away
-        return False
-    except OSError:  # no hard links here: the next best that is exclusive
-        try:
-            with place.open("x", encoding="utf-8") as file:
-                file.write(f"{mine.owner} ")
-        except FileExistsError:
-            return False
-    return True
-
-
-def _stale(tail: _Link | None, mine: _Link) -> bool:
-    return tail is None or tail.dead or mine.beat - tail.beat > STALE
-
-
-def _place(record: Path, after: _Link | None) -> Path:
-    return record.with_suffix(".lock" if after is None else f".{after.owner}.lock")
-
-
-def _chain(record: Path) -> list[_Link]:
-    chain: list[_Link] = []
-    while (link := _look(_place(record, chain[-1] if chain else None))) is not None:
-        chain.append(link)
-    return chain
-
-
-def _tail(record: Path) -> _Link | None:
-    chain = _chain(record)
-    return chain[-1] if chain else None
-
-
-def _look(path: Path) -> _Link | None:
-    try:
-        with path.open(encoding="utf-8") as file:
-            beat = os.fstat(file.fileno()).st_mtime
-            owner, _, machine = file.read().partition(" ")
-            here = bool(machine) and machine == _machine()
-            return _Link(path, owner or "new", beat, dead=here and _flock(file, shared=True))
+        with claim.open(encoding="utf-8") as file:
+            with tempfile.TemporaryFile(dir=claim.parent) as new:
+                age = os.fstat(new.fileno()).st_mtime - os.fstat(file.fileno()).st_mtime
+            machine = file.read().partition(" ")[2]
+            ended = machine != "" and machine == _machine() and _flock(file, shared=True)
+            return ended or age > STALE
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE):  # gone, perhaps from another host
-            return None
+        if error.errno in (errno.ENOENT, errno.ESTALE):  # gone, perhaps from another machine
+            return True
         raise
 
 
-def _beat(record: Path, place: Path, mine: _Link, stop: threading.Event) -> None:
+def _remove_lost(claim: Path) -> None:
+    """Remove a claim whose owner is lost, but not that of a process which was faster than we.
+
+    So it gets another name first, under which it is looked at once more.
+    """
+    aside = claim.with_name(f".{claim.stem}.{secrets.token_hex(8)}.partial")
+    with suppress(FileNotFoundError):
+        claim.rename(aside)
+        if _is_free(aside):
+            aside.unlink()
+        else:
+            aside.rename(claim)
+
+
+def _renew(claim: Path, owner: str, stop: threading.Event) -> None:
+    """Renew a claim until `stop`; ends the process when the claim is another's."""
     while not stop.wait(BEAT):
-        with contextlib.suppress(OSError):  # a file system that is away for a moment
-            tail = _tail(record)
-            if tail is None or tail.owner != mine.owner:
-                print("its lock was taken over: no heartbeat for two minutes", file=sys.stderr)
-                sys.stderr.flush()
+        with suppress(OSError):  # a file system that is away for a moment
+            if claim.read_text(encoding="utf-8") != owner:
+                message = "another process took this trial over: no sign of life for two minutes"
+                print(message, file=sys.stderr, flush=True)
                 os._exit(1)
-            os.utime(place)  # the file system's clock, not this host's
-
-
-def _sweep_up(record: Path, mine: _Link) -> None:
-    """Remove what killed processes left: files that a killed write began, old candidates."""
-    for left in record.parent.glob(f".{record.stem}.*.partial"):  # only the lock's owner writes
-        left.unlink(missing_ok=True)
-    chain = {link.path for link in _chain(record)}
-    for pattern in (f".{record.stem}.*.lock", f"{record.stem}.*.lock"):
-        for left in record.parent.glob(pattern):
-            with contextlib.suppress(FileNotFoundError):
-                if left not in chain and mine.beat - left.stat().st_mtime > STALE:
-                    left.unlink()
+            os.utime(claim)  # to the time of the file system, not of this machine
 
 
 def _machine() -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -339,6 +340,43 @@ def test_a_killed_trial_leaves_no_lock_and_no_half_file(
     assert not list(path.parent.iterdir())
 
 
+def lost(claim: Path) -> None:
+    """Make a claim one that was not renewed for more than two minutes."""
+    claim.touch()
+    old = time.time() - lock.STALE - 5
+    os.utime(claim, (old, old))
+
+
+def test_a_claim_that_another_process_renewed_meanwhile_stays(tmp_path: Path) -> None:
+    claim = tmp_path / "seed0.lock"
+    claim.write_text("faster elsewhere")
+    lock._remove_lost(claim)
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["faster elsewhere"]
+    lost(claim)
+    lock._remove_lost(claim)
+    lock._remove_lost(claim)  # and one that is gone
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_is_renewed_and_its_loss_ends_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claim, ended = tmp_path / "seed0.lock", threading.Event()
+    monkeypatch.setattr(lock, "BEAT", 0.02)
+    monkeypatch.setattr(lock.os, "_exit", lambda _: ended.set())
+    with lock.held(tmp_path / "seed0.json"):
+        lost(claim)
+        while not lock.busy(tmp_path / "seed0.json"):
+            time.sleep(0.01)
+        claim.unlink()  # as while somebody looks at it a second time: no reason to end
+        time.sleep(0.1)
+        assert not ended.is_set()
+        claim.write_text("another owner")
+        assert ended.wait(10)
+    assert "took this trial over" in capsys.readouterr().err
+    assert claim.read_text() == "another owner"
+
+
 def test_a_lock_of_another_host_is_stale_without_heartbeats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,11 +387,10 @@ def test_a_lock_of_another_host_is_stale_without_heartbeats(
         monkeypatch.setattr(lock.os, "_exit", lambda _: None)
         with lock.held(path) as mine:
             assert not mine  # it beats, whatever the clocks say
-        old = time.time() - lock.STALE - 5
-        os.utime(tmp_path / "seed0.lock", (old, old))
+        lost(tmp_path / "seed0.lock")
         with lock.held(path) as mine, lock.held(path) as third:
             assert (mine, third) == (True, False)
-            assert len(list(tmp_path.glob("seed0*.lock"))) == 2
+            assert [p.name for p in tmp_path.iterdir()] == ["seed0.lock"]
         later = ExitStack()
         assert later.enter_context(lock.held(path))
     assert lock.busy(path)  # the first, awake again, leaves another's lock alone
@@ -363,10 +400,7 @@ def test_a_lock_of_another_host_is_stale_without_heartbeats(
 
 def test_of_many_who_take_over_at_most_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "seed0.json"
-    with lock._candidate(path) as lost:
-        assert lock._take(path, lost) is not None
-    old = time.time() - lock.STALE - 5
-    os.utime(tmp_path / "seed0.lock", (old, old))
+    lost(tmp_path / "seed0.lock")
     code = (
         "import sys, time; from pathlib import Path; from bench import lock\n"
         "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
