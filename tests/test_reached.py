@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bench import record
-from bench.report import curves, figure, groups, reached, report
+from bench.report import conditions, curves, figure, groups, reached, report, tables
 from tests.helpers import fake_records as fakes
 
 Curve = Sequence[tuple[float, float | None]]
@@ -280,3 +280,63 @@ def test_many_methods_with_long_names_stay_in_the_picture(tmp_path: Path) -> Non
     for text in left.texts:  # markers are not cut by the frame
         assert left.get_ylim()[0] < text.xyann[1] < left.get_ylim()[1]
     assert "long bars as figures" in title_of(picture)
+
+
+# Groups of an equal budget.
+
+
+def budgeted(time: float | None, memory: int | None) -> list[dict[str, Any]]:
+    """Records of two methods under an equal budget, with the batch and steps that came out."""
+    documents = [trained("lora", LORA), trained("cmer", LORA), fakes.record("zeroshot")]
+    for document, batch, steps in zip(documents, (64, 512, None), (40, 1200, None), strict=True):
+        document["trial"]["recipe"] |= {"time": time, "memory": memory}
+        if batch and steps:
+            document["data"]["batch_size"] = batch
+            document["efficiency"]["budget_steps"] = steps
+            document["curve"][-1]["step"] = steps
+    return documents
+
+
+@pytest.mark.parametrize(
+    ("time", "memory", "heading", "name"),
+    [
+        (
+            *(45.0, 364 * 2**20),
+            "equal training time (45 s) and memory (364 MiB)",
+            "ucm-starter-memory364MiB-time45s",
+        ),
+        (600.0, None, "equal training time (10 min)", "ucm-starter-time10min"),
+        (None, 24 * 2**30, "equal memory (24 GiB)", "ucm-starter-memory24GiB"),
+    ],
+)
+def test_headings_say_what_was_equal(
+    tmp_path: Path, time: float | None, memory: int | None, heading: str, name: str
+) -> None:
+    group = group_of(tmp_path, budgeted(time, memory))
+    assert group.title == f"ucm · starter · cpu · {heading}"
+    assert group.name == name
+    said = conditions.conditions(group)[0]
+    assert heading in said
+    assert ("batch 64 to 512;" in said) == (memory is not None)
+    assert ("40 to 1,200 steps;" in said) == (time is not None)
+    assert ("30 epochs" in said) == (time is None)
+    titles = [column.title for column in tables.costs(group)]
+    assert ("batch" in titles) == (memory is not None)
+    assert ("steps" in titles) == (time is not None)
+
+
+def test_equal_time_is_drawn_over_seconds_alone(tmp_path: Path) -> None:
+    timed = group_of(tmp_path / "timed", budgeted(45.0, None))
+    other = group_of(tmp_path / "other", budgeted(None, 2**30))
+    assert curves.by_seconds(timed) is not None
+    assert curves.by_steps(timed) is None
+    assert curves.by_steps(other) is not None
+
+
+def test_trainings_outside_their_time_are_named(tmp_path: Path) -> None:
+    documents = budgeted(45.0, None)
+    assert conditions.off_budget(group_of(tmp_path / "in", documents)) == ""
+    documents = budgeted(45.0, None)
+    documents[1]["efficiency"]["budget_warning"] = "it took 5% longer"
+    said = conditions.off_budget(group_of(tmp_path / "out", documents))
+    assert said == "Not within the time budget: cmer seed 0 (it took 5% longer)."

@@ -21,15 +21,12 @@ def conditions(group: Group) -> list[str]:
     seeds = sorted({entry.seed for entry in group.ok})
     counts: dict[str, int] = next((found for e in group.ok if (found := e.get("data.counts"))), {})
     precision = " and ".join(map(str, group.values("efficiency.precision")))
-    batch = f"{group.batch_size * recipe.get('accumulation', 1)}"
-    if group.batch_size < recipe["batch_size"]:
-        batch += f" (all training images; the recipe's {recipe['batch_size']} are more than those)"
-    steps = recipe.get("steps")
     facts = [
         *([f"{counts['test']:,} test images"] if counts.get("test") else []),
         f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds)) or 'none'}",
-        f"batch {batch}",
-        f"{steps} steps" if steps is not None else f"{recipe['epochs']:g} epochs",
+        *([group.budget] if group.budget else []),
+        _batch(group),
+        _length(group),
         precision or recipe["precision"],
     ]
     sentences = [
@@ -49,6 +46,46 @@ def conditions(group: Group) -> list[str]:
         more = " and ".join(f"{n} more calls of {name}" for name, n in sorted(calls.items()))
         sentences.append(f"{more}: in the table of settings alone.")
     return sentences
+
+
+def _batch(group: Group) -> str:
+    """How many images a training batch had."""
+    parts = group.recipe.get("accumulation", 1)
+    if group.recipe.get("memory") is not None:
+        return f"batch {_range([entry.batch_size * parts for entry in _trained(group)])}"
+    words = f"batch {group.batch_size * parts}"
+    if group.batch_size < (asked := group.recipe["batch_size"]):
+        words += f" (all training images; the recipe's {asked} are more than those)"
+    return words
+
+
+def _length(group: Group) -> str:
+    """How long the trainings were."""
+    steps = group.recipe.get("steps")
+    if group.recipe.get("time") is not None:
+        return f"{_range([entry.record['curve'][-1]['step'] for entry in _trained(group)])} steps"
+    return f"{steps} steps" if steps is not None else f"{group.recipe['epochs']:g} epochs"
+
+
+def _trained(group: Group) -> list[Entry]:
+    return [entry for entry in group.ok if entry.record["curve"]]
+
+
+def _range(numbers: list[int]) -> str:
+    """`64 to 512`, `64` where all are the same."""
+    ends = sorted({min(numbers), max(numbers)}) if numbers else []
+    return " to ".join(f"{number:,}" for number in ends) or "unknown"
+
+
+def off_budget(group: Group) -> str:
+    """A sentence on trials whose training took more or less than the budget; empty without any."""
+    trials = [
+        f"{row.label} seed {entry.seed} ({' '.join(str(warning).split())})"
+        for row in group.every
+        for entry in row.ok
+        if (warning := entry.get("efficiency.budget_warning"))
+    ]
+    return f"Not within the time budget: {_listed(trials)}." if trials else ""
 
 
 def memory_words(group: Group) -> str:

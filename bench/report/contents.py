@@ -16,6 +16,7 @@ from bench.report.conditions import (
     legend,
     machine_words,
     not_ok,
+    off_budget,
     replaced,
 )
 from bench.report.groups import SEEN, Group, slug
@@ -170,7 +171,7 @@ def _group(
         group.title,
         parts,
         conditions(group),
-        [f"Machine: {machine_words(group)}.", *filter(None, [replaced(group)])],
+        [f"Machine: {machine_words(group)}.", *filter(None, [off_budget(group), replaced(group)])],
         not_ok(group),
         drawn,
         subject=group.title,

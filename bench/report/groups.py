@@ -232,12 +232,23 @@ class Group:
         """What sets the group apart from the usual one."""
         usual = {f.name: f.default for f in fields(Recipe)}
         items = [(k, v) for k, v in sorted(self.recipe.items()) if usual.get(k) != v]
-        odd = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in items]
+        odd = [f"{k}={_short(k, v)}" for k, v in items]
         if self.scene_at_test != "none":
             odd.append(f"{self.scene_at_test} scene at test")
         if self.cached_features:
             odd.append(f"cached features views={self.cached_features}")
         return odd
+
+    @property
+    def budget(self) -> str:
+        """What was made equal: `equal training time (45 s) and memory (364 MiB)`; may be empty."""
+        names = {"time": "training time", "memory": "memory"}
+        given = [(words, k) for k, words in names.items() if self.recipe.get(k) is not None]
+        spaced = [
+            f"{words} ({' '.join(re.findall(r'[0-9.]+|[A-Za-z]+', _short(k, self.recipe[k])))})"
+            for words, k in given
+        ]
+        return f"equal {' and '.join(spaced)}" if spaced else ""
 
     @property
     def spec(self) -> str:
@@ -254,7 +265,9 @@ class Group:
     def title(self) -> str:
         """A heading."""
         backbone = f"{self.backbone} {SEEN}" if self.seen else self.backbone
-        return " · ".join([self.dataset, backbone, self.device, *self.special])
+        others = [word for word in self.special if not word.startswith(("time=", "memory="))]
+        budget = [self.budget] if self.budget else []
+        return " · ".join([self.dataset, backbone, self.device, *budget, *others])
 
     @property
     def name(self) -> str:
@@ -273,6 +286,15 @@ class Group:
         """The row of a call, else the best row of the method of that name."""
         named = [row for row in self.every if row.label == call and row.ok]
         return next(iter(named or [r for r in self.every if r.method == call and r.ok]), None)
+
+
+def _short(name: str, value: Any) -> str:
+    """A value of the recipe in a heading: numbers without needless digits, budgets with units."""
+    if name == "time" and value is not None:
+        return f"{value:g}s" if value % 60 else f"{value / 60:g}min"
+    if name == "memory" and value is not None:
+        return f"{value / 2**20:g}MiB" if value % 2**30 else f"{value / 2**30:g}GiB"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def slug(text: str) -> str:

@@ -119,6 +119,7 @@ def costs(group: Group, base: Row | None = None) -> list[Column]:
     kept = "efficiency.saved_for_backward_bytes"
     columns = [
         Column("trainable parameters", "efficiency.trainable_parameters", count),
+        *budget_columns(group),
         Column("memory, MiB", group.memory, size, -1, MIB),
         *_ratio("memory", group.memory, base),
         *([Column("kept for backward, MiB", kept, size, -1, MIB)] if group.cuda else []),
@@ -130,6 +131,13 @@ def costs(group: Group, base: Row | None = None) -> list[Column]:
         Column("J/image", JOULES, size, -1),
     ]
     return _filled(columns, group)
+
+
+def budget_columns(group: Group) -> list[Column]:
+    """What came out for each method under an equal budget: its batch, its steps."""
+    batch = [Column("batch", "data.batch_size", count)] if group.recipe.get("memory") else []
+    steps = [Column("steps", "efficiency.budget_steps", count)] if group.recipe.get("time") else []
+    return [*batch, *steps]
 
 
 def _ratio(title: str, path: str, base: Row | None) -> list[Column]:
