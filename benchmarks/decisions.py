@@ -36,12 +36,14 @@ from methods import registry
 from methods.base import Method
 from methods.cmer import CMER, labelled, tap_places
 
-HERE = Path(__file__).parent
-RESULTS, TABLE = HERE / "decisions.jsonl", HERE / "decisions.md"
+RESULTS = Path(__file__).with_suffix(".jsonl")
+PAGE = Path(__file__).parents[1] / "docs" / "cmer.md"
+BEGIN, END = "<!-- from benchmarks/decisions.jsonl -->", "<!-- end -->"
 CPU = torch.device("cpu")
 VIEWS = 8
 RECIPE = Recipe(steps=240, evaluations=6)
 BASE: dict[str, Any] = {"stride": 2, "text_taps": "all"}
+"""Written out, so that these trials stay what they are should a default change again."""
 BASE_LR = 0.003
 
 Change = tuple[dict[str, Any], dict[str, Any]]
@@ -188,6 +190,12 @@ def difference(values: dict[int, float], base: dict[int, float]) -> tuple[int, f
     return len(found), statistics.fmean(found), float(half)
 
 
+def signed(difference: tuple[int, float, float]) -> str:
+    """A mean difference with its interval, which needs two seeds."""
+    seeds, mean, half = difference
+    return f"{mean:+.2f} ± {half:.2f}" if seeds > 1 else f"{mean:+.2f}"
+
+
 def markdown(results: Sequence[dict[str, Any]]) -> str:
     """The table: a line per change, the one that helps validation most first."""
     recall: dict[str, dict[str, dict[int, float]]] = {}
@@ -196,32 +204,28 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
         about[line["change"]] = line
         for split in ("val_mR", "test_mR"):
             recall.setdefault(line["change"], {}).setdefault(split, {})[line["seed"]] = line[split]
-    base = recall["base"]
     rows = []
     for change, splits in recall.items():
-        seeds, gain, half = difference(splits["val_mR"], base["val_mR"])
-        _, test, test_half = difference(splits["test_mR"], base["test_mR"])
-        means = [statistics.fmean(splits[s].values()) for s in ("val_mR", "test_mR")]
-        gains = (
-            ["-", "-"]
-            if change == "base"
-            else [f"{gain:+.2f} ± {half:.2f}", f"{test:+.2f} ± {test_half:.2f}"]
-        )
-        cells = [change, about[change]["call"], f"{about[change]['parameters']:,}", str(seeds)]
-        rows.append((gain, [*cells, f"{means[0]:.2f}", gains[0], f"{means[1]:.2f}", gains[1]]))
+        cells = [change, about[change]["call"], f"{about[change]['parameters']:,}"]
+        cells.append(str(len(splits["val_mR"])))
+        gain = 0.0
+        for split, values in splits.items():
+            found = difference(values, recall["base"][split])
+            gain = found[1] if split == "val_mR" else gain
+            cells += [f"{statistics.fmean(values.values()):.2f}"]
+            cells.append("" if change == "base" else signed(found))
+        rows.append((gain, cells))
     rows.sort(key=lambda row: -row[0])
-    head = [
-        "change",
-        "call",
-        "parameters",
-        "seeds",
-        "val mR",
-        "difference",
-        "test mR",
-        "difference",
-    ]
+    head = ["change", "call", "parameters", "seeds"]
+    head += ["val mR", "difference", "test mR", "difference"]
     lines = [head, ["---"] * len(head), *(cells for _, cells in rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def update(page: str) -> str:
+    """The page with the table of all results so far."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{markdown(read())}\n{END}{rest.partition(END)[2]}"
 
 
 def main() -> None:
@@ -248,7 +252,7 @@ def main() -> None:
             print(json.dumps(line), flush=True)
             with RESULTS.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-            TABLE.write_text(markdown(read()))
+            PAGE.write_text(update(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
