@@ -60,6 +60,13 @@ def from_here(path: Path) -> str:
     return str(path)
 
 
+def tilde(path: Path) -> str:
+    """A path with ~ for the home folder."""
+    with contextlib.suppress(ValueError, RuntimeError):  # elsewhere, or no home
+        return f"~/{path.relative_to(Path.home())}"
+    return str(path)
+
+
 def complain(text: str) -> None:
     """Print an error to standard error, wrapped between words on a terminal."""
     if sys.stderr.isatty():

@@ -26,7 +26,8 @@ class Evaluation:
     def __init__(self, dataset: Dataset, split: str, pixels: Pixels, backbone: Backbone) -> None:
         self.rows, self.scenes = dataset.split(split), dataset.scenes
         self.samples = [dataset.samples[row] for row in self.rows]
-        self.pixels, self.mean, self.std = pixels, backbone.mean, backbone.std
+        how = backbone.preprocess
+        self.pixels, self.mean, self.std = pixels, how.mean, how.std
         self.captions = [
             (image, caption) for image, s in enumerate(self.samples) for caption in s.captions
         ]

@@ -352,11 +352,12 @@ def _run(
     progress({"stage": "loading"})
     dataset = data.load(data.card(trial.dataset), root)
     base = backbone.load(trial.backbone)
-    pixels = cache.images(dataset, base.image_size, how=base.resize)
+    pixels = cache.images(dataset, base.image_size, how=base.preprocess.resize)
     table = batches.TokenTable(base.tokenizer, base.pad_id)
     splits = ("train", "val") if recipe.track == "train+val" else ("train",)
     cut_off = cut.find(base.tokenizer, dataset.captions)
-    split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std, splits, cut_off)
+    how = base.preprocess
+    split = batches.TrainSplit.of(dataset, pixels, how.mean, how.std, splits, cut_off)
     table.add([c for five in split.captions for c in five] or dataset.captions)
     document["data"] = {
         "counts": {name: len(dataset.split(name)) for name in SPLITS},

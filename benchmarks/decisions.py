@@ -88,9 +88,10 @@ class Bench:
         """`keep`: a file that the features are read from, or written to where it does not exist."""
         dataset = data.load(data.card("ucm"), root)
         self.base = backbone.load("starter")
-        pixels = cache.images(dataset, self.base.image_size, how=self.base.resize)
+        pixels = cache.images(dataset, self.base.image_size, how=self.base.preprocess.resize)
         self.table = batches.TokenTable(self.base.tokenizer, self.base.pad_id)
-        self.split = batches.TrainSplit.of(dataset, pixels, self.base.mean, self.base.std)
+        how = self.base.preprocess
+        self.split = batches.TrainSplit.of(dataset, pixels, how.mean, how.std)
         self.looks = {s: Evaluation(dataset, s, pixels, self.base) for s in ("val", "test")}
         self.kind = train.compute_type(RECIPE.precision, CPU)
         widest = CMER(copy.deepcopy(self.base.model), stride=1, text_taps="all")

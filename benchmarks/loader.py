@@ -47,7 +47,7 @@ class Plain(torch.utils.data.Dataset[Any]):
                 transforms.RandomHorizontalFlip(),
                 transforms.RandomVerticalFlip(),
                 transforms.ToTensor(),
-                transforms.Normalize(base.mean, base.std),
+                transforms.Normalize(base.preprocess.mean, base.preprocess.std),
             ]
         )
 
@@ -133,8 +133,8 @@ class Material:
         """Its training split, cut down; drawn images are written as files into the folder."""
         dataset = data.load(data.card(name), data.data_root(options.data_root))
         base = backbone.load(options.backbone)
-        pixels = cache.images(dataset, base.image_size, how=base.resize)
-        split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std)
+        pixels = cache.images(dataset, base.image_size, how=base.preprocess.resize)
+        split = batches.TrainSplit.of(dataset, pixels, base.preprocess.mean, base.preprocess.std)
         count = min(options.images, len(split.rows))
         split = replace(
             split,

@@ -101,7 +101,7 @@ def parts(root: Path, name: str = "linear") -> tuple[Method, batches.Loader]:
     dataset, base = data.load(data.card(str(root / "tiny.toml")), root), backbone.load("starter")
     table = batches.TokenTable(base.tokenizer, base.pad_id)
     pixels = cache.images(dataset, base.image_size)
-    split = batches.TrainSplit.of(dataset, pixels, base.mean, base.std)
+    split = batches.TrainSplit.of(dataset, pixels, base.preprocess.mean, base.preprocess.std)
     method = registry()[name](base.model)
     given = {"batch_size": 4, "seed": 3, "device": CPU}
     return method, batches.Loader(split, table, method.train_caption, **given)

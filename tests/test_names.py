@@ -23,7 +23,7 @@ def test_every_name_is_of_an_architecture_and_a_tag_that_open_clip_knows() -> No
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
     from open_clip.pretrained import get_pretrained_cfg
 
-    from bench.backbone.sources import OPEN_CLIP_FILES
+    from bench.backbone.weights import OPEN_CLIP_FILES
 
     assert OPEN_CLIP_FILES == (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
     for one in list(names.table().values())[1:]:

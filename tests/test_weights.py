@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import constants
 
 from bench import UserError, backbone, hub
-from bench.backbone import names, ready, sources
+from bench.backbone import names, ready, weights
 from bench.backbone.absent import Absent
 from bench.units import DOWNLOADS, format_bytes
 from tests.helpers.hub_server import HubServer
@@ -206,12 +206,12 @@ def test_a_pinned_file_that_is_another_is_refused_and_fetched_again(
     )
     monkeypatch.setattr(names, "table", lambda: {"mine": known})
     said_by("mine")
-    path = sources.locate("mine")
+    path = weights.locate("mine")
     assert path is not None
     path.resolve().write_bytes(content[:-1] + b"x")
     with pytest.raises(UserError, match="`bench backbones fetch mine` downloads it again"):
         said_by("mine")
-    sources.fetch_again_if_damaged("mine")
+    weights.fetch_again_if_damaged("mine")
     assert said_by("mine")[0].to_download == 0
 
 
@@ -229,7 +229,7 @@ def test_a_tag_of_open_clip_is_looked_for_under_both_names(
     server.add_repo("owner/tagged", {"open_clip_pytorch_model.bin": content})
     assert said_by("tagged:mine", download=False)[0].to_download == len(content)
     base = backbone.load("tagged:mine")
-    assert tuple(base.mean) == (0.1, 0.2, 0.3)
+    assert base.preprocess.mean == (0.1, 0.2, 0.3)
     assert backbone.weights_identity("tagged:mine") == "open_clip:mine"
 
 

@@ -4,9 +4,9 @@ from bench.backbone.absent import Absent, absent
 from bench.backbone.model import Backbone
 from bench.backbone.names import expand, known_weights
 from bench.backbone.preprocess import Preprocess, preprocess_of
-from bench.backbone.sources import check, image_size, weights_identity
 from bench.backbone.spec import folder_name, split_spec
 from bench.backbone.starter import STARTER, save_starter, starter_state
+from bench.backbone.weights import check, image_size, weights_identity
 from bench.hub import Unreachable
 
 

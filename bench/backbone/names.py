@@ -1,13 +1,14 @@
-"""Backbones by name: the table of names.toml, typed, and how a name becomes a full spec."""
+"""Names of backbones: the table of names.toml, how a name becomes a spec, and architectures."""
 
 import functools
+import importlib.util
+import json
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import UserError
-from bench.backbone.configs import config_file
 from bench.spec import nearest, portable
 
 TABLE = Path(__file__).with_name("names.toml")
@@ -44,7 +45,7 @@ class Named:
     file: str = ""
     revision: str = ""
     sha256: str = ""
-    published: Published | None = field(default=None)
+    published: Published | None = None
 
     @property
     def weights(self) -> str:
@@ -65,16 +66,17 @@ class Named:
 @functools.cache
 def table() -> dict[str, Named]:
     """The named backbones, in the order of names.toml."""
-    raw: dict[str, dict[str, Any]] = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    return {name: _named(name, said) for name, said in raw.items()}
+    raw = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return {name: _named(name, entry) for name, entry in raw.items()}
 
 
-def _named(name: str, said: dict[str, Any]) -> Named:
-    said = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
-    published = said.pop("published", None)
-    if published is not None:
-        published = Published(published["backbone"], tuple(published["methods"]))
-    return Named(name=name, published=published, **said)
+def _named(name: str, entry: dict[str, Any]) -> Named:
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+    }
+    if rows := fields.get("published"):
+        fields["published"] = Published(rows["backbone"], tuple(rows["methods"]))
+    return Named(name=name, **fields)
 
 
 def expand(spec: str) -> str:
@@ -88,7 +90,7 @@ def expand(spec: str) -> str:
     if spec in known:
         return known[spec].spec
     name, colon, weights = spec.partition(":")
-    if not weights and config_file(name).is_file():
+    if not weights and _config_file(name).is_file():
         raise UserError(
             f"the backbone {spec!r} names no weights; write {name}:TAG with a tag of open_clip, "
             f"{name}:FILE, {name}:hf:OWNER/REPO/FILE@REVISION, or {name}:none for random weights"
@@ -117,26 +119,48 @@ def known_weights(spec: str, sha256: str | None = None) -> Named | None:
     """
     if spec in table():
         return table()[spec]
-    wanted = _plain(portable(spec))
-    for one in table().values():
-        if _plain(portable(one.spec)) == wanted or (sha256 and one.sha256 == sha256):
-            return one
+    wanted = _without_activation(portable(spec))
+    for row in table().values():
+        same = _without_activation(portable(row.spec)) == wanted
+        if same or (sha256 is not None and row.sha256 == sha256):
+            return row
     return None
 
 
 def other_activation(spec: str) -> str:
     """The same weights in the architecture with the other activation, by open_clip's naming."""
-    architecture, colon, weights = spec.partition(":")
-    other = architecture.removesuffix(QUICK)
-    return f"{other if other != architecture else architecture + QUICK}{colon}{weights}"
+    name, colon, weights = spec.partition(":")
+    other = name.removesuffix(QUICK) if name.endswith(QUICK) else name + QUICK
+    return f"{other}{colon}{weights}"
+
+
+def _without_activation(spec: str) -> str:
+    return other_activation(spec) if spec.partition(":")[0].endswith(QUICK) else spec
 
 
 def exactly(name: str, weights: str) -> Named | None:
     """The table's row of exactly this architecture and these weights; None without one."""
-    found = (one for one in table().values() if (one.architecture, one.weights) == (name, weights))
-    return next(found, None)
+    rows = (row for row in table().values() if (row.architecture, row.weights) == (name, weights))
+    return next(rows, None)
 
 
-def _plain(spec: str) -> str:
-    architecture, colon, weights = spec.partition(":")
-    return f"{architecture.removesuffix(QUICK)}{colon}{weights}"
+def architecture(name: str) -> dict[str, Any] | None:
+    """open_clip's config of an architecture, also of one added to it; None if there is none.
+
+    It is read without importing open_clip, which takes seconds, where that is possible.
+    """
+    path = _config_file(name)
+    if path.is_file():
+        config: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        import open_clip
+
+        config = open_clip.get_model_config(name)
+    return config
+
+
+def _config_file(name: str) -> Path:
+    package = importlib.util.find_spec("open_clip")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "model_configs" / f"{name}.json"

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from bench import UserError
-from bench.backbone.spec import FOREIGN, is_file, split_spec
+from bench import UserError, hub
+from bench.backbone.spec import Spec, split_spec
+from bench.backbone.weights import CONFIG, hub_files
 from bench.data.resize import CLIP, Mode, Resize
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -21,7 +22,10 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How an image file becomes the input of the image tower; the defaults are CLIP's."""
+    """How an image file becomes the input of the image tower; the defaults are CLIP's.
+
+    Mean and deviation are those of each channel, for values from 0 to 1.
+    """
 
     resize: Resize = CLIP
     mean: tuple[float, ...] = CLIP_MEAN
@@ -54,44 +58,37 @@ class Preprocess:
 def preprocess_of(spec: str) -> Preprocess:
     """How a backbone's images are prepared, without building it.
 
-    The config of a repository of the Hub is downloaded where it is not on this machine. Raises
+    The config of a repository of the Hub is downloaded if it is not on this machine. Raises
     hub.Unreachable.
     """
-    name, weights = split_spec(spec)
-    if name == "starter":
+    parts = split_spec(spec)
+    if parts.name == "starter":
         return Preprocess()
-    if name.startswith(FOREIGN):
-        said = json.loads(_config_file(name).read_text(encoding="utf-8"))
-        return Preprocess.of(said.get("preprocess_cfg", {}))
-    tag = _tag(name, weights)
-    return _of_architecture(name) if tag is None else Preprocess.of(tag)
-
-
-def _of_architecture(name: str) -> Preprocess:
-    """What all published weights of an architecture have in common, else CLIP's own."""
+    if parts.has_config:
+        config = json.loads(_config_file(spec, parts).read_text(encoding="utf-8"))
+        return Preprocess.of(config.get("preprocess_cfg", {}))
+    if (config := _of_tag(parts)) is not None:
+        return Preprocess.of(config)
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
-    tags = list_pretrained_tags_by_model(name)
-    found = {Preprocess.of(get_pretrained_cfg(name, tag)) for tag in tags}
-    return found.pop() if len(found) == 1 else Preprocess()
+    tags = list_pretrained_tags_by_model(parts.name)
+    published = {Preprocess.of(get_pretrained_cfg(parts.name, tag)) for tag in tags}
+    return published.pop() if len(published) == 1 else Preprocess()
 
 
-def _tag(name: str, weights: str) -> Mapping[str, Any] | None:
+def _of_tag(parts: Spec) -> Mapping[str, Any] | None:
     """open_clip's config of a tag; None for weights that are not one of its tags."""
     from open_clip.pretrained import get_pretrained_cfg
 
-    said: Mapping[str, Any] = {} if is_file(weights) else get_pretrained_cfg(name, weights)
-    return said or None
+    config: Mapping[str, Any] = {} if parts.file else get_pretrained_cfg(*parts)
+    return config or None
 
 
-def _config_file(name: str) -> Path:
-    from bench import hub
-    from bench.backbone.sources import CONFIG, hub_files
-
-    if name.startswith("local-dir:"):
-        return Path(name.removeprefix("local-dir:")) / CONFIG
-    address = hub_files(name)[0][0]
-    return hub.cached(address) or hub.download(hub.ask([address]))
+def _config_file(spec: str, parts: Spec) -> Path:
+    if parts.folder is not None:
+        return parts.folder / CONFIG
+    file = hub_files(spec)[0][0]
+    return hub.cached(file) or hub.download(hub.ask([file]))
 
 
 # Records and identities.
@@ -104,21 +101,21 @@ def defining(spec: str) -> dict[str, str]:
     file of weights. Where that is still right nothing is added, so old records keep their identity.
     Nothing is added for random weights either, whose recall means nothing.
     """
-    wanted = preprocess_of(spec)
-    if split_spec(spec)[1] == "none" or wanted == _first(spec, wanted):
+    now = preprocess_of(spec)
+    if split_spec(spec).weights == "none" or now == _of_first_versions(spec, now):
         return {}
-    return {"preprocess": json.dumps(wanted.config(), sort_keys=True)}
+    return {"preprocess": json.dumps(now.config(), sort_keys=True)}
 
 
 def of_record(spec: str, backbone: Mapping[str, Any], now: Preprocess) -> Preprocess:
     """The preprocessing of a record's trial, from its entry `backbone`; `now`: that of today."""
-    said = backbone.get("preprocess")
-    return _first(spec, now) if said is None else Preprocess.of(said)
+    config = backbone.get("preprocess")
+    return _of_first_versions(spec, now) if config is None else Preprocess.of(config)
 
 
-def _first(spec: str, now: Preprocess) -> Preprocess:
+def _of_first_versions(spec: str, now: Preprocess) -> Preprocess:
     """The preprocessing of the first versions, whose records do not state it."""
-    name, weights = split_spec(spec)
-    if name.startswith(FOREIGN) or _tag(name, weights) is not None:
+    parts = split_spec(spec)
+    if parts.has_config or _of_tag(parts) is not None:
         return Preprocess(CLIP, now.mean, now.std)
     return Preprocess()

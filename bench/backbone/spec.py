@@ -1,34 +1,77 @@
 """What a `--backbone` says: an architecture and where its weights come from."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import UserError
 from bench.backbone.names import expand
 from bench.spec import portable
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz")
-FOREIGN = ("hf-hub:", "local-dir:")
-"""Forms that open_clip reads itself, with the architecture in a config beside the weights."""
+REPOSITORY = "hf-hub:"
+FOLDER = "local-dir:"
 
 
-def split_spec(spec: str) -> tuple[str, str]:
-    """`ViT-B-32:openai` -> name, weights.
+class Spec(NamedTuple):
+    """An architecture of open_clip, and its weights.
 
     Weights are a tag of open_clip, a file, `hf:OWNER/REPO/FILE@REVISION`, or `none` for random
-    ones. Names of the table (`openai-b32`) are written out first. Raises UserError.
+    ones. They are empty for a folder or repository in open_clip's own form, which holds a config
+    with the architecture beside the weights.
+    """
+
+    name: str
+    weights: str
+
+    @property
+    def is_starter(self) -> bool:
+        """Whether these are the weights in this package."""
+        return self == ("starter", "rsicd")
+
+    @property
+    def has_config(self) -> bool:
+        """Whether it is a folder or repository with a config of open_clip."""
+        return self.name.startswith((REPOSITORY, FOLDER))
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that `local-dir:` names."""
+        return Path(self.name.removeprefix(FOLDER)) if self.name.startswith(FOLDER) else None
+
+    @property
+    def file(self) -> Path | None:
+        """The weights, if they are a file on this machine."""
+        is_file = self.weights not in ("", "none") and Path(self.weights).is_file()
+        return Path(self.weights) if is_file else None
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether the weights are a file on the Hugging Face Hub."""
+        return self.weights.startswith("hf:")
+
+    @property
+    def is_tag(self) -> bool:
+        """Whether the weights can only be a tag of open_clip."""
+        return self.weights not in ("", "none") and not self.is_on_hub and self.file is None
+
+
+def split_spec(spec: str) -> Spec:
+    """`ViT-B-32:openai` -> its parts; names such as `openai-b32` are written out first.
+
+    Raises UserError.
     """
     spec = expand(spec)
     if spec == "starter":
-        return "starter", "rsicd"
-    if spec.startswith(FOREIGN):
-        return spec, ""
+        return Spec("starter", "rsicd")
+    if spec.startswith((REPOSITORY, FOLDER)):
+        return Spec(spec, "")
     name, _, weights = spec.partition(":")
     if not weights:
         raise UserError(
             f"the backbone {spec!r} names no weights; write NAME:TAG (ViT-B-32-quickgelu:openai), "
             "NAME:FILE (ViT-B-32:mine.pt) or NAME:none for random weights"
         )
-    return name, weights
+    return Spec(name, weights)
 
 
 def folder_name(spec: str) -> str:
@@ -39,18 +82,3 @@ def folder_name(spec: str) -> str:
     if Path(weights).suffix in CHECKPOINTS:
         weights = Path(weights).stem
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in f"{name}_{weights}".rstrip("_"))
-
-
-def is_file(weights: str) -> bool:
-    """Whether weights are a file on this machine."""
-    return weights != "none" and Path(weights).is_file()
-
-
-def is_tag(weights: str) -> bool:
-    """Whether weights must be a tag of open_clip."""
-    return weights not in ("", "none") and not weights.startswith("hf:") and not is_file(weights)
-
-
-def looks_like_a_file(weights: str) -> bool:
-    """Whether weights must be meant as a file, whether or not it exists."""
-    return not weights.startswith("hf:") and ("/" in weights or Path(weights).suffix != "")

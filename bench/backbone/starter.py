@@ -9,11 +9,6 @@ if TYPE_CHECKING:
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 
 
-def is_starter(name: str, weights: str) -> bool:
-    """Whether a split spec means the weights in the repository."""
-    return (name, weights) == ("starter", "rsicd")
-
-
 def register() -> None:
     """Tell open_clip the starter's architecture."""
     import open_clip

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import framework
-from bench.console import console, say
+from bench.console import console, say, tilde
 
 if TYPE_CHECKING:
     from bench.backbone.names import Named
@@ -42,16 +42,16 @@ def backbones(ctx: typer.Context) -> None:
     from rich import box
     from rich.table import Table
 
-    from bench.backbone import names
+    from bench.backbone import names, weights
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for head in ("name", "architecture", "MB", "here", "trained on"):
         table.add_column(head, no_wrap=head != "trained on")
     table.columns[2].justify = "right"
-    for one in names.table().values():
-        here = "yes" if _is_here(one) else "no"
-        mark = " *" if one.datasets else ""
-        table.add_row(one.name, one.architecture, f"{one.megabytes:,}", here, one.brief + mark)
+    for row in names.table().values():
+        here = "yes" if row.name == "starter" or not weights.missing(row.spec) else "no"
+        mark = " *" if row.datasets else ""
+        table.add_row(row.name, row.architecture, f"{row.megabytes:,}", here, row.brief + mark)
     screen = console()
     screen.print(table)
     say(
@@ -79,28 +79,27 @@ def show(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> Non
         print(f"{head:<14}{lines[0]}", *(f"{'':<14}{line}" for line in lines[1:]), sep="\n")
 
 
-def _rows(one: "Named") -> list[tuple[str, str]]:
+def _rows(named: "Named") -> list[tuple[str, str]]:
     """What is shown of a backbone: headings and texts."""
-    from bench.backbone import sources
-    from bench.backbone.absent import tilde
+    from bench.backbone import weights
 
-    path = None if one.name == "starter" else sources.locate(one.spec)
-    where = "in the package" if one.name == "starter" else "no"
-    seen = ", ".join(one.datasets)
+    path = None if named.name == "starter" else weights.locate(named.spec)
+    where = "in the package" if named.name == "starter" else "no"
+    seen = ", ".join(named.datasets)
     rows = [
-        ("name", one.name),
-        ("architecture", f"{one.architecture} (of open_clip)"),
-        ("weights", one.weights if one.name != "starter" else "bench/starter"),
-        ("sha256", one.sha256),
-        ("size", f"{one.megabytes:,} MB"),
-        ("licence", one.licence),
-        ("trained on", one.trained_on),
+        ("name", named.name),
+        ("architecture", f"{named.architecture} (of open_clip)"),
+        ("weights", named.weights if named.name != "starter" else "bench/starter"),
+        ("sha256", named.sha256),
+        ("size", f"{named.megabytes:,} MB"),
+        ("licence", named.licence),
+        ("trained on", named.trained_on),
         ("marked on", f"{seen}: its results there are no transfer" if seen else ""),
-        ("activation", f"{one.activation_name}; known from: {one.activation}"),
+        ("activation", f"{named.activation_name}; known from: {named.activation}"),
         ("here", where if path is None else tilde(path)),
-        *(("link", link) for link in one.links),
-        ("use", f"--backbone {one.name}"),
-        ("", f"the same trials as --backbone {one.spec}" if one.spec != one.name else ""),
+        *(("link", link) for link in named.links),
+        ("use", f"--backbone {named.name}"),
+        ("", f"the same trials as --backbone {named.spec}" if named.spec != named.name else ""),
     ]
     return [(head, text) for head, text in rows if text]
 
@@ -116,23 +115,16 @@ def fetch(
     ],
 ) -> None:
     """Download the weights of backbones to the cache of the Hugging Face Hub."""
-    from bench.backbone import expand, sources
-    from bench.backbone.absent import tilde
+    from bench.backbone import expand, weights
     from bench.backbone.ready import make_ready
 
     screen = console()
     for name in names:
         spec = expand(name)
-        sources.check(spec)
-        sources.fetch_again_if_damaged(spec)
+        weights.check(spec)
+        weights.fetch_again_if_damaged(spec)
         found = make_ready(spec, lambda text: say(screen, text))
-        path = sources.locate(spec)
+        path = weights.locate(spec)
         say(screen, f"{name} is ready" + ("" if path is None else f": {tilde(path)}"))
         for note in found.notes:
             say(screen, f"note: {note}")
-
-
-def _is_here(one: "Named") -> bool:
-    from bench.backbone import sources
-
-    return one.name == "starter" or not sources.missing(one.spec)

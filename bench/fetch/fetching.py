@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,21 +28,23 @@ def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
 
     Raises UserError where something could not be had.
     """
-
     if card.kind == "synthetic":
         say(console, f"{card.name} is drawn by this package; there is nothing to fetch")
         return True
+    fetcher = _Fetch(card, root, console)
     before = status.look(card, root)
-    for fault in before.faults if file is None else ():
-        raise UserError(f"{fault}; nothing there is overwritten: move it away and fetch again")
     if file is not None:
-        take(card, root, file, console)
-    elif wanted := status.lacking(card, root, before):
-        fetch(card, root, wanted, console)
+        fetcher.take(file)
+    elif before.faults:
+        raise UserError(
+            f"{before.faults[0]}; nothing there is overwritten: move it away and fetch again"
+        )
+    elif parts := status.lacking(card, root, before):
+        fetcher.fetch(parts)
     after = status.look(card, root)
     lines = status.lines(card, root, after)
     if after.complete:
-        check = data.fetch_command(card, root).replace("fetch", "check", 1)
+        check = fetcher.command.replace("fetch", "check", 1)
         lines.append(f"Next: {check}   (leaks between splits, shared captions)")
     else:
         lines += status.how(card, root, after)
@@ -50,29 +53,8 @@ def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
     return after.complete
 
 
-def announce(card: Card, root: Path, wanted: Sequence[Part]) -> list[str]:
-    """Lines for the user: what will be downloaded, from whom, its licence, the free disk space.
-
-    Raises Full where the known sizes do not fit.
-    """
-    folder = data.folder_of(card, root)
-    licence = card.raw.get("licence") or "none stated"
-    said = [f"Fetching {card.title} into {folder}   (licence: {licence})"]
-    for part in wanted:
-        source = part.sources[0]
-        names = ", ".join(file.name for file in source.remotes)
-        said.append(f"   {part.to}   {format_total([source])} from {source.owner} ({names})")
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    size, free = total([part.sources[0] for part in wanted]), shutil.disk_usage(there).free
-    twice = format_bytes(2 * (size or 0), DOWNLOADS)
-    needed = "" if size is None else f"about {twice} needed while unpacking, "
-    said.append(f"   {needed}{format_bytes(free, DOWNLOADS)} free")
-    download.room(there, 2 * (size or 0))
-    return said
-
-
 def total(sources: Sequence[Source]) -> int | None:
-    """Bytes of all files of the sources, each file once; None where a size is not known."""
+    """Bytes of all files of the sources, each file once; None if a size is not known."""
     sizes = [download.size(file) for file in {file for s in sources for file in s.remotes}]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
@@ -83,125 +65,147 @@ def format_total(sources: Sequence[Source]) -> str:
     return "unknown size" if size is None else format_bytes(size, DOWNLOADS)
 
 
-def fetch(card: Card, root: Path, wanted: Sequence[Part], console: "Console") -> None:
-    """Get the wanted parts; raises UserError where one that trials need cannot be had."""
-    folder = data.folder_of(card, root)
-    for line in announce(card, root, wanted):
-        say(console, line)
-    command = data.fetch_command(card, root)
-    with alone(folder, console):
-        now = status.look(card, root)
-        for part in status.lacking(card, root, now):  # another process may have fetched some
+@dataclass(frozen=True)
+class _Fetch:
+    """Bring the parts of a data set to its folder below `root`, and say so on the console."""
+
+    card: Card
+    root: Path
+    console: "Console"
+
+    @property
+    def folder(self) -> Path:
+        return data.folder_of(self.card, self.root)
+
+    @property
+    def command(self) -> str:
+        return data.fetch_command(self.card, self.root)
+
+    def fetch(self, parts: Sequence[Part]) -> None:
+        """Get the parts; raises UserError if one that trials need cannot be had."""
+        self._announce(parts)
+        with alone(self.folder, self.console):
+            now = status.look(self.card, self.root)
+            for part in status.lacking(self.card, self.root, now):  # others may be there meanwhile
+                try:
+                    say(self.console, self._get(part))
+                except Fault as fault:
+                    if not part.optional:
+                        raise self._failed(part, fault) from None
+                    say(self.console, f"{part.to}: left out ({fault})")
+                except KeyboardInterrupt:
+                    say(self.console, f"stopped; the same command goes on: {self.command}")
+                    raise
+            shutil.rmtree(self.folder / HIDDEN, ignore_errors=True)
+
+    def _failed(self, part: Part, fault: Fault) -> UserError:
+        where = self.command.replace("data fetch", "datasets", 1)
+        return UserError(
+            f"{part.to} of {self.card.title} could not be had: {fault}; try again later (it goes "
+            f"on where it stopped), or download it in a browser ({where} says where) and give it: "
+            f"{self.command} --from FILE"
+        )
+
+    def _announce(self, parts: Sequence[Part]) -> None:
+        """Say what will be downloaded, from whom, its licence, and the free disk space.
+
+        Raises Full if the known sizes do not fit.
+        """
+        folder = self.folder
+        licence = self.card.raw.get("licence") or "none stated"
+        say(self.console, f"Fetching {self.card.title} into {folder}   (licence: {licence})")
+        sources = [part.sources[0] for part in parts]
+        for part, source in zip(parts, sources, strict=True):
+            names = ", ".join(file.name for file in source.remotes)
+            size = format_total([source])
+            say(self.console, f"   {part.to}   {size} from {source.owner} ({names})")
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        needed, free = total(sources), shutil.disk_usage(there).free
+        twice = f"about {format_bytes(2 * (needed or 0), DOWNLOADS)} needed while unpacking, "
+        unpacking = "" if needed is None else twice
+        say(self.console, f"   {unpacking}{format_bytes(free, DOWNLOADS)} free")
+        download.room(there, 2 * (needed or 0))
+
+    def _get(self, part: Part) -> str:
+        """Get a part from the first source that delivers it; returns a sentence for the user.
+
+        Raises Fault, with the reason of each source, if none does.
+        """
+        faults = []
+        for source in part.sources:
+            key = "".join(file.url for file in source.remotes)
+            own = self.folder / HIDDEN / hashlib.sha256(key.encode()).hexdigest()[:12]
             try:
-                say(console, _get(card, root, part, console))
+                files = [download.download(file, own) for file in source.remotes]
             except Fault as fault:
-                if not part.optional:
-                    raise UserError(
-                        f"{part.to} of {card.title} could not be had: {fault}; try again later "
-                        "(it goes on where it stopped), or download it in a browser ("
-                        f"{command.replace('data fetch', 'datasets', 1)} says where) and give it: "
-                        f"{command} --from FILE"
-                    ) from None
-                say(console, f"{part.to}: left out ({fault})")
-            except KeyboardInterrupt:
-                say(console, f"stopped; the same command goes on: {command}")
+                faults.append(f"{source.owner}: {fault}")
+                continue
+            try:
+                checked = self._put(part.to, files, source.val)
+            except Fault as fault:
+                faults.append(f"{source.owner}: {fault}")
+                shutil.rmtree(own)
+                continue
+            compared = "no checksum is known, so it was checked by content alone"
+            if all(file.checked for file in source.remotes):
+                compared = "checksum as on the card"
+            passed = f" (not from {'; '.join(faults)})" if faults else ""
+            return f"{part.to}: {checked}, from {source.owner}; {compared}{passed}"
+        raise Fault("; ".join(faults))
+
+    def _put(self, to: str, files: Sequence[Path], val: int | str | None = None) -> str:
+        """`place.put` with a progress bar; every error in the files becomes a Fault."""
+        from rich.progress import Progress
+
+        hide = not self.console.is_terminal
+        with Progress(console=self.console, transient=True, disable=hide) as bar:
+            task = bar.add_task(f"unpacking and checking {to}", total=None)
+            move = lambda done, of: bar.update(task, completed=done, total=of)  # noqa: E731
+            job = place.Job(self.card, self.root, to, self.folder / HIDDEN / "new", move)
+            try:
+                return place.put(job, files, val)
+            except Full:
                 raise
-        shutil.rmtree(folder / HIDDEN, ignore_errors=True)
+            except (UserError, Absent) as error:
+                raise Fault(str(error)) from None
 
+    def take(self, file: Path) -> None:
+        """Take the parts of the data set that a user's own file or folder contains."""
+        if not file.exists():
+            raise UserError(
+                f"there is no {file}; --from is an archive, file or folder that you have"
+            )
+        files = (sorted(file.rglob("*.parquet")) if file.is_dir() else []) or [file]
+        faults, used = [], False
+        with alone(self.folder, self.console):
+            for to in self._missing():
+                try:
+                    say(self.console, f"{to}: {self._put(to, files)}, from {file}")
+                    used = True
+                except Fault as fault:
+                    faults.append(f"{to}: {fault}")
+            shutil.rmtree(self.folder / HIDDEN, ignore_errors=True)
+        if faults and not used:
+            raise UserError(f"{file} was not used: {'; '.join(faults)}")
 
-def _get(card: Card, root: Path, part: Part, console: "Console") -> str:
-    """Get a part from the first source that delivers it; returns a sentence for the user.
-
-    Raises Fault, with the reason of each source, where none does.
-    """
-    faults = []
-    hidden = data.folder_of(card, root) / HIDDEN
-    for source in part.sources:
-        key = "".join(file.url for file in source.remotes)
-        own = hidden / hashlib.sha256(key.encode()).hexdigest()[:12]
-        try:
-            given = [download.download(file, own) for file in source.remotes]
-        except Fault as fault:
-            faults.append(f"{source.owner}: {fault}")
-            continue
-        try:
-            checked = _put(card, root, part.to, given, console, source.val)
-        except Fault as fault:
-            faults.append(f"{source.owner}: {fault}")
-            shutil.rmtree(own)
-            continue
-        exact = "checksum as on the card" if all(file.checked for file in source.remotes) else None
-        words = exact or "no checksum is known, so it was checked by content alone"
-        passed = f" (not from {'; '.join(faults)})" if faults else ""
-        return f"{part.to}: {checked}, from {source.owner}; {words}{passed}"
-    raise Fault("; ".join(faults))
-
-
-def _put(
-    card: Card,
-    root: Path,
-    to: str,
-    given: Sequence[Path],
-    console: "Console",
-    val: int | str | None = None,
-) -> str:
-    """`place.put` with a progress bar; every error in the files becomes a Fault."""
-    from rich.progress import Progress
-
-    aside = data.folder_of(card, root) / HIDDEN / "new"
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"unpacking and checking {to}", total=None)
-
-        def move(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        try:
-            return place.put(place.Job(card, root, to, aside, move), given, val)
-        except Full:
-            raise
-        except (UserError, Absent) as error:
-            raise Fault(str(error)) from None
-
-
-def take(card: Card, root: Path, file: Path, console: "Console") -> None:
-    """Take the parts of the data set that a user's own file or folder contains."""
-    if not file.exists():
-        raise UserError(f"there is no {file}; --from is an archive, a file or a folder you have")
-    folder = data.folder_of(card, root)
-    parquet = sorted(file.rglob("*.parquet")) if file.is_dir() else []
-    faults, used = [], False
-    with alone(folder, console):
-        for to in _layout(card):
-            is_images = to == card.raw.get("images")
-            complete = is_images and not status.look(card, root).missing
-            if complete or (not is_images and (folder / to).exists()):
-                continue
-            try:
-                checked = _put(card, root, to, parquet or [file], console)
-                say(console, f"{to}: {checked}, from {file}")
-            except Fault as fault:
-                faults.append(f"{to}: {fault}")
-                continue
-            used = True
-        shutil.rmtree(folder / HIDDEN, ignore_errors=True)
-    if faults and not used:
-        raise UserError(f"{file} was not used: {'; '.join(faults)}")
-
-
-def _layout(card: Card) -> list[str]:
-    """The parts of a data set, the annotation first; also of a card without sources."""
-    names = [str(card.raw.get("annotation", ""))]
-    if card.raw.get("scenes", {}).get("rule") == "files":
-        names.append(str(card.raw["scenes"].get("folder", "")))
-    names.append(str(card.raw["images"]))
-    return [name for name in names if name and "{split}" not in name]
+    def _missing(self) -> Iterator[str]:
+        """The parts that are not there, the annotation first; also of a card without sources."""
+        raw = self.card.raw
+        names = [str(raw.get("annotation", ""))]
+        if raw.get("scenes", {}).get("rule") == "files":
+            names.append(str(raw["scenes"].get("folder", "")))
+        for name in names:
+            if name and "{split}" not in name and not (self.folder / name).exists():
+                yield name
+        if status.look(self.card, self.root).missing:  # now that the annotation may be there
+            yield str(raw["images"])
 
 
 @contextmanager
 def alone(folder: Path, console: "Console") -> Iterator[None]:
     """Lock a data set's folder, which is created if needed; waits while another process has it.
 
-    Raises UserError where nothing can be written.
+    Raises UserError if nothing can be written.
     """
     from filelock import FileLock, Timeout
 

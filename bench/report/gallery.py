@@ -78,7 +78,7 @@ def make(
                 {text: [] for text in texts},
                 {row: [] for row in rows},
                 absent,
-                restored.backbone.resize,
+                restored.backbone.preprocess.resize,
             )
         _ask(gallery, row.label, restored)
     if gallery is not None:

@@ -40,7 +40,7 @@ def encode(
     where one cannot be read.
     """
     base = restored.backbone
-    pixels = decoded(dataset, base.image_size, base.resize)
+    pixels = decoded(dataset, base.image_size, base.preprocess.resize)
     evaluation = Evaluation(dataset, "test", pixels, base)
     table = TokenTable(base.tokenizer, base.pad_id)
     mode = restored.trial.settings.get("scene_at_test", "none")

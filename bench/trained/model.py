@@ -101,8 +101,8 @@ class TrainedModel:
         base = self._restored.backbone
         if isinstance(image, str | Path):
             path = at_home(image)
-            return cache.decode(path, base.image_size, self._scale, base.resize)
-        return fit(image.convert("RGB"), base.image_size, base.resize)
+            return cache.decode(path, base.image_size, self._scale, base.preprocess.resize)
+        return fit(image.convert("RGB"), base.image_size, base.preprocess.resize)
 
 
 def _several(given: Any, what: str) -> Any:

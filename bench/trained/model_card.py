@@ -124,14 +124,14 @@ def _files(how: Exported, base: "Backbone") -> str:
 
 def _facts(restored: Restored, spec: str, title: str, how: Exported) -> dict[str, str]:
     trial, record, base = restored.trial, restored.record, restored.backbone
-    method, counts = restored.method, record["data"]["counts"]
+    method, counts, prep = restored.method, record["data"]["counts"], base.preprocess
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     held = "merged into it" if how is Exported.MERGED else "not contained here"
     return {
         "method": f"`{trial.call_today}`" + (f": {_paper(method)}" if method.paper else ""),
         "base weights": f"`{spec}`, {held}; hash `{base.weights_sha256}`",
-        "images": f"{base.image_size} x {base.image_size} pixels ({base.resize}), values from 0 to "
-        f"1 less the mean {_three(base.mean)} and over the deviation {_three(base.std)}",
+        "images": f"{base.image_size} x {base.image_size} pixels ({prep.resize}), values from 0 to "
+        f"1 less the mean {_three(prep.mean)} and over the deviation {_three(prep.std)}",
         "data set": f"{title}: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS),
         "trained": f"{trained:,} parameters beside or in {base.parameters:,}",
         "temperature": f"{float(method.temperature().detach()):.2f}, a factor on the cosine",

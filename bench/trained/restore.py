@@ -85,7 +85,7 @@ class Restored:
 
     def _images(self, pixels: Pixels, rows: Sequence[int]) -> Tensor:
         chosen = torch.from_numpy(pixels[list(rows)]).to(self.device)
-        return normalise(chosen, self.backbone.mean, self.backbone.std)
+        return normalise(chosen, self.backbone.preprocess.mean, self.backbone.preprocess.std)
 
 
 def restore(

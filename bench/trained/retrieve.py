@@ -113,12 +113,12 @@ def captions_for(
     row = image if isinstance(image, int) else _row_of(dataset, image)
     base = restored.backbone
     if isinstance(image, Path) and row is None:
-        pixels = cache.decode(image, base.image_size, dataset.card.scale, base.resize)
-        shown = cache.decode(image, sheet.SIDE, dataset.card.scale, base.resize)
+        pixels = cache.decode(image, base.image_size, dataset.card.scale, base.preprocess.resize)
+        shown = cache.decode(image, sheet.SIDE, dataset.card.scale, base.preprocess.resize)
     else:
         assert row is not None
         pixels = _pixels(restored)[row]
-        shown = cache.picture(dataset, row, sheet.SIDE, base.resize)
+        shown = cache.picture(dataset, row, sheet.SIDE, base.preprocess.resize)
     sentences = split_sentences(restored) if sentences is None else sentences
     scores = sentences.features @ restored.encode_images(pixels[None], [0])[0]
     own = set() if row is None else {spoken_form(c) for c in dataset.samples[row].captions}
@@ -142,7 +142,7 @@ def focus_of(restored: Restored, rows: list[int]) -> list[NDArray[np.float32]] |
 def _pixels(restored: Restored) -> Pixels:
     """All images of the data set as the backbone takes them."""
     base = restored.backbone
-    return cache.images(_dataset(restored), base.image_size, how=base.resize)
+    return cache.images(_dataset(restored), base.image_size, how=base.preprocess.resize)
 
 
 def _dataset(restored: Restored) -> Dataset:
@@ -186,7 +186,7 @@ def draw(restored: Restored, answer: Answer, focus: bool) -> "Image":
     maps = _maps(restored, _pixels(restored), numbers) if focus else [None] * len(numbers)
     tiles = [
         sheet.Tile(
-            cache.picture(dataset, hit.row, sheet.SIDE, restored.backbone.resize),
+            cache.picture(dataset, hit.row, sheet.SIDE, restored.backbone.preprocess.resize),
             f"{hit.score:.3f}",
             Path(dataset.samples[hit.row].filename).name,
             hit.right,

@@ -40,7 +40,7 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
         maps = retrieve.focus_of(models[n], [hit.row for hit in hits])
         tiles = [
             sheet.Tile(
-                cache.picture(dataset, hit.row, sheet.SIDE, models[n].backbone.resize),
+                cache.picture(dataset, hit.row, sheet.SIDE, models[n].backbone.preprocess.resize),
                 f"{hit.score:.3f}",
                 _name(dataset, hit.row),
                 hit.right,
@@ -56,7 +56,7 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
         hits = retrieve.captions_for(models[n], row, TOP, sentences[n]).hits
         maps = retrieve.focus_of(models[n], [row])
         name = _name(dataset, row)
-        picture = cache.picture(dataset, row, sheet.SIDE, models[n].backbone.resize)
+        picture = cache.picture(dataset, row, sheet.SIDE, models[n].backbone.preprocess.resize)
         tile = sheet.Tile(picture, "", name, None, maps[0] if maps else None)
         said = [(f"{h.score:.3f}", retrieve.set_text(h.caption or ""), h.right) for h in hits]
         return sheet.draw_captions(f"{title}{name}" if title else "", [note], tile, said)
