@@ -153,4 +153,6 @@ def _faults(remote: Remote, folder: Path) -> Iterator[None]:
     except Exception as error:
         if getattr(error, "errno", None) in hub.FULL:
             raise no_room(folder, brief(error)) from None
-        raise Fault(str(hub.explained(error, hub.of_url(remote.url) or remote.url))) from None
+        reason = str(hub.explained(error, hub.of_url(remote.url) or remote.url))
+        remedy = ": unset it to download" if reason == hub.OFFLINE else ""
+        raise Fault(reason + remedy) from None
