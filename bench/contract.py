@@ -1,5 +1,7 @@
 """The contract of a method, checked on small models with random weights: no data, no network."""
 
+import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,6 +194,41 @@ def check(
     return results
 
 
+def obstacle(cls: type[Method], settings: Mapping[str, Any]) -> str | None:
+    """Why a method cannot be trained on small towers of open_clip's; None where it can.
+
+    Their widths are multiples of 256, as those of real backbones are, and their biases not zero.
+    """
+    try:
+        method = _build(cls, settings, wide_model)
+        for loss in _steps(method, count=1):
+            if not loss.isfinite():
+                return f"its loss is {float(loss)}"
+    except Exception as error:  # another library's code: whatever it raises is the answer
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+@functools.cache
+def _wide() -> nn.Module:
+    from open_clip import CLIP
+
+    vision = {**VISION, "layers": 1, "width": 512, "head_width": 64}
+    model = _typed(
+        CLIP(embed_dim=32, vision_cfg=vision, text_cfg={**TEXT, "width": 256, "layers": 1})
+    )
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.02)
+    return model.eval()
+
+
+def wide_model() -> nn.Module:
+    """A fresh copy of a model with one wide block in each tower."""
+    with _seeded(0):
+        return copy.deepcopy(_wide())
+
+
 class _LeftOutError(Exception):
     """A check that does not apply; the message says why."""
 
@@ -236,9 +273,9 @@ def _steps(method: Method, count: int = 2, lr: float = 1e-2) -> Iterator[Tensor]
 
 
 @torch.no_grad()
-def _features(method: Method) -> Tensor:
+def _features(method: Method, seed: int = 2) -> Tensor:
     batch = tiny_batch()
-    with _seeded(2):
+    with _seeded(seed):
         return torch.stack([method.encode_image(batch.images), method.encode_text(batch.texts)])
 
 
@@ -324,6 +361,8 @@ def _modes(build: Build) -> None:
     if random:
         raise _LeftOutError("dropout is on in training")
     training = _features(method)
+    if not torch.equal(training, _features(method, seed=3)):
+        raise _LeftOutError("it draws random numbers in training")
     difference = float((training - _features(method.eval())).abs().max())
     assert difference < 1e-5, (
         f"training and evaluation mode encode differently (by {difference:.2g}); use nn.Dropout "

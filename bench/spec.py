@@ -5,16 +5,26 @@ import difflib
 import inspect
 import math
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from bench import UserError
 
 if TYPE_CHECKING:
     from methods.base import Method
-    from methods.settings import Within
+    from methods.settings import Setting, Within
 
 
 @dataclass(frozen=True)
@@ -117,41 +127,94 @@ def defaults(cls: "type[Method]") -> dict[str, Any]:
     return found
 
 
+def settings_of(cls: "type[Method]", given: Mapping[str, Any]) -> "dict[str, Setting]":
+    """All settings that a call with those given may have, by name; raises UserError."""
+    from methods.settings import Refused, Setting
+
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    named = {name: Setting(default, hints.get(name)) for name, default in defaults(cls).items()}
+    try:
+        return named | cls.further_settings(given)
+    except Refused as error:
+        raise UserError(str(error)) from None
+
+
+def complete(cls: "type[Method]", settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings and, of those that a record leaves out, the defaults; raises UserError."""
+    return {n: setting.default for n, setting in settings_of(cls, settings).items()} | {**settings}
+
+
+def misfits(cls: "type[Method]", settings: Mapping[str, Any]) -> list[str]:
+    """Names of recorded settings that the method has no more, or has and the record lacks."""
+    known, needed = settings_of(cls, settings).keys(), defaults(cls).keys()
+    return sorted((settings.keys() - known) | (needed - settings.keys()))
+
+
 def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") -> Call:
     """Check a call against the registry and make its settings complete; raises UserError."""
+    from methods.settings import Refused
+
     if name not in known:
         raise UserError(
             f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them"
         )
-    default = defaults(known[name])
-    hints = get_type_hints(known[name].__init__, include_extras=True)
-    given = dict(given)
+    cls = known[name]
+    default, given = defaults(cls), dict(given)
     lr = given.pop("lr", None) if "lr" not in default else None
     if lr is not None and not (type(lr) in (int, float) and 0 < lr < math.inf):
         raise UserError(f"the learning rate of {name} must be a number above 0, not {lr!r}")
-    if lr is not None and known[name].lr is None:
+    if lr is not None and cls.lr is None:
         raise UserError(f"{name} trains nothing, so it has no learning rate; leave out lr={lr!r}")
-    for setting, value in given.items():
-        if setting not in default:
-            options = [*default, "lr"]
+    possible = settings_of(cls, given)
+    # First the one that decides which others there are.
+    for setting in sorted(given, key=lambda one: one != cls.decides):
+        if setting not in possible:
+            options = [*possible, "lr"]
+            where = (
+                f"{name}({cls.decides}={given[cls.decides]!r})" if cls.decides in given else name
+            )
             raise UserError(
-                f"{name} has no setting {setting!r}{nearest(setting, options)}; "
+                f"{where} has no setting {setting!r}{nearest(setting, options)}; "
                 f"it has {', '.join(options)}"
             )
-        where = f"{name}({setting}=...)"
-        given[setting] = _as(type(default[setting]), value, where)
-        if (choices := choices_of(hints.get(setting))) is not None and value not in choices:
-            listed = ", ".join(map(repr, choices))
-            raise UserError(f"{where} is one of {listed}, not {value!r}")
-        if isinstance(value, int | float) and value not in (right := range_of(hints.get(setting))):
-            what = WORDS[type(default[setting])] if default[setting] is not None else "a number"
-            raise UserError(f"{name}({setting}={value!r}): {setting} is {what} {right}")
-    settings = {**default, **given}
-    odd = [f"{k}={settings[k]!r}" for k in default if settings[k] != default[k]]
+        given[setting] = _checked(name, setting, given[setting], possible[setting])
+    full = {n: possible[n].default for n in possible} | given
+    settings = {n: full[n] for n in possible if n in default or full[n] != possible[n].default}
+    try:
+        cls.check_settings(settings)
+    except Refused as error:
+        raise UserError(f"{name}: {error}") from None
+    odd = [
+        f"{k}={v!r}"
+        for k, v in settings.items()
+        if k == cls.decides or v != possible[k].default  # the one that decides is always said
+    ]
     if lr is not None:
         odd.append(f"lr={float(lr):g}")
     text = f"{name}({', '.join(odd)})" if odd else name
     return Call(name, tuple(settings.items()), None if lr is None else float(lr), text)
+
+
+def _checked(name: str, setting: str, value: Any, known: "Setting") -> Any:
+    """The value of a setting as it is recorded; raises UserError for a wrong one."""
+    default, hint = known
+    where = f"{name}({setting}=...)"
+    if (choices := choices_of(hint)) is not None:
+        if type(value) is type(default) and value not in choices:
+            near = nearest(value, choices) if isinstance(value, str) else ""
+            listed = ", ".join(map(repr, choices))
+            listed = f"one of {listed}" if len(choices) < MANY else f"one of {len(choices)} texts"
+            raise UserError(f"{where} is {listed}, not {value!r}{near}")
+    elif hint not in (None, *WORDS) and get_origin(hint) is not Annotated:
+        if not _fits(hint, value):
+            words = " or ".join(spoken(hint)) or "an object that cannot be written here"
+            raise UserError(f"{where} takes {words}, not {value!r}")
+        return value
+    value = _as(type(default), value, where)
+    if isinstance(value, int | float) and value not in (right := range_of(hint)):
+        what = WORDS[type(default)] if default is not None else "a number"
+        raise UserError(f"{name}({setting}={value!r}): {setting} is {what} {right}")
+    return value
 
 
 def choices_of(hint: Any) -> tuple[Any, ...] | None:
@@ -167,6 +230,41 @@ def range_of(hint: Any) -> "Within":
 
 
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text in quotes"}
+
+
+MANY = 20
+"""So many choices are no longer listed in one sentence."""
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value written in a call is one of a type hint of another library."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        open_ended = isinstance(value, str) and any("[" in str(one) for one in inner)
+        return open_ended or any(type(one) is type(value) and one == value for one in inner)
+    if origin in (Union, UnionType):
+        return any(_fits(one, value) for one in inner)
+    if origin in (list, dict):
+        parts = value if origin is list else [*value.items()] if isinstance(value, dict) else []
+        each = inner[0] if origin is list else tuple[inner]  # type: ignore[valid-type]
+        return isinstance(value, origin) and all(_fits(each, part) for part in parts)
+    if origin is tuple:
+        return all(_fits(one, part) for one, part in zip(inner, value, strict=False))
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return hint is Any or (hint in (bool, int, str, list, dict, type(None)) and type(value) is hint)
+
+
+def spoken(hint: Any) -> list[str]:
+    """What may be written for a type hint of another library: each choice in words."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return [repr(one) for one in inner]
+    if origin in (Union, UnionType):
+        return list(dict.fromkeys(word for one in inner for word in spoken(one)))
+    plain = {list: "a list", dict: "a dict", type(None): "None", **WORDS}
+    word = plain.get(origin or hint)
+    return [] if word is None else [word]
 
 
 def _as(kind: type, value: Any, where: str) -> Any:

@@ -5,6 +5,7 @@ Legend: B batch, L text length, D embedding width, C captions per image, Q queue
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.sample import Sample as Sample  # part of this interface
+from methods.settings import Setting
 from methods.towers import image_tower, text_tower
 
 
@@ -104,6 +106,8 @@ class Method(nn.Module):
     """Whether `frozen_image`/`frozen_text` give all that is needed from the frozen towers: nested
     tensors whose first dimension is B (or None), which the encode functions take in the place of
     images and texts, so that they can be cached."""
+    decides: ClassVar[str | None] = None
+    """The setting that decides which `further_settings` there are."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -113,6 +117,26 @@ class Method(nn.Module):
         self.text_tower = text_tower(model)
         if self.lr is not None:
             self.logit_scale.requires_grad_(True)
+
+    # Settings are checked before anything is built.
+
+    @classmethod
+    def further_settings(cls, given: Mapping[str, Any]) -> dict[str, Setting]:
+        """Settings beyond the constructor's named ones, by name, for a call with those given.
+
+        The constructor takes them as keyword arguments of any name. One that has its default is
+        left out of the record. May raise `Refused`.
+        """
+        return {}
+
+    @classmethod
+    def alternatives(cls) -> dict[str, str | None]:
+        """Each value of the setting `decides`: why it cannot be used, or None."""
+        return {}
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> None:
+        """Raise `Refused` where settings, each right by itself, do not go together."""
 
     @property
     def logit_scale(self) -> nn.Parameter:

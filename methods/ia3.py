@@ -2,15 +2,15 @@
 
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from methods import register
-from methods.base import Method, Paper
-from methods.surgery import linear_layers, merge_adapters, module_names, open_attention, plain_state
+from methods.base import Paper
+from methods.injected import Injected
 
 
 @register("ia3")
-class IA3(Method):
+class IA3(Injected):
     """A learned factor per channel of keys, values and MLPs.
 
     One factor per channel of keys and values, and of the input of the MLP's last layer.
@@ -28,30 +28,13 @@ class IA3(Method):
     lr: ClassVar[float | None] = 3e-3
 
     def __init__(self, model: nn.Module) -> None:
-        from peft import IA3Config, inject_adapter_in_model  # slow to import
+        from peft import IA3Config  # slow to import
 
         super().__init__(model)
-        outputs: list[nn.Module] = []
-        inner: list[nn.Module] = []
-        for tower in (self.image_tower, self.text_tower):
-            open_attention(tower)
-            for module in tower.blocks.modules():
-                for name in ("in_proj", "qkv", "key", "value"):
-                    if isinstance(layer := getattr(module, name, None), nn.Linear):
-                        outputs.append(layer)
-            inner += (m for m in linear_layers(tower, "mlp") if m.in_features > m.out_features)
-        config = IA3Config(
-            target_modules=module_names(model, [*outputs, *inner]),
-            feedforward_modules=module_names(model, inner),
-        )
-        inject_adapter_in_model(config, model)
-        self.logit_scale.requires_grad_(True)  # peft froze everything but its own
+        outputs, inner = self.factor_names("attn+mlp")
+        config = IA3Config(target_modules=[*outputs, *inner], feedforward_modules=inner)
+        self.inject(config, cast_inputs=True)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """One group without weight decay, which would draw factors of 1 to 0."""
         return [{"params": [p for p in self.parameters() if p.requires_grad], "weight_decay": 0.0}]
-
-    def merged_state(self) -> dict[str, Tensor]:
-        """See `Method.merged_state`: the factors, multiplied into the weights."""
-        merge_adapters(self.model)
-        return plain_state(self.model)

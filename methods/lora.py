@@ -1,21 +1,21 @@
 """LoRA: low-rank updates of the linear layers of both towers, through peft."""
 
-from itertools import chain
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from methods import register
-from methods.base import Method, Paper
+from methods.base import Paper
+from methods.injected import Injected
 from methods.settings import Within
-from methods.surgery import linear_layers, merge_adapters, module_names, open_attention, plain_state
+from methods.surgery import Part
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
 
 @register("lora")
-class LoRA(Method):
+class LoRA(Injected):
     """Low-rank updates of the linear layers of both towers.
 
     Settings: rank; alpha, the update's factor being alpha / rank, or alpha / sqrt(rank) with rslora
@@ -40,46 +40,24 @@ class LoRA(Method):
         *,
         rank: Annotated[int, Within(1)] = 8,
         alpha: Annotated[int, Within(1)] = 16,
-        targets: Literal["attn", "mlp", "attn+mlp"] = "attn+mlp",
+        targets: Part = "attn+mlp",
         dropout: Annotated[float, Within(0, 1, below=True)] = 0.0,
         dora: bool = False,
         rslora: bool = False,
     ) -> None:
-        from peft import LoraConfig, inject_adapter_in_model  # slow to import
+        from peft import LoraConfig  # slow to import
 
         super().__init__(model)
-        towers = (self.image_tower, self.text_tower)
-        if "attn" in targets:
-            for tower in towers:
-                open_attention(tower)
-        layers = chain.from_iterable(linear_layers(tower, targets) for tower in towers)
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,
-            target_modules=module_names(model, layers),
+            target_modules=self.linear_names(targets),
             lora_dropout=dropout,
             use_dora=dora,
             use_rslora=rslora,
         )
-        inject_adapter_in_model(config, model)
-        self.logit_scale.requires_grad_(True)  # peft froze everything but its own
-        for layer in self.lora_layers():
-            layer.cast_input_dtype_enabled = False  # autocast does it, without copies in float32
+        self.inject(config)
 
     def lora_layers(self) -> "list[LoraLayer]":
         """The adapted layers, each with peft's `merge()` and `unmerge()`."""
-        from peft.tuners.lora import LoraLayer
-
-        return [m for m in self.model.modules() if isinstance(m, LoraLayer)]
-
-    def train(self, mode: bool = True) -> "LoRA":
-        """The backbone stays in evaluation mode; LoRA's dropout, which sits inside it, does not."""
-        super().train(mode)
-        for layer in self.lora_layers():
-            layer.lora_dropout.train(mode)
-        return self
-
-    def merged_state(self) -> dict[str, Tensor]:
-        """See `Method.merged_state`: what peft adds to each weight matrix, added to it."""
-        merge_adapters(self.model)
-        return plain_state(self.model)
+        return cast("list[LoraLayer]", self.adapted_layers())

@@ -7,6 +7,7 @@ A call with another number is refused before anything runs; `bench methods NAME`
 
 import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,14 @@ LARGEST = 2**31
 """No setting is larger: nothing so wide or long could be trained."""
 ANY = Within()
 """What a number may be whose range is not declared."""
+
+
+class Setting(NamedTuple):
+    """A setting that depends on others: its default, and the type hint of its values."""
+
+    default: Any
+    hint: Any
+
+
+class Refused(Exception):
+    """Settings that a method cannot have; the message says why, and follows the method's name."""

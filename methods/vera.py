@@ -1,18 +1,18 @@
 """VeRA: low-rank updates of shared frozen random matrices, with learned vectors, through peft."""
 
-from itertools import chain
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from methods import register
-from methods.base import Method, Paper
+from methods.base import Paper
+from methods.injected import Injected
 from methods.settings import Within
-from methods.surgery import linear_layers, merge_adapters, module_names, open_attention, plain_state
+from methods.surgery import Part
 
 
 @register("vera")
-class VeRA(Method):
+class VeRA(Injected):
     """Frozen random matrices with learned scaling vectors.
 
     All layers share one pair of frozen random matrices; each learns two vectors of factors.
@@ -32,24 +32,9 @@ class VeRA(Method):
         model: nn.Module,
         *,
         rank: Annotated[int, Within(1)] = 256,
-        targets: Literal["attn", "mlp", "attn+mlp"] = "attn+mlp",
+        targets: Part = "attn+mlp",
     ) -> None:
-        from peft import VeraConfig, VeraModel  # slow to import
-        from peft.tuners.vera import VeraLayer
+        from peft import VeraConfig  # slow to import
 
         super().__init__(model)
-        towers = (self.image_tower, self.text_tower)
-        if "attn" in targets:
-            for tower in towers:
-                open_attention(tower)
-        layers = chain.from_iterable(linear_layers(tower, targets) for tower in towers)
-        config = VeraConfig(r=rank, target_modules=module_names(model, layers))
-        VeraModel(model, {"default": config}, "default")  # changes the model in place
-        self.logit_scale.requires_grad_(True)  # peft froze everything but its own
-        for layer in (m for m in model.modules() if isinstance(m, VeraLayer)):
-            cast(Any, layer).cast_input_dtype_enabled = False  # autocast does it, without copies
-
-    def merged_state(self) -> dict[str, Tensor]:
-        """See `Method.merged_state`: what peft adds to each weight matrix, added to it."""
-        merge_adapters(self.model)
-        return plain_state(self.model)
+        self.inject(VeraConfig(r=rank, target_modules=self.linear_names(targets)))

@@ -21,6 +21,7 @@ MERGED: list[tuple[str, dict[str, Any]]] = [
     ("lora", {"rslora": True, "targets": "mlp"}),
     ("ia3", {}),
     ("vera", {"rank": 16}),
+    ("peft", {"kind": "oft"}),
     ("ssf", {}),
 ]
 NAMES = {name for name, _ in MERGED} | {"zeroshot"}

@@ -195,6 +195,8 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     # In each block the biases of in_proj 3, out_proj 1, MLP 4 and 1, norms 2; three norms around.
     ("bitfit", {}, 12 * (3 + 1 + 4 + 1 + 2) * (768 + 512) + 2 * 768 + 512),
     ("vera", {}, 12 * (2 * 4 * 256 + (3 + 1 + 4 + 1) * (768 + 512))),
+    # A rotation by 32 * 31 / 2 angles for each 32 inputs: in_proj, out_proj, fc have D, proj 4 D.
+    ("peft", {}, 12 * (3 + 4) * (768 + 512) * 31 // 2),
     ("uniadapter", {}, 12 * (3 * (768 + 512) + 128 * (2 * (768 + 512) - 512) + 128)),
     ("lst", {}, ladder(768, 96) + ladder(512, 64)),
     ("cmer", {}, branch(768, 96, 3, score=True) + branch(512, 64, 2, score=False)),

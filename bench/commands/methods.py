@@ -3,7 +3,7 @@
 import inspect
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 import typer
 
@@ -13,27 +13,34 @@ from bench.console import console, say
 from bench.spec import load_plugins
 
 if TYPE_CHECKING:
+    from bench.spec import Call
     from methods.base import Method
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="A method, to see all about it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A method, or a call of one, to see all about it.")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """List the methods, or show one with its settings, their defaults and the paper."""
-    from bench.spec import nearest
+    from bench.spec import nearest, parse_calls, resolve
     from methods import registry
 
     load_plugins(plugin)
     known = registry()
     if name is None:
         _list(known)
-    elif name in known:
-        _show(name, known[name])
-    else:
+    elif name.isidentifier() and name not in known:
         raise UserError(
             f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them"
         )
+    else:
+        calls = parse_calls(name)
+        for call in (resolve(method, given, known) for method, given in calls):
+            _show(call, known[call.name])
+            if name == call.name and known[name].decides is not None:
+                _show_kinds(known[name], name)
 
 
 def _list(known: "dict[str, type[Method]]") -> None:
@@ -69,43 +76,80 @@ def _summary(cls: "type[Method]") -> str:
     return (inspect.getdoc(cls) or "").partition("\n")[0]
 
 
-def _show(name: str, cls: "type[Method]") -> None:
+def _show(call: "Call", cls: "type[Method]") -> None:
     """What a method is, its paper, and its settings with the values they may have."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     from bench.measure import parameters
-    from bench.spec import defaults
+    from bench.spec import settings_of
 
-    screen = console()
+    screen, name, given = console(), call.name, dict(call.settings)
     flowing = escape(re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(cls) or ""))
     screen.print(f"[bold]{name}[/]\n{flowing}\n", highlight=False)
     if cls.paper:
         say(screen, f"Paper: {cls.paper.title} ({cls.paper.year}), {cls.paper.link}")
-    count = parameters.trainable(cls)
+    count = parameters.trainable(cls, **given)
     if count:
-        say(screen, f"Trains {count:,} parameters on {parameters.REFERENCE}.")
+        say(screen, f"{call.text} trains {count:,} parameters on {parameters.REFERENCE}.")
     table = Table("setting", "default", "values", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    hints = get_type_hints(cls.__init__, include_extras=True)
-    for setting, default in defaults(cls).items():
-        table.add_row(setting, repr(default), _values(default, hints.get(setting)))
-    if "lr" not in defaults(cls) and cls.lr is not None:
+    settings = settings_of(cls, given)
+    for setting, (default, hint) in settings.items():
+        table.add_row(setting, repr(default), escape(_values(default, hint)))
+    if "lr" not in settings and cls.lr is not None:
         table.add_row("lr", f"{cls.lr:g}", "learning rate: a number above 0")
     if table.rows:
         screen.print(table)
-        setting, default = next(iter([*defaults(cls).items(), ("lr", cls.lr)]))
+        first = [(n, s.default) for n, s in settings.items()]
+        setting, default = next(iter([*first, ("lr", cls.lr)]))
         say(screen, f"Set them in brackets: --methods '{name}({setting}={default!r})'")
     if cls.lr is None:
         say(screen, "Nothing is trained.")
 
 
+def _show_kinds(cls: "type[Method]", name: str) -> None:
+    """Of each value of the setting that decides on others, what it trains or why it cannot be."""
+    import warnings
+
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from bench.contract import obstacle
+    from bench.measure import parameters
+
+    screen, decides = console(), str(cls.decides)
+    table = Table(decides, "trains", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    reasons: dict[str, list[str]] = {}
+    with screen.status("trying each on small towers"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # another library's, about things of no concern here
+        for value, known in cls.alternatives().items():
+            given = {decides: value}
+            if (reason := known or obstacle(cls, given)) is not None:
+                reasons.setdefault(reason, []).append(value)
+                continue
+            count = parameters.trainable(cls, **given)
+            table.add_row(value, "?" if count is None else parameters.rounded(count))
+    screen.print(table)
+    say(
+        screen,
+        f"Each was tried on small towers with its defaults. The figure is for "
+        f"{parameters.REFERENCE}; ?: it can only be counted with weights. `bench methods "
+        f"\"{name}({decides}='...')\"` shows the settings of one.\n",
+    )
+    for reason, values in reasons.items():
+        say(screen, f"Not usable: {', '.join(values)}: {escape(reason)}.")
+
+
 def _values(default: Any, hint: Any) -> str:
     """The values that a setting may have, in words."""
-    from bench.spec import WORDS, choices_of, range_of
+    from bench.spec import MANY, WORDS, choices_of, range_of, spoken
 
     if (choices := choices_of(hint)) is not None:
-        return ", ".join(map(repr, choices))
+        return ", ".join(map(repr, choices)) if len(choices) < MANY else "see below"
+    if hint not in (None, *WORDS) and get_origin(hint) is not Annotated:
+        return " or ".join(spoken(hint))
     if isinstance(default, int | float) and not isinstance(default, bool):
         return f"{WORDS[type(default)]} {range_of(hint)}"
     return WORDS.get(type(default), "")

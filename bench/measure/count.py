@@ -46,9 +46,15 @@ def saved_bytes(function: Callable[[], Any], exclude: Iterable[Tensor] = ()) -> 
 
 
 def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
-    """Bytes of each distinct storage under living tensors."""
-    found = (tensor.untyped_storage() for tensor in tensors)
+    """Bytes of each distinct storage under living tensors; a sparse tensor has two."""
+    found = (part.untyped_storage() for tensor in tensors for part in _dense(tensor))
     return {storage._cdata: storage.nbytes() for storage in found}
+
+
+def _dense(tensor: Tensor) -> tuple[Tensor, ...]:
+    if tensor.layout == torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    return (tensor,)
 
 
 def flops(function: Callable[[], Tensor], parameters: Iterable[Tensor]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ Legend: D embedding width.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ IMAGE, FEATURES = "example.png", "example.safetensors"
 CLOSE = 0.999
 """Cosine with the known feature that a right model reaches, whatever number format it computes in;
 one without the adapter's attention, or with another preprocessing, does not."""
+SAME = 1e-4
+"""Largest difference that rounding in float32 makes in a feature of unit length, where an adapter
+changes weights by much."""
 
 
 def write(out: Path, method: Method, base: Backbone) -> None:
@@ -34,6 +37,22 @@ def write(out: Path, method: Method, base: Backbone) -> None:
     pair = features(method, base, image)
     named = {"image": pair[0].contiguous(), "text": pair[1].contiguous()}
     save_file(named, out / FEATURES, metadata={"format": "pt"})
+
+
+@torch.no_grad()
+def apart(model: Any, base: Backbone, out: Path) -> float:
+    """Largest difference of a model's features from the example's; `model` encodes as open_clip's.
+
+    Reads image and features from the folder `out`.
+    """
+    from PIL.Image import open as open_image
+    from safetensors.torch import load_file
+
+    known = load_file(out / FEATURES)
+    with open_image(out / IMAGE) as image:
+        found = {"image": model.encode_image(base.transform(image)[None], normalize=True)}
+    found["text"] = model.encode_text(base.tokenizer([SENTENCE]), normalize=True)
+    return max(float((feature - known[what]).abs().max()) for what, feature in found.items())
 
 
 def picture() -> Pixels:

@@ -1,18 +1,13 @@
 """A trained model as files for others: its adapter or a plain open_clip checkpoint, and a card."""
 
-import copy
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
 from bench import UserError, backbone
 from bench.backbone import Backbone
-from bench.spec import shareable
-from bench.trained import example
+from bench.trained import example, peft_form
 from bench.trained.merged import save_merged
 from bench.trained.model_card import Exported, card_of
 from bench.trained.restore import ADAPTER, EXPORTED, Restored, restore
@@ -39,7 +34,7 @@ def export(path: Path, out: Path, merge: bool = False) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     try:
         example.write(out, method, base)
-        how = Exported.MERGED if merge else _save_adapter(restored, out)
+        how = Exported.MERGED if merge else _save_adapter(restored, method, base, out)
         (out / "README.md").write_text(card_of(restored, how), encoding="utf-8")
         if merge:  # last, for it uses the method up
             save_merged(out, restored.trial.backbone, restored.trial.method, method, base)
@@ -68,56 +63,10 @@ def in_float32(restored: Restored) -> tuple[Method, Backbone]:
     return whole.eval(), base
 
 
-def _save_adapter(restored: Restored, out: Path) -> Exported:
+def _save_adapter(restored: Restored, method: Method, base: Backbone, out: Path) -> Exported:
     from safetensors.torch import save_file
 
     state = restored.method.own_state()
     state = {name: tensor.contiguous().clone() for name, tensor in state.items()}
     save_file(state, out / ADAPTER, metadata={"format": "pt"})  # one entry: more have no order
-    return _save_peft(restored, out)
-
-
-def _save_peft(restored: Restored, out: Path) -> Exported:
-    """Save peft's form where the adapter is one that peft can put into a model."""
-    from methods.surgery import OpenAttention
-
-    model = restored.method.model
-    configs = getattr(model, "peft_config", {})
-    if not configs:
-        return Exported.ADAPTER
-    from peft import PeftType, get_peft_model_state_dict
-    from safetensors.torch import save_file
-
-    config = copy.copy(configs["default"])
-    if config.peft_type not in (PeftType.LORA, PeftType.IA3):
-        return Exported.ADAPTER
-    opened = any(isinstance(module, OpenAttention) for module in model.modules())
-    within = "opened_attention." if opened else ""
-    _name_layers(config, model, within)
-    config.base_model_name_or_path = shareable(restored.trial.backbone)
-    config.inference_mode = True
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    named = {f"base_model.model.{within}{k}": v.contiguous().clone() for k, v in state.items()}
-    save_file(named, out / "adapter_model.safetensors", metadata={"format": "pt"})
-    text = json.dumps(_plain(config.to_dict()), indent=2, sort_keys=True)
-    (out / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
-    return Exported.PEFT_OPENED if opened else Exported.PEFT
-
-
-def _name_layers(config: Any, model: nn.Module, within: str) -> None:
-    """Write the layers that peft is to wrap by their full names.
-
-    peft keeps ends of names ("c_fc"), which a model with another attention has too.
-    """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    wrapped = {n: m for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
-    config.target_modules = sorted(f"{within}{name}" for name in wrapped)
-    if hasattr(config, "feedforward_modules"):
-        inner = (n for n, m in wrapped.items() if getattr(m, "is_feedforward", False))
-        config.feedforward_modules = sorted(f"{within}{name}" for name in inner)
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Sets as sorted lists, as JSON has none."""
-    return {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+    return peft_form.save(out, restored.trial.backbone, restored.trial.seed, method, base)

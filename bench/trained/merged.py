@@ -8,16 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench import UserError, backbone
 from bench.backbone import Backbone
 from bench.trained import example
 from methods.base import Method, NotApplicable
 
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
-SAME = 1e-5
-"""Largest difference that rounding in float32 makes in a feature of unit length."""
 
 
 def save_merged(out: Path, spec: str, name: str, method: Method, base: Backbone) -> None:
@@ -37,7 +33,12 @@ def save_merged(out: Path, spec: str, name: str, method: Method, base: Backbone)
         ) from None
     plain: Any = backbone.load(spec).model
     plain.load_state_dict(state, strict=True)
-    _check(plain, base, out)
+    apart = example.apart(plain, base, out)
+    if not apart < example.SAME:
+        raise UserError(
+            f"{name} cannot be merged: the features of the merged weights differ by {apart:.2g}; "
+            "leave out --merged, and use the adapter with bench"
+        )
     state = {key: tensor.contiguous().clone() for key, tensor in plain.state_dict().items()}
     save_file(state, out / WEIGHTS, metadata={"format": "pt"})
     config = {
@@ -48,18 +49,3 @@ def save_merged(out: Path, spec: str, name: str, method: Method, base: Backbone)
     (out / CONFIG).write_text(text + "\n", encoding="utf-8")
     if hasattr(base.tokenizer, "save_pretrained"):  # Hugging Face's; open_clip brings its own
         base.tokenizer.save_pretrained(out)
-
-
-@torch.no_grad()
-def _check(plain: Any, base: Backbone, out: Path) -> None:
-    """Raise AssertionError where the plain model has other features than the example's."""
-    from PIL import Image
-    from safetensors.torch import load_file
-
-    known = load_file(out / example.FEATURES)
-    with Image.open(out / example.IMAGE) as image:
-        found = {"image": plain.encode_image(base.transform(image)[None], normalize=True)}
-    found["text"] = plain.encode_text(base.tokenizer([example.SENTENCE]), normalize=True)
-    for what, feature in found.items():
-        apart = float((feature - known[what]).abs().max())
-        assert apart < SAME, f"merging changed the {what} features by {apart:.2g}"

@@ -17,7 +17,7 @@ from bench.backbone.preprocess import of_record
 from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset
 from bench.data.cache import Pixels
-from bench.spec import defaults, nearest
+from bench.spec import misfits, nearest
 from bench.train import autocast, compute_type
 from bench.trial import Trial
 from methods import registry
@@ -139,8 +139,7 @@ def _method_class(trial: Trial) -> type[Method]:
             "your own registers it, give that with --plugin"
         )
     cls = known[trial.method]
-    odd = sorted(defaults(cls).keys() ^ trial.settings.keys())
-    if odd:
+    if odd := misfits(cls, trial.settings):
         raise UserError(
             f"the record is of another version of {trial.method}: they differ in the settings "
             f"{odd}; run the trial again"

@@ -1,0 +1,115 @@
+"""What `peft`, `lora`, `ia3` and `vera` share: a method that the library peft puts into the towers.
+
+peft wraps layers of the model in place. What it draws at random and never trains it draws again
+when the method is built again, so only what is trained is saved.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import Tensor, nn
+
+from methods.base import Method, NotApplicable
+from methods.surgery import (
+    Part,
+    linear_layers,
+    merge_adapters,
+    module_names,
+    open_attention,
+    plain_state,
+)
+from methods.towers import tower_parameters
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+
+class Injected(Method):
+    """A method that is one of peft's tuners; a subclass says where and with which config."""
+
+    def linear_names(self, part: Part) -> list[str]:
+        """Names of the linear layers of both towers' blocks; opens the attention if it is wanted.
+
+        Opened, query, key and value are one layer where the backbone has them so (open_clip, timm).
+        """
+        towers = (self.image_tower, self.text_tower)
+        if "attn" in part:
+            for tower in towers:
+                open_attention(tower)
+        layers = chain.from_iterable(linear_layers(tower, part) for tower in towers)
+        return module_names(self.model, layers)
+
+    def factor_names(self, part: Part) -> tuple[list[str], list[str]]:
+        """Names of the layers that (IA)3 scales: the outputs of the first, inputs of the second.
+
+        The first give keys and values, the second end the MLPs.
+        """
+        outputs: list[nn.Module] = []
+        inner: list[nn.Module] = []
+        for tower in (self.image_tower, self.text_tower):
+            open_attention(tower)
+            for module in tower.blocks.modules() if "attn" in part else ():
+                for name in ("in_proj", "qkv", "key", "value"):
+                    if isinstance(layer := getattr(module, name, None), nn.Linear):
+                        outputs.append(layer)
+            if "mlp" in part:
+                layers = linear_layers(tower, "mlp")
+                inner += (m for m in layers if m.in_features > m.out_features)
+        return module_names(self.model, outputs), module_names(self.model, inner)
+
+    def norm_names(self) -> list[str]:
+        """Names of the layer norms of both towers."""
+        towers = {name.rpartition(".")[0] for name in tower_parameters(self.model)}
+        named = self.model.named_modules()
+        return [name for name, m in named if isinstance(m, nn.LayerNorm) and name in towers]
+
+    def inject(self, config: "PeftConfig", *, cast_inputs: bool = False) -> None:
+        """Put peft's adapter into the model; from then on it alone and the temperature are trained.
+
+        cast_inputs: let peft bring each layer's input into the adapter's dtype. Under autocast that
+        only costs memory, for a copy in float32 is kept for the backward.
+        """
+        from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+        tuner: Any = PEFT_TYPE_TO_TUNER_MAPPING[cast(Any, config).peft_type]
+        # In a tuple, not as a submodule: the tuner holds the model, whose weights have names here.
+        self.tuner = (tuner(self.model, config, "default"),)
+        inside = tower_parameters(self.model).keys()
+        for name, parameter in self.model.named_parameters():
+            if name not in inside:  # peft may train all biases: not that of SigLIP's logits
+                parameter.requires_grad_(False)
+        self.logit_scale.requires_grad_(True)  # peft froze everything but its own
+        for layer in self.adapted_layers():
+            setattr(layer, "cast_input_dtype_enabled", cast_inputs)  # noqa: B010
+
+    def adapted_layers(self) -> "list[BaseTunerLayer]":
+        """The layers that peft wrapped, each with peft's `merge()` and `unmerge()`."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        return [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
+
+    def train(self, mode: bool = True) -> "Injected":
+        """The backbone stays in evaluation mode; the adapters inside it, with dropout, do not."""
+        super().train(mode)
+        for layer in self.adapted_layers():
+            module: Any = layer
+            module.training = mode
+            for child in _adapter_parts(module):
+                child.train(mode)
+        return self
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """See `Method.merged_state`: what peft's adapter does to each weight, done to it."""
+        try:
+            merge_adapters(self.model)
+        except (NotImplementedError, AttributeError, ValueError, TypeError) as error:
+            why = str(error).partition("\n")[0] or type(error).__name__
+            raise NotApplicable(f"peft cannot merge it into plain weights ({why})") from None
+        return plain_state(self.model)
+
+
+def _adapter_parts(layer: nn.Module) -> Iterator[nn.Module]:
+    """The modules that an adapter added to the layer that it wraps."""
+    return (child for name, child in layer.named_children() if name != "base_layer")

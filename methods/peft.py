@@ -1,0 +1,112 @@
+"""Any adapter of the library peft: `peft(kind='oft', oft_block_size=16)`."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from methods import register
+from methods.base import NotApplicable, Paper
+from methods.injected import Injected
+from methods.settings import Refused, Setting
+from methods.surgery import Part
+
+NOT_DECAYED = ("ia3",)
+"""Kinds whose matrices are factors, which weight decay would draw from 1 to 0."""
+ELSEWHERE = {"ln_tuning": "the layer norms of both towers"}
+"""Kinds that wrap something else than linear layers, and what."""
+
+
+@register("peft")
+class Peft(Injected):
+    """Any adapter of the library peft, chosen by `kind`.
+
+    Settings: kind; targets, the linear layers of both towers' blocks that it wraps (`ia3`: of these
+    the ones that its paper scales; `ln_tuning` always trains all layer norms); and the settings
+    of the kind under peft's own names, with peft's defaults. `bench methods "peft(kind='loha')"`
+    shows those of one kind. `lora`, `ia3` and `vera` are also methods of their own here, with
+    defaults and learning rates of theirs. The default kind, OFT, multiplies weights with learned
+    rotations.
+
+    The learning rate of 1e-3 is that of `lora`. Kinds with few parameters (fourierft, ia3,
+    ln_tuning, vblora, vera, waveft) want a higher one: give lr=..., or let `bench tune` find it.
+    """
+
+    family: ClassVar[str] = "Adapters of the peft library"
+    paper: ClassVar[Paper | None] = Paper(
+        "PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods",
+        2022,
+        "https://github.com/huggingface/peft",
+    )
+    lr: ClassVar[float | None] = 1e-3
+    decides: ClassVar[str | None] = "kind"
+
+    def __init__(
+        self, model: nn.Module, *, kind: str = "oft", targets: Part = "attn+mlp", **settings: Any
+    ) -> None:
+        super().__init__(model)
+        self.kind = kind
+        where = self._places(targets)
+        try:
+            self.inject(_config(kind, settings | where))
+        except (ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise NotApplicable(f"peft cannot put {kind} into these towers: {why}") from error
+
+    def _places(self, part: Part) -> dict[str, Any]:
+        if self.kind == "ln_tuning":
+            return {"target_modules": self.norm_names()}
+        if self.kind == "ia3":
+            outputs, inner = self.factor_names(part)
+            return {"target_modules": [*outputs, *inner], "feedforward_modules": inner}
+        return {"target_modules": self.linear_names(part)}
+
+    @classmethod
+    def further_settings(cls, given: Mapping[str, Any]) -> dict[str, Setting]:
+        """The kinds there are, and the settings of the one given, as its config class has them."""
+        from methods.peft_kinds import kinds, settings_of
+
+        kind, known = given.get("kind", "oft"), kinds()
+        usable = tuple(name for name, found in known.items() if found.refused is None)
+        choice = {"kind": Setting("oft", Literal[usable])}
+        if kind not in known:
+            return choice
+        if (reason := known[kind].refused) is not None:
+            raise Refused(f"kind={kind!r} cannot be used: {reason}")
+        return choice | settings_of(kind)
+
+    @classmethod
+    def alternatives(cls) -> dict[str, str | None]:
+        """Every kind of the installed peft, and why it cannot be used, or None."""
+        from methods.peft_kinds import kinds
+
+        return {name: found.refused for name, found in kinds().items()}
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> None:
+        """Refuse what the config class itself refuses, with its words."""
+        given = dict(settings)
+        kind, targets = given.pop("kind"), given.pop("targets")
+        if kind in ELSEWHERE and targets != "attn+mlp":
+            raise Refused(f"kind={kind!r} always trains {ELSEWHERE[kind]}; leave out targets")
+        where: dict[str, Any] = {"target_modules": ["any"]}
+        if kind == "ia3":
+            where["feedforward_modules"] = []
+        try:
+            _config(kind, given | where)
+        except (ValueError, TypeError, ImportError, AttributeError) as error:
+            raise Refused(f"peft refuses these settings: {' '.join(str(error).split())}") from None
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """See `Method.param_groups`; where matrices are factors nothing is decayed."""
+        groups = super().param_groups()
+        if self.kind in NOT_DECAYED:
+            return [{**group, "weight_decay": 0.0} for group in groups]
+        return groups
+
+
+def _config(kind: str, settings: Mapping[str, Any]) -> Any:
+    """peft's config of a kind; raises what the config class raises."""
+    from methods.peft_kinds import kinds
+
+    return kinds()[kind].config(**settings)

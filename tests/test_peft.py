@@ -1,0 +1,231 @@
+"""`peft(kind=...)`: each of peft's kinds keeps the contract, and its settings are checked."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from bench import UserError, cli
+from bench.contract import WITH_BLOCKS, check, obstacle, tiny_batch, tiny_model
+from bench.recipe import Recipe
+from bench.spec import Call, complete, misfits, parse_calls, resolve
+from bench.trained.export import export
+from methods import registry
+from methods.base import Method, NotApplicable
+from methods.peft_kinds import REFUSED, kinds
+from tests.helpers.trained import trained
+
+PEFT = registry()["peft"]
+USABLE = [name for name, kind in kinds().items() if kind.refused is None]
+SMALL: dict[str, dict[str, Any]] = {
+    "c3a": {"block_size": 16},
+    "miss": {"r": 16},
+    "shira": {"r": 4},
+    "road": {"group_size": 16},
+    "vblora": {"vector_length": 16},
+    "waveft": {"n_frequency": 100},
+}
+"""What the narrow towers here need; the towers of real backbones take the defaults."""
+
+
+def call(text: str) -> Call:
+    ((name, given),) = parse_calls(text)
+    return resolve(name, given, registry())
+
+
+def settings(kind: str) -> dict[str, Any]:
+    """A kind's settings for the towers here; skips where it lacks another package."""
+    try:
+        return dict(resolve("peft", {"kind": kind, **SMALL.get(kind, {})}, registry()).settings)
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+def towers(make: str) -> Any:
+    """Small towers whose biases are not zero: some kinds multiply them."""
+    model, source = tiny_model(make), torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter += 0.02 * torch.randn(parameter.shape, generator=source)
+    return model
+
+
+# The makes of towers in turn, to save time.
+TURNS = list(zip(USABLE, itertools.cycle(WITH_BLOCKS), strict=False))
+
+
+@pytest.mark.parametrize(("kind", "make"), TURNS)
+def test_contract(kind: str, make: str) -> None:
+    results = check(PEFT, settings(kind), lambda: towers(make), make)
+    assert not [result for result in results if result.passed is False]
+
+
+def stirred(kind: str, make: str, scale: float = 0.02) -> Method:
+    torch.manual_seed(0)
+    method = PEFT(towers(make), **settings(kind)).eval()
+    source = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            if parameter.requires_grad:
+                parameter += scale * torch.randn(parameter.shape, generator=source)
+    return method
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [(k, m) for (k, _), m in zip(TURNS, ["timm", "open_clip", "hf"] * 99, strict=False)],
+)
+def test_merged_weights_give_the_same_features(kind: str, make: str) -> None:
+    batch, plain = tiny_batch(), towers(make)
+    method = stirred(kind, make)
+    with torch.no_grad():
+        wanted = method.encode_image(batch.images)
+        before = plain.encode_image(batch.images, normalize=True)
+        try:
+            plain.load_state_dict(method.merged_state(), strict=True)
+        except NotApplicable as error:
+            assert "peft cannot merge it into plain weights" in str(error)  # noqa: PT017
+            return
+        merged = plain.encode_image(batch.images, normalize=True)
+    moved = float((wanted - before).abs().max())
+    assert moved > 1e-4
+    assert float((merged - wanted).abs().max()) < 1e-4 + 1e-3 * moved
+
+
+def test_only_few_kinds_cannot_be_merged() -> None:
+    with pytest.raises(NotApplicable, match="not supported for Lily"):
+        stirred("lily", "open_clip").merged_state()
+
+
+@pytest.mark.parametrize("kind", ["oft", "vera", "shira", "ln_tuning"])
+def test_it_loads_with_peft(kind: str, tiny: Path) -> None:
+    """What is written was loaded by peft and gave the same features, or it would not be there."""
+    path, fitted = trained(tiny, "peft", recipe=Recipe(steps=2, precision="fp32"), kind=kind)
+    names = {file.name for file in export(path, tiny / "out")}
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= names
+    assert (tiny / "out" / "README.md").read_text().count("PeftModel.from_pretrained") == 1
+    del fitted
+
+
+def test_what_peft_loads_to_other_features_is_not_exported(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.trained import example
+
+    path, _ = trained(tiny, "peft", recipe=Recipe(steps=2, precision="fp32"), kind="oft")
+    monkeypatch.setattr(example, "SAME", 0.0)
+    names = {file.name for file in export(path, tiny / "out")}
+    assert not {"adapter_config.json", "adapter_model.safetensors"} & names
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_dropout_is_on_in_training_only(dora: bool) -> None:
+    torch.manual_seed(0)
+    method = PEFT(towers("open_clip"), kind="lora", lora_dropout=0.5, use_dora=dora)
+    with torch.no_grad():
+        for name, parameter in method.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.05)
+        images = tiny_batch().images
+        method.train()
+        assert not torch.equal(method.encode_image(images), method.encode_image(images))
+        method.eval()  # the same operations on the same shapes: bit for bit
+        assert torch.equal(method.encode_image(images), method.encode_image(images))
+
+
+def test_it_is_lora_where_its_kind_is_lora() -> None:
+    own, ours = (registry()[n] for n in ("lora", "peft"))
+    torch.manual_seed(0)
+    a = own(towers("hf"), rank=4, alpha=8)
+    torch.manual_seed(0)
+    b = ours(towers("hf"), kind="lora", r=4, lora_alpha=8)
+    assert a.own_state().keys() == b.own_state().keys()
+    assert all(torch.equal(t, b.own_state()[n]) for n, t in a.own_state().items())
+
+
+# Settings.
+
+
+def test_a_call_states_the_kind_and_what_differs_from_peft_s_defaults() -> None:
+    assert call("peft").text == "peft(kind='oft')"
+    assert call("peft(oft_block_size=32, kind='oft')").text == "peft(kind='oft')"
+    asked = call("peft(oft_block_size=16, kind='oft', targets='attn', lr=2e-3)")
+    assert asked.text == "peft(kind='oft', targets='attn', oft_block_size=16, lr=0.002)"
+    assert dict(asked.settings) == {"kind": "oft", "targets": "attn", "oft_block_size": 16}
+    assert dict(call("peft(kind='loha', module_dropout=0)").settings).keys() == {"kind", "targets"}
+    assert complete(PEFT, dict(asked.settings))["block_share"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("peft(kind='ofd')", "did you mean 'oft'"),
+        ("peft(kind=3)", "takes a text"),
+        ("peft(kind='oft', oft_blok_size=3)", r"peft\(kind='oft'\) has no .*'oft_block_size'"),
+        ("peft(kind='loha', oft_block_size=3)", "has no setting 'oft_block_size'"),
+        ("peft(kind='loha', alpha='x')", "takes a whole number"),
+        ("peft(kind='loha', target_modules=['x'])", "has no setting 'target_modules'"),
+        ("peft(kind='oft', bias='some')", "one of 'none', 'all', 'oft_only'"),
+        ("peft(kind='lora', init_lora_weights=3)", "takes True or False or 'gaussian'"),
+        ("peft(kind='lora', eva_config={})", "takes None"),
+        ("peft(kind='supertuning', r=1.5)", "takes a whole number or None"),
+        ("peft(kind='oft', r=8, oft_block_size=16)", "peft refuses these settings: .*only one"),
+        ("peft(kind='ln_tuning', targets='mlp')", "always trains the layer norms"),
+        ("peft(kind='prompt_tuning')", "coop, vpt, vlprompt and maple"),
+        *((f"peft(kind={kind!r})", "cannot be used: it") for kind in REFUSED if kind in kinds()),
+    ],
+)
+def test_wrong_settings_are_one_sentence(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        call(text)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_of_every_type_pass() -> None:
+    assert (
+        dict(call("peft(kind='fourierft', random_loc_seed=None)").settings)["random_loc_seed"]
+        is None
+    )
+    assert call("peft(kind='lora', init_lora_weights='pissa_niter_4')").text.endswith("niter_4')")
+    assert call("peft(kind='c3a', block_size_pattern={'mlp': 16})").text.endswith("16})")
+
+
+def test_towers_that_a_kind_does_not_fit_are_said_to_be_so() -> None:
+    with pytest.raises(NotApplicable, match="peft cannot put c3a into these towers: The block"):
+        PEFT(tiny_model(), kind="c3a", block_size=7)
+    assert obstacle(PEFT, {"kind": "c3a", "block_size": 7}) is not None
+    assert obstacle(PEFT, {"kind": "oft"}) is None
+
+
+def test_a_record_is_checked_against_its_own_kind() -> None:
+    fits = {"kind": "loha", "targets": "mlp", "alpha": 4}
+    assert misfits(PEFT, fits) == []
+    assert misfits(PEFT, {**fits, "oft_block_size": 4}) == ["oft_block_size"]
+    assert misfits(PEFT, {"kind": "loha"}) == ["targets"]
+
+
+def test_the_command_lists_kinds_and_settings() -> None:
+    done = CliRunner().invoke(cli.app, ["methods", "peft(kind='loha')"])
+    assert done.exit_code == 0, done.output
+    assert "rank_dropout" in done.output
+    assert "Not usable" not in done.output
+
+
+def test_the_command_lists_what_works_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    from methods.peft_kinds import Kind
+
+    some = {name: kinds()[name] for name in ("oft", "poly")}
+    broken = {"loha": Kind(kinds()["loha"].config, None)}
+    monkeypatch.setattr("methods.peft_kinds.kinds", lambda: some | broken)
+    monkeypatch.setattr(
+        "bench.contract.obstacle", lambda _, given: "oh dear" if given["kind"] == "loha" else None
+    )
+    done = CliRunner().invoke(cli.app, ["methods", "peft"])
+    assert done.exit_code == 0, done.output
+    assert "1.67 M" in done.output
+    assert "Not usable: loha: oh dear." in done.output
+    assert "Not usable: poly: it chooses among adapters" in done.output
