@@ -203,8 +203,9 @@ def _checked(name: str, setting: str, value: Any, known: "Setting") -> Any:
         if type(value) is type(default) and value not in choices:
             near = nearest(value, choices) if isinstance(value, str) else ""
             listed = ", ".join(map(repr, choices))
-            listed = f"one of {listed}" if len(choices) < MANY else f"one of {len(choices)} texts"
-            raise UserError(f"{where} is {listed}, not {value!r}{near}")
+            if len(choices) >= MANY:
+                listed = f"the {len(choices)} that `bench methods {name}` lists"
+            raise UserError(f"{where} is one of {listed}, not {value!r}{near}")
     elif hint not in (None, *WORDS) and get_origin(hint) is not Annotated:
         if not _fits(hint, value):
             words = " or ".join(spoken(hint)) or "an object that cannot be written here"

@@ -64,7 +64,7 @@ def test_contract(kind: str, make: str) -> None:
     assert not [result for result in results if result.passed is False]
 
 
-def stirred(kind: str, make: str, scale: float = 0.02) -> Method:
+def stirred(kind: str, make: str, scale: float = 0.05) -> Method:
     torch.manual_seed(0)
     method = PEFT(towers(make), **settings(kind)).eval()
     source = torch.Generator().manual_seed(1)
@@ -92,7 +92,7 @@ def test_merged_weights_give_the_same_features(kind: str, make: str) -> None:
             return
         merged = plain.encode_image(batch.images, normalize=True)
     moved = float((wanted - before).abs().max())
-    assert moved > 1e-4
+    assert moved > 5e-4
     assert float((merged - wanted).abs().max()) < 1e-4 + 1e-3 * moved
 
 
@@ -163,7 +163,7 @@ def test_a_call_states_the_kind_and_what_differs_from_peft_s_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("peft(kind='ofd')", "did you mean 'oft'"),
+        ("peft(kind='OFT')", r"that `bench methods peft` lists.*did you mean 'oft'"),
         ("peft(kind=3)", "takes a text"),
         ("peft(kind='oft', oft_blok_size=3)", r"peft\(kind='oft'\) has no .*'oft_block_size'"),
         ("peft(kind='loha', oft_block_size=3)", "has no setting 'oft_block_size'"),
@@ -173,7 +173,7 @@ def test_a_call_states_the_kind_and_what_differs_from_peft_s_defaults() -> None:
         ("peft(kind='lora', init_lora_weights=3)", "takes True or False or 'gaussian'"),
         ("peft(kind='lora', eva_config={})", "takes None"),
         ("peft(kind='supertuning', r=1.5)", "takes a whole number or None"),
-        ("peft(kind='oft', r=8, oft_block_size=16)", "peft refuses these settings: .*only one"),
+        ("peft(kind='oft', r=8, oft_block_size=16)", "peft refuses these settings: .*not both"),
         ("peft(kind='ln_tuning', targets='mlp')", "always trains the layer norms"),
         ("peft(kind='prompt_tuning')", "coop, vpt, vlprompt and maple"),
         *((f"peft(kind={kind!r})", "cannot be used: it") for kind in REFUSED if kind in kinds()),
