@@ -21,11 +21,11 @@ from bench.report.tables import (
 )
 
 MANY = 6
-"""A method with more calls than this in a group has only the default, and the call that is best on
-validation, in the group's other tables and pictures."""
+"""From this many calls on, a method is shown outside its table of settings with its default and its
+best call on validation alone."""
 COLUMNS = ("mR", "i2t R@1", "t2i R@1", "memory, MiB", "images/s", "trainable parameters")
 PLACE = 3
-"""Where the difference stands: behind mR."""
+"""Index of the column with the difference, just behind mR."""
 RECALL = "metrics.test.mR"
 
 
@@ -83,7 +83,7 @@ def _changes(base: Row, row: Row) -> dict[str, Any]:
 
 
 def fold(one: Group) -> Group:
-    """The group without the many calls of one method; they go to `folded`."""
+    """The group with the rows of methods that have many calls moved to `folded`."""
     away: list[Row] = []
     for ablation in ablations(one):
         rows = [row for _, row in ablation.changed]

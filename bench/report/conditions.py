@@ -1,4 +1,4 @@
-"""How figures came about: settings of a group, what differs in it, busy or throttled machines."""
+"""Sentences under tables: a group's settings, what differs in it, busy or throttled machines."""
 
 from collections import Counter
 

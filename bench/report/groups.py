@@ -124,7 +124,8 @@ class Row:
     odd: list[str] = field(default_factory=list)
     """What should be as in the group and is not, in words."""
     replaced: list[Entry] = field(default_factory=list)
-    """Older trials of the call: of the same seed, or at another learning rate of the method's."""
+    """Older trials of the call that are not shown: of the same seed, or at a learning rate that was
+    the method's own before."""
 
     @property
     def differs(self) -> str:
@@ -186,7 +187,7 @@ class Group:
     """The same for groups that differ only in batch size."""
     rows: list[Row] = field(default_factory=list)
     usual: dict[str, str] = field(default_factory=dict)
-    """What is most frequent of everything in EQUAL that differs."""
+    """For everything in EQUAL that differs within the group, the most frequent value."""
 
     folded: list[Row] = field(default_factory=list)
     """Rows that stand in a table of settings alone (bench.report.ablation)."""

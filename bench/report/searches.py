@@ -1,4 +1,4 @@
-"""Searches of learning rate and settings, told: budget, grid and winner of each method."""
+"""Tables of the searches of `bench tune`: budget, values tried and winner of each method."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def tables(results: Path, left_out: Callable[[str], None]) -> list[tuple[Path, str, Table]]:
-    """Of each search whose TOML (`tuned*.toml`) lies in `results`: file, budget and winners.
+    """File, budget and winners of each search whose TOML (`tuned*.toml`) lies in `results`.
 
-    `left_out` is told, in a sentence, of each file that cannot be read.
+    `left_out` is called with a sentence for each file that cannot be read.
     """
     found = []
     for path in sorted(results.glob("tuned*.toml")):

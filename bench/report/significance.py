@@ -16,7 +16,7 @@ ABOUT = "Student's paired t over seeds at 95%, on these test images"
 
 
 class Significance:
-    """Tests between the rows of a group; `results` is the folder of their records."""
+    """Paired tests between the rows of a group; `results` is the folder of their records."""
 
     def __init__(self, results: Path | None) -> None:
         self.results = results

@@ -1,4 +1,4 @@
-"""The first table of a report: what was compared, what is best, and what is not surely worse."""
+"""The first table of a report: for each group the best method, and those not clearly worse."""
 
 from bench.report.conditions import spoilt
 from bench.report.groups import Group, Row
