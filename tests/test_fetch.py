@@ -732,6 +732,20 @@ def test_a_misspelt_key_is_named() -> None:
         sources.parts(Card("d", {"fetch": [table]}))
 
 
+def test_all_faults_of_the_tables_are_told_at_once() -> None:
+    table = part("../d", ("ftp://a", [{"file": "b", "sha256": "x", "size": 3}]), optionl=True)
+    with pytest.raises(UserError) as caught:
+        sources.parts(Card("d", {"fetch": [table, "d.bin"]}))
+    said = str(caught.value)
+    assert "'to' must be a file or folder inside the data set's folder; " in said
+    assert "'base' must be the beginning of an address: https://" in said
+    assert "'sha256' must be 64 hex digits; " in said
+    assert "'optionl' is an unknown key (did you mean 'optional'?)" in said
+    assert "'size' is an unknown key" in said
+    assert "each must be a table" in said
+    assert "\n" not in said
+
+
 def test_addresses_do_not_change_what_a_card_is(tmp_path: Path) -> None:
     bare = make_card(tmp_path)
     fetched = make_card(

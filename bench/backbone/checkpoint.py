@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bench import UserError, brief
 from bench.backbone import huggingface
+from bench.backbone.nearest import nearest_architecture
 
 State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "clip", "net", "network")
@@ -133,9 +134,9 @@ def aligned(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
     notes = list(checkpoint.notes)
     if left := [k for k in state if not k.startswith(prefix)]:
         notes.append(f"{len(left)} tensors outside {prefix!r} were left out: {_few(left)}")
-    renamed = huggingface.renamed(inside) if huggingface.is_clip(inside) else inside
-    converted = renamed is not inside
-    return Checkpoint(checkpoint.path, renamed, checkpoint.openai, converted, notes)
+    is_clip = huggingface.is_clip(inside)
+    renamed = huggingface.renamed(inside) if is_clip else inside
+    return Checkpoint(checkpoint.path, renamed, checkpoint.openai, is_clip, notes)
 
 
 def _without_shells(state: State) -> State:
@@ -152,18 +153,18 @@ def _prefix(path: Path, state: State, model: nn.Module) -> str:
     own = set(model.state_dict())
     # Old checkpoints of two-tower models have the text tower's names without `text.`.
     own |= {name.removeprefix("text.") for name in own}
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for name in state:
         parts = name.split(".")
         for depth in range(min(len(parts), 6)):
             prefix = ".".join([*parts[:depth], ""]) if depth else ""
             tail = name.removeprefix(prefix)
             if tail in own or huggingface.is_name(tail):
-                found[prefix] += 1
-    if not found:
+                counts[prefix] += 1
+    if not counts:
         return ""
-    most = max(found.values())
-    best = sorted((p for p, n in found.items() if n == most), key=lambda p: (p.count("."), p))
+    most = max(counts.values())
+    best = sorted((p for p, n in counts.items() if n == most), key=lambda p: (p.count("."), p))
     whole = [p for p in best if most > len(own) // 4]
     usual = [p for p in best if set(p.split(".")) <= {*WRAPPERS, ""}]
     if len(whole) > 1 and len(usual) != 1:
@@ -177,7 +178,7 @@ def _prefix(path: Path, state: State, model: nn.Module) -> str:
 # Into the model.
 
 
-def fill(model: nn.Module, found: Checkpoint, name: str) -> list[str]:
+def fill(model: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
     """Load an `aligned` checkpoint into a model of the architecture `name`; returns notes.
 
     Positions of another image size or text length are interpolated, as open_clip does. For a model
@@ -186,8 +187,8 @@ def fill(model: nn.Module, found: Checkpoint, name: str) -> list[str]:
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
-    target, notes = model.state_dict(), list(found.notes)
-    state = convert_state_dict(model, dict(found.state))
+    target, notes = model.state_dict(), list(checkpoint.notes)
+    state = convert_state_dict(model, dict(checkpoint.state))
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
     for key in ("logit_scale", "logit_bias"):  # a number or a vector of one
@@ -196,7 +197,7 @@ def fill(model: nn.Module, found: Checkpoint, name: str) -> list[str]:
     if "logit_bias" in target and "logit_bias" not in state and "logit_scale" in state:
         state["logit_bias"] = torch.zeros_like(state["logit_scale"])
     notes += _interpolate(model, state, target)
-    _demand_fit(found.path, name, state, target)
+    _demand_fit(checkpoint.path, name, state, target)
     if not next(iter(target.values())).is_meta:
         model.load_state_dict(state)
     return notes
@@ -209,32 +210,27 @@ def _interpolate(model: nn.Module, state: State, target: Mapping[str, Tensor]) -
     notes = []
     image, text = "visual.positional_embedding", "positional_embedding"
     text = text if text in target else f"text.{text}"
-    for key, resize, what in (
-        (image, resize_pos_embed, "image positions"),
-        (text, resize_text_pos_embed, "text positions"),
+    for key, resize, tower, cause in (
+        (image, resize_pos_embed, "image", "image size"),
+        (text, resize_text_pos_embed, "text", "text length"),
     ):
         before, after = state.get(key), target.get(key)
         if before is None or after is None or before.shape == after.shape:
             continue
-        if before.ndim != 2 or before.shape[1] != after.shape[1] or not _square(before, key):
+        if before.ndim != 2 or before.shape[1] != after.shape[1]:
             continue  # of another width, which cannot be interpolated
+        side = round((len(before) - 1) ** 0.5)
+        if key == image and side * side != len(before) - 1:
+            continue  # no class token and a square
         resize(state, model)
         notes.append(
-            f"{what} were interpolated from {len(before)} to {len(after)}, since the weights are "
-            f"of another {'image size' if key == image else 'text length'}"
+            f"{tower} positions were interpolated from {len(before)} to {len(after)}, since the "
+            f"weights are of another {cause}"
         )
     return notes
 
 
-def _square(positions: Tensor, key: str) -> bool:
-    """Whether positions can be resized: image positions must be a class token and a square."""
-    side = round((len(positions) - 1) ** 0.5)
-    return not key.startswith("visual.") or side * side == len(positions) - 1
-
-
 def _demand_fit(path: Path, name: str, state: State, target: Mapping[str, Tensor]) -> None:
-    from bench.backbone.nearest import nearest_architecture
-
     missing = [key for key in target if key not in state]
     unknown = [key for key in state if key not in target]
     other = [k for k in target if k in state and state[k].shape != target[k].shape]
@@ -244,11 +240,11 @@ def _demand_fit(path: Path, name: str, state: State, target: Mapping[str, Tensor
     if other:
         first = other[0]
         sizes = f"{tuple(state[first].shape)} in the file, {tuple(target[first].shape)} in {name}"
-        ways.append(f"{_are(len(other))} of another shape ({first}: {sizes})")
+        ways.append(f"{_tensors_are(len(other))} of another shape ({first}: {sizes})")
     if missing:
-        ways.append(f"{_are(len(missing))} missing ({_few(missing)})")
+        ways.append(f"{_tensors_are(len(missing))} missing ({_few(missing)})")
     if unknown:
-        ways.append(f"{_are(len(unknown))} unknown to it ({_few(unknown)})")
+        ways.append(f"{_tensors_are(len(unknown))} unknown to it ({_few(unknown)})")
     advice = nearest_architecture(state, name)
     if len(missing) > len(target) // 2:  # another kind of model
         keys = f"the file has {_few(state)}"
@@ -257,7 +253,7 @@ def _demand_fit(path: Path, name: str, state: State, target: Mapping[str, Tensor
     raise Misfit(f"the file {str(path)!r} does not fit {name}: {'; '.join(ways)}{advice}")
 
 
-def _are(count: int) -> str:
+def _tensors_are(count: int) -> str:
     return f"{count} tensor{' is' if count == 1 else 's are'}"
 
 

@@ -51,23 +51,23 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
     Query, key and value of an attention become one tensor, in this order.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         layer = LAYER.fullmatch(name)
         if layer is None:
             new = TOP.get(name, name)
-            found[new] = tensor.T.contiguous() if new in TRANSPOSED else tensor
+            tensors[new] = tensor.T.contiguous() if new in TRANSPOSED else tensor
             continue
         tower = "visual." if layer[1] == "vision" else ""
         block = f"{tower}transformer.resblocks.{layer[2]}"
         if qkv := QKV.fullmatch(layer[3]):
             parts.setdefault(f"{block}.attn.in_proj_{layer[4]}", {})[qkv[1]] = tensor
         else:
-            found[f"{block}.{BLOCK.get(layer[3], layer[3])}.{layer[4]}"] = tensor
+            tensors[f"{block}.{BLOCK.get(layer[3], layer[3])}.{layer[4]}"] = tensor
     for name, three in parts.items():
         if set(three) == {"q", "k", "v"}:
-            found[name] = torch.cat([three["q"], three["k"], three["v"]])
+            tensors[name] = torch.cat([three["q"], three["k"], three["v"]])
         else:
-            found |= {f"{name}.{key}": tensor for key, tensor in three.items()}
-    return found
+            tensors |= {f"{name}.{key}": tensor for key, tensor in three.items()}
+    return tensors

@@ -78,7 +78,7 @@ def check(
         raise UserError("--pairs-sheet shows what --against finds; give --against NAME too")
     for out in (sheet, pairs_sheet):
         contact.demand_png(out)
-    found = []
+    leaked = []
     screen = console(stderr=as_json)
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"looking at {card.name}", total=None)
@@ -89,22 +89,22 @@ def check(
         report = check_.check(card, root, check_.clip_tokenizer(), move)
         for other in others:
             bar.update(task, description=f"{card.name} against {other.name}", completed=0)
-            found.append(leaks.between(card, other, root, move))
+            leaked.append(leaks.between(card, other, root, move))
     if as_json:
-        told = report.as_json() | ({"against": [f.as_json() for f, _ in found]} if found else {})
+        against_ = {"against": [leak.as_json() for leak, _ in leaked]} if leaked else {}
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-        json.dump(told, sys.stdout, indent=1, ensure_ascii=not unicode)
+        json.dump(report.as_json() | against_, sys.stdout, indent=1, ensure_ascii=not unicode)
         print()
     else:
         summary.show(report, screen)
-        for one, _ in found:
-            for line in one.lines():
+        for leak, _ in leaked:
+            for line in leak.lines():
                 say(screen, line)
     if sheet is not None:
         contact.save(card, root, sheet)
         say(screen, f"wrote {sheet}")
     if pairs_sheet is not None:
-        pairs = [pair for _, shown in found for pair in shown]
+        pairs = [pair for _, shown in leaked for pair in shown]
         if pairs:
             leaks.sheet(pairs, pairs_sheet)
         say(screen, f"wrote {pairs_sheet}" if pairs else f"no pairs of images, so no {pairs_sheet}")

@@ -1,6 +1,5 @@
 """`bench datasets`: the data sets that there are cards of, and whether they are there."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +8,7 @@ from bench.commands.options import Root
 from bench.console import console, say
 
 if TYPE_CHECKING:
-    from bench.data import Card
+    from bench.fetch.status import Status
 
 
 def datasets(
@@ -21,30 +20,26 @@ def datasets(
 
     from bench import data
     from bench.data import SPLITS
+    from bench.fetch import status
 
     root = data.data_root(data_root)
     screen = console()
     if name is None:
         table = Table("data set", "title", "train", "val", "test", escape(f"found in {root}"))
-        for key, one in data.cards().items():
-            counts = [str(one.counts.get(split, "-")) for split in SPLITS]
-            table.add_row(key, str(one.raw.get("title", "")), *counts, _found(one, root))
+        for card in data.cards().values():
+            counts = [str(card.counts.get(split, "-")) for split in SPLITS]
+            table.add_row(card.name, card.title, *counts, _state(status.look(card, root)))
         screen.print(table)
         say(screen, "-: none published; 10% of train, chosen by a hash of the file name, serves")
         say(screen, "To get one: bench data fetch NAME. More on one: bench datasets NAME.")
         return
-    from bench.fetch import status
-
     card = data.card(name)
-    there = status.look(card, root)
-    for line in (*status.lines(card, root, there), *status.how(card, root, there)):
+    found = status.look(card, root)
+    for line in (*status.lines(card, root, found), *status.how(card, root, found)):
         say(screen, line)
 
 
-def _found(card: "Card", root: Path) -> str:
-    from bench.fetch import status
-
-    there = status.look(card, root)
-    if there.complete:
+def _state(found: "Status") -> str:
+    if found.complete:
         return "yes"
-    return "no" if there.annotated is None and not there.faults else "incomplete"
+    return "no" if found.annotated is None and not found.faults else "incomplete"

@@ -41,6 +41,9 @@ def _wanted(missing: data.Missing, yes: bool) -> bool:
         return False
     import typer
 
-    size = fetching.format_total([part.sources[0] for part in parts])
-    said = f"{card.title} ({size} from {status.owners(parts)}) is not in {root}."
-    return typer.confirm(f"{said} Fetch it now?", default=True)
+    sources = [part.sources[0] for part in parts]
+    owners = ", ".join(dict.fromkeys(source.owner for source in sources))
+    size = fetching.format_total(sources)
+    return typer.confirm(
+        f"{card.title} ({size} from {owners}) is not in {root}. Fetch it now?", default=True
+    )

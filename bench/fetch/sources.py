@@ -151,4 +151,4 @@ def _fault(kind: str, place: tuple[int | str, ...]) -> str:
     if kind == "extra_forbidden":
         return f"{place[-1]!r} is an unknown key{nearest(str(place[-1]), KEYS)}"
     key = next((str(part) for part in reversed(place) if part in KEYS), None)
-    return f"{key!r} must be {KEYS[key].description}" if key else "they must be tables"
+    return f"{key!r} must be {KEYS[key].description}" if key else "each must be a table"

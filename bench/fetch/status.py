@@ -1,6 +1,6 @@
 """Which parts of a data set are present (no image is opened), and how to get the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,70 +62,56 @@ def lines(card: Card, root: Path, status: Status) -> list[str]:
     """Lines for the user: what is present and what is missing."""
     folder = data.folder_of(card, root)
     counts = " · ".join(f"{card.counts[s]:,} {s}" for s in SPLITS if card.counts.get(s))
-    share = f" · no val ({card.raw.get('val_share', 0.1):.0%} of train serves)"
-    without = "" if card.counts.get("val") or not card.counts.get("train") else share
+    if card.counts.get("train") and not card.counts.get("val"):
+        counts += f" · no val ({card.raw.get('val_share', 0.1):.0%} of train serves)"
     state = "complete" if status.complete else "NOT COMPLETE"
-    said = [f"{card.title}   {counts}{without}   {state} in {folder}"]
-    if card.kind != "synthetic":
-        total = status.annotated or sum(card.counts.values())
-        here = total - status.missing
-        pinned = "" if data.OTHER_TEXTS in status.notes else ", captions as published"
-        text = (pinned if card.annotation_hash else "") if status.annotated else ", missing"
-        said.append(f"   {_box(status.annotated)} {card.raw.get('annotation', 'annotation')}{text}")
-        many = "all there" if not status.missing else f"{here:,} there" if here else "none there"
-        said.append(
-            f"   {_box(not status.missing)} {card.raw['images']}/   {total:,} images, {many}"
-        )
-        scenes = card.raw.get("scenes", {})
-        if scenes.get("rule") == "files":
-            lists = folder / str(scenes.get("folder"))
-            said.append(f"   {_box(lists.is_dir())} {lists.name}/   the scenes of the images")
-    said += [f"   {fault}" for fault in status.faults]
-    return [*said, *(f"   {note}" for note in status.notes)]
+    return [
+        f"{card.title}   {counts}   {state} in {folder}",
+        *(_parts(card, folder, status) if card.kind != "synthetic" else ()),
+        *(f"   {sentence}" for sentence in (*status.faults, *status.notes)),
+    ]
 
 
-def _box(there: object) -> str:
-    return "[x]" if there else "[ ]"
+def _parts(card: Card, folder: Path, status: Status) -> Iterator[str]:
+    """A line for the annotation, the images, and the lists of scenes."""
+    text = "" if status.annotated else ", missing"
+    if status.annotated and card.annotation_hash and data.OTHER_TEXTS not in status.notes:
+        text = ", captions as published"
+    yield _line(status.annotated, f"{card.raw.get('annotation', 'annotation')}{text}")
+    total = status.annotated or sum(card.counts.values())
+    there = f"{total - status.missing:,}" if status.missing < total else "none"
+    there = f"{there if status.missing else 'all'} there"
+    yield _line(not status.missing, f"{card.raw['images']}/   {total:,} images, {there}")
+    scenes = card.raw.get("scenes", {})
+    if scenes.get("rule") == "files":
+        lists = folder / str(scenes.get("folder"))
+        yield _line(lists.is_dir(), f"{lists.name}/   the scenes of the images")
+
+
+def _line(there: object, text: str) -> str:
+    return f"   [{'x' if there else ' '}] {text}"
 
 
 def how(card: Card, root: Path, status: Status) -> list[str]:
     """Lines for the user: how to get what is missing, the licence and whom to cite."""
-    said = []
-    command = data.fetch_command(card, root)
+    sentences = []
     if not status.complete:
-        found = lacking(card, root, status)
-        if found:
-            said.append(f"To get it:   {command}")
-            for part in found:
-                owners = dict.fromkeys(source.owner for source in part.sources)
-                said.append(f"   {part.to}   from {', or '.join(owners)}")
-        said += by_hand(card, root, command, "Or by hand:" if found else "To get it:")
-        said.append("Possible without the images: bench plan, bench run --dry-run.")
-    said += [
-        f"{key}: {card.raw[key.lower()]}" for key in ("Licence", "Citation") if _says(card, key)
-    ]
-    return said
-
-
-def by_hand(card: Card, root: Path, command: str, head: str) -> list[str]:
-    """The steps for a download in a browser."""
-    folder = data.folder_of(card, root)
-    page = card.raw.get("page", card.raw.get("source", "its authors' page"))
-    layout = [str(card.raw[key]) for key in ("annotation", "images") if card.raw.get(key)]
-    return [
-        head,
-        f"   1. Download it from {page}",
-        f"   2. {command} --from FILE   with the archive (or the folder) you have: what belongs to "
-        "it is found in there",
-        f"      or put it into {folder}: {' and '.join(layout)}",
-        f"   3. {command.replace('fetch', 'check', 1)}   looks at every image",
-    ]
-
-
-def _says(card: Card, key: str) -> bool:
-    return bool(card.raw.get(key.lower()))
-
-
-def owners(found: Sequence[Part]) -> str:
-    """Whose data it is: the first source of each part."""
-    return ", ".join(dict.fromkeys(part.sources[0].owner for part in found))
+        command, parts = data.fetch_command(card, root), lacking(card, root, status)
+        sentences += [f"To get it:   {command}"] if parts else []
+        for part in parts:
+            owners = dict.fromkeys(source.owner for source in part.sources)
+            sentences.append(f"   {part.to}   from {', or '.join(owners)}")
+        folder = data.folder_of(card, root)
+        page = card.raw.get("page", card.raw.get("source", "its authors' page"))
+        layout = [str(card.raw[key]) for key in ("annotation", "images") if card.raw.get(key)]
+        sentences += [
+            "Or by hand:" if parts else "To get it:",
+            f"   1. Download it from {page}",
+            f"   2. {command} --from FILE   with the archive (or the folder) you have: what "
+            "belongs to it is found in there",
+            f"      or put it into {folder}: {' and '.join(layout)}",
+            f"   3. {command.replace('fetch', 'check', 1)}   looks at every image",
+            "Possible without the images: bench plan, bench run --dry-run.",
+        ]
+    about = {"Licence": card.raw.get("licence"), "Citation": card.raw.get("citation")}
+    return sentences + [f"{head}: {text}" for head, text in about.items() if text]

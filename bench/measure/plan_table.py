@@ -8,6 +8,7 @@ from bench.measure.parameters import rounded
 from bench.measure.plan import Row
 from bench.recipe import Recipe
 from bench.spec import portable
+from bench.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +32,7 @@ def header(rows: list[Row], gpu_memory: int | None) -> str:
         words.append(f"batch {figures['batch_size']}")
         words.append(f"text {figures['context_length']} tokens ({predicted[0].length_of})")
     if gpu_memory is not None:
-        words.append(f"GPU {gpu_memory / 2**30:.4g} GiB")
+        words.append(f"GPU {format_bytes(gpu_memory)}")
     return " \u00b7 ".join(words)
 
 
