@@ -21,8 +21,8 @@ from bench.report.tables import (
 )
 
 MANY = 6
-"""From this many calls on, a method is shown outside its table of settings with its default and its
-best call on validation alone."""
+"""From this many calls besides its default on, a method is shown outside its table of settings with
+its default and its best call on validation alone."""
 COLUMNS = ("mR", "i2t R@1", "t2i R@1", "memory, MiB", "images/s", "trainable parameters")
 PLACE = 3
 """Index of the column with the difference, just behind mR."""
