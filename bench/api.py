@@ -39,14 +39,19 @@ def load(
 ) -> "TrainedModel":
     """A trained model, ready to encode and search, from a record of `bench run`.
 
-    `record` is a `seed*.json`, whose trained weights lie beside it, or the folder of a `bench
-    export`. `device` is torch's name for where it runs ("cuda", "cpu"); None: the GPU if there is
-    one. `backbone` says where the weights of the backbone are, if not where the record says. Raises
-    UserError where the record or its weights are missing or the backbone cannot be had.
+    `record` is a `seed*.json`, whose trained weights lie beside it; the folder of a `bench export`;
+    or `hf:OWNER/NAME` (`@REVISION` may follow) for one that was pushed to the Hugging Face Hub, of
+    which a copy is kept that needs no network. `device` is torch's name for where it runs ("cuda",
+    "cpu"); None: the GPU if there is one. `backbone` says where the weights of the backbone are, if
+    not where the record says. Raises UserError where the record or its weights are missing or the
+    backbone cannot be had.
     """
+    from bench.trained import hub_model
     from bench.trained.model import TrainedModel
 
-    return TrainedModel.load(at_home(record), device, backbone)
+    pushed = isinstance(record, str) and record.startswith(hub_model.PREFIX)
+    path = hub_model.folder_of(str(record)) if pushed else at_home(record)
+    return TrainedModel.load(path, device, backbone)
 
 
 def run(

@@ -171,7 +171,9 @@ def retrieve(
 
 def export(
     record: Which,
-    out: Annotated[Path, typer.Option(help="A new folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A new folder. Not needed with --push or --dry-run.")
+    ] = None,
     merged: Annotated[
         bool,
         typer.Option(
@@ -180,15 +182,56 @@ def export(
             "(lora, full, linear, bitfit, ssf, ia3, vera).",
         ),
     ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="Upload it to the Hugging Face Hub, to a private repository; "
+            'bench.load("hf:OWNER/NAME") loads it again.',
+        ),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="With --push: a repository that everybody can read.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only show the model card, and the files with their sizes."),
+    ] = False,
     seed: SeedOf = None,
     conditions: ConditionsOf = None,
     results: Results = Path("results"),
     plugin: Plugins = None,
 ) -> None:
-    """Write a trained adapter, or a plain open_clip checkpoint, with a model card."""
-    from bench.report import choose
-    from bench.trained.export import export as export_
+    """Write a trained adapter, or a plain open_clip checkpoint, with a model card; or push it."""
+    import tempfile
 
+    from bench.report import choose
+    from bench.trained import hub_model
+    from bench.trained.export import export as export_
+    from bench.units import DOWNLOADS, format_bytes
+
+    if out is None and push is None and not dry_run:
+        raise UserError("give a new folder as --out, or a repository of the Hub as --push")
+    if public and push is None:
+        raise UserError("--public is about a repository of the Hub; give --push OWNER/NAME with it")
+    if push is not None:
+        hub_model.check_name(push)
     load_plugins(plugin)
-    written = export_(choose.one(record, results, seed, conditions), out, merged)
-    console().print(f"wrote {', '.join(path.name for path in written)} to {out}")
+    screen, path = console(), choose.one(record, results, seed, conditions)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "export" if out is None or dry_run else out
+        written = export_(path, place, merged, push)
+        if dry_run:
+            card = (place / "README.md").read_text(encoding="utf-8")
+            screen.print(card, markup=False, highlight=False, soft_wrap=True)
+            for file in written:
+                say(screen, f"{file.name}: {format_bytes(file.stat().st_size, DOWNLOADS)}")
+            what = f"would be pushed to {push}" if push else "would be written"
+            say(screen, f"dry run: these {len(written)} files {what}; nothing was done")
+            return
+        if out is not None:
+            say(screen, f"wrote {', '.join(file.name for file in written)} to {out}")
+        if push is not None:
+            with screen.status(f"pushing to {push}"):
+                address = hub_model.push(place, push, public)
+            say(screen, f"pushed {', '.join(file.name for file in written)} to {address}")

@@ -10,6 +10,7 @@ from bench.data import SPLITS
 from bench.record import learning_rate
 from bench.spec import shareable
 from bench.trained.example import CLOSE, FEATURES, IMAGE, SENTENCE
+from bench.trained.metadata import metadata, title_of
 from bench.trained.restore import Restored
 from methods.base import Method
 
@@ -24,6 +25,14 @@ class Exported(Enum):
     PEFT = "an adapter, in peft's own format too, for the plain backbone"
     PEFT_OPENED = "an adapter, in peft's own format too, for a backbone whose attention is opened"
     MERGED = "a plain checkpoint of open_clip"
+
+
+LIBRARIES = {
+    Exported.PEFT: "peft",
+    Exported.PEFT_OPENED: "peft",
+    Exported.MERGED: "open_clip",
+}
+"""What the Hub names as the library of a form; of the others it is this project."""
 
 
 CHECK = f"""\
@@ -77,14 +86,19 @@ print(image @ text.T)  # cosine
 {CHECK}"""
 
 
-def card_of(restored: Restored, how: Exported) -> str:
-    """The README: what it is, metrics, settings, recipe, how to load it, licences."""
+def card_of(restored: Restored, how: Exported, repo: str | None = None) -> str:
+    """The README: what it is, metrics, settings, recipe, how to load it, licences.
+
+    `repo`: OWNER/NAME, where it is to be pushed to the Hub. At the top stands what the Hub reads.
+    """
+    from huggingface_hub import ModelCard
+
     trial, record, base = restored.trial, restored.record, restored.backbone
     try:
         raw = data.card(trial.dataset).raw
     except UserError:  # the card was a file that is not here
         raw = {}
-    title = raw.get("title", Path(trial.dataset).stem)
+    title = title_of(restored)
     spec = shareable(trial.backbone)
     recipe = record["trial"]["recipe"] | {"lr": learning_rate(record)}
     parts = [
@@ -95,6 +109,7 @@ def card_of(restored: Restored, how: Exported) -> str:
         "## Metrics",
         _metrics(restored),
         "## How to load it",
+        *_from_hub(how, repo),
         *_loading(restored, spec, how),
         "## Settings",
         _table(("setting", "value"), ((k, f"`{v!r}`") for k, v in trial.settings.items())),
@@ -103,7 +118,9 @@ def card_of(restored: Restored, how: Exported) -> str:
         "## Licences",
         _licences(spec, base.name, title, raw),
     ]
-    return "\n\n".join(parts) + "\n"
+    name = repo or f"{trial.call} for {title}"
+    head = metadata(restored, LIBRARIES.get(how, "cmer-bench"), name).to_yaml()
+    return str(ModelCard(f"---\n{head}\n---\n\n" + "\n\n".join(parts) + "\n"))
 
 
 def _files(how: Exported, base: "Backbone") -> str:
@@ -173,6 +190,16 @@ def _metrics(restored: Restored) -> str:
 
 
 # How to load it.
+
+
+def _from_hub(how: Exported, repo: str | None) -> list[str]:
+    """The line that loads it from the Hub, where it is there."""
+    if repo is None:
+        return []
+    code = f'model = bench.load("hf:{repo}")'
+    if how is Exported.MERGED:
+        code = f'model, _, transform = open_clip.create_model_and_transforms("hf-hub:{repo}")'
+    return [f"From the Hub: `{code}`."]
 
 
 def _loading(restored: Restored, spec: str, how: Exported) -> list[str]:

@@ -6,11 +6,17 @@
         hub.fail("a.zip", "cut", after=1000)
         hf_hub_download("owner/name", "a.zip", repo_type="dataset", endpoint=hub.url)
 
+It takes uploads too (a small part of the Hub's own routes), from those who have a token:
+
+    hub.accounts["hf_mine"] = "owner"
+    HfApi(endpoint=hub.url, token="hf_mine").upload_folder(repo_id="owner/name", folder_path=...)
+
 `huggingface_hub` reads `HF_ENDPOINT` when it is imported: set it to `hub.url` for a new process, or
 pass `endpoint=hub.url` within this one. Files of LFS_BYTES or more are answered as the Hub answers
 files in Git LFS: by a redirect to another address, with the SHA-256 as the ETag.
 """
 
+import base64
 import hashlib
 import http.server
 import json
@@ -18,9 +24,9 @@ import re
 import threading
 import time
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 LFS_BYTES = 100_000
 BLOCK = 2**16
@@ -51,6 +57,9 @@ class Repo:
     commit: str
     gated: bool = False
     tokens: frozenset[str] = frozenset()
+    private: bool = False
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """The files of earlier commits."""
 
 
 @dataclass
@@ -75,6 +84,8 @@ class HubServer(http.server.ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.faults: dict[str, Fault] = {}
         self.requests: list[Request] = []
+        self.accounts: dict[str, str] = {}
+        """Who may write: a token, and the owner it belongs to."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> "HubServer":
@@ -101,6 +112,14 @@ class HubServer(http.server.ThreadingHTTPServer):
         said = [f"{path} {hashlib.sha1(files[path]).hexdigest()}" for path in sorted(files)]
         commit = hashlib.sha1("\n".join([name, *said]).encode()).hexdigest()
         self.repos[name] = Repo(dict(files), commit, gated, frozenset(tokens))
+        return commit
+
+    def commit(self, name: str, files: dict[str, bytes]) -> str:
+        """Replace all files of a repository; the earlier commit stays. Returns the new one."""
+        old = self.repos[name]
+        commit = self.add_repo(name, files, old.gated, tuple(old.tokens))
+        new = self.repos[name]
+        new.private, new.commits = old.private, {**old.commits, old.commit: old.files}
         return commit
 
     def add_file(self, path: str, content: bytes) -> str:
@@ -154,6 +173,29 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._route()
 
+    def do_POST(self) -> None:
+        """Uploads, for those who have a token."""
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path).lstrip("/")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._log(path)
+        if path == "api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        owner = self.server.accounts.get(self._token())
+        if owner is None:
+            return self._error(401, "", "Invalid credentials in Authorization header")
+        if path == "api/repos/create":
+            return self._create(owner, json.loads(body))
+        api = re.fullmatch(r"api/models/([^/]+/[^/]+)/(preupload|commit)/main", path)
+        if api is None or api[1] not in self.server.repos:
+            return self._error(404, "RepoNotFound", "Repository not found")
+        if api[1].partition("/")[0] != owner:
+            return self._error(403, "", "You have no write access to this repository")
+        if api[2] == "preupload":
+            files = json.loads(body)["files"]
+            modes = [{**f, "uploadMode": "regular", "shouldIgnore": False} for f in files]
+            return self._json({"files": modes})
+        self._commit(api[1], [json.loads(line) for line in body.splitlines()])
+
     # Which route it is.
 
     def _route(self) -> None:
@@ -162,11 +204,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path in self.server.files:
             return self._content(path, self.server.files[path], {})
         if path.startswith("lfs/"):  # where `_resolve` sent a client for a large file
-            name, file = path.removeprefix("lfs/").split("//", 1)
-            return self._content(file, self.server.repos[name].files[file], {})
+            place, file = path.removeprefix("lfs/").split("//", 1)
+            commit, name = place.split("/", 1)
+            repo = self.server.repos[name]
+            return self._content(file, repo.commits.get(commit, repo.files)[file], {})
         api = re.fullmatch(r"api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)", path)
         if api:
             return self._tree(TYPES[api[1]] + api[2], api[3])
+        info = re.fullmatch(r"api/models/([^/]+/[^/]+)(?:/revision/main)?", path)
+        if info:
+            return self._info(info[1])
         file_ = re.fullmatch(r"((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if file_:
             return self._resolve(*file_.groups())
@@ -180,15 +227,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _repo(self, name: str, revision: str) -> Repo | None:
         """The repository, where this client may read it; else an error is sent."""
-        repo = self.server.repos.get(name)
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if repo is None:
+        repo, token = self.server.repos.get(name), self._token()
+        if token and self.server.accounts and token not in self.server.accounts:
+            self._error(401, "", "Invalid credentials in Authorization header")
+            return None
+        owner = self.server.accounts.get(token)
+        if repo is None or (repo.private and owner != name.partition("/")[0]):
             self._error(404 if token else 401, "RepoNotFound", "Repository not found")
             return None
+        if revision in repo.commits:
+            return replace(repo, files=repo.commits[revision], commit=revision)
         if revision not in ("main", repo.commit):
             self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
             return None
         return repo
+
+    def _token(self) -> str:
+        return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
     def _allowed(self, repo: Repo) -> bool:
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -199,6 +254,37 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return False
 
     # The routes.
+
+    def _info(self, name: str) -> None:
+        repo = self._repo(name, "main")
+        if repo is not None:
+            files = [{"rfilename": path} for path in sorted(repo.files)]
+            self._json({"id": name, "sha": repo.commit, "private": repo.private, "siblings": files})
+
+    def _create(self, owner: str, told: dict[str, Any]) -> None:
+        name = f"{told['organization'] or owner}/{told['name']}"
+        if name.partition("/")[0] != owner:
+            return self._error(403, "", "You don't have the rights to create a model there")
+        if name in self.server.repos:
+            return self._error(409, "", "You already created this model repo")
+        self.server.add_repo(name, {})
+        private = told.get("visibility") == "private" or told.get("private") is True
+        self.server.repos[name].private = private
+        self._json({"url": f"{self.server.url}/{name}", "name": name})
+
+    def _commit(self, name: str, lines: list[dict[str, Any]]) -> None:
+        files = dict(self.server.repos[name].files)
+        for line in lines:
+            if line["key"] == "deletedFile":
+                files.pop(line["value"]["path"])
+            if line["key"] == "file":
+                files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+        commit = self.server.commit(name, files)
+        url = f"{self.server.url}/{name}/commit/{commit}"
+        self._json({"success": True, "commitOid": commit, "commitUrl": url})
+
+    def _json(self, said: dict[str, Any]) -> None:
+        self._answer(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
 
     def _tree(self, name: str, revision: str) -> None:
         """The list of a repository's files."""
@@ -226,7 +312,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
         # Another host name for the same server, as the Hub's files come from other hosts too.
         headers["Location"] = f"http://localhost:{self.server.server_port}/lfs/" + (
-            urllib.parse.quote(f"{name}//{file}")
+            urllib.parse.quote(f"{repo.commit}/{name}//{file}")
         )
         self._answer(302, headers, b"")
 
