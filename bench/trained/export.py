@@ -1,5 +1,6 @@
 """A trained model as files for others: its adapter or a plain open_clip checkpoint, and a card."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 
 from bench import UserError, backbone
 from bench.backbone import Backbone
+from bench.spec import shareable
 from bench.trained import example, peft_form
 from bench.trained.merged import save_merged
 from bench.trained.model_card import Exported, card_of
