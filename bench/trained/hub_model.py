@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import UserError, brief
-from bench.backbone import hub
-from bench.backbone.hub import Address
+from bench import UserError, brief, hub
+from bench.hub import HubFile
 from bench.trained.merged import WEIGHTS
 from bench.trained.restore import ADAPTER, EXPORTED
 
@@ -112,9 +111,9 @@ def folder_of(spec: str) -> Path:
         raise UserError(f"{spec!r} is no model on the Hub; write hf:OWNER/NAME or ...@REVISION")
     repo, revision = found[1], found[2] or "main"
     try:
-        record = _file(Address(repo, EXPORTED, revision))
+        record = _file(HubFile(repo, EXPORTED, revision))
         # The commit that the record is of, for the branch may move between the two.
-        return _file(Address(repo, ADAPTER, record.parent.name)).parent
+        return _file(HubFile(repo, ADAPTER, record.parent.name)).parent
     except hub.Unreachable as why:
         raise UserError(
             f"{spec} is not in the Hub's cache ({hub.cache_folder()}) and cannot be fetched: {why}"
@@ -123,16 +122,16 @@ def folder_of(spec: str) -> Path:
         raise _other(error, repo, revision) from None
 
 
-def _file(address: Address) -> Path:
+def _file(file: HubFile) -> Path:
     """A file of the Hub: the newest of its revision, or what the cache has without a network.
 
     A commit never changes, so what the cache has of one is not asked for again.
     """
-    kept = hub.cached(address)
-    if kept is not None and re.fullmatch(r"[0-9a-f]{40}", address.revision):
+    kept = hub.cached(file)
+    if kept is not None and re.fullmatch(r"[0-9a-f]{40}", file.revision):
         return kept
     try:
-        return hub.download(hub.remote([address]))
+        return hub.download(hub.ask([file]))
     except hub.Unreachable:
         if kept is None:
             raise
@@ -144,7 +143,7 @@ def _other(error: UserError, repo: str, revision: str) -> UserError:
     if "has no file" not in str(error):
         return error
     try:
-        hub.remote([Address(repo, WEIGHTS, revision)])
+        hub.ask([HubFile(repo, WEIGHTS, revision)])
     except (hub.Unreachable, UserError):
         return UserError(
             f"{repo} is no adapter of this project: it has no {EXPORTED} with an {ADAPTER}; "

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import UserError, data
-from bench.backbone.sources import hub_files
+from bench.backbone.weights import hub_files
 from bench.trained.restore import Restored
 
 if TYPE_CHECKING:
