@@ -81,6 +81,9 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("vera", {"targets": "mlp", "rank": 16}),
     ("uniadapter", {"width": 8}),
     ("unipt", {"reduction": 4}),
+    ("convpass", {"text": "none", "scale": 0.1}),
+    ("convpass", {"dropout": 0.0}),
+    ("g2a", {"width": 16, "dropout": 0.0}),
     ("cmer", {"focus": "topk"}),
     ("cmer", {"focus": "relu"}),
     ("cmer", {"focus": "none", "text_taps": "all"}),
@@ -195,6 +198,11 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     # In each block the biases of in_proj 3, out_proj 1, MLP 4 and 1, norms 2; three norms around.
     ("bitfit", {}, 12 * (3 + 1 + 4 + 1 + 2) * (768 + 512) + 2 * 768 + 512),
     ("vera", {}, 12 * (2 * 4 * 256 + (3 + 1 + 4 + 1) * (768 + 512))),
+    # Beside attention and MLP: down, up, a kernel of 3x3 (image) or 3 (text) between 8 channels.
+    ("convpass", {}, 24 * (2 * 8 * (768 + 512) + 768 + 512 + 2 * 16 + (9 + 3) * 8**2)),
+    ("convpass", {"text": "none"}, 24 * (2 * 8 * 768 + 768 + 16 + 9 * 8**2)),
+    # Down and up; 13 d^2: attention twice (4 each), a linear layer, an MLP (4); vectors are 26 d.
+    ("g2a", {}, 12 * (2 * 128 * (768 + 512) + 768 + 512 + 2 * (13 * 128**2 + 26 * 128))),
     # A rotation by 32 * 31 / 2 angles for each 32 inputs: in_proj, out_proj, fc have D, proj 4 D.
     ("peft", {}, 12 * (3 + 4) * (768 + 512) * 31 // 2),
     ("uniadapter", {}, 12 * (3 * (768 + 512) + 128 * (2 * (768 + 512) - 512) + 128)),

@@ -25,7 +25,7 @@ def test_counted_without_weights_a_method_trains_as_much_as_with_them() -> None:
     methods = registry()
     counted = {name: parameters.trainable(cls) for name, cls in methods.items()}
     measured = counted.keys() & known.keys()
-    assert len(measured) > 20
+    assert len(measured) >= 20
     assert {name: counted[name] for name in measured} == {name: known[name] for name in measured}
     assert parameters.trainable(methods["lora"], rank=16) == 2 * (counted["lora"] - 1) + 1  # type: ignore[operator]
 

@@ -659,8 +659,13 @@ def test_published_numbers_are_whole() -> None:
     rows = published.numbers()
     assert len(rows) > 80
     for row in rows:
-        parts = [float(row[f"{way}_R{k}"]) for way in ("i2t", "t2i") for k in (1, 5, 10)]
-        assert statistics.fmean(parts) == pytest.approx(float(row["mR_recomputed"]), abs=0.011)
+        six = [row[f"{way}_R{k}"] for way in ("i2t", "t2i") for k in (1, 5, 10)]
+        if any(six):
+            mean = statistics.fmean(map(float, six))
+            assert mean == pytest.approx(float(row["mR_recomputed"]), abs=0.011)
+        else:  # only the mean was found
+            assert not row["mR_recomputed"]
+            assert float(row["mR"]) > 0
         assert row["source"]
         assert row["backbone"]
         assert row["protocol"]

@@ -114,8 +114,11 @@ def beside_ours(groups: list[Group], dataset: str) -> tuple[Table, list[str]] | 
     other = []
     for source in found:
         words = [source["method"], source["backbone"], source["trainable_params"]]
-        cells = [Cell(f"{float(source[name]):.2f}") for name in names]
-        if abs(float(source["mR"]) - float(source["mR_recomputed"])) > 0.02:
+        cells = [Cell(f"{float(source[name]):.2f}" if source[name] else "–") for name in names]
+        if (
+            source["mR_recomputed"]
+            and abs(float(source["mR"]) - float(source["mR_recomputed"])) > 0.02
+        ):
             cells[0] = replace(cells[0], sign=" *")
             other.append(f"{source['method']} {source['mR_recomputed']}")
         lines.append([*map(Cell, words), *cells])

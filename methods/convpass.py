@@ -1,0 +1,128 @@
+"""Convpass: small convolutions beside attention and MLP of each block.
+
+The paper's (for image towers, as its code has it): in each block a bypass beside the attention and
+one beside the MLP, each on that part's own normalised input; 1x1 convolution down to 8 channels,
+QuickGELU, 3x3 convolution over the grid of patches (the class token passes through the same kernel
+as an image of one pixel), QuickGELU, dropout 0.1, 1x1 convolution up that starts at zero. The 3x3
+kernel starts as the identity. A factor on the bypass, which the paper chooses for each task.
+
+Ours: the paper knows no text tower; there the 3x3 convolution is one of 3 over the words, in which
+padding is zero, or with text='none' the tower stays as it is. The factor is 1 unless it is set.
+"""
+
+from functools import partial
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods import register
+from methods.base import Method, Paper, unit
+from methods.settings import Within
+from methods.surgery import attention_name, beside, sublayers
+
+
+def quick_gelu(tokens: Tensor) -> Tensor:
+    """CLIP's fast approximation of GELU."""
+    return tokens * torch.sigmoid(1.702 * tokens)
+
+
+class Bypass(nn.Module):
+    """What to add to the output of attention or MLP; `words`: over a sequence, not a grid."""
+
+    def __init__(self, size: int, width: int, scale: float, dropout: float, words: bool) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(size, width), nn.Linear(width, size)
+        self.conv: nn.Conv1d | nn.Conv2d
+        self.conv = (nn.Conv1d if words else nn.Conv2d)(width, width, 3, padding=1)
+        self.dropout, self.scale = nn.Dropout(dropout), scale
+        nn.init.xavier_uniform_(self.down.weight)
+        for part in (self.down.bias, self.conv.weight, self.conv.bias, *self.up.parameters()):
+            assert part is not None
+            nn.init.zeros_(part)
+        with torch.no_grad():
+            centre = self.conv.weight[..., 1] if words else self.conv.weight[..., 1, 1]
+            centre.copy_(torch.eye(width))
+
+    def image(self, tokens: Tensor, prefix: int) -> Tensor:
+        """`(B, N, D)`, of which the first `prefix` are no patches -> `(B, N, D)`."""
+        narrow = quick_gelu(self.down(tokens))
+        patches = narrow[:, prefix:]
+        side = round(patches.shape[1] ** 0.5)
+        grid = patches.transpose(1, 2).unflatten(2, (side, -1))
+        parts = [self.conv(grid).flatten(2).transpose(1, 2)]
+        if prefix:
+            alone = narrow[:, :prefix]
+            pixels = alone.flatten(0, 1)[..., None, None]
+            parts.insert(0, self.conv(pixels).flatten(1).view_as(alone))
+        return self._up(torch.cat(parts, dim=1))
+
+    def words(self, tokens: Tensor, real: Tensor | None) -> Tensor:
+        """`(B, N, D)`, which of them are words `(B, N)` (None: all) -> `(B, N, D)`."""
+        narrow = quick_gelu(self.down(tokens))
+        if real is not None:
+            narrow = narrow * real[..., None]
+        return self._up(self.conv(narrow.transpose(1, 2)).transpose(1, 2))
+
+    def _up(self, narrow: Tensor) -> Tensor:
+        change: Tensor = self.scale * self.up(self.dropout(quick_gelu(narrow)))
+        return change
+
+
+@register("convpass")
+class Convpass(Method):
+    """Small convolutions beside attention and MLP.
+
+    In each block beside the attention and beside the MLP: down, 3x3 convolution on the grid of
+    patches with the class token apart, up.
+
+    Settings: width (8), dropout (0.1) and the zero start are the paper's. scale: a factor on the
+    bypass; the paper chooses it for each task, 1 is our default. text: ours, for the paper is about
+    images: conv (a convolution of 3 over the words) or none.
+    """
+
+    family: ClassVar[str] = "Adapters"
+    paper: ClassVar[Paper | None] = Paper(
+        "Convolutional Bypasses Are Better Vision Transformer Adapters",
+        2022,
+        "https://arxiv.org/abs/2207.07039",
+    )
+    lr: ClassVar[float | None] = 1e-3  # the paper's
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        width: Annotated[int, Within(1)] = 8,
+        scale: Annotated[float, Within(0, above=True)] = 1.0,
+        dropout: Annotated[float, Within(0, 1, below=True)] = 0.1,
+        text: Literal["conv", "none"] = "conv",
+    ) -> None:
+        super().__init__(model)
+        self.text = text
+        self.real: Tensor | None = None
+        self.bypasses = nn.ModuleList()
+        for tower in (self.image_tower, *([self.text_tower] if text == "conv" else [])):
+            words = tower is self.text_tower
+            for block in tower.blocks:
+                parts = sublayers(block)
+                attention = getattr(block, attention_name(block))
+                for start, end in ((attention, parts.attention), (parts.before_mlp, parts.mlp)):
+                    bypass = Bypass(tower.width, width, scale, dropout, words)
+                    branch = partial(bypass.image, prefix=tower.prefix)
+                    beside(start, end, partial(self._words, bypass) if words else branch)
+                    self.bypasses.append(bypass)
+
+    def _words(self, bypass: Bypass, tokens: Tensor) -> Tensor:
+        return bypass.words(tokens, self.real)
+
+    def encode_text(self, texts: Tensor) -> Tensor:
+        """`(B, L)` -> `(B, D)`, unit length."""
+        if self.text == "none":
+            return super().encode_text(texts)
+        tower = self.text_tower
+        hidden = tower.embed(texts)
+        self.real = tower.real(hidden)
+        for index in range(len(tower.blocks)):
+            hidden = tower.block(index, hidden)
+        return unit(tower.project(tower.pool(hidden)))
