@@ -439,12 +439,14 @@ def test_what_lies_beside_a_record_but_is_of_another_run_is_refused(tmp_path: Pa
     path, document = tmp_path / "seed0.json", fakes.record("cmer")
     del document["ranks"]
 
-    def ranks(file: Path) -> None:
+    def ranks(file: Path, number: int = 1) -> None:
+        hits = {"i2t_hits": np.ones((2, 3)), "t2i_hits": np.ones((4, 3))}
+        places = {"i2t": np.ones(2), "t2i": number * np.ones(4)}
         with file.open("wb") as opened:
-            np.savez(opened, i2t=np.ones(2), t2i=np.ones(4))
+            np.savez(opened, captions=np.full(2, 2), **hits, **places)
 
     record.write(path, document, {".npz": ranks})
     assert perquery.load(path).ranks["t2i"].tolist() == [1, 1, 1, 1]
-    np.savez(path.with_suffix(".npz"), i2t=np.ones(2), t2i=2 * np.ones(4))
+    ranks(path.with_suffix(".npz"), 2)
     with pytest.raises(UserError, match="another run"):
         perquery.load(path)
