@@ -1,12 +1,14 @@
 """The gallery and the sheet of queries won and lost show the answers of the methods restored."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import UserError, data, record
+from bench import UserError, data, perquery, record
 from bench.data import cache
+from bench.recalls import METRICS
 from bench.report import gallery, gallery_page, groups, page
 from bench.report.contents import contents
 from bench.report.significance import Significance
@@ -23,8 +25,16 @@ def two(tiny: Path) -> list[Path]:
         ranks = np.ones(20, dtype=np.float32)
         ranks[7:12], ranks[3] = first, 10 - first
         images = np.array([1, first, 10 - first, 1], dtype=np.float32)
-        arrays = {"t2i": ranks, "dup_t2i": ranks, "i2t": images, "dup_i2t": images}
+        arrays = {"captions": np.full(4, 5)}
+        for prefix in ("", "dup_"):
+            for way, found in (("t2i", ranks), ("i2t", images)):
+                hits = (found[:, None] <= np.array((1, 5, 10))).astype(np.float32)
+                arrays |= {f"{prefix}{way}": found, f"{prefix}{way}_hits": hits}
         np.savez(path.with_suffix(".npz"), **arrays)
+        document = record.read(path)  # the recalls that follow from these ranks
+        recalls = perquery.load(path).per_image().mean(axis=0)
+        document["metrics"]["test"] |= dict(zip(METRICS, recalls.tolist(), strict=True))
+        path.write_text(json.dumps(document))
     return paths
 
 
