@@ -15,19 +15,23 @@ from dataclasses import replace
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from bench import units
-from bench.batches import Loader, TokenTable
+from bench.batches import Loader, TokenTable, TrainSplit
+from bench.checkpoint import random_states, set_random_states
 from bench.features import Features, all_words, frozen_batch
-from bench.measure.pace import seconds_per_step
+from bench.measure import pace
 from bench.recipe import Recipe
+from bench.timing import Pace, Timing
 from bench.train import planned_epochs
 from methods.base import Batch, Method, NotApplicable, Sample
 
 if TYPE_CHECKING:
     from bench.backbone import Backbone
 
+CPU = torch.device("cpu")
 SHARE = 0.01
 """Share of a time budget that is spent, outside it, on measuring how long a step takes."""
 FEWEST = 3
@@ -76,43 +80,54 @@ def batch_within(
     recipe: Recipe,
     samples: Sequence[Sample],
     *,
+    images: int | None = None,
     cuda: bool,
     cached: bool,
 ) -> dict[str, int]:
     """The batch that fits the recipe's `memory`, and the bytes predicted for it.
 
-    samples: of the training split. On a GPU the bytes are the peak of training, as `bench plan`
-    predicts it; on a CPU they are what autograd keeps for backward. cached: features are trained
-    on. Raises NotApplicable as the method does, or where nothing fits or can be predicted.
+    samples: of the training split; where they are not at hand, `images` is how many there are and
+    texts are as long as the backbone takes. On a GPU the bytes are the peak of training, as `bench
+    plan` predicts it; on a CPU they are what autograd keeps for backward. cached: features are
+    trained on. Raises NotApplicable as the method does, or where nothing fits or can be predicted.
     """
     from bench.measure.plan import WORKSPACE
     from bench.measure.rehearsal import Rehearsal
 
     assert recipe.memory is not None
+    before = random_states(CPU)
     built = method(copy.deepcopy(base.model), **settings)
     length = text_length(built, samples, base)
+    count = images or len(samples)
     try:
         rehearsal = Rehearsal(
-            built, recipe, base.image_size, length, cuda=cuda, cached=cached, images=len(samples)
+            built, recipe, base.image_size, length, cuda=cuda, cached=cached, images=count
         )
         if cuda:
             what = "the bytes of a training step on the GPU"
             found = largest_within(
-                recipe.memory, len(samples), lambda n: rehearsal.peak(n) + WORKSPACE, what
+                recipe.memory, count, lambda n: rehearsal.peak(n) + WORKSPACE, what
             )
         else:
             what = "the bytes kept for the backward pass"
-            found = largest_within(recipe.memory, len(samples), rehearsal.kept, what)
+            found = largest_within(recipe.memory, count, rehearsal.kept, what)
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise NotApplicable(
             f"its memory cannot be predicted, since its step depends on values ({error.func}); "
             "give batch_size instead of memory"
         ) from None
+    finally:
+        set_random_states(before, CPU)
     return {"batch_size": found[0], "predicted_bytes": found[1]}
 
 
 def text_length(method: Method, samples: Sequence[Sample], base: "Backbone") -> int:
-    """Tokens of the longest text of a batch, as the method writes captions."""
+    """Tokens of the longest text of a batch, as the method writes captions.
+
+    Without samples, or where the backbone takes texts of one length only, those of the backbone.
+    """
+    if not samples or base.pad_id is None:
+        return int(getattr(base.tokenizer, "context_length", None) or 77)
     table, rng = TokenTable(base.tokenizer, base.pad_id), random.Random(0)
     for sample in samples:
         table.add([method.train_caption(caption, sample, rng) for caption in sample.captions])
@@ -134,7 +149,7 @@ def foreseen_epochs(
         return 10  # for the length of texts alone, which hardly grows after that
     with closing(_endless(_apart(loader))) as batches:
         batch = frozen_batch(method, next(batches), features.kind, loader.device)
-    fastest = _measured(method, repeat(batch), loader, recipe, lr)
+    fastest = _measured(method, repeat(batch), loader, recipe, lr).mean()
     assert recipe.time is not None
     steps = math.ceil(AHEAD * recipe.time / fastest)
     return planned_epochs(_with_steps(recipe, steps), _per_epoch(loader))
@@ -147,18 +162,19 @@ def steps_within(
     lr: float,
     spent: float,
     epochs: int | None,
-) -> dict[str, float]:
-    """How many steps fit the recipe's `time` after the `spent` seconds, and the seconds of one.
+) -> dict[str, Any]:
+    """How many steps fit the recipe's `time` after the `spent` seconds, and what `timing` needs.
 
     epochs: those whose captions are cached, which the steps do not leave; None: any. Raises
     NotApplicable where the time is too short.
     """
     assert recipe.time is not None
     with closing(_endless(_apart(loader))) as batches:
-        each = _measured(method, batches, loader, recipe, lr)
+        measured = _measured(method, batches, loader, recipe, lr)
+    each = measured.mean()
+    most = None if epochs is None else epochs * _per_epoch(loader) // recipe.accumulation
     steps = math.floor((recipe.time - spent) / each)
-    if epochs is not None:
-        steps = min(steps, epochs * _per_epoch(loader) // recipe.accumulation)
+    steps = steps if most is None else min(steps, most)
     if steps < FEWEST:
         before = f" after the {spent:.3g} s of caching features" if spent else ""
         raise NotApplicable(
@@ -166,7 +182,24 @@ def steps_within(
             f"takes {each:.3g} s, so that {max(steps, 0)} fit; give at least "
             f"{units.exact_seconds(math.ceil(spent + FEWEST * each))}"
         )
-    return {"steps": steps, "step_seconds": each}
+    return {"steps": steps, "pace": list(measured.seconds), "most": most}
+
+
+def timing(recipe: Recipe, fixed: dict[str, Any]) -> Timing | None:
+    """What keeps a training within the recipe's `time`; None where it gives none."""
+    if recipe.time is None:
+        return None
+    return Timing(recipe.time, Pace(tuple(fixed["pace"])), fixed["most"])
+
+
+def epochs(recipe: Recipe, split: TrainSplit, fixed: dict[str, Any]) -> int:
+    """Epochs that the training may reach into, where its steps are known.
+
+    Those of a time budget may become more on the way, up to the number that was foreseen.
+    """
+    if fixed.get("most") is not None:
+        recipe = replace(recipe, steps=max(fixed["steps"], fixed["most"]))
+    return planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size))
 
 
 def settled(recipe: Recipe, fixed: dict[str, Any]) -> Recipe:
@@ -178,14 +211,15 @@ def settled(recipe: Recipe, fixed: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def summary(recipe: Recipe, fixed: dict[str, Any], used: float) -> dict[str, Any]:
-    """What a trial records of its budgets: what was found before, and the seconds `used`."""
+def summary(recipe: Recipe, fixed: dict[str, Any], steps: int, used: float) -> dict[str, Any]:
+    """What a trial records of its budgets: what was found before, and what was used."""
     found: dict[str, Any] = {}
     if recipe.memory is not None:
         found["budget_predicted_bytes"] = fixed["predicted_bytes"]
     if recipe.time is not None:
-        found["budget_steps"] = fixed["steps"]
-        found["budget_step_seconds"] = fixed["step_seconds"]
+        found["budget_steps"] = steps
+        found["budget_planned_steps"] = fixed["steps"]
+        found["budget_step_seconds"] = Pace(tuple(fixed["pace"])).mean()
         found["budget_seconds_used"] = used
         found["budget_warning"] = missed(recipe.time, used)
     return found
@@ -208,10 +242,10 @@ def _per_epoch(loader: Loader) -> int:
 
 def _measured(
     method: Method, batches: Iterator[Batch], loader: Loader, recipe: Recipe, lr: float
-) -> float:
+) -> Pace:
     assert recipe.time is not None
     images, enough = len(loader.split.rows), SHARE * recipe.time
-    return seconds_per_step(method, batches, recipe, lr, images, loader.device, enough)
+    return pace.measure(method, batches, recipe, lr, images, loader.device, enough)
 
 
 def _apart(loader: Loader) -> Loader:

@@ -103,8 +103,12 @@ class Efficiency(TypedDict, total=False):
     eval_images_per_second: Number | None
     eval_captions_per_second: Number | None
     budget_steps: Whole
-    """Steps that the recipe's `time` came to, from the seconds of one, measured beforehand."""
+    """Steps that were taken in the recipe's `time`."""
+    budget_planned_steps: Whole
     budget_step_seconds: Number
+    """Steps that were foreseen, and the seconds of one, measured before the training."""
+    budget_corrections: Count
+    """How often the number of steps was changed on the way, to end in time."""
     budget_seconds_used: Number
     """Training seconds, as in the curve; to be compared with the recipe's `time`."""
     budget_warning: str | None

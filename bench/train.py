@@ -3,10 +3,10 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from bench.measure.attention import attention_kernels
 from bench.measure.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.measure.training_clock import TrainingClock
 from bench.recipe import Recipe
+from bench.schedule import Schedule
+from bench.timing import Timing
 from methods.base import Batch, Method
 
 Progress = Callable[[dict[str, Any]], None]
@@ -42,14 +44,6 @@ def compute_type(precision: str, device: torch.device) -> torch.dtype:
 def autocast(kind: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
     """Autocast to `kind`; nothing where that is float32."""
     return nullcontext() if kind == torch.float32 else torch.autocast(device.type, dtype=kind)
-
-
-def learning_rate(step: int, steps: int, warmup: float) -> float:
-    """Factor on the peak learning rate: linear warm-up, then cosine to zero."""
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
 def deterministic(only: bool) -> None:
@@ -76,9 +70,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             groups, lr=lr, weight_decay=recipe.weight_decay, fused=True
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: learning_rate(step, steps, recipe.warmup)
-        )
+        self.plan = Schedule(steps, recipe.warmup, recipe.evaluations)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.plan)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.kind == torch.float16)
 
     def step(self, batches: list[Batch]) -> Tensor:
@@ -118,9 +111,9 @@ class LossLog:
     CPU's allocator could not put the next step's large tensors there, and took 5 MiB a step more.
     """
 
-    def __init__(self, steps: int, looks: Iterable[int], device: torch.device) -> None:
-        """`looks`: the steps after which `mean` is asked for."""
-        places = [0, *sorted(looks), steps]
+    def __init__(self, plan: Schedule, device: torch.device) -> None:
+        """`plan`: says after which steps `mean` is asked for."""
+        places = [plan.since, *sorted(plan.looks())]
         self._losses = torch.zeros(max(b - a for a, b in pairwise(places)), device=device)
         self._count = 0
 
@@ -178,41 +171,47 @@ def fit(
     progress: Progress = lambda _: None,
     keeper: Keeper | None = None,
     clock: TrainingClock | None = None,
+    timing: Timing | None = None,
 ) -> Fitted:
     """Train; keep the state with the best validation mR (without `validate`: the last one).
 
     With a `keeper` it writes checkpoints, and goes on from the one that is there. `clock` counts
-    the seconds of training; it comes with those that were spent before the first step.
+    the seconds of training; it comes with those that were spent before the first step. `timing`
+    keeps them within a budget, by changing the number of steps on the way where it must.
     Raises Diverged when the loss is not finite at a look (every validation and at the end).
     """
     device = loader.device
     per_epoch = loader.split.batches_per_epoch(recipe.batch_size)
-    steps = planned_steps(recipe, per_epoch)
-    looks = {round(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)} | {
-        steps
-    }
-    trainer = Trainer(method, recipe, lr, steps, device)
+    trainer = Trainer(method, recipe, lr, planned_steps(recipe, per_epoch), device)
+    plan = trainer.plan
     window = 10 if device.type == "cuda" else 5
     watch, memory = Stopwatch(device, window, window), Memory(device, loader.resident_bytes)
     memory.start()
     fitted = Fitted({}, 0)
     epochs = planned_epochs(recipe, per_epoch)
-    losses = LossLog(steps, looks, device)
     images = loader.split.batch_size(recipe.batch_size) * recipe.accumulation
-    done, best, started = 0, -1.0, time.perf_counter()
+    step, best, started = 0, -1.0, time.perf_counter()
     clock = clock or TrainingClock()
     method.on_fit(len(loader.split.rows))
     method.train()
-    if keeper is not None and (kept := keeper.restore(trainer, watch, memory)) is not None:
-        done, best = kept["step"], kept["best"]
+    kept = None if keeper is None else keeper.restore(trainer, watch, memory)
+    looks = plan.looks()
+    losses = LossLog(plan, device)
+    if kept is not None:
+        step, best = kept["step"], kept["best"]
         losses.restore(kept["losses"])
         fitted = Fitted(kept["best_state"], kept["best_step"], kept["curve"])
         started -= kept["seconds"]
         clock.set(kept["training_seconds"])
         loader.table.length = max(loader.table.length, kept["text_length"])
-    batches = _stream(method, loader, epochs, done * recipe.accumulation)
+    if timing is not None:
+        timing.marks = [tuple(mark) for mark in kept["marks"]] if kept is not None else []
+        if not timing.marks:
+            timing.mark(plan, step, clock.seconds)
+    begun = step
+    batches = _stream(method, loader, epochs, step * recipe.accumulation)
 
-    def keep(step: int) -> None:
+    def keep() -> None:
         if keeper is None or not keeper.due():
             return
         # Pausing `memory` waits for a GPU, so that the clock stops when the last step is done.
@@ -226,20 +225,22 @@ def fit(
                 "curve": plain(fitted.curve),
                 "seconds": time.perf_counter() - started,
                 "training_seconds": clock.seconds,
+                "marks": [list(mark) for mark in timing.marks] if timing is not None else [],
                 "text_length": loader.text_length,
             }
             keeper.save(trainer, watch, memory, loop)
 
     with GpuSampler(device) as sampler:
         clock.start()
-        for step in range(done + 1, steps + 1):
-            if step > done + 1:
-                keep(step - 1)
-            method.on_step(step - 1, steps)
+        while step < plan.steps:
+            if step > begun:
+                keep()
+            method.on_step(int(plan.place(step)), plan.planned)
+            step += 1
             losses.add(trainer.step(list(islice(batches, recipe.accumulation))))
             watch.step(images)
             if step not in looks:
-                progress({"step": step, "steps": steps, "images_per_second": watch.latest()})
+                progress({"step": step, "steps": plan.steps, "images_per_second": watch.latest()})
                 continue
             with memory.paused(), watch.paused(), clock.paused():
                 loss = losses.mean()
@@ -251,7 +252,7 @@ def fit(
                     "step": step,
                     "epoch": step * recipe.accumulation / per_epoch,
                     "loss": loss,
-                    "lr": lr * learning_rate(step - 1, steps, recipe.warmup),
+                    "lr": lr * plan(step - 1),
                     "train_seconds": clock.seconds,
                 }
                 if validate is not None:
@@ -262,9 +263,14 @@ def fit(
                 if score > best:
                     best, fitted.best_step = score, step
                     fitted.best_state = {k: v.cpu().clone() for k, v in method.own_state().items()}
-            progress({"step": step, "steps": steps, "images_per_second": watch.latest(), **point})
+                if timing is not None:
+                    timing.mark(plan, step, clock.seconds)
+                    if timing.correct(plan):
+                        looks, losses = plan.looks(), LossLog(plan, device)
+            rate = watch.latest()
+            progress({"step": step, "steps": plan.steps, "images_per_second": rate, **point})
         clock.stop()
-        keep(steps)
+        keep()
     seconds = time.perf_counter() - started
     fitted.efficiency = {
         **watch.summary(),
@@ -272,6 +278,7 @@ def fit(
         **sampler.summary(watch.spans),
         "train_seconds": seconds,
         "gpu_hours": seconds / 3600 if device.type == "cuda" else None,
+        **({} if timing is None else {"budget_corrections": plan.changes}),
     }
     if keeper is not None:
         keeper.done()
@@ -326,7 +333,7 @@ def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
 def _stream(method: Method, loader: Loader, epochs: int, done: int) -> Iterator[Batch]:
     """All batches after the first `done`; the method is told of each epoch before its batches."""
     begun, first = divmod(done, loader.split.batches_per_epoch(loader.batch_size))
-    for epoch in range(begun, epochs):
-        method.on_epoch(epoch, epochs)
+    for epoch in count(begun):  # without end: a time budget may hold more steps than planned
+        method.on_epoch(epoch, max(epochs, epoch + 1))
         yield from loader.epoch(epoch, first)
         first = 0

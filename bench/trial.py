@@ -276,7 +276,7 @@ def run(
     once). `every`: seconds between checkpoints, None: none is written. Raises UserError for what
     the user must mend before any trial can run (data or weights), NoRoom for a full results folder.
     """
-    from bench import retrieval, train
+    from bench import budget, retrieval, train
     from bench.measure import meter, oom
     from methods.base import NotApplicable
 
@@ -300,7 +300,9 @@ def run(
         message = f"{type(error).__name__}: {error}"
         document |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
     if short is not None:
-        message, found = oom.explain(short, trial, document.get("data", {}).get("context_length"))
+        data = document.get("data", {})
+        asked = replace(trial, recipe=budget.settled(trial.recipe, data))
+        message, found = oom.explain(short, asked, data.get("context_length"))
         document |= {"status": "out_of_memory", "message": message, "traceback": None}
         document["efficiency"] |= found
     if files is None:
@@ -462,7 +464,7 @@ def _run(
             progress({"stage": "measuring speed"})
             epochs = budget.foreseen_epochs(method, loader, recipe, lr, features) + 1
         else:
-            epochs = train.planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size)) + 1
+            epochs = budget.epochs(recipe, split, fixed) + 1
         if features is not None:
             features.build(loader, epochs, list(evaluations.values()), progress)
             loader = FeatureLoader(features, loader)
@@ -483,12 +485,15 @@ def _run(
             fixed |= budget.steps_within(method, loader, recipe, lr, spent, cached)
             recipe = budget.settled(recipe, fixed)
         training = TrainingClock(spent)
-        fitted = train.fit(method, loader, recipe, lr, validate, progress, keeper, training)
+        timing = budget.timing(trial.recipe, fixed)
+        fitted = train.fit(method, loader, recipe, lr, validate, progress, keeper, training, timing)
         document["resumed"] = 0 if keeper is None else keeper.resumed
         document["curve"], document["best_step"] = fitted.curve, fitted.best_step
         efficiency |= fitted.efficiency
         efficiency["warning"] = efficiency["warning"] or meter.crowded(fitted.efficiency)
-        efficiency |= budget.summary(trial.recipe, fixed, training.seconds)
+        efficiency |= budget.summary(
+            trial.recipe, fixed, int(fitted.curve[-1]["step"]), training.seconds
+        )
         method.load_own_state({k: v.to(device) for k, v in fitted.best_state.items()})
     elif features is not None and evaluations:
         features.build(None, 0, list(evaluations.values()), progress)

@@ -3,7 +3,7 @@
 import itertools
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from bench.commands.options import SweepOptions
 from bench.commands.sweeping import planned
 from bench.console import console, say
 from bench.units import parse_bytes
+
+if TYPE_CHECKING:
+    from bench.measure.plan import Row
+    from bench.sweeps.sweep import Plan
 
 
 def plan(
@@ -54,14 +58,42 @@ def plan(
             bar.update(task, completed=done, total=total, description=f"predicting {what}")
 
         rows = plan_.plan(trials.trials, limit, trials.root, move)
+    steps = _steps(trials, rows)
     if json_:
-        print(json.dumps([asdict(row) for row in rows], indent=1))
+        found = [asdict(row) | ({"steps": steps[_place(row)]} if steps else {}) for row in rows]
+        print(json.dumps(found, indent=1))
         return
     screen = console()
     for _, place in itertools.groupby(rows, key=lambda row: (row.dataset, row.backbone)):
         group = list(place)
         say(screen, plan_table.header(group, limit))
         if any(row.reason is None for row in group):
-            screen.print(plan_table.table(group, parts))
+            own = {row.call: steps.get(_place(row)) for row in group}
+            screen.print(plan_table.table(group, parts, own))
         for line in plan_table.legend(group, config.recipe, parts):
             say(screen, line)
+
+
+def _place(row: "Row") -> tuple[str, str, str]:
+    return row.dataset, row.backbone, row.call
+
+
+def _steps(plan: "Plan", rows: "list[Row]") -> "dict[tuple[str, str, str], int | str | None]":
+    """The steps that the recipe's time comes to, by the speed of records; empty without a time."""
+    from bench import record
+    from bench.sweeps import forecast
+
+    trials = {(t.dataset, t.backbone, t.call): t for t in plan.trials}
+    if all(trial.recipe.time is None for trial in trials.values()):
+        return {}
+    read = record.read_all(record.paths(plan.results), left_out=lambda _: None)
+    known = [document for _, document in read]
+    return {
+        _place(row): forecast.steps(
+            trials[_place(row)],
+            row.figures.get("batch_size") if trials[_place(row)].recipe.memory else None,
+            known,
+            None,
+        )
+        for row in rows
+    }

@@ -12,6 +12,7 @@ import torch
 from bench.checkpoint import random_states, set_random_states
 from bench.measure import training_clock
 from bench.recipe import Recipe
+from bench.timing import Pace
 from bench.train import Trainer
 from methods.base import Batch, Method
 
@@ -37,7 +38,7 @@ def undone(method: Method, device: torch.device) -> Iterator[None]:
         set_random_states(random, device)
 
 
-def seconds_per_step(
+def measure(
     method: Method,
     batches: Iterator[Batch],
     recipe: Recipe,
@@ -45,13 +46,13 @@ def seconds_per_step(
     images: int,
     device: torch.device,
     enough: float,
-) -> float:
-    """Seconds of one training step, on average over the schedule; the method is left as it was.
+) -> Pace:
+    """Seconds of a training step over the schedule; the method is left as it was.
 
     `batches` never end; `images`: of the training split, to be told to the method. Steps are
-    measured in rounds over PLACES, at least one round, until they took `enough` seconds. The
-    device is waited for after 1, 1, 2, 4 .. rounds only, so that it runs ahead as in training.
-    Where there are more than two such parts, the first is left out, since it may still be slow.
+    measured in rounds over PLACES: one step at each, then one, two, four .. until they took
+    `enough` seconds. The device is waited for only after each place, so that it runs ahead as in
+    training. Of three rounds or more the first is left out, since it may still be slow.
     """
 
     def wait() -> float:
@@ -71,15 +72,30 @@ def seconds_per_step(
 
         for _ in range(UNMEASURED):
             step(PLACES[0])
-        parts: list[tuple[int, float]] = []
-        began, rounds = wait(), 1
-        while not parts or sum(seconds for _, seconds in parts) < enough:
-            for _ in range(rounds):
-                for place in PLACES:
+        rounds: list[tuple[int, list[float]]] = []
+        began = wait()
+        while not rounds or sum(sum(seconds) for _, seconds in rounds) < enough:
+            steps, seconds = max(1, sum(count for count, _ in rounds)), list[float]()
+            for place in PLACES:
+                for _ in range(steps):
                     step(place)
-            ended = wait()
-            parts.append((rounds * len(PLACES), ended - began))
-            began, rounds = ended, sum(count for count, _ in parts) // len(PLACES)
-    counted = parts[1:] if len(parts) > 2 else parts
-    seconds = sum(seconds for _, seconds in counted) / sum(count for count, _ in counted)
-    return max(seconds, 1e-9)  # a coarse clock may not have moved
+                ended = wait()
+                seconds.append(ended - began)
+                began = ended
+            rounds.append((steps, seconds))
+    counted = rounds[1:] if len(rounds) > 2 else rounds
+    steps = sum(count for count, _ in counted)
+    return smoothed(
+        [sum(places) / steps for places in zip(*[s for _, s in counted], strict=True)], steps
+    )
+
+
+def smoothed(places: list[float], steps: int) -> Pace:
+    """The pace from the mean seconds at each place, of so many steps each.
+
+    With few steps what differs between the places is mostly noise, so it counts in part: a third
+    with two steps, nearly all of it with many. Their mean stays.
+    """
+    mean, share = sum(places) / len(places), steps / (steps + 4)
+    slow = [mean + share * (place - mean) for place in places]
+    return Pace(tuple(max(seconds, 1e-9) for seconds in slow))  # a coarse clock may not have moved

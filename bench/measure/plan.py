@@ -13,11 +13,11 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
 )
 
-from bench import UserError, backbone, batches, brief, data
+from bench import UserError, backbone, batches, brief, budget, data
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe
 from methods import registry
-from methods.base import NotApplicable
+from methods.base import NotApplicable, Sample
 
 if TYPE_CHECKING:
     from bench.trial import Trial
@@ -45,18 +45,37 @@ def predict(
     context_length: int | None = None,
     gpu_memory: int | None = None,
     workspace: int = WORKSPACE,
+    training: "Training | None" = None,
+    cached: bool = False,
 ) -> dict[str, Any]:
     """What a trial would need on a GPU: bytes, FLOPs per image, and, given `gpu_memory` bytes,
     whether it fits and the largest batch that does.
 
     `context_length`: tokens per text after trimming; None: the backbone's own. activation_bytes is
-    the rest of the peak. Raises NotApplicable as the method does.
+    the rest of the peak. `training`: the training split, from which the batch follows where the
+    recipe gives a `memory`. `cached`: trained on cached features, whose own bytes do not count.
+    Raises NotApplicable as the method does.
     """
     base = _backbone(spec)
+    cls = registry()[method]
+    cached = cached and cls.frozen_features
+    if recipe.memory is not None and cls.lr is not None:
+        known = training or Training()
+        chosen = budget.batch_within(
+            base,
+            cls,
+            settings,
+            recipe,
+            known.samples,
+            images=known.images,
+            cuda=known.cuda,
+            cached=cached,
+        )
+        recipe = budget.settled(recipe, chosen)
     length = context_length or int(getattr(base.tokenizer, "context_length", None) or 77)
     torch.manual_seed(0)
     built = registry()[method](copy.deepcopy(base.model), **settings)
-    rehearsal = Rehearsal(built, recipe, base.image_size, length)
+    rehearsal = Rehearsal(built, recipe, base.image_size, length, cached=cached)
     batch = recipe.batch_size
     peak = rehearsal.peak(batch) + workspace
     parts = rehearsal.parts()
@@ -105,6 +124,34 @@ def largest_batch(
     return fits
 
 
+@dataclass(frozen=True)
+class Training:
+    """A training split, as far as it bears on the batch that fits a recipe's `memory`.
+
+    cuda: whether a GPU's peak has to fit, else the bytes that are kept for backward.
+    """
+
+    samples: tuple[Sample, ...] = ()
+    images: int = LIMIT
+    cuda: bool = True
+
+
+@functools.cache
+def training_of(dataset: str, root: Path | None, track: str, cuda: bool) -> Training:
+    """The training split of a data set; without its captions what the card says of it."""
+    card = data.card(dataset)
+    splits = ("train", "val") if track == "train+val" else ("train",)
+    counted = sum(card.counts.get(split, 0) for split in splits)
+    try:
+        found = data.load(card, root, images=False).samples if root else ()
+    except UserError:
+        found = ()
+    samples = tuple(
+        s for s in found if s.split in splits and any(map(data.spoken_form, s.captions))
+    )
+    return Training(samples, len(samples) or counted or LIMIT, cuda)
+
+
 @functools.cache
 def text_length(dataset: str, spec: str, root: Path) -> int | None:
     """Tokens of the longest caption of a data set.
@@ -141,14 +188,18 @@ def plan(
     gpu_memory: int | None = None,
     root: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    cuda: bool = True,
 ) -> list[Row]:
     """Predict each trial; those that differ only in seed or learning rate give one row.
 
     A method that cannot be built here, or whose step depends on values, gives a row with a reason.
     `root`: where data sets are, so that texts are as long as theirs. `progress` is told (rows done,
-    rows in all, what is next).
+    rows in all, what is next). `cuda`: see Training.
     """
-    distinct = {(t.dataset, t.backbone, t.method, str(t.settings), t.recipe): t for t in trials}
+    distinct = {
+        (t.dataset, t.backbone, t.method, str(t.settings), t.recipe, t.cached_features): t
+        for t in trials
+    }
     order = sorted(distinct.values(), key=lambda t: t.backbone)  # one model in memory at a time
     rows: dict[int, Row] = {}
     for done, trial in enumerate(order):
@@ -163,6 +214,8 @@ def plan(
                 trial.recipe,
                 context_length=length,
                 gpu_memory=gpu_memory,
+                training=training_of(trial.dataset, root, trial.recipe.track, cuda),
+                cached=trial.cached_features > 0,
             )
             length_of = "the longest caption" if length else "as long as the backbone takes"
             rows[id(trial)] = Row(*place, figures, length_of=length_of)

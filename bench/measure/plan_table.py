@@ -29,16 +29,20 @@ def header(rows: list[Row], gpu_memory: int | None) -> str:
     predicted = [row for row in rows if row.reason is None]
     if predicted:
         figures = predicted[0].figures
-        words.append(f"batch {figures['batch_size']}")
+        batches = sorted({row.figures["batch_size"] for row in predicted})
+        words.append("batch " + " to ".join(map(str, sorted({batches[0], batches[-1]}))))
         words.append(f"text {figures['context_length']} tokens ({predicted[0].length_of})")
     if gpu_memory is not None:
         words.append(f"GPU {format_bytes(gpu_memory)}")
     return " \u00b7 ".join(words)
 
 
-def table(rows: list[Row], parts: bool = False) -> "Table":
+def table(
+    rows: list[Row], parts: bool = False, steps: dict[str, int | str | None] | None = None
+) -> "Table":
     """The rows of one data set and backbone, for a terminal of 80 columns.
 
+    `steps` by call, where the recipe gives a time: a number, or words where it is not known.
     `parts`: what the peak consists of, instead of the work and the largest batch.
     """
     from rich import box
@@ -47,7 +51,10 @@ def table(rows: list[Row], parts: bool = False) -> "Table":
     predicted = [row for row in rows if row.reason is None]
     unit, size = _unit(predicted)
     sized = any("fits" in row.figures for row in predicted)
-    names = ["method", "trains", f"peak {unit}"]
+    steps = {call: found for call, found in (steps or {}).items() if found is not None}
+    differ = len({row.figures["batch_size"] for row in predicted}) > 1
+    names = ["method", "trains", *(["batch"] if differ else []), *(["steps"] if steps else [])]
+    names.append(f"peak {unit}")
     names += ["fits"] if sized else []
     names += SIZES if parts else (["largest batch"] if sized else []) + ["GFLOPs/image"]
     shown = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
@@ -56,6 +63,8 @@ def table(rows: list[Row], parts: bool = False) -> "Table":
     for row in predicted:
         figures = row.figures
         cells: list[str | Label] = [Label(row.call), rounded(figures["trainable_parameters"])]
+        cells += [f"{figures['batch_size']:,}"] if differ else []
+        cells += [_steps(steps.get(row.call))] if steps else []
         cells.append(_number(figures["predicted_peak_bytes"] / size))
         if sized:
             cells.append("yes" if figures["fits"] else "no")
@@ -123,6 +132,12 @@ def _number(value: float) -> str:
     if value and value < 0.05:
         return "<0.1"
     return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+
+
+def _steps(found: int | str | None) -> str:
+    if isinstance(found, str):
+        return found
+    return "–" if found is None else f"{found:,}"
 
 
 def _batch(figures: dict[str, Any]) -> str:

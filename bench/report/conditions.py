@@ -41,6 +41,11 @@ def conditions(group: Group) -> list[str]:
         sentences.append("At test the untrained backbone predicts the scene of each query.")
     if group.cached_features:
         sentences.append("Trained on cached features, which means another augmentation.")
+    elif any(entry.cached_features for entry in group.ok):
+        sentences.append(
+            "Rows with cached features are trained with another augmentation; building the "
+            "features counts in their time."
+        )
     if group.folded:
         calls = Counter(row.method for row in group.folded)
         more = " and ".join(f"{n} more calls of {name}" for name, n in sorted(calls.items()))

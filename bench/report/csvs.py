@@ -72,7 +72,7 @@ def table(groups: list[Group], reference: str) -> str:
                 "device": group.device,
                 "recipe": json.dumps(group.recipe, sort_keys=True),
                 "scene_at_test": group.scene_at_test,
-                "cached_features": group.cached_features,
+                "cached_features": row.entries[0].cached_features,
                 "method": row.label,
                 "n": len(row.ok),
                 "not_ok": len(row.others),

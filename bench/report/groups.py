@@ -90,6 +90,11 @@ class Entry:
         return bool(self.record["status"] == "ok")
 
     @property
+    def cached_features(self) -> int:
+        """Stored views per image, of which features are cached; 0: nothing is cached."""
+        return int(self.get("trial.cached_features") or 0)
+
+    @property
     def batch_size(self) -> int:
         """Images in a training batch: the recipe's, or all where there are fewer."""
         recipe, counts = self.get("trial.recipe"), self.get("data.counts") or {}
@@ -307,7 +312,9 @@ def group_records(frame: "pd.DataFrame") -> list[Group]:
     """The records of a frame (bench.record.load) as groups: most seeds first, then most methods.
 
     The records of a group share data set and split, backbone and weights, recipe but for the
-    learning rate, device, use of scenes at test and of cached features. Its rows fall in mean mR.
+    learning rate, device, use of scenes at test and of cached features. Under an equal training
+    time cached features stand with the rest: they are one way to spend it, as each method is. Its
+    rows fall in mean mR.
     """
     if not len(frame):
         return []
@@ -319,7 +326,7 @@ def group_records(frame: "pd.DataFrame") -> list[Group]:
         new = _group_of(entry)
         groups.setdefault(new.digest, new)
         parts = [_call(entry), entry.get("trial.settings"), entry.get("trial.recipe.lr")]
-        key = json.dumps(parts, sort_keys=True)
+        key = json.dumps([*parts, entry.cached_features], sort_keys=True)
         rows.setdefault(new.digest, {}).setdefault(key, []).append(entry)
     for digest, group in groups.items():
         group.rows = [_row(rows[digest][key]) for key in sorted(rows[digest])]
@@ -347,7 +354,7 @@ def _group_of(entry: Entry) -> Group:
         "device": entry.get("environment.gpu") or entry.get("efficiency.device") or "cpu",
         "recipe": recipe,
         "scene_at_test": scene,
-        "cached_features": int(entry.get("trial.cached_features") or 0),
+        "cached_features": 0 if recipe["time"] is not None else entry.cached_features,
     }
     smaller = {k: v for k, v in recipe.items() if k != "batch_size"}
     family = _digest([{**parts, "recipe": smaller}, defines])
@@ -381,16 +388,17 @@ def _label(group: Group) -> None:
         first = row.entries[0]
         row.label = _call(first)
         same = [r.entries[0] for r in group.rows if _call(r.entries[0]) == row.label]
-        if len(same) == 1:
-            continue
         odd = []
+        if first.cached_features != group.cached_features:
+            odd.append(f"cached features views={first.cached_features}")
         for setting, value in sorted(first.get("trial.settings").items()):
             if any(other.get("trial.settings").get(setting) != value for other in same):
                 odd.append(f"{setting}={value!r}")
         if len({other.get("trial.recipe.lr") for other in same}) > 1:
             lr = first.get("trial.recipe.lr")
             odd.append("own lr" if lr is None else f"recipe lr={lr:g}")
-        row.label += f" [{', '.join(odd)}]"
+        if odd:
+            row.label += f" [{', '.join(odd)}]"
 
 
 def _differences(group: Group) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, schema
-from bench.recipe import Recipe
+from bench.recipe import Recipe, written
 from bench.report.tables import Cell, Table
 from bench.sweeps import tuned
 
@@ -49,13 +49,19 @@ def budget(said: dict[str, Any]) -> str:
     """A sentence or two on how much was searched for each method."""
     recipe, seeds = {**asdict(Recipe()), **said["recipe"]}, said["seeds"]
     each, limit = _points(said)
-    steps = recipe.get("steps")
-    length = f"{steps} steps" if steps is not None else f"{recipe['epochs']:g} epochs"
+    length = f"{recipe['epochs']:g} epochs"
+    if recipe["steps"] is not None:
+        length = f"{recipe['steps']} steps"
+    if recipe["time"] is not None:
+        length = f"time={written('time', recipe['time'])}"
+    batch = f"at batch {recipe['batch_size']}"
+    if recipe["memory"] is not None:
+        batch = f"with memory={written('memory', recipe['memory'])}"
     drawn = f", drawn (seed {said['draw_seed']}) from each grid" if "draw_seed" in said else ""
     names = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     return (
-        f"{each} points for each method{drawn}{limit}, {names}, {length} at batch "
-        f"{recipe['batch_size']}; the best validation mR wins, the test set is not looked at."
+        f"{each} points for each method{drawn}{limit}, {names}, {length} {batch}; "
+        f"the best validation mR wins, the test set is not looked at."
     )
 
 

@@ -157,7 +157,7 @@ def machine(group: Group) -> list[Column]:
     ]
     columns = [
         Column("step images/s", "efficiency.step_images_per_second", rate),
-        *([] if group.cached_features else evaluation),
+        *([] if any(entry.cached_features for entry in group.ok) else evaluation),
         Column("forward GFLOPs/image", "efficiency.forward_flops_per_image", size, 0, 1e9),
         Column("backward GFLOPs/image", "efficiency.backward_flops_per_image", size, 0, 1e9),
         Column("reserved, MiB", "efficiency.peak_memory_reserved_bytes", size, 0, MIB),

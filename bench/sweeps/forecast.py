@@ -18,8 +18,10 @@ from bench.units import format_seconds
 if TYPE_CHECKING:
     from rich.table import Table
 
-FREE = ("epochs", "steps", "lr", "weight_decay", "warmup", "clip_norm")
+FREE = ("epochs", "steps", "time", "lr", "weight_decay", "warmup", "clip_norm")
 """What of a recipe does not change the time of a step."""
+MEASURED = "measured at the start"
+"""What a forecast says of steps that no record foretells."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Line:
     """Predicted for a GPU; None: not asked for, or not predictable."""
     seconds: float | None
     """What is left of it, one trial after the other; None: not known."""
+    batch: int | None = None
+    """Of a recipe that gives a memory: the batch that it comes to; None: another, or not known."""
+    steps: int | str | None = None
+    """Of a recipe that gives a time: the steps that it comes to, or MEASURED; None: another."""
 
 
 def forecast(
@@ -55,39 +61,88 @@ def forecast(
     # Only to learn how long trials take: `bench report` tells of records that cannot be read.
     read = record.read_all(record.paths(plan.results), left_out=lambda _: None)
     known = [document for _, document in read]
-    peaks = {} if memory is None or not todo else _peaks(todo, plan.root, memory)
+    predicted = {} if memory is None or not todo else _predicted(todo, plan.root, memory)
     lines = []
     for place, trials in groups.items():
         open_ = [trial for trial in trials if trial.identity in left]
         states = Counter(plan.status(t) or "no record" for t in trials)
         one = seconds(trials[0], known, device) if open_ else 0.0
         total = None if one is None else one * len(open_)
-        lines.append(Line(*place, states, len(open_), peaks.get(place), total))
+        figures = predicted.get(place, {})
+        batch = figures.get("batch_size") if trials[0].recipe.memory is not None else None
+        found = steps(trials[0], batch, known, device) if open_ else None
+        peak = figures.get("predicted_peak_bytes")
+        lines.append(Line(*place, states, len(open_), peak, total, batch, found))
     return lines
 
 
-def _peaks(
+def _predicted(
     trials: list[Trial], root: Path, progress: Callable[[int, int, str], None]
-) -> dict[tuple[str, str, str], int | None]:
+) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """The figures of `bench plan`; batches are those of the device of this machine."""
+    import torch
+
     from bench.measure import plan
 
-    rows = plan.plan(trials, None, root, progress)
-    return {(r.dataset, r.backbone, r.call): r.figures.get("predicted_peak_bytes") for r in rows}
+    rows = plan.plan(trials, None, root, progress, torch.cuda.is_available())
+    return {(r.dataset, r.backbone, r.call): r.figures for r in rows}
+
+
+def trains(trial: Trial) -> bool:
+    """Whether its method trains anything."""
+    from methods import registry
+
+    known = registry()
+    return trial.method not in known or known[trial.method].lr is not None
+
+
+def steps(
+    trial: Trial, batch: int | None, records: list[dict[str, Any]], device: str | None
+) -> int | str | None:
+    """How many steps a trial's time budget comes to, by the speed of records at the same batch.
+
+    MEASURED where no record tells; None where its recipe gives no time, or nothing is trained.
+    `batch`: what a recipe's memory comes to, None where that is not known or not given.
+    """
+    recipe = trial.recipe
+    if recipe.time is None or not trains(trial):
+        return None
+    found: dict[str, list[float]] = {}
+    for done in records:
+        efficiency, where = done.get("efficiency", {}), kind_of(done)
+        rate, size = efficiency.get("train_images_per_second"), _batch_of(done)
+        if not rate or not size or done["status"] != "ok" or device not in (None, where):
+            continue
+        if _alike(trial, done, batch):
+            left = recipe.time - (efficiency.get("feature_seconds") or 0.0)
+            found.setdefault(where, []).append(left * rate / (size * recipe.accumulation))
+    if len(found) != 1:
+        return MEASURED
+    return max(0, int(statistics.median(next(iter(found.values())))))
+
+
+def _batch_of(done: dict[str, Any]) -> int | None:
+    """Images in a training batch of a record, as far as it says."""
+    size = done.get("data", {}).get("batch_size") or done["trial"]["recipe"].get("batch_size")
+    return None if size is None else int(size)
 
 
 def seconds(trial: Trial, records: list[dict[str, Any]], device: str | None) -> float | None:
     """How long a trial will take: the median of records that differ in seed, rate or length only.
 
-    A training of another length counts in proportion to its steps. None where nothing is known.
+    A training of another length counts in proportion to its steps. A time budget takes its time,
+    and what such records took beside training. None where nothing is known.
     """
+    budget = trial.recipe.time if trains(trial) else None
     found: dict[str, list[float]] = {}
     for done in records:
-        where, took = kind_of(done), _scaled(trial, done)
+        where = kind_of(done)
+        took = _scaled(trial, done) if budget is None else _beside(done, budget)
         if took is None or done["status"] != "ok" or device not in (None, where):
             continue
-        if _alike(trial, done["trial"]):
+        if _alike(trial, done, None):
             found.setdefault(where, []).append(took)
-    return statistics.median(next(iter(found.values()))) if len(found) == 1 else None
+    return statistics.median(next(iter(found.values()))) if len(found) == 1 else budget
 
 
 def kind_of(done: dict[str, Any]) -> str:
@@ -96,15 +151,32 @@ def kind_of(done: dict[str, Any]) -> str:
     return str(environment.get("gpu") or environment.get("cpu"))
 
 
-def _alike(trial: Trial, other: dict[str, Any]) -> bool:
-    mine = asdict(trial)
+def _beside(done: dict[str, Any], budget: float) -> float | None:
+    """Seconds of a trial with a time budget, by what a record took beside its training."""
+    efficiency, curve = done.get("efficiency", {}), done.get("curve")
+    total = efficiency.get("trial_seconds")
+    training = (curve[-1].get("train_seconds") if curve else None) or efficiency.get(
+        "train_seconds"
+    )
+    return None if total is None or training is None else float(total - training + budget)
+
+
+def _alike(trial: Trial, done: dict[str, Any], batch: int | None) -> bool:
+    """Whether a step of the record's trial is one of this trial.
+
+    `batch`: this trial's, where its recipe gives a memory and the batch is known; None: as the
+    recipe says.
+    """
+    mine, other = asdict(trial), done["trial"]
     names = ("method", "settings", "cached_features")
     same = Path(other["dataset"]).stem == trial.dataset_name
     same &= portable(other["backbone"]) == portable(trial.backbone)
     usual = {**mine["recipe"], **other["recipe"]}  # fields that came after the record
     same &= all(mine[name] == other.get(name, mine[name]) for name in names)
+    free = {*FREE, "batch_size", "memory"} if batch is not None else set(FREE)
+    same &= batch is None or _batch_of(done) == batch
     return same and all(
-        mine["recipe"].get(name) == value for name, value in usual.items() if name not in FREE
+        mine["recipe"].get(name) == value for name, value in usual.items() if name not in free
     )
 
 
@@ -115,8 +187,8 @@ def _scaled(trial: Trial, done: dict[str, Any]) -> float | None:
     if total is None or not done.get("curve") or training is None:
         return None if total is None else float(total)
     last = done["curve"][-1]
-    steps = float(trial.recipe.steps or trial.recipe.epochs * last["step"] / last["epoch"])
-    return float(total + training * (steps / last["step"] - 1))
+    length = float(trial.recipe.steps or trial.recipe.epochs * last["step"] / last["epoch"])
+    return float(total + training * (length / last["step"] - 1))
 
 
 def table(lines: list[Line]) -> "Table":
@@ -125,7 +197,10 @@ def table(lines: list[Line]) -> "Table":
     from rich.table import Table
 
     sized = any(line.peak_bytes is not None for line in lines)
-    heads = ["method", "recorded", "left", *(["peak, MiB"] if sized else []), "time left"]
+    batches = any(line.batch is not None for line in lines)
+    timed = any(line.steps is not None for line in lines)
+    heads = ["method", "recorded", "left", *(["batch"] if batches else [])]
+    heads += [*(["steps"] if timed else []), *(["peak, MiB"] if sized else []), "time left"]
     shown = Table(*heads, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     shown.title = f"{Path(lines[0].dataset).stem} · {portable(lines[0].backbone)}"
     for column in shown.columns[2:]:
@@ -134,12 +209,20 @@ def table(lines: list[Line]) -> "Table":
         states = [(s, n) for s, n in line.states.items() if s != "no record"]
         said = ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in states) or "–"
         cells: list[str | Label] = [Label(line.call), said, str(line.left) if line.left else "–"]
+        cells += [_figure(line.batch)] if batches else []
+        cells += [_figure(line.steps)] if timed else []
         if sized:
             cells.append("–" if line.peak_bytes is None else f"{line.peak_bytes / 2**20:,.0f}")
         time = "unknown" if line.seconds is None else format_seconds(line.seconds)
         cells.append(time if line.left else "–")
         shown.add_row(*cells)
     return shown
+
+
+def _figure(value: int | str | None) -> str:
+    if isinstance(value, str):
+        return value
+    return "–" if value is None else f"{value:,}"
 
 
 def total(lines: list[Line], slots: int) -> str:

@@ -1,0 +1,116 @@
+"""Equal budgets told beforehand (`bench plan`, dry runs) and afterwards (groups of a report)."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import budget, record
+from bench.measure import plan
+from bench.recipe import Recipe
+from bench.report.groups import Group, group_records
+from bench.sweeps import forecast
+from bench.sweeps.sweep import Plan
+from bench.trial import Trial, _document
+from tests.helpers import fake_records as fakes
+
+RECIPE = Recipe(precision="fp32", evaluations=3)
+
+
+def trial(seed: int = 0, method: str = "linear", **recipe: Any) -> Trial:
+    made = replace(RECIPE, **recipe)
+    return Trial("ucm", "starter", method, method, {}, None, made, seed, {})
+
+
+def done(root: Path, one: Trial, batch: int, rate: float, trained: float) -> None:
+    """Write the record of a trial that took 25 seconds beside its training."""
+    document = {
+        **_document(one),
+        "data": {"batch_size": batch},
+        "curve": [{"step": 40, "epoch": 0.5, "train_seconds": trained}],
+        "efficiency": {
+            "train_images_per_second": rate,
+            "trial_seconds": trained + 25,
+            "train_seconds": trained + 5,
+        },
+        "environment": {"gpu": None, "cpu": "Abacus"},
+    }
+    path = one.path(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+
+
+def test_steps_and_time_of_a_time_budget_come_from_records(tmp_path: Path) -> None:
+    budgeted = [trial(seed, time=60.0) for seed in range(2)]
+    sweep = Plan(budgeted, tmp_path, tmp_path)
+    (line,) = forecast.forecast(sweep, budgeted, "Abacus", None)
+    assert (line.steps, line.seconds) == (forecast.MEASURED, 2 * 60)  # at least its time
+    done(tmp_path, trial(5, steps=40), 128, 320.0, trained=16)
+    (line,) = forecast.forecast(sweep, budgeted, "Abacus", None)
+    assert (line.steps, line.seconds) == (60 * 320 // 128, 2 * (60 + 25))
+    assert forecast.table([line]).columns[3].header == "steps"
+    (line,) = forecast.forecast(sweep, budgeted, "H100", None)
+    assert line.steps == forecast.MEASURED
+    other = [trial(time=60.0, batch_size=64)]  # of another batch nothing is known
+    (line,) = forecast.forecast(Plan(other, tmp_path, tmp_path), other, "Abacus", None)
+    assert line.steps == forecast.MEASURED
+    untrained = [trial(method="zeroshot", time=60.0)]
+    (line,) = forecast.forecast(Plan(untrained, tmp_path, tmp_path), untrained, "Abacus", None)
+    assert (line.steps, line.seconds) == (None, None)
+
+
+def test_steps_at_the_batch_that_a_memory_comes_to(tmp_path: Path) -> None:
+    one = trial(time=60.0, memory=2**30)
+    done(tmp_path, trial(5, steps=40, batch_size=256), 256, 512.0, trained=20)
+    known = [json.loads(path.read_text()) for path in record.paths(tmp_path)]
+    assert forecast.steps(one, 256, known, None) == 120
+    assert forecast.steps(one, 512, known, None) == forecast.MEASURED
+    assert forecast.steps(one, None, known, None) == forecast.MEASURED
+
+
+def test_a_plan_names_the_batch_that_its_prediction_fits(tmp_path: Path) -> None:
+    """The same bytes as of a plan for that batch, and twice the batch is over."""
+    one = trial(method="lora", memory=300 * 2**20)
+    (row,) = plan.plan([one])
+    batch = row.figures["batch_size"]
+    assert batch in budget.sizes(1680)
+    assert row.figures["predicted_peak_bytes"] <= 300 * 2**20
+    (given,) = plan.plan([trial(method="lora", batch_size=batch)])
+    assert given.figures == row.figures
+    (double,) = plan.plan([trial(method="lora", batch_size=2 * batch)])
+    assert double.figures["predicted_peak_bytes"] > 300 * 2**20
+    (none,) = plan.plan([trial(method="lora", memory=2**20)])
+    assert "not even a batch of 2 fits memory=1MiB" in str(none.reason)
+
+
+def test_cached_features_need_less_memory_than_towers() -> None:
+    one = trial(method="linear", batch_size=64)
+    (towers,) = plan.plan([one])
+    (cached,) = plan.plan([replace(one, cached_features=4)])
+    assert cached.figures["activation_bytes"] < towers.figures["activation_bytes"] / 2
+
+
+# Groups.
+
+
+def group_of(root: Path, documents: list[dict[str, Any]]) -> list[Group]:
+    fakes.save(root, documents)
+    return group_records(record.load(root))
+
+
+@pytest.mark.parametrize("time", [45.0, None])
+def test_cached_features_stand_with_the_rest_under_an_equal_time(
+    tmp_path: Path, time: float | None
+) -> None:
+    documents = [fakes.record(name, recipe={"time": time}) for name in ("cmer", "lora", "cmer")]
+    documents[2]["trial"]["cached_features"] = 4
+    documents[2]["identity"] = "0" * 16
+    documents[0]["data"]["batch_size"], documents[1]["data"]["batch_size"] = 256, 32
+    groups = group_of(tmp_path, documents)
+    labels = [sorted(row.label for row in group.rows) for group in groups]
+    if time is None:
+        assert sorted(labels) == [["cmer"], ["cmer", "lora"]]
+    else:
+        assert labels == [["cmer", "cmer [cached features views=4]", "lora"]]
