@@ -188,7 +188,7 @@ class Condition(TypedDict):
 
 
 class Corrupted(TypedDict):
-    """The result of a trained method on corrupted test images (`bench.corrupted`)."""
+    """The result of a trained method on corrupted test images (`bench.under_corruption`)."""
 
     schema: int
     corrupt_version: int

@@ -167,9 +167,9 @@ def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
         if not mine:
             return {"status": "elsewhere", "message": "another sweep is running it"}
         if job.get("corrupt"):
-            from bench import corrupted
+            from bench import under_corruption
 
-            return corrupted.work(path, root, job["corrupt"], progress)
+            return under_corruption.work(path, root, job["corrupt"], progress)
         if digest(path) != job.get("before"):  # another sweep was faster
             document = read(path)
         else:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import synthetic
+from bench import data, synthetic
 from bench.synthetic import colours, plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,6 +87,23 @@ def test_same_bytes_in_another_process_and_order() -> None:
         )
         there = dict(zip(indices, done.stdout.split(), strict=True))
         assert [there[index] for index in sorted(indices)] == here
+
+
+def test_captions_and_names_are_those_of_all_records() -> None:
+    """Each caption is a draw of a stream that is the same on every machine, so it is pinned."""
+    samples, _ = data.read(data.card("synthetic"), Path())
+    assert data.content_hash(samples) == "@HASH@"
+    assert data.names_hash(samples) == "@NAMES@"
+
+
+def test_pictures_are_those_of_all_records() -> None:
+    """One picture of each scene, in 4 x 4 cells: versions of Pillow may differ by a level."""
+    for line in (ROOT / "tests" / "synthetic.txt").read_text().splitlines():
+        index, cells = line.split()
+        picture = Image.fromarray(synthetic.render(int(index), 64))
+        small = np.asarray(picture.resize((4, 4), Image.Resampling.BOX), dtype=int).ravel()
+        expected = np.frombuffer(bytes.fromhex(cells), dtype=np.uint8)
+        assert abs(small - expected).max() <= 3, index
 
 
 def test_seed_and_index_change_the_picture() -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import UserError, cli, corrupted, data, record, schema, transfer
+from bench import UserError, cli, data, record, schema, transfer, under_corruption
 from bench.report import contents, groups, markdown
 from bench.report import transfer as report
 from bench.report.significance import Significance
@@ -80,9 +80,9 @@ def test_the_figures_are_those_of_the_method_on_those_images(other: Path) -> Non
 
 
 def corrupted_clean(path: Path, root: Path) -> Any:
-    (one,) = corrupted.conditions("blur", "1")
-    list(corrupted.measure(path, root, [one]))
-    return corrupted.known(path, record.read(path))[one]["clean"]
+    (one,) = under_corruption.conditions("blur", "1")
+    list(under_corruption.measure(path, root, [one]))
+    return under_corruption.known(path, record.read(path))[one]["clean"]
 
 
 def test_what_is_recorded_is_not_measured_again(

@@ -21,10 +21,10 @@ from bench.record import GOOD
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.corrupted import Condition
     from bench.sweeps.engines import Engine
     from bench.sweeps.sweep import Plan
     from bench.trial import Trial
+    from bench.under_corruption import Condition
 
 ROBUSTNESS = "Testing on corrupted images"
 
@@ -99,11 +99,11 @@ def run(
     config = options.config(tuned=tuned, results=results, corrupt=corrupt, severity=severity)
     if not dry_run:
         forkserver.warm_up()  # it imports in the background while this process plans
-    from bench import corrupted
+    from bench import under_corruption
     from bench.sweeps import tuned as tuned_
     from methods import registry
 
-    wanted = corrupted.conditions(config.corrupt, config.severity) if config.corrupt else []
+    wanted = under_corruption.conditions(config.corrupt, config.severity) if config.corrupt else []
     plan, engine = planned_with_engine(
         config, images=not dry_run, yes=None if dry_run else options.yes
     )
@@ -155,17 +155,17 @@ def _run_corrupted(
     """Test the trained methods on corrupted images, a process for each; whether some were not."""
     from dataclasses import astuple, replace
 
-    from bench import corrupted, record
+    from bench import record, under_corruption
     from bench.report import groups, robustness
 
-    work = corrupted.todo(plan, wanted)
+    work = under_corruption.todo(plan, wanted)
     evaluations = sum(len(left) for _, left in work)
     say(screen, f"corrupted test images: {counted(evaluations, 'evaluation')} to do")
     told = {trial.identity: [astuple(one) for one in left] for trial, left in work}
     outcomes = []
     if work:
         tests = replace(plan, corrupt=told, time_limit=None)
-        left = lambda: [trial for trial, _ in corrupted.todo(plan, wanted)]  # noqa: E731
+        left = lambda: [trial for trial, _ in under_corruption.todo(plan, wanted)]  # noqa: E731
         outcomes = run_trials(screen, tests, [trial for trial, _ in work], engine, left)
     own = [trial.path(plan.results) for trial in plan.trials]
     for one in groups.group_records(record.load(plan.results, only=own)):

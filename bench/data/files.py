@@ -77,82 +77,60 @@ def match(
 
     Images without a file are then compared ignoring letter case, Unicode form, full-width signs and
     leading zeros, and matched if exactly one file fits. Of several files with the name, the one in
-    the annotated folder is taken. Raises UserError where this is ambiguous, or where two entries
-    mean the same file.
+    the annotated folder is taken. Raises UserError if this is ambiguous, or if two entries mean
+    the same file.
     """
     files = scan(folder)
-    search = _Search(files)
-    paths: list[Path | None] = [None] * len(filenames)
+    by_name, by_stem = _grouped(files, lambda path: path.name), _grouped(files, lambda p: p.stem)
     taken: dict[Path, str] = {}
-    original = 0
-    for row, filename in enumerate(filenames):
-        fit = search.exact(filename)
-        if not fit and (stem := other_stem(filename)):
-            fit = search.by_stem.get(stem, [])
-            original += bool(fit)
-        if not fit:
-            continue
-        path = _one(name, filename, fit)
-        if path in taken:
-            raise UserError(
-                f"{name}: the annotated images {taken[path]!r} and {filename!r} are both {path}; "
-                "use the published annotation"
-            )
-        taken[path] = filename
-        paths[row] = path
-    left = [row for row, path in enumerate(paths) if path is None]
-    alike, sure = search.alike([filenames[row] for row in left], set(taken))
-    for row in left:
-        if filenames[row] in sure:
-            path = alike[filenames[row]][0]
-            paths[row], taken[path] = path, filenames[row]
-    pairs = [(f, p) for f, p in zip(filenames, paths, strict=True) if p is not None]
-    missing = [f for f, p in zip(filenames, paths, strict=True) if p is None]
-    notes = [*_extensions(pairs), *_spellings(pairs, {filenames[row] for row in left})]
-    if original:
-        notes.append(f"{original} images were found by number in their original class folders")
-    extra = [path for path in files if path not in taken]
-    hints = {f: _hint(folder, f, alike.get(f, []), extra) for f in missing[:SHOWN]}
-    return Found(paths, missing, extra, tuple(notes), {k: v for k, v in hints.items() if v})
-
-
-class _Search:
-    """The files of a folder by their names."""
-
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
-        self.by_name: dict[str, list[Path]] = {}
-        self.by_stem: dict[str, list[Path]] = {}
-        for path in files:
-            self.by_name.setdefault(path.name, []).append(path)
-            self.by_stem.setdefault(path.stem, []).append(path)
-
-    def exact(self, filename: str) -> list[Path]:
-        """Files of this name, else of the same stem, else those whose stem is this name."""
+    numbered = 0
+    for filename in filenames:
         pure = PurePosixPath(filename)
-        ways = ((self.by_name, pure.name), (self.by_stem, pure.stem), (self.by_stem, pure.name))
-        return next((found[key] for found, key in ways if key in found), [])
+        fit = by_name.get(pure.name) or by_stem.get(pure.stem) or by_stem.get(pure.name)
+        if not fit and (fit := by_stem.get(other_stem(filename) or "")):
+            numbered += 1
+        if fit:
+            path = _chosen(name, filename, fit)
+            if path in taken:
+                raise UserError(
+                    f"{name}: the annotated images {taken[path]!r} and {filename!r} are both "
+                    f"{path}; use the published annotation"
+                )
+            taken[path] = filename
+    file_of = {filename: path for path, filename in taken.items()}
+    alike = _alike([f for f in filenames if f not in file_of], [p for p in files if p not in taken])
+    claims = Counter(paths[0] for paths in alike.values())
+    respelled = {f: p[0] for f, p in alike.items() if len(p) == 1 and claims[p[0]] == 1}
+    file_of |= respelled
+    notes = [*_extensions(file_of), *_spellings(respelled)]
+    if numbered:
+        notes.append(f"{numbered} images were found by number in their original class folders")
+    missing = [filename for filename in filenames if filename not in file_of]
+    used = set(file_of.values())
+    extra = [path for path in files if path not in used]
+    hints = {
+        f: hint for f in missing[:SHOWN] if (hint := _hint(folder, f, alike.get(f, []), extra))
+    }
+    return Found([file_of.get(f) for f in filenames], missing, extra, tuple(notes), hints)
 
-    def alike(
-        self, filenames: list[str], taken: set[Path]
-    ) -> tuple[dict[str, list[Path]], set[str]]:
-        """The free files whose names differ only in spelling, by annotated name.
 
-        Also returns the unambiguous names: those that fit one file which fits no other name.
-        """
-        free: dict[str, list[Path]] = {}
-        for path in self.files if filenames else []:
-            if path not in taken:
-                free.setdefault(plain(path.stem), []).append(path)
-        keys: dict[str, str] = {}
-        for filename in filenames:
-            pure = PurePosixPath(filename)
-            stem, whole = plain(pure.stem), plain(pure.name)
-            keys[filename] = stem if stem in free else whole
-        often = Counter(keys.values())
-        found = {filename: free[key] for filename, key in keys.items() if key in free}
-        sure = {f for f, paths in found.items() if len(paths) == 1 and often[keys[f]] == 1}
-        return found, sure
+def _grouped(files: Sequence[Path], key: Callable[[Path], str]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = {}
+    for path in files:
+        groups.setdefault(key(path), []).append(path)
+    return groups
+
+
+def _alike(filenames: Sequence[str], free: Sequence[Path]) -> dict[str, list[Path]]:
+    """The free files whose names differ only in spelling, by annotated name."""
+    by_spelling = _grouped(free, lambda path: plain(path.stem)) if filenames else {}
+    alike = {}
+    for filename in filenames:
+        pure = PurePosixPath(filename)
+        paths = by_spelling.get(plain(pure.stem)) or by_spelling.get(plain(pure.name))
+        if paths:
+            alike[filename] = paths
+    return alike
 
 
 def plain(stem: str) -> str:
@@ -161,7 +139,7 @@ def plain(stem: str) -> str:
     return text.lstrip("0") or "0" if text.isdecimal() else text
 
 
-def _one(name: str, filename: str, fit: list[Path]) -> Path:
+def _chosen(name: str, filename: str, fit: list[Path]) -> Path:
     parts = PurePosixPath(filename).parent.parts
     if len(fit) > 1 and parts:
         fit = [p for p in fit if p.parent.parts[-len(parts) :] == parts] or fit
@@ -172,26 +150,25 @@ def _one(name: str, filename: str, fit: list[Path]) -> Path:
     return fit[0]
 
 
-def _extensions(pairs: Sequence[tuple[str, Path]]) -> list[str]:
+def _extensions(file_of: dict[str, Path]) -> list[str]:
     """A note for each extension that differs from the annotated one."""
-    counts = Counter((PurePosixPath(f).suffix, path.suffix) for f, path in pairs)
+    counts = Counter((PurePosixPath(f).suffix, path.suffix) for f, path in file_of.items())
     return [
-        f"{count:,} of {len(pairs):,} image files are {file}, where the annotation says "
+        f"{count:,} of {len(file_of):,} image files are {file}, where the annotation says "
         + (annotated or "no extension")
         for (annotated, file), count in counts.most_common()
         if annotated.lower() != file.lower()
     ]
 
 
-def _spellings(pairs: Sequence[tuple[str, Path]], respelled: set[str]) -> list[str]:
+def _spellings(respelled: dict[str, Path]) -> list[str]:
     """A note on files that were matched although their names are spelled differently."""
-    odd = [(f, path) for f, path in pairs if f in respelled]
-    if not odd:
+    if not respelled:
         return []
-    name, path = odd[0]
+    name, path = next(iter(respelled.items()))
     return [
-        f"{len(odd):,} file names differ from the annotation in spelling (letter case, Unicode "
-        f"form, leading zeros); the first: {name!r} is {path.name!r}"
+        f"{len(respelled):,} file names differ from the annotation in spelling (letter case, "
+        f"Unicode form, leading zeros); the first: {name!r} is {path.name!r}"
     ]
 
 

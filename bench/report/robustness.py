@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import corrupted
+from bench import under_corruption
 from bench.corrupt import CORRUPTIONS
-from bench.corrupted import Condition
 from bench.report.figure import blank, looks
 from bench.report.groups import Group, Row
 from bench.report.tables import Cell, Table, recall_cell
+from bench.under_corruption import Condition
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ class Measured:
         self.curves: dict[str, list[Curve]] = {}
         for row in group.rows:
             found = [
-                corrupted.known(results / entry.path, entry.record, self.left_out.append)
+                under_corruption.known(results / entry.path, entry.record, self.left_out.append)
                 for entry in row.ok
             ]
             found = [each for each in found if each]

@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import UserError, corrupted, data, limits, lock, record, trial
-from bench.corrupted import Condition
+from bench import UserError, data, limits, lock, record, trial, under_corruption
 from bench.data import contact
 from bench.report import contents, groups, markdown, plots, robustness
 from bench.report.significance import Significance
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
+from bench.under_corruption import Condition
 from tests.helpers import fake_records as fakes
 from tests.helpers.trained import trained
 
-WANTED = corrupted.conditions("blur,cloud", "5")
+WANTED = under_corruption.conditions("blur,cloud", "5")
 
 
 def measured(path: Path) -> dict[Condition, dict[str, Any]]:
-    return corrupted.known(path, record.read(path))
+    return under_corruption.known(path, record.read(path))
 
 
 def test_conditions_are_read() -> None:
-    pairs = corrupted.conditions("noise, blur,noise", "3,1")
+    pairs = under_corruption.conditions("noise, blur,noise", "3,1")
     assert [(c.corruption, c.severity) for c in pairs] == [
         *(("noise", 1), ("noise", 3)),
         *(("blur", 1), ("blur", 3)),
@@ -38,12 +38,12 @@ def test_conditions_are_read() -> None:
         (",", "1", "one or more of blur"),
     ]:
         with pytest.raises(UserError, match=said):
-            corrupted.conditions(names, severities)
+            under_corruption.conditions(names, severities)
 
 
 def test_results_lie_beside_the_record_and_belong_to_its_run(tiny: Path) -> None:
     path, _ = trained(tiny, "linear")
-    assert list(corrupted.measure(path, tiny, WANTED)) == WANTED
+    assert list(under_corruption.measure(path, tiny, WANTED)) == WANTED
     found = measured(path)
     assert set(found) == set(WANTED)
     assert record.paths(tiny / "results") == [path]  # no result is taken for a trial
@@ -51,23 +51,23 @@ def test_results_lie_beside_the_record_and_belong_to_its_run(tiny: Path) -> None
     files = {p: p.read_bytes() for p in (path.parent / "corrupted").iterdir()}
     for file in files:
         file.unlink()
-    list(corrupted.measure(path, tiny, WANTED))
+    list(under_corruption.measure(path, tiny, WANTED))
     assert measured(path)[WANTED[1]]["metrics"] == again["metrics"]  # decided by the seed
     plan = Plan([Trial.of(record.read(path)["trial"])], tiny / "results", tiny)
-    assert corrupted.todo(plan, WANTED) == []
+    assert under_corruption.todo(plan, WANTED) == []
     document = record.read(path) | {"finished": "later"}  # the trial was repeated
     record.write(path, document)
-    assert [left for _, left in corrupted.todo(plan, WANTED)] == [WANTED]
-    list(corrupted.measure(path, tiny, WANTED))
-    assert corrupted.todo(plan, WANTED) == []
+    assert [left for _, left in under_corruption.todo(plan, WANTED)] == [WANTED]
+    list(under_corruption.measure(path, tiny, WANTED))
+    assert under_corruption.todo(plan, WANTED) == []
     kept = list((path.parent / "corrupted").glob("*.replaced"))
     assert len(kept) == 2  # nothing recorded is lost
     next((path.parent / "corrupted").glob("*.json")).write_text("{}")
     said: list[str] = []
-    assert len(corrupted.known(path, document, said.append)) == 1
+    assert len(under_corruption.known(path, document, said.append)) == 1
     assert len(said) == 1
     assert "is not a sound result under corruption: it has no schema" in said[0]
-    assert [left for _, left in corrupted.todo(plan, WANTED)] != []  # it is measured again
+    assert [left for _, left in under_corruption.todo(plan, WANTED)] != []  # it is measured again
 
 
 def test_the_method_sees_the_corrupted_pixels(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,8 +78,8 @@ def test_the_method_sees_the_corrupted_pixels(tiny: Path, monkeypatch: pytest.Mo
         seen.append((images.shape, name, severity, seed))
         return np.zeros_like(images)
 
-    monkeypatch.setattr(corrupted, "corrupt", black)
-    list(corrupted.measure(path, tiny, WANTED[:1]))
+    monkeypatch.setattr(under_corruption, "corrupt", black)
+    list(under_corruption.measure(path, tiny, WANTED[:1]))
     assert seen == [((4, 64, 64, 3), "blur", 5, 0)]
     result = measured(path)[WANTED[0]]
     assert result["metrics"]["t2i_R@1"] == pytest.approx(25.0)  # four equal images: chance
@@ -91,7 +91,7 @@ def test_a_trials_process_measures_what_is_missing_under_its_lock(tiny: Path) ->
     one = Trial.of(record.read(path)["trial"])
     plan = Plan([one], tiny / "results", tiny)
     plan.corrupt[one.identity] = [astuple(condition) for condition in WANTED]
-    list(corrupted.measure(path, tiny, WANTED[:1]))  # by another command, meanwhile
+    list(under_corruption.measure(path, tiny, WANTED[:1]))  # by another command, meanwhile
     files = {p: p.read_bytes() for p in (path.parent / "corrupted").iterdir()}
     told: list[Any] = []
 
@@ -124,7 +124,7 @@ def results_of(folder: Path, method: str, seed: int, mr: dict[tuple[str, int], f
             "clean": {"mR": 40.0},
             "metrics": {"mR": value},
         }
-        target = corrupted.path_of(path, Condition(corruption, severity))
+        target = under_corruption.path_of(path, Condition(corruption, severity))
         target.parent.mkdir(exist_ok=True)
         target.write_text(json.dumps(result))
 
