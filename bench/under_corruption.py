@@ -113,7 +113,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
 
 def todo(plan: "Plan", wanted: list[Condition]) -> "list[tuple[Trial, list[Condition]]]":
     """The trials of a sweep that ended well with a recall, and what is not measured of each."""
-    found = []
+    pending = []
     for trial in plan.trials:
         path = trial.path(plan.results)
         document = record.read(path) if path.exists() else {}
@@ -121,8 +121,8 @@ def todo(plan: "Plan", wanted: list[Condition]) -> "list[tuple[Trial, list[Condi
             there = known(path, document)
             left = [condition for condition in wanted if condition not in there]
             if left:
-                found.append((trial, left))
-    return found
+                pending.append((trial, left))
+    return pending
 
 
 def work(
@@ -133,12 +133,12 @@ def work(
     Where the trained weights are gone the message says so, with the remedy.
     """
     there = known(trial, record.read(trial))
-    left = [one for one in (Condition(*pair) for pair in wanted) if one not in there]
+    left = [condition for pair in wanted if (condition := Condition(*pair)) not in there]
     if not left:
         return {"status": "ok", "message": "another command has measured it"}
     try:
-        for done, one in enumerate(measure(trial, root, left), 1):
-            progress({"stage": f"{one.corruption} {one.severity}, {done}/{len(left)}"})
+        for done, condition in enumerate(measure(trial, root, left), 1):
+            progress({"stage": f"{condition.corruption} {condition.severity}, {done}/{len(left)}"})
     except UserError as error:
         return {"status": "not_measured", "message": str(error)}
     return {"status": "ok", "message": f"measured under {len(left)} corruptions"}

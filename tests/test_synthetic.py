@@ -92,8 +92,8 @@ def test_same_bytes_in_another_process_and_order() -> None:
 def test_captions_and_names_are_those_of_all_records() -> None:
     """Each caption is a draw of a stream that is the same on every machine, so it is pinned."""
     samples, _ = data.read(data.card("synthetic"), Path())
-    assert data.content_hash(samples) == "@HASH@"
-    assert data.names_hash(samples) == "@NAMES@"
+    assert data.content_hash(samples) == "52ba007e2166b3bd"
+    assert data.names_hash(samples) == "96b5ae890904a27f"
 
 
 def test_pictures_are_those_of_all_records() -> None:

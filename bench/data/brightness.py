@@ -80,7 +80,7 @@ def sample(paths: Sequence[Path | None]) -> Brightness | None:
     """Open a few of the images; None if they have 8 bits or cannot be read."""
     there = [path for path in paths if path is not None]
     step = max(len(there) / LOOKED_AT, 1)
-    found = []
+    samples = []
     for path in (there[int(k * step)] for k in range(min(LOOKED_AT, len(there)))):
         try:
             held = imagefile.values(path)
@@ -91,11 +91,11 @@ def sample(paths: Sequence[Path | None]) -> Brightness | None:
             flat = flat[:: max(len(flat) // PIXELS, 1)]
             flat = flat[np.isfinite(flat)]
             flat = flat if held.nodata is None else flat[flat != held.nodata]
-            found.append((str(held.values.dtype), held.bits, flat))
-    taken = [flat for *_, flat in found if len(flat)]
+            samples.append((str(held.values.dtype), held.bits, flat))
+    taken = [flat for *_, flat in samples if len(flat)]
     if not taken:
         return None
-    kind, bits = max(found, key=lambda one: len(one[2]))[:2]
+    kind, bits = max(samples, key=lambda sample: len(sample[2]))[:2]
     return Brightness(kind, bits, len(taken), np.concatenate(taken))
 
 

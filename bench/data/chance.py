@@ -15,15 +15,15 @@ def recall(test: Sequence[Sample]) -> dict[str, float]:
     images, captions = len(test), sum(len(s.captions) for s in test)
     if not images or not captions:
         return {}
-    found = {}
+    recalls = {}
     for k in KS:
         drawn = min(k, captions)
         misses = [
             math.comb(captions - len(s.captions), drawn) / math.comb(captions, drawn) for s in test
         ]
-        found[f"i2t_R@{k}"] = 100 * (1 - math.fsum(misses) / images)
-    found |= {f"t2i_R@{k}": 100 * min(k / images, 1) for k in KS}
-    return {**found, "mR": math.fsum(found.values()) / len(found)}
+        recalls[f"i2t_R@{k}"] = 100 * (1 - math.fsum(misses) / images)
+    recalls |= {f"t2i_R@{k}": 100 * min(k / images, 1) for k in KS}
+    return {**recalls, "mR": math.fsum(recalls.values()) / len(recalls)}
 
 
 def notes(test: Sequence[Sample]) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def scan(folder: Path) -> list[Path]:
     Links are followed, but a loop of links is not walked twice. Hidden files (`._a.jpg` of macOS)
     are passed over. Raises UserError for a folder that cannot be read.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     entered: set[tuple[int, int]] = set()
 
     def refuse(error: OSError) -> None:
@@ -63,8 +63,8 @@ def scan(folder: Path) -> list[Path]:
             path = Path(where, name)
             hidden = name.startswith(".")
             if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
-                found.append(path)
-    return found
+                files.append(path)
+    return files
 
 
 def match(

@@ -42,26 +42,16 @@ def read(path: Path, scale: Scale | None = None) -> "Picture":
     """
     from PIL import Image
 
-    found = _look(path)
-    if isinstance(found, Wide):
-        return Image.fromarray(found.bytes(path, scale)).convert("RGB")
-    return found
+    image = _look(path)
+    if isinstance(image, Wide):
+        return Image.fromarray(image.bytes(path, scale)).convert("RGB")
+    return image
 
 
 def values(path: Path) -> Wide | None:
-    """The values of an image of more than 8 bits; None for others, which are not decoded.
-
-    Raises UserError as `read` does.
-    """
-    try:
-        with _open(path) as opened:
-            _refuse(path, *opened.size)
-            found: object = wide.of(path, opened)
-    except UserError:
-        raise
-    except Exception:  # `_look` tries other readers, and says what is wrong
-        found = _look(path)
-    return found if isinstance(found, Wide) and found.values.dtype != "uint8" else None
+    """The values of an image of more than 8 bits; None for others. Raises UserError as `read`."""
+    image = _look(path)
+    return image if isinstance(image, Wide) and image.values.dtype != "uint8" else None
 
 
 def _look(path: Path, content: bytes | None = None) -> "Picture | Wide":
@@ -121,10 +111,10 @@ def size(path: Path) -> tuple[int, int]:
     except UserError:
         raise
     except Exception:  # other readers may know it, or say what is wrong
-        found = _look(path)
-        if isinstance(found, Wide):
-            return found.values.shape[1], found.values.shape[0]
-        return found.size
+        image = _look(path)
+        if isinstance(image, Wide):
+            return image.values.shape[1], image.values.shape[0]
+        return image.size
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

@@ -21,12 +21,12 @@ def rows(path: Path) -> list[dict[str, Any]]:
     """The rows without the bytes of pictures, which are replaced by the pictures' names."""
     with _opened(path) as file:
         columns = [_without_bytes(field) for field in file.schema_arrow]
-        found: list[dict[str, Any]] = file.read([c for c in columns if c]).to_pylist()
-    for row in found:
+        entries: list[dict[str, Any]] = file.read([c for c in columns if c]).to_pylist()
+    for row in entries:
         for key, value in row.items():
             if isinstance(value, dict) and set(value) == {"path"}:
                 row[key] = value["path"]
-    return found
+    return entries
 
 
 def pictures(path: Path) -> Iterator[tuple[str, bytes]]:

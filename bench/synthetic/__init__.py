@@ -83,7 +83,7 @@ def _kept(part: re.Match[str]) -> str:
 def _settle(dice: Dice, sentence: str) -> str:
     """Settles every [this|that] of a sentence, the innermost first."""
     while "[" in sentence:
-        sentence = _CHOICE.sub(lambda found: dice.pick(found[1].split("|")), sentence)
+        sentence = _CHOICE.sub(lambda choice: dice.pick(choice[1].split("|")), sentence)
     return sentence
 
 

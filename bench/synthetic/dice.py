@@ -39,11 +39,11 @@ class Dice:
 
     def spots(self, count: int, gap: float, box: tuple[float, float, float, float]) -> list[Point]:
         """Points in (x0, y0, x1, y1) at least `gap` apart, closer where they do not fit."""
-        found: list[Point] = []
-        while len(found) < count:
+        points: list[Point] = []
+        while len(points) < count:
             spot = (self.between(box[0], box[2]), self.between(box[1], box[3]))
-            if all(math.dist(spot, other) >= gap for other in found):
-                found.append(spot)
+            if all(math.dist(spot, other) >= gap for other in points):
+                points.append(spot)
             else:
                 gap *= 0.985
-        return found
+        return points

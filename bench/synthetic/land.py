@@ -125,13 +125,13 @@ def beach(dice: Dice) -> Plan:
 def farmland(dice: Dice) -> Plan:
     fields, shape = dice.count(2, 7), dice.pick(("strip", "strip", "circle"))
     fields = min(fields, 4) if shape == "circle" else fields
-    one, two = dice.some(("green", "yellow", "brown"), 2)
+    main_crop, other_crop = dice.some(("green", "yellow", "brown"), 2)
     houses, turn = dice.count(0, 3), heading(dice, 0.06)
     side = dice.pick(("road", "river", "trees"))
-    soil = one if shape == "circle" else f"{one} and {two}"
+    soil = main_crop if shape == "circle" else f"{main_crop} and {other_crop}"
     crops = f"{NUMBERS[fields]} [pieces|strips] of {soil} farmlands"
     if shape == "circle":
-        crops = f"{NUMBERS[fields]} {one} [circle|round] farmlands"
+        crops = f"{NUMBERS[fields]} {main_crop} [circle|round] farmlands"
     homes = several(houses, "red roofed house")
     edge = {"road": "a straight road", "river": "a narrow river", "trees": "a row of green trees"}
 
@@ -142,22 +142,22 @@ def farmland(dice: Dice) -> Plan:
         if shape == "circle":
             r = 0.17
             spots = [(0.26, 0.19), (0.74, 0.57), (0.74, 0.19), (0.26, 0.57)][:fields]
-            canvas.ground(f"{one} crop", *(oval(x, y, r, r) for x, y in spots))
+            canvas.ground(f"{main_crop} crop", *(oval(x, y, r, r) for x, y in spots))
             for x, y in spots:
                 for k in range(1, 5):
                     ring = oval(x, y, r * k / 5, r * k / 5)
-                    canvas.line([*ring, ring[0]], 0.004, GROUND[f"{one} crop"].dark, 90)
+                    canvas.line([*ring, ring[0]], 0.004, GROUND[f"{main_crop} crop"].dark, 90)
                 t = throw.between(0, 6)
                 canvas.line([(x, y), (x + r * math.cos(t), y + r * math.sin(t))], 0.005, MARK)
-                canvas.note("farmland", one, x, y)
+                canvas.note("farmland", main_crop, x, y)
         else:
             cuts = [k / fields + throw.between(-0.15, 0.15) / fields for k in range(1, fields)]
             strips = list(zip([-0.15, *cuts], [*cuts, 1.15], strict=True))
-            for k, crop in enumerate((one, two)):
+            for k, crop in enumerate((main_crop, other_crop)):
                 corners = [[(a, -0.15), (b, -0.15), (b, 0.84), (a, 0.84)] for a, b in strips[k::2]]
                 canvas.ground(f"{crop} crop", *corners)
             for k, (a, b) in enumerate(strips):
-                crop = two if k % 2 else one
+                crop = other_crop if k % 2 else main_crop
                 for x in evenly(round((b - a) / 0.022), a, b):
                     canvas.line([(x, -0.15), (x, 0.84)], 0.006, GROUND[f"{crop} crop"].dark, 80)
                 canvas.note("farmland", crop, (max(a, 0) + min(b, 1)) / 2, 0.4)
