@@ -22,7 +22,7 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     """Read the annotation, find its images, guess the scene rule; raises UserError.
 
     `annotation` may be a file, a pattern with `{split}` for train, val and test, or a folder of
-    `<split>_caps.txt`. Of Parquet the pictures are written to `images`, where that is not there.
+    `<split>_caps.txt`. The pictures inside Parquet are written to `images`, if that is not there.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UserError(f"{name!r} is no name for a card; use letters, digits, - and _")
@@ -31,10 +31,8 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     annotation, images = _absolute(annotation), _absolute(images)
     if not images.is_dir() and annotation.suffix != ".parquet":
         raise UserError(f"{images} is no folder; --images is the folder of the images")
-    if annotation.is_dir():
-        place, file = annotation, None
-    else:
-        place, file = annotation.parent, _pattern(annotation)
+    whole = annotation.is_dir()
+    place, file = (annotation, None) if whole else (annotation.parent, _pattern(annotation))
     try:
         reading = annotations.read("auto", place, file)
     except annotations.Absent as absent:
@@ -50,50 +48,41 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
             "needed, in the annotation or as one file per split ({split} in its name)"
         )
     found = files.match(name, images, [s.filename for s in samples])
-    rule, shown = scenes.guess(samples)
-    told: list[str] = []
-    folder = Path(os.path.commonpath([place, images]))
-    base = _absolute(root)
-    inside = folder.relative_to(base).as_posix() if folder.is_relative_to(base) else str(folder)
-    lines = {
-        "name": name,
-        "title": name,
-        "kind": reading.kind,
-        "citation": "",
-        "licence": "",
-        "source": "its authors",
-        "put": "",
-        "folder": inside,
-    }
-    where = place.relative_to(folder)
-    if reading.kind == "precomp" and where.parts:
-        raise UserError(
-            f"the precomp files lie in {place}, the images in {images}; put the image folder "
-            "beside or below the text files"
-        )
-    if file is not None:
-        lines["annotation"] = (where / file).as_posix()
-    lines["images"] = images.relative_to(folder).as_posix()
-    text = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in lines.items()]
+    keys = {"name": name, "title": name, "kind": reading.kind, "citation": "", "licence": ""}
+    keys |= {"source": "its authors", "put": "", **_places(place, file, images, root, reading.kind)}
+    text = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
+    notes = []
     if not counts["train"]:
-        told.append(
+        notes.append(
             "there are no training images: the card is for `zeroshot` and for methods that were "
             f"trained elsewhere (bench evaluate RECORD --dataset {name}.toml)"
         )
     elif not counts["val"]:
         text.append("val_share = 0.1")
-    seen = brightness.sample(found.paths)
-    dark = None if seen is None else seen.note(None)
-    if seen is not None and dark is not None:
-        text.append(f"scale = {brightness.as_toml(seen.scale)}")
-        told.append(f"{dark}; the card states it now: look whether it suits your images")
+    values = brightness.sample(found.paths)
+    if values is not None and (dark := values.note(None)) is not None:
+        text.append(f"scale = {brightness.as_toml(values.scale)}")
+        notes.append(f"{dark}; the card states it now: look whether it suits your images")
+    test, (rule, shown) = [s for s in samples if s.split == "test"], scenes.guess(samples)
     text += ["", "[counts]", *(f"{split} = {count}" for split, count in counts.items() if count)]
-    pinned = data.names_hash([s for s in samples if s.split == "test"])
-    text += ["", "[test]", f'filenames_sha256 = "{pinned}"']
+    text += ["", "[test]", f'filenames_sha256 = "{data.names_hash(test)}"']
     text += ["", "[scenes]", f'rule = "{rule}"', ""]
-    told += _told(rule, shown, found)
-    told += chance.notes([s for s in samples if s.split == "test"])
-    return Proposal("\n".join(text), (*reading.notes, *found.notes, *told))
+    notes += [*_told(rule, shown, found), *chance.notes(test)]
+    return Proposal("\n".join(text), (*reading.notes, *found.notes, *notes))
+
+
+def _places(place: Path, file: str | None, images: Path, root: Path, kind: str) -> dict[str, str]:
+    """The card's folder, below the data root if possible, and what lies in it."""
+    folder, base = Path(os.path.commonpath([place, images])), _absolute(root)
+    where = place.relative_to(folder)
+    if kind == "precomp" and where.parts:
+        raise UserError(
+            f"the precomp files lie in {place}, the images in {images}; put the image folder "
+            "beside or below the text files"
+        )
+    inside = folder.relative_to(base).as_posix() if folder.is_relative_to(base) else str(folder)
+    annotation = {} if file is None else {"annotation": (where / file).as_posix()}
+    return {"folder": inside, **annotation, "images": images.relative_to(folder).as_posix()}
 
 
 def _told(rule: str, shown: dict[str, int], found: files.Found) -> list[str]:
