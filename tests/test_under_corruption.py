@@ -166,4 +166,4 @@ def test_the_sheet_of_corruptions(tiny: Path) -> None:
     from PIL import Image
 
     with Image.open(out) as sheet:
-        assert sheet.size == (90 + 4 * 228, 30 + 5 * 228)
+        assert sheet.size == (2 * 24 + 4 * 228, 24 + 5 * (20 + 224 + 24))
