@@ -470,12 +470,14 @@ CHECKS: dict[str, Callable[[Build], str | None]] = {
 
 def table(results: list[Result], title: str) -> "Table":
     """Checks by kinds of towers, and under it the reason of each that did not pass."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     kinds = list(dict.fromkeys(result.kind for result in results))
     found = {(result.name, result.kind): result for result in results}
-    shown = Table("check", *kinds, title=title, title_justify="left", caption_justify="left")
+    shown = Table("check", *kinds, title=title, box=box.SIMPLE_HEAD)
+    shown.title_justify = shown.caption_justify = "left"
     words = {True: "pass", False: "[bold]FAIL[/]", None: "left out"}
     for name in dict.fromkeys(result.name for result in results):
         row = [found.get((name, kind)) for kind in kinds]

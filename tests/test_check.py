@@ -237,7 +237,10 @@ def test_captions_longer_than_the_context(tiny: Path) -> None:
     assert report.words["test"].rows_in_train == 10
     assert report.ceiling["ceiling_t2i_R@1"] == pytest.approx(75.0)
     said = "\n".join(summary.lines(report))
-    assert "captions longer than CLIP's 77 tokens: 1 in train, 10 in test; a model does not" in said
+    assert (
+        "captions longer than the 77 tokens that CLIP takes: 1 in train, 10 in test; a model"
+        in said
+    )
     assert checked(None).ceiling["ceiling_t2i_R@1"] == 100
 
 
@@ -339,3 +342,22 @@ def test_the_known_faults_of_the_real_data(real_data: Path) -> None:
     assert round(100 * ucm["test"].rows_in_train_and_val / 1050) == 61
     assert rsicd["train"].blank + rsicd["val"].blank == 3
     assert 4851 <= rsicd["train"].repeating_images + rsicd["val"].repeating_images <= 4880
+
+
+def test_long_captions_are_counted_for_the_backbone_that_is_named(
+    tiny: Path,
+) -> None:
+    """A text tower with a shorter context than CLIP's cuts captions that CLIP reads whole."""
+
+    def plant(images: list[dict[str, Any]]) -> None:
+        images[0]["sentences"][0]["raw"] = "a plane . " * 20
+
+    edit(tiny, plant)
+    card, lengths = str(tiny / "tiny.toml"), {}
+    for name in ("starter", "PE-Core-B-16:none"):
+        told = json.loads(invoke(tiny, "check", card, "--json", "--backbone", name).stdout)
+        lengths[name] = (told["context_length"], told["cut"]["train"], told["backbone"])
+    assert lengths == {
+        "starter": (77, 0, "starter"),
+        "PE-Core-B-16:none": (32, 1, "PE-Core-B-16:none"),
+    }

@@ -67,12 +67,11 @@ def show(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> Non
     """All that is known of a backbone."""
     from bench import UserError
     from bench.backbone import names
-    from bench.spec import nearest
 
     known = names.table()
     if name not in known:
         raise UserError(
-            f"no backbone is called {name!r}{nearest(name, known)}; `bench backbones` lists them"
+            f"no backbone is called {name!r}{names.likely(name)}; `bench backbones` lists them"
         )
     for head, text in _rows(known[name]):
         lines = textwrap.wrap(text, 64, break_long_words=False, break_on_hyphens=False)

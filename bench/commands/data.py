@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,6 +51,14 @@ def check(
     name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
     data_root: Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Count the captions that are too long for this backbone. Default: CLIP, which "
+            "takes 77 tokens.",
+        ),
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write a PNG of samples with their captions.")
     ] = None,
@@ -78,6 +86,7 @@ def check(
         raise UserError("--pairs-sheet shows what --against finds; give --against NAME too")
     for out in (sheet, pairs_sheet):
         contact.demand_png(out)
+    tokenizer = check_.clip_tokenizer() if backbone is None else _tokenizer_of(backbone)
     leaked = []
     screen = console(stderr=as_json)
     with Progress(console=console(stderr=True), transient=True) as bar:
@@ -86,7 +95,7 @@ def check(
         def move(done: int, of: int) -> None:
             bar.update(task, completed=done, total=of)
 
-        report = check_.check(card, root, check_.clip_tokenizer(), move)
+        report = check_.check(card, root, tokenizer, move, backbone or "CLIP")
         for other in others:
             bar.update(task, description=f"{card.name} against {other.name}", completed=0)
             leaked.append(leaks.between(card, other, root, move))
@@ -109,6 +118,14 @@ def check(
             leaks.sheet(pairs, pairs_sheet)
         say(screen, f"wrote {pairs_sheet}" if pairs else f"no pairs of images, so no {pairs_sheet}")
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _tokenizer_of(word: str) -> Any:
+    """The tokenizer of a backbone, without its weights; raises UserError."""
+    from bench import backbone
+    from bench.backbone import loading
+
+    return loading.tokenizer(backbone.split_spec(backbone.expand(word))[0])
 
 
 @framework.command(app, "bench data corruptions ucm --out corruptions.png")

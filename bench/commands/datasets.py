@@ -15,6 +15,7 @@ def datasets(
     name: Annotated[str | None, typer.Argument(help="A data set.")] = None, data_root: Root = None
 ) -> None:
     """List the data sets and whether they are there; with NAME what is there and how to get it."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
@@ -25,7 +26,8 @@ def datasets(
     root = data.data_root(data_root)
     screen = console()
     if name is None:
-        table = Table("data set", "title", "train", "val", "test", escape(f"found in {root}"))
+        heads = ("data set", "title", "train", "val", "test", escape(f"found in {root}"))
+        table = Table(*heads, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for card in data.cards().values():
             counts = [str(card.counts.get(split, "-")) for split in SPLITS]
             table.add_row(card.name, card.title, *counts, _state(status.look(card, root)))

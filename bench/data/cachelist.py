@@ -70,13 +70,15 @@ def clear(card: str | None = None, size: int | None = None) -> Iterator[str]:
 
 def table(listed: list[Entry]) -> "Table | str":
     """The maps, one per row, and where they are."""
+    from rich import box
     from rich.table import Table
 
     if not listed:
         return f"nothing is cached in {cache.cache_folder()}"
     total = sum(entry.bytes for entry in listed)
     caption = f"{format_bytes(total)} in {cache.cache_folder()}"
-    shown = Table("data set", "pixels", "images", "size", "state", "key", caption=caption)
+    heads = ("data set", "pixels", "images", "size", "state", "key")
+    shown = Table(*heads, caption=caption, box=box.SIMPLE_HEAD)
     for column in shown.columns[1:4]:
         column.justify = "right"
     for entry in listed:

@@ -55,9 +55,11 @@ class Report:
     longest: dict[str, Any]
     """The longest caption: tokens (None if they were not counted), filename, caption."""
     cut: dict[str, int]
-    """Captions of each split that are longer than CLIP's context, which cuts off their end."""
+    """Captions of each split that are longer than the context, which cuts off their end."""
     context_length: int
-    """Tokens of CLIP's context; 0 if nothing was counted."""
+    """Tokens that the text tower takes; 0 if nothing was counted."""
+    backbone: str
+    """Whose text tower that is; `CLIP` where none was named."""
     scenes: dict[str, dict[str, int]]
     """Images of each scene, per split."""
     unlabelled: list[str]
@@ -100,12 +102,17 @@ class Report:
 
 
 def check(
-    card: Card, root: Path, tokenizer: Any = None, progress: Progress | None = None
+    card: Card,
+    root: Path,
+    tokenizer: Any = None,
+    progress: Progress | None = None,
+    backbone: str = "CLIP",
 ) -> Report:
     """Look at every caption and every image of a data set; nothing is written.
 
-    tokenizer: CLIP's (`clip_tokenizer`), which cuts long captions off; without it no tokens are
-    counted. Raises UserError if the annotation is absent or cannot be read at all.
+    tokenizer: that of `backbone` (`clip_tokenizer`, or `Backbone.tokenizer`), which cuts long
+    captions off; without it no tokens are counted. Raises UserError if the annotation is absent or
+    cannot be read at all.
     """
     samples, notes = data.read(card, root)
     images, image_notes = _images(card, root, samples, progress)
@@ -131,6 +138,7 @@ def check(
             for split, rows in by_split.items()
         },
         context_length=cut_off.length,
+        backbone=backbone,
         shipped=data.is_shipped(card),
         scenes={
             split: dict(sorted(Counter(s.scene for s in rows if s.scene).items()))
@@ -213,17 +221,22 @@ def _ceiling(test: Sequence[Sample], sentence: dict[str, str]) -> dict[str, floa
 
 
 def _longest(samples: Sequence[Sample], tokenizer: Any) -> dict[str, Any]:
-    """The longest caption and its image: in CLIP's tokens, start and end included, or letters."""
+    """The longest caption and its image: in tokens, start and end included, or in letters."""
     owner = {caption: s.filename for s in samples for caption in s.captions}
     if not owner:
         return {}
-
-    def length(caption: str) -> int:
-        return len(caption) if tokenizer is None else len(tokenizer.encode(caption)) + 2
-
-    caption = max(owner, key=length)
-    tokens = None if tokenizer is None else length(caption)
+    count = _token_count(tokenizer)
+    caption = max(owner, key=count or len)
+    tokens = None if count is None else count(caption)
     return {"tokens": tokens, "filename": owner[caption], "caption": caption}
+
+
+def _token_count(tokenizer: Any) -> Callable[[str], int] | None:
+    """How many tokens a tokenizer of open_clip gives a text if nothing is cut; None: not known."""
+    if hasattr(tokenizer, "encode"):  # CLIP's own; start and end are not among its tokens
+        return lambda text: len(tokenizer.encode(text)) + 2
+    inner = getattr(tokenizer, "tokenizer", None)  # of transformers
+    return None if inner is None else lambda text: len(inner(text)["input_ids"])
 
 
 def clip_tokenizer() -> Any:

@@ -120,7 +120,7 @@ def read(card: Card, root: Path) -> tuple[list[Sample], tuple[str, ...]]:
                 card,
                 root,
                 f"data set {card.name!r} is not there ({absent} is missing; if you have it "
-                "elsewhere: --data-root DIR)",
+                "elsewhere: --data-root DIR; --dataset synthetic needs no data and works at once)",
             ) from None
         samples, notes = reading.samples, reading.notes
     scene, scene_notes = scenes.rule_of(card.name, card.raw.get("scenes", {}), folder)

@@ -104,12 +104,13 @@ def _lengths(report: Report) -> list[str]:
     if not report.longest:
         return []
     tokens, text = report.longest["tokens"], report.longest["caption"]
-    size = f"{len(text)} letters" if tokens is None else f"{tokens} tokens of CLIP"
+    size = f"{len(text)} letters" if tokens is None else f"{tokens} tokens of {report.backbone}"
     short = text if len(text) <= 160 else f"{text[:160]} ..."
     said = [f"longest caption: {size}, {report.longest['filename']}: {short}"]
     if cut := ", ".join(f"{number:,} in {split}" for split, number in report.cut.items() if number):
+        limit = f"the {report.context_length} tokens that {report.backbone} takes"
         said.append(
-            f"captions longer than CLIP's {report.context_length} tokens: {cut}; a model does "
+            f"captions longer than {limit}: {cut}; a model does "
             "not see their end, and those that are equal without it count as one sentence"
         )
     return said
