@@ -125,7 +125,7 @@ def _tokenizer_of(word: str) -> Any:
     from bench import backbone
     from bench.backbone import loading
 
-    return loading.tokenizer(backbone.split_spec(backbone.expand(word))[0])
+    return loading.tokenizer(backbone.split_spec(word))
 
 
 @framework.command(app, "bench data corruptions ucm --out corruptions.png")
