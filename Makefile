@@ -3,7 +3,7 @@ BIN := .venv/bin
 DEMO := --methods zeroshot,linear,lora,vpt,cmer --dataset synthetic --backbone starter --seeds 0 \
 	--recipe steps=24,batch_size=64,evaluations=2 --results demo/results
 
-.PHONY: demo lint check test slow chaos install clean
+.PHONY: demo lint check test slow chaos install docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -34,5 +34,9 @@ slow: .venv/installed ## measure every test and write tests/slow.txt, the ones t
 chaos: .venv/installed ## kill -9 at random moments, fifty times and more; Linux, some five minutes
 	BENCH_CACHE=.cache $(BIN)/python tests/chaos.py --faults 50
 
+docs: .venv/installed ## the documentation as a site in site/, built without a network
+	test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv .cache demo build *.egg-info
+	rm -rf .venv .cache demo build site *.egg-info
