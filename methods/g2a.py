@@ -82,7 +82,7 @@ class G2Adapter(nn.Module):
 
 @register("g2a")
 class G2A(Method):
-    """Gated global attention adapters after each block (MPS-CLIP).
+    """Gated global attention after each block (MPS-CLIP).
 
     The adapters of MPS-CLIP alone, one after each block of both towers, read from its code; its
     subimages, perspectives and losses are left out.
