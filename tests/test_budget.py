@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
 from bench import UserError, budget, evaluate, features, train, trial
+from bench.batches import Loader, TokenTable
 from bench.measure import training_clock
 from bench.recipe import Recipe, merge_recipe, parse_recipe, written
 from bench.spec import resolve
@@ -77,6 +79,18 @@ def test_a_budget_of_n_steps_is_the_training_of_n_steps(
     assert found["efficiency"]["budget_steps"] == 9
     assert untimed(found["curve"]) == untimed(given["curve"])
     assert found["metrics"] == given["metrics"]
+
+
+def test_captions_met_while_measuring_make_no_text_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tokens(captions: list[str]) -> torch.Tensor:
+        return torch.tensor([[1] * len(text) + [0] * (20 - len(text)) for text in captions])
+
+    table = TokenTable(tokens, 0)
+    table.add(["short"])
+    monkeypatch.setattr(budget, "all_words", lambda *_: iter(["a much longer one"]))
+    own = budget._apart(cast(Loader, SimpleNamespace(table=table)))
+    assert (own.table.length, table.length) == (17, 5)
+    assert table(["a much longer one"]).shape == (1, 17)  # met here for the first time
 
 
 def test_the_speed_is_measured_after_a_slow_start(tiny: Path, steps: Steps) -> None:
