@@ -201,6 +201,30 @@ def test_towers_that_a_kind_does_not_fit_are_said_to_be_so() -> None:
     assert obstacle(PEFT, {"kind": "oft"}) is None
 
 
+def test_a_search_reaches_the_settings_of_a_kind() -> None:
+    """Also the one that has peft's default, which a record leaves out."""
+    from bench.sweeps import grid
+    from bench.trial import Trial
+
+    def trial(text: str) -> Trial:
+        asked = call(text)
+        given = dict(asked.settings)
+        return Trial("d", "b", asked.name, asked.text, given, asked.lr, Recipe(), 0, {})
+
+    base = trial("peft(kind='loha')")
+    space = grid.space_of(["peft(r=[4, 8], alpha=[8])"], registry())
+    points = grid.grid_of(base, registry(), (1.0,), space["peft"])
+    texts = [resolve("peft", point, registry()).text for point in points]
+    assert texts == ["peft(kind='loha', r=4, lr=0.001)", "peft(kind='loha', lr=0.001)"]
+    tried = [grid.Point(trial(text), float(n)) for n, text in enumerate(texts)]
+    axes = grid.axes_of(tried, base.settings)
+    assert axes == {"lr": [1e-3], "r": [4, 8]}
+    following = grid.beyond(tried, axes, registry())["r"]
+    assert dict(following.settings)["r"] > 8
+    with pytest.raises(UserError, match="has no setting 'oft_block_size'"):
+        grid.grid_of(base, registry(), (1.0,), {"oft_block_size": [8]})
+
+
 def test_a_record_is_checked_against_its_own_kind() -> None:
     fits = {"kind": "loha", "targets": "mlp", "alpha": 4}
     assert misfits(PEFT, fits) == []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError
-from bench.spec import Call, parse_calls, resolve
+from bench.spec import Call, complete, parse_calls, resolve
 
 if TYPE_CHECKING:
     from bench.trial import Trial
@@ -34,7 +34,11 @@ class Point:
 
     def value(self, axis: str) -> Any:
         """Its learning rate, or one of its settings."""
-        return self.trial.lr if axis == "lr" else self.trial.settings[axis]
+        from methods import registry
+
+        if axis == "lr":
+            return self.trial.lr
+        return complete(registry()[self.trial.method], self.trial.settings)[axis]
 
 
 def space_of(calls: Iterable[str], known: Methods) -> Space:
@@ -53,6 +57,8 @@ def space_of(calls: Iterable[str], known: Methods) -> Space:
                     f"--search {name}({setting}=...) takes a list of different values, such as "
                     f"{setting}=[4, 8], not {values!r}"
                 )
+            if name in known and known[name].decides is not None:
+                continue  # whether there is such a setting depends on the call: `grid_of` checks it
             for value in values:
                 resolve(name, {setting: value}, dict(known))
         space[name] = given
@@ -74,9 +80,14 @@ def grid_of(
     if own is None:
         return []
     stated, centre = stated_by(base, known), base.lr or base.recipe.lr or own
+    if (decides := known[base.method].decides) is not None:
+        stated = {decides: base.settings[decides], **stated}
     rates = tried.get("lr") or [_rounded(centre * factor) for factor in factors]
     axes = {k: values for k, values in tried.items() if k != "lr" and k not in stated}
     names = [*axes, "lr"]
+    for name, values in axes.items():
+        for value in values:
+            resolve(base.method, {**stated, name: value}, dict(known))
     return [
         {**stated, **dict(zip(names, point, strict=True))}
         for point in itertools.product(*axes.values(), rates)
@@ -86,7 +97,7 @@ def grid_of(
 def stated_by(trial: "Trial", known: Methods) -> dict[str, Any]:
     """The settings that differ from the method's defaults: those that its call states."""
     usual = dict(resolve(trial.method, {}, dict(known)).settings)
-    return {k: v for k, v in trial.settings.items() if v != usual[k]}
+    return {k: v for k, v in trial.settings.items() if k not in usual or v != usual[k]}
 
 
 def drawn(grid: list[Any], points: int, seed: tuple[Any, ...]) -> list[Any]:
@@ -101,7 +112,11 @@ def axes_of(points: list[Point], usual: dict[str, Any]) -> dict[str, list[Any]]:
     Numbers are in order of size. `usual`: the settings of the call itself; what never left them was
     not searched.
     """
-    axes = {name: _values(points, name) for name in ("lr", *usual)}
+    from methods import registry
+
+    usual = complete(registry()[points[0].trial.method], usual)
+    stated = dict.fromkeys(name for point in points for name in point.trial.settings)
+    axes = {name: _values(points, name) for name in ("lr", *stated)}
     return {name: values for name, values in axes.items() if values != [usual.get(name)]}
 
 
