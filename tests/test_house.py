@@ -138,9 +138,16 @@ def test_the_report_is_of_the_committed_records(tmp_path: Path) -> None:
             copy = tmp_path / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((ROOT / name).read_bytes())
-    report.write(tmp_path / "results", tmp_path / "reports", formats=("md",))
-    fresh = (tmp_path / "reports" / "report.md").read_text(encoding="utf-8")
-    assert fresh == (ROOT / "reports" / "report.md").read_text(encoding="utf-8")
+    report.write(tmp_path / "results", tmp_path / "reports", formats=("md", "csv", "tex"))
+    fresh = {
+        str(path.relative_to(tmp_path)): path.read_bytes()
+        for path in (tmp_path / "reports").rglob("*")
+        if path.suffix in (".md", ".csv", ".tex")
+    }
+    kept = {name for name in tracked() if name.startswith("reports/")}
+    assert fresh.keys() == {name for name in kept if name.endswith((".md", ".csv", ".tex"))}
+    for name, content in fresh.items():
+        assert content == (ROOT / name).read_bytes(), f"{name}: run `bench report` and commit it"
 
 
 def test_the_readme_shows_the_report() -> None:

@@ -24,8 +24,8 @@ class NamesOrCommands(framework.Group):
 
 app = typer.Typer(
     cls=NamesOrCommands,
-    help="List the pretrained models that have names; with NAME all that is known of it. "
-    "`bench backbones fetch NAME` downloads it, for instance on a login node.",
+    help="List the pretrained models that have names; with NAME show everything that is known "
+    "about it. `bench backbones fetch NAME` downloads it, for instance on a login node.",
     invoke_without_command=True,
     context_settings=framework.HELP_NAMES,
     rich_markup_mode="rich",
@@ -57,14 +57,14 @@ def backbones(ctx: typer.Context) -> None:
     say(
         screen,
         "*: trained on the training images of data sets of this benchmark, which its tables mark. "
-        "here: in the cache of the Hugging Face Hub (HF_HOME). All that is known of one: bench "
+        "here: in the cache of the Hugging Face Hub (HF_HOME). More about one: bench "
         "backbones NAME",
     )
 
 
 @framework.command(app, "bench backbones show remoteclip-b32")
 def show(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> None:
-    """All that is known of a backbone."""
+    """Show everything that is known about a backbone."""
     from bench import UserError
     from bench.backbone import names
 

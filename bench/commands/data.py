@@ -64,10 +64,13 @@ def check(
     ] = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="Look for NAME's test images in train and val of this one; repeatable."),
+        typer.Option(
+            help="Look for NAME's test images among the images that this data set trains "
+            "and validates on; repeatable."
+        ),
     ] = None,
     pairs_sheet: Annotated[
-        Path | None, typer.Option(help="With --against: a PNG of the pairs of images.")
+        Path | None, typer.Option(help="With --against: write a PNG of the images that are alike.")
     ] = None,
 ) -> None:
     """Look at every caption and image: what is missing, broken, repeated, or in train too.
@@ -144,8 +147,10 @@ def corruptions(
 
 @framework.command(app, "bench data new mine --annotations captions.csv --images photos")
 def new(
-    name: Annotated[str, typer.Argument(help="Its name.")],
-    annotations: Annotated[Path, typer.Option(help="The annotation, or the folder of precomp.")],
+    name: Annotated[str, typer.Argument(help="The name of the new data set.")],
+    annotations: Annotated[
+        Path, typer.Option(help="The file of captions, or a folder of *_caps.txt.")
+    ],
     images: Annotated[Path, typer.Option(help="The folder of the images.")],
     data_root: Root = None,
     out: Annotated[Path | None, typer.Option(help="The card. Default: NAME.toml.")] = None,
@@ -180,7 +185,7 @@ def cache(
         bool, typer.Option("--show", help="List what is there; build nothing.")
     ] = False,
     clear: Annotated[
-        bool, typer.Option("--clear", help="Remove the maps of NAME; without NAME all of them.")
+        bool, typer.Option("--clear", help="Remove the decoded images of NAME; without NAME all.")
     ] = False,
     data_root: Root = None,
 ) -> None:

@@ -156,7 +156,12 @@ def _values(default: Any, hint: Any) -> str:
 
 
 def validate(
-    method: Annotated[str, typer.Argument(help="A method call, or a Python file that makes one.")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="A method, such as lora or 'lora(rank=4)', or a Python file that registers one."
+        ),
+    ],
     plugin: Plugins = None,
 ) -> None:
     """Check a method against the contract, on small models of three kinds, on the CPU."""

@@ -127,7 +127,7 @@ class SweepOptions:
             "--recipe",
             metavar="NAME=VALUE",
             help="Training settings that all methods share: epochs=10,warmup=0.1; repeatable. "
-            "`bench recipe` lists them; four have an option of their own:",
+            "`bench recipe` lists them. The next four options are short for the commonest.",
             rich_help_panel=TRAINING,
         ),
     ] = None

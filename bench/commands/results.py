@@ -89,7 +89,12 @@ def report(
 
 def compare(
     a: Which,
-    b: Annotated[str, typer.Argument(metavar="B", help="The same; of the same test set.")],
+    b: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", help="The record or folder to compare it with, of the same test set."
+        ),
+    ],
     seed: SeedOf = None,
     conditions: ConditionsOf = None,
     pictures: Annotated[
@@ -134,7 +139,9 @@ def retrieve(
     image: Annotated[
         Path | None, typer.Option(help="An image file, or a test image's name: find captions.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 10,
+    top: Annotated[
+        int, typer.Option(min=1, max=100, help="How many images or captions to find.")
+    ] = 10,
     focus: Annotated[bool, typer.Option("--focus", help="Draw where the method looks.")] = False,
     out: Annotated[Path, typer.Option(help="The picture sheet, a PNG.")] = Path("retrieved.png"),
     seed: SeedOf = None,
@@ -172,7 +179,8 @@ def retrieve(
 def export(
     record: Which,
     out: Annotated[
-        Path | None, typer.Option(help="A new folder. Not needed with --push or --dry-run.")
+        Path | None,
+        typer.Option(help="The folder to write, a new one. Not needed with --push or --dry-run."),
     ] = None,
     merged: Annotated[
         bool,
