@@ -24,8 +24,8 @@ from bench.checkpoint import random_states, set_random_states
 from bench.features import Features, all_words, frozen_batch
 from bench.measure import pace
 from bench.recipe import Recipe
+from bench.schedule import planned_epochs
 from bench.timing import Pace, Timing
-from bench.train import planned_epochs
 from methods.base import Batch, Method, NotApplicable, Sample
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from bench.record import atomically
 from methods.base import Method
 
 if TYPE_CHECKING:
-    from bench.train import Trainer
+    from bench.trainer import Trainer
 
 EVERY = 180.0
 """Seconds between checkpoints, unless told otherwise."""
@@ -33,7 +33,7 @@ SHARE = 0.01
 """No more than this share of a training goes into checkpoints."""
 
 
-class Keeper:
+class Checkpointer:
     """Writes and reads the checkpoint of one trial.
 
     `every`: seconds between two, 0: after each step. `clock` ends a trial whose time is over, with
@@ -69,9 +69,9 @@ class Keeper:
         return self.clock.over() or time.perf_counter() - self._wrote >= wait
 
     def save(
-        self, trainer: "Trainer", watch: Stopwatch, memory: Memory, loop: dict[str, Any]
+        self, trainer: "Trainer", watch: Stopwatch, memory: Memory, state: dict[str, Any]
     ) -> None:
-        """Write a checkpoint; `loop` is the training loop's own, of plain values and tensors.
+        """Write a checkpoint; `state` is the training loop's own, of plain values and tensors.
 
         Call it while `watch` and `memory` pause. Then raises what `clock` raises. A full disk is no
         reason to end a training.
@@ -81,10 +81,10 @@ class Keeper:
         document = {
             "made_by": self._maker(type(trainer.method), trainer.device),
             "fixed": self.fixed,
-            "loop": loop,
+            "state": state,
             "own_state": trainer.method.own_state(),
             "optimizer": trainer.optimizer.state_dict(),
-            "schedule": trainer.schedule.state_dict(),
+            "schedule": trainer.rates.state_dict(),
             "scaler": trainer.scaler.state_dict(),
             "random": random_states(trainer.device),
             "rates": [watch.rates, watch.quiet],
@@ -107,7 +107,7 @@ class Keeper:
     def restore(
         self, trainer: "Trainer", watch: Stopwatch, memory: Memory
     ) -> dict[str, Any] | None:
-        """Put everything back as it was; returns the training loop's own, None at a new start.
+        """Put everything back as it was; returns the `state` that was saved, None at a new start.
 
         Call it after `open`, and last before the first step, for it sets the random states.
         """
@@ -117,18 +117,18 @@ class Keeper:
             return None
         trainer.method.load_own_state(kept["own_state"])
         trainer.optimizer.load_state_dict(kept["optimizer"])
-        trainer.schedule.load_state_dict(kept["schedule"])
+        trainer.rates.load_state_dict(kept["schedule"])
         trainer.scaler.load_state_dict(kept["scaler"])
         watch.rates[:], watch.quiet[:] = kept["rates"]
         memory.before = kept["peaks"]
         self.clock.before += kept["seconds"]
         self.resumed = kept["resumed"] + 1
         set_random_states(kept["random"], trainer.device)
-        loop: dict[str, Any] = kept["loop"]
+        state: dict[str, Any] = kept["state"]
         self.say(
-            {"note": f"goes on after step {loop['step']}, from its checkpoint", "of_trial": True}
+            {"note": f"goes on after step {state['step']}, from its checkpoint", "of_trial": True}
         )
-        return loop
+        return state
 
     def done(self) -> None:
         """The training is over: a signal no longer waits for a checkpoint."""

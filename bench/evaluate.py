@@ -12,12 +12,16 @@ from bench.backbone import Backbone
 from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset, cut
 from bench.data.cache import Pixels
-from bench.train import autocast
+from bench.trainer import autocast
 from methods.base import Method
 from methods.towers import text_tower
 
 if TYPE_CHECKING:
     from bench.features import Features
+
+
+EVAL_BATCH = 256
+"""Images or captions encoded at a time."""
 
 
 class Evaluation:
@@ -85,7 +89,7 @@ class Evaluation:
         self,
         method: Method,
         table: TokenTable,
-        kind: torch.dtype,
+        dtype: torch.dtype,
         device: torch.device,
         block: int,
         cached: "Features | None" = None,
@@ -110,12 +114,12 @@ class Evaluation:
                 return cached.of_texts(asked[start : start + block])
             return tokens[start : start + block].to(device)
 
-        with autocast(kind, device), self._clock("images", len(self.rows), device):
+        with autocast(dtype, device), self._clock("images", len(self.rows), device):
             starts = range(0, len(self.rows), block)
             image = join_blocks(
                 (method.encode_image(images(start)).float() for start in starts), len(self.rows)
             )
-        with autocast(kind, device), self._clock("captions", len(distinct), device):
+        with autocast(dtype, device), self._clock("captions", len(distinct), device):
             starts = range(0, len(asked), block)
             text = join_blocks(
                 (method.encode_text(texts(start)).float() for start in starts), len(asked)

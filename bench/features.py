@@ -21,7 +21,7 @@ from bench import UserError
 from bench.batches import Loader, TokenTable, crop_and_flip, normalise
 from bench.data import short_hash
 from bench.data.cache import cache_folder
-from bench.train import autocast
+from bench.trainer import autocast
 from bench.units import format_bytes
 from methods.base import Batch, Method, NotApplicable
 

@@ -3,6 +3,8 @@
 import math
 from fractions import Fraction
 
+from bench.recipe import Recipe
+
 
 def learning_rate(step: float, steps: int, warmup: float) -> float:
     """Factor on the peak learning rate: linear warm-up, then cosine to zero."""
@@ -55,3 +57,17 @@ class Schedule:
             place = self.planned * number / self.evaluations - Fraction(self.since_place)
             found.add(self.since + round(float(place * rest)))
         return {step for step in found if step > self.since}
+
+
+def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
+    """Optimiser steps of a whole training; a recipe's `time` must have become steps by then."""
+    assert recipe.time is None, "bench.budget.settled turns it into steps"
+    if recipe.steps is not None:
+        return recipe.steps
+    return max(1, round(recipe.epochs * batches_per_epoch / recipe.accumulation))
+
+
+def planned_epochs(recipe: Recipe, batches_per_epoch: int) -> int:
+    """Epochs that those steps reach into."""
+    steps = planned_steps(recipe, batches_per_epoch)
+    return math.ceil(steps * recipe.accumulation / batches_per_epoch)

@@ -1,26 +1,30 @@
-"""The one training loop: nothing else in the project trains."""
+"""The one training loop: nothing else in the project trains.
+
+`fit` trains a method on a loader's batches, looks at validation on the way, keeps the best state,
+writes checkpoints, and says what the training cost.
+"""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count, islice, pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench import gradcache
 from bench.batches import Loader
-from bench.checkpoint import Keeper, plain
+from bench.checkpoint import Checkpointer, plain
 from bench.measure.attention import attention_kernels
 from bench.measure.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.measure.training_clock import TrainingClock
 from bench.recipe import Recipe
-from bench.schedule import Schedule
-from bench.timing import Timing
+from bench.schedule import Schedule, planned_epochs, planned_steps
+from bench.timing import Mark, Timing
+from bench.trainer import Trainer
 from methods.base import Batch, Method
 
 Progress = Callable[[dict[str, Any]], None]
@@ -28,79 +32,6 @@ Progress = Callable[[dict[str, Any]], None]
 
 class Diverged(ArithmeticError):
     """The loss or a similarity became NaN or infinite."""
-
-
-def compute_type(precision: str, device: torch.device) -> torch.dtype:
-    """Autocast's number format: what the recipe says, `auto` by what the device computes in."""
-    if precision == "auto":
-        if device.type == "cuda":
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-            precision = "bf16" if native else "fp16"
-        else:
-            precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
-    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
-
-
-def autocast(kind: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast to `kind`; nothing where that is float32."""
-    return nullcontext() if kind == torch.float32 else torch.autocast(device.type, dtype=kind)
-
-
-def deterministic(only: bool) -> None:
-    """Allow only deterministic algorithms, or all; an operation that has none raises RuntimeError.
-
-    Call it before CUDA starts, for that is when cuBLAS reads its setting.
-    """
-    if only:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(only)
-    torch.backends.cudnn.deterministic = only
-    if only:
-        torch.backends.cudnn.benchmark = False
-
-
-class Trainer:
-    """Optimiser, schedule and one step; what `fit`, the meters and the prediction all run."""
-
-    def __init__(self, method: Method, recipe: Recipe, lr: float, steps: int, device: torch.device):
-        self.method, self.recipe, self.device = method, recipe, device
-        self.kind = compute_type(recipe.precision, device)
-        groups = method.param_groups()
-        self.parameters = [p for group in groups for p in group["params"]]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=lr, weight_decay=recipe.weight_decay, fused=True
-        )
-        self.plan = Schedule(steps, recipe.warmup, recipe.evaluations)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.plan)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.kind == torch.float16)
-
-    def step(self, batches: list[Batch]) -> Tensor:
-        """One optimiser step over its micro-batches; the mean loss, left on the device."""
-        total = torch.zeros((), device=self.device)
-        for batch in batches:
-            total += self._backward(batch, len(batches))
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return total
-
-    def _backward(self, batch: Batch, parts: int) -> Tensor:
-        """Add the gradients of one of `parts` micro-batches; its share of the loss."""
-        if self.recipe.gradcache:
-            scale = lambda loss: self.scaler.scale(loss / parts)  # noqa: E731
-            chunk = self.recipe.gradcache
-            return gradcache.backward(self.method, batch, chunk, self.autocast, scale) / parts
-        with self.autocast():
-            loss = self.method.loss(batch) / parts
-        self.scaler.scale(loss).backward()
-        return loss.detach()
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Autocast as the recipe's precision says."""
-        return autocast(self.kind, self.device)
 
 
 class LossLog:
@@ -111,9 +42,9 @@ class LossLog:
     CPU's allocator could not put the next step's large tensors there, and took 5 MiB a step more.
     """
 
-    def __init__(self, plan: Schedule, device: torch.device) -> None:
-        """`plan`: says after which steps `mean` is asked for."""
-        places = [plan.since, *sorted(plan.looks())]
+    def __init__(self, schedule: Schedule, device: torch.device) -> None:
+        """`schedule` says after which steps `mean` is asked for."""
+        places = [schedule.since, *sorted(schedule.looks())]
         self._losses = torch.zeros(max(b - a for a, b in pairwise(places)), device=device)
         self._count = 0
 
@@ -139,6 +70,30 @@ class LossLog:
 
 
 @dataclass
+class TrainState:
+    """How far a training is; a checkpoint keeps it as it is, and a killed training goes on from it.
+
+    Times are in seconds.
+    """
+
+    step: int = 0
+    best: float = -1.0
+    """The best score so far: validation mR, or the last step where nothing is validated."""
+    best_step: int = 0
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Of the steps since the last look."""
+    seconds: float = 0.0
+    """Since the start, evaluation included."""
+    training_seconds: float = 0.0
+    marks: list[Mark] = field(default_factory=list)
+    """Of `bench.timing.Timing`; none without a time budget."""
+    text_length: int = 0
+    """Tokens of the longest text met so far."""
+
+
+@dataclass
 class Fitted:
     """What training left: the best state on validation, the learning curve, what it cost."""
 
@@ -148,20 +103,6 @@ class Fitted:
     efficiency: dict[str, Any] = field(default_factory=dict)
 
 
-def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
-    """Optimiser steps of a whole training; a recipe's `time` must have become steps by then."""
-    assert recipe.time is None, "bench.budget.settled turns it into steps"
-    if recipe.steps is not None:
-        return recipe.steps
-    return max(1, round(recipe.epochs * batches_per_epoch / recipe.accumulation))
-
-
-def planned_epochs(recipe: Recipe, batches_per_epoch: int) -> int:
-    """Epochs that those steps reach into."""
-    steps = planned_steps(recipe, batches_per_epoch)
-    return math.ceil(steps * recipe.accumulation / batches_per_epoch)
-
-
 def fit(
     method: Method,
     loader: Loader,
@@ -169,137 +110,181 @@ def fit(
     lr: float,
     validate: Callable[[], float] | None,
     progress: Progress = lambda _: None,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
     clock: TrainingClock | None = None,
     timing: Timing | None = None,
 ) -> Fitted:
     """Train; keep the state with the best validation mR (without `validate`: the last one).
 
-    With a `keeper` it writes checkpoints, and goes on from the one that is there. `clock` counts
-    the seconds of training; it comes with those that were spent before the first step. `timing`
-    keeps them within a budget, by changing the number of steps on the way where it must.
+    With a `checkpointer` it writes checkpoints, and goes on from the one that is there. `clock`
+    counts the seconds of training; it comes with those that were spent before the first step.
+    `timing` keeps them within a budget, by changing the number of steps on the way where it must.
     Raises Diverged when the loss is not finite at a look (every validation and at the end).
     """
-    device = loader.device
-    per_epoch = loader.split.batches_per_epoch(recipe.batch_size)
-    trainer = Trainer(method, recipe, lr, planned_steps(recipe, per_epoch), device)
-    plan = trainer.plan
-    window = 10 if device.type == "cuda" else 5
-    watch, memory = Stopwatch(device, window, window), Memory(device, loader.resident_bytes)
-    memory.start()
-    fitted = Fitted({}, 0)
-    epochs = planned_epochs(recipe, per_epoch)
-    images = loader.split.batch_size(recipe.batch_size) * recipe.accumulation
-    step, best, started = 0, -1.0, time.perf_counter()
-    clock = clock or TrainingClock()
-    method.on_fit(len(loader.split.rows))
-    method.train()
-    kept = None if keeper is None else keeper.restore(trainer, watch, memory)
-    looks = plan.looks()
-    losses = LossLog(plan, device)
-    if kept is not None:
-        step, best = kept["step"], kept["best"]
-        losses.restore(kept["losses"])
-        fitted = Fitted(kept["best_state"], kept["best_step"], kept["curve"])
-        started -= kept["seconds"]
-        clock.set(kept["training_seconds"])
-        loader.table.length = max(loader.table.length, kept["text_length"])
-    if timing is not None:
-        timing.marks = [tuple(mark) for mark in kept["marks"]] if kept is not None else []
-        if not timing.marks:
-            timing.mark(plan, step, clock.seconds)
-    begun = step
-    batches = _stream(method, loader, epochs, step * recipe.accumulation)
+    training = Training(method, loader, recipe, lr, validate, progress)
+    training.checkpointer, training.timing = checkpointer, timing
+    training.clock = clock or TrainingClock()
+    return training.run()
 
-    def keep() -> None:
-        if keeper is None or not keeper.due():
-            return
-        # Pausing `memory` waits for a GPU, so that the clock stops when the last step is done.
-        with memory.paused(), watch.paused(), clock.paused():
-            loop = {
-                "step": step,
-                "best": float(best),
-                "losses": losses.since_look().clone(),
-                "best_state": fitted.best_state,
-                "best_step": fitted.best_step,
-                "curve": plain(fitted.curve),
-                "seconds": time.perf_counter() - started,
-                "training_seconds": clock.seconds,
-                "marks": [list(mark) for mark in timing.marks] if timing is not None else [],
-                "text_length": loader.text_length,
+
+class Training:
+    """A training under way; `fit` is the way to one."""
+
+    checkpointer: Checkpointer | None = None
+    timing: Timing | None = None
+
+    def __init__(
+        self,
+        method: Method,
+        loader: Loader,
+        recipe: Recipe,
+        lr: float,
+        validate: Callable[[], float] | None,
+        progress: Progress,
+    ) -> None:
+        self.method, self.loader, self.recipe, self.lr = method, loader, recipe, lr
+        self.validate, self.progress = validate, progress
+        device = loader.device
+        self.per_epoch = loader.split.batches_per_epoch(recipe.batch_size)
+        self.epochs = planned_epochs(recipe, self.per_epoch)
+        self.images = loader.split.batch_size(recipe.batch_size) * recipe.accumulation
+        self.trainer = Trainer(method, recipe, lr, planned_steps(recipe, self.per_epoch), device)
+        self.schedule = self.trainer.schedule
+        window = 10 if device.type == "cuda" else 5
+        self.watch = Stopwatch(device, window, window)
+        self.memory = Memory(device, loader.resident_bytes)
+        self.clock = TrainingClock()
+        self.state = TrainState()
+
+    def run(self) -> Fitted:
+        """Train from the start or a checkpoint to the end."""
+        state, schedule = self.state, self.schedule
+        self.memory.start()
+        self._begin()
+        begun = state.step
+        batches = _stream(self.method, self.loader, self.epochs, begun * self.recipe.accumulation)
+        with GpuSampler(self.loader.device) as sampler:
+            self.clock.start()
+            while state.step < schedule.steps:
+                if state.step > begun:
+                    self._save()
+                self._step(batches)
+            self.clock.stop()
+            self._save()
+        costs = self._costs(sampler)
+        return Fitted(state.best_state, state.best_step, state.curve, costs)
+
+    def _begin(self) -> None:
+        """Bring all to where the training starts, or where its checkpoint was written."""
+        state = self.state
+        self.started = time.perf_counter()
+        self.method.on_fit(len(self.loader.split.rows))
+        self.method.train()
+        kept = None
+        if self.checkpointer is not None:
+            kept = self.checkpointer.restore(self.trainer, self.watch, self.memory)
+        self._plan_looks()
+        if kept is not None:
+            vars(state).update(kept)
+            self.losses.restore(state.losses)
+            self.started -= state.seconds
+            self.clock.set(state.training_seconds)
+            self.loader.table.length = max(self.loader.table.length, state.text_length)
+        if self.timing is not None:
+            self.timing.marks = list(state.marks)
+            if not state.marks:
+                self.timing.mark(self.schedule, state.step, self.clock.seconds)
+
+    def _plan_looks(self) -> None:
+        self.looks = self.schedule.looks()
+        self.losses = LossLog(self.schedule, self.loader.device)
+
+    def _step(self, batches: Iterator[Batch]) -> None:
+        state, schedule = self.state, self.schedule
+        self.method.on_step(int(schedule.place(state.step)), schedule.planned)
+        state.step += 1
+        self.losses.add(self.trainer.step(list(islice(batches, self.recipe.accumulation))))
+        self.watch.step(self.images)
+        point = self._look() if state.step in self.looks else {}
+        rate = self.watch.latest()
+        told = {"step": state.step, "steps": schedule.steps, "images_per_second": rate}
+        self.progress({**told, **point})
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Measure nothing inside. Pausing `memory` waits for a GPU, so that the clock stops when
+        the last step is done."""
+        with self.memory.paused(), self.watch.paused(), self.clock.paused():
+            yield
+
+    def _look(self) -> dict[str, float]:
+        """Read the loss, validate, keep the best state; the new point of the learning curve."""
+        state = self.state
+        with self._paused():
+            loss = self.losses.mean()
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the loss is {loss} before step {state.step}; try a smaller learning rate"
+                )
+            point = {
+                "step": state.step,
+                "epoch": state.step * self.recipe.accumulation / self.per_epoch,
+                "loss": loss,
+                "lr": self.lr * self.schedule(state.step - 1),
+                "train_seconds": self.clock.seconds,
             }
-            keeper.save(trainer, watch, memory, loop)
+            if self.validate is not None:
+                point["val_mR"] = self.validate()
+                self.method.train()
+            state.curve.append(point)
+            score = point.get("val_mR", float(state.step))
+            if score > state.best:
+                state.best, state.best_step = score, state.step
+                own = self.method.own_state()
+                state.best_state = {name: tensor.cpu().clone() for name, tensor in own.items()}
+            if self.timing is not None:
+                self.timing.mark(self.schedule, state.step, self.clock.seconds)
+                if self.timing.correct(self.schedule):
+                    self._plan_looks()
+        return point
 
-    with GpuSampler(device) as sampler:
-        clock.start()
-        while step < plan.steps:
-            if step > begun:
-                keep()
-            method.on_step(int(plan.place(step)), plan.planned)
-            step += 1
-            losses.add(trainer.step(list(islice(batches, recipe.accumulation))))
-            watch.step(images)
-            if step not in looks:
-                progress({"step": step, "steps": plan.steps, "images_per_second": watch.latest()})
-                continue
-            with memory.paused(), watch.paused(), clock.paused():
-                loss = losses.mean()
-                if not math.isfinite(loss):
-                    raise Diverged(
-                        f"the loss is {loss} before step {step}; try a smaller learning rate"
-                    )
-                point = {
-                    "step": step,
-                    "epoch": step * recipe.accumulation / per_epoch,
-                    "loss": loss,
-                    "lr": lr * plan(step - 1),
-                    "train_seconds": clock.seconds,
-                }
-                if validate is not None:
-                    point["val_mR"] = validate()
-                    method.train()
-                fitted.curve.append(point)
-                score = point.get("val_mR", float(step))
-                if score > best:
-                    best, fitted.best_step = score, step
-                    fitted.best_state = {k: v.cpu().clone() for k, v in method.own_state().items()}
-                if timing is not None:
-                    timing.mark(plan, step, clock.seconds)
-                    if timing.correct(plan):
-                        looks, losses = plan.looks(), LossLog(plan, device)
-            rate = watch.latest()
-            progress({"step": step, "steps": plan.steps, "images_per_second": rate, **point})
-        clock.stop()
-        keep()
-    seconds = time.perf_counter() - started
-    fitted.efficiency = {
-        **watch.summary(),
-        **memory.read(method, trainer.optimizer),
-        **sampler.summary(watch.spans),
-        "train_seconds": seconds,
-        "gpu_hours": seconds / 3600 if device.type == "cuda" else None,
-        **({} if timing is None else {"budget_corrections": plan.changes}),
-    }
-    if keeper is not None:
-        keeper.done()
-        if keeper.resumed and "gpu_energy_joules" in fitted.efficiency:
-            fitted.efficiency["gpu_energy_joules"] = None  # the earlier parts' is not known
-    progress({"stage": "measuring"})
-    fitted.efficiency |= _measure(trainer, next(iter(loader.epoch(epochs))))
-    loader.release()
-    return fitted
+    def _save(self) -> None:
+        """Write a checkpoint where it is time for one."""
+        if self.checkpointer is None or not self.checkpointer.due():
+            return
+        state = self.state
+        with self._paused():
+            state.best, state.curve = float(state.best), plain(state.curve)
+            state.losses = self.losses.since_look().clone()
+            state.seconds = time.perf_counter() - self.started
+            state.training_seconds = self.clock.seconds
+            state.marks = [] if self.timing is None else list(self.timing.marks)
+            state.text_length = self.loader.text_length
+            self.checkpointer.save(self.trainer, self.watch, self.memory, vars(state))
+
+    def _costs(self, sampler: GpuSampler) -> dict[str, Any]:
+        """What the training took, and one step of it; the method trains on a little for that."""
+        seconds = time.perf_counter() - self.started
+        costs: dict[str, Any] = {
+            **self.watch.summary(),
+            **self.memory.read(self.method, self.trainer.optimizer),
+            **sampler.summary(self.watch.spans),
+            "train_seconds": seconds,
+            "gpu_hours": seconds / 3600 if self.loader.device.type == "cuda" else None,
+        }
+        if self.timing is not None:
+            costs["budget_corrections"] = self.schedule.changes
+        if self.checkpointer is not None:
+            self.checkpointer.done()
+            if self.checkpointer.resumed and "gpu_energy_joules" in costs:
+                costs["gpu_energy_joules"] = None  # the earlier parts' is not known
+        self.progress({"stage": "measuring"})
+        costs |= step_costs(self.trainer, next(iter(self.loader.epoch(self.epochs))))
+        self.loader.release()
+        return costs
 
 
-def pass_through(method: Method, batch: Batch, kind: torch.dtype, device: torch.device) -> None:
-    """Forward and backward of a batch without a step; no gradient is left."""
-    method.train()
-    with autocast(kind, device):
-        loss = method.loss(batch)
-    loss.backward()
-    method.zero_grad()
-
-
-def _measure(trainer: Trainer, batch: Batch) -> dict[str, Any]:
+def step_costs(trainer: Trainer, batch: Batch) -> dict[str, Any]:
     """What one step costs on a resident batch: bytes kept for backward, FLOPs, images/s."""
     method, chunk = trainer.method.train(), trainer.recipe.gradcache
     part = gradcache.first_chunk(batch, chunk) if chunk else batch

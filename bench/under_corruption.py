@@ -80,10 +80,10 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
     The draws are decided by the trial's seed and the place of the image in the test split, so all
     methods see the same pictures. Raises UserError where the trained weights are gone.
     """
+    from bench.evaluate import EVAL_BATCH
     from bench.measure.machine import environment
     from bench.trained.encode import encode
     from bench.trained.restore import restore
-    from bench.trial import EVAL_BATCH
 
     restored = restore(trial, root)
     assert restored.dataset is not None

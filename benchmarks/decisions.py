@@ -27,11 +27,11 @@ from scipy import stats
 from torch.utils import _pytree as tree
 
 from bench import backbone, batches, data, train
-from bench.data import cache
-from bench.evaluate import Evaluation
 from bench.features import FeatureLoader, Features, Table
 from bench.recipe import Recipe
 from bench.spec import resolve
+from bench.trainer import compute_dtype
+from bench.workbench import Workbench
 from methods import registry
 from methods.base import Method
 from methods.cmer import CMER, labelled, tap_places
@@ -87,15 +87,12 @@ class Bench:
     def __init__(self, root: Path, keep: Path | None) -> None:
         """`keep`: a file that the features are read from, or written to where it does not exist."""
         dataset = data.load(data.card("ucm"), root)
-        self.base = backbone.load("starter")
-        pixels = cache.images(dataset, self.base.image_size, how=self.base.preprocess.resize)
-        self.table = batches.TokenTable(self.base.tokenizer, self.base.pad_id)
-        how = self.base.preprocess
-        self.split = batches.TrainSplit.of(dataset, pixels, how.mean, how.std)
-        self.looks = {s: Evaluation(dataset, s, pixels, self.base) for s in ("val", "test")}
-        self.kind = train.compute_type(RECIPE.precision, CPU)
+        bench = Workbench(dataset, backbone.load("starter"))
+        self.base, self.table, self.split = bench.backbone, bench.tokens, bench.training()
+        self.looks = bench.evaluations()
+        self.dtype = compute_dtype(RECIPE.precision, CPU)
         widest = CMER(copy.deepcopy(self.base.model), stride=1, text_taps="all")
-        self.features = Features(widest, self.table, self.kind, CPU, VIEWS)
+        self.features = Features(widest, self.table, self.dtype, CPU, VIEWS)
         if keep is not None and keep.exists():
             self.features.__dict__ |= torch.load(keep, weights_only=False, mmap=True)
             return
@@ -118,7 +115,7 @@ class Bench:
 
         def recall(split: str) -> float:
             look = self.looks[split]
-            found = look.features(method, self.table, self.kind, CPU, 256, features)
+            found = look.features(method, self.table, self.dtype, CPU, 256, features)
             return look.metrics(look.ranks(*found))["mR"]
 
         plain = batches.Loader(
@@ -132,7 +129,7 @@ class Bench:
         )
         loader = FeatureLoader(features, plain)
         assert recipe.lr is not None
-        with patch.object(train, "_measure", return_value={}):  # nobody asks for costs here
+        with patch.object(train, "step_costs", return_value={}):  # nobody asks for costs here
             fitted = train.fit(method, loader, recipe, recipe.lr, lambda: recall("val"))
         method.load_own_state(fitted.best_state)
         return {

@@ -30,7 +30,8 @@ from bench.data import cache
 from bench.measure import machine
 from bench.recipe import Recipe
 from bench.spec import Call, parse_calls, resolve
-from bench.train import Trainer
+from bench.trainer import Trainer
+from bench.workbench import Workbench
 from methods import registry
 from methods.base import Batch, NotApplicable
 
@@ -132,9 +133,8 @@ class Material:
     def of(name: str, options: argparse.Namespace, folder: Path) -> "Material":
         """Its training split, cut down; drawn images are written as files into the folder."""
         dataset = data.load(data.card(name), data.data_root(options.data_root))
-        base = backbone.load(options.backbone)
-        pixels = cache.images(dataset, base.image_size, how=base.preprocess.resize)
-        split = batches.TrainSplit.of(dataset, pixels, base.preprocess.mean, base.preprocess.std)
+        bench = Workbench(dataset, backbone.load(options.backbone))
+        split = bench.training()
         count = min(options.images, len(split.rows))
         split = replace(
             split,
@@ -142,8 +142,6 @@ class Material:
             samples=split.samples[:count],
             captions=split.captions[:count],
         )
-        table = batches.TokenTable(base.tokenizer, base.pad_id)
-        table.add([caption for five in split.captions for caption in five])
         paths = []
         for row in split.rows if options.plain else []:
             path = dataset.paths[row]
@@ -151,7 +149,7 @@ class Material:
                 path = folder / f"{row}.png"
                 Image.fromarray(cache.picture(dataset, row, 256)).save(path)
             paths.append(path)
-        return Material(name, split, table, paths)
+        return Material(name, split, bench.tokens, paths)
 
 
 @dataclass

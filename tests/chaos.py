@@ -105,11 +105,11 @@ class Forked:
 
 def forked(words: list[str], log: Any) -> Forked:
     """A sweep that is a fork of this process and forks its trials."""
-    from bench import cli, trial
+    from bench import cli, trial_process
     from bench.sweeps import engine
 
     def main() -> None:
-        popen = lambda _, **given: Forked(trial.main, **given)  # noqa: E731
+        popen = lambda _, **given: Forked(trial_process.main, **given)  # noqa: E731
         engine.subprocess = SimpleNamespace(Popen=popen, PIPE=None)
         sys.argv[1:] = words
         cli.main()

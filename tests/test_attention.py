@@ -8,7 +8,7 @@ from torch import nn
 
 from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
 from bench.measure.attention import attention_kernels, use_sdpa
-from bench.train import autocast
+from bench.trainer import autocast
 from methods import registry
 from methods.towers import image_tower, text_tower
 

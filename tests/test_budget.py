@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from bench import UserError, budget, evaluate, features, train, trial
+from bench import UserError, budget, evaluate, features, train, trainer, trial_run
 from bench.batches import Loader, TokenTable
 from bench.measure import training_clock
 from bench.recipe import Recipe, merge_recipe, parse_recipe, written
@@ -27,16 +27,16 @@ class Steps:
     """Makes each training step take time on the hand's clock: by default a second."""
 
     def __init__(self, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count, self.real = 0, train.Trainer.step
+        self.count, self.real = 0, trainer.Trainer.step
         self.seconds = lambda number: 1.0
         self.hand = hand
 
-        def step(trainer: train.Trainer, batches: list[Any]) -> torch.Tensor:
+        def step(own: trainer.Trainer, batches: list[Any]) -> torch.Tensor:
             self.count += 1
             hand.move(self.seconds(self.count))
-            return self.real(trainer, batches)
+            return self.real(own, batches)
 
-        monkeypatch.setattr(train.Trainer, "step", step)
+        monkeypatch.setattr(trainer.Trainer, "step", step)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """What a step takes; nothing is measured after the training."""
     hand = Hand()
     monkeypatch.setattr(training_clock, "now", hand)
-    monkeypatch.setattr(train, "_measure", lambda *_: {})
+    monkeypatch.setattr(train, "step_costs", lambda *_: {})
     return Steps(hand, monkeypatch)
 
 
@@ -57,7 +57,7 @@ def made(root: Path, method: str, recipe: Recipe, views: int = 0, **settings: An
 
 def ran(one: Trial, root: Path, results: str = "results", **given: Any) -> dict[str, Any]:
     progress = given.pop("progress", lambda _: None)
-    return trial.run(one, root, root / results, progress, {}, **given)
+    return trial_run.run(one, root, root / results, progress, {}, **given)
 
 
 CMER = {"queue": 8, "queue_start": 0.0, "scene_p": 0.5}

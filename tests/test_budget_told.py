@@ -13,7 +13,7 @@ from bench.recipe import Recipe
 from bench.report.groups import Group, group_records
 from bench.sweeps import forecast
 from bench.sweeps.sweep import Plan
-from bench.trial import Trial, _document
+from bench.trial import Trial, blank_record
 from tests.helpers import fake_records as fakes
 
 RECIPE = Recipe(precision="fp32", evaluations=3)
@@ -27,7 +27,7 @@ def trial(seed: int = 0, method: str = "linear", **recipe: Any) -> Trial:
 def done(root: Path, one: Trial, batch: int, rate: float, trained: float) -> None:
     """Write the record of a trial that took 25 seconds beside its training."""
     document = {
-        **_document(one),
+        **blank_record(one),
         "data": {"batch_size": batch},
         "curve": [{"step": 40, "epoch": 0.5, "train_seconds": trained}],
         "efficiency": {

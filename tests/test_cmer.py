@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import backbone, train
+from bench import backbone, trainer
 from bench.batches import TokenTable, normalise
 from bench.measure.meter import saved_bytes
 from methods import registry
@@ -46,7 +46,7 @@ def test_before_training_it_is_zeroshot_bit_for_bit(
     zeroshot, cmer = build("zeroshot"), build("cmer", focus=focus, text_taps=text_taps)
     given, cpu = batch(), torch.device("cpu")
     # Both run the same towers in the same shapes, and the side branch adds zeros to what they give.
-    with torch.no_grad(), train.autocast(kind, cpu):
+    with torch.no_grad(), trainer.autocast(kind, cpu):
         assert torch.equal(cmer.encode_image(given.images), zeroshot.encode_image(given.images))
         assert torch.equal(cmer.encode_text(given.texts), zeroshot.encode_text(given.texts))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import UserError, compiled, train
+from bench import UserError, compiled, train, trainer
 from bench.contract import tiny_batch, tiny_model
 from bench.recipe import Recipe
 from methods.base import Batch, Method, NotApplicable
@@ -69,13 +69,13 @@ def test_what_a_compiled_step_costs_is_measured(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     monkeypatch.setattr(train, "step_rate", lambda *_: 1.0)
     compiling, plain = (
-        train.Trainer(made(Linear), Recipe(compile=whether), 1e-3, 2, CPU)
+        trainer.Trainer(made(Linear), Recipe(compile=whether), 1e-3, 2, CPU)
         for whether in (True, False)
     )
     compiled.wrap(compiling.method, CPU)
-    measured = train._measure(compiling, tiny_batch())
+    measured = train.step_costs(compiling, tiny_batch())
     assert measured.pop("saved_for_backward_bytes") > 0  # a compiled step keeps what it likes
-    expected = train._measure(plain, tiny_batch())
+    expected = train.step_costs(plain, tiny_batch())
     assert measured == {key: expected[key] for key in measured}
     assert measured["forward_flops_per_image"] > 0
 

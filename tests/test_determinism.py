@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import backbone, contract, train, trial
+from bench import backbone, contract, train, trainer, trial_run
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.trial import Trial
@@ -38,15 +38,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     gray = (0.5, 0.5, 0.5)
     rest = (tokenizer, 32, gray, gray, 0, "0" * 16, 1)
     new = lambda _: backbone.Backbone("tiny", "random", copy.deepcopy(MODEL), *rest)  # noqa: E731
-    step = train.Trainer.step
+    step = trainer.Trainer.step
 
-    def seen(trainer: train.Trainer, micro: list[Any]) -> Tensor:
+    def seen(own: trainer.Trainer, micro: list[Any]) -> Tensor:
         order.extend((b.image_ids.tolist(), b.texts.tolist(), b.images.sum()) for b in micro)
-        return step(trainer, micro)
+        return step(own, micro)
 
     monkeypatch.setattr(backbone, "load", new)
-    monkeypatch.setattr(train, "_measure", lambda *_: {})
-    monkeypatch.setattr(train.Trainer, "step", seen)
+    monkeypatch.setattr(train, "step_costs", lambda *_: {})
+    monkeypatch.setattr(trainer.Trainer, "step", seen)
     return order
 
 
@@ -60,7 +60,7 @@ def ran(
     card, files = str(root / "tiny.toml"), {}
     one = Trial(card, "starter", name, call.text, dict(call.settings), None, recipe, seed, {})
     order.clear()
-    done = trial.run(one, root, root / "results", lambda _: None, files)
+    done = trial_run.run(one, root, root / "results", lambda _: None, files)
     assert done["status"] == "ok", done["traceback"]
     assert done["efficiency"]["precision"] == {"fp32": "float32", "bf16": "bfloat16"}[precision]
     found = {"metrics": done["metrics"], "curve": untimed(done["curve"]), "order": list(order)}

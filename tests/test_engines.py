@@ -25,7 +25,7 @@ from bench.sweeps import engine, engine_ray, engine_slurm, engines, sweep
 from bench.sweeps.engine import Outcome
 from bench.sweeps.remote import states
 from bench.sweeps.sweep import Plan
-from bench.trial import Trial, _document
+from bench.trial import Trial, blank_record
 
 PLUGIN = """
 import os, signal
@@ -113,7 +113,7 @@ def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
     class Waits(Seen):
         def waits(self, trial: Trial) -> None:
             assert trial.method == "bitfit"
-            done = {**_document(trial), "status": "diverged", "message": "other"}
+            done = {**blank_record(trial), "status": "diverged", "message": "other"}
             record.write(path, done)
             other.close()
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-from bench import UserError, backbone, batches, data, features, train, trial
+from bench import UserError, backbone, batches, data, features, train, trial_run
 from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
 from bench.data import cache
 from bench.features import FeatureLoader, Features, Table
@@ -32,7 +32,7 @@ def ran(root: Path, name: str, views: int, recipe: Recipe, **settings: Any) -> d
     call = resolve(name, settings, registry())
     parts = (call.name, call.text, dict(call.settings), call.lr, recipe, 0, {}, views)
     one = Trial(str(root / "tiny.toml"), "starter", *parts)
-    return trial.run(one, root, root / "results", lambda _: None)
+    return trial_run.run(one, root, root / "results", lambda _: None)
 
 
 @pytest.mark.parametrize("kind", WITH_BLOCKS)

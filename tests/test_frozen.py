@@ -10,8 +10,8 @@ from bench import UserError, frozen
 from bench.contract import KINDS, tiny_batch, tiny_model
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe, parse_recipe
-from bench.train import Trainer
 from bench.trained.restore import restore
+from bench.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers.trained import trained
@@ -96,4 +96,4 @@ def test_a_restored_method_holds_what_was_trained(tiny: Path) -> None:
     path, _ = trained(tiny, "linear", recipe=HALF)
     again = restore(path, None)
     assert any(p.dtype == torch.bfloat16 for p in again.method.parameters())
-    assert again.number_format == torch.bfloat16
+    assert again.dtype == torch.bfloat16

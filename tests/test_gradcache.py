@@ -9,7 +9,7 @@ from torch import Tensor
 from bench import UserError, contract, gradcache
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe, defining, parse_recipe
-from bench.train import Trainer
+from bench.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
 

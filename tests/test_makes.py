@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import compiled, frozen, train
+from bench import compiled, frozen
 from bench.contract import tiny_batch, tiny_model
 from bench.measure.count import saved_bytes
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe
+from bench.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
 from methods.closed_towers import Closed
@@ -72,10 +73,10 @@ def test_every_method_trains_and_evaluates_or_says_why_not(make: str) -> None:
             continue
         before = features(method.eval())
         if cls.lr is not None:
-            trainer = train.Trainer(method, Recipe(precision="bf16"), 1e-2, 10, CPU)
+            training = Trainer(method, Recipe(precision="bf16"), 1e-2, 10, CPU)
             method.on_fit(64)
             method.train()
-            assert trainer.step([tiny_batch()]).isfinite(), name
+            assert training.step([tiny_batch()]).isfinite(), name
             assert not torch.equal(features(method.eval()), before), name
         torch.testing.assert_close(
             features(method).norm(dim=-1), torch.ones(2, 6), atol=1e-5, rtol=0

@@ -83,7 +83,7 @@ def test_no_tensor_of_a_step_outlives_it(
     # Batches that are there: the loader's thread runs ahead, now by more of them and now by fewer.
     fed = [contract.tiny_batch(seed=seed) for seed in range(3)]
     monkeypatch.setattr(loader, "epoch", lambda epoch, first=0: islice(cycle(fed), 6))
-    monkeypatch.setattr(train, "_measure", lambda *_: {})
+    monkeypatch.setattr(train, "step_costs", lambda *_: {})
     watched = Watched(method, live_tensors)
     train.fit(method, loader, Recipe(steps=6, batch_size=4, evaluations=1), 1e-3, None)
     assert len(watched.seen) == 6
@@ -118,7 +118,7 @@ def test_shapes_settle(tiny: Path, precision: str, monkeypatch: pytest.MonkeyPat
     method = registry()["cmer"](contract.tiny_model(), **settings("cmer"))
     loader = loader_of(method, tiny)
     table = loader.table
-    monkeypatch.setattr(train, "_measure", lambda *_: {})
+    monkeypatch.setattr(train, "step_costs", lambda *_: {})
     shapes = Shapes()
     watched = Watched(method, lambda: (len(shapes.seen), table.length))
     with shapes:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.measure import machine, meter
 from bench.recipe import Recipe
-from bench.train import Trainer, compute_type
+from bench.trainer import Trainer, compute_dtype
 from methods import registry
 from methods.base import Batch, Method, NotApplicable
 from tests.helpers.close import close
@@ -349,7 +349,7 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp16(
 ):
     says = lambda including_emulation=True: native or including_emulation  # noqa: E731
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", says)
-    assert compute_type("auto", torch.device("cuda")) == getattr(torch, expected)
+    assert compute_dtype("auto", torch.device("cuda")) == getattr(torch, expected)
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
@@ -357,7 +357,7 @@ def test_a_cpu_computes_in_bf16_where_it_can(
     native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
-    assert compute_type("auto", CPU) == getattr(torch, expected)
+    assert compute_dtype("auto", CPU) == getattr(torch, expected)
 
 
 def test_there_are_no_peaks_without_cuda():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import UserError, backbone, record, trial
+from bench import UserError, backbone, record, trial_run
 from bench.backbone import Preprocess, preprocess_of
 from bench.backbone.preprocess import defining, of_record
 from bench.batches import normalise
@@ -88,7 +88,7 @@ def test_a_trial_and_its_trained_model_see_what_open_clip_would(tiny: Path, fold
     )
     (one,) = planned.trials
     assert "squash" in one.defines["preprocess"]
-    document = trial.run(one, tiny, tiny / "results", lambda _: None)
+    document = trial_run.run(one, tiny, tiny / "results", lambda _: None)
     assert document["backbone"]["preprocess"]["resize_mode"] == "squash"
     path = one.path(tiny / "results")
     record.write(path, document)

@@ -12,7 +12,8 @@ import pytest
 from bench import UserError, perquery, record
 from bench.recalls import METRICS
 from bench.recipe import Recipe
-from bench.trial import Trial, run
+from bench.trial import Trial
+from bench.trial_run import run
 from methods import registry
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench import UserError, data, testset, trial
+from bench import UserError, data, testset, trial_run
 from bench.data import cache
 from bench.recipe import Recipe
 from bench.trained import retrieve, sheet
 from bench.trained.restore import Restored, restore
+from bench.trial import Trial
 from tests.helpers.trained import trained
 
 
@@ -28,10 +29,10 @@ def restored(root: Path, method: str = "cmer") -> Restored:
 
 def test_a_restored_method_repeats_the_ranks_of_its_trial(tiny: Path) -> None:
     made, _ = trained(tiny, "lora", rank=2)
-    given = trial.Trial.of(json.loads(made.read_text())["trial"])
+    given = Trial.of(json.loads(made.read_text())["trial"])
     given = replace(given, recipe=Recipe(steps=2, batch_size=4, evaluations=1, precision="fp32"))
     results = tiny / "other"
-    document = trial.run(given, tiny, results, lambda _: None)
+    document = trial_run.run(given, tiny, results, lambda _: None)
     assert document["status"] == "ok", document["traceback"]
     path = given.path(results)
     path.write_text(json.dumps(document))

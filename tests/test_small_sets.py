@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import UserError, data, record, trial
+from bench import UserError, data, record, trial_run
 from bench.batches import TrainSplit
 from bench.data import cache, newcard
 from bench.recipe import Recipe
@@ -31,7 +31,7 @@ def ran(plan: sweep.Plan) -> tuple[dict[str, Any], list[str]]:
     """The record of a plan's only trial, written to its place, and the notes it printed."""
     (one,) = plan.trials
     states: list[dict[str, Any]] = []
-    document = trial.run(one, plan.root, plan.results, states.append)
+    document = trial_run.run(one, plan.root, plan.results, states.append)
     record.write(one.path(plan.results), document)
     return document, [state["note"] for state in states if "note" in state]
 

@@ -16,13 +16,23 @@ import numpy as np
 import pytest
 import torch
 
-from bench import UserError, checkpoint, limits, lock, perquery, record, train, trial
+from bench import (
+    UserError,
+    checkpoint,
+    limits,
+    lock,
+    perquery,
+    record,
+    train,
+    trial_process,
+    trial_run,
+)
 from bench.measure import oom
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.sweeps import engine, engines, forkserver
 from bench.sweeps.sweep import Plan
-from bench.trial import Trial
+from bench.trial import Trial, blank_record
 from methods import registry
 from methods.base import Method
 from tests.helpers import fake_records as fakes
@@ -36,7 +46,7 @@ class Killed(BaseException):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No measuring after training."""
-    monkeypatch.setattr(train, "_measure", lambda *_: {})
+    monkeypatch.setattr(train, "step_costs", lambda *_: {})
 
 
 def made(root: Path, method: str, seed: int = 0, steps: int = 9, **settings: Any) -> Trial:
@@ -53,7 +63,7 @@ def ran(one: Trial, root: Path, results: str, kill: int | None = None) -> dict[s
         if kill is not None and state.get("step", 0) > kill:
             raise Killed
 
-    return trial.run(one, root, root / results, progress, {}, every=0.0)
+    return trial_run.run(one, root, root / results, progress, {}, every=0.0)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +100,7 @@ def test_a_checkpoint_left_by_a_kill_after_the_record_goes(
 ) -> None:
     one = made(tmp_path, "linear")
     path = one.path(tmp_path / "r")
-    record.write(path, trial._document(one) | {"status": status})
+    record.write(path, blank_record(one) | {"status": status})
     left = path.with_suffix(".checkpoint")
     left.write_bytes(b"of a training that ended")
     then = path.stat().st_mtime - age  # younger than the record: of a trial that is repeated
@@ -109,7 +119,7 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(
 
     def again() -> int:
         watch = lambda state: said.append(state.get("note", ""))  # noqa: E731
-        done = trial.run(one, tiny, tiny / "r", watch, {}, every=0.0)
+        done = trial_run.run(one, tiny, tiny / "r", watch, {}, every=0.0)
         assert done["status"] == "ok"
         return int(done["resumed"])
 
@@ -148,7 +158,9 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_a_training(
     full_disk(monkeypatch)
     said: list[str] = []
     one = made(tiny, "linear", steps=3)
-    done = trial.run(one, tiny, tiny / "r", lambda s: said.append(s.get("note", "")), {}, every=0.0)
+    done = trial_run.run(
+        one, tiny, tiny / "r", lambda s: said.append(s.get("note", "")), {}, every=0.0
+    )
     assert done["status"] == "ok"
     assert "no checkpoint could be written (No space" in "".join(said)
 
@@ -158,7 +170,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(record.os, "fsync", fsync)
-    monkeypatch.setattr(trial, "probe", lambda *_: None)
+    monkeypatch.setattr(trial_run, "probe", lambda *_: None)
 
 
 def test_a_trial_over_its_time_ends_as_timeout_and_goes_on(tiny: Path) -> None:
@@ -169,10 +181,12 @@ def test_a_trial_over_its_time_ends_as_timeout_and_goes_on(tiny: Path) -> None:
         if state.get("step") == 2:
             clock.before += 2000.0
 
-    done = trial.run(one, tiny, tiny / "r", slow, {}, clock, every=100.0)
+    done = trial_run.run(one, tiny, tiny / "r", slow, {}, clock, every=100.0)
     assert done["status"] == "timeout"
     assert "16 min 40 s" in done["message"]
-    again = trial.run(one, tiny, tiny / "r", lambda _: None, {}, limits.Clock(9000.0), every=100.0)
+    again = trial_run.run(
+        one, tiny, tiny / "r", lambda _: None, {}, limits.Clock(9000.0), every=100.0
+    )
     assert (again["status"], again["resumed"]) == ("ok", 1)
     assert again["efficiency"]["trial_seconds"] > 2000
 
@@ -187,7 +201,7 @@ def test_out_of_memory_says_the_largest_batch(tiny: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(oom, "usable_memory", lambda: 2**30)
     monkeypatch.setattr(Method, "loss", loss)
-    done = trial.run(made(tiny, "linear"), tiny, tiny / "r", lambda _: None)
+    done = trial_run.run(made(tiny, "linear"), tiny, tiny / "r", lambda _: None)
     assert done["status"] == "out_of_memory"
     largest = done["efficiency"]["largest_batch_predicted"]
     assert largest > 4
@@ -217,7 +231,7 @@ def test_a_record_is_kept_elsewhere_where_the_folder_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "call" / "seed0-a.json"
-    monkeypatch.setattr(trial, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(trial_process, "cache_folder", lambda: tmp_path / "cache")
     real = record.write
 
     def write(where: Path, *rest: Any) -> None:
@@ -225,9 +239,9 @@ def test_a_record_is_kept_elsewhere_where_the_folder_is_full(
             raise OSError(errno.ENOSPC, "No space left on device")
         real(where, *rest)
 
-    monkeypatch.setattr(trial, "write", write)
+    monkeypatch.setattr(trial_process, "write", write)
     with pytest.raises(record.NoRoom, match=r"No space left on device.*it is kept as"):
-        trial._write(path, {"status": "ok", "metrics": {}}, {})
+        trial_process._write(path, {"status": "ok", "metrics": {}}, {})
     (kept,) = (tmp_path / "cache").rglob("seed0-a.json")
     assert json.loads(kept.read_text())["status"] == "ok"
 
@@ -418,9 +432,9 @@ def test_a_trial_that_another_sweep_did_is_not_done_again(
     plan = Plan([one], tmp_path / "r", tmp_path)
     assert plan.todo(rerun=False, retry_failed=False) == [one]
     job = plan.job(one)
-    record.write(one.path(plan.results.resolve()), trial._document(one))
-    monkeypatch.setattr(trial, "run", lambda *_: pytest.fail("it was run again"))
-    assert trial._done(job, lambda _: None, limits.Clock())["status"] == "ok"
+    record.write(one.path(plan.results.resolve()), blank_record(one))
+    monkeypatch.setattr(trial_run, "run", lambda *_: pytest.fail("it was run again"))
+    assert trial_process._done(job, lambda _: None, limits.Clock())["status"] == "ok"
 
 
 # Time.

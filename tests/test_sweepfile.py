@@ -17,7 +17,7 @@ from bench.spec import parse_calls, resolve
 from bench.sweeps import forecast, sweepfile
 from bench.sweeps import sweep as sweep_
 from bench.sweeps.sweep import Plan
-from bench.trial import Trial, _document
+from bench.trial import Trial, blank_record
 from methods import registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -265,7 +265,7 @@ def done(tmp_path: Path, one: Trial, total: float, gpu: str | None = None) -> No
     path = one.path(tmp_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {
-        **_document(one),
+        **blank_record(one),
         "curve": [{"step": one.recipe.steps, "epoch": 0.5}],
         "efficiency": {"trial_seconds": total, "train_seconds": total - 10},
         "environment": {"gpu": gpu, "cpu": "Abacus"},

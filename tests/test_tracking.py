@@ -21,7 +21,7 @@ from bench.sweeps.sweep import Plan
 from bench.tracking import choose
 from bench.tracking.base import Ending, Figures, Run, Tracker, run_of
 from bench.tracking.watcher import Tracking, tracking
-from bench.trial import Trial, _document
+from bench.trial import Trial, blank_record
 
 ONE = Trial(
     "ucm", "starter", "lora", "lora(rank=4)", {"rank": 4, "targets": "all"}, None, Recipe(), 0, {}
@@ -88,7 +88,7 @@ def written(results: Path, trial: Trial = ONE) -> Path:
     """A record of a trial as it stands beside these looks."""
     path = trial.path(results)
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = _document(trial)
+    document = blank_record(trial)
     document["metrics"] = {"test": {"mR": 27.5, "i2t_R@1": 12.0}}
     document["efficiency"] = {"trainable_parameters": 100, "peak_memory_train_bytes": None}
     document["curve"] = [

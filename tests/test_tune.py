@@ -19,7 +19,7 @@ from bench.spec import load_plugins, parse_calls, resolve
 from bench.sweeps import grid, tune, tuned
 from bench.sweeps.engine import Outcome
 from bench.sweeps.sweep import Plan
-from bench.trial import Trial, _document
+from bench.trial import Trial, blank_record
 from methods import registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +50,7 @@ def search(
 def recorded(one: Trial, score: float | None) -> dict[str, Any]:
     """The record of a trial with this validation mR; None: it diverged."""
     ended = {"status": "diverged"} if score is None else {"metrics": {"val": {"mR": score}}}
-    return {**_document(one), **ended, "environment": {}}
+    return {**blank_record(one), **ended, "environment": {}}
 
 
 def rates(found: tune.Search) -> list[float | None]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import UserError, data, limits, lock, record, trial, under_corruption
+from bench import UserError, data, limits, lock, record, trial_process, under_corruption
 from bench.data import contact
 from bench.report import contents, groups, markdown, plots, robustness
 from bench.report.significance import Significance
@@ -96,7 +96,7 @@ def test_a_trials_process_measures_what_is_missing_under_its_lock(tiny: Path) ->
     told: list[Any] = []
 
     def done() -> Any:
-        return trial._done(plan.job(one), told.append, limits.Clock())["status"]
+        return trial_process._done(plan.job(one), told.append, limits.Clock())["status"]
 
     with lock.held(path):
         assert done() == "elsewhere"
@@ -106,7 +106,7 @@ def test_a_trials_process_measures_what_is_missing_under_its_lock(tiny: Path) ->
     assert all(p.read_bytes() == content for p, content in files.items())
     plan.corrupt[one.identity] = [("haze", 1)]
     path.with_suffix(".safetensors").unlink()
-    ended = trial._done(plan.job(one), told.append, limits.Clock())
+    ended = trial_process._done(plan.job(one), told.append, limits.Clock())
     assert ended["status"] == "not_measured"
     assert "--rerun" in ended["message"]
 

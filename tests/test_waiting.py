@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.batches import crop_and_flip, normalise
 from bench.contract import tiny_batch, tiny_model
 from bench.recipe import Recipe
-from bench.train import Trainer
+from bench.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers import fake_cuda

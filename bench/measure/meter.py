@@ -24,7 +24,7 @@ from bench.measure.machine import (
 from methods.base import Batch, Method
 
 if TYPE_CHECKING:
-    from bench.train import Trainer
+    from bench.trainer import Trainer
 
 __all__ = [
     "GpuSampler",

@@ -13,7 +13,7 @@ from bench.checkpoint import random_states, set_random_states
 from bench.measure import training_clock
 from bench.recipe import Recipe
 from bench.timing import Pace
-from bench.train import Trainer
+from bench.trainer import Trainer
 from methods.base import Batch, Method
 
 UNMEASURED = 2

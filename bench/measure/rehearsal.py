@@ -19,7 +19,7 @@ from bench import frozen, gradcache
 from bench.features import frozen_batch
 from bench.measure import count
 from bench.recipe import Recipe
-from bench.train import Trainer, autocast, compute_type
+from bench.trainer import Trainer, autocast, compute_dtype
 from methods.base import Batch, Method
 
 CPU = torch.device("cpu")
@@ -153,10 +153,10 @@ class Rehearsal:
         if recipe.precision == "fp16" or (cuda and recipe.precision == "auto"):
             # Sizes are those of fp16, whose scaler asks for values.
             recipe = replace(recipe, precision="bf16")
-        self.recipe, self.kind = recipe, compute_type(recipe.precision, CPU)
+        self.recipe, self.dtype = recipe, compute_dtype(recipe.precision, CPU)
         for tower in (method.image_tower, method.text_tower):
             tower.checkpointing = recipe.checkpointing
-        frozen.hold(method, recipe, self.kind)
+        frozen.hold(method, recipe, self.dtype)
         self.mode: AbstractContextManager[Any] = nullcontext()
         if fake:
             self.mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -188,7 +188,7 @@ class Rehearsal:
             "scenes": torch.zeros(images, dtype=torch.long),
         }
         batch = Batch(**fields)
-        return frozen_batch(self.method, batch, self.kind, CPU) if self.cached else batch
+        return frozen_batch(self.method, batch, self.dtype, CPU) if self.cached else batch
 
     def peak(self, images: int) -> int:
         """Peak bytes of a training step (without training: of encoding a batch)."""
@@ -209,7 +209,7 @@ class Rehearsal:
             self.trainer.step([ready or self.batch(images) for _ in range(parts)])
         else:
             batch = ready or self.batch(images)
-            with torch.no_grad(), autocast(self.kind, CPU):
+            with torch.no_grad(), autocast(self.dtype, CPU):
                 self.method.encode_image(batch.images)
                 self.method.encode_text(batch.texts)
 
@@ -224,9 +224,9 @@ class Rehearsal:
             batch = self.batch(images)
             own += [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]
             if self.recipe.gradcache:
-                context = lambda: autocast(self.kind, CPU)  # noqa: E731
+                context = lambda: autocast(self.dtype, CPU)  # noqa: E731
                 return gradcache.kept(self.method, batch, self.recipe.gradcache, context, own)
-            with autocast(self.kind, CPU):
+            with autocast(self.dtype, CPU):
                 return count.saved_bytes(lambda: self.method.loss(batch), exclude=own)
 
     def flops(self, images: int) -> tuple[int, int]:
@@ -237,7 +237,7 @@ class Rehearsal:
             batch = self.batch(part)
 
             def loss() -> Tensor:
-                with autocast(self.kind, CPU):
+                with autocast(self.dtype, CPU):
                     return self.method.loss(batch)
 
             forward, backward = count.flops(loss, self.method.parameters())

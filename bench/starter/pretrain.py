@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from bench import backbone, batches, data, train
-from bench.data import cache
-from bench.evaluate import Evaluation
 from bench.recipe import Recipe
+from bench.workbench import Model, Workbench
 from methods import registry
 
 RECIPE = Recipe(epochs=5, batch_size=128, lr=1e-3, weight_decay=0.1, evaluations=20)
@@ -30,24 +29,18 @@ def main() -> None:
     recipe = Recipe(
         **{**RECIPE.__dict__, "epochs": args.epochs, "steps": args.steps, "lr": args.lr}
     )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dataset = data.load(data.card("rsicd"), data.data_root(args.data_root))
-    base = backbone.load("starter:none")
-    pixels = cache.images(dataset, base.image_size, how=base.preprocess.resize)
-    table = batches.TokenTable(base.tokenizer, base.pad_id)
-    split = batches.TrainSplit.of(dataset, pixels, base.preprocess.mean, base.preprocess.std)
-    table.add([c for captions in split.captions for c in captions])
-    torch.manual_seed(0)
-    method = registry()["full"](base.model).to(device)
-    kind = train.compute_type(recipe.precision, device)
+    bench = Workbench(dataset, backbone.load("starter:none"))
+    split = bench.training()
+    base, table = bench.backbone, bench.tokens
+    model = Model.build(registry()["full"], {}, base, recipe, seed=0)
+    method, device = model.method, model.device
     loader = batches.Loader(
         split, table, method.train_caption, batch_size=recipe.batch_size, seed=0, device=device
     )
 
     def recall(name: str) -> dict[str, float]:
-        evaluation = Evaluation(dataset, name, pixels, base)
-        image, text = evaluation.features(method, table, kind, device, 512)
-        return evaluation.metrics(evaluation.ranks(image, text))
+        return model.rank(bench.evaluation(name), table)[0]
 
     def show(state: dict[str, object]) -> None:
         if "val_mR" in state or state["step"] == 30:

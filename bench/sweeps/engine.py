@@ -17,7 +17,8 @@ from bench import limits, lock
 from bench.sweeps import forkserver
 from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.sweep import Plan
-from bench.trial import Trial, give_up
+from bench.trial import Trial
+from bench.trial_process import give_up
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def start_trial(
             os.close(stdin)
             os.close(stdout)
     started = subprocess.Popen(
-        [sys.executable, "-m", "bench.trial"],
+        [sys.executable, "-m", "bench.trial_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
@@ -212,18 +212,7 @@ def import_libraries() -> None:
     with contextlib.suppress(Exception):
         import open_clip  # noqa: F401
 
-        from bench import (  # noqa: F401
-            backbone,
-            batches,
-            checkpoint,
-            compiled,
-            data,
-            evaluate,
-            features,
-            frozen,
-            train,
-            trial,
-        )
+        from bench import trial_process, trial_run  # noqa: F401
         from methods import registry
 
         registry()
@@ -251,9 +240,9 @@ def _become_trial(streams: list[int], environment: dict[str, str]) -> None:
             os.close(descriptor)
         os.environ.clear()
         os.environ.update(environment)
-        from bench import trial
+        from bench import trial_process
 
-        code = trial.main()
+        code = trial_process.main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:

@@ -11,7 +11,8 @@ from bench.backbone.preprocess import defining
 from bench.data import SPLITS
 from bench.recipe import Recipe
 from bench.spec import Call, load_plugins, parse_calls, resolve
-from bench.trial import Trial, clear, too_few
+from bench.trial import Trial, too_few
+from bench.trial_process import clear
 
 
 @dataclass

@@ -1,17 +1,15 @@
 """A trained method on a whole test set: every image and caption encoded, ready to be ranked."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from bench import backbone
-from bench.batches import TokenTable
 from bench.data import Dataset, cache
-from bench.data.resize import Pixels, Resize
-from bench.evaluate import Evaluation
+from bench.data.resize import Pixels
+from bench.evaluate import EVAL_BATCH, Evaluation
 from bench.trained.restore import Restored
-from bench.trial import EVAL_BATCH
+from bench.workbench import Decode, Workbench
 
 
 @dataclass(frozen=True)
@@ -29,25 +27,17 @@ class Encoded:
         return self.evaluation.metrics(self.evaluation.ranks(chosen, self.texts))
 
 
-def encode(
-    restored: Restored,
-    dataset: Dataset,
-    decoded: Callable[[Dataset, int, Resize], Pixels] = cache.images,
-) -> Encoded:
+def encode(restored: Restored, dataset: Dataset, decode: Decode = cache.images) -> Encoded:
     """Encode the test split of a data set, the method's own or another one.
 
-    `decoded` gives the images of a data set at a size, resized in a given way. Raises UserError
-    where one cannot be read.
+    Raises UserError where an image cannot be read.
     """
-    base = restored.backbone
-    pixels = decoded(dataset, base.image_size, base.preprocess.resize)
-    evaluation = Evaluation(dataset, "test", pixels, base)
-    table = TokenTable(base.tokenizer, base.pad_id)
+    bench = Workbench(dataset, restored.backbone, decode)
     mode = restored.trial.settings.get("scene_at_test", "none")
-    # The method has changed the towers of `base`; scenes are predicted with untouched ones.
-    untouched = backbone.load(restored.trial.backbone) if mode == "predicted" else base
-    evaluation.label(mode, untouched, table)
+    # The method has changed the towers of its backbone; scenes are predicted with untouched ones.
+    untouched = backbone.load(restored.trial.backbone) if mode == "predicted" else None
+    evaluation = bench.evaluation("test", mode, untouched)
     images, texts = evaluation.features(
-        restored.method, table, restored.number_format, restored.device, EVAL_BATCH
+        restored.method, bench.tokens, restored.dtype, restored.device, EVAL_BATCH
     )
-    return Encoded(evaluation, pixels, images, texts)
+    return Encoded(evaluation, bench.pixels, images, texts)

@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import UserError, backbone, data, frozen, record, testset
+from bench import UserError, backbone, data, record, testset
 from bench.backbone import Backbone
 from bench.backbone.preprocess import of_record
 from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset
 from bench.data.cache import Pixels
 from bench.spec import misfits, nearest
-from bench.train import autocast, compute_type
+from bench.trainer import autocast
 from bench.trial import Trial
+from bench.workbench import Model
 from methods import registry
 from methods.base import Method, NotApplicable, Sample
 
@@ -38,7 +39,7 @@ class Restored:
     backbone: Backbone
     dataset: Dataset | None
     device: torch.device
-    number_format: torch.dtype
+    dtype: torch.dtype
     notes: tuple[str, ...] = ()
     """What could not be checked: sentences for the user."""
 
@@ -48,7 +49,7 @@ class Restored:
 
         def encode(start: int) -> Tensor:
             images = self._images(pixels, rows[start : start + block])
-            with autocast(self.number_format, self.device):
+            with autocast(self.dtype, self.device):
                 return self.method.encode_image(images).float().cpu()
 
         return join_blocks(map(encode, range(0, len(rows), block)), len(rows))
@@ -61,7 +62,7 @@ class Restored:
         words = [self.method.test_caption(caption, nothing) for caption in captions]
 
         def encode(tokens: Tensor) -> Tensor:
-            with autocast(self.number_format, self.device):
+            with autocast(self.dtype, self.device):
                 return self.method.encode_text(tokens.to(self.device)).float().cpu()
 
         return join_blocks(map(encode, table(words).split(block)), len(words))
@@ -77,7 +78,7 @@ class Restored:
         if offered is None:
             raise UserError(f"{self.trial.method} has no focus map to draw; leave out --focus")
         try:
-            with autocast(self.number_format, self.device):
+            with autocast(self.dtype, self.device):
                 maps: Tensor = offered(self._images(pixels, rows))
         except NotApplicable as error:
             raise UserError(f"{error}; leave out --focus") from None
@@ -118,17 +119,19 @@ def restore(
             f"the weights of {trial.backbone} are not those of the record (hash {found}, recorded "
             f"{recorded}); use the same file and version, or run the trial again with --rerun"
         )
-    torch.manual_seed(trial.seed)  # what a method draws at first and never trains is drawn again
-    method = cls(base.model, **trial.settings)
-    _load_own_state(method, path)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    half = trial.recipe.frozen == "bf16"  # as it was trained, on whatever device this is
-    kind = torch.bfloat16 if half else compute_type(trial.recipe.precision, where)
-    frozen.hold(method, trial.recipe, kind)
-    method.to(where).eval()
+    recipe = trial.recipe
+    if recipe.frozen == "bf16":  # as it was trained, on whatever device this is
+        recipe = replace(recipe, precision="bf16")
+    where = None if device is None else torch.device(device)
+    # The seed draws again what a method draws at first and never trains.
+    model = Model.build(cls, trial.settings, base, recipe, trial.seed, where)
+    _load_own_state(model.method, path)
+    model.method.eval()
     checked = dataset is None or testset.is_known(document)
     notes = () if checked else (f"{path.name}: {testset.UNKNOWN}",)
-    return Restored(path, document, trial, method, base, dataset, where, kind, notes)
+    return Restored(
+        path, document, trial, model.method, base, dataset, model.device, model.dtype, notes
+    )
 
 
 def _method_class(trial: Trial) -> type[Method]:

@@ -1,0 +1,95 @@
+"""One optimiser step: precision, loss, gradients, update. `bench.train` repeats it."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import gradcache
+from bench.recipe import Recipe
+from bench.schedule import Schedule
+from methods.base import Batch, Method
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Autocast's dtype: what the recipe says, `auto` by what the device computes in."""
+    if precision == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            precision = "bf16" if native else "fp16"
+        else:
+            precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast to `dtype`; nothing where that is float32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def deterministic(only: bool) -> None:
+    """Allow only deterministic algorithms, or all; an operation that has none raises RuntimeError.
+
+    Call it before CUDA starts, for that is when cuBLAS reads its setting.
+    """
+    if only:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(only)
+    torch.backends.cudnn.deterministic = only
+    if only:
+        torch.backends.cudnn.benchmark = False
+
+
+class Trainer:
+    """Optimiser, schedule and one step: what training, the meters and the prediction all run."""
+
+    def __init__(self, method: Method, recipe: Recipe, lr: float, steps: int, device: torch.device):
+        self.method, self.recipe, self.device = method, recipe, device
+        self.dtype = compute_dtype(recipe.precision, device)
+        groups = method.param_groups()
+        self.parameters = [p for group in groups for p in group["params"]]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=lr, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.schedule = Schedule(steps, recipe.warmup, recipe.evaluations)
+        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.schedule)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+
+    def step(self, batches: list[Batch]) -> Tensor:
+        """One optimiser step over its micro-batches; the mean loss, left on the device."""
+        total = torch.zeros((), device=self.device)
+        for batch in batches:
+            total += self._backward(batch, len(batches))
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.rates.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _backward(self, batch: Batch, parts: int) -> Tensor:
+        """Add the gradients of one of `parts` micro-batches; its share of the loss."""
+        if self.recipe.gradcache:
+            scale = lambda loss: self.scaler.scale(loss / parts)  # noqa: E731
+            chunk = self.recipe.gradcache
+            return gradcache.backward(self.method, batch, chunk, self.autocast, scale) / parts
+        with self.autocast():
+            loss = self.method.loss(batch) / parts
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Autocast as the recipe's precision says."""
+        return autocast(self.dtype, self.device)
+
+
+def pass_through(method: Method, batch: Batch, dtype: torch.dtype, device: torch.device) -> None:
+    """Forward and backward of a batch without a step; no gradient is left."""
+    method.train()
+    with autocast(dtype, device):
+        loss = method.loss(batch)
+    loss.backward()
+    method.zero_grad()

@@ -1,0 +1,347 @@
+"""One trial from seed to record: load, build, train, test."""
+
+import random
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import UserError, backbone, batches, budget, compiled, data, perquery, train
+from bench.checkpoint import Checkpointer
+from bench.features import FeatureLoader, Features, all_words
+from bench.limits import Clock, TimeLimit
+from bench.measure import meter, oom
+from bench.measure.training_clock import TrainingClock
+from bench.record import NoRoom, atomically, probe
+from bench.retrieval import NotFinite, Ranks
+from bench.train import Diverged, Progress
+from bench.trainer import deterministic
+from bench.trial import Trial, blank_record, too_few
+from bench.workbench import Model, Workbench
+from methods import registry
+from methods.base import Batch, NotApplicable
+
+Files = dict[str, Callable[[Path], Any]]
+"""What writes the files beside a record, by suffix."""
+
+
+def run(
+    trial: Trial,
+    root: Path,
+    results: Path,
+    progress: Progress,
+    files: Files | None = None,
+    clock: Clock | None = None,
+    every: float | None = None,
+) -> dict[str, Any]:
+    """Run a trial and return its record; what goes wrong in it is a status, not an exception.
+
+    `files` takes what writes the files beside the record (None: they are written at once).
+    `every`: seconds between checkpoints, None: none is written. Raises UserError for what the user
+    must mend before any trial can run (data or weights), NoRoom for a full results folder.
+    """
+    started = datetime.now(UTC)
+    record = blank_record(trial)
+    clock, beside = clock or Clock(), {} if files is None else files
+    short: BaseException | None = None
+    try:
+        _stages(TrialRun(trial, root, results, progress, clock, every), record, beside)
+    except (UserError, NoRoom):
+        raise
+    except NotApplicable as error:
+        record |= {"status": "not_applicable", "message": str(error)}
+    except TimeLimit as error:
+        record |= {"status": "timeout", "message": str(error)}
+    except (Diverged, NotFinite) as error:
+        record |= {"status": "diverged", "message": str(error)}
+    except Exception as error:  # the sweep goes on; the record says what happened, in full
+        if oom.is_out_of_memory(error):
+            short = error.with_traceback(None)  # lets go of the model
+        message = f"{type(error).__name__}: {error}"
+        record |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
+    if short is not None:
+        known = record.get("data", {})
+        asked = replace(trial, recipe=budget.settled(trial.recipe, known))
+        message, costs = oom.explain(short, asked, known.get("context_length"))
+        record |= {"status": "out_of_memory", "message": message, "traceback": None}
+        record["efficiency"] |= costs
+    if files is None:
+        for suffix, write_to in beside.items():
+            atomically(trial.path(results).with_suffix(suffix), write_to)
+    record["efficiency"]["trial_seconds"] = clock.seconds()
+    record["environment"] = meter.environment()
+    record["started"] = started.isoformat(timespec="seconds")
+    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return record
+
+
+def _stages(work: "TrialRun", record: dict[str, Any], files: Files) -> None:
+    """The way of a trial. What a stage finds out is in the record at once, so that a trial which
+    ends early still says what was known."""
+    record |= work.load()
+    record["efficiency"] |= work.build()
+    if work.lr is not None:
+        record["lr"] = work.lr
+        record["data"] |= work.batch()
+        record["efficiency"] |= work.prepare()
+        _merge(record, work.train())
+    else:
+        record["efficiency"] |= work.prepare_untrained()
+    if work.evaluations:
+        _merge(record, work.test(files))
+    record["efficiency"] |= work.feature_costs(record["efficiency"])
+
+
+def _merge(record: dict[str, Any], more: dict[str, Any]) -> None:
+    record["efficiency"] |= more.pop("efficiency")
+    record |= more
+
+
+class TrialRun:
+    """A trial at work. `load`, `build`, `batch`, `prepare`, `train`, `test` follow each other; each
+    returns what the record is to say of it.
+
+    `recipe` is the trial's, with a batch and steps in the place of budgets once they are known.
+    """
+
+    bench: Workbench
+    model: Model
+
+    def __init__(
+        self,
+        trial: Trial,
+        root: Path,
+        results: Path,
+        progress: Progress,
+        clock: Clock,
+        every: float | None,
+    ) -> None:
+        self.trial, self.recipe, self.root = trial, trial.recipe, root
+        self.progress = progress
+        self.method_class = registry()[trial.method]
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        usual = self.method_class.lr
+        self.lr = usual and (trial.lr or self.recipe.lr or usual)
+        self.checkpointer: Checkpointer | None = None
+        if every is not None and self.lr is not None:
+            path = trial.path(results).with_suffix(".checkpoint")
+            self.checkpointer = Checkpointer(path, trial.identity, every, clock, progress)
+
+    def load(self) -> dict[str, Any]:
+        """Data set, backbone, images and tokens: `data` and `backbone` of the record."""
+        trial = self.trial
+        random.seed(trial.seed)
+        deterministic(self.recipe.deterministic)
+        self.progress({"stage": "loading"})
+        dataset = data.load(data.card(trial.dataset), self.root)
+        self.bench = Workbench(dataset, backbone.load(trial.backbone))
+        self.split = self.bench.training(self.recipe.track)
+        described = self.bench.described()
+        # What is to be said of the backbone was said at the start of the sweep.
+        if (note := self.bench.cut.note(dataset)) is not None:
+            self.progress({"note": note})
+        self.evaluations = self.bench.evaluations(trial.settings.get("scene_at_test", "none"))
+        return described
+
+    def build(self) -> dict[str, Any]:
+        """The method, with the batch that fits a memory budget: part of `efficiency`."""
+        trial = self.trial
+        self.fixed: dict[str, Any] = {}
+        """What was found for the recipe's budgets; a checkpoint keeps it."""
+        if self.checkpointer is not None:
+            self.checkpointer.open(self.method_class, self.device)
+            self.fixed = self.checkpointer.fixed
+        if self.lr is not None:
+            self._settle_batch()
+        self.model = model = Model.build(
+            self.method_class,
+            trial.settings,
+            self.bench.backbone,
+            self.recipe,
+            trial.seed,
+            self.device,
+        )
+        parameters = list(model.method.parameters())
+        costs = {
+            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
+            "precision": str(model.dtype).removeprefix("torch."),
+            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+            "total_parameters": sum(p.numel() for p in parameters),
+            "bf16_parameters": model.bf16_parameters,
+        }
+        if trial.cached_features:
+            model.features = Features(
+                model.method, self.bench.tokens, model.dtype, self.device, trial.cached_features
+            )
+        if self.recipe.compile:
+            compiled.wrap(model.method, self.device)
+        return costs
+
+    def _settle_batch(self) -> None:
+        images = len(self.split.rows)
+        if images < 2:
+            raise UserError(too_few(self.trial.dataset, images, [self.trial.call]))
+        if self.recipe.memory is not None and not self.fixed:
+            self.progress({"stage": "choosing the batch"})
+            self.fixed |= budget.batch_within(
+                self.bench.backbone,
+                self.method_class,
+                self.trial.settings,
+                self.recipe,
+                self.split.samples,
+                cached=self.trial.cached_features > 0,
+                cuda=self.device.type == "cuda",
+            )
+        self.recipe = budget.settled(self.recipe, self.fixed)
+
+    def batch(self) -> dict[str, Any]:
+        """Images in a training batch, with a note where they are fewer than the recipe's."""
+        asked, notes = self.recipe.batch_size, list(self.bench.dataset.notes)
+        size = self.split.batch_size(asked)
+        if size < asked:
+            notes.append(f"batches have all {size} training images, for {asked} were asked for")
+            self.progress({"note": notes[-1]})
+        return {"batch_size": size, "notes": notes}
+
+    def prepare(self) -> dict[str, Any]:
+        """Loader, cached features, compiling, steps of a time budget: part of `efficiency`."""
+        assert self.lr is not None
+        costs: dict[str, Any] = {"warning": meter.busy_warning(self.device)}
+        self.busy = costs["warning"]
+        method, features, tokens = self.model.method, self.model.features, self.bench.tokens
+        self.loader = batches.Loader(
+            self.split,
+            tokens,
+            method.train_caption,
+            batch_size=self.recipe.batch_size,
+            seed=self.trial.seed,
+            device=self.device,
+            augment=self.recipe.augment,
+        )
+        epochs = self._epochs()
+        if features is not None:
+            # One more: what a step costs is measured on a batch of the next epoch.
+            features.build(self.loader, epochs + 1, list(self.evaluations.values()), self.progress)
+            self.loader = FeatureLoader(features, self.loader)
+        if self.recipe.compile:
+            tokens.add(list(all_words(self.loader, epochs + 1)))  # of one length: compiled once
+            costs |= self._compile(next(iter(self.loader.epoch(0))))
+        if self._validates:
+            # Now, and not at a moment that time decides: it sets how long texts are.
+            tokens.add(self.evaluations["val"].words(method))
+        if self.checkpointer is not None:
+            size = sum(tensor.nbytes for tensor in method.own_state().values())
+            probe(self.checkpointer.path.parent, size + 2**20)
+        if self.recipe.time is not None:
+            self.progress({"stage": "measuring speed"})
+            spent, foreseen = (features.seconds, epochs) if features is not None else (0.0, None)
+            self.fixed |= budget.steps_within(
+                method, self.loader, self.recipe, self.lr, spent, foreseen
+            )
+            self.recipe = budget.settled(self.recipe, self.fixed)
+        return costs
+
+    def _epochs(self) -> int:
+        """Epochs that the training may reach into."""
+        if self.recipe.time is None:
+            return budget.epochs(self.recipe, self.split, self.fixed)
+        self.progress({"stage": "measuring speed"})
+        assert self.lr is not None
+        return budget.foreseen_epochs(
+            self.model.method, self.loader, self.recipe, self.lr, self.model.features
+        )
+
+    @property
+    def _validates(self) -> bool:
+        return "val" in self.evaluations and self.recipe.track == "train"
+
+    def prepare_untrained(self) -> dict[str, Any]:
+        """What `prepare` is for a method that does not train."""
+        if self.model.features is not None and self.evaluations:
+            evaluations = list(self.evaluations.values())
+            self.model.features.build(None, 0, evaluations, self.progress)
+        return self._compile(None) if self.recipe.compile else {}
+
+    def _compile(self, batch: Batch | None) -> dict[str, Any]:
+        """Let everything be compiled now, so that no training step waits for it."""
+        self.progress({"stage": "compiling"})
+        model = self.model
+        looks = [partial(self._rank, name) for name in self.evaluations]
+        seconds = compiled.warm_up(model.method, batch, looks, model.dtype, self.device)
+        for evaluation in self.evaluations.values():
+            evaluation.reset()
+        return {"compile_seconds": seconds}
+
+    def train(self) -> dict[str, Any]:
+        """Train and go back to the best state: `curve`, `best_step` and part of `efficiency`."""
+        assert self.lr is not None
+        features, method = self.model.features, self.model.method
+        clock = TrainingClock(features.seconds if features is not None else 0.0)
+        fitted = train.fit(
+            method,
+            self.loader,
+            self.recipe,
+            self.lr,
+            (lambda: self._rank("val")[0]["mR"]) if self._validates else None,
+            self.progress,
+            self.checkpointer,
+            clock,
+            budget.timing(self.trial.recipe, self.fixed),
+        )
+        method.load_own_state({k: v.to(self.device) for k, v in fitted.best_state.items()})
+        costs = fitted.efficiency
+        costs["warning"] = self.busy or meter.crowded(costs)
+        steps = int(fitted.curve[-1]["step"])
+        costs |= budget.summary(self.trial.recipe, self.fixed, steps, clock.seconds)
+        return {
+            "resumed": 0 if self.checkpointer is None else self.checkpointer.resumed,
+            "curve": fitted.curve,
+            "best_step": fitted.best_step,
+            "efficiency": costs,
+        }
+
+    def _rank(self, split: str) -> tuple[dict[str, float], dict[str, Ranks]]:
+        return self.model.rank(self.evaluations[split], self.bench.tokens)
+
+    def test(self, files: Files) -> dict[str, Any]:
+        """Rank the test split, once: `metrics` and part of `efficiency`. `files` takes the ranks
+        and the trained weights."""
+        self.progress({"stage": "testing"})
+        memory = meter.Memory(self.device)
+        memory.start()
+        test = self.evaluations["test"]
+        metrics = {}
+        metrics["test"], ranks = self._rank("test")
+        if "val" in self.evaluations:
+            metrics["val"] = self._rank("val")[0]
+        costs = {"peak_memory_eval_bytes": memory.peak(), **test.rates()}
+        arrays = perquery.arrays(ranks, test.image_of)
+        files[".npz"] = lambda path: perquery.save(path, arrays)
+        own = self.model.method.own_state()
+        if own:
+            state = {name: tensor.cpu().contiguous().clone() for name, tensor in own.items()}
+            files[".safetensors"] = lambda path: _save_state(path, state)
+        return {"metrics": metrics, "efficiency": costs}
+
+    def feature_costs(self, efficiency: dict[str, Any]) -> dict[str, Any]:
+        """What cached features took; nothing where there are none."""
+        features, size = self.model.features, self.recipe.batch_size
+        if features is None or not features.text_rows:
+            return {}
+        pairs = self.split.batches_per_epoch(size) * self.split.batch_size(size)
+        return features.summary(efficiency, pairs)
+
+
+def _save_state(path: Path, state: dict[str, Any]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(state, path)
+    except SafetensorError as error:  # its own for a full disk too
+        raise OSError(str(error)) from None

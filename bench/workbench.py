@@ -1,0 +1,143 @@
+"""What a trial works with, set up in one place: a data set made ready for a backbone, and a method.
+
+Training, tests of trained methods, pretraining and benchmarks all begin here, so that images,
+texts and precision are the same for all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from bench import frozen
+from bench.backbone import Backbone
+from bench.batches import TokenTable, TrainSplit
+from bench.data import SPLITS, Dataset, cache, cut
+from bench.data.resize import Pixels, Resize
+from bench.evaluate import EVAL_BATCH, Evaluation
+from bench.features import Features
+from bench.recipe import Recipe
+from bench.retrieval import Ranks
+from bench.testset import digest
+from bench.trainer import compute_dtype
+from methods.base import Method
+
+Decode = Callable[[Dataset, int, Resize], Pixels]
+"""Gives the images of a data set as pixels, at a size, resized in a given way."""
+
+
+class Workbench:
+    """A data set made ready for a backbone: decoded images, tokens, splits to train on and rank."""
+
+    def __init__(self, dataset: Dataset, backbone: Backbone, decode: Decode = cache.images) -> None:
+        """Decode the images, or take them from the cache; raises UserError where one is broken."""
+        self.dataset, self.backbone = dataset, backbone
+        self.pixels = decode(dataset, backbone.image_size, backbone.preprocess.resize)
+        self.tokens = TokenTable(backbone.tokenizer, backbone.pad_id)
+
+    @cached_property
+    def cut(self) -> cut.Cut:
+        """Which captions are longer than the backbone's context, which cuts their end."""
+        return cut.find(self.backbone.tokenizer, self.dataset.captions)
+
+    def training(self, track: str = "train") -> TrainSplit:
+        """The images to train on, their captions tokenised; `track` is the recipe's."""
+        splits = ("train", "val") if track == "train+val" else ("train",)
+        how = self.backbone.preprocess
+        split = TrainSplit.of(self.dataset, self.pixels, how.mean, how.std, splits, self.cut)
+        captions = [caption for several in split.captions for caption in several]
+        self.tokens.add(captions or self.dataset.captions)
+        return split
+
+    def evaluation(
+        self, split: str, scene_at_test: str = "none", untouched: Backbone | None = None
+    ) -> Evaluation:
+        """A split to be ranked. `scene_at_test` says which scene a query may tell (see
+        `Evaluation.label`); `untouched` predicts it where a method has changed the backbone."""
+        evaluation = Evaluation(self.dataset, split, self.pixels, self.backbone)
+        evaluation.label(scene_at_test, untouched or self.backbone, self.tokens)
+        return evaluation
+
+    def evaluations(self, scene_at_test: str = "none") -> dict[str, Evaluation]:
+        """Validation and test split, as far as there are images; none for random weights, whose
+        recall says nothing."""
+        return {
+            name: self.evaluation(name, scene_at_test)
+            for name in ("val", "test")
+            if self.backbone.weights != "none" and self.dataset.split(name)
+        }
+
+    def described(self) -> dict[str, Any]:
+        """What a record says of the data set and of the backbone."""
+        dataset, backbone = self.dataset, self.backbone
+        return {
+            "data": {
+                "counts": {name: len(dataset.split(name)) for name in SPLITS},
+                "hashes": dataset.hashes,
+                "queries": digest(dataset.samples),
+                "card": dataset.card.digest(),
+                "scenes": len(dataset.scenes),
+                "notes": list(dataset.notes),
+                "context_length": self.tokens.length,
+                "captions_cut": self.cut.by_split(dataset),
+            },
+            "backbone": {
+                "name": backbone.name,
+                "weights": backbone.weights,
+                "weights_sha256": backbone.weights_sha256,
+                "parameters": backbone.parameters,
+                "image_size": backbone.image_size,
+                "preprocess": backbone.preprocess.config(),
+                "notes": list(backbone.notes),
+                "trained_on": list(backbone.datasets),
+            },
+        }
+
+
+@dataclass
+class Model:
+    """A method on its backbone, on the device, with the dtype that it computes in."""
+
+    method: Method
+    device: torch.device
+    dtype: torch.dtype
+    bf16_parameters: int = 0
+    """Frozen parameters held in bfloat16 (the recipe's `frozen`)."""
+    features: Features | None = None
+    """Cached features, which the method then reads instead of images and texts."""
+
+    @classmethod
+    def build(
+        cls,
+        method_class: type[Method],
+        settings: dict[str, Any],
+        backbone: Backbone,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device | None = None,
+    ) -> "Model":
+        """A new method as the seed draws it; device None: the GPU if there is one.
+
+        Raises NotApplicable as the method does, and UserError where the device cannot compute as
+        the recipe says.
+        """
+        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(seed)
+        method = method_class(backbone.model, **settings)
+        method.image_tower.checkpointing = recipe.checkpointing
+        method.text_tower.checkpointing = recipe.checkpointing
+        dtype = compute_dtype(recipe.precision, device)
+        held = frozen.hold(method, recipe, dtype)
+        return cls(method.to(device), device, dtype, held)
+
+    def rank(
+        self, evaluation: Evaluation, tokens: TokenTable
+    ) -> tuple[dict[str, float], dict[str, Ranks]]:
+        """The recalls of a split in percent, and the ranks that they come from."""
+        encoded = evaluation.features(
+            self.method, tokens, self.dtype, self.device, EVAL_BATCH, self.features
+        )
+        ranks = evaluation.ranks(*encoded)
+        return evaluation.metrics(ranks), ranks
