@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench import data
+from bench.backbone.preprocess import Preprocess
 from bench.batches import TrainSplit
 from bench.data import Sample, cache, cut
 from bench.evaluate import Evaluation
@@ -69,7 +70,7 @@ def test_nothing_changes_where_nothing_is_cut() -> None:
 class Backbone:
     """Of a backbone, what an evaluation looks at."""
 
-    mean = std = (0.5, 0.5, 0.5)
+    preprocess = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3)
     tokenizer = staticmethod(words)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import backbone, contract, train, trainer, trial_run
+from bench.backbone.preprocess import Preprocess
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.trial import Trial
@@ -36,7 +37,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A small backbone for all, no measuring; the list takes each batch that is trained on."""
     order: list[Any] = []
     gray = (0.5, 0.5, 0.5)
-    rest = (tokenizer, 32, gray, gray, 0, "0" * 16, 1)
+    how = Preprocess(mean=gray, std=gray)
+    rest = (tokenizer, 32, how, 0, "0" * 16, 1)
     new = lambda _: backbone.Backbone("tiny", "random", copy.deepcopy(MODEL), *rest)  # noqa: E731
     step = trainer.Trainer.step
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench import data
+from bench.backbone.preprocess import Preprocess
 from bench.batches import TokenTable
 from bench.data import Sample, cache
 from bench.evaluate import Evaluation
@@ -17,7 +18,7 @@ from bench.evaluate import Evaluation
 class Backbone:
     """Of a backbone, what an evaluation looks at."""
 
-    mean = std = (0.5, 0.5, 0.5)
+    preprocess = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3)
 
     def tokenizer(self, captions: list[str], context_length: int = 77) -> Tensor:
         """A token for each word."""

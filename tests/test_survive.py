@@ -27,6 +27,7 @@ from bench import (
     trial_process,
     trial_run,
 )
+from bench.data import cache
 from bench.measure import oom
 from bench.recipe import Recipe
 from bench.spec import resolve
@@ -155,9 +156,10 @@ def test_only_code_that_trains_counts_for_a_checkpoint(monkeypatch: pytest.Monke
 def test_a_checkpoint_that_cannot_be_written_does_not_end_a_training(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full_disk(monkeypatch)
     said: list[str] = []
     one = made(tiny, "linear", steps=3)
+    cache.images(data.load(data.card(one.dataset), tiny), 64)  # before the disk is full
+    full_disk(monkeypatch)
     done = trial_run.run(
         one, tiny, tiny / "r", lambda s: said.append(s.get("note", "")), {}, every=0.0
     )
