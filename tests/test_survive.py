@@ -19,6 +19,7 @@ import torch
 from bench import (
     UserError,
     checkpoint,
+    data,
     limits,
     lock,
     perquery,
