@@ -1,37 +1,27 @@
-"""Equal budgets: the batch that fits a recipe's `memory` and the steps that fit its `time`.
+"""Equal budgets: the steps that fit a recipe's `time`; its `memory` is `measure/fitting_batch`'s.
 
 Both are found once, before a trial's training begins, and kept in its checkpoint, so that a killed
 trial goes on as it began. The training itself then runs with a batch and a number of steps, as if
 the recipe had given those.
 """
 
-import bisect
 import copy
 import math
-import random
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from typing import Any
 
 from bench import units
-from bench.batches import Loader, TokenTable, TrainSplit
-from bench.checkpoint import random_states, set_random_states
+from bench.batches import Loader, TrainSplit
 from bench.features import Features, all_words, frozen_batch
 from bench.measure import pace
 from bench.recipe import Recipe
 from bench.schedule import planned_epochs
 from bench.timing import Pace, Timing
-from methods.base import Batch, Method, NotApplicable, Sample
+from methods.base import Batch, Method, NotApplicable
 
-if TYPE_CHECKING:
-    from bench.backbone import Backbone
-
-CPU = torch.device("cpu")
 SHARE = 0.01
 """Share of a time budget that is spent, outside it, on measuring how long a step takes."""
 FEWEST = 3
@@ -43,95 +33,6 @@ AHEAD = 1.25
 already, which real batches hardly reach."""
 WORDS = 20_000
 """Captions that are enough to know how long the texts of a batch are."""
-
-
-def sizes(images: int) -> list[int]:
-    """Batches to choose from: powers of two from 2 to a quarter of the training images."""
-    return [2**power for power in range(1, max(2, images // 4).bit_length())]
-
-
-def largest_within(
-    memory: int, images: int, bytes_of: Callable[[int], int], what: str
-) -> tuple[int, int]:
-    """The largest of `sizes` whose bytes fit `memory`, and those bytes.
-
-    `bytes_of` a batch never fall from one size to the next; `what` they are, in words. Raises
-    NotApplicable where not even two images fit.
-    """
-    choices, known = sizes(images), dict[int, int]()
-
-    def over(size: int) -> bool:
-        known[size] = bytes_of(size)
-        return known[size] > memory
-
-    fitting = bisect.bisect_left(choices, True, key=over)
-    if fitting == 0:
-        raise NotApplicable(
-            f"not even a batch of 2 fits memory={units.exact_bytes(memory)}: {what} are predicted "
-            f"to be {units.format_bytes(known[2])}"
-        )
-    return choices[fitting - 1], known[choices[fitting - 1]]
-
-
-def batch_within(
-    base: "Backbone",
-    method: type[Method],
-    settings: dict[str, Any],
-    recipe: Recipe,
-    samples: Sequence[Sample],
-    *,
-    images: int | None = None,
-    cuda: bool,
-    cached: bool,
-) -> dict[str, int]:
-    """The batch that fits the recipe's `memory`, and the bytes predicted for it.
-
-    samples: of the training split; where they are not at hand, `images` is how many there are and
-    texts are as long as the backbone takes. On a GPU the bytes are the peak of training, as `bench
-    plan` predicts it; on a CPU they are what autograd keeps for backward. cached: features are
-    trained on. Raises NotApplicable as the method does, or where nothing fits or can be predicted.
-    """
-    from bench.measure.plan import WORKSPACE
-    from bench.measure.rehearsal import Rehearsal
-
-    assert recipe.memory is not None
-    before = random_states(CPU)
-    built = method(copy.deepcopy(base.model), **settings)
-    length = text_length(built, samples, base)
-    count = images or len(samples)
-    try:
-        rehearsal = Rehearsal(
-            built, recipe, base.image_size, length, cuda=cuda, cached=cached, images=count
-        )
-        if cuda:
-            what = "the bytes of a training step on the GPU"
-            found = largest_within(
-                recipe.memory, count, lambda n: rehearsal.peak(n) + WORKSPACE, what
-            )
-        else:
-            what = "the bytes kept for the backward pass"
-            found = largest_within(recipe.memory, count, rehearsal.kept, what)
-    except (DataDependentOutputException, DynamicOutputShapeException) as error:
-        raise NotApplicable(
-            f"its memory cannot be predicted, since its step depends on values ({error.func}); "
-            "give batch_size instead of memory"
-        ) from None
-    finally:
-        set_random_states(before, CPU)
-    return {"batch_size": found[0], "predicted_bytes": found[1]}
-
-
-def text_length(method: Method, samples: Sequence[Sample], base: "Backbone") -> int:
-    """Tokens of the longest text of a batch, as the method writes captions.
-
-    Without samples, or where the backbone takes texts of one length only, those of the backbone.
-    """
-    if not samples or base.pad_id is None:
-        return int(getattr(base.tokenizer, "context_length", None) or 77)
-    table, rng = TokenTable(base.tokenizer, base.pad_id), random.Random(0)
-    for sample in samples:
-        table.add([method.train_caption(caption, sample, rng) for caption in sample.captions])
-    return table.length
 
 
 def foreseen_epochs(

@@ -1,8 +1,9 @@
 """A split ready to be ranked: every image and every distinct caption encoded once."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,20 @@ from bench.data import Dataset, cut
 from bench.data.cache import Pixels
 from bench.trainer import autocast
 from methods.base import Method
-from methods.towers import text_tower
-
-if TYPE_CHECKING:
-    from bench.features import Features
-
+from methods.known_towers import text_tower
 
 EVAL_BATCH = 256
 """Images or captions encoded at a time."""
+
+
+class FrozenInputs(Protocol):
+    """What the frozen towers gave, where it is cached: `bench.features.Features` is one."""
+
+    def of_images(self, rows: Sequence[int]) -> Any:
+        """For each row of the data set what `frozen_image` gave."""
+
+    def of_texts(self, words: Sequence[str]) -> Any:
+        """For each caption what `frozen_text` gave."""
 
 
 class Evaluation:
@@ -92,7 +99,7 @@ class Evaluation:
         dtype: torch.dtype,
         device: torch.device,
         block: int,
-        cached: "Features | None" = None,
+        cached: FrozenInputs | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Images `(S, D)` and captions `(S*C, D)`, unit length, float32, on the device.
 

@@ -1,21 +1,9 @@
 """A trial's time: how long it has run, over all its parts, and what ends one that runs too long."""
 
-import contextlib
-import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from bench.units import format_seconds
-
-if TYPE_CHECKING:
-    from bench.sweeps.forkserver import TrialProcess
-
-GRACE = 60.0
-"""Seconds that a trial over its limit has to end by itself before its process is killed."""
 
 
 class TimeLimit(Exception):
@@ -55,28 +43,3 @@ class Clock:
         self.stopped = True
         if not self.saves:
             self.check()
-
-
-@contextmanager
-def killed_after(process: "TrialProcess", limit: float | None) -> Iterator[list[float]]:
-    """Kill a trial's process, and what it started, when it is over its limit and does not end.
-
-    Yields a list that then holds after how many seconds.
-    """
-    killed: list[float] = []
-
-    def kill() -> None:
-        assert limit is not None
-        with contextlib.suppress(ProcessLookupError):
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                killed.append(limit + GRACE)
-
-    timer = threading.Timer((limit or 0) + GRACE, kill)
-    timer.daemon = True
-    if limit is not None:
-        timer.start()
-    try:
-        yield killed
-    finally:
-        timer.cancel()

@@ -15,7 +15,7 @@ from bench import UserError, backbone, batches, budget, compiled, data, perquery
 from bench.checkpoint import Checkpointer
 from bench.features import FeatureLoader, Features, all_words
 from bench.limits import Clock, TimeLimit
-from bench.measure import meter, oom
+from bench.measure import fitting_batch, meter, oom
 from bench.measure.training_clock import TrainingClock
 from bench.record import NoRoom, atomically, probe
 from bench.retrieval import NotFinite, Ranks
@@ -188,7 +188,7 @@ class TrialRun:
             raise UserError(too_few(self.trial.dataset, images, [self.trial.call]))
         if self.recipe.memory is not None and not self.fixed:
             self.progress({"stage": "choosing the batch"})
-            self.fixed |= budget.batch_within(
+            self.fixed |= fitting_batch.batch_within(
                 self.bench.backbone,
                 self.method_class,
                 self.trial.settings,

@@ -4,19 +4,16 @@ It lies in `corrupted/` beside the trial's record, under a name that no trial ha
 that very run of the trial: after `--rerun` it is measured again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench import UserError, record
 from bench.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
 from bench.spec import nearest
-
-if TYPE_CHECKING:
-    from bench.sweeps.sweep import Plan
-    from bench.trial import Trial
+from bench.trial import Trial
 
 SCHEMA = 1
 
@@ -111,11 +108,13 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
         yield condition
 
 
-def todo(plan: "Plan", wanted: list[Condition]) -> "list[tuple[Trial, list[Condition]]]":
-    """The trials of a sweep that ended well with a recall, and what is not measured of each."""
+def todo(
+    trials: Iterable[Trial], results: Path, wanted: list[Condition]
+) -> list[tuple[Trial, list[Condition]]]:
+    """The trials that ended well with a recall, and what is not measured of each."""
     pending = []
-    for trial in plan.trials:
-        path = trial.path(plan.results)
+    for trial in trials:
+        path = trial.path(results)
         document = record.read(path) if path.exists() else {}
         if document.get("status") == "ok" and document["metrics"]:
             there = known(path, document)

@@ -22,6 +22,7 @@ import torch
 
 from bench import record
 from bench.measure import plan
+from bench.measure.rehearsal import WORKSPACE
 from bench.recipe import Recipe
 from methods import registry
 
@@ -84,7 +85,7 @@ def compare(options: argparse.Namespace, backbone: str) -> str:
     records = record.read_all(record.paths(options.results), left_out=print)
     asked = {"batch_size": options.batch, "precision": options.precision}
     rows = [
-        row(document, 2 * 32 * 2**20 if large else plan.WORKSPACE)
+        row(document, 2 * 32 * 2**20 if large else WORKSPACE)
         for document in sorted((document for _, document in records), key=steps)
         if document["trial"]["backbone"] == f"{backbone}:none"
         and asked.items() <= document["trial"]["recipe"].items()

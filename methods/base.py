@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.sample import Sample as Sample  # part of this interface
+from methods.known_towers import image_tower, text_tower
+from methods.sample import Sample as Sample  # part of this interface, as NotApplicable is
 from methods.settings import Setting
-from methods.towers import image_tower, text_tower
+from methods.towers import NotApplicable as NotApplicable
 
 
 class Paper(NamedTuple):
@@ -43,10 +44,6 @@ class Batch:
     caption_ids: Tensor
     caption_sets: Tensor
     scenes: Tensor
-
-
-class NotApplicable(Exception):
-    """A method cannot be built on this kind of backbone; the message says why in one sentence."""
 
 
 def share_caption(a: Tensor, b: Tensor) -> Tensor:

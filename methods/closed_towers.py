@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from methods.base import NotApplicable
-from methods.towers import Hidden, Tower
+from methods.towers import Hidden, NotApplicable, Tower
 
 
 class Closed(Tower):

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.base import NotApplicable
-from methods.towers import Tower, image_tower, text_tower
+from methods.known_towers import image_tower, text_tower
+from methods.towers import NotApplicable, Tower
 
 Part = Literal["attn", "mlp", "attn+mlp"]
 

@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 
 
+class NotApplicable(Exception):
+    """A method cannot be built on this kind of backbone; the message says why in one sentence."""
+
+
 class UnknownBlocks(Exception):
     """The blocks of this make of tower are not known; the message is a clause that says why."""
 
@@ -197,7 +201,7 @@ class OpenClipText(Tower):
         text, n = self.text, 0 if prompts is None else prompts.shape[-2]
         places = len(text.positional_embedding) - n
         if places < 3:  # start, one word, end
-            raise not_applicable(
+            raise NotApplicable(
                 f"{n} prompt tokens leave no room for words in the {places + n} of a text"
             )
         if inputs.shape[1] > places:
@@ -256,13 +260,6 @@ class OpenClipText(Tower):
         return feature @ cast(Tensor, projection)
 
 
-def not_applicable(reason: str) -> Exception:
-    """The error for what cannot be done on a tower."""
-    from methods.base import NotApplicable  # it imports this module
-
-    return NotApplicable(reason)
-
-
 def tower_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of both towers by their names in the model.
 
@@ -271,37 +268,3 @@ def tower_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """
     apart = ("logit_scale", "logit_bias", "text_decoder.")
     return {n: p for n, p in model.named_parameters() if not n.startswith(apart)}
-
-
-def image_tower(model: nn.Module) -> Tower:
-    """The image tower of an open_clip model; `Closed` for a make whose blocks are not known."""
-    from methods.closed_towers import Closed
-
-    visual = cast(Any, model).visual
-    try:
-        if hasattr(visual, "transformer") and hasattr(visual, "conv1"):
-            return OpenClipImage(visual)
-        if hasattr(visual, "trunk"):
-            from methods.foreign_towers import TimmImage
-
-            return TimmImage(visual)
-    except UnknownBlocks as error:
-        return Closed(model, "image", str(error))
-    return Closed(model, "image", f"those of a {type(visual).__name__} are not known")
-
-
-def text_tower(model: nn.Module) -> Tower:
-    """The text tower of an open_clip model; `Closed` for a make whose blocks are not known."""
-    from methods.closed_towers import Closed
-
-    text = getattr(model, "text", model)
-    try:
-        if hasattr(text, "token_embedding") and hasattr(text, "transformer"):
-            return OpenClipText(model)
-        if hasattr(text, "transformer") and hasattr(text, "pooler"):
-            from methods.foreign_towers import HuggingFaceText
-
-            return HuggingFaceText(text)
-    except UnknownBlocks as error:
-        return Closed(model, "text", str(error))
-    return Closed(model, "text", f"those of a {type(text).__name__} are not known")

@@ -10,7 +10,7 @@ from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
 from bench.measure.attention import attention_kernels, use_sdpa
 from bench.trainer import autocast
 from methods import registry
-from methods.towers import image_tower, text_tower
+from methods.known_towers import image_tower, text_tower
 
 CPU = torch.device("cpu")
 

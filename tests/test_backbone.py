@@ -96,7 +96,7 @@ def test_the_starter_is_small_and_its_unseen_tokens_are_zero() -> None:
 
 
 def test_the_towers_are_the_models_own() -> None:
-    from methods.towers import image_tower, text_tower
+    from methods.known_towers import image_tower, text_tower
 
     found = backbone.load("starter")
     images = torch.rand(2, 3, 64, 64)

@@ -11,7 +11,7 @@ import torch
 
 from bench import UserError, budget, evaluate, features, train, trainer, trial_run
 from bench.batches import Loader, TokenTable
-from bench.measure import training_clock
+from bench.measure import fitting_batch, training_clock
 from bench.recipe import Recipe, merge_recipe, parse_recipe, written
 from bench.spec import resolve
 from bench.trial import Trial
@@ -227,21 +227,21 @@ def test_caching_features_counts(tiny: Path, steps: Steps, monkeypatch: pytest.M
 
 
 def test_the_largest_power_of_two_that_fits() -> None:
-    assert budget.sizes(1680) == [2, 4, 8, 16, 32, 64, 128, 256]
-    assert budget.sizes(8) == budget.sizes(3) == [2]
+    assert fitting_batch.sizes(1680) == [2, 4, 8, 16, 32, 64, 128, 256]
+    assert fitting_batch.sizes(8) == fitting_batch.sizes(3) == [2]
     seen: list[int] = []
 
     def bytes_of(batch: int) -> int:
         seen.append(batch)
         return 1000 + 10 * batch
 
-    assert budget.largest_within(1640, 1680, bytes_of, "the bytes") == (64, 1640)
-    assert budget.largest_within(1639, 1680, bytes_of, "the bytes") == (32, 1320)
-    assert budget.largest_within(10**6, 1680, bytes_of, "the bytes") == (256, 3560)
+    assert fitting_batch.largest_within(1640, 1680, bytes_of, "the bytes") == (64, 1640)
+    assert fitting_batch.largest_within(1639, 1680, bytes_of, "the bytes") == (32, 1320)
+    assert fitting_batch.largest_within(10**6, 1680, bytes_of, "the bytes") == (256, 3560)
     with pytest.raises(
         NotApplicable, match=r"not even a batch of 2 fits memory=1000B.*1.02e\+03|2"
     ):
-        budget.largest_within(1000, 1680, bytes_of, "the bytes")
+        fitting_batch.largest_within(1000, 1680, bytes_of, "the bytes")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench import budget, record
-from bench.measure import plan
+from bench import record
+from bench.measure import fitting_batch, plan
 from bench.recipe import Recipe
 from bench.report.groups import Group, group_records
 from bench.sweeps import forecast
@@ -75,7 +75,7 @@ def test_a_plan_names_the_batch_that_its_prediction_fits(tmp_path: Path) -> None
     one = trial(method="lora", memory=300 * 2**20)
     (row,) = plan.plan([one])
     batch = row.figures["batch_size"]
-    assert batch in budget.sizes(1680)
+    assert batch in fitting_batch.sizes(1680)
     assert row.figures["predicted_peak_bytes"] <= 300 * 2**20
     (given,) = plan.plan([trial(method="lora", batch_size=batch)])
     assert given.figures == row.figures

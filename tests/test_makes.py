@@ -17,7 +17,7 @@ from bench.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
 from methods.closed_towers import Closed
-from methods.towers import image_tower, text_tower
+from methods.known_towers import image_tower, text_tower
 from tests.helpers import makes
 from tests.helpers.close import close
 

@@ -32,7 +32,7 @@ from bench.data import cache
 from bench.measure import oom
 from bench.recipe import Recipe
 from bench.spec import resolve
-from bench.sweeps import engine, engines, forkserver
+from bench.sweeps import engine, engines, forkserver, overtime
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial, blank_record
 from methods import registry
@@ -444,10 +444,10 @@ def test_a_trial_that_another_sweep_did_is_not_done_again(
 
 
 def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "GRACE", 0.1)
+    monkeypatch.setattr(overtime, "GRACE", 0.1)
     words = [sys.executable, "-c", "import time; time.sleep(60)"]
     process = subprocess.Popen(words, text=True, start_new_session=True)
-    with limits.killed_after(process, 0.2) as killed:
+    with overtime.killed_after(process, 0.2) as killed:
         assert process.wait(30) == -9
     assert len(killed) == 1
 

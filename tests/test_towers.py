@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contract import TEXT, VISION, WITH_BLOCKS, tiny_batch, tiny_model
-from methods.towers import image_tower, text_tower
+from methods.known_towers import image_tower, text_tower
 from tests.helpers.close import close
 
 

@@ -41,6 +41,10 @@ def test_conditions_are_read() -> None:
             under_corruption.conditions(names, severities)
 
 
+def pending(plan: Plan) -> list[tuple[Trial, list[under_corruption.Condition]]]:
+    return under_corruption.todo(plan.trials, plan.results, WANTED)
+
+
 def test_results_lie_beside_the_record_and_belong_to_its_run(tiny: Path) -> None:
     path, _ = trained(tiny, "linear")
     assert list(under_corruption.measure(path, tiny, WANTED)) == WANTED
@@ -54,12 +58,12 @@ def test_results_lie_beside_the_record_and_belong_to_its_run(tiny: Path) -> None
     list(under_corruption.measure(path, tiny, WANTED))
     assert measured(path)[WANTED[1]]["metrics"] == again["metrics"]  # decided by the seed
     plan = Plan([Trial.of(record.read(path)["trial"])], tiny / "results", tiny)
-    assert under_corruption.todo(plan, WANTED) == []
+    assert pending(plan) == []
     document = record.read(path) | {"finished": "later"}  # the trial was repeated
     record.write(path, document)
-    assert [left for _, left in under_corruption.todo(plan, WANTED)] == [WANTED]
+    assert [left for _, left in pending(plan)] == [WANTED]
     list(under_corruption.measure(path, tiny, WANTED))
-    assert under_corruption.todo(plan, WANTED) == []
+    assert pending(plan) == []
     kept = list((path.parent / "corrupted").glob("*.replaced"))
     assert len(kept) == 2  # nothing recorded is lost
     next((path.parent / "corrupted").glob("*.json")).write_text("{}")
@@ -67,7 +71,7 @@ def test_results_lie_beside_the_record_and_belong_to_its_run(tiny: Path) -> None
     assert len(under_corruption.known(path, document, said.append)) == 1
     assert len(said) == 1
     assert "is not a sound result under corruption: it has no schema" in said[0]
-    assert [left for _, left in under_corruption.todo(plan, WANTED)] != []  # it is measured again
+    assert pending(plan) != []  # it is measured again
 
 
 def test_the_method_sees_the_corrupted_pixels(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

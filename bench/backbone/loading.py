@@ -18,7 +18,7 @@ from bench.backbone.preprocess import preprocess_of
 from bench.backbone.spec import Spec, split_spec
 from bench.backbone.starter import register, starter_state
 from bench.measure.attention import use_sdpa
-from methods.towers import text_tower
+from methods.known_towers import text_tower
 
 BIG_VISION = (".npz", ".npy")
 """Files of big_vision (SigLIP), which open_clip reads itself."""

@@ -158,14 +158,18 @@ def _run_corrupted(
     from bench import record, under_corruption
     from bench.report import groups, robustness
 
-    work = under_corruption.todo(plan, wanted)
+    work = under_corruption.todo(plan.trials, plan.results, wanted)
     evaluations = sum(len(left) for _, left in work)
     say(screen, f"corrupted test images: {counted(evaluations, 'evaluation')} to do")
     told = {trial.identity: [astuple(one) for one in left] for trial, left in work}
     outcomes = []
     if work:
         tests = replace(plan, corrupt=told, time_limit=None)
-        left = lambda: [trial for trial, _ in under_corruption.todo(plan, wanted)]  # noqa: E731
+
+        def left() -> "list[Trial]":
+            pending = under_corruption.todo(plan.trials, plan.results, wanted)
+            return [trial for trial, _ in pending]
+
         outcomes = run_trials(screen, tests, [trial for trial, _ in work], engine, left)
     own = [trial.path(plan.results) for trial in plan.trials]
     for one in groups.group_records(record.load(plan.results, only=own)):

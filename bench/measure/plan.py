@@ -14,7 +14,8 @@ from torch._subclasses.fake_tensor import (
 )
 
 from bench import UserError, backbone, batches, brief, budget, data
-from bench.measure.rehearsal import Rehearsal
+from bench.measure import fitting_batch
+from bench.measure.rehearsal import WORKSPACE, Rehearsal
 from bench.recipe import Recipe
 from methods import registry
 from methods.base import NotApplicable, Sample
@@ -22,8 +23,6 @@ from methods.base import NotApplicable, Sample
 if TYPE_CHECKING:
     from bench.trial import Trial
 
-WORKSPACE = 2 * (2 * 4096 + 8 * 16) * 1024
-"""cuBLAS's workspaces inside "allocated": one of forward, one of backward (Hopper: 2 x 32 MiB)."""
 LIMIT = 65_536
 """No larger batch is looked for."""
 
@@ -61,7 +60,7 @@ def predict(
     cached = cached and cls.frozen_features
     if recipe.memory is not None and cls.lr is not None:
         known = training or Training()
-        chosen = budget.batch_within(
+        chosen = fitting_batch.batch_within(
             base,
             cls,
             settings,

@@ -28,6 +28,8 @@ IMAGES = 10_000
 """Training images told to a method: enough for every queue to be whole."""
 BLOCK = 512
 """Bytes that CUDA's caching allocator rounds up to."""
+WORKSPACE = 2 * (2 * 4096 + 8 * 16) * 1024
+"""cuBLAS's workspaces inside "allocated": one of forward, one of backward (Hopper: 2 x 32 MiB)."""
 
 # What autocast computes in float32 on CUDA and not on a CPU (torch, "CUDA Op-Specific
 # Behavior"): by a cast of the inputs, which autograd then keeps, or by the type of the result.

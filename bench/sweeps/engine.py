@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import limits, lock
-from bench.sweeps import forkserver
+from bench import lock
+from bench.sweeps import forkserver, overtime
 from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
@@ -155,7 +155,7 @@ def _run_one(
         try:
             stdin.write(json.dumps(plan.job(trial)) + "\n")
             stdin.flush()  # left open: the trial ends when it closes
-            with limits.killed_after(process, plan.time_limit) as over:
+            with overtime.killed_after(process, plan.time_limit) as over:
                 for line in stdout:
                     last = json.loads(line)
                     moved(trial, last)
