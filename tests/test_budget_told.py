@@ -10,6 +10,7 @@ import pytest
 from bench import record
 from bench.measure import fitting_batch, plan
 from bench.recipe import Recipe
+from bench.report.ablation import ablations
 from bench.report.groups import Group, group_records
 from bench.sweeps import forecast
 from bench.sweeps.sweep import Plan
@@ -114,3 +115,4 @@ def test_cached_features_stand_with_the_rest_under_an_equal_time(
         assert sorted(labels) == [["cmer"], ["cmer", "lora"]]
     else:
         assert labels == [["cmer", "cmer [cached features views=4]", "lora"]]
+        assert ablations(groups[0]) == []  # caching is no setting of the method

@@ -49,11 +49,13 @@ def ablations(one: Group) -> list[Ablation]:
     """One for each method that has its default and another call in the group.
 
     The learning rate counts as a setting. Of several rows with the default settings that one is the
-    default from which most others differ in one setting alone.
+    default from which most others differ in one setting alone. Rows with cached features that stand
+    beside the others (under an equal time) are left out: what they change is no setting.
     """
     found = []
-    for method in sorted({row.method for row in one.every}):
-        rows = [row for row in one.every if row.method == method]
+    alike = [row for row in one.every if row.entries[0].cached_features == one.cached_features]
+    for method in sorted({row.method for row in alike}):
+        rows = [row for row in alike if row.method == method]
         choices = [
             Ablation(method, base, [(_changes(base, row), row) for row in rows if row is not base])
             for base in rows
