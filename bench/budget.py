@@ -1,8 +1,8 @@
 """Equal budgets: the steps that fit a recipe's `time`; its `memory` is `measure/fitting_batch`'s.
 
-Both are found once, before a trial's training begins, and kept in its checkpoint, so that a killed
-trial goes on as it began. The training itself then runs with a batch and a number of steps, as if
-the recipe had given those.
+Both are worked out once, before training begins, and kept in the trial's checkpoint, so that a
+killed trial resumes with the same batch and steps. Training then runs as if the recipe had given
+these.
 """
 
 import copy
@@ -23,16 +23,16 @@ from bench.timing import Pace, Timing
 from methods.base import Batch, Method, NotApplicable
 
 SHARE = 0.01
-"""Share of a time budget that is spent, outside it, on measuring how long a step takes."""
+"""Measuring how long a step takes may take this share of the time budget; it does not count."""
 FEWEST = 3
-"""With fewer steps than these there is no training to speak of."""
+"""A time budget must be enough for this many steps."""
 MISSED = 0.03
-"""A training that ends farther than this share from its budget is marked."""
+"""A trial whose training misses its time budget by more than this share gets a warning."""
 AHEAD = 1.25
-"""Captions are cached for so many times the steps that fit at the speed of a batch that is there
-already, which real batches hardly reach."""
+"""Cached features are made before it is known how many steps fit, so they must be enough for more.
+They are made for this many times the steps that would fit if no step waited for its data."""
 WORDS = 20_000
-"""Captions that are enough to know how long the texts of a batch are."""
+"""How many captions are looked at to find out how long the texts of a batch are."""
 
 
 def foreseen_epochs(
@@ -42,14 +42,14 @@ def foreseen_epochs(
     lr: float,
     features: Features | None,
 ) -> int:
-    """More epochs than the recipe's `time` can hold, for which captions are cached.
+    """How many epochs to prepare captions for: more than the recipe's `time` can hold.
 
-    With cached features the speed is measured on one batch that stays where it is.
+    With cached features this follows from the speed on one batch that stays in memory.
     """
     if features is None:
-        return 10  # for the length of texts alone, which hardly grows after that
+        return 10  # needed only for the length of the longest text, which hardly grows after that
     with closing(_endless(_apart(loader))) as batches:
-        batch = frozen_batch(method, next(batches), features.kind, loader.device)
+        batch = frozen_batch(method, next(batches), features.dtype, loader.device)
     fastest = _measured(method, repeat(batch), loader, recipe, lr).mean()
     assert recipe.time is not None
     steps = math.ceil(AHEAD * recipe.time / fastest)
@@ -64,10 +64,11 @@ def steps_within(
     spent: float,
     epochs: int | None,
 ) -> dict[str, Any]:
-    """How many steps fit the recipe's `time` after the `spent` seconds, and what `timing` needs.
+    """How many steps fit the recipe's `time`, and what `timing` needs.
 
-    epochs: those whose captions are cached, which the steps do not leave; None: any. Raises
-    NotApplicable where the time is too short.
+    spent: seconds of the budget that caching features has used. epochs: how many epochs of captions
+    are cached, which limits the steps; None: no limit. Raises NotApplicable if the time is too
+    short.
     """
     assert recipe.time is not None
     with closing(_endless(_apart(loader))) as batches:
@@ -87,16 +88,16 @@ def steps_within(
 
 
 def timing(recipe: Recipe, fixed: dict[str, Any]) -> Timing | None:
-    """What keeps a training within the recipe's `time`; None where it gives none."""
+    """The object that keeps training within the recipe's `time`; None if the recipe gives none."""
     if recipe.time is None:
         return None
     return Timing(recipe.time, Pace(tuple(fixed["pace"])), fixed["most"])
 
 
 def epochs(recipe: Recipe, split: TrainSplit, fixed: dict[str, Any]) -> int:
-    """Epochs that the training may reach into, where its steps are known.
+    """How many epochs training may reach, once its steps are known.
 
-    Those of a time budget may become more on the way, up to the number that was foreseen.
+    With a time budget the steps may still become more, up to the limit that `steps_within` gave.
     """
     if fixed.get("most") is not None:
         recipe = replace(recipe, steps=max(fixed["steps"], fixed["most"]))
@@ -104,7 +105,7 @@ def epochs(recipe: Recipe, split: TrainSplit, fixed: dict[str, Any]) -> int:
 
 
 def settled(recipe: Recipe, fixed: dict[str, Any]) -> Recipe:
-    """The recipe with a batch and steps in the place of `memory` and `time`, as far as found."""
+    """The recipe with batch and steps in place of `memory` and `time`, as far as they are known."""
     if recipe.memory is not None and "batch_size" in fixed:
         recipe = replace(recipe, memory=None, batch_size=fixed["batch_size"])
     if recipe.time is not None and "steps" in fixed:
@@ -113,21 +114,21 @@ def settled(recipe: Recipe, fixed: dict[str, Any]) -> Recipe:
 
 
 def summary(recipe: Recipe, fixed: dict[str, Any], steps: int, used: float) -> dict[str, Any]:
-    """What a trial records of its budgets: what was found before, and what was used."""
-    found: dict[str, Any] = {}
+    """What a trial records about its budgets: what was planned, and what was used."""
+    recorded: dict[str, Any] = {}
     if recipe.memory is not None:
-        found["budget_predicted_bytes"] = fixed["predicted_bytes"]
+        recorded["budget_predicted_bytes"] = fixed["predicted_bytes"]
     if recipe.time is not None:
-        found["budget_steps"] = steps
-        found["budget_planned_steps"] = fixed["steps"]
-        found["budget_step_seconds"] = Pace(tuple(fixed["pace"])).mean()
-        found["budget_seconds_used"] = used
-        found["budget_warning"] = missed(recipe.time, used)
-    return found
+        recorded["budget_steps"] = steps
+        recorded["budget_planned_steps"] = fixed["steps"]
+        recorded["budget_step_seconds"] = Pace(tuple(fixed["pace"])).mean()
+        recorded["budget_seconds_used"] = used
+        recorded["budget_warning"] = missed(recipe.time, used)
+    return recorded
 
 
 def missed(time: float | None, used: float | None) -> str | None:
-    """A sentence where a training ended too far from its budget; both in seconds."""
+    """A warning if training ended too far from its time budget, else None; both in seconds."""
     if time is None or used is None or abs(used / time - 1) <= MISSED:
         return None
     return f"time budget missed by {100 * (used / time - 1):+.0f}%"
@@ -150,17 +151,17 @@ def _measured(
 
 
 def _apart(loader: Loader) -> Loader:
-    """A loader with the same batches, texts as long as in training, that changes no other.
+    """A copy of the loader to measure with, whose texts are as long as in training.
 
-    How long texts are follows from the captions met so far, and that must not come from measuring.
+    The length of texts grows with the captions met so far. In a copy, measuring cannot change it.
     """
-    own = copy.copy(loader)
-    own.table = loader.table.copy()
-    own.table.add(list(islice(all_words(own, 1), WORDS)))
-    return own
+    separate = copy.copy(loader)
+    separate.table = loader.table.copy()
+    separate.table.add(list(islice(all_words(separate, 1), WORDS)))
+    return separate
 
 
 def _endless(loader: Loader) -> Generator[Batch]:
-    """The batches of the first epoch over and over."""
+    """The batches of the first epoch, over and over."""
     while True:
         yield from loader.epoch(0)

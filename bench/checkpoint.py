@@ -27,18 +27,16 @@ from methods.base import Method
 if TYPE_CHECKING:
     from bench.trainer import Trainer
 
-EVERY = 180.0
-"""Seconds between checkpoints, unless told otherwise."""
 SHARE = 0.01
-"""No more than this share of a training goes into checkpoints."""
+"""Checkpoints take no more than this share of a training's time."""
 
 
 class Checkpointer:
     """Writes and reads the checkpoint of one trial.
 
-    `every`: seconds between two, 0: after each step. `clock` ends a trial whose time is over, with
-    a checkpoint. A checkpoint that is damaged, or of another trial, code, torch or device, is set
-    aside as `*.checkpoint.aside`, and `say` is told so.
+    every: seconds between two; 0: after each step. clock: when a trial's time is over, a checkpoint
+    is written and the trial ends. A checkpoint that is damaged, or of another trial, code, torch or
+    device, is renamed to `*.checkpoint.aside`, and `say` gets a message.
     """
 
     def __init__(
@@ -53,7 +51,7 @@ class Checkpointer:
         self.clock, self.say = clock, say
         self.resumed = 0
         self.fixed: dict[str, Any] = {}
-        """Plain values that were found before the training and stay as they are when it goes on."""
+        """Plain values that were fixed before training began, and are the same after resuming."""
         self._kept: dict[str, Any] | None = None
         self._wrote, self._cost = time.perf_counter(), 0.0
         self._said = ""

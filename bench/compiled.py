@@ -1,4 +1,4 @@
-"""The recipe's `compile`: the encode functions through torch.compile, whose time is kept apart."""
+"""The recipe's `compile`: torch.compile for the encode functions, its time kept separate."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ BACKEND = "inductor"
 
 
 def wrap(method: Method, device: torch.device) -> None:
-    """Compile `encode_image` and `encode_text`, whole or not at all: no graph breaks.
+    """Wrap `encode_image` and `encode_text` in torch.compile, without graph breaks.
 
-    Nothing is compiled before they are called. Raises UserError where a CPU has no C++ compiler.
+    They are compiled when they are first called. Raises UserError on a CPU without a C++ compiler.
     """
     import torch._dynamo
     from torch._inductor.cpp_builder import get_cpp_compiler
@@ -40,13 +40,13 @@ def warm_up(
     method: Method,
     batch: Batch | None,
     evaluations: Sequence[Callable[[], object]],
-    kind: torch.dtype,
+    dtype: torch.dtype,
     device: torch.device,
 ) -> float:
-    """Let all be compiled that a trial will call; the seconds that took, the work itself left out.
+    """Compile everything that a trial will call. Returns the seconds that compiling took.
 
-    Runs forward and backward of a batch and each evaluation twice: the difference is the time to
-    compile. The method's state and torch's random numbers are as before. Raises NotApplicable for
+    The training step of a batch and each evaluation run twice; the difference in time is the
+    compiling. The method's state and torch's random numbers are put back. Raises NotApplicable for
     a method that cannot be compiled.
     """
     from torch._dynamo.exc import TorchDynamoException
@@ -56,7 +56,7 @@ def warm_up(
         with torch.random.fork_rng():
             works = list(evaluations)
             if batch is not None:
-                works.insert(0, partial(pass_through, method, batch, kind, device))
+                works.insert(0, partial(pass_through, method, batch, dtype, device))
             seconds = sum(_seconds(work, device) - _seconds(work, device) for work in works)
     except TorchDynamoException as error:
         first = next(iter(str(error).strip().splitlines()), "")

@@ -35,20 +35,20 @@ BLOCK = 256
 
 
 class Table:
-    """Rows of what a frozen tower gives (nested tensors, by row), in one block of memory.
+    """The outputs of a frozen tower (nested tensors, a row per input) in one block of memory.
 
-    Hidden states of all tokens are held in autocast's number format, to which the first layer that
-    reads them casts them anyway; the rest as it comes.
+    Hidden states of all tokens are kept in autocast's dtype, since the first layer that reads them
+    casts them to it anyway; other outputs keep the dtype that they have.
     """
 
-    def __init__(self, example: Any, rows: int, kind: torch.dtype) -> None:
-        """`example`: what the tower gives for one input; `kind`: autocast's number format."""
+    def __init__(self, example: Any, rows: int, dtype: torch.dtype) -> None:
+        """example: what the tower gives for one input; dtype: autocast's."""
         leaves, self.spec = tree.tree_flatten(example)
         self.rows = rows
         self.parts: list[Tensor | None] = [
             None if leaf is None else torch.empty(rows, *leaf.shape[1:], dtype=kept, device="meta")
             for leaf in leaves
-            for kept in (None if leaf is None else _kept(leaf, kind),)
+            for kept in (None if leaf is None else _kept(leaf, dtype),)
         ]
 
     @property
@@ -77,9 +77,9 @@ class Table:
         return tree.tree_unflatten(found, self.spec)
 
 
-def _kept(leaf: Tensor, kind: torch.dtype) -> torch.dtype:
+def _kept(leaf: Tensor, dtype: torch.dtype) -> torch.dtype:
     states = leaf.ndim > 2 and leaf.is_floating_point()
-    return kind if states and kind.itemsize < leaf.dtype.itemsize else leaf.dtype
+    return dtype if states and dtype.itemsize < leaf.dtype.itemsize else leaf.dtype
 
 
 class Features:
@@ -93,7 +93,12 @@ class Features:
     texts: Table
 
     def __init__(
-        self, method: Method, table: TokenTable, kind: torch.dtype, device: torch.device, views: int
+        self,
+        method: Method,
+        table: TokenTable,
+        dtype: torch.dtype,
+        device: torch.device,
+        views: int,
     ) -> None:
         """Raises NotApplicable for a method without frozen features."""
         if not (method.frozen_features and hasattr(method, "frozen_image")):
@@ -101,7 +106,7 @@ class Features:
                 "its towers do not stay as they are, so there are no frozen features to cache; "
                 "leave out --cache-features"
             )
-        self.method, self.table, self.kind, self.device = method, table, kind, device
+        self.method, self.table, self.dtype, self.device = method, table, dtype, device
         self.views = [0] if views == 1 else list(range(1, views + 1))
         self.image_rows: dict[tuple[int, int], int] = {}
         self.text_rows: dict[str, int] = {}
@@ -144,8 +149,8 @@ class Features:
             return self._frozen("image", images)
 
         parts = list(_blocks(sorted(keys)))
-        self.images = Table(image(parts[0][:1]), len(keys), self.kind)
-        self.texts = Table(self._frozen("text", tokens[:1]), len(tokens), self.kind)
+        self.images = Table(image(parts[0][:1]), len(keys), self.dtype)
+        self.texts = Table(self._frozen("text", tokens[:1]), len(tokens), self.dtype)
         self._allocate(progress)
         for part in parts:
             self.images.put(self.image_rows[part[0]], image(part))
@@ -157,7 +162,7 @@ class Features:
 
     @torch.no_grad()
     def _frozen(self, which: str, inputs: Tensor) -> Any:
-        with autocast(self.kind, self.device):
+        with autocast(self.dtype, self.device):
             return getattr(self.method, f"frozen_{which}")(inputs.to(self.device))
 
     def _allocate(self, progress: Callable[[dict[str, Any]], None]) -> None:
@@ -265,13 +270,13 @@ class FeatureLoader(Loader):
 
 
 @torch.no_grad()
-def frozen_batch(method: Method, batch: Batch, kind: torch.dtype, device: torch.device) -> Batch:
-    """A batch of images and texts as one of cached features; `kind`: autocast's number format."""
+def frozen_batch(method: Method, batch: Batch, dtype: torch.dtype, device: torch.device) -> Batch:
+    """A batch of images and texts as a batch of cached features; dtype: autocast's."""
     frozen = {}
-    with autocast(kind, device):
+    with autocast(dtype, device):
         for which in ("image", "text"):
             given = getattr(method, f"frozen_{which}")(getattr(batch, f"{which}s"))
-            cast = tree.tree_map_only(Tensor, lambda leaf: leaf.to(_kept(leaf, kind)), given)
+            cast = tree.tree_map_only(Tensor, lambda leaf: leaf.to(_kept(leaf, dtype)), given)
             frozen[f"{which}s"] = cast
     return Batch(**{**vars(batch), **frozen})
 

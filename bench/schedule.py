@@ -1,4 +1,4 @@
-"""Where a training is on its way from the first step to the last: learning rate and evaluations."""
+"""The course of a training from the first step to the last: learning rate and evaluations."""
 
 import math
 from fractions import Fraction
@@ -15,13 +15,13 @@ def learning_rate(step: float, steps: int, warmup: float) -> float:
 
 
 class Schedule:
-    """The plan of a training of so many steps. Its rest may be stretched while the training runs.
+    """The plan of a training. What is left of it may be stretched while the training runs.
 
-    A recipe with a time budget needs that where the machine becomes faster or slower. The learning
-    rate goes on from where it was, without a jump, and still ends at zero. `planned` are the steps
-    at the beginning, `steps` those of now; `place` says how far a step is in the plan. Called with
-    a step it gives the factor on the learning rate, as torch's LambdaLR wants it; that also keeps
-    these attributes in checkpoints.
+    A time budget needs that when the machine becomes faster or slower. The learning rate then
+    continues without a jump and still ends at zero. `planned`: steps at the beginning; `steps`:
+    steps as of now; `place`: where a step is in the original plan. Called with a step, it gives the
+    factor on the learning rate, as torch's LambdaLR wants it; LambdaLR also saves these attributes
+    in checkpoints.
     """
 
     def __init__(self, steps: int, warmup: float, evaluations: int = 1) -> None:
@@ -36,31 +36,31 @@ class Schedule:
         return learning_rate(self.place(step), self.planned, self.warmup)
 
     def place(self, step: int) -> float:
-        """How far it is in the plan after so many steps: 0 .. `planned`, no whole number after a
-        change."""
+        """The place in the original plan after so many steps: 0 to `planned`, after a change
+        perhaps a fraction."""
         if not self.changes:
             return step
         rest = (self.planned - self.since_place) / max(1, self.steps - self.since)
         return self.since_place + (step - self.since) * rest
 
     def stretch(self, step: int, left: int) -> None:
-        """After `step` let so many more steps (at least one) stand for the rest of the plan."""
+        """Let the rest of the plan take `left` more steps (at least one) after `step`."""
         self.since_place = self.place(step)
         self.since, self.steps = step, step + left
         self.changes += 1
 
     def looks(self) -> set[int]:
-        """The steps still to come, since the last change, after which validation is looked at."""
+        """The steps since the last change after which there is an evaluation on validation."""
         rest = Fraction(self.steps - self.since) / Fraction(self.planned - self.since_place)
-        found = {self.steps}
+        steps = {self.steps}
         for number in range(1, self.evaluations + 1):
             place = self.planned * number / self.evaluations - Fraction(self.since_place)
-            found.add(self.since + round(float(place * rest)))
-        return {step for step in found if step > self.since}
+            steps.add(self.since + round(float(place * rest)))
+        return {step for step in steps if step > self.since}
 
 
 def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
-    """Optimiser steps of a whole training; a recipe's `time` must have become steps by then."""
+    """Optimiser steps of a whole training; a recipe's `time` must have become steps before."""
     assert recipe.time is None, "bench.budget.settled turns it into steps"
     if recipe.steps is not None:
         return recipe.steps
@@ -68,6 +68,6 @@ def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
 
 
 def planned_epochs(recipe: Recipe, batches_per_epoch: int) -> int:
-    """Epochs that those steps reach into."""
+    """Epochs that these steps take, the last one perhaps in part."""
     steps = planned_steps(recipe, batches_per_epoch)
     return math.ceil(steps * recipe.accumulation / batches_per_epoch)

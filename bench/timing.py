@@ -1,4 +1,4 @@
-"""Keeping a training within its time: how long steps should take and do take, what is left."""
+"""Keeping training within its time: how long steps should take, how long they do, what is left."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from bench.schedule import Schedule
 
 TOLERANCE = 0.015
-"""A training that is foreseen to end within this share of its time is left as it is."""
+"""Nothing is corrected while training is expected to miss its time by less than this share."""
 Mark = tuple[int, float, float]
-"""Steps done, their place in the schedule (0 .. 1), and the training seconds at that moment."""
+"""Steps done, their place in the schedule (0 to 1), and the training seconds at that moment."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of a step at places spread evenly over the schedule, measured before the training."""
+    """Seconds of a step at places spread evenly over the schedule, measured before training."""
 
     seconds: tuple[float, ...]
 
     def mean(self, begin: float = 0.0, end: float = 1.0) -> float:
-        """Seconds of a step, on average over a part of the schedule."""
+        """Mean seconds of a step over a part of the schedule; `begin` and `end` are from 0 to 1."""
         if end <= begin:
             return self.seconds[min(int(begin * len(self.seconds)), len(self.seconds) - 1)]
         total = 0.0
@@ -30,10 +30,10 @@ class Pace:
 
 @dataclass
 class Timing:
-    """A time budget at work: says after each look at validation how many steps are left.
+    """A time budget at work: after each evaluation it decides how many steps are left.
 
-    time: the budget in seconds; most: steps that there may be at most. `marks` are the moments of
-    the looks, the start first; they are kept in checkpoints.
+    time: the budget in seconds; most: the largest number of steps allowed. `marks`: the start and
+    the evaluations so far, which checkpoints keep.
     """
 
     time: float
@@ -46,10 +46,10 @@ class Timing:
         self.marks.append((step, schedule.place(step) / schedule.planned, seconds))
 
     def correct(self, schedule: Schedule) -> bool:
-        """Stretch the schedule where it would not end within the time; whether it did so.
+        """Change the number of steps left if training would miss its time; whether it did so.
 
-        How much slower or faster the machine is than when its pace was measured is the mean of two
-        figures: since the mark before and since the start.
+        Compared with the measured pace, the machine is slower by a factor that is estimated twice,
+        since the previous mark and since the start, and averaged.
         """
         step, place, seconds = self.marks[-1]
         planned = schedule.steps - step
@@ -68,7 +68,7 @@ class Timing:
         return True
 
     def _factor(self, mark: Mark) -> float:
-        """How many times as long steps took since a mark as they should have."""
+        """Seconds that the steps since a mark took, divided by what the measured pace foretold."""
         (step, place, seconds), (end_step, end_place, end) = mark, self.marks[-1]
         expected = (end_step - step) * self.pace.mean(place, end_place)
         return max(end - seconds, 1e-9) / expected

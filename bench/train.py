@@ -1,7 +1,7 @@
 """The one training loop: nothing else in the project trains.
 
-`fit` trains a method on a loader's batches, looks at validation on the way, keeps the best state,
-writes checkpoints, and says what the training cost.
+`fit` trains a method on a loader's batches, evaluates it on validation along the way (a "look"),
+keeps the best state, writes checkpoints, and reports what the training cost.
 """
 
 import math
@@ -35,15 +35,15 @@ class Diverged(ArithmeticError):
 
 
 class LossLog:
-    """The losses since the last look at validation, left on the device: reading one would wait.
+    """The losses since the last look, left on the device, since reading one would wait for it.
 
-    They are copied into one tensor that is allocated before the first step. A list of them would
-    keep a few bytes of every step, in the middle of the memory that the step had and gave back: a
-    CPU's allocator could not put the next step's large tensors there, and took 5 MiB a step more.
+    They are copied into one tensor that is allocated before the first step. A list would keep a
+    small tensor of every step in the middle of the memory that the step has freed, and a CPU's
+    allocator could not reuse it for the next step's large tensors: memory grew by 5 MiB a step.
     """
 
     def __init__(self, schedule: Schedule, device: torch.device) -> None:
-        """`schedule` says after which steps `mean` is asked for."""
+        """schedule: its looks decide how many losses there are at most."""
         places = [schedule.since, *sorted(schedule.looks())]
         self._losses = torch.zeros(max(b - a for a, b in pairwise(places)), device=device)
         self._count = 0
@@ -54,16 +54,16 @@ class LossLog:
         self._count += 1
 
     def since_look(self) -> Tensor:
-        """The losses since the last look, a view."""
+        """The losses since the last look, as a view."""
         return self._losses[: self._count]
 
     def restore(self, losses: Tensor) -> None:
-        """Take over what `since_look` gave before a checkpoint."""
+        """Continue from the losses of a checkpoint, which `since_look` gave."""
         self._count = len(losses)
         self.since_look().copy_(losses)
 
     def mean(self) -> float:
-        """The mean since the last look, waiting for the device; the next look begins here."""
+        """The mean since the last look. Waits for the device, and starts anew."""
         mean = float(self.since_look().mean())
         self._count = 0
         return mean
@@ -71,7 +71,7 @@ class LossLog:
 
 @dataclass
 class TrainState:
-    """How far a training is; a checkpoint keeps it as it is, and a killed training goes on from it.
+    """How far a training is. Checkpoints save it as it is, and a killed training resumes from it.
 
     Times are in seconds.
     """
@@ -95,7 +95,7 @@ class TrainState:
 
 @dataclass
 class Fitted:
-    """What training left: the best state on validation, the learning curve, what it cost."""
+    """The result of training: the best state on validation, the learning curve, the cost."""
 
     best_state: dict[str, Tensor]
     best_step: int
@@ -114,12 +114,12 @@ def fit(
     clock: TrainingClock | None = None,
     timing: Timing | None = None,
 ) -> Fitted:
-    """Train; keep the state with the best validation mR (without `validate`: the last one).
+    """Train and keep the state with the best validation mR (without `validate`: the last one).
 
-    With a `checkpointer` it writes checkpoints, and goes on from the one that is there. `clock`
-    counts the seconds of training; it comes with those that were spent before the first step.
-    `timing` keeps them within a budget, by changing the number of steps on the way where it must.
-    Raises Diverged when the loss is not finite at a look (every validation and at the end).
+    checkpointer: writes checkpoints, and resumes from the one that it has opened. clock: counts the
+    seconds of training; those spent before the first step are on it already. timing: keeps these
+    seconds within a budget, by changing the number of steps along the way if it must. Raises
+    Diverged if the loss is not finite at a look.
     """
     training = Training(method, loader, recipe, lr, validate, progress)
     training.checkpointer, training.timing = checkpointer, timing
@@ -128,7 +128,7 @@ def fit(
 
 
 class Training:
-    """A training under way; `fit` is the way to one."""
+    """A training under way, started by `fit`."""
 
     checkpointer: Checkpointer | None = None
     timing: Timing | None = None
@@ -175,7 +175,7 @@ class Training:
         return Fitted(state.best_state, state.best_step, state.curve, costs)
 
     def _begin(self) -> None:
-        """Bring all to where the training starts, or where its checkpoint was written."""
+        """Set everything to the start of the training, or to where its checkpoint was written."""
         state = self.state
         self.started = time.perf_counter()
         self.method.on_fit(len(self.loader.split.rows))
@@ -207,18 +207,18 @@ class Training:
         self.watch.step(self.images)
         point = self._look() if state.step in self.looks else {}
         rate = self.watch.latest()
-        told = {"step": state.step, "steps": schedule.steps, "images_per_second": rate}
-        self.progress({**told, **point})
+        progress = {"step": state.step, "steps": schedule.steps, "images_per_second": rate}
+        self.progress({**progress, **point})
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
-        """Measure nothing inside. Pausing `memory` waits for a GPU, so that the clock stops when
+        """Measure nothing inside. Pausing `memory` waits for the GPU, so the clock stops only after
         the last step is done."""
         with self.memory.paused(), self.watch.paused(), self.clock.paused():
             yield
 
     def _look(self) -> dict[str, float]:
-        """Read the loss, validate, keep the best state; the new point of the learning curve."""
+        """Read the loss, evaluate, keep the best state. Returns a point of the learning curve."""
         state = self.state
         with self._paused():
             loss = self.losses.mean()
@@ -249,7 +249,7 @@ class Training:
         return point
 
     def _save(self) -> None:
-        """Write a checkpoint where it is time for one."""
+        """Write a checkpoint if one is due."""
         if self.checkpointer is None or not self.checkpointer.due():
             return
         state = self.state
@@ -263,7 +263,7 @@ class Training:
             self.checkpointer.save(self.trainer, self.watch, self.memory, vars(state))
 
     def _costs(self, sampler: GpuSampler) -> dict[str, Any]:
-        """What the training took, and one step of it; the method trains on a little for that."""
+        """What the training cost, and one step of it, for which the method trains a little more."""
         seconds = time.perf_counter() - self.started
         costs: dict[str, Any] = {
             **self.watch.summary(),
@@ -277,7 +277,7 @@ class Training:
         if self.checkpointer is not None:
             self.checkpointer.done()
             if self.checkpointer.resumed and "gpu_energy_joules" in costs:
-                costs["gpu_energy_joules"] = None  # the earlier parts' is not known
+                costs["gpu_energy_joules"] = None  # unknown for the part before the checkpoint
         self.progress({"stage": "measuring"})
         costs |= step_costs(self.trainer, next(iter(self.loader.epoch(self.epochs))))
         self.loader.release()
@@ -285,7 +285,7 @@ class Training:
 
 
 def step_costs(trainer: Trainer, batch: Batch) -> dict[str, Any]:
-    """What one step costs on a resident batch: bytes kept for backward, FLOPs, images/s."""
+    """What one step costs, on a batch in memory: bytes kept for backward, FLOPs, images/s."""
     method, chunk = trainer.method.train(), trainer.recipe.gradcache
     part = gradcache.first_chunk(batch, chunk) if chunk else batch
     images = len(part.image_ids)
@@ -294,9 +294,11 @@ def step_costs(trainer: Trainer, batch: Batch) -> dict[str, Any]:
         with trainer.autocast():
             return method.loss(part)
 
-    given = [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]  # not: features
+    given = [
+        t for t in (batch.images, batch.texts) if isinstance(t, Tensor)
+    ]  # not nested cached features
     own = [*method.parameters(), *method.buffers(), *given]
-    # Operations are counted as they are called, and a compiled function calls none.
+    # FLOPs are counted as operations are called, and compiled functions call none.
     eager = torch.compiler.set_stance("force_eager") if trainer.recipe.compile else nullcontext()
     with eager:
         forward, backward = flops(loss, trainer.parameters)
@@ -316,9 +318,9 @@ def step_costs(trainer: Trainer, batch: Batch) -> dict[str, Any]:
 
 
 def _stream(method: Method, loader: Loader, epochs: int, done: int) -> Iterator[Batch]:
-    """All batches after the first `done`; the method is told of each epoch before its batches."""
+    """All batches after the first `done`. The method is told when an epoch begins."""
     begun, first = divmod(done, loader.split.batches_per_epoch(loader.batch_size))
-    for epoch in count(begun):  # without end: a time budget may hold more steps than planned
+    for epoch in count(begun):  # no end: a time budget may allow more steps than planned
         method.on_epoch(epoch, max(epochs, epoch + 1))
         yield from loader.epoch(epoch, first)
         first = 0

@@ -14,7 +14,7 @@ from methods.base import Batch, Method
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Autocast's dtype: what the recipe says, `auto` by what the device computes in."""
+    """The dtype of autocast: the recipe's; for `auto` the best one that the device supports."""
     if precision == "auto":
         if device.type == "cuda":
             native = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -25,14 +25,15 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast to `dtype`; nothing where that is float32."""
+    """Autocast to `dtype`; does nothing if that is float32."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def deterministic(only: bool) -> None:
-    """Allow only deterministic algorithms, or all; an operation that has none raises RuntimeError.
+    """Allow deterministic algorithms only, or all of them.
 
-    Call it before CUDA starts, for that is when cuBLAS reads its setting.
+    With `only`, an operation without such an algorithm raises RuntimeError. Call it before CUDA
+    starts, since cuBLAS reads its setting then.
     """
     if only:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -43,7 +44,7 @@ def deterministic(only: bool) -> None:
 
 
 class Trainer:
-    """Optimiser, schedule and one step: what training, the meters and the prediction all run."""
+    """Optimiser, schedule and one step. Training, measuring and predicting memory all use it."""
 
     def __init__(self, method: Method, recipe: Recipe, lr: float, steps: int, device: torch.device):
         self.method, self.recipe, self.device = method, recipe, device
@@ -71,7 +72,7 @@ class Trainer:
         return total
 
     def _backward(self, batch: Batch, parts: int) -> Tensor:
-        """Add the gradients of one of `parts` micro-batches; its share of the loss."""
+        """Add the gradients of one of `parts` micro-batches. Returns its share of the loss."""
         if self.recipe.gradcache:
             scale = lambda loss: self.scaler.scale(loss / parts)  # noqa: E731
             chunk = self.recipe.gradcache
@@ -87,7 +88,7 @@ class Trainer:
 
 
 def pass_through(method: Method, batch: Batch, dtype: torch.dtype, device: torch.device) -> None:
-    """Forward and backward of a batch without a step; no gradient is left."""
+    """Forward and backward pass of a batch without an optimiser step; gradients are cleared."""
     method.train()
     with autocast(dtype, device):
         loss = method.loss(batch)

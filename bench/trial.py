@@ -38,24 +38,24 @@ class Trial:
 
     @property
     def dataset_name(self) -> str:
-        """The data set without the folder and ending of a card of one's own."""
+        """The data set's name; for a card in a file, the name of that file without its ending."""
         return Path(self.dataset).stem
 
     @property
     def name(self) -> str:
-        """What people call it: data set, backbone, method and seed."""
+        """How messages call it: data set, backbone, method and seed."""
         return f"{self.dataset_name} {portable(self.backbone)} {self.call} seed {self.seed}"
 
     @property
     def call_today(self) -> str:
-        """The call that asks for these settings now; `call` is that of the day of the trial."""
+        """The call that means these settings today; `call` is the one of the day of the trial."""
         return call_today(self.method, self.call, self.settings)
 
     @property
     def identity(self) -> str:
         """Hash of everything that defines the trial: 16 hex digits.
 
-        Of a card and of weights in files that is what they hold, not in which folder they lie.
+        Cards and weights in files count by what they contain, not by the folder they are in.
         """
         parts = {**defining(self), "recipe": defining(self.recipe)}
         parts |= {"dataset": self.dataset_name, "backbone": portable(self.backbone)}
@@ -76,11 +76,11 @@ class Trial:
 
     @classmethod
     def recorded(cls, record: dict[str, Any]) -> "Trial":
-        """The trial that a record (bench.record.read) is of.
+        """The trial of a record (as `bench.record.read` gives it).
 
-        Some old records state the learning rate that was used where the trial asked for none; it is
-        taken out again, so that the identity is the record's. Raises UserError where a newer
-        version of this program asked for something that this one does not know.
+        Some old records state the learning rate that was used although the trial asked for none. It
+        is removed again, so that the identity is the record's. Raises UserError for a record of a
+        newer version, with settings that this one does not know.
         """
         document = {"lr": None, "defines": {}, **record["trial"]}
         known = {"trial": {f.name for f in fields(cls)}, "recipe": {f.name for f in fields(Recipe)}}
@@ -114,7 +114,7 @@ def blank_record(trial: Trial) -> dict[str, Any]:
 
 
 def too_few(dataset: str, images: int, calls: Sequence[str]) -> str:
-    """What to say where methods cannot be trained on a data set with so few training images."""
+    """The error for methods that cannot be trained because a data set has too few images."""
     have = "no training images" if not images else "one training image, and training needs two"
     return (
         f"{dataset} has {have}, so {', '.join(calls)} cannot be trained on it; test `zeroshot` on "

@@ -1,9 +1,9 @@
-"""One trial in a process of its own, under the trial's lock.
+"""Runs one trial in a process of its own, under the trial's lock.
 
-`python -m bench.trial_process` reads a job as a line of JSON from standard input and writes
-progress as JSON lines to standard output; the record is the last thing that happens. It ends when
-its input closes: a trial does not outlive the sweep that started it. SIGTERM ends it with a
-checkpoint.
+`python -m bench.trial_process` reads a job as a line of JSON from standard input and writes its
+progress as JSON lines to standard output. Writing the record is the last thing that it does. It
+ends when its input closes, so a trial does not outlive the sweep that started it. On SIGTERM it
+writes a checkpoint and ends.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ from bench.units import format_seconds
 
 
 def main() -> int:
-    """Run the trial given on standard input; 0 unless the user has to mend something.
+    """Run the trial given on standard input. Returns 2 for an error of the user's, else 0.
 
-    The last line says how it ended: the status of its record, `elsewhere` where another sweep runs
-    it, `unsaved` where the results folder took no record.
+    The last line says how it ended: the status of its record, `elsewhere` if another sweep is
+    running it, `unsaved` if the record could not be written to the results folder.
     """
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    out = os.fdopen(os.dup(1), "w")  # ours alone: what else is printed goes to standard error
+    out = os.fdopen(os.dup(1), "w")  # for progress alone; other prints go to standard error
     os.dup2(2, 1)
     clock = Clock(job.get("time_limit"))
     signal.signal(signal.SIGTERM, clock.stop)
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
-    """Do a job under the trial's lock; how it ended."""
+    """Do a job under the trial's lock. Returns how it ended."""
     from bench import trial_run
     from bench.measure import gpus
     from bench.measure.meter import shared
@@ -71,8 +71,8 @@ def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
     probe(path.parent)
     if (reason := gpus.given_but_unusable()) is not None:
         raise UserError(reason)
-    with lock.held(path) as mine:
-        if not mine:
+    with lock.held(path) as locked:
+        if not locked:
             return {"status": "elsewhere", "message": "another sweep is running it"}
         if job.get("corrupt"):
             from bench import under_corruption
@@ -97,9 +97,9 @@ def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
 
 
 def _write(path: Path, document: dict[str, Any], files: dict[str, Any]) -> None:
-    """Write the record, and take away the checkpoint of a trial that need not go on.
+    """Write the record, and remove the checkpoint of a trial that is finished.
 
-    Where there is no room it is kept elsewhere, and NoRoom says where.
+    If the results folder is full, the record is written elsewhere, and NoRoom says where.
     """
     try:
         write(path, document, files)
@@ -117,10 +117,10 @@ def _write(path: Path, document: dict[str, Any], files: dict[str, Any]) -> None:
 
 
 def clear(path: Path) -> None:
-    """Take away the checkpoints of a trial whose record says that it need not go on.
+    """Remove the checkpoints of a trial whose record says that it is finished.
 
-    A process that is killed right after it wrote the record leaves them. A checkpoint younger than
-    the record stays: it is of a trial that is being repeated.
+    A process that is killed right after it wrote the record leaves them behind. A checkpoint that
+    is newer than the record stays: it belongs to a trial that is being repeated.
     """
     for suffix in (".checkpoint", ".checkpoint.aside"):
         left = path.with_suffix(suffix)
@@ -132,15 +132,15 @@ def clear(path: Path) -> None:
 
 
 def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:
-    """Write the record of a trial that was killed, so long after it began; status and message."""
+    """Write the record of a trial that was killed after so many seconds; its status and message."""
     from bench.measure import meter
 
     path = trial.path(results)
     message = (
         f"it was killed {format_seconds(seconds)} after it began, for it did not end by itself"
     )
-    with lock.held(path) as mine:
-        if mine:
+    with lock.held(path) as locked:
+        if locked:
             document = blank_record(trial) | {"status": "timeout", "message": message}
             write(path, {**document, "environment": meter.environment()})
     return "timeout", message

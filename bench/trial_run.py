@@ -27,7 +27,7 @@ from methods import registry
 from methods.base import Batch, NotApplicable
 
 Files = dict[str, Callable[[Path], Any]]
-"""What writes the files beside a record, by suffix."""
+"""Functions that write the files beside a record (ranks, weights), by suffix."""
 
 
 def run(
@@ -39,16 +39,17 @@ def run(
     clock: Clock | None = None,
     every: float | None = None,
 ) -> dict[str, Any]:
-    """Run a trial and return its record; what goes wrong in it is a status, not an exception.
+    """Run a trial and return its record. If the trial fails, its status says so: no exception.
 
-    `files` takes what writes the files beside the record (None: they are written at once).
-    `every`: seconds between checkpoints, None: none is written. Raises UserError for what the user
-    must mend before any trial can run (data or weights), NoRoom for a full results folder.
+    files: is filled with functions that write the files beside the record; None: they are written
+    here. every: seconds between checkpoints; None: no checkpoints. Raises UserError for what the
+    user must put right before any trial can run (data or weights), NoRoom for a full results
+    folder.
     """
     started = datetime.now(UTC)
     record = blank_record(trial)
     clock, beside = clock or Clock(), {} if files is None else files
-    short: BaseException | None = None
+    memory_error: BaseException | None = None
     try:
         _stages(TrialRun(trial, root, results, progress, clock, every), record, beside)
     except (UserError, NoRoom):
@@ -59,15 +60,16 @@ def run(
         record |= {"status": "timeout", "message": str(error)}
     except (Diverged, NotFinite) as error:
         record |= {"status": "diverged", "message": str(error)}
-    except Exception as error:  # the sweep goes on; the record says what happened, in full
+    except Exception as error:  # the sweep goes on, and the record says what happened
         if oom.is_out_of_memory(error):
-            short = error.with_traceback(None)  # lets go of the model
+            # Without its traceback, which would keep the model in memory.
+            memory_error = error.with_traceback(None)
         message = f"{type(error).__name__}: {error}"
         record |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
-    if short is not None:
+    if memory_error is not None:
         known = record.get("data", {})
         asked = replace(trial, recipe=budget.settled(trial.recipe, known))
-        message, costs = oom.explain(short, asked, known.get("context_length"))
+        message, costs = oom.explain(memory_error, asked, known.get("context_length"))
         record |= {"status": "out_of_memory", "message": message, "traceback": None}
         record["efficiency"] |= costs
     if files is None:
@@ -81,8 +83,8 @@ def run(
 
 
 def _stages(work: "TrialRun", record: dict[str, Any], files: Files) -> None:
-    """The way of a trial. What a stage finds out is in the record at once, so that a trial which
-    ends early still says what was known."""
+    """All stages of a trial. Each stage's results go into the record at once, so that a trial that
+    ends early still records what was known."""
     record |= work.load()
     record["efficiency"] |= work.build()
     if work.lr is not None:
@@ -103,10 +105,11 @@ def _merge(record: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 class TrialRun:
-    """A trial at work. `load`, `build`, `batch`, `prepare`, `train`, `test` follow each other; each
-    returns what the record is to say of it.
+    """A trial at work. Call `load`, `build`, `batch`, `prepare`, `train`, `test` in this order.
 
-    `recipe` is the trial's, with a batch and steps in the place of budgets once they are known.
+    Each returns its part of the record.
+
+    `recipe` is the trial's, with batch and steps in place of budgets as soon as they are known.
     """
 
     bench: Workbench
@@ -133,7 +136,7 @@ class TrialRun:
             self.checkpointer = Checkpointer(path, trial.identity, every, clock, progress)
 
     def load(self) -> dict[str, Any]:
-        """Data set, backbone, images and tokens: `data` and `backbone` of the record."""
+        """Load data set and backbone, decode images: `data` and `backbone` of the record."""
         trial = self.trial
         random.seed(trial.seed)
         deterministic(self.recipe.deterministic)
@@ -142,17 +145,17 @@ class TrialRun:
         self.bench = Workbench(dataset, backbone.load(trial.backbone))
         self.split = self.bench.training(self.recipe.track)
         described = self.bench.described()
-        # What is to be said of the backbone was said at the start of the sweep.
+        # Notes on the backbone were printed at the start of the sweep.
         if (note := self.bench.cut.note(dataset)) is not None:
             self.progress({"note": note})
         self.evaluations = self.bench.evaluations(trial.settings.get("scene_at_test", "none"))
         return described
 
     def build(self) -> dict[str, Any]:
-        """The method, with the batch that fits a memory budget: part of `efficiency`."""
+        """Build the method, with the batch that fits a memory budget: part of `efficiency`."""
         trial = self.trial
         self.fixed: dict[str, Any] = {}
-        """What was found for the recipe's budgets; a checkpoint keeps it."""
+        """The batch and steps that fit the recipe's budgets; a checkpoint keeps them."""
         if self.checkpointer is not None:
             self.checkpointer.open(self.method_class, self.device)
             self.fixed = self.checkpointer.fixed
@@ -200,7 +203,7 @@ class TrialRun:
         self.recipe = budget.settled(self.recipe, self.fixed)
 
     def batch(self) -> dict[str, Any]:
-        """Images in a training batch, with a note where they are fewer than the recipe's."""
+        """Images in a training batch, with a note if they are fewer than the recipe's."""
         asked, notes = self.recipe.batch_size, list(self.bench.dataset.notes)
         size = self.split.batch_size(asked)
         if size < asked:
@@ -209,7 +212,7 @@ class TrialRun:
         return {"batch_size": size, "notes": notes}
 
     def prepare(self) -> dict[str, Any]:
-        """Loader, cached features, compiling, steps of a time budget: part of `efficiency`."""
+        """Loader, cached features, compiled code, a time budget's steps: part of `efficiency`."""
         assert self.lr is not None
         costs: dict[str, Any] = {"warning": meter.busy_warning(self.device)}
         self.busy = costs["warning"]
@@ -225,14 +228,16 @@ class TrialRun:
         )
         epochs = self._epochs()
         if features is not None:
-            # One more: what a step costs is measured on a batch of the next epoch.
+            # One more epoch: the cost of a step is measured on a batch after the training.
             features.build(self.loader, epochs + 1, list(self.evaluations.values()), self.progress)
             self.loader = FeatureLoader(features, self.loader)
         if self.recipe.compile:
-            tokens.add(list(all_words(self.loader, epochs + 1)))  # of one length: compiled once
+            tokens.add(
+                list(all_words(self.loader, epochs + 1))
+            )  # one length of text: compiled once
             costs |= self._compile(next(iter(self.loader.epoch(0))))
         if self._validates:
-            # Now, and not at a moment that time decides: it sets how long texts are.
+            # Here, since it sets how long texts are, which must not depend on timing.
             tokens.add(self.evaluations["val"].words(method))
         if self.checkpointer is not None:
             size = sum(tensor.nbytes for tensor in method.own_state().values())
@@ -247,7 +252,7 @@ class TrialRun:
         return costs
 
     def _epochs(self) -> int:
-        """Epochs that the training may reach into."""
+        """How many epochs training may reach."""
         if self.recipe.time is None:
             return budget.epochs(self.recipe, self.split, self.fixed)
         self.progress({"stage": "measuring speed"})
@@ -261,14 +266,14 @@ class TrialRun:
         return "val" in self.evaluations and self.recipe.track == "train"
 
     def prepare_untrained(self) -> dict[str, Any]:
-        """What `prepare` is for a method that does not train."""
+        """`prepare` for a method that does not train."""
         if self.model.features is not None and self.evaluations:
             evaluations = list(self.evaluations.values())
             self.model.features.build(None, 0, evaluations, self.progress)
         return self._compile(None) if self.recipe.compile else {}
 
     def _compile(self, batch: Batch | None) -> dict[str, Any]:
-        """Let everything be compiled now, so that no training step waits for it."""
+        """Compile everything now, so that no training step waits for it."""
         self.progress({"stage": "compiling"})
         model = self.model
         looks = [partial(self._rank, name) for name in self.evaluations]
@@ -278,7 +283,7 @@ class TrialRun:
         return {"compile_seconds": seconds}
 
     def train(self) -> dict[str, Any]:
-        """Train and go back to the best state: `curve`, `best_step` and part of `efficiency`."""
+        """Train, then restore the best state: `curve`, `best_step` and part of `efficiency`."""
         assert self.lr is not None
         features, method = self.model.features, self.model.method
         clock = TrainingClock(features.seconds if features is not None else 0.0)
@@ -309,8 +314,8 @@ class TrialRun:
         return self.model.rank(self.evaluations[split], self.bench.tokens)
 
     def test(self, files: Files) -> dict[str, Any]:
-        """Rank the test split, once: `metrics` and part of `efficiency`. `files` takes the ranks
-        and the trained weights."""
+        """Rank the test split, once: `metrics` and part of `efficiency`. `files` gets functions
+        that write the ranks and the trained weights."""
         self.progress({"stage": "testing"})
         memory = meter.Memory(self.device)
         memory.start()
@@ -329,7 +334,7 @@ class TrialRun:
         return {"metrics": metrics, "efficiency": costs}
 
     def feature_costs(self, efficiency: dict[str, Any]) -> dict[str, Any]:
-        """What cached features took; nothing where there are none."""
+        """The cost of cached features; empty without them."""
         features, size = self.model.features, self.recipe.batch_size
         if features is None or not features.text_rows:
             return {}
@@ -343,5 +348,5 @@ def _save_state(path: Path, state: dict[str, Any]) -> None:
 
     try:
         save_file(state, path)
-    except SafetensorError as error:  # its own for a full disk too
+    except SafetensorError as error:  # also raised for a full disk
         raise OSError(str(error)) from None

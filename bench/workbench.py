@@ -1,7 +1,7 @@
-"""What a trial works with, set up in one place: a data set made ready for a backbone, and a method.
+"""What a trial works with: a data set prepared for a backbone (Workbench), and a method (Model).
 
-Training, tests of trained methods, pretraining and benchmarks all begin here, so that images,
-texts and precision are the same for all of them.
+Training, tests of trained methods, pretraining and benchmarks all begin here, so that all of them
+use the same images, texts and precision.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,11 @@ from bench.trainer import compute_dtype
 from methods.base import Method
 
 Decode = Callable[[Dataset, int, Resize], Pixels]
-"""Gives the images of a data set as pixels, at a size, resized in a given way."""
+"""Gives all images of a data set as pixels of a size, resized in a given way."""
 
 
 class Workbench:
-    """A data set made ready for a backbone: decoded images, tokens, splits to train on and rank."""
+    """A data set prepared for a backbone: decoded images, tokens, splits to train on and rank."""
 
     def __init__(self, dataset: Dataset, backbone: Backbone, decode: Decode = cache.images) -> None:
         """Decode the images, or take them from the cache; raises UserError where one is broken."""
@@ -39,7 +39,7 @@ class Workbench:
 
     @cached_property
     def cut(self) -> cut.Cut:
-        """Which captions are longer than the backbone's context, which cuts their end."""
+        """Which captions are longer than the backbone's context and lose their end."""
         return cut.find(self.backbone.tokenizer, self.dataset.captions)
 
     def training(self, track: str = "train") -> TrainSplit:
@@ -54,15 +54,16 @@ class Workbench:
     def evaluation(
         self, split: str, scene_at_test: str = "none", untouched: Backbone | None = None
     ) -> Evaluation:
-        """A split to be ranked. `scene_at_test` says which scene a query may tell (see
-        `Evaluation.label`); `untouched` predicts it where a method has changed the backbone."""
+        """A split to rank. `scene_at_test`: which scene label its queries get, if any (see
+        `Evaluation.label`). `untouched`: the backbone that predicts it, if a method has changed
+        `self.backbone`."""
         evaluation = Evaluation(self.dataset, split, self.pixels, self.backbone)
         evaluation.label(scene_at_test, untouched or self.backbone, self.tokens)
         return evaluation
 
     def evaluations(self, scene_at_test: str = "none") -> dict[str, Evaluation]:
-        """Validation and test split, as far as there are images; none for random weights, whose
-        recall says nothing."""
+        """Validation and test split, if they have images. Empty for random weights, whose recall
+        says nothing."""
         return {
             name: self.evaluation(name, scene_at_test)
             for name in ("val", "test")
@@ -70,7 +71,7 @@ class Workbench:
         }
 
     def described(self) -> dict[str, Any]:
-        """What a record says of the data set and of the backbone."""
+        """What a record says about the data set and the backbone."""
         dataset, backbone = self.dataset, self.backbone
         return {
             "data": {
@@ -98,7 +99,7 @@ class Workbench:
 
 @dataclass
 class Model:
-    """A method on its backbone, on the device, with the dtype that it computes in."""
+    """A method on its backbone, on the device, and the dtype that it computes in."""
 
     method: Method
     device: torch.device
@@ -106,7 +107,7 @@ class Model:
     bf16_parameters: int = 0
     """Frozen parameters held in bfloat16 (the recipe's `frozen`)."""
     features: Features | None = None
-    """Cached features, which the method then reads instead of images and texts."""
+    """Cached features, if the method is to read these instead of images and texts."""
 
     @classmethod
     def build(
@@ -118,10 +119,10 @@ class Model:
         seed: int,
         device: torch.device | None = None,
     ) -> "Model":
-        """A new method as the seed draws it; device None: the GPU if there is one.
+        """A new method, initialised by the seed. device None: the GPU if there is one.
 
-        Raises NotApplicable as the method does, and UserError where the device cannot compute as
-        the recipe says.
+        Raises NotApplicable as the method does, and UserError if the device cannot compute in the
+        recipe's precision.
         """
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(seed)

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def sizes(images: int) -> list[int]:
-    """Batches to choose from: powers of two from 2 to a quarter of the training images."""
+    """Batch sizes to choose from: powers of two from 2 to a quarter of the training images."""
     return [2**power for power in range(1, max(2, images // 4).bit_length())]
 
 
@@ -32,8 +32,8 @@ def largest_within(
 ) -> tuple[int, int]:
     """The largest of `sizes` whose bytes fit `memory`, and those bytes.
 
-    `bytes_of` a batch never fall from one size to the next; `what` they are, in words. Raises
-    NotApplicable where not even two images fit.
+    bytes_of: the bytes of a batch of a size, which must not fall as the size grows; what: these
+    bytes in words, for the error. Raises NotApplicable if not even two images fit.
     """
     choices, known = sizes(images), dict[int, int]()
 
@@ -41,13 +41,13 @@ def largest_within(
         known[size] = bytes_of(size)
         return known[size] > memory
 
-    fitting = bisect.bisect_left(choices, True, key=over)
-    if fitting == 0:
+    place = bisect.bisect_left(choices, True, key=over)
+    if place == 0:
         raise NotApplicable(
             f"not even a batch of 2 fits memory={units.exact_bytes(memory)}: {what} are predicted "
             f"to be {units.format_bytes(known[2])}"
         )
-    return choices[fitting - 1], known[choices[fitting - 1]]
+    return choices[place - 1], known[choices[place - 1]]
 
 
 def batch_within(
@@ -63,10 +63,11 @@ def batch_within(
 ) -> dict[str, int]:
     """The batch that fits the recipe's `memory`, and the bytes predicted for it.
 
-    samples: of the training split; where they are not at hand, `images` is how many there are and
-    texts are as long as the backbone takes. On a GPU the bytes are the peak of training, as `bench
-    plan` predicts it; on a CPU they are what autograd keeps for backward. cached: features are
-    trained on. Raises NotApplicable as the method does, or where nothing fits or can be predicted.
+    samples: those of the training split. If they are not at hand, `images` says how many there are,
+    and texts are taken to be as long as the backbone allows. cuda: on a GPU the bytes are the peak
+    of training, as `bench plan` predicts it; on a CPU those that autograd keeps for the backward
+    pass. cached: whether training uses cached features. Raises NotApplicable as the method does, if
+    nothing fits, or if the memory cannot be predicted.
     """
     assert recipe.memory is not None
     before = random_states(CPU)
@@ -79,12 +80,12 @@ def batch_within(
         )
         if cuda:
             what = "the bytes of a training step on the GPU"
-            found = largest_within(
+            fitting = largest_within(
                 recipe.memory, count, lambda n: rehearsal.peak(n) + WORKSPACE, what
             )
         else:
             what = "the bytes kept for the backward pass"
-            found = largest_within(recipe.memory, count, rehearsal.kept, what)
+            fitting = largest_within(recipe.memory, count, rehearsal.kept, what)
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise NotApplicable(
             f"its memory cannot be predicted, since its step depends on values ({error.func}); "
@@ -92,13 +93,13 @@ def batch_within(
         ) from None
     finally:
         set_random_states(before, CPU)
-    return {"batch_size": found[0], "predicted_bytes": found[1]}
+    return {"batch_size": fitting[0], "predicted_bytes": fitting[1]}
 
 
 def text_length(method: Method, samples: Sequence[Sample], base: "Backbone") -> int:
-    """Tokens of the longest text of a batch, as the method writes captions.
+    """Tokens of the longest training text, with captions as the method writes them.
 
-    Without samples, or where the backbone takes texts of one length only, those of the backbone.
+    Without samples, or if the backbone takes only texts of one length: the backbone's length.
     """
     if not samples or base.pad_id is None:
         return int(getattr(base.tokenizer, "context_length", None) or 77)

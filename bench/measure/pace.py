@@ -1,6 +1,6 @@
-"""How long a training step takes, measured before the training on the training's own steps.
+"""How long a training step takes, measured on real steps before training begins.
 
-A recipe that gives a time instead of a number of steps needs it, to know how many steps fit.
+A recipe with a `time` needs it to know how many steps fit.
 """
 
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ from bench.trainer import Trainer
 from methods.base import Batch, Method
 
 UNMEASURED = 2
-"""Steps before the measuring: a first step is slow, for memory and kernels are looked for."""
+"""Steps before measuring. The first ones are slow: memory is allocated and kernels are chosen."""
 PLACES = (1 / 8, 3 / 8, 5 / 8, 7 / 8)
-"""Places in the schedule that are measured alike: what a step computes may change on the way, as
-CMER's queue, which counts from the middle on."""
+"""Places in the schedule at which steps are measured, since a step may cost more later on: CMER's
+queue counts only from the middle."""
 SCHEDULE = 800
-"""Steps of the training that the method is told of while its speed is measured."""
+"""Length of the training, in steps, that the method is told while its speed is measured."""
 
 
 @contextmanager
 def undone(method: Method, device: torch.device) -> Iterator[None]:
-    """Undo what steps taken inside do: parameters, buffers, gradients, random states."""
+    """Undo what training steps inside change: parameters, buffers, gradients, random states."""
     before = {name: tensor.cpu().clone() for name, tensor in method.own_state().items()}
     random = random_states(device)
     try:
@@ -49,10 +49,10 @@ def measure(
 ) -> Pace:
     """Seconds of a training step over the schedule; the method is left as it was.
 
-    `batches` never end; `images`: of the training split, to be told to the method. Steps are
-    measured in rounds over PLACES: one step at each, then one, two, four .. until they took
-    `enough` seconds. The device is waited for only after each place, so that it runs ahead as in
-    training. Of three rounds or more the first is left out, since it may still be slow.
+    batches: must not end; images: size of the training split, which the method is told. Steps are
+    measured in rounds over PLACES: one step at each, again one, then two, four and so on, until
+    they took `enough` seconds. The device is waited for only after each place, so that it can run
+    ahead as in training. With three rounds or more the first is left out: it may still be slow.
     """
 
     def wait() -> float:
@@ -91,10 +91,10 @@ def measure(
 
 
 def smoothed(places: list[float], steps: int) -> Pace:
-    """The pace from the mean seconds at each place, of so many steps each.
+    """The pace from the mean seconds at each place, measured over so many steps each.
 
-    With few steps what differs between the places is mostly noise, so it counts in part: a third
-    with two steps, nearly all of it with many. Their mean stays.
+    With few steps the differences between places are mostly noise, so only a part of them is kept:
+    a third with two steps, nearly all with many. The mean over places stays the same.
     """
     mean, share = sum(places) / len(places), steps / (steps + 4)
     slow = [mean + share * (place - mean) for place in places]

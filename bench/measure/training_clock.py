@@ -1,7 +1,7 @@
-"""How many seconds a training has spent on training itself; evaluation and checkpoints are not.
+"""How many seconds have gone into training itself, without evaluation and checkpoints.
 
-This is the time that learning curves are drawn over and that a recipe's `time` limits. What counts
-is the time in training steps, waiting for their data included, and the building of cached features.
+This is the time that learning curves are drawn over and that a recipe's `time` limits. It counts
+training steps, including waiting for their data, and building cached features.
 """
 
 import time
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 
 
 def now() -> float:
-    """Seconds on a clock that only ever goes on; tests put one in its place that they move."""
+    """Seconds on a clock that never goes back; tests replace it by one that they move."""
     return time.perf_counter()
 
 
 class TrainingClock:
     """Counts seconds from `start` on, except inside `paused`.
 
-    It never waits for the device, so on CUDA read it and pause it only where the device has been
-    waited for anyway (a look at the loss, a checkpoint). `seconds` may start above 0: with cached
-    features it starts with what building them took.
+    It never waits for the device. So on CUDA, read or pause it only where the device has been
+    waited for anyway (an evaluation, a checkpoint). `seconds`: where to begin; with cached features
+    that is the time that building them took.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -31,7 +31,7 @@ class TrainingClock:
         self._since = now()
 
     def stop(self) -> None:
-        """Count no further."""
+        """Stop counting."""
         self._seconds, self._since = self.seconds, None
 
     @property
@@ -41,7 +41,7 @@ class TrainingClock:
         return self._seconds + running
 
     def set(self, seconds: float) -> None:
-        """Go on from so many seconds, those of the training whose checkpoint was loaded."""
+        """Continue from so many seconds: those of the training whose checkpoint was loaded."""
         self._seconds = seconds
         if self._since is not None:
             self._since = now()
