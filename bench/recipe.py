@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from bench import UserError, units
+from bench.spec import nearest
 
 LATER = {"later": True}
 """Marks a field that was added after the first release. At its default it is left out of the hash,
@@ -130,7 +131,6 @@ def merge_recipe(base: Recipe, words: list[str]) -> Recipe:
     Some settings stand for one another (INSTEAD): giving one takes the others back to their
     defaults, and two at once are refused.
     """
-    from bench.spec import nearest
 
     hints = get_type_hints(Recipe)
     known = {f.name: hints[f.name] for f in fields(Recipe)}

@@ -188,7 +188,7 @@ class Condition(TypedDict):
 
 
 class Corrupted(TypedDict):
-    """The result of a trained method on corrupted test images (`bench.under_corruption`)."""
+    """The result on corrupted test images, as `bench.trained.under_corruption` writes it."""
 
     schema: int
     corrupt_version: int
@@ -199,7 +199,7 @@ class Corrupted(TypedDict):
 
 
 class TransferFields(TypedDict):
-    """The result of a trained method on another data set: a `bench.transfer.Transfer` as a dict."""
+    """The result on another data set: a `bench.trained.transfer.Transfer` as a dict."""
 
     schema: int
     identity: Text

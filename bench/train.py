@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from bench import gradcache
+from bench.backbone.attention import attention_kernels
 from bench.batches import Loader
 from bench.checkpoint import Checkpointer, plain
-from bench.measure.attention import attention_kernels
 from bench.measure.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.measure.training_clock import TrainingClock
 from bench.recipe import Recipe

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, __version__
+from bench.backbone import folder_name
 from bench.data import short_hash
 from bench.earlier import call_today
 from bench.recipe import LATER, Recipe, defining
@@ -63,7 +64,6 @@ class Trial:
 
     def path(self, results: Path) -> Path:
         """Where its record belongs."""
-        from bench.backbone import folder_name
 
         call = self.call.replace(" ", "").replace("'", "").replace("/", "_")
         folder = results / self.dataset_name / folder_name(self.backbone) / call

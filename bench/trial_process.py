@@ -19,9 +19,11 @@ from typing import Any
 from bench import UserError, lock
 from bench.data.cache import cache_folder
 from bench.limits import Clock
+from bench.measure import gpus
 from bench.record import NoRoom, digest, probe, read, write
 from bench.trial import Trial, blank_record
 from bench.units import format_seconds
+from methods import load_plugin
 
 
 def main() -> int:
@@ -59,9 +61,7 @@ def main() -> int:
 def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
     """Do a job under the trial's lock. Returns how it ended."""
     from bench import trial_run
-    from bench.measure import gpus
     from bench.measure.meter import shared
-    from methods import load_plugin
 
     for plugin in job["plugins"]:
         load_plugin(Path(plugin))
@@ -75,7 +75,7 @@ def _done(job: dict[str, Any], progress: Any, clock: Clock) -> dict[str, Any]:
         if not locked:
             return {"status": "elsewhere", "message": "another sweep is running it"}
         if job.get("corrupt"):
-            from bench import under_corruption
+            from bench.trained import under_corruption
 
             return under_corruption.work(path, root, job["corrupt"], progress)
         if digest(path) != job.get("before"):  # another sweep was faster

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
@@ -61,6 +60,8 @@ def load_plugin(path: Path) -> None:
 
 def registry() -> "dict[str, type[Method]]":
     """Every method by name: this folder's and those of the entry points `bench.methods`."""
+    import importlib.metadata  # slow to import, and `bench --help` needs no registry
+
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     for entry in importlib.metadata.entry_points(group="bench.methods"):

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from methods import register
+from methods import peft_kinds, register
 from methods.base import NotApplicable, Paper
 from methods.injected import Injected
 from methods.settings import Refused, Setting
@@ -64,23 +64,21 @@ class Peft(Injected):
     @classmethod
     def further_settings(cls, given: Mapping[str, Any]) -> dict[str, Setting]:
         """The kinds there are, and the settings of the one given, as its config class has them."""
-        from methods.peft_kinds import kinds, settings_of
 
-        kind, known = given.get("kind", "oft"), kinds()
+        kind, known = given.get("kind", "oft"), peft_kinds.kinds()
         usable = tuple(name for name, found in known.items() if found.refused is None)
         choice = {"kind": Setting("oft", Literal[usable])}
         if kind not in known:
             return choice
         if (reason := known[kind].refused) is not None:
             raise Refused(f"kind={kind!r} cannot be used: {reason}")
-        return choice | settings_of(kind)
+        return choice | peft_kinds.settings_of(kind)
 
     @classmethod
     def alternatives(cls) -> dict[str, str | None]:
         """Every kind of the installed peft, and why it cannot be used, or None."""
-        from methods.peft_kinds import kinds
 
-        return {name: found.refused for name, found in kinds().items()}
+        return {name: found.refused for name, found in peft_kinds.kinds().items()}
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> None:
@@ -107,6 +105,5 @@ class Peft(Injected):
 
 def _config(kind: str, settings: Mapping[str, Any]) -> Any:
     """peft's config of a kind; raises what the config class raises."""
-    from methods.peft_kinds import kinds
 
-    return kinds()[kind].config(**settings)
+    return peft_kinds.kinds()[kind].config(**settings)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from bench.backbone.attention import attention_kernels, use_sdpa
 from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
-from bench.measure.attention import attention_kernels, use_sdpa
 from bench.trainer import autocast
 from methods import registry
 from methods.known_towers import image_tower, text_tower

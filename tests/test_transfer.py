@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import UserError, cli, data, record, schema, transfer, under_corruption
+from bench import UserError, cli, data, record, schema
 from bench.report import contents, groups, markdown
 from bench.report import transfer as report
 from bench.report.significance import Significance
+from bench.trained import transfer, under_corruption
 from tests.helpers import fake_records as fakes
 from tests.helpers.trained import trained
 

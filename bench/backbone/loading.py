@@ -12,12 +12,12 @@ from torch import nn
 from bench import UserError, brief, hub
 from bench.backbone import activation, checkpoint, names, weights
 from bench.backbone.absent import Absent, absent
+from bench.backbone.attention import use_sdpa
 from bench.backbone.checkpoint import Checkpoint
 from bench.backbone.model import Backbone
 from bench.backbone.preprocess import preprocess_of
 from bench.backbone.spec import Spec, split_spec
 from bench.backbone.starter import register, starter_state
-from bench.measure.attention import use_sdpa
 from methods.known_towers import text_tower
 
 BIG_VISION = (".npz", ".npy")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.backbone.preprocess import Preprocess
+from bench.data.resize import fit
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -39,7 +40,6 @@ class Backbone:
         import torch
 
         from bench.batches import normalise
-        from bench.data.resize import fit
 
         how = self.preprocess
         pixels = torch.from_numpy(fit(image.convert("RGB"), self.image_size, how.resize).copy())

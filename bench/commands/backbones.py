@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench import UserError
 from bench.commands import framework
 from bench.console import console, say, tilde
 
@@ -65,7 +66,6 @@ def backbones(ctx: typer.Context) -> None:
 @framework.command(app, "bench backbones show remoteclip-b32")
 def show(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> None:
     """Show everything that is known about a backbone."""
-    from bench import UserError
     from bench.backbone import names
 
     known = names.table()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import UserError
+from bench import UserError, lock, record
 from bench.commands.options import AGAIN, ConditionsOf, Plugins, Results, Root, SeedOf
 from bench.console import console, say
 from bench.spec import load_plugins
@@ -69,7 +69,6 @@ def evaluate(
 
 def _read(screen: "Console", path: Path) -> "tuple[dict[str, Any], Trial] | None":
     """A record and its trial; None, with a sentence, where it cannot be read."""
-    from bench import record
     from bench.trial import Trial
 
     try:
@@ -82,8 +81,8 @@ def _read(screen: "Console", path: Path) -> "tuple[dict[str, Any], Trial] | None
 
 def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bool) -> bool:
     """Test one record on one data set; whether that failed."""
-    from bench import lock, transfer
     from bench.data import cache
+    from bench.trained import transfer
 
     found = _read(screen, path)
     if found is None:
@@ -119,8 +118,8 @@ def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bo
 
 def _again(screen: "Console", path: Path, root: Path) -> bool:
     """Test one record on its own test set and print both figures; whether that failed."""
-    from bench import transfer
     from bench.data import cache
+    from bench.trained import transfer
 
     found = _read(screen, path)
     if found is None:
@@ -141,7 +140,6 @@ def _print_tables(screen: "Console", paths: list[Path]) -> None:
     """The tables of transfer of the records that were tested."""
     import os
 
-    from bench import record
     from bench.report import groups, robustness, transfer
 
     whole = [path.resolve() for path in paths]

@@ -10,7 +10,10 @@ import typer
 from bench import UserError
 from bench.commands.options import Plugins
 from bench.console import console, say
+from bench.measure import parameters
+from bench.recipe import Recipe, meanings, written
 from bench.spec import load_plugins
+from methods import registry
 
 if TYPE_CHECKING:
     from bench.spec import Call
@@ -25,7 +28,6 @@ def methods(
 ) -> None:
     """List the methods, or show one with its settings, their defaults and the paper."""
     from bench.spec import nearest, parse_calls, resolve
-    from methods import registry
 
     load_plugins(plugin)
     known = registry()
@@ -47,8 +49,6 @@ def _list(known: "dict[str, type[Method]]") -> None:
     """A line for each method, by family."""
     from rich.markup import escape
     from rich.table import Table
-
-    from bench.measure import parameters
 
     screen = console()
     with screen.status("counting parameters"):
@@ -82,7 +82,6 @@ def _show(call: "Call", cls: "type[Method]") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from bench.measure import parameters
     from bench.spec import settings_of
 
     screen, name, given = console(), call.name, dict(call.settings)
@@ -117,7 +116,6 @@ def _show_kinds(cls: "type[Method]", name: str) -> None:
     from rich.table import Table
 
     from bench.contract import obstacle
-    from bench.measure import parameters
 
     screen, decides = console(), str(cls.decides)
     table = Table(decides, "trains", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -167,7 +165,6 @@ def validate(
     """Check a method against the contract, on small models of three kinds, on the CPU."""
     from bench.contract import check_method, table
     from bench.spec import parse_calls, resolve
-    from methods import registry
 
     before = set(registry())
     load_plugins(plugin)
@@ -196,8 +193,6 @@ def recipe() -> None:
 
     from rich import box
     from rich.table import Table
-
-    from bench.recipe import Recipe, meanings, written
 
     table = Table("name", "default", "what it is", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     says = meanings()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.sweeps import sweepfile
+
 if TYPE_CHECKING:
     from bench.sweeps.sweepfile import SweepConfig
 
@@ -191,7 +193,6 @@ class SweepOptions:
 
     def config(self, searching: bool = False, **more: object) -> "SweepConfig":
         """The sweep that these options name, over what the sweep file says; raises UserError."""
-        from bench.sweeps import sweepfile
 
         return sweepfile.gather(self.sweep, searching, **{**self.words(), **more})
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench import record
 from bench.commands.options import SweepOptions
 from bench.commands.sweeping import planned
 from bench.console import console, say
@@ -80,7 +81,6 @@ def _place(row: "Row") -> tuple[str, str, str]:
 
 def _steps(plan: "Plan", rows: "list[Row]") -> "dict[tuple[str, str, str], int | str | None]":
     """The steps that the recipe's time comes to, by the speed of records; empty without a time."""
-    from bench import record
     from bench.sweeps import forecast
 
     trials = {(t.dataset, t.backbone, t.call): t for t in plan.trials}

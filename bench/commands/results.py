@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from bench import UserError
+from bench import UserError, record
 from bench.commands.options import ConditionsOf, Plugins, Results, Root, SeedOf, Which
 from bench.console import console, say, warn
 from bench.spec import load_plugins
+from bench.units import DOWNLOADS, format_bytes
 
 
 def report(
@@ -47,7 +48,6 @@ def report(
     plugin: Plugins = None,
 ) -> None:
     """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
-    from bench import record
     from bench.report import report as report_
     from bench.report import terminal
 
@@ -216,7 +216,6 @@ def export(
     from bench.report import choose
     from bench.trained import hub_model
     from bench.trained.export import export as export_
-    from bench.units import DOWNLOADS, format_bytes
 
     if out is None and push is None and not dry_run:
         raise UserError("give a new folder as --out, or a repository of the Hub as --push")

@@ -17,14 +17,17 @@ from bench.commands.sweeping import (
 )
 from bench.console import console, counted, from_here, say
 from bench.record import GOOD
+from bench.sweeps import forkserver
+from bench.sweeps import tuned as tuned_
+from methods import registry
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.sweeps.engines import Engine
     from bench.sweeps.sweep import Plan
+    from bench.trained.under_corruption import Condition
     from bench.trial import Trial
-    from bench.under_corruption import Condition
 
 ROBUSTNESS = "Testing on corrupted images"
 
@@ -90,7 +93,6 @@ def run(
 
     Each trial runs in a process of its own and ends as one JSON record.
     """
-    from bench.sweeps import forkserver
 
     if rerun and options.retry_failed:
         raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
@@ -99,9 +101,7 @@ def run(
     config = options.config(tuned=tuned, results=results, corrupt=corrupt, severity=severity)
     if not dry_run:
         forkserver.warm_up()  # it imports in the background while this process plans
-    from bench import under_corruption
-    from bench.sweeps import tuned as tuned_
-    from methods import registry
+    from bench.trained import under_corruption
 
     wanted = under_corruption.conditions(config.corrupt, config.severity) if config.corrupt else []
     plan, engine = planned_with_engine(
@@ -155,8 +155,9 @@ def _run_corrupted(
     """Test the trained methods on corrupted images, a process for each; whether some were not."""
     from dataclasses import astuple, replace
 
-    from bench import record, under_corruption
+    from bench import record
     from bench.report import groups, robustness
+    from bench.trained import under_corruption
 
     work = under_corruption.todo(plan.trials, plan.results, wanted)
     evaluations = sum(len(left) for _, left in work)

@@ -11,6 +11,7 @@ from bench import UserError
 from bench.console import complain, console, counted, from_here, say, warn
 from bench.record import GOOD, STATUSES
 from bench.spec import portable
+from bench.units import DOWNLOADS, format_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,6 @@ def planned_with_engine(
     from bench.fetch import offer
     from bench.sweeps.engines import engine_of
     from bench.tracking import choose
-    from bench.units import parse_seconds
 
     choose.check(config.log)
     engine = engine_of(config.engine)
@@ -102,7 +102,6 @@ def ready_weights(
     What is missing is downloaded, or with `download=False` only said to be. Raises UserError.
     """
     from bench.backbone.ready import make_ready
-    from bench.units import DOWNLOADS, format_bytes
 
     for spec in dict.fromkeys(trial.backbone for trial in todo):
         try:

@@ -18,6 +18,10 @@ from bench.commands.sweeping import (
     run_trials,
 )
 from bench.console import console, counted, from_here, say
+from bench.sweeps import forkserver, grid, tuned
+from bench.sweeps import tune as tune_
+from bench.units import format_seconds
+from methods import registry
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,8 +113,6 @@ class SearchOptions:
 
 def tune(options: RunOptions, wanted: SearchOptions) -> None:
     """Search each method's learning rate (and settings) on validation, equally for all methods."""
-    from bench.sweeps import forkserver, tuned
-    from bench.sweeps import tune as tune_
 
     config = options.config(searching=True, results=wanted.results)
     if not wanted.dry_run:
@@ -143,23 +145,21 @@ def tune(options: RunOptions, wanted: SearchOptions) -> None:
 
 def _search(plan: "Plan", said: dict[str, Any], wanted: SearchOptions) -> "Search":
     """The search that the options ask for, over what the sweep file says (`said`)."""
-    from bench.sweeps import grid, tune
-    from methods import registry
 
     def given(name: str, default: Any = None) -> Any:
         value = getattr(wanted, name)
         return said.get(name, default) if value is None else value
 
-    search = tune.widen(
+    search = tune_.widen(
         plan,
         registry(),
-        said.get("factors", tune.FACTORS) if wanted.factors is None else _factors(wanted.factors),
+        said.get("factors", tune_.FACTORS) if wanted.factors is None else _factors(wanted.factors),
         grid.space_of(wanted.search or said.get("settings", []), registry()),
         given("trials"),
         given("draw_seed", 0),
         given("max_points"),
     )
-    return tune.resumed(search)
+    return tune_.resumed(search)
 
 
 def _standing(search: "Search", todo: "list[Trial]") -> str:
@@ -183,7 +183,6 @@ def _run(
 
     A trial is begun once, so that one which fails again does not keep the search from ending.
     """
-    from bench.sweeps import tune
 
     outcomes: dict[str, Outcome] = {}
     while True:
@@ -204,7 +203,7 @@ def _run(
                 outcomes[outcome.trial.identity] = replace(outcome, status="not_applicable")
             if refused:  # it stopped the others
                 continue
-        search, grown = tune.grow(search)
+        search, grown = tune_.grow(search)
         if not grown:
             break
         say(screen, f"{', '.join(grown)}: best at the edge of the grid, so the next is tried")
@@ -216,7 +215,6 @@ def _print_forecast(
 ) -> None:
     """Say how long the search takes at least and at most, as far as records tell."""
     from bench.sweeps import forecast
-    from bench.units import format_seconds
 
     if not todo:
         return

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import under_corruption
 from bench.corrupt import CORRUPTIONS
 from bench.report.figure import blank, looks
 from bench.report.groups import Group, Row
 from bench.report.tables import Cell, Table, recall_cell
-from bench.under_corruption import Condition
+from bench.trained import under_corruption
+from bench.trained.under_corruption import Condition
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from bench import transfer
 from bench.report.groups import Group
 from bench.report.tables import Cell, Table, recall_cell, recalls
-from bench.transfer import Transfer
+from bench.trained import transfer
+from bench.trained.transfer import Transfer
 
 
 def results_of(group: Group, results: Path | None) -> dict[str, dict[str, list[Transfer]]]:

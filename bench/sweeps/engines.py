@@ -8,7 +8,7 @@ from typing import Any
 from bench import UserError, record
 from bench.measure import gpus
 from bench.spec import nearest
-from bench.sweeps import engine
+from bench.sweeps import engine, engine_ray, engine_slurm
 from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
@@ -48,8 +48,6 @@ class Engine:
         except record.NoRoom as error:
             raise UserError(str(error)) from None
         if self.name == "ray":
-            from bench.sweeps import engine_ray
-
             engine_ray.check(self.ray_address)
 
     def run(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> list[Outcome]:
@@ -59,12 +57,8 @@ class Engine:
         """
         self.check(plan.results)
         if self.name == "ray":
-            from bench.sweeps import engine_ray
-
             return engine_ray.run(plan, todo, watcher, self.ray_address, self.jobs_per_gpu)
         if self.name == "slurm":
-            from bench.sweeps import engine_slurm
-
             return engine_slurm.run(plan, todo, watcher, self.slurm)
         slots = [device for _ in range(self.jobs_per_gpu) for device in self.devices or ("cpu",)]
         return engine.run(plan, todo, slots, watcher)

@@ -14,6 +14,7 @@ from bench.spec import portable
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 from bench.units import format_seconds
+from methods import registry
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,7 +91,6 @@ def _predicted(
 
 def trains(trial: Trial) -> bool:
     """Whether its method trains anything."""
-    from methods import registry
 
     known = registry()
     return trial.method not in known or known[trial.method].lr is not None

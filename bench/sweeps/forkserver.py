@@ -20,6 +20,8 @@ import threading
 import time
 from typing import IO, Protocol
 
+from methods import registry
+
 STARTING_PATIENCE = 120.0
 """Seconds that the helper may take to answer; it may still be importing on a slow disk."""
 
@@ -213,7 +215,6 @@ def import_libraries() -> None:
         import open_clip  # noqa: F401
 
         from bench import trial_process, trial_run  # noqa: F401
-        from methods import registry
 
         registry()
 

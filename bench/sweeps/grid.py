@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import UserError
 from bench.spec import Call, complete, parse_calls, resolve
+from methods import registry
 
 if TYPE_CHECKING:
     from bench.trial import Trial
@@ -34,7 +35,6 @@ class Point:
 
     def value(self, axis: str) -> Any:
         """Its learning rate, or one of its settings."""
-        from methods import registry
 
         if axis == "lr":
             return self.trial.lr
@@ -112,7 +112,6 @@ def axes_of(points: list[Point], usual: dict[str, Any]) -> dict[str, list[Any]]:
     Numbers are in order of size. `usual`: the settings of the call itself; what never left them was
     not searched.
     """
-    from methods import registry
 
     usual = complete(registry()[points[0].trial.method], usual)
     stated = dict.fromkeys(name for point in points for name in point.trial.settings)

@@ -13,6 +13,7 @@ from bench.recipe import Recipe
 from bench.spec import Call, load_plugins, parse_calls, resolve
 from bench.trial import Trial, too_few
 from bench.trial_process import clear
+from methods import registry
 
 
 @dataclass
@@ -97,7 +98,6 @@ def plan(
     neither data nor weights need be there; images=False: the images need not be. Raises UserError
     for a name, setting, backbone or data set that cannot be used.
     """
-    from methods import registry
 
     load_plugins(plugins)
     if cached_features > 1 and not recipe.augment:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import UserError, data, record
-from bench.data import Card, Dataset, cache, leaks
+from bench import UserError, data, record, schema
+from bench.data import Card, Dataset, cache, cut, leaks
 from bench.data.resize import Pixels, Resize
 
 SCHEMA = 1
@@ -64,7 +64,6 @@ def known(
 
     By data set. `left_out` is told, in a sentence, of each file that is no such result.
     """
-    from bench import schema
 
     fault, what = schema.fault_in_transfer, "result on another data set"
     results = record.results_beside(
@@ -84,7 +83,6 @@ def measure(trial: Path, card: Card, root: Path, pixels: Images = cache.images) 
     `pixels` gives the decoded images of a data set at a size, resized in a given way. Raises
     UserError where the trained weights, the data or a library are not there.
     """
-    from bench.data import cut
     from bench.measure.machine import environment
     from bench.trained.encode import encode
     from bench.trained.restore import restore

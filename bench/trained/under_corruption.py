@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import UserError, record
+from bench import UserError, record, schema
 from bench.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
 from bench.spec import nearest
 from bench.trial import Trial
@@ -58,7 +58,6 @@ def known(
     `left_out` is told, in a sentence, of each file that is no such result; `bench run --corrupt`
     measures it again.
     """
-    from bench import schema
 
     fault, what = schema.fault_under_corruption, "result under corruption"
     results = record.results_beside(
