@@ -131,7 +131,6 @@ def merge_recipe(base: Recipe, words: list[str]) -> Recipe:
     Some settings stand for one another (INSTEAD): giving one takes the others back to their
     defaults, and two at once are refused.
     """
-
     hints = get_type_hints(Recipe)
     known = {f.name: hints[f.name] for f in fields(Recipe)}
     values: dict[str, Any] = {}

@@ -69,7 +69,6 @@ def shareable(spec: str) -> str:
 
 def load_plugins(paths: Iterable[Path] | None) -> None:
     """Import files of somebody's own that register methods; raises UserError."""
-
     for path in paths or []:
         registry()  # first, so that a name taken twice is the plug-in's fault
         try:
@@ -130,7 +129,6 @@ def defaults(cls: "type[Method]") -> dict[str, Any]:
 
 def settings_of(cls: "type[Method]", given: Mapping[str, Any]) -> "dict[str, Setting]":
     """All settings that a call with those given may have, by name; raises UserError."""
-
     hints = get_type_hints(cls.__init__, include_extras=True)
     named = {name: Setting(default, hints.get(name)) for name, default in defaults(cls).items()}
     try:
@@ -152,7 +150,6 @@ def misfits(cls: "type[Method]", settings: Mapping[str, Any]) -> list[str]:
 
 def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") -> Call:
     """Check a call against the registry and make its settings complete; raises UserError."""
-
     if name not in known:
         raise UserError(
             f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them"
@@ -224,7 +221,6 @@ def choices_of(hint: Any) -> tuple[Any, ...] | None:
 
 def range_of(hint: Any) -> "Within":
     """The numbers that a setting may have, from its annotation."""
-
     return next((extra for extra in get_args(hint)[1:] if isinstance(extra, Within)), ANY)
 
 

@@ -64,7 +64,6 @@ class Trial:
 
     def path(self, results: Path) -> Path:
         """Where its record belongs."""
-
         call = self.call.replace(" ", "").replace("'", "").replace("/", "_")
         folder = results / self.dataset_name / folder_name(self.backbone) / call
         return folder / f"seed{self.seed}-{self.identity[:8]}.json"

@@ -64,7 +64,6 @@ class Peft(Injected):
     @classmethod
     def further_settings(cls, given: Mapping[str, Any]) -> dict[str, Setting]:
         """The kinds there are, and the settings of the one given, as its config class has them."""
-
         kind, known = given.get("kind", "oft"), peft_kinds.kinds()
         usable = tuple(name for name, found in known.items() if found.refused is None)
         choice = {"kind": Setting("oft", Literal[usable])}
@@ -77,7 +76,6 @@ class Peft(Injected):
     @classmethod
     def alternatives(cls) -> dict[str, str | None]:
         """Every kind of the installed peft, and why it cannot be used, or None."""
-
         return {name: found.refused for name, found in peft_kinds.kinds().items()}
 
     @classmethod
@@ -105,5 +103,4 @@ class Peft(Injected):
 
 def _config(kind: str, settings: Mapping[str, Any]) -> Any:
     """peft's config of a kind; raises what the config class raises."""
-
     return peft_kinds.kinds()[kind].config(**settings)

@@ -12,11 +12,22 @@ from bench.commands.options import Plugins
 from bench.console import console, say
 from bench.measure import parameters
 from bench.recipe import Recipe, meanings, written
-from bench.spec import load_plugins
+from bench.spec import (
+    MANY,
+    WORDS,
+    Call,
+    choices_of,
+    load_plugins,
+    nearest,
+    parse_calls,
+    range_of,
+    resolve,
+    settings_of,
+    spoken,
+)
 from methods import registry
 
 if TYPE_CHECKING:
-    from bench.spec import Call
     from methods.base import Method
 
 
@@ -27,8 +38,6 @@ def methods(
     plugin: Plugins = None,
 ) -> None:
     """List the methods, or show one with its settings, their defaults and the paper."""
-    from bench.spec import nearest, parse_calls, resolve
-
     load_plugins(plugin)
     known = registry()
     if name is None:
@@ -81,8 +90,6 @@ def _show(call: "Call", cls: "type[Method]") -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
-
-    from bench.spec import settings_of
 
     screen, name, given = console(), call.name, dict(call.settings)
     flowing = escape(re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(cls) or ""))
@@ -142,8 +149,6 @@ def _show_kinds(cls: "type[Method]", name: str) -> None:
 
 def _values(default: Any, hint: Any) -> str:
     """The values that a setting may have, in words."""
-    from bench.spec import MANY, WORDS, choices_of, range_of, spoken
-
     if (choices := choices_of(hint)) is not None:
         return ", ".join(map(repr, choices)) if len(choices) < MANY else "see below"
     if hint not in (None, *WORDS) and get_origin(hint) is not Annotated:
@@ -164,7 +169,6 @@ def validate(
 ) -> None:
     """Check a method against the contract, on small models of three kinds, on the CPU."""
     from bench.contract import check_method, table
-    from bench.spec import parse_calls, resolve
 
     before = set(registry())
     load_plugins(plugin)

@@ -193,7 +193,6 @@ class SweepOptions:
 
     def config(self, searching: bool = False, **more: object) -> "SweepConfig":
         """The sweep that these options name, over what the sweep file says; raises UserError."""
-
         return sweepfile.gather(self.sweep, searching, **{**self.words(), **more})
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import UserError
+from bench import UserError, record
 from bench.commands.options import AGAIN, FILES, TRAINING, RunOptions
 from bench.commands.sweeping import (
     announce_backbones,
@@ -16,7 +16,6 @@ from bench.commands.sweeping import (
     run_trials,
 )
 from bench.console import console, counted, from_here, say
-from bench.record import GOOD
 from bench.sweeps import forkserver
 from bench.sweeps import tuned as tuned_
 from methods import registry
@@ -24,6 +23,7 @@ from methods import registry
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.sweeps.engine import Outcome
     from bench.sweeps.engines import Engine
     from bench.sweeps.sweep import Plan
     from bench.trained.under_corruption import Condition
@@ -93,7 +93,6 @@ def run(
 
     Each trial runs in a process of its own and ends as one JSON record.
     """
-
     if rerun and options.retry_failed:
         raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
     if no_memory and not dry_run:
@@ -110,26 +109,16 @@ def run(
     screen = console()
     announce_backbones(screen, plan, config.backbones)
     if config.tuned is not None:
-        plan, without = tuned_.apply(plan, config.tuned, registry())
-        for what in without:
-            say(screen, f"{config.tuned} has no winner for {what}; default learning rate used")
+        plan = _with_winners(screen, plan, config.tuned)
     todo = plan.todo(rerun, options.retry_failed)
     say(screen, _standing(plan, todo, rerun))
     if dry_run:
-        ready_weights(screen, plan, todo, download=False)
-        _print_forecast(screen, plan, todo, engine, not no_memory)
-        if wanted:
-            conditions = counted(len(wanted), "condition")
-            say(screen, f"then each is tested under {conditions} of corrupted images")
+        _say_what_would_run(screen, plan, todo, engine, wanted, memory=not no_memory)
         return
     outcomes = run_trials(screen, plan, todo, engine, log=config.log) if todo else []
     _print_results(screen, plan)
     failed = report_failures(screen, todo, outcomes)
-    ran = {outcome.trial.identity for outcome in outcomes}
-    old = [t for t in plan.trials if t.identity not in ran and plan.status(t) not in GOOD]
-    if old:
-        trials = counted(len(old), "earlier trial")
-        say(screen, f"{trials} did not end well; --retry-failed runs what failed again")
+    old = _earlier_failures(screen, plan, outcomes)
     if not todo:
         say(screen, "nothing to do: every trial is recorded; --rerun runs them again")
     unmeasured = _run_corrupted(screen, plan, wanted, engine) if wanted else False
@@ -137,6 +126,40 @@ def run(
         place = "" if config.results == Path("results") else f" --results {config.results}"
         say(screen, f"tables, plots and a web page of all records: bench report{place}")
     raise typer.Exit(1 if failed or old or unmeasured else 0)
+
+
+def _with_winners(screen: "Console", plan: "Plan", tuned: Path) -> "Plan":
+    """The plan with the learning rates and settings that a search found."""
+    plan, without = tuned_.apply(plan, tuned, registry())
+    for what in without:
+        say(screen, f"{tuned} has no winner for {what}; default learning rate used")
+    return plan
+
+
+def _say_what_would_run(
+    screen: "Console",
+    plan: "Plan",
+    todo: "list[Trial]",
+    engine: "Engine",
+    wanted: "list[Condition]",
+    memory: bool,
+) -> None:
+    """What a dry run prints: the weights that are missing, memory and time, corruption tests."""
+    ready_weights(screen, plan, todo, download=False)
+    _print_forecast(screen, plan, todo, engine, memory)
+    if wanted:
+        conditions = counted(len(wanted), "condition")
+        say(screen, f"then each is tested under {conditions} of corrupted images")
+
+
+def _earlier_failures(screen: "Console", plan: "Plan", outcomes: "list[Outcome]") -> "list[Trial]":
+    """The trials that did not end well in an earlier run and were not repeated in this one."""
+    ran = {outcome.trial.identity for outcome in outcomes}
+    old = [t for t in plan.trials if t.identity not in ran and plan.status(t) not in record.GOOD]
+    if old:
+        trials = counted(len(old), "earlier trial")
+        say(screen, f"{trials} did not end well; --retry-failed runs what failed again")
+    return old
 
 
 def _standing(plan: "Plan", todo: "list[Trial]", rerun: bool) -> str:
@@ -155,7 +178,6 @@ def _run_corrupted(
     """Test the trained methods on corrupted images, a process for each; whether some were not."""
     from dataclasses import astuple, replace
 
-    from bench import record
     from bench.report import groups, robustness
     from bench.trained import under_corruption
 
@@ -203,7 +225,6 @@ def _print_forecast(
 
 
 def _print_results(screen: "Console", plan: "Plan") -> None:
-    from bench import record
     from bench.report import terminal
 
     own = [trial.path(plan.results) for trial in plan.trials]

@@ -113,7 +113,6 @@ class SearchOptions:
 
 def tune(options: RunOptions, wanted: SearchOptions) -> None:
     """Search each method's learning rate (and settings) on validation, equally for all methods."""
-
     config = options.config(searching=True, results=wanted.results)
     if not wanted.dry_run:
         forkserver.warm_up()  # it imports in the background while this process plans
@@ -183,7 +182,6 @@ def _run(
 
     A trial is begun once, so that one which fails again does not keep the search from ending.
     """
-
     outcomes: dict[str, Outcome] = {}
     while True:
         todo = [t for t in search.plan.todo(False, retry_failed) if t.identity not in outcomes]

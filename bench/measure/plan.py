@@ -18,7 +18,7 @@ from bench.measure import fitting_batch
 from bench.measure.rehearsal import WORKSPACE, Rehearsal
 from bench.recipe import Recipe
 from methods import registry
-from methods.base import NotApplicable, Sample
+from methods.base import Method, NotApplicable, Sample
 
 if TYPE_CHECKING:
     from bench.trial import Trial
@@ -59,21 +59,10 @@ def predict(
     cls = registry()[method]
     cached = cached and cls.frozen_features
     if recipe.memory is not None and cls.lr is not None:
-        known = training or Training()
-        chosen = fitting_batch.batch_within(
-            base,
-            cls,
-            settings,
-            recipe,
-            known.samples,
-            images=known.images,
-            cuda=known.cuda,
-            cached=cached,
-        )
-        recipe = budget.settled(recipe, chosen)
+        recipe = _with_batch(recipe, base, cls, settings, training or Training(), cached)
     length = context_length or int(getattr(base.tokenizer, "context_length", None) or 77)
     torch.manual_seed(0)
-    built = registry()[method](copy.deepcopy(base.model), **settings)
+    built = cls(copy.deepcopy(base.model), **settings)
     rehearsal = Rehearsal(built, recipe, base.image_size, length, cached=cached)
     batch = recipe.batch_size
     peak = rehearsal.peak(batch) + workspace
@@ -97,6 +86,28 @@ def predict(
             lambda images: rehearsal.peak(images) + workspace, gpu_memory, (batch, peak)
         )
     return found
+
+
+def _with_batch(
+    recipe: Recipe,
+    base: backbone.Backbone,
+    method: type[Method],
+    settings: dict[str, Any],
+    training: "Training",
+    cached: bool,
+) -> Recipe:
+    """The recipe with the batch that fits its `memory`."""
+    chosen = fitting_batch.batch_within(
+        base,
+        method,
+        settings,
+        recipe,
+        training.samples,
+        images=training.images,
+        cuda=training.cuda,
+        cached=cached,
+    )
+    return budget.settled(recipe, chosen)
 
 
 def largest_batch(

@@ -71,12 +71,7 @@ def write(
     drawn = plots.draw(groups, results, out)
     significance = Significance(results)
     report = contents(frame, groups, significance, reference or REFERENCE, drawn, names, unreadable)
-    texts: dict[str, str] = {}
-    if "md" in formats:
-        texts["report.md"] = markdown.write(report)
-    if "tex" in formats:
-        (out / TABLES).mkdir(exist_ok=True)
-        texts |= _latex(report)
+    texts = _tables(report, out, formats)
     tidy = csvs.tidy(frame)
     if "csv" in formats:
         texts["records.csv"] = tidy.to_csv(index=False, lineterminator="\n")
@@ -92,6 +87,17 @@ def write(
     if "parquet" in formats and csvs.parquet(tidy, out / "records.parquet"):
         files.append(out / "records.parquet")
     return [*files, *(path for paths in drawn.values() for path in paths)]
+
+
+def _tables(report: Contents, out: Path, formats: Sequence[str]) -> dict[str, str]:
+    """The report's text as Markdown and LaTeX, by file name, as far as they are asked for."""
+    texts: dict[str, str] = {}
+    if "md" in formats:
+        texts["report.md"] = markdown.write(report)
+    if "tex" in formats:
+        (out / TABLES).mkdir(exist_ok=True)
+        texts |= _latex(report)
+    return texts
 
 
 def only(groups: list[Group], methods: str) -> list[Group]:

@@ -72,69 +72,88 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
     Ctrl-C ends the running trials and leaves the rest; KeyboardInterrupt goes on to the caller. So
     does what a watcher raises, when the trials that run have ended.
     """
-    waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
-    for trial in todo:
-        waiting.put(trial)
-    outcomes: list[Outcome] = []
-    running: set[TrialProcess] = set()
-    stop, interrupted = threading.Event(), threading.Event()
-    seen: set[str] = set()
-    broken: list[BaseException] = []
-
-    def work(device: str) -> None:
-        try:
-            serve(device)
-        except BaseException as error:  # it raises here, for nobody looks at a thread
-            broken.append(error)
-            stop.set()
-
-    def serve(device: str) -> None:
-        while not stop.is_set():
-            try:
-                trial = waiting.get_nowait()
-            except queue.Empty:
-                return
-            if lock.busy(trial.path(plan.results)):
-                waiting.put(trial)
-                if trial.identity in seen:  # everything else is under way or done
-                    stop.wait(1.0)
-                else:
-                    seen.add(trial.identity)
-                    watcher.waits(trial)
-                continue
-            watcher.started(trial, device)
-            try:
-                outcome = _run_one(plan, trial, device, running, watcher.moved)
-            except Exception as error:  # the other trials go on
-                outcome = Outcome(trial, "killed", f"{type(error).__name__}: {error}")
-            if interrupted.is_set() and outcome.status == "killed":
-                return  # by us: it is among the trials that are left
-            if outcome.status == "elsewhere":  # begun by another sweep in this very moment
-                waiting.put(trial)
-            elif not interrupted.is_set():
-                outcomes.append(outcome)
-            watcher.ended(outcome)
-            if outcome.status == "user_error":
-                stop.set()
-
-    threads = [threading.Thread(target=work, args=(d,), daemon=True) for d in devices or ["cpu"]]
+    workers = _Workers(plan, todo, watcher)
+    threads = [
+        threading.Thread(target=workers.work, args=(device,), daemon=True)
+        for device in devices or ["cpu"]
+    ]
     for thread in threads:
         thread.start()
     try:
         while any(thread.is_alive() for thread in threads):
             time.sleep(0.1)
     except KeyboardInterrupt:
-        interrupted.set()
-        stop.set()
-        for process in list(running):
-            process.send_signal(signal.SIGTERM)
+        workers.interrupt()
         raise
     finally:
         for thread in threads:
             thread.join(timeout=10)
-    if broken:
-        raise broken[0]
-    return outcomes
+    if workers.broken:
+        raise workers.broken[0]
+    return workers.outcomes
+
+
+class _Workers:
+    """What the threads of a sweep share: one thread for each device, all take from one queue."""
+
+    def __init__(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> None:
+        self.plan, self.watcher = plan, watcher
+        self.waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
+        for trial in todo:
+            self.waiting.put(trial)
+        self.outcomes: list[Outcome] = []
+        self.broken: list[BaseException] = []
+        self._running: set[TrialProcess] = set()
+        self._stop, self._interrupted = threading.Event(), threading.Event()
+        self._put_back: set[str] = set()
+        """Identities of the trials that another sweep was running when their turn came."""
+
+    def work(self, device: str) -> None:
+        """Run trials on a device until none is left; what is raised is kept in `broken`."""
+        try:
+            while not self._stop.is_set():
+                try:
+                    trial = self.waiting.get_nowait()
+                except queue.Empty:
+                    return
+                if lock.busy(trial.path(self.plan.results)):
+                    self._wait_for_another_sweep(trial)
+                else:
+                    self._run(trial, device)
+        except BaseException as error:  # `run` raises it: an exception in a thread is lost
+            self.broken.append(error)
+            self._stop.set()
+
+    def interrupt(self) -> None:
+        """End the running trials and start no other."""
+        self._stop.set()
+        self._interrupted.set()
+        for process in list(self._running):
+            process.send_signal(signal.SIGTERM)
+
+    def _wait_for_another_sweep(self, trial: Trial) -> None:
+        self.waiting.put(trial)
+        if trial.identity in self._put_back:  # everything else is under way or done
+            self._stop.wait(1.0)
+        else:
+            self._put_back.add(trial.identity)
+            self.watcher.waits(trial)
+
+    def _run(self, trial: Trial, device: str) -> None:
+        self.watcher.started(trial, device)
+        try:
+            outcome = _run_one(self.plan, trial, device, self._running, self.watcher.moved)
+        except Exception as error:  # the other trials go on
+            outcome = Outcome(trial, "killed", f"{type(error).__name__}: {error}")
+        if self._interrupted.is_set() and outcome.status == "killed":
+            return  # by us: it is among the trials that are left
+        if outcome.status == "elsewhere":  # another sweep began it in this very moment
+            self.waiting.put(trial)
+        elif not self._interrupted.is_set():
+            self.outcomes.append(outcome)
+        self.watcher.ended(outcome)
+        if outcome.status == "user_error":
+            self._stop.set()
 
 
 def _run_one(

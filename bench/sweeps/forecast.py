@@ -91,7 +91,6 @@ def _predicted(
 
 def trains(trial: Trial) -> bool:
     """Whether its method trains anything."""
-
     known = registry()
     return trial.method not in known or known[trial.method].lr is not None
 

@@ -35,7 +35,6 @@ class Point:
 
     def value(self, axis: str) -> Any:
         """Its learning rate, or one of its settings."""
-
         if axis == "lr":
             return self.trial.lr
         return complete(registry()[self.trial.method], self.trial.settings)[axis]
@@ -112,7 +111,6 @@ def axes_of(points: list[Point], usual: dict[str, Any]) -> dict[str, list[Any]]:
     Numbers are in order of size. `usual`: the settings of the call itself; what never left them was
     not searched.
     """
-
     usual = complete(registry()[points[0].trial.method], usual)
     stated = dict.fromkeys(name for point in points for name in point.trial.settings)
     axes = {name: _values(points, name) for name in ("lr", *stated)}

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import UserError, backbone, data, record
 from bench.backbone.preprocess import defining
@@ -14,6 +14,9 @@ from bench.spec import Call, load_plugins, parse_calls, resolve
 from bench.trial import Trial, too_few
 from bench.trial_process import clear
 from methods import registry
+
+if TYPE_CHECKING:
+    from methods.base import Method
 
 
 @dataclass
@@ -98,7 +101,6 @@ def plan(
     neither data nor weights need be there; images=False: the images need not be. Raises UserError
     for a name, setting, backbone or data set that cannot be used.
     """
-
     load_plugins(plugins)
     if cached_features > 1 and not recipe.augment:
         raise UserError(
@@ -106,10 +108,7 @@ def plan(
             "the recipe says augment=false; store one view"
         )
     known = registry()
-    calls = [resolve(name, given, known) for name, given in _expanded(parse_calls(methods), known)]
-    twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
-    if twice:
-        raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
+    calls = _calls(methods, known)
     for name in [] if rehearse else datasets:
         _demand_training(name, recipe, [c.text for c in calls if known[c.name].lr is not None])
     chosen = {name: backbones or [data.card(name).backbone] for name in datasets}
@@ -138,6 +137,15 @@ def plan(
         for spec, seed, call in itertools.product(specs[name], seeds, calls)
     ]
     return Plan(trials, results, root, plugins or [], backbones=chosen)
+
+
+def _calls(methods: str, known: "dict[str, type[Method]]") -> list[Call]:
+    """The method calls that are asked for, each with all its settings; raises UserError."""
+    calls = [resolve(name, given, known) for name, given in _expanded(parse_calls(methods), known)]
+    twice = {call.text for call in calls if [c.text for c in calls].count(call.text) > 1}
+    if twice:
+        raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
+    return calls
 
 
 def _expanded(

@@ -64,7 +64,6 @@ def known(
 
     By data set. `left_out` is told, in a sentence, of each file that is no such result.
     """
-
     fault, what = schema.fault_in_transfer, "result on another data set"
     results = record.results_beside(
         trial, document, "transfer", fault, what, "bench evaluate", left_out

@@ -58,7 +58,6 @@ def known(
     `left_out` is told, in a sentence, of each file that is no such result; `bench run --corrupt`
     measures it again.
     """
-
     fault, what = schema.fault_under_corruption, "result under corruption"
     results = record.results_beside(
         trial, document, "corrupted", fault, what, "bench run --corrupt", left_out
