@@ -33,28 +33,44 @@ class TrialFields(TypedDict):
     """What was asked for: a `bench.trial.Trial` as a dict."""
 
     dataset: Text
+    """The data set, as it was named: a name, or the file of a card."""
     backbone: Text
+    """The backbone: a name of `bench backbones`, or an architecture with its weights."""
     method: Text
+    """The method's name."""
     call: Text
+    """The method with the settings that differ from the defaults: `lora(rank=16)`."""
     settings: dict[str, Any]
+    """All settings of the method, by name."""
     recipe: dict[str, Any]
-    """A `bench.recipe.Recipe` as a dict; checked apart, see `_recipe`."""
+    """A `bench.recipe.Recipe` as a dict; `_recipe` checks it."""
     seed: int
+    """Decides every random draw."""
     lr: NotRequired[Number | None]
+    """The learning rate that the call asked for; null: none was asked for."""
     defines: NotRequired[dict[str, str]]
+    """Hashes of what else decides the result: card, splits, weights."""
     cached_features: NotRequired[Count]
+    """Stored views of each image of which the frozen features are cached; 0: nothing is cached."""
 
 
 class Data(TypedDict, total=False):
     """The data set as it was found."""
 
     counts: dict[str, Count]
+    """Images of each split."""
     hashes: dict[str, str]
+    """Hash of the file names of each split, and of the annotation."""
     queries: str
+    """Hash of the test queries: names, captions and scenes, in their order."""
     card: str
+    """Hash of the card."""
     scenes: Count
+    """How many scenes the images have."""
     notes: list[str]
+    """What the user was told about the data."""
     context_length: Whole
+    """The most tokens of a text, as batches are cut."""
     captions_cut: dict[str, Count]
     """Captions of each split that are longer than the backbone's context, which cuts their end."""
     batch_size: Whole
@@ -65,21 +81,32 @@ class Backbone(TypedDict, total=False):
     """The backbone and its weights."""
 
     name: str
+    """The architecture."""
     weights: str
+    """The weights, as they were named."""
     weights_sha256: str
+    """Their hash, the first 16 digits."""
     parameters: Count
+    """Parameters of both towers."""
     image_size: Whole
+    """Side of the square that the image tower takes."""
     notes: list[str]
+    """What the user was told about the backbone."""
 
 
 class Look(TypedDict):
     """One evaluation during the training."""
 
     step: Whole
+    """Optimiser steps until then."""
     epoch: Positive
+    """Passes over the training pairs until then."""
     loss: NotRequired[Number | None]
+    """Mean training loss since the look before."""
     lr: NotRequired[Number | None]
+    """Learning rate of the last step."""
     val_mR: NotRequired[Number | None]
+    """Mean recall on validation."""
     train_seconds: NotRequired[Number | None]
     """Seconds of training until then: steps and building cached features, without evaluation."""
 
@@ -88,25 +115,49 @@ class Efficiency(TypedDict, total=False):
     """What the trial took, as far as reports show it."""
 
     device: str
+    """The GPU's name, or `cpu`."""
     precision: str
+    """Number format of the computation."""
+    attention_kernels: dict[str, Count]
+    """Kernels that computed attention in one step, and how often each."""
     warning: str | None
+    """Why the figures are not to be trusted; null where they are."""
+    jobs_per_device: Whole
+    """How many trials used the device at once; absent where it was one."""
     disturbed: bool
+    """Other processes took CPU time while speed was measured, and it could not be left out."""
     gpu_throttle_reasons: list[str]
+    """Why the GPU lowered its clock during the training."""
     windows: Count | None
+    """Windows of several steps in which the speed was measured."""
     busy_windows: Count | None
+    """Those in which other processes took CPU time."""
     throttled_windows: Count | None
+    """Those in which the GPU had lowered its clock."""
+    warmup_steps: Count | None
+    """First steps that are left out of the speed."""
     trainable_parameters: Count
+    """Parameters that are trained."""
     total_parameters: Count
+    """All parameters, the backbone among them."""
+    bf16_parameters: Count
+    """Frozen parameters that are held in bfloat16 (`frozen=bf16`)."""
     train_images_per_second: Number | None
+    """Median over the windows, loading included."""
     train_images_per_second_iqr: Number | None
+    """Its interquartile range."""
     step_images_per_second: Number | None
+    """Of the step alone, on batches that are on the device already."""
     eval_images_per_second: Number | None
+    """Images encoded in the evaluation."""
     eval_captions_per_second: Number | None
+    """Captions encoded in the evaluation."""
     budget_steps: Whole
     """Steps that were taken in the recipe's `time`."""
     budget_planned_steps: Whole
+    """Steps that were foreseen before the training."""
     budget_step_seconds: Number
-    """Steps that were foreseen, and the seconds of one, measured before the training."""
+    """One step, as it was measured before the training."""
     budget_corrections: Count
     """How often the number of steps was changed on the way, to end in time."""
     budget_seconds_used: Number
@@ -117,67 +168,142 @@ class Efficiency(TypedDict, total=False):
     """Predicted for the batch that the recipe's `memory` came to (`data.batch_size`): the peak on a
     GPU, what is kept for backward on a CPU."""
     train_seconds: Number | None
+    """From before the first step to after the last, the evaluations between them included."""
     trial_seconds: Number | None
+    """The whole trial, all its parts if it was stopped and went on."""
+    compile_seconds: Number | None
+    """What the recipe's `compile` took."""
     epoch_seconds: Number | None
+    """One epoch of training on cached features, at the speed that was measured."""
     epoch_and_features_seconds: Number | None
+    """That, and building the cached features."""
     peak_memory_train_bytes: Number | None
+    """Most bytes allocated on the GPU in training; null on a CPU."""
     peak_memory_reserved_bytes: Number | None
+    """Most bytes that PyTorch's allocator held."""
     peak_memory_eval_bytes: Number | None
+    """Most bytes allocated in the evaluation."""
     saved_for_backward_bytes: Number | None
+    """Bytes that autograd keeps from the forward pass of one step; the memory figure of a CPU."""
     parameter_bytes: Number | None
+    """Parameters and buffers."""
     gradient_bytes: Number | None
+    """Their gradients."""
     optimizer_bytes: Number | None
+    """The optimiser's state."""
     activation_bytes: Number | None
+    """The rest of the peak."""
     resident_bytes: Number | None
+    """Training images held on the GPU; peaks leave them out."""
     feature_bytes: Number | None
+    """Cached features."""
+    feature_place: str
+    """Where they are: `device` or `disk`."""
+    feature_images: Count
+    """Image features that are cached."""
+    feature_captions: Count
+    """Caption features that are cached."""
+    feature_seconds: Number | None
+    """Building them."""
     driver_process_bytes: Number | None
+    """What the driver says that the process held."""
     predicted_peak_bytes: Number | None
+    """The peak as `bench plan` predicts it."""
+    largest_batch_predicted: Count
+    """After running out of memory: the batch predicted to fit; 0: not even two images."""
     allocator_retries: Number | None
+    """How often the allocator had to free its cache; above 0 the peak is no peak."""
     forward_flops_per_image: Number | None
+    """Floating-point operations of the forward pass."""
     backward_flops_per_image: Number | None
+    """Floating-point operations of the backward pass."""
     gpu_hours: Number | None
+    """The same in hours, on a GPU."""
     gpu_energy_joules: Number | None
+    """Energy of the GPU in training."""
     gpu_clock_mhz_median: Number | None
+    """Clock in training."""
     gpu_clock_mhz_min: Number | None
+    """Lowest clock in training."""
     gpu_power_watts_mean: Number | None
+    """Mean power in training."""
     gpu_temperature_celsius_max: Number | None
+    """Highest temperature in training."""
 
 
 class Environment(TypedDict, total=False):
-    """Machine and versions."""
+    """Machine and versions; no host, user or path."""
 
     cpu: str
+    """The CPU's name."""
     gpu: str | None
+    """The GPU's name."""
+    gpu_memory_bytes: Count | None
+    """Its memory."""
     threads: Whole
+    """Threads of PyTorch on the CPU."""
+    platform: str
+    """System and machine type."""
+    python: str
+    bench: str | None
+    """Version of this program."""
     torch: str
+    torchvision: str | None
     open_clip: str
-    peft: str
+    transformers: str | None
     timm: str
+    peft: str
+    numpy: str | None
     cuda: str | None
+    """Version of CUDA that PyTorch was built with."""
+    cudnn: int | None
     driver: str | None
+    """Version of the NVIDIA driver."""
+    precision: dict[str, Any]
+    """Switches of PyTorch: TF32, deterministic algorithms."""
+    allocator: dict[str, str | None]
+    """PyTorch's allocator on the GPU, and its settings."""
     git_commit: str | None
+    """Commit of the repository that ran."""
     git_dirty: bool | None
+    """Whether files of it were changed."""
 
 
 class Record(TypedDict):
     """One record; `metrics` by split (val, test), then by name (`i2t_R@1`, .., `mR`, `dup_mR`)."""
 
+    schema: NotRequired[int]
+    """Version of this form."""
     status: Word
+    """How the trial ended: ok, out_of_memory, diverged, failed, timeout or not_applicable."""
     identity: Text
+    """Hash of everything that defines the trial, 16 digits."""
     trial: TrialFields
+    """What was asked for."""
     message: NotRequired[str | None]
+    """Why it did not end well, in a sentence."""
     traceback: NotRequired[str | None]
+    """Where it failed."""
     lr: NotRequired[Number | None]
+    """The learning rate that was used; null where nothing is trained."""
     metrics: NotRequired[dict[str, dict[str, Number]]]
+    """Recalls in percent, by split (val, test), then by name (`i2t_R@1`, `mR`, `dup_mR`)."""
     curve: NotRequired[list[Look]]
+    """The evaluations during the training, in order."""
     best_step: NotRequired[Count | None]
+    """The step whose weights were kept."""
     efficiency: NotRequired[Efficiency]
     data: NotRequired[Data]
     backbone: NotRequired[Backbone]
     environment: NotRequired[Environment]
     beside: NotRequired[dict[str, str | None]]
+    """Hashes of the files beside the record, by ending."""
+    resumed: NotRequired[Count]
+    """How often the training was stopped and went on from a checkpoint."""
     started: NotRequired[str]
+    """When the trial began (ISO 8601, UTC)."""
     finished: NotRequired[str]
+    """When it ended."""
 
 
 class Condition(TypedDict):
