@@ -1,8 +1,8 @@
-"""Equal budgets: the steps that fit a recipe's `time`; its `memory` is `measure/fitting_batch`'s.
+"""Equal budgets: how many steps fit a recipe's `time`, and what is recorded of both budgets.
 
-Both are worked out once, before training begins, and kept in the trial's checkpoint, so that a
-killed trial resumes with the same batch and steps. Training then runs as if the recipe had given
-these.
+`bench.measure.fitting_batch` finds the batch that fits a recipe's `memory`. Both are worked out
+once, before training begins, and kept in the trial's checkpoint, so that a killed trial resumes
+with the same batch and steps. Training then runs as if the recipe had given these.
 """
 
 import copy
