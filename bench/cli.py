@@ -67,10 +67,15 @@ framework.command(
     "bench evaluate ucm/starter/lora",
     panel=RESULTS,
 )(evaluate.evaluate)
-framework.command(app, "bench export ucm/starter/lora --seed 0 --out my-adapter", panel=RESULTS)(
-    results.export
+framework.command(
+    app,
+    "bench export ucm/starter/lora --seed 0 --out my-adapter",
+    "bench export ucm/starter/lora --seed 0 --push me/lora-ucm --dry-run",
+    panel=RESULTS,
+)(results.export)
+framework.command(app, "bench methods", "bench methods cmer", "bench methods peft", panel=KNOWN)(
+    methods.methods
 )
-framework.command(app, "bench methods", "bench methods cmer", panel=KNOWN)(methods.methods)
 framework.command(
     app, "bench recipe", "bench run --methods lora --dataset ucm --recipe warmup=0.1", panel=KNOWN
 )(methods.recipe)

@@ -1,13 +1,13 @@
 """Convpass: small convolutions beside attention and MLP of each block.
 
-The paper's (for image towers, as its code has it): in each block a bypass beside the attention and
-one beside the MLP, each on that part's own normalised input; 1x1 convolution down to 8 channels,
-QuickGELU, 3x3 convolution over the grid of patches (the class token passes through the same kernel
-as an image of one pixel), QuickGELU, dropout 0.1, 1x1 convolution up that starts at zero. The 3x3
-kernel starts as the identity. A factor on the bypass, which the paper chooses for each task.
+From the paper and its code, which are about image towers: each block gets a bypass beside the
+attention and one beside the MLP, on the same normalised input. A bypass is a 1x1 convolution down
+to 8 channels, QuickGELU, a 3x3 convolution over the grid of patches (the class token goes through
+it as an image of one pixel), QuickGELU, dropout 0.1, and a 1x1 convolution up that starts at zero.
+The 3x3 kernel starts as the identity. A factor on the bypass is chosen for each task.
 
-Ours: the paper knows no text tower; there the 3x3 convolution is one of 3 over the words, in which
-padding is zero, or with text='none' the tower stays as it is. The factor is 1 unless it is set.
+Ours: in the text tower the convolution runs over 3 neighbouring words, with padding set to zero, or
+with text='none' the tower is left as it is. The factor is 1 unless you set it.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ def quick_gelu(tokens: Tensor) -> Tensor:
 
 
 class Bypass(nn.Module):
-    """What to add to the output of attention or MLP; `words`: over a sequence, not a grid."""
+    """What is added to the output of attention or MLP; `words`: for a sequence, not a grid."""
 
     def __init__(self, size: int, width: int, scale: float, dropout: float, words: bool) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Bypass(nn.Module):
             centre.copy_(torch.eye(width))
 
     def image(self, tokens: Tensor, prefix: int) -> Tensor:
-        """`(B, N, D)`, of which the first `prefix` are no patches -> `(B, N, D)`."""
+        """`(B, N, D)` -> `(B, N, D)`; the first `prefix` tokens are not patches."""
         narrow = quick_gelu(self.down(tokens))
         patches = narrow[:, prefix:]
         side = round(patches.shape[1] ** 0.5)
@@ -58,7 +58,7 @@ class Bypass(nn.Module):
         return self._up(torch.cat(parts, dim=1))
 
     def words(self, tokens: Tensor, real: Tensor | None) -> Tensor:
-        """`(B, N, D)`, which of them are words `(B, N)` (None: all) -> `(B, N, D)`."""
+        """`(B, N, D)` -> `(B, N, D)`; `real` `(B, N)` says which tokens are words (None: all)."""
         narrow = quick_gelu(self.down(tokens))
         if real is not None:
             narrow = narrow * real[..., None]
@@ -73,12 +73,12 @@ class Bypass(nn.Module):
 class Convpass(Method):
     """Small convolutions beside attention and MLP.
 
-    In each block beside the attention and beside the MLP: down, 3x3 convolution on the grid of
-    patches with the class token apart, up.
+    Each block gets one bypass beside the attention and one beside the MLP: a projection down, a 3x3
+    convolution over the grid of patches, a projection up.
 
-    Settings: width (8), dropout (0.1) and the zero start are the paper's. scale: a factor on the
-    bypass; the paper chooses it for each task, 1 is our default. text: ours, for the paper is about
-    images: conv (a convolution of 3 over the words) or none.
+    Settings: width (8) and dropout (0.1) are the paper's. scale: a factor on the bypass; the paper
+    chooses it for each task, our default is 1. text: conv (a convolution over 3 neighbouring words)
+    or none; it is ours, since the paper is about images.
     """
 
     family: ClassVar[str] = "Adapters"

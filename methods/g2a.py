@@ -1,15 +1,15 @@
 """G2A: gated global attention adapters after each block, the adapters of MPS-CLIP.
 
-Theirs (the paper's abstract names the adapter; what it computes is read from the authors' published
-code): after each block of both towers, down to 128, GELU, self-attention with 8 heads, a linear
-layer; then a block of global attention: self-attention on normalised tokens with sinusoidal
-positions, added and normalised, and an MLP with a depthwise convolution of 5 over the tokens; a
-gate, the sigmoid of one learned number that starts at 0.6; up, starting at zero; added.
+From the authors' published code (the paper's abstract only names the adapter): after each block of
+both towers, a projection down to 128, GELU, self-attention with 8 heads, a linear layer; then a
+block of global attention: self-attention on normalised tokens with sinusoidal positions, added and
+normalised, and an MLP with a depthwise convolution over 5 neighbouring tokens; a gate, the sigmoid
+of one learned number that starts at 0.6; a projection up that starts at zero. The result is added.
 
-Ours: this is the adapter alone, without the paper's keywords, its segmented subimages, its
-perspectives and its losses, which need a language model and a segmentation model. Their stochastic
-depth and the dropout of attention weights are left out, their other dropout (0.1) is kept. In the
-text tower the adapters see no padding; in their code they do.
+Ours: this is the adapter alone. The paper's keywords, segmented subimages, perspectives and losses
+are left out, since they need a language model and a segmentation model. Of the regularisation the
+dropout of 0.1 is kept; stochastic depth and dropout of attention weights are left out. In the text
+tower the adapters do not see padding; in the authors' code they do.
 """
 
 import math
@@ -84,10 +84,10 @@ class G2Adapter(nn.Module):
 class G2A(Method):
     """Gated global attention after each block (MPS-CLIP).
 
-    The adapters of MPS-CLIP alone, one after each block of both towers, read from its code; its
-    subimages, perspectives and losses are left out.
+    The adapters of MPS-CLIP alone, one after each block of both towers, as in the authors' code.
+    The paper's subimages, perspectives and losses are left out.
 
-    Settings: width of the adapters (128), dropout (0.1), 8 heads and the zero start are theirs.
+    Settings: width of the adapters (128) and dropout (0.1) are those of the authors' code.
     """
 
     family: ClassVar[str] = "Adapters"
@@ -97,7 +97,9 @@ class G2A(Method):
         2026,
         "https://arxiv.org/abs/2601.18190",
     )
-    lr: ClassVar[float | None] = 4e-4  # as HarMA's, whose shape it has; theirs is 4e-5 at batch 64
+    lr: ClassVar[float | None] = (
+        4e-4  # HarMA's, which is built alike; the authors use 4e-5, batch 64
+    )
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""What `peft`, `lora`, `ia3` and `vera` share: a method that the library peft puts into the towers.
+"""What `peft`, `lora`, `ia3` and `vera` share: methods that the library peft puts into the towers.
 
-peft wraps layers of the model in place. What it draws at random and never trains it draws again
-when the method is built again, so only what is trained is saved.
+peft wraps layers of the model in place. Random matrices that it never trains are drawn again, with
+the same seed, when the method is built again, so only what is trained is saved.
 """
 
 from collections.abc import Iterator
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 
 class Injected(Method):
-    """A method that is one of peft's tuners; a subclass says where and with which config."""
+    """A method made by a tuner of peft; a subclass says where it goes and with which config."""
 
     def linear_names(self, part: Part) -> list[str]:
-        """Names of the linear layers of both towers' blocks; opens the attention if it is wanted.
+        """Names of the linear layers of both towers' blocks. Opens the attention if `part` asks.
 
-        Opened, query, key and value are one layer where the backbone has them so (open_clip, timm).
+        In an opened attention, query, key and value are one layer if they are one matrix in the
+        backbone (open_clip, timm).
         """
         towers = (self.image_tower, self.text_tower)
         if "attn" in part:
@@ -42,10 +43,8 @@ class Injected(Method):
         return module_names(self.model, layers)
 
     def factor_names(self, part: Part) -> tuple[list[str], list[str]]:
-        """Names of the layers that (IA)3 scales: the outputs of the first, inputs of the second.
-
-        The first give keys and values, the second end the MLPs.
-        """
+        """Names of the layers that (IA)3 scales: first those whose outputs it scales (they give
+        keys and values), then those whose inputs it scales (the last layer of each MLP)."""
         outputs: list[nn.Module] = []
         inner: list[nn.Module] = []
         for tower in (self.image_tower, self.text_tower):
@@ -66,10 +65,10 @@ class Injected(Method):
         return [name for name, m in named if isinstance(m, nn.LayerNorm) and name in towers]
 
     def inject(self, config: "PeftConfig", *, cast_inputs: bool = False) -> None:
-        """Put peft's adapter into the model; from then on it alone and the temperature are trained.
+        """Put peft's adapter into the model; only it and the temperature are trained after that.
 
-        cast_inputs: let peft bring each layer's input into the adapter's dtype. Under autocast that
-        only costs memory, for a copy in float32 is kept for the backward.
+        cast_inputs: let peft cast each layer's input to the adapter's dtype. Under autocast that
+        only costs memory, since a copy in float32 is kept for the backward pass.
         """
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
@@ -78,7 +77,7 @@ class Injected(Method):
         self.tuner = (tuner(self.model, config, "default"),)
         inside = tower_parameters(self.model).keys()
         for name, parameter in self.model.named_parameters():
-            if name not in inside:  # peft may train all biases: not that of SigLIP's logits
+            if name not in inside:  # peft may train all biases; not the one of SigLIP's logits
                 parameter.requires_grad_(False)
         self.logit_scale.requires_grad_(True)  # peft froze everything but its own
         for layer in self.adapted_layers():
@@ -91,7 +90,7 @@ class Injected(Method):
         return [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
 
     def train(self, mode: bool = True) -> "Injected":
-        """The backbone stays in evaluation mode; the adapters inside it, with dropout, do not."""
+        """Set the mode of the adapters, which may have dropout; the backbone stays in eval mode."""
         super().train(mode)
         for layer in self.adapted_layers():
             module: Any = layer
@@ -101,7 +100,7 @@ class Injected(Method):
         return self
 
     def merged_state(self) -> dict[str, Tensor]:
-        """See `Method.merged_state`: what peft's adapter does to each weight, done to it."""
+        """See `Method.merged_state`: peft's adapters merged into the weights."""
         try:
             merge_adapters(self.model)
         except (NotImplementedError, AttributeError, ValueError, TypeError) as error:
@@ -111,5 +110,5 @@ class Injected(Method):
 
 
 def _adapter_parts(layer: nn.Module) -> Iterator[nn.Module]:
-    """The modules that an adapter added to the layer that it wraps."""
+    """The modules that an adapter added to the layer it wraps."""
     return (child for name, child in layer.named_children() if name != "base_layer")

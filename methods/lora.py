@@ -1,6 +1,6 @@
 """LoRA: low-rank updates of the linear layers of both towers, through peft."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, cast
+from typing import Annotated, ClassVar
 
 from torch import nn
 
@@ -9,9 +9,6 @@ from methods.base import Paper
 from methods.injected import Injected
 from methods.settings import Within
 from methods.surgery import Part
-
-if TYPE_CHECKING:
-    from peft.tuners.lora import LoraLayer
 
 
 @register("lora")
@@ -57,7 +54,3 @@ class LoRA(Injected):
             use_rslora=rslora,
         )
         self.inject(config)
-
-    def lora_layers(self) -> "list[LoraLayer]":
-        """The adapted layers, each with peft's `merge()` and `unmerge()`."""
-        return cast("list[LoraLayer]", self.adapted_layers())

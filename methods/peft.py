@@ -12,24 +12,23 @@ from methods.settings import Refused, Setting
 from methods.surgery import Part
 
 NOT_DECAYED = ("ia3",)
-"""Kinds whose matrices are factors, which weight decay would draw from 1 to 0."""
+"""Kinds that learn factors, which start at 1 and which weight decay would pull to 0."""
 ELSEWHERE = {"ln_tuning": "the layer norms of both towers"}
-"""Kinds that wrap something else than linear layers, and what."""
+"""Kinds that do not wrap linear layers, and what they wrap instead."""
 
 
 @register("peft")
 class Peft(Injected):
     """Any adapter of the library peft, chosen by `kind`.
 
-    Settings: kind; targets, the linear layers of both towers' blocks that it wraps (`ia3`: of these
-    the ones that its paper scales; `ln_tuning` always trains all layer norms); and the settings
-    of the kind under peft's own names, with peft's defaults. `bench methods "peft(kind='loha')"`
-    shows those of one kind. `lora`, `ia3` and `vera` are also methods of their own here, with
-    defaults and learning rates of theirs. The default kind, OFT, multiplies weights with learned
-    rotations.
+    Settings: kind; targets: the linear layers of both towers' blocks that it wraps (`ia3` takes
+    those of them that its paper scales; `ln_tuning` always trains all layer norms); and the kind's
+    own settings, with peft's names and defaults. `bench methods "peft(kind='loha')"` shows those
+    of one kind. The default kind, OFT, multiplies weights with learned rotations. `lora`, `ia3` and
+    `vera` are methods of their own here as well, with their own defaults and learning rates.
 
     The learning rate of 1e-3 is that of `lora`. Kinds with few parameters (fourierft, ia3,
-    ln_tuning, vblora, vera, waveft) want a higher one: give lr=..., or let `bench tune` find it.
+    ln_tuning, vblora, vera, waveft) need a higher one: give lr=..., or let `bench tune` find it.
     """
 
     family: ClassVar[str] = "Adapters of the peft library"
@@ -63,7 +62,7 @@ class Peft(Injected):
 
     @classmethod
     def further_settings(cls, given: Mapping[str, Any]) -> dict[str, Setting]:
-        """The kinds there are, and the settings of the one given, as its config class has them."""
+        """The setting `kind`, and the settings of the kind given, read from its config class."""
         kind, known = given.get("kind", "oft"), peft_kinds.kinds()
         usable = tuple(name for name, found in known.items() if found.refused is None)
         choice = {"kind": Setting("oft", Literal[usable])}
@@ -75,12 +74,12 @@ class Peft(Injected):
 
     @classmethod
     def alternatives(cls) -> dict[str, str | None]:
-        """Every kind of the installed peft, and why it cannot be used, or None."""
+        """Every kind of the installed peft, with the reason why it cannot be used, or None."""
         return {name: found.refused for name, found in peft_kinds.kinds().items()}
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> None:
-        """Refuse what the config class itself refuses, with its words."""
+        """Refuse what peft's config class refuses, with its message."""
         given = dict(settings)
         kind, targets = given.pop("kind"), given.pop("targets")
         if kind in ELSEWHERE and targets != "attn+mlp":
@@ -94,7 +93,7 @@ class Peft(Injected):
             raise Refused(f"peft refuses these settings: {' '.join(str(error).split())}") from None
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """See `Method.param_groups`; where matrices are factors nothing is decayed."""
+        """See `Method.param_groups`; kinds that learn factors have no weight decay."""
         groups = super().param_groups()
         if self.kind in NOT_DECAYED:
             return [{**group, "weight_decay": 0.0} for group in groups]

@@ -1,6 +1,6 @@
-"""The kinds of adapters that the installed peft has, their settings, and those it cannot use here.
+"""The kinds of adapters of the installed peft, their settings, and which cannot be used here.
 
-The kinds are read from peft's own list, so that another version's are found too.
+The kinds are read from peft's own list, so those of another version are found too.
 """
 
 import dataclasses
@@ -22,25 +22,25 @@ OURS = {
     "fan_in_fan_out",
     "progressbar",
 }
-"""Fields of peft's configs that say where adapters go; `targets` says that here."""
+"""Fields of peft's configs that are not settings here: `targets` says where adapters go."""
 
 REFUSED = {
-    "adalora": "it takes ranks away by the gradients that it is shown after each backward, which "
-    "the training shared by all methods does not show it",
-    "poly": "it chooses among adapters by the number of a task, which is to come with each input, "
-    "and retrieval is one task",
-    "xlora": "it mixes LoRA adapters that were trained before; give one of them with kind='lora'",
-    "trainable_tokens": "it trains chosen rows of a word embedding, and no captions are known here "
-    "to choose them by",
-    "frod": "it takes layers of one name for one group, and those of the text tower would take the "
-    "place of those of the image tower",
-    "shadow": "it puts a second, smaller language model beside one of transformers",
+    "adalora": "it prunes ranks by gradients that it must be shown after each backward pass, and "
+    "the training loop that all methods share does not show them",
+    "poly": "it chooses among adapters by a task number that comes with each input, and retrieval "
+    "is a single task",
+    "xlora": "it mixes LoRA adapters that are trained already; train one with kind='lora'",
+    "trainable_tokens": "it trains chosen rows of the word embedding, and the captions that would "
+    "decide which are not known when a method is built",
+    "frod": "it groups layers by name, so those of the text tower would replace those of the image "
+    "tower",
+    "shadow": "it puts a second, smaller language model beside a language model of transformers",
     "adaption_prompt": "it is made for the attention of Llama, Mistral and GPT-2",
 }
-"""Kinds that need more than layers to wrap, and what, as a clause."""
+"""Kinds that need more than layers to wrap, with what they need, as a clause."""
 PROMPTS = (
-    "it puts learned tokens before the input of a language model of transformers; for these towers "
-    "there are coop, vpt, vlprompt and maple"
+    "it puts learned tokens before the input of a language model of transformers; for CLIP's "
+    "towers use coop, vpt, vlprompt or maple"
 )
 
 
@@ -53,7 +53,7 @@ class Kind(NamedTuple):
 
 @functools.cache
 def kinds() -> dict[str, Kind]:
-    """Every kind of the installed peft by its name in small letters."""
+    """Every kind of the installed peft, by its name in lower case."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
     found = {}
@@ -80,7 +80,7 @@ def _why_not(name: str, config: Any, tuner: type | None) -> str | None:
 
 @functools.cache
 def settings_of(kind: str) -> dict[str, Setting]:
-    """The settings that a kind has of its own: its config's, but for those in `OURS`."""
+    """The settings of a kind: the fields of its config, except those in `OURS`."""
     from peft import PeftConfig
 
     config: Any = kinds()[kind].config
@@ -96,7 +96,7 @@ def settings_of(kind: str) -> dict[str, Setting]:
 
 
 def _plain(default: Any) -> Any:
-    """A default as somebody would write it: of an enum its value, of another object None."""
+    """A default as one would write it: an enum as its value, any other object as None."""
     default = getattr(default, "value", default)
     known = (bool, int, float, str, list, tuple, dict)
     return default if isinstance(default, known) else None

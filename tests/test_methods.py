@@ -246,7 +246,7 @@ def test_merged_lora_equals_adapted_lora(settings: dict[str, Any], kind: str) ->
         image, text = method.encode_image(batch.images), method.encode_text(batch.texts)
         assert (image - plain.encode_image(batch.images)).abs().max() > 1e-3
         assert (text - plain.encode_text(batch.texts)).abs().max() > 1e-3
-        layers: list[Any] = method.lora_layers()  # type: ignore[operator]
+        layers: list[Any] = method.adapted_layers()  # type: ignore[operator]
         for layer in layers:
             layer.merge()
         close(method.encode_image(batch.images), image)

@@ -115,7 +115,7 @@ def _show(call: "Call", cls: "type[Method]") -> None:
 
 
 def _show_kinds(cls: "type[Method]", name: str) -> None:
-    """Of each value of the setting that decides on others, what it trains or why it cannot be."""
+    """For each value of the setting that decides on others: what it trains, or why not."""
     import warnings
 
     from rich import box
@@ -128,7 +128,7 @@ def _show_kinds(cls: "type[Method]", name: str) -> None:
     table = Table(decides, "trains", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     reasons: dict[str, list[str]] = {}
     with screen.status("trying each on small towers"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # another library's, about things of no concern here
+        warnings.simplefilter("ignore")  # of peft, about things that do not matter here
         for value, known in cls.alternatives().items():
             given = {decides: value}
             if (reason := known or obstacle(cls, given)) is not None:
@@ -167,7 +167,7 @@ def validate(
     ],
     plugin: Plugins = None,
 ) -> None:
-    """Check a method against the contract, on small models of three kinds, on the CPU."""
+    """Check a method against the contract, on four kinds of small models, on the CPU."""
     from bench.contract import check_method, table
 
     before = set(registry())

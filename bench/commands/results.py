@@ -187,7 +187,7 @@ def export(
         typer.Option(
             "--merged",
             help="Instead of the adapter write a plain open_clip checkpoint with the adapter in it "
-            "(lora, full, linear, bitfit, ssf, ia3, vera).",
+            "(lora, full, linear, bitfit, ssf, ia3, vera, most kinds of peft).",
         ),
     ] = False,
     push: Annotated[

@@ -1,4 +1,4 @@
-"""What a tracker is told about a trial, and what it has to offer: two small protocols."""
+"""What a tracker is told about a trial, and the two small protocols that it implements."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from bench.spec import portable
 from bench.trial import Trial
 
 PROJECT = "cmer-bench"
-"""The project or experiment of all runs, where the user's own variables name no other."""
+"""The project (or experiment) of all runs, unless the user's variables name another one."""
 Value = str | int | float | bool
 Figures = dict[str, float]
 """Numbers by name; a slash groups them: `train/loss`, `val/mR`, `test/i2t_R@1`."""
@@ -17,12 +17,12 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Run:
-    """A trial as a tracker shows it: a run of its own.
+    """A trial as a tracker shows it: one run.
 
-    `identity` is the trial's (16 hex digits), by which a run is found again when the trial goes on.
-    `resumed`: the trial goes on from a checkpoint, so the run that it had goes on too; otherwise it
-    begins anew, even if a trial of the same identity was tracked before. `folder` is a relative
-    path of its own, for trackers that write files.
+    `identity` is the trial's (16 hex digits); the run is found by it when the trial resumes.
+    `resumed`: the trial resumes from a checkpoint, so its earlier run continues. Otherwise a new
+    run begins, even if a trial of this identity was tracked before. `folder` is a relative path for
+    this run alone, for trackers that write files.
     """
 
     identity: str
@@ -32,7 +32,7 @@ class Run:
     config: dict[str, Value]
     resumed: bool
     step: int
-    """The first step that it will report."""
+    """The first step that will be reported."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Ending:
 
     @property
     def good(self) -> bool:
-        """Whether the trial ended as it should."""
+        """Whether the trial counts as finished."""
         return self.status in GOOD
 
 
@@ -53,26 +53,26 @@ class Open(Protocol):
     """A run that is open in a tracker."""
 
     def log(self, step: int, figures: Figures) -> None:
-        """Take figures of one step; steps only grow."""
+        """Take the figures of one step; steps never go back."""
 
     def end(self, ending: Ending) -> None:
         """Take the final figures and close the run."""
 
 
 class Tracker(Protocol):
-    """A tracker, checked and ready. Its methods are all called from one thread, which they may
-    block; what they raise ends the run in this tracker and nothing else."""
+    """A tracker, checked and ready. All its methods are called from one thread, which they may
+    block. An error that they raise ends the run in this tracker, and nothing else."""
 
     name: str
     place: str
-    """Where to look at the runs, a phrase for people."""
+    """Where to look at the runs, as a phrase for people."""
 
     def begin(self, run: Run) -> Open:
-        """Open a run, or the one that this trial had before."""
+        """Open a new run, or the earlier one of a trial that resumes."""
 
 
 def run_of(trial: Trial, step: int, resumed: bool) -> Run:
-    """What a tracker is told when a trial begins to train at a step."""
+    """The run of a trial that begins, or resumes, at a step."""
     place = f"{trial.dataset_name} {portable(trial.backbone)}"
     return Run(
         trial.identity,
@@ -87,7 +87,7 @@ def run_of(trial: Trial, step: int, resumed: bool) -> Run:
 
 def config_of(trial: Trial) -> dict[str, Value]:
     """What defines a trial, flat: `method`, `seed`, `settings.rank`, `recipe.batch_size`, ..."""
-    named: dict[str, Any] = {
+    config: dict[str, Any] = {
         "method": trial.method,
         "call": trial.call,
         "dataset": trial.dataset_name,
@@ -97,12 +97,12 @@ def config_of(trial: Trial) -> dict[str, Value]:
         "lr": trial.lr,
         "cached_features": trial.cached_features,
     }
-    named |= {f"settings.{name}": value for name, value in trial.settings.items()}
-    named |= {f"recipe.{name}": value for name, value in asdict(trial.recipe).items()}
-    named |= {f"defines.{name}": value for name, value in trial.defines.items()}
+    config |= {f"settings.{name}": value for name, value in trial.settings.items()}
+    config |= {f"recipe.{name}": value for name, value in asdict(trial.recipe).items()}
+    config |= {f"defines.{name}": value for name, value in trial.defines.items()}
     return {
         name: value if isinstance(value, Value) else str(value)
-        for name, value in named.items()
+        for name, value in config.items()
         if value is not None
     }
 
@@ -116,7 +116,7 @@ LIVE = {
     "peak_memory_bytes": "cost/peak_memory_bytes",
     "process_memory_bytes": "cost/process_memory_bytes",
 }
-"""What trials report while they run, and what trackers call it."""
+"""The figures that trials report while they run, and their names in trackers."""
 COST = (
     "train_images_per_second",
     "step_images_per_second",
@@ -130,7 +130,7 @@ COST = (
 
 
 def live_figures(state: dict[str, Any]) -> Figures:
-    """The figures of a message or of a point of a record's curve, as trackers call them."""
+    """The figures of a progress message, or of a point of a record's curve, by tracker name."""
     return {
         name: float(state[key])
         for key, name in LIVE.items()
@@ -141,7 +141,9 @@ def live_figures(state: dict[str, Any]) -> Figures:
 def final_figures(document: dict[str, Any]) -> Figures:
     """All recalls of a record's splits, and what the training cost."""
     splits = document.get("metrics") or {}
-    found = {f"{name}/{key}": value for name, some in splits.items() for key, value in some.items()}
+    figures = {
+        f"{n}/{key}": value for n, recalls in splits.items() for key, value in recalls.items()
+    }
     costs = document.get("efficiency") or {}
-    found |= {f"final/{name}": costs[name] for name in COST if name in costs}
-    return {name: float(value) for name, value in found.items() if value is not None}
+    figures |= {f"final/{name}": costs[name] for name in COST if name in costs}
+    return {name: float(value) for name, value in figures.items() if value is not None}

@@ -9,9 +9,9 @@ from bench.spec import nearest
 from bench.tracking.base import Tracker
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
-"""Each is a module of this package, an extra of this project, and the name of what it needs."""
+"""Each name is that of a module here, of an extra of this project, and of a Python package."""
 NEEDS = {"mlflow": ("mlflow", "sqlalchemy", "alembic")}
-"""What must be there beside or instead of a package of the tracker's own name."""
+"""The packages that a tracker needs, if not just the one of its own name."""
 
 
 def names(text: str) -> list[str]:
@@ -29,7 +29,7 @@ def names(text: str) -> list[str]:
 
 
 def check(text: str) -> None:
-    """Raise UserError where `--log` names a tracker that is unknown or not installed."""
+    """Raise UserError if `--log` names a tracker that is unknown or not installed."""
     for name in names(text) if text else []:
         needed = NEEDS.get(name, (name,))
         missing = [package for package in needed if importlib.util.find_spec(package) is None]
@@ -44,8 +44,8 @@ def check(text: str) -> None:
 def trackers(text: str, results: Path) -> list[Tracker]:
     """The trackers that `--log` names, ready to use; "" names none.
 
-    `results` is the folder of the records, where trackers that write files put them. Raises
-    UserError as `check` does, and where a tracker lets only known users in.
+    `results` is the folder of the records, in which trackers may write files. Raises UserError as
+    `check` does, and if a tracker requires a login that is missing.
     """
     check(text)
     chosen = names(text) if text else []

@@ -9,9 +9,9 @@ from typing import Any
 from bench.tracking.base import PROJECT, Ending, Figures, Run
 
 IDENTITY = "bench.identity"
-"""The tag by which a trial's run is found again."""
+"""The tag by which the run of a trial is found again."""
 LONGEST = 500
-"""Letters of a parameter that every store of MLflow takes."""
+"""Longest parameter, in letters, that every store of MLflow accepts."""
 
 
 def make(results: Path) -> "Mlflow":
@@ -20,7 +20,7 @@ def make(results: Path) -> "Mlflow":
 
 
 class Mlflow:
-    """Runs of MLflow, through its client, which holds no state of the whole process."""
+    """Runs of MLflow, through its client, which has no state that trials would share."""
 
     name = "mlflow"
 
@@ -32,7 +32,7 @@ class Mlflow:
         self._client: Any = None
 
     def begin(self, run: Run) -> "_Open":
-        """See `Tracker`. Where the trial goes on, the newest run of its identity does."""
+        """See `Tracker`. For a trial that resumes, the newest run of its identity continues."""
         from mlflow.entities import Param
 
         experiment, client = self._connect(), self._client
@@ -54,7 +54,7 @@ class Mlflow:
         return _Open(client, made)
 
     def _connect(self) -> str:
-        """The id of the experiment, which is made where there is none."""
+        """The id of the experiment, which is created if it does not exist."""
         from mlflow import MlflowClient
 
         self._client = self._client or MlflowClient()

@@ -24,10 +24,10 @@ class TensorBoard:
         self.place = f"tensorboard --logdir {from_here(folder)}"
 
     def begin(self, run: Run) -> "_Open":
-        """See `Tracker`. A trial that goes on writes another file into its folder.
+        """See `Tracker`. A trial that resumes writes another file into its folder.
 
-        TensorBoard shows nothing that earlier files of the folder say of `purge_step` and later:
-        steps that a killed trial repeats, or all where it begins anew.
+        From `purge_step` on, TensorBoard ignores the earlier files of the folder: the steps that a
+        killed trial repeats, or everything if it begins anew.
         """
         from torch.utils.tensorboard import SummaryWriter
 

@@ -22,11 +22,10 @@ class Trackio:
         self.place = f"trackio show --project {PROJECT}"
 
     def begin(self, run: Run) -> "_Open":
-        """See `Tracker`. Trackio finds a run to go on with by its name, which holds the identity.
+        """See `Tracker`. Trackio finds the run to continue by its name, which has the identity.
 
-        `init` ends the run that is open in the context it is called in, so each has its own. Its
-        samples of CPU and GPU are switched off, for they would be taken while the trial's speed is
-        measured.
+        `init` ends the run that is open in its context, so each run gets a context of its own. Its
+        sampling of CPU and GPU is off, since it would disturb the measurement of speed.
         """
         import trackio
 
@@ -56,8 +55,8 @@ class _Open:
 
     def end(self, ending: Ending) -> None:
         """See `Open`."""
-        said: dict[str, Any] = {**ending.figures, "status": ending.status}
+        final: dict[str, Any] = {**ending.figures, "status": ending.status}
         if ending.record is not None:
-            said["record"] = str(ending.record)
-        self.run.log(said, step=self.step)
+            final["record"] = str(ending.record)
+        self.run.log(final, step=self.step)
         self.run.finish()

@@ -12,7 +12,7 @@ OFFLINE = ("offline", "dryrun", "disabled")
 
 
 def make(results: Path) -> "Wandb":
-    """The tracker; raises UserError where nobody is logged in, for wandb would stop and ask."""
+    """The tracker. Raises UserError without a login, since wandb would stop and ask for one."""
     import wandb
 
     mode = os.environ.get("WANDB_MODE") or str(wandb.setup().settings.mode or "online")
@@ -27,7 +27,7 @@ def make(results: Path) -> "Wandb":
 def _logged_in(wandb: Any) -> bool:
     try:
         return bool(wandb.login(prompt=False, verify=False))
-    except TypeError:  # an older version, whose login knows no `prompt`
+    except TypeError:  # an older version, whose login has no `prompt`
         return bool(wandb.api.api_key)
 
 
@@ -47,8 +47,7 @@ class Wandb:
     def begin(self, run: Run) -> "_Open":
         """See `Tracker`. The run's id is the trial's identity.
 
-        wandb's own samples of CPU and GPU are switched off, for they would be taken while the
-        trial's speed is measured.
+        wandb's own sampling of CPU and GPU is off, since it would disturb the measurement of speed.
         """
         opened = self._wandb.init(
             project=self._project,
@@ -60,7 +59,7 @@ class Wandb:
             reinit="create_new",
             settings={"silent": True, "console": "off", "x_disable_stats": True},
         )
-        # Not wandb's own count, which a trial that goes on from a checkpoint would have to exceed.
+        # wandb's own step count never goes back, but a trial that resumes repeats steps.
         opened.define_metric("step", hidden=True)
         opened.define_metric("*", step_metric="step")
         return _Open(opened)

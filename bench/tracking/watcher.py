@@ -1,8 +1,8 @@
-"""Passes on to trackers what running trials report.
+"""Passes what running trials report on to trackers.
 
-It listens in the process of the sweep to the messages that each trial sends anyway; the trial's own
-process does not know of it. Each tracker has a thread of its own, so a tracker that is slow, hangs
-or fails holds up neither the trials nor another tracker.
+It works in the process of the sweep, on the messages that each trial sends anyway; the process that
+trains knows nothing of it. Each tracker has its own thread, so a tracker that is slow, hangs or
+fails delays neither the trials nor the other trackers.
 """
 
 import queue
@@ -15,12 +15,20 @@ from typing import Any
 
 from bench import UserError, brief, record
 from bench.sweeps.engine import Outcome, Watcher
-from bench.tracking.base import Ending, Figures, Open, Run, Tracker, final_figures, live_figures
-from bench.tracking.base import run_of as describe
+from bench.tracking.base import (
+    Ending,
+    Figures,
+    Open,
+    Run,
+    Tracker,
+    final_figures,
+    live_figures,
+    run_of,
+)
 from bench.trial import Trial
 
 PATIENCE_SECONDS = 60.0
-"""How long the sweep waits at its end for trackers that have yet to send something."""
+"""How long a sweep waits at its end for trackers that are still sending."""
 Say = Callable[[str], None]
 
 
@@ -36,7 +44,7 @@ class Feed:
         self._thread.start()
 
     def begin(self, run: Run) -> None:
-        """Open a run, soon."""
+        """Ask the thread to open a run."""
 
         def work() -> None:
             self._open[run.identity] = self.tracker.begin(run)
@@ -44,7 +52,7 @@ class Feed:
         self._work.put(lambda: self._safely(run.identity, work))
 
     def log(self, identity: str, step: int, figures: Figures) -> None:
-        """Pass on figures of an open run, soon."""
+        """Ask the thread to pass on figures of an open run."""
 
         def work() -> None:
             if identity in self._open:
@@ -53,7 +61,7 @@ class Feed:
         self._work.put(lambda: self._safely(identity, work))
 
     def end(self, identity: str, ending: Ending) -> None:
-        """Close a run, soon."""
+        """Ask the thread to close a run."""
 
         def work() -> None:
             if identity in self._open:
@@ -62,11 +70,11 @@ class Feed:
         self._work.put(lambda: self._safely(identity, work))
 
     def close(self) -> None:
-        """No more will come."""
+        """Tell the thread that nothing more will come."""
         self._work.put(None)
 
     def wait(self, seconds: float) -> None:
-        """Wait until the tracker has taken everything, but not for longer than this."""
+        """Wait until the tracker has taken everything, for at most so many seconds."""
         self._thread.join(timeout=seconds)
         if self._thread.is_alive():
             self._say(
@@ -79,7 +87,7 @@ class Feed:
             work()
 
     def _safely(self, identity: str, work: Callable[[], None]) -> None:
-        """Do it; what goes wrong ends this run in this tracker, and is said once a sweep."""
+        """Do it. An error ends the run in this tracker; the first one of a sweep is reported."""
         try:
             work()
         except BaseException as error:  # also SystemExit, which some trackers raise
@@ -102,10 +110,10 @@ class _Tracked:
 
 
 class Tracking:
-    """A watcher that tells another watcher everything, and trackers what they show.
+    """A watcher that passes everything to another watcher, and figures to trackers.
 
-    A tracker's run begins with the first step of a trial, or with the test of a method that is not
-    trained; a trial that another sweep does has none.
+    A run begins with the first step of a trial, or with the test if the method is not trained. A
+    trial that another sweep is running gets no run.
     """
 
     def __init__(self, inner: Watcher, trackers: Sequence[Tracker], say: Say) -> None:
@@ -124,7 +132,7 @@ class Tracking:
         tracked = self._trials[trial.identity]
         step = state.get("step", 0)
         if not tracked.begun and (step or state.get("stage") in ("measuring", "testing")):
-            # "measuring" without a step before it: the checkpoint was written after the last one
+            # "measuring" as the first stage: the trial resumed from a checkpoint of its last step
             self._begin(trial, max(step, 1), step > 1 or state.get("stage") == "measuring")
         tracked.latest |= {k: v for k, v in state.items() if k.endswith("_memory_bytes")}
         if "loss" in state and step > tracked.step:
@@ -136,13 +144,13 @@ class Tracking:
         """See `Watcher`."""
         self._inner.ended(outcome)
         trial, document = outcome.trial, _read(outcome.record)
-        if document and not self._trials[trial.identity].begun:  # no message of it came through
+        if document and not self._trials[trial.identity].begun:  # none of its messages arrived
             self._begin(trial, 1, False)
         tracked = self._trials.pop(trial.identity)
         if not tracked.begun:
             return
         for point in document.get("curve") or []:
-            if point["step"] > tracked.step:  # looks of which no message came through
+            if point["step"] > tracked.step:  # looks whose messages did not arrive
                 for feed in self._feeds:
                     feed.log(trial.identity, point["step"], live_figures(point))
         self._end(trial.identity, Ending(outcome.status, final_figures(document), outcome.record))
@@ -163,7 +171,7 @@ class Tracking:
 
     def _begin(self, trial: Trial, step: int, resumed: bool) -> None:
         self._trials[trial.identity].begun = True
-        run = describe(trial, step, resumed)
+        run = run_of(trial, step, resumed)
         for feed in self._feeds:
             feed.begin(run)
 
@@ -173,7 +181,7 @@ class Tracking:
 
 
 def _read(path: Path | None) -> dict[str, Any]:
-    """A trial's record; empty where there is none, or where it cannot be read from here."""
+    """A trial's record; empty if there is none or it cannot be read from here."""
     if path is None:
         return {}
     try:
@@ -184,7 +192,7 @@ def _read(path: Path | None) -> dict[str, Any]:
 
 @contextmanager
 def tracking(inner: Watcher, trackers: Sequence[Tracker], say: Say) -> Iterator[Watcher]:
-    """A watcher that tells the trackers too; without trackers it is the watcher itself."""
+    """The watcher, extended to tell the trackers; unchanged if there are none."""
     if not trackers:
         yield inner
         return
