@@ -89,6 +89,8 @@ INSTEAD = {
 """Settings of which a recipe takes one, and what they all say."""
 
 
+LONGEST, LARGEST = 366 * 86400.0, 2**50
+"""Limits of `time` in seconds and `memory` in bytes: what is beyond them is a slip of the pen."""
 LIST_THEM = "`bench recipe` lists what a recipe has"
 
 
@@ -190,9 +192,18 @@ def check_recipe(recipe: Recipe) -> Recipe:
         raise UserError("recipe steps must be at least 1")
     if recipe.time is not None and not 0 < recipe.time < math.inf:
         raise UserError("recipe time must be a time above 0, such as 10m")
+    if recipe.time is not None and recipe.time > LONGEST:
+        raise UserError(
+            f"recipe time={written('time', recipe.time)} is more than a year; write for instance 2h"
+        )
     if recipe.memory is not None and recipe.memory < 2**10:
         raise UserError(
             f"recipe memory={recipe.memory} would be that many bytes; write the unit, such as 24GiB"
+        )
+    if recipe.memory is not None and recipe.memory > LARGEST:
+        raise UserError(
+            f"recipe memory={written('memory', recipe.memory)} is more than any device has; "
+            "write for instance 24GiB"
         )
     if recipe.lr is not None and not 0 < recipe.lr < math.inf:
         raise UserError("recipe lr must be a number above 0")

@@ -92,6 +92,8 @@ class Backbone(TypedDict, total=False):
     """Side of the square that the image tower takes."""
     notes: list[str]
     """What the user was told about the backbone."""
+    trained_on: list[str]
+    """Data sets whose training images the weights have seen, as far as known."""
 
 
 class Look(TypedDict):
@@ -420,6 +422,7 @@ def _recipe(whole: bool = True) -> TypeAdapter[Any]:
     """The fields of `bench.recipe.Recipe`; of a whole one those added later may be absent."""
     hints: dict[str, Any] = get_type_hints(Recipe)
     hints |= {"batch_size": Whole, "accumulation": Whole, "epochs": Positive}
+    hints |= {"time": Positive | None, "memory": Whole | None}
     later = {field.name for field in dataclasses.fields(Recipe) if field.metadata.get("later")}
     required: Any = ...
     fields: Any = {

@@ -102,6 +102,10 @@ def _one(node: ast.expr, text: str) -> tuple[str, dict[str, Any]]:
         for keyword in node.keywords:
             if keyword.arg is None:
                 break
+            if keyword.arg in settings:
+                raise UserError(
+                    f"{keyword.arg!r} is given twice in {ast.unparse(node)!r}; give it once"
+                )
             try:
                 settings[keyword.arg] = ast.literal_eval(keyword.value)
             except ValueError:

@@ -66,7 +66,7 @@ class Peft(Injected):
         kind, known = given.get("kind", "oft"), peft_kinds.kinds()
         usable = tuple(name for name, found in known.items() if found.refused is None)
         choice = {"kind": Setting("oft", Literal[usable])}
-        if kind not in known:
+        if not isinstance(kind, str) or kind not in known:
             return choice
         if (reason := known[kind].refused) is not None:
             raise Refused(f"kind={kind!r} cannot be used: {reason}")

@@ -1,11 +1,14 @@
 """Equal budgets told beforehand (`bench plan`, dry runs) and afterwards (groups of a report)."""
 
+import io
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench import record
 from bench.measure import fitting_batch, plan
@@ -60,6 +63,34 @@ def test_steps_and_time_of_a_time_budget_come_from_records(tmp_path: Path) -> No
     untrained = [trial(method="zeroshot", time=60.0)]
     (line,) = forecast.forecast(Plan(untrained, tmp_path, tmp_path), untrained, "Abacus", None)
     assert (line.steps, line.seconds) == (None, None)
+
+
+@pytest.mark.parametrize("batch", [1024, None])
+@pytest.mark.parametrize("steps", [forecast.MEASURED, 123_456, None])
+def test_a_dry_run_breaks_no_word_of_a_call(batch: int | None, steps: int | str | None) -> None:
+    """80 letters hold all columns; calls are broken between their settings."""
+    calls = ["lora(lr=0.01)", "uniadapter", "adapter(parallel=True, lr=0.03)"]
+    lines = [
+        forecast.Line("ucm", "starter", call, Counter(states), 99, 2**36, 7200.0, batch, steps)
+        for call in calls
+        for states in ({}, {"ok": 10, "not_applicable": 12, "out_of_memory": 3})
+    ]
+    file = io.StringIO()
+    Console(width=80, file=file, color_system=None).print(forecast.table(lines))
+    shown = file.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    for part in ("lora(lr=0.01)", "uniadapter", "adapter(parallel=True,", "lr=0.03)", "2:00:00"):
+        assert shown.count(part) >= 2, shown
+    for word in ("applicable", *(["1,024"] if batch else ["65,536"])):
+        assert word in shown, shown
+
+
+def test_a_dry_run_says_why_no_memory_is_predicted(tmp_path: Path) -> None:
+    one = trial(method="linear", memory=2**10)
+    (line,) = forecast.forecast(
+        Plan([one], tmp_path, tmp_path), [one], None, lambda done, total, what: None
+    )
+    assert "not even a batch of 2 fits memory=1KiB" in str(line.reason)
 
 
 def test_steps_at_the_batch_that_a_memory_comes_to(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ One odd record must not take a report, a table or a comparison with it.
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import UserError, record
+from bench import UserError, record, schema
 from bench.report import choose, plots, report, searches, terminal
 from bench.sweeps import forecast, tune
 from bench.trained import compare
@@ -81,6 +82,40 @@ def use(results: Path, path: Path) -> None:
         lambda: compare.compare([path, path], [path, path]),
     ):
         assert "\n" not in said_by(act)
+
+
+BUDGETED: list[tuple[Place, list[Any]]] = [
+    (("trial", "recipe", "time"), [0, -5.0, "10m", 1e308, True]),
+    (("trial", "recipe", "memory"), [0, -1, "24GiB", 0.5]),
+    (("efficiency", "budget_steps"), [0, "many", 2.5]),
+    (("efficiency", "budget_planned_steps"), [-1, None]),
+    (("efficiency", "budget_seconds_used"), ["45 s", 1e308]),
+    (("efficiency", "budget_warning"), [3, ["missed"]]),
+    (("efficiency", "feature_seconds"), ["many", [], 1e308]),
+    (("backbone", "trained_on"), [3, "rsicd", [3]]),
+    (("curve", 0, "train_seconds"), ["x", 1e308]),
+]
+
+
+@pytest.mark.parametrize(("place", "values"), BUDGETED)
+def test_odd_budgets_are_refused_by_name(tmp_path: Path, place: Place, values: list[Any]) -> None:
+    """Fields that the records of `SOUND` are too old to have."""
+    sound = mutated(SOUND[TARGETS[1]], ("trial", "recipe", "time"), 45.0)
+    path = tmp_path / "seed0-1.json"
+    for value in values:
+        path.write_text(json.dumps(mutated(sound, place, value)))
+        name = ".".join(map(str, place))
+        assert name in said_by(lambda: record.read(path)), (place, value)
+
+
+def test_whatever_number_a_report_takes_from_a_record_has_a_type() -> None:
+    """Reports name fields as `efficiency.train_seconds`; each is checked when a record is read."""
+    known = {"efficiency": schema.Efficiency, "data": schema.Data, "backbone": schema.Backbone}
+    known |= {"environment": schema.Environment}
+    for file in sorted((ROOT / "bench" / "report").glob("*.py")):
+        text = file.read_text(encoding="utf-8")
+        for part, name in re.findall(r'"(efficiency|data|backbone|environment)\.(\w+)"', text):
+            assert name in known[part].__annotations__, f"{file.name} takes {part}.{name}"
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda path: path.parent.name)

@@ -165,6 +165,8 @@ def test_a_call_states_the_kind_and_what_differs_from_peft_s_defaults() -> None:
     [
         ("peft(kind='OFT')", r"that `bench methods peft` lists.*did you mean 'oft'"),
         ("peft(kind=3)", "takes a text"),
+        ("peft(kind=['oft'])", "takes a text"),
+        ("peft(kind={'oft': 1})", "takes a text"),
         ("peft(kind='oft', oft_blok_size=3)", r"peft\(kind='oft'\) has no .*'oft_block_size'"),
         ("peft(kind='loha', oft_block_size=3)", "has no setting 'oft_block_size'"),
         ("peft(kind='loha', alpha='x')", "takes a whole number"),

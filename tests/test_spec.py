@@ -72,6 +72,9 @@ def test_several_calls() -> None:
         ("lora(rank=x)", "put text in quotes"),
         ("lora(3)", "write NAME"),
         ("lora(rank=3", "cannot read"),
+        ("lora(rank=3, rank=4)", "'rank' is given twice"),
+        ("lora(rank={'a': 1})", "takes a whole number"),
+        ("lora(targets=['attn'])", "takes a text"),
         ("", "no method"),
         ("lora(lr=0)", "above 0"),
         ("lora(lr=1e999)", "above 0"),
@@ -198,6 +201,9 @@ def test_recipe() -> None:
         ("epochs=inf", "above 0"),
         ("weight_decay=-1", "from 0"),
         ("weight_decay=nan", "from 0"),
+        ("time=0", "above 0"),
+        ("time=9000h", "more than a year"),
+        ("memory=2000000GiB", "more than any device"),
     ],
 )
 def test_wrong_recipes(word: str, words: str) -> None:

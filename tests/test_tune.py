@@ -78,6 +78,11 @@ def test_a_rate_in_the_call_is_the_centre(tmp_path: Path) -> None:
         search(tmp_path, ["full(lr=0.0001)", "full"], {})
 
 
+def test_rates_that_are_written_alike_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="so some are the same; give --factors"):
+        search(tmp_path, ["lora(lr=3e-4)"], {}, factors=[1.0, 1.0000001])
+
+
 def test_what_trains_nothing_is_left_out(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to search"):
         search(tmp_path, ["zeroshot"], {})

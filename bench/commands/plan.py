@@ -59,6 +59,8 @@ def plan(
             bar.update(task, completed=done, total=total, description=f"predicting {what}")
 
         rows = plan_.plan(trials.trials, limit, trials.root, move)
+    from bench.sweeps import forecast
+
     steps = _steps(trials, rows)
     if json_:
         found = [asdict(row) | ({"steps": steps[_place(row)]} if steps else {}) for row in rows]
@@ -71,6 +73,8 @@ def plan(
         if any(row.reason is None for row in group):
             own = {row.call: steps.get(_place(row)) for row in group}
             screen.print(plan_table.table(group, parts, own))
+        if forecast.MEASURED in steps.values():
+            say(screen, forecast.MEASURED_MEANS)
         for line in plan_table.legend(group, config.recipe, parts):
             say(screen, line)
 

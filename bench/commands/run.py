@@ -216,9 +216,16 @@ def _print_forecast(
             bar.update(task, completed=done, total=total, description=words, visible=True)
 
         lines = forecast.forecast(plan, todo, engine.device_kind(), move if memory else None)
-    for _, place in itertools.groupby(lines, key=lambda line: (line.dataset, line.backbone)):
-        screen.print(forecast.table(list(place)))
-    if memory and todo:
+    places = itertools.groupby(lines, key=lambda line: (line.dataset, line.backbone))
+    tables = [list(place) for _, place in places]
+    for place in tables:
+        screen.print(forecast.table(place))
+    for line in lines:
+        if line.reason is not None:
+            say(screen, f"{line.call} on {Path(line.dataset).stem}: {line.reason}")
+    if any(line.steps == forecast.MEASURED for line in lines):
+        say(screen, forecast.MEASURED_MEANS)
+    if any(map(forecast.shows_peak, tables)):
         say(screen, "peak: predicted for a GPU, without the CUDA context")
     if todo:
         say(screen, forecast.total(lines, engine.at_once()))

@@ -13,16 +13,21 @@ from bench.label import Label
 from bench.spec import portable
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
-from bench.units import format_seconds
+from bench.units import format_clock, format_seconds
 from methods import registry
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from bench.measure.plan import Row
+
 FREE = ("epochs", "steps", "time", "lr", "weight_decay", "warmup", "clip_norm")
 """What of a recipe does not change the time of a step."""
-MEASURED = "measured at the start"
+MEASURED = "at the start"
 """What a forecast says of steps that no record foretells."""
+RECORDED = len("applicable,")
+"""Letters of the widest word in the table's column of what is recorded."""
+MEASURED_MEANS = "steps: measured at the start of each training where no record tells them"
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Line:
     """Of a recipe that gives a memory: the batch that it comes to; None: another, or not known."""
     steps: int | str | None = None
     """Of a recipe that gives a time: the steps that it comes to, or MEASURED; None: another."""
+    reason: str | None = None
+    """Why its memory cannot be predicted, such as that not even two images fit; None: it can."""
 
 
 def forecast(
@@ -69,24 +76,26 @@ def forecast(
         states = Counter(plan.status(t) or "no record" for t in trials)
         one = seconds(trials[0], known, device) if open_ else 0.0
         total = None if one is None else one * len(open_)
-        figures = predicted.get(place, {})
+        row = predicted.get(place)
+        figures = row.figures if row is not None else {}
+        reason = row.reason if row is not None else None
         batch = figures.get("batch_size") if trials[0].recipe.memory is not None else None
         found = steps(trials[0], batch, known, device) if open_ else None
         peak = figures.get("predicted_peak_bytes")
-        lines.append(Line(*place, states, len(open_), peak, total, batch, found))
+        lines.append(Line(*place, states, len(open_), peak, total, batch, found, reason))
     return lines
 
 
 def _predicted(
     trials: list[Trial], root: Path, progress: Callable[[int, int, str], None]
-) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """The figures of `bench plan`; batches are those of the device of this machine."""
+) -> "dict[tuple[str, str, str], Row]":
+    """The rows of `bench plan`; batches are those of the device of this machine."""
     import torch
 
     from bench.measure import plan
 
     rows = plan.plan(trials, None, root, progress, torch.cuda.is_available())
-    return {(r.dataset, r.backbone, r.call): r.figures for r in rows}
+    return {(r.dataset, r.backbone, r.call): r for r in rows}
 
 
 def trains(trial: Trial) -> bool:
@@ -190,32 +199,56 @@ def _scaled(trial: Trial, done: dict[str, Any]) -> float | None:
     return float(total + training * (length / last["step"] - 1))
 
 
+def shows_peak(lines: list[Line]) -> bool:
+    """Whether a table has room and reason for the peak: a memory budget says as much itself."""
+    budgeted = any(line.batch is not None for line in lines)
+    return not budgeted and any(line.peak_bytes is not None for line in lines)
+
+
 def table(lines: list[Line]) -> "Table":
     """The lines of one data set and backbone, for a terminal of 80 columns."""
     from rich import box
     from rich.table import Table
 
-    sized = any(line.peak_bytes is not None for line in lines)
     batches = any(line.batch is not None for line in lines)
+    sized = shows_peak(lines)
     timed = any(line.steps is not None for line in lines)
     heads = ["method", "recorded", "left", *(["batch"] if batches else [])]
     heads += [*(["steps"] if timed else []), *(["peak, MiB"] if sized else []), "time left"]
     shown = Table(*heads, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     shown.title = f"{Path(lines[0].dataset).stem} · {portable(lines[0].backbone)}"
+    # All but the first are as wide as they need be: rich narrows what is widest, and would break
+    # calls within a word.
+    said = [_recorded(line) for line in lines]
+    shown.columns[1].width = max(len("recorded"), min(RECORDED, max(map(len, said))))
     for column in shown.columns[2:]:
         column.justify, column.no_wrap = "right", True
-    for line in lines:
-        states = [(s, n) for s, n in line.states.items() if s != "no record"]
-        said = ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in states) or "–"
-        cells: list[str | Label] = [Label(line.call), said, str(line.left) if line.left else "–"]
+    for line, recorded in zip(lines, said, strict=True):
+        cells: list[str | Label] = [
+            Label(line.call),
+            recorded,
+            str(line.left) if line.left else "–",
+        ]
         cells += [_figure(line.batch)] if batches else []
         cells += [_figure(line.steps)] if timed else []
         if sized:
             cells.append("–" if line.peak_bytes is None else f"{line.peak_bytes / 2**20:,.0f}")
-        time = "unknown" if line.seconds is None else format_seconds(line.seconds)
-        cells.append(time if line.left else "–")
+        cells.append(_clock(line.seconds) if line.left else "–")
         shown.add_row(*cells)
     return shown
+
+
+def _recorded(line: Line) -> str:
+    """`2 ok, 1 out of memory`, or a dash."""
+    states = [(s, n) for s, n in line.states.items() if s != "no record"]
+    return ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in states) or "–"
+
+
+def _clock(seconds: float | None) -> str:
+    """As narrow as it can be: `1:20:00`, `5:00`, `0.2 s`."""
+    if seconds is None:
+        return "unknown"
+    return format_clock(seconds) if seconds >= 10 else format_seconds(seconds)
 
 
 def _figure(value: int | str | None) -> str:

@@ -82,6 +82,11 @@ def grid_of(
     if (decides := known[base.method].decides) is not None:
         stated = {decides: base.settings[decides], **stated}
     rates = tried.get("lr") or [_rounded(centre * factor) for factor in factors]
+    if len({f"{rate:g}" for rate in rates}) < len(rates):  # as calls and records write them
+        raise UserError(
+            f"the learning rates to try for {base.call} are {', '.join(f'{r:g}' for r in rates)}, "
+            "so some are the same; give --factors that differ more"
+        )
     axes = {k: values for k, values in tried.items() if k != "lr" and k not in stated}
     names = [*axes, "lr"]
     for name, values in axes.items():

@@ -177,6 +177,8 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepCon
         if not said.get(key):
             place = f"{file} names no {key}" if file else f"no {key} are named"
             raise UserError(f"{place}; give {option}, or {key} = [...] in a sweep file")
+    if said.get("log") and not any(map(str.strip, _list(said["log"]))):
+        raise UserError("--log names no tracker; leave it out for none")
     return SweepConfig(
         methods=",".join(_list(said["methods"])),
         datasets=list(dict.fromkeys(map(_at_home, _list(said["datasets"])))),
