@@ -163,7 +163,7 @@ def _search(plan: "Plan", said: dict[str, Any], wanted: SearchOptions) -> "Searc
 
 def _standing(search: "Search", todo: "list[Trial]") -> str:
     """How many trials the search has, how many of them are to run, and how many may follow."""
-    least = len(search.wishes) * search.points
+    least = len(search.base_trials) * search.points
     methods = counted(len(search.grids), "method")
     points = counted(search.points, "point") + (" drawn from each grid" * search.drawn)
     grown = len(search.plan.trials) - least

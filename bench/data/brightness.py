@@ -15,9 +15,9 @@ from bench.data import imagefile
 from bench.data.wide import Scale, Values
 
 LOOKED_AT = 8
-"""Number of images that are opened."""
+"""How many images are opened."""
 PIXELS = 2**16
-"""Number of values taken from each image."""
+"""How many values are taken from each image."""
 USED = 0.25
 """An image should use at least this share of the range."""
 OUTSIDE = 0.9

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Pixels", "build", "cache_folder", "decode", "images", "picture", "place"]
 
 BLOCK = 256
-"""Images that are decoded before they are written: so many are in memory at once."""
+"""Images are decoded and written in blocks of this many, so that memory stays small."""
 
 
 def cache_folder() -> Path:

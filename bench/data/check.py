@@ -191,20 +191,20 @@ def words(
         split: [[sentence(caption) for caption in s.captions] for s in samples]
         for split, samples in by_split.items()
     }
-    known = {split: {key for five in images for key in five} for split, images in said.items()}
+    known = {split: {key for keys in images for key in keys} for split, images in said.items()}
     train, both = known["train"], known["train"] | known["val"]
     counted = {}
     for split, images in said.items():
-        rows = [key for five in images for key in five]
-        carriers = Counter(key for five in images for key in set(five))
+        rows = [key for keys in images for key in keys]
+        carriers = Counter(key for keys in images for key in set(keys))
         if images:
             counted[split] = Words(
                 images=len(images),
                 rows=len(rows),
                 sentences=len(known[split]),
                 blank=rows.count(""),
-                images_without_words=sum(not any(five) for five in images),
-                repeating_images=sum(len(five) > 1 and len(set(five)) == 1 for five in images),
+                images_without_words=sum(not any(keys) for keys in images),
+                repeating_images=sum(len(keys) > 1 and len(set(keys)) == 1 for keys in images),
                 shared_rows=sum(carriers[key] > 1 for key in rows),
                 rows_in_train=sum(key in train for key in rows) if split != "train" else 0,
                 rows_in_train_and_val=sum(key in both for key in rows) if split == "test" else 0,
@@ -232,7 +232,7 @@ def _longest(samples: Sequence[Sample], tokenizer: Any) -> dict[str, Any]:
 
 
 def _token_count(tokenizer: Any) -> Callable[[str], int] | None:
-    """How many tokens a tokenizer of open_clip gives a text if nothing is cut; None: not known."""
+    """A function that counts the tokens of a text without cutting it; None if there is no way."""
     if hasattr(tokenizer, "encode"):  # CLIP's own; start and end are not among its tokens
         return lambda text: len(tokenizer.encode(text)) + 2
     inner = getattr(tokenizer, "tokenizer", None)  # of transformers

@@ -16,8 +16,9 @@ from bench.data.twins import Progress
 from methods.sample import Sample
 
 WORDS = 6
-"""Shorter sentences occur by chance."""
+"""Sentences with fewer words are equal by chance too often to count."""
 SENTENCES = 2
+"""So many equal sentences make two images count as the same."""
 SHOWN = 3
 """Pairs named as examples."""
 
@@ -48,7 +49,7 @@ class Leaks:
         }
 
     def lines(self) -> list[str]:
-        """What was found, one line each."""
+        """The findings, one line each."""
         captions, pixels = _tested(self.by_captions), _tested(self.by_pixels)
         where = f"train or val of {self.other}"
         apart = f"do not train on both, or leave those out of {self.other}"
@@ -83,7 +84,7 @@ def _tested(pairs: list[dict[str, Any]]) -> set[str]:
 
 
 def _examples(pairs: list[dict[str, Any]], between: str) -> str:
-    """The first pairs, those that share most."""
+    """The first pairs, as examples; the pairs that share most come first."""
     shown = []
     for pair in pairs[:SHOWN]:
         count = f" ({len(pair['sentences'])} captions)" if "sentences" in pair else ""
@@ -151,7 +152,7 @@ def _long(sample: Sample) -> set[str]:
 
 
 def _part(card: Card, root: Path, test: bool) -> Dataset:
-    """Test, or else train and val; a note says why the images cannot be looked at, if so."""
+    """The test split, or train and val; if images cannot be looked at, a note says why."""
     samples, notes = data.read(card, root)[0], tuple[str, ...]()
     try:
         paths = data.find_images(card, root, samples).paths

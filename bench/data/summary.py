@@ -20,7 +20,7 @@ ROWS = (
     ("  that an image of train or val has too", "rows_in_train_and_val", "rows", ("train", "val")),
     ("images with one caption, repeated", "repeating_images", "images", ()),
 )
-"""Lines of the table: label, field of `Words`, that of which it is a share, splits without it."""
+"""Lines of the table: label, field of `Words`, field that it is a share of, splits without it."""
 
 
 def show(report: Report, console: "Console") -> None:

@@ -1,6 +1,6 @@
-"""The Hugging Face Hub: find files in its cache, ask for them, download them.
+"""The Hugging Face Hub: find files in its cache, ask the Hub about them, download them.
 
-The work is huggingface_hub's: it resumes, caches, sends the token, and follows `HF_ENDPOINT`,
+huggingface_hub does the work: it resumes, caches, sends the token, and respects `HF_ENDPOINT`,
 `HF_HOME` and `HF_HUB_OFFLINE`.
 """
 
@@ -48,7 +48,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Stated:
-    """What the Hub states of a file: its size in bytes, and the SHA-256 if it is a large one."""
+    """What the Hub says about a file: its size in bytes and, for large files, the SHA-256."""
 
     file: HubFile
     size: int | None
@@ -56,7 +56,7 @@ class Stated:
 
 
 def ask(choices: Sequence[HubFile]) -> Stated:
-    """The first of several files that the Hub has; one short request for each.
+    """The first of these files that the Hub has, after one short request for each.
 
     Raises Unreachable, or UserError if the Hub has none of them or refuses access.
     """
@@ -76,10 +76,9 @@ def ask(choices: Sequence[HubFile]) -> Stated:
 
 
 def download(stated: Stated, again: bool = False) -> Path:
-    """Download a file to the cache, resuming an earlier attempt; returns its path.
+    """Download a file to the cache, resuming an earlier attempt, and check its SHA-256.
 
-    `again`: even if it is in the cache. Its SHA-256 is compared with the Hub's. Raises Unreachable
-    or UserError.
+    again: download even if it is in the cache. Returns its path. Raises Unreachable or UserError.
     """
     from huggingface_hub import hf_hub_download
 
@@ -122,7 +121,7 @@ def unreachable() -> str | None:
         return OFFLINE
     try:
         get_session().head(constants.ENDPOINT, timeout=10)
-    except Exception:  # of the HTTP client of huggingface_hub, which changes with its version
+    except Exception:  # depends on huggingface_hub's HTTP client, which changes with its version
         return f"no connection to {urlsplit(constants.ENDPOINT).netloc}"
     return None
 
@@ -131,7 +130,7 @@ def unreachable() -> str | None:
 def without_waiting() -> Iterator[None]:
     """Make transformers use its cache at once if the Hub cannot be reached.
 
-    Otherwise it retries for half a minute, with a warning each time.
+    Without this it retries for half a minute, with a warning each time.
     """
     from huggingface_hub import constants
 

@@ -1,4 +1,4 @@
-"""Addresses of files on the Hugging Face Hub, and their places in its cache."""
+"""Addresses of files on the Hugging Face Hub, and where they are in its cache."""
 
 import re
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def of_weights(weights: str) -> HubFile:
 
 
 def of_url(url: str) -> HubFile | None:
-    """The file that an address `hf://...` names; None for other addresses."""
+    """The file that an address `hf://...` names; None for an address of another form."""
     match = URL.fullmatch(url)
     if match is None:
         return None

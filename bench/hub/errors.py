@@ -1,4 +1,4 @@
-"""What goes wrong with files on the Hugging Face Hub, in plain words with the remedy."""
+"""Errors of the Hugging Face Hub as plain sentences that say what to do."""
 
 import errno
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from bench.spec import nearest
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, an exhausted quota and a file above the size limit."""
 OFFLINE = "HF_HUB_OFFLINE is set"
-"""The reason why the Hub cannot be reached if the user wants no connection."""
+"""Why the Hub cannot be reached if the user has switched connections off."""
 ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
-"""Endings of the names of weights."""
+"""File endings of weights."""
 
 
 class Unreachable(Exception):
@@ -35,7 +35,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def explained(error: Exception, source: HubFile | str) -> Unreachable | UserError:
-    """An error of huggingface_hub as a sentence; `source`: what was asked for, a file or a URL."""
+    """An error of huggingface_hub as a sentence; source: the file or URL that was asked for."""
     from huggingface_hub import constants, errors
 
     file = source if isinstance(source, HubFile) else None
@@ -61,7 +61,7 @@ def explained(error: Exception, source: HubFile | str) -> Unreachable | UserErro
 
 
 def _refused(error: Exception, file: HubFile, host: str) -> str | None:
-    """What to do if the Hub has not what was asked for, or gives it to others; None: it is busy."""
+    """What to do if the Hub lacks the file or refuses access; None for any other answer."""
     from huggingface_hub import errors
 
     login = "log in with `hf auth login` or set HF_TOKEN"
@@ -93,10 +93,10 @@ def is_of_network(error: BaseException) -> bool:
     """Whether an error was caused by a missing connection."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    kinds = (ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
+    errors = (ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
     clients = ("httpx", "httpx2", "requests")
     return any(
-        isinstance(cause, kinds) or type(cause).__module__.partition(".")[0] in clients
+        isinstance(cause, errors) or type(cause).__module__.partition(".")[0] in clients
         for cause in _causes(error)
     )
 
@@ -108,7 +108,7 @@ def no_such_file(file: HubFile) -> str:
     try:
         api = HfApi(endpoint=constants.ENDPOINT)
         names = api.list_repo_files(file.repo, revision=file.revision, repo_type=file.repo_type)
-    except Exception:  # the list is only a help
+    except Exception:  # the list only helps to find the right name
         names = []
     if file.repo_type == "model":
         names = [name for name in names if name.endswith(ENDINGS)]

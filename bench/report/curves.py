@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_TICKS = 8
-"""Steps written at the axis of learning curves; of more evaluations some are left out."""
+"""Most steps written at the axis of learning curves; with more evaluations some are left out."""
 FEW_LINES = 6
 """With more methods than this the curves of single seeds would hide the means."""
 LOG_FROM = 10.0
@@ -27,9 +27,9 @@ TEST_WIDTH = 1.9
 
 
 def by_steps(group: Group) -> "Figure | None":
-    """mR on val and loss by step, mean over seeds; None where no curve has two points.
+    """Validation mR and loss by step, mean over seeds; None if no curve has two points.
 
-    None also for equal training time, where the steps differ: `by_seconds` shows those.
+    None also for an equal time budget, where steps differ: `by_seconds` shows these.
     """
     curves = {row.label: _by_step(row) for row in group.rows}
     curves = {label: curve for label, curve in curves.items() if curve}
@@ -58,7 +58,7 @@ def by_steps(group: Group) -> "Figure | None":
 
 
 def _some(steps: list[int]) -> list[int]:
-    """Evenly spaced ones of the steps, the last among them."""
+    """At most MOST_TICKS of the steps, evenly spaced, the last one among them."""
     every = -(-len(steps) // MOST_TICKS)
     return steps[::-1][::every][::-1]
 
@@ -78,10 +78,10 @@ def _by_step(row: Row) -> dict[int, dict[str, float]]:
 
 
 def by_seconds(group: Group) -> "Figure | None":
-    """Best validation mR by seconds of training, and test mR at the end; None without two looks.
+    """Best validation mR by seconds of training, and test mR; None without two evaluations.
 
-    A line goes on, dotted, to the right edge: what was reached stays reached. The test mR stands
-    in a second panel at the height of the name, so that there is one row for each method.
+    Lines continue, dotted, to the right edge, since what was reached stays reached. The test mR is
+    in a second panel at the height of the method's name, so each method has a row there.
     """
     found = courses(group.rows)
     if max((len(course.mean) for course in found.values()), default=0) < 2:
@@ -112,7 +112,7 @@ def by_seconds(group: Group) -> "Figure | None":
 
 
 def _about(rows: list[Row], found: dict[str, Course], signs: str) -> str:
-    """What the plot by seconds shows, for the second line of its title."""
+    """The second line of the title of the plot by seconds: what is drawn."""
     many = any(len(course.seeds) > 1 for course in found.values())
     said = ["lines: mean over seeds" if many else "one seed"]
     if many and len(rows) <= FEW_LINES:
@@ -127,7 +127,7 @@ def _about(rows: list[Row], found: dict[str, Course], signs: str) -> str:
 
 
 def _apart(figure: "Figure", left: "Axes", right: "Axes", names: float) -> None:
-    """Leave so many inches between the panels."""
+    """Leave so many inches between the panels, for the names."""
     a, b = left.get_position(), right.get_position()
     width = figure.get_figwidth()
     b.x0 = b.x1 - TEST_WIDTH / width
@@ -150,7 +150,7 @@ def _time_axis(axes: "Axes", found: list[Course]) -> None:
 
 
 def _course(axes: "Axes", look: Look, course: Course, lines: int) -> tuple[float, float]:
-    """Draw a method's line of steps, and where there are few methods each seed's; its end."""
+    """Draw a method's stepped line, with few methods also each seed's. Returns the line's end."""
     if lines <= FEW_LINES and len(course.seeds) > 1:
         for points in course.seeds:
             x, y = zip(*((p.seconds, p.best) for p in points), strict=True)

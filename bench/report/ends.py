@@ -1,4 +1,4 @@
-"""Names at the right ends of lines, one below the other, for plots with a line for each method."""
+"""Names at the right ends of lines, one below the other, for plots with a line per method."""
 
 import statistics
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAMES = 7.5
-"""Points of the names at the ends of lines."""
+"""Font size, in points, of the names at the ends of lines."""
 PITCH = 0.145
 """Inches from one such name to the next."""
 OFFSET = 0.2
@@ -18,7 +18,7 @@ OFFSET = 0.2
 
 
 def height_for(names: int) -> float:
-    """Inches of a figure in which so many names stand below each other."""
+    """Height in inches of a figure that has room for so many names below each other."""
     return max(4.4, 1.0 + PITCH * names)
 
 
@@ -67,7 +67,8 @@ def names_at_the_ends(
 
 
 def spread(heights: list[float], gap: float, low: float, high: float) -> list[float]:
-    """Rising heights moved as little as makes them a gap apart, between bounds if they fit."""
+    """Move rising heights as little as possible so that they are a gap apart, within bounds if
+    they fit."""
     blocks: list[list[float]] = []  # heights less the gaps below them; they may only rise
     for n, height in enumerate(heights):
         blocks.append([height - n * gap])

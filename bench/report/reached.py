@@ -1,4 +1,4 @@
-"""How soon a validation recall is reached: mR by seconds of training, and a table of the cost."""
+"""How soon methods reach a validation recall: mR by seconds of training, and a table."""
 
 import statistics
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from bench.report.tables import (
 )
 
 SHARES = (90, 95, 100)
-"""Percent of the reference's validation mR that the table gives the cost of."""
+"""Percent of the reference's validation mR; the table gives what it costs to reach each."""
 FEWEST_LOOKS = 3
-"""With fewer validations in a training, when a recall was first reached is too coarse to say."""
+"""With fewer evaluations in a training, the time of reaching a recall would be too coarse."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Course:
-    """How a row's trials got on: for each seed a point for each look at validation.
+    """The progress of a row's trials: for each seed, a point for each evaluation.
 
-    computed: whether some seconds are not recorded but follow from the training rate.
+    computed: whether some seconds are not recorded and were computed from the training speed.
     """
 
     seeds: list[list[Point]]
@@ -46,9 +46,9 @@ class Course:
 
     @property
     def mean(self) -> list[Point]:
-        """Means over seeds of the first looks, of the second looks, and so on.
+        """Means over seeds at the first evaluation, at the second, and so on.
 
-        Where seeds have different numbers of looks, as many as all of them have.
+        If seeds have different numbers of evaluations, only those that all seeds have.
         """
         return [
             Point(statistics.fmean(p.seconds for p in look), statistics.fmean(p.best for p in look))
@@ -61,24 +61,24 @@ class Course:
         return [points[-1].best for points in self.seeds]
 
     def seconds_to(self, recall: float) -> float | None:
-        """Seconds until the mean first reached a recall, in percent; None where it never did."""
+        """Seconds until the mean first reached a recall (percent); None if it never did."""
         enough = recall - 1e-9 * abs(recall)  # sums of the same numbers may differ in a last digit
         return next((point.seconds for point in self.mean if point.best >= enough), None)
 
 
 def courses(rows: list[Row]) -> dict[str, Course]:
-    """The courses of some rows by label; without rows that tell no recall, or no time."""
-    found = {}
+    """The courses of rows, by label. Rows without validation recall or time are left out."""
+    by_label = {}
     for row in rows:
         trials = [(entry, points) for entry in row.ok if (points := _points(entry))]
         if trials:
             computed = any(_recorded(entry) is None for entry, _ in trials)
-            found[row.label] = Course([points for _, points in trials], computed)
-    return found
+            by_label[row.label] = Course([points for _, points in trials], computed)
+    return by_label
 
 
 def _points(entry: Entry) -> list[Point]:
-    """The points of a trial; none where a look has no recall, for then looks cannot be paired."""
+    """The points of a trial; none if an evaluation lacks the recall (seeds could not be paired)."""
     looks = entry.record["curve"]
     recalls = [look.get("val_mR") for look in looks]
     if any(recall is None for recall in recalls):
@@ -88,13 +88,13 @@ def _points(entry: Entry) -> list[Point]:
 
 
 def _recorded(entry: Entry) -> list[float] | None:
-    """Seconds of training at each look; None where the record does not have them all."""
+    """Seconds of training at each evaluation; None if the record lacks any."""
     seconds = [look.get("train_seconds") or 0.0 for look in entry.record["curve"]]
     return seconds if all(each > 0 for each in seconds) else None
 
 
 def _computed(entry: Entry) -> list[float]:
-    """Seconds at each look by the rate, which is measured without pauses; empty without a rate.
+    """Seconds at each evaluation, computed from the training speed; empty without a speed.
 
     Building cached features counts as training.
     """
@@ -108,9 +108,9 @@ def _computed(entry: Entry) -> list[float]:
 
 @dataclass(frozen=True)
 class Reach:
-    """What shares of the validation mR of a reference cost.
+    """What it costs to reach shares of a reference's validation mR.
 
-    seconds: by row, to each of SHARES; None: never reached.
+    seconds: by row, the time to each of SHARES; None: never reached.
     """
 
     reference: str
@@ -120,30 +120,30 @@ class Reach:
 
 
 def reach(group: Group, name: str) -> Reach | None:
-    """The costs in a group; None with fewer than two methods that looked at validation enough.
+    """The costs in a group; None with fewer than two methods that were evaluated often enough.
 
-    name: the method or call that is the reference; the best row where it has no course.
+    name: the method or call that is the reference. If it has no course, the best row is.
     """
-    found = {
+    known = {
         label: course
         for label, course in courses(group.every).items()
         if len(course.mean) >= FEWEST_LOOKS
     }
-    if len(found) < 2:
+    if len(known) < 2:
         return None
     named = group.row(name)
-    best = max(found, key=lambda label: found[label].mean[-1].best)
-    label = named.label if named and named.label in found else best
-    goal = found[label].mean[-1].best
+    best = max(known, key=lambda label: known[label].mean[-1].best)
+    label = named.label if named and named.label in known else best
+    goal = known[label].mean[-1].best
     seconds = {
         each: [course.seconds_to(goal * share / 100) for share in SHARES]
-        for each, course in found.items()
+        for each, course in known.items()
     }
-    return Reach(label, goal, found, seconds)
+    return Reach(label, goal, known, seconds)
 
 
 def reach_table(group: Group, name: str) -> tuple[str, Table, list[str]] | None:
-    """Title, table and notes on `reach`."""
+    """Title, table and notes of `reach`; None where `reach` gives none."""
     found = reach(group, name)
     if found is None:
         return None

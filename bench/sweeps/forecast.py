@@ -170,21 +170,21 @@ def _beside(done: dict[str, Any], budget: float) -> float | None:
 
 
 def _alike(trial: Trial, done: dict[str, Any], batch: int | None) -> bool:
-    """Whether a step of the record's trial is one of this trial.
+    """Whether a step of the record's trial takes as long as one of this trial.
 
     `batch`: this trial's, where its recipe gives a memory and the batch is known; None: as the
     recipe says.
     """
-    mine, other = asdict(trial), done["trial"]
+    own, other = asdict(trial), done["trial"]
     names = ("method", "settings", "cached_features")
     same = Path(other["dataset"]).stem == trial.dataset_name
     same &= portable(other["backbone"]) == portable(trial.backbone)
-    usual = {**mine["recipe"], **other["recipe"]}  # fields that came after the record
-    same &= all(mine[name] == other.get(name, mine[name]) for name in names)
+    fields = {**own["recipe"], **other["recipe"]}  # those that came after the record too
+    same &= all(own[name] == other.get(name, own[name]) for name in names)
     free = {*FREE, "batch_size", "memory"} if batch is not None else set(FREE)
     same &= batch is None or _batch_of(done) == batch
     return same and all(
-        mine["recipe"].get(name) == value for name, value in usual.items() if name not in free
+        own["recipe"].get(name) == value for name, value in fields.items() if name not in free
     )
 
 

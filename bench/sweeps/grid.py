@@ -1,4 +1,4 @@
-"""The points of a search: a method's learning rates and settings to try, and what lies beyond them.
+"""The points of a search: the learning rates and settings to try, and how the grid grows.
 
 A point is a complete call, such as `lora(rank=16, lr=0.003)`, and is trained once for each seed.
 """
@@ -28,9 +28,9 @@ class Point:
     """A call that was tried, and what it reached on validation."""
 
     trial: "Trial"
-    """Its trial of the first seed; those of other seeds differ in nothing else."""
+    """Its trial of the first seed; the trials of the other seeds differ only in the seed."""
     score: float
-    """Validation mR in percent, the mean over seeds; -1 where a trial did not end well."""
+    """Validation mR in percent, the mean over seeds; -1 if a trial did not end well."""
     diverged: bool = False
 
     def value(self, axis: str) -> Any:
@@ -57,7 +57,7 @@ def space_of(calls: Iterable[str], known: Methods) -> Space:
                     f"{setting}=[4, 8], not {values!r}"
                 )
             if name in known and known[name].decides is not None:
-                continue  # whether there is such a setting depends on the call: `grid_of` checks it
+                continue  # which settings there are depends on the call; `grid_of` checks them
             for value in values:
                 resolve(name, {setting: value}, dict(known))
         space[name] = given
@@ -71,7 +71,7 @@ def _repeated(values: list[Any]) -> bool:
 def grid_of(
     base: "Trial", known: Methods, factors: tuple[float, ...], tried: dict[str, list[Any]]
 ) -> list[dict[str, Any]]:
-    """All points of a call: what it states, with a learning rate and each setting to try.
+    """All points of a call: what it states, with each learning rate and each setting to try.
 
     Empty for a method that trains nothing.
     """
@@ -105,7 +105,7 @@ def stated_by(trial: "Trial", known: Methods) -> dict[str, Any]:
 
 
 def drawn(grid: list[Any], points: int, seed: tuple[Any, ...]) -> list[Any]:
-    """So many of the grid, in its order; the same for the same seed."""
+    """So many points drawn from the grid, in the grid's order; the same ones for the same seed."""
     places = random.Random(repr(seed)).sample(range(len(grid)), points)
     return [grid[place] for place in sorted(places)]
 
@@ -113,8 +113,8 @@ def drawn(grid: list[Any], points: int, seed: tuple[Any, ...]) -> list[Any]:
 def axes_of(points: list[Point], usual: dict[str, Any]) -> dict[str, list[Any]]:
     """The learning rates that were tried, and the values of each setting that was searched.
 
-    Numbers are in order of size. `usual`: the settings of the call itself; what never left them was
-    not searched.
+    Numbers are in order of size. usual: the settings of the call itself; a setting that has this
+    value in every point was not searched.
     """
     usual = complete(registry()[points[0].trial.method], usual)
     stated = dict.fromkeys(name for point in points for name in point.trial.settings)
@@ -128,12 +128,11 @@ def _values(points: list[Point], axis: str) -> list[Any]:
 
 
 def beyond(points: list[Point], axes: dict[str, list[Any]], known: Methods) -> dict[str, Call]:
-    """For each axis at whose end the best point lies, the call with the next value beyond it.
+    """For each axis with the best point at its edge, the call with the next value beyond that edge.
 
-    Points that diverged or failed were tried, too, so a best point beside one is not at the end.
-    Where every point diverged, the next smaller learning rate is what to try. Axes without an
-    order (texts, truth values), those with one value, and ends beyond which the method allows no
-    value are left out.
+    Points that diverged or failed were tried too, so a best point beside one is not at the edge. If
+    every point diverged, it is the next smaller learning rate. Left out are axes without an order
+    (texts, truth values) or with one value, and edges beyond which the method allows no value.
     """
     best = max(points, key=lambda point: point.score)
     if best.score < 0:
@@ -163,11 +162,11 @@ def _next_call(best: Point, axis: str, values: list[Any], known: Methods) -> Cal
 
 
 def next_value(last_but_one: float, last: float) -> float | None:
-    """The next number in the same ratio, or at the same distance where a ratio makes no sense.
+    """The next number in the same ratio, or at the same distance if a ratio makes no sense.
 
-    Whole numbers stay whole, others have three digits. None where there is no further number: a
-    ratio leads to no zero, which often means something else (`queue=0` is no queue), and below
-    zero nothing is tried unless negative numbers were.
+    Whole numbers stay whole, others are rounded to three digits. None if there is no next number.
+    Zero is never reached by a ratio, since it often means something else (`queue=0`: no queue), and
+    negative numbers are tried only if the search had some.
     """
     ratio = min(last, last_but_one) > 0
     further = last * (last / last_but_one) if ratio else 2 * last - last_but_one

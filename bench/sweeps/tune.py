@@ -1,8 +1,8 @@
-"""An equal search for each method, of learning rate and settings, judged on validation alone.
+"""The same search of learning rate and settings for every method, judged on validation alone.
 
 Each method starts with the same number of points. While the best point of a method lies at the
 edge of its grid, the next value beyond it is tried as well, up to a limit that is the same for all.
-The points follow from the records, so a search that was stopped goes on where it was.
+The points follow from the records, so a search that was stopped continues where it was.
 """
 
 import math
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 FACTORS = (0.3, 1.0, 3.0)
 GROWTH = 2 / 3
-"""How much a grid may grow by, unless --max-points says otherwise: from 3 points to 5."""
+"""How much a grid may grow unless --max-points says otherwise: by two thirds, from 3 to 5."""
 Place = tuple[str, str, str]
 """What is searched: data set, backbone and call without its learning rate."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """The trials of a search, and for each the trial whose call it is a point of."""
+    """The trials of a search, and for each trial the base trial whose call is searched."""
 
     plan: "Plan"
     bases: "list[Trial]"
     grids: dict[Place, int]
-    """How many points each call's grid has; the search starts with the same number of each."""
+    """How many points the grid of each call has; the search starts with the same number of each."""
     points: int
     """Points of each method at the start."""
     max_points: int
@@ -46,17 +46,17 @@ class Search:
     open: frozenset[Place]
     """The calls whose grids may still grow."""
     beyond_settings: frozenset[str] = frozenset()
-    """Calls with a setting beyond those that the user listed. The method may refuse such a value
-    (a width that does not divide); then the point counts as failed."""
+    """Calls with a setting that the search added to those of the user. The method may refuse it (a
+    width that does not divide), which then counts as a failed point."""
 
     @property
     def drawn(self) -> bool:
-        """Whether some grid is larger than what is taken of it."""
+        """Whether some grid is larger than the number of points drawn from it."""
         return any(size > self.points for size in self.grids.values())
 
     @property
     def budget(self) -> dict[str, Any]:
-        """What every method got: recipe, seeds, points, and the seed where points are drawn."""
+        """What every method gets: recipe, seeds, points, and the seed if points are drawn."""
         recipe = {k: v for k, v in vars(self.plan.trials[0].recipe).items() if v is not None}
         seeds = sorted({trial.seed for trial in self.plan.trials})
         points = {"points": self.points, "max_points": self.max_points}
@@ -68,14 +68,14 @@ class Search:
         }
 
     @property
-    def wishes(self) -> "list[Trial]":
-        """The trials that were asked for, with the calls whose points are searched."""
+    def base_trials(self) -> "list[Trial]":
+        """The trials that the user asked for, each once; their calls are searched."""
         return list({base.identity: base for base in self.bases}.values())
 
     @property
     def more(self) -> int:
-        """How many trials may follow at most: if each grid that may grow does so to the limit."""
-        trials, seeds = Counter(map(place_of, self.bases)), Counter(map(place_of, self.wishes))
+        """The most trials that can follow: if every grid that may grow reaches the limit."""
+        trials, seeds = Counter(map(place_of, self.bases)), Counter(map(place_of, self.base_trials))
         return sum(seeds[place] * self.max_points - trials[place] for place in self.open)
 
     @property
@@ -95,11 +95,11 @@ def widen(
 ) -> Search:
     """The same number of points for each call that trains: its learning rates x its settings.
 
-    Rates are `factors` times the call's own rate, else its method's, or what `space` lists; a
-    setting that the call states is left as it is. Of a grid larger than `trials` (None: the
-    smallest grid) so many points are drawn, by `draw_seed` and the call. `max_points`: how far
-    `grow` may go. Raises UserError where nothing trains, a grid is too small, the limit is below
-    the start or `space` names a method that the plan does not.
+    Rates are those in `space`, or `factors` times the rate of the call (else of its method). A
+    setting that the call states is left as it is. From a grid larger than `trials` (None: the size
+    of the smallest grid) that many points are drawn, by `draw_seed` and the call. `max_points`: how
+    far `grow` may go. Raises UserError if nothing trains, a grid is too small, the limit is below
+    the start, or `space` names a method that the plan does not.
     """
     space = space or {}
     bases = _bases(plan, space)
@@ -136,7 +136,7 @@ def widen(
 
 
 def _bases(plan: "Plan", space: Space) -> "dict[Place, Trial]":
-    """The first trial of each call; raises UserError where two differ in their rate only."""
+    """The first trial of each call; raises UserError if two differ only in their rate."""
     for name in space:
         names = {trial.method for trial in plan.trials}
         if name not in names:
@@ -152,7 +152,7 @@ def _bases(plan: "Plan", space: Space) -> "dict[Place, Trial]":
 
 
 def _points(grids: dict[Place, list[dict[str, Any]]], trials: int | None) -> int:
-    """With how many points each method starts; raises UserError where a grid is too small."""
+    """How many points each method starts with; raises UserError if a grid is too small."""
     if not grids:
         raise UserError("none of these methods trains anything, so there is nothing to search")
     smallest = min(grids, key=lambda place: len(grids[place]))
@@ -166,12 +166,12 @@ def _points(grids: dict[Place, list[dict[str, Any]]], trials: int | None) -> int
 
 
 def _called(base: "Trial", call: Call) -> "Trial":
-    """The trial with another call, complete with its rate, so that it has a record of its own."""
+    """The trial with another call and that call's rate, which has a record of its own."""
     return replace(base, call=call.text, settings=dict(call.settings), lr=call.lr)
 
 
 def points_of(search: Search) -> dict[Place, list[Point]]:
-    """Every point of each call, with what its records say."""
+    """Every point of each call, with its result as far as it is recorded."""
     tried: dict[Place, dict[str, list[Trial]]] = {}
     for trial, base in zip(search.plan.trials, search.bases, strict=True):
         tried.setdefault(place_of(base), {}).setdefault(trial.call, []).append(trial)
@@ -189,7 +189,7 @@ def _point(trials: "list[Trial]", results: Path) -> Point:
 
 
 def _ending(path: Path) -> tuple[float, bool]:
-    """The validation mR of a record, -1 where there is none; and whether the trial diverged."""
+    """The validation mR of a record (-1 if there is none), and whether the trial diverged."""
     if not path.exists():
         return -1.0, False
     done = record.read(path)
@@ -201,11 +201,11 @@ def _ending(path: Path) -> tuple[float, bool]:
 def grow(search: Search) -> tuple[Search, list[str]]:
     """The search with the next points beyond the best ones, and the calls whose grids grew.
 
-    Of a call whose best point lies at the end of several axes each is followed, the learning rate
-    first, as far as the limit allows.
+    If the best point of a call lies at the edge of several axes, the grid grows along each of them,
+    the learning rate first, as far as the limit allows.
     """
     bases: dict[Place, list[Trial]] = {}
-    for base in search.wishes:
+    for base in search.base_trials:
         bases.setdefault(place_of(base), []).append(base)
     pairs: list[tuple[Trial, Call]] = []
     grown, beyond_settings = list[Place](), set(search.beyond_settings)
@@ -229,7 +229,7 @@ def grow(search: Search) -> tuple[Search, list[str]]:
 
 
 def resumed(search: Search) -> Search:
-    """The search with the points that it grew by when it was run before, as its records tell."""
+    """The search as far as it had grown when it was run before, which its records tell."""
     while search.done:
         search, grown = grow(search)
         if not grown:
@@ -240,8 +240,8 @@ def resumed(search: Search) -> Search:
 def winners(search: Search) -> tuple[list[dict[str, Any]], list[str]]:
     """For each call the points, their validation mR (mean over seeds) and the best of them.
 
-    A point with a trial that did not end well has the mR -1 and cannot win; also returns the calls
-    of which no point is left. Raises UserError where that is all of them.
+    A point with a trial that did not end well gets the mR -1 and cannot win. Also returns the calls
+    without any point that can win. Raises UserError if these are all of them.
     """
     rows: list[dict[str, Any]] = []
     without: list[str] = []
@@ -260,7 +260,7 @@ def winners(search: Search) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _winner(points: list[Point], usual: dict[str, Any], known: Methods) -> dict[str, Any]:
-    """What a row says beside its call: rate and settings that won, all that was tried.
+    """The rest of a row of winners: the rate and settings that won, and all that was tried.
 
     `usual`: the settings of the call itself.
     """

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from bench.trial import Trial
 
 NONE = "None"
-"""A setting of None in a list of values: TOML has no null."""
+"""How None is written in a list of values, since TOML has no null."""
 
 
 def others(search: Search, path: Path) -> list[dict[str, Any]]:
-    """The winners of other calls that a file holds, which `save` is to keep; none where none is.
+    """The winners of other calls in a file, for `save` to keep; empty if there is no file.
 
-    Raises UserError where they are of another budget: one file holds one search.
+    Raises UserError if these come from a search with another budget: a file holds one search.
     """
     if not path.exists():
         return []
     said = read(path)
     rows = [row for row in said["tuned"] if _place(row) not in search.grids]
-    theirs, ours = budget_of(said), search.budget
-    for what in {**theirs, **ours} if rows else ():
-        if theirs.get(what) != ours.get(what):
+    before, now = budget_of(said), search.budget
+    for what in {**before, **now} if rows else ():
+        if before.get(what) != now.get(what):
             raise UserError(
                 f"{path} holds the winners of a search with another {what.replace('_', ' ')}; "
                 "write these to another file: --out"
@@ -43,9 +43,9 @@ def others(search: Search, path: Path) -> list[dict[str, Any]]:
 
 
 def budget_of(said: dict[str, Any]) -> dict[str, Any]:
-    """What each method got in the search of a file, as `Search.budget` says it.
+    """The budget of the search in a file, in the form of `Search.budget`.
 
-    Older files do not say the number of points; their grids did not grow.
+    Older files do not state the number of points; their grids did not grow.
     """
     known = {field.name for field in fields(Recipe)}
     recipe = Recipe(**{k: v for k, v in said.get("recipe", {}).items() if k in known})
@@ -68,7 +68,7 @@ def save(rows: list[dict[str, Any]], search: Search, path: Path) -> None:
 
 
 def _without_none(row: dict[str, Any]) -> dict[str, Any]:
-    """A row that TOML can hold: settings of None are listed by name, for TOML has no null."""
+    """A row that TOML can hold: since TOML has no null, settings of None are listed by name."""
     settings = row.get("settings") or {}
     absent = [name for name, value in settings.items() if value is None]
     tried = {
@@ -86,7 +86,7 @@ def _without_none(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What `save` wrote, also in its older form without settings; raises UserError."""
+    """Read what `save` wrote, also in its older form without settings; raises UserError."""
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
         for row in said["tuned"]:
@@ -103,10 +103,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def apply(plan: "Plan", path: Path, known: Methods) -> "tuple[Plan, list[str]]":
-    """The plan with the winners where a call names no rate, and the calls that have no winner.
+    """The plan with the winners for calls that name no rate, and the calls that have no winner.
 
-    A setting that won becomes part of the call; where that makes two trials one, it is run once.
-    Raises UserError for a file that is none, or that names settings which the method lacks.
+    Settings that won become part of the call; if two trials become the same, it is run once. Raises
+    UserError for a file that cannot be read or that has settings which the method lacks.
     """
     rows = {_place(row): row for row in read(path)["tuned"]}
     trials: dict[str, Trial] = {}

@@ -1,4 +1,4 @@
-"""A model on the Hub: an export is pushed there, and loaded again by `hf:OWNER/NAME`."""
+"""Models on the Hub: push an export, and load it again by `hf:OWNER/NAME`."""
 
 import re
 from pathlib import Path
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 PREFIX = "hf:"
 NAME = r"[\w.-]+/[\w.-]+"
 WRITTEN = (EXPORTED, ADAPTER, "adapter_*", "example.*", "open_clip_*", "README.md")
-"""What an export may have written before; a new push takes away what it does not replace."""
+"""Files of an earlier export; a new push removes those that it does not replace."""
 
 
 def check_name(repo: str) -> None:
-    """Raise UserError for what is no OWNER/NAME."""
+    """Raise UserError unless `repo` is a valid OWNER/NAME."""
     parts = repo.split("/")
     odd = any(re.search(r"--|\.\.|^[-.]|[-.]$", part) for part in parts)
     if odd or len(repo) > 96 or not re.fullmatch(NAME, repo):
@@ -31,9 +31,9 @@ def check_name(repo: str) -> None:
 def push(folder: Path, repo: str, public: bool) -> str:
     """Upload the files of an export as one commit; returns the address of the repository.
 
-    A repository that is not there is made, private unless `public`. Raises UserError where there is
-    no token or it may not write there, where a private push would go to a public repository, and
-    where the Hub cannot be reached.
+    A new repository is created if there is none, private unless `public`. Raises UserError if there
+    is no token, if it may not write there, if a private push would go to a public repository, or if
+    the Hub cannot be reached.
     """
     from huggingface_hub import HfApi, constants, get_token
 
@@ -59,7 +59,7 @@ def push(folder: Path, repo: str, public: bool) -> str:
 
 
 def _make(api: "HfApi", repo: str, public: bool) -> None:
-    """Make the repository, or see that the one that is there may be written to."""
+    """Create the repository, or check that an existing one is as private as it should be."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
@@ -100,19 +100,19 @@ def _plain(error: Exception, repo: str) -> UserError:
 
 
 def folder_of(spec: str) -> Path:
-    """The folder of a pushed adapter in the Hub's cache, downloaded where it is not there yet.
+    """The folder of a pushed adapter in the Hub's cache; it is downloaded if it is not there yet.
 
-    `spec` is `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` (a commit, a branch or a tag). Without a
-    network it is what the cache has. Raises UserError where the Hub has no such repository, it is
-    no adapter of this project, or neither network nor cache has it.
+    spec: `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` (a commit, a branch or a tag). Without a
+    network the cache is used. Raises UserError if the Hub has no such repository, if it does not
+    hold an adapter of this project, or if it is neither in the cache nor can be downloaded.
     """
-    found = re.fullmatch(rf"{PREFIX}({NAME})(?:@([\w./-]+))?", spec)
-    if found is None:
+    match = re.fullmatch(rf"{PREFIX}({NAME})(?:@([\w./-]+))?", spec)
+    if match is None:
         raise UserError(f"{spec!r} is no model on the Hub; write hf:OWNER/NAME or ...@REVISION")
-    repo, revision = found[1], found[2] or "main"
+    repo, revision = match[1], match[2] or "main"
     try:
         record = _file(HubFile(repo, EXPORTED, revision))
-        # The commit that the record is of, for the branch may move between the two.
+        # From the same commit as the record, since the branch may move between the two requests.
         return _file(HubFile(repo, ADAPTER, record.parent.name)).parent
     except hub.Unreachable as why:
         raise UserError(
@@ -123,9 +123,9 @@ def folder_of(spec: str) -> Path:
 
 
 def _file(file: HubFile) -> Path:
-    """A file of the Hub: the newest of its revision, or what the cache has without a network.
+    """A file of the Hub: the newest of its revision or, without a network, the cached one.
 
-    A commit never changes, so what the cache has of one is not asked for again.
+    A commit never changes, so a cached file of a commit is used without asking.
     """
     kept = hub.cached(file)
     if kept is not None and re.fullmatch(r"[0-9a-f]{40}", file.revision):
@@ -139,7 +139,7 @@ def _file(file: HubFile) -> Path:
 
 
 def _other(error: UserError, repo: str, revision: str) -> UserError:
-    """What is there instead of an adapter; the error itself where that is not the reason."""
+    """A clearer error if the repository holds something other than an adapter; else `error`."""
     if "has no file" not in str(error):
         return error
     try:

@@ -1,4 +1,4 @@
-"""What the Hub reads at the top of a model card: tags, base model, and the recalls as results."""
+"""The metadata of a model card, which the Hub reads: tags, base model, recalls as results."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +20,9 @@ SPLIT = "test"
 
 
 def metadata(restored: Restored, library: str, name: str) -> "ModelCardData":
-    """The metadata of a card; `library` is what loads the model, `name` what it is called.
+    """The metadata of a card. library: the one that loads the model; name: the model's.
 
-    huggingface_hub writes it as the Hub expects it (`model-index`).
+    huggingface_hub writes the results as the Hub expects them (`model-index`).
     """
     from huggingface_hub import ModelCardData
 
@@ -42,10 +42,10 @@ def metadata(restored: Restored, library: str, name: str) -> "ModelCardData":
 
 
 def eval_results(restored: Restored) -> "list[EvalResult]":
-    """The strict recalls on the test set in percent; none of a random backbone."""
+    """The strict recalls on the test set in percent; empty if nothing was tested."""
     from huggingface_hub import EvalResult
 
-    found = restored.record["metrics"].get(SPLIT, {})
+    recalls = restored.record["metrics"].get(SPLIT, {})
     return [
         EvalResult(
             task_type="image-text-retrieval",
@@ -55,15 +55,15 @@ def eval_results(restored: Restored) -> "list[EvalResult]":
             dataset_split=SPLIT,
             metric_type="recall",
             metric_name=label,
-            metric_value=round(found[key], 2),
+            metric_value=round(recalls[key], 2),
         )
         for key, label in METRICS.items()
-        if key in found
+        if key in recalls
     ]
 
 
 def title_of(restored: Restored) -> str:
-    """The data set's title; of a card that is not here its name."""
+    """The data set's title; if its card is not here, its name."""
     try:
         return str(data.card(restored.trial.dataset).raw["title"])
     except (UserError, KeyError):
@@ -71,7 +71,7 @@ def title_of(restored: Restored) -> str:
 
 
 def base_model(spec: str) -> str | None:
-    """The Hub's repository with the backbone's weights; None where they are not from there."""
+    """The Hub repository of the backbone's weights; None if they are not from the Hub."""
     try:
         files = hub_files(spec)
     except UserError:  # a file that is not here

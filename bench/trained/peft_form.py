@@ -20,11 +20,11 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def save(out: Path, spec: str, seed: int, method: Method, base: Backbone) -> Exported:
-    """Write weights and config beside the example; which form they have.
+    """Write weights and config for peft, if possible. Returns the form that the export has.
 
-    `spec` is the backbone's; `seed` the trial's, for what an adapter draws and does not train.
-    Where the method is none of peft's, nothing is written; and where peft does not load what it
-    wrote to the same features (an adapter that changed the frozen weights), it is taken away again.
+    spec: the backbone's; seed: the trial's, for random matrices that an adapter does not train.
+    Nothing is written if the method is not one of peft's. peft then loads what was written; if that
+    does not give the same features (an adapter that changed the frozen weights), it is removed.
     """
     configs: Any = getattr(method.model, "peft_config", None)
     if not configs:
@@ -46,7 +46,7 @@ def save(out: Path, spec: str, seed: int, method: Method, base: Backbone) -> Exp
 
 
 def _holder(spec: str, opened: bool) -> nn.Module:
-    """A fresh backbone as peft is to find it."""
+    """A fresh backbone, with opened attention if the adapter needs it."""
     model = backbone.load(spec).model
     return Opened(model) if opened else model
 
@@ -77,16 +77,16 @@ def _write(out: Path, config: Any, wrapped: Any) -> None:
 
 
 def _loaded(out: Path, spec: str, opened: bool) -> Any:
-    """The adapter as somebody else loads it."""
+    """The adapter, loaded as a user would load it."""
     from peft import PeftModel
 
     return PeftModel.from_pretrained(_holder(spec, opened), str(out)).eval()
 
 
 def _name_layers(config: Any, model: nn.Module, within: str) -> None:
-    """Write the layers that peft is to wrap by their full names.
+    """Put the full names of the wrapped layers into the config.
 
-    peft keeps ends of names ("c_fc"), which a model with another attention has too.
+    peft keeps only endings of names ("c_fc"), which might match other layers of another model.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -98,5 +98,5 @@ def _name_layers(config: Any, model: nn.Module, within: str) -> None:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Sets as sorted lists, as JSON has none."""
+    """The config with sets as sorted lists, since JSON has no sets."""
     return {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
