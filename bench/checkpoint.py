@@ -171,7 +171,7 @@ class Checkpointer:
         }
 
 
-NOT_TRAINING = ("commands", "fetch", "report", "sweeps", "synthetic", "trained")
+NOT_TRAINING = ("commands", "fetch", "report", "sweeps", "synthetic", "tracking", "trained")
 """Folders of `bench` whose code a training does not run."""
 
 
