@@ -80,9 +80,11 @@ def _is_free(claim: Path) -> bool:
         with claim.open(encoding="utf-8") as file:
             with tempfile.TemporaryFile(dir=claim.parent) as new:
                 age = os.fstat(new.fileno()).st_mtime - os.fstat(file.fileno()).st_mtime
-            machine = file.read().partition(" ")[2]
+            owner = file.read()
+            machine = owner.partition(" ")[2]
             ended = machine != "" and machine == _machine() and _flock(file, shared=True)
-            return ended or age > STALE
+            # A claim without an owner is of a process that was killed while it wrote its name.
+            return ended or age > (STALE if owner else BEAT)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE):  # gone, perhaps from another machine
             return True

@@ -375,6 +375,18 @@ def test_a_claim_that_another_process_renewed_meanwhile_stays(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
+def test_a_claim_whose_owner_died_before_it_wrote_its_name_is_soon_free(tmp_path: Path) -> None:
+    claim = tmp_path / "seed0.lock"
+    claim.touch()
+    assert lock.busy(tmp_path / "seed0.json")
+    soon = time.time() - lock.BEAT - 5
+    os.utime(claim, (soon, soon))
+    assert not lock.busy(tmp_path / "seed0.json")
+    claim.write_text("somebody elsewhere")
+    os.utime(claim, (soon, soon))
+    assert lock.busy(tmp_path / "seed0.json")
+
+
 def test_a_claim_is_renewed_and_its_loss_ends_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

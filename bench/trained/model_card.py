@@ -259,7 +259,7 @@ def _licences(spec: str, name: str, title: str, raw: dict[str, Any]) -> str:
         "cmer-bench, its code: MIT. That says nothing about weights and data:",
         f"`{spec}` has terms of its own, which hold for what is fitted to it. Look them up where "
         "you got it.",
-        f"{title}: {raw.get('licence', 'look up its terms')}. {raw.get('citation', '')}".rstrip()
+        f"{title}: {raw.get('licence') or 'look up its terms'}. {raw.get('citation', '')}".rstrip()
         + ". The model was trained on it; it contains no image and no caption of it.",
     ]
     if name == "starter":
