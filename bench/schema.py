@@ -90,6 +90,8 @@ class Backbone(TypedDict, total=False):
     """Parameters of both towers."""
     image_size: Whole
     """Side of the square that the image tower takes."""
+    preprocess: dict[str, Any]
+    """How images are resized and normalised, as open_clip's `preprocess_cfg`."""
     notes: list[str]
     """What the user was told about the backbone."""
     trained_on: list[str]

@@ -55,7 +55,9 @@ def table(report: str) -> str:
                 known.setdefault(name, value)
     lines = [["method", *COLUMNS.values()], ["---", *["---:"] * len(COLUMNS)]]
     for method, said in METHODS.items():
-        values = [re.sub(r"</?ins>|\*\*|\s±\s0$", "", found[method].get(name, "–")) for name in COLUMNS]
+        values = [
+            re.sub(r"</?ins>|\*\*|\s±\s0$", "", found[method].get(name, "–")) for name in COLUMNS
+        ]
         lines.append([f"`{said}`", *values])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -213,7 +213,7 @@ def test_out_of_memory_says_the_largest_batch(tiny: Path, monkeypatch: pytest.Mo
     assert oom.explain(MemoryError(), made(tiny, "linear"), None)[0] == "MemoryError"
 
 
-FEW = ("--faults", "5", "--methods", "linear", "--seeds", "0")
+FEW = ("--faults", "3", "--methods", "linear", "--seeds", "0")
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds children in /proc")
