@@ -27,8 +27,8 @@ class UserError(Exception):
 
 
 def brief(error: object) -> str:
-    """The text of somebody else's error, in one line of at most 200 letters."""
-    return textwrap.shorten(str(error), 200, placeholder=" ...")
+    """The text of somebody else's error, or else its type, in one line of at most 200 letters."""
+    return textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" ...")
 
 
 def at_home(path: str | Path) -> Path:

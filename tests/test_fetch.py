@@ -18,8 +18,9 @@ from rich.console import Console
 
 from bench import UserError, data
 from bench.data import Card, newcard
-from bench.fetch import Fault, Full, download, fetching, place, sources, status
+from bench.fetch import Fault, download, fetching, place, sources, status
 from bench.fetch.sources import Remote
+from bench.hub import DiskFull
 from tests.helpers.hub_server import HubServer, git_blob
 
 CONTENT = bytes(range(256)) * 1200
@@ -206,7 +207,7 @@ def test_a_full_disk_is_told_before_the_download(
     remote = on_hub(hub)
     full = shutil._ntuple_diskusage(10, 10, 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
-    with pytest.raises(Full, match=r"307,200 bytes are needed and 0 are free.*goes on where"):
+    with pytest.raises(DiskFull, match=r"307 kB needed, 0 bytes free.*goes on where"):
         download.download(remote, tmp_path / "d")
     assert not hub.downloads("a.zip")
 
@@ -587,7 +588,8 @@ def numbered(hub: HubServer, root: Path, order: list[int]) -> Card:
             for n in range(16)
         ]
     )
-    (root / "d.hashes").write_text(pictures.dump(pixels))
+    lines = [np.packbits(bits).tobytes().hex() for bits in pictures.hashes(pixels)]
+    (root / "d.hashes").write_text("\n".join(lines))
     rows = [{**e, "filename": f"{n}.tif"} for n, e in enumerate(entries(), 1)]
     hub.add_file("notes/d.json", json.dumps({"images": rows}).encode())
     classes = ("pond", "port")
@@ -631,7 +633,7 @@ def test_the_published_val_is_restored_where_a_copy_merges_it(real_data: Path, n
     if name == "ucm":  # in the order of their numbers, in the copy too
         train.sort(key=lambda s: int(Path(s.filename).stem))
     merged = [replace(s, split="train") for s in train]
-    restored = {s.filename: s.split for s in place._resplit(card, merged, vals)}
+    restored = {s.filename: s.split for s in place._published_splits(card, merged, vals)}
     assert restored == {s.filename: s.split for s in train}
 
 

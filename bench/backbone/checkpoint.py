@@ -95,7 +95,7 @@ def _load(path: Path) -> Any:
             "read; fetch it again, or save its state_dict alone where you trust it"
         ) from None
     except Exception as error:  # somebody's file can lead to anything
-        why = brief(error) or type(error).__name__
+        why = brief(error)
         raise UserError(
             f"the file {str(path)!r} cannot be read ({why}); it is damaged or no checkpoint: "
             "fetch it again"

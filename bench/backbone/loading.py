@@ -137,7 +137,7 @@ def _without_waiting(parts: Spec) -> contextlib.AbstractContextManager[None]:
 def _why(parts: Spec, error: Exception) -> str:
     """The reason and the remedy for an error in open_clip or transformers."""
     of_network = hub.is_of_network(error) and parts.folder is None
-    why = (hub.unreachable() if of_network else None) or brief(error) or type(error).__name__
+    why = (hub.unreachable() if of_network else None) or brief(error)
     if parts.folder is not None:
         return (
             f" ({why}); the folder needs the weights and, for a Hugging Face tokenizer, its files"
@@ -162,7 +162,7 @@ def _load_big_vision(model: Any, path: Path) -> None:
     try:
         load_big_vision_weights(model, str(path))
     except Exception as error:  # somebody's file can lead to anything
-        why = brief(error) or type(error).__name__
+        why = brief(error)
         raise UserError(
             f"the file {str(path)!r} cannot be loaded ({why}); is it of this architecture?"
         ) from None

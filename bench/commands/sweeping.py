@@ -56,7 +56,7 @@ def planned_with_engine(
     images: see `planned`. yes: fetch a data set that is missing; False: ask a user at a terminal,
     None: do not ask.
     """
-    from bench.fetch import offer
+    from bench.fetch import fetching
     from bench.sweeps.engines import engine_of
     from bench.tracking import choose
 
@@ -65,7 +65,7 @@ def planned_with_engine(
     if engine.warning is not None:
         warn(console(), engine.warning)
     make = partial(planned, config, images=images)
-    plan = make() if yes is None else offer.with_data(make, yes, console())
+    plan = make() if yes is None else fetching.with_data(make, yes, console())
     plan.jobs_per_gpu = engine.jobs_per_gpu
     plan.checkpoint_seconds = parse_seconds(config.checkpoint_every, "--checkpoint-every")
     if config.time_limit is not None:

@@ -2,14 +2,8 @@
 
 `fetching` runs the steps: `status` finds out what is missing, `sources` reads the addresses on the
 card, `download` gets one file, `archive` unpacks it, and `place` checks the result and moves it to
-its place. `offer` asks before a run.
+its place.
 """
-
-from bench import UserError
-
-
-class Full(UserError):
-    """The disk is full, so no other source is tried."""
 
 
 class Fault(Exception):

@@ -24,8 +24,8 @@ from typing import IO, Any
 from bench import UserError, brief
 from bench.data import parquet
 from bench.fetch import Fault
-from bench.fetch.download import no_room, room
-from bench.hub import FULL
+from bench.fetch.download import ELSEWHERE
+from bench.hub import FULL, DiskFull
 
 RATIO = 100
 """The largest ratio of unpacked to packed size that is allowed; images have one or two."""
@@ -50,71 +50,60 @@ DAMAGED: tuple[type[Exception], ...] = (
 """What the readers raise on broken archives."""
 
 Member = tuple[str, int, Callable[[], IO[bytes]]]
-"""Name, size in bytes, and what opens it."""
-Keep = Callable[[PurePosixPath], bool]
+"""Name, size in bytes, and a function that opens it."""
 
 
-def is_archive(path: Path) -> bool:
-    """Whether files can be taken out of it: a folder, zip, tar, RAR, 7z or Parquet."""
-    return path.is_dir() or zipfile.is_zipfile(path) or _kind(path) is not None or _is_tar(path)
-
-
-def extract(archive: Path, into: Path, keep: Keep) -> list[Path]:
+def extract(archive: Path, into: Path, keep: Callable[[PurePosixPath], bool]) -> list[Path]:
     """Unpack the members that `keep` accepts into a new folder; returns their paths.
 
-    They keep their names, with folders. Raises Fault, and leaves no folder, for an archive that is
-    damaged, encrypted or of an unknown kind, that holds a link or a name leading out of the folder,
-    or that unpacks to far more than its size; Full where the disk is full.
+    They keep their names, with folders. `archive` may also be a folder. Raises Fault, and leaves
+    no folder, if the archive is damaged, encrypted or of an unknown kind, if it holds a link or a
+    name that leads out of the folder, or if it unpacks to far more than its size. Raises DiskFull.
     """
     into.mkdir(parents=True)
     try:
         return list(_extract(archive, into, keep))
     except BaseException as error:
         shutil.rmtree(into, ignore_errors=True)
-        of_rar = type(error).__module__.startswith(
-            "unrar"
-        )  # the package is optional, so its errors cannot be named
-        if isinstance(error, (UserError, Fault)) or not (of_rar or isinstance(error, DAMAGED)):
+        # The package unrar is optional, so its errors cannot be imported here.
+        is_damaged = isinstance(error, DAMAGED) or type(error).__module__.startswith("unrar")
+        if isinstance(error, (UserError, Fault)) or not is_damaged:
             raise
         if getattr(error, "errno", None) in FULL:
-            raise no_room(into.parent, brief(error)) from None
-        said = brief(error) or type(error).__name__
-        raise Fault(f"{archive.name} cannot be unpacked ({said})") from None
+            raise DiskFull(into.parent, brief(error), ELSEWHERE) from None
+        raise Fault(f"{archive.name} cannot be unpacked ({brief(error)})") from None
 
 
-def _extract(archive: Path, into: Path, keep: Keep) -> Iterator[Path]:
-    limit, written = _limit(archive), 0
+def _extract(archive: Path, into: Path, keep: Callable[[PurePosixPath], bool]) -> Iterator[Path]:
+    limit, written = 2**62, 0
+    if archive.is_file():
+        limit = max(SMALL, RATIO * archive.stat().st_size)
     with _members(archive, limit) as members:
-        for number, (name, size, content) in enumerate(members):
-            inner = _inside(archive, name)
-            junk = "__MACOSX" in inner.parts or inner.name.startswith("._")
+        for number, (name, size, opener) in enumerate(members):
+            inner = _inner_path(archive, name)
             if number >= MEMBERS:
                 raise _bomb(archive, limit)
-            if junk or not keep(inner):
+            is_junk_of_macos = "__MACOSX" in inner.parts or inner.name.startswith("._")
+            if is_junk_of_macos or not keep(inner):
                 continue
             written += size
             if written > limit:
                 raise _bomb(archive, limit)
-            room(into, size)
             path = into / inner
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 file = path.open("xb")
             except FileExistsError:
                 raise Fault(f"{archive.name} holds {name!r} twice; it is damaged") from None
+            # An archive can lie about sizes, so what arrives is counted, not trusted.
             left = size
-            with file, content() as stream:
+            with file, opener() as stream:
                 while left >= 0 and (block := stream.read(BLOCK)):
                     left -= len(block)
                     file.write(block)
             if left != 0:
                 raise Fault(f"{archive.name}: {name!r} has another size than it says")
             yield path
-
-
-def _limit(archive: Path) -> int:
-    """The most bytes that an archive may unpack to."""
-    return max(SMALL, RATIO * archive.stat().st_size) if archive.is_file() else 2**62
 
 
 def _bomb(archive: Path, limit: int) -> Fault:
@@ -124,11 +113,11 @@ def _bomb(archive: Path, limit: int) -> Fault:
     )
 
 
-def _inside(archive: Path, name: str) -> PurePosixPath:
+def _inner_path(archive: Path, name: str) -> PurePosixPath:
     """A member's name as a path inside the new folder; raises Fault."""
     path = PurePosixPath(name.replace("\\", "/"))  # as some programs on Windows write them
-    odd = path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name)
-    if odd or any(ord(letter) < 32 for letter in name) or not path.name:
+    leads_out = path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name)
+    if leads_out or any(ord(letter) < 32 for letter in name) or not path.name:
         raise Fault(
             f"{archive.name} holds {name[:80]!r}, which leads out of its folder or is no file "
             "name; it was not unpacked"
@@ -146,40 +135,41 @@ def _link(archive: Path, name: str) -> Fault:
 # The kinds of archives.
 
 
-def _kind(path: Path) -> str | None:
-    """RAR, 7z or Parquet, by the first bytes; None for others."""
-    with path.open("rb") as file:
-        head = file.read(6)
-    kinds = {b"Rar!": "rar", b"7z\xbc\xaf": "7z", b"PAR1": "parquet"}
-    return kinds.get(head[:4])
-
-
 @contextmanager
 def _members(archive: Path, limit: int) -> Iterator[Iterator[Member]]:
+    """The members of a folder or of an archive of any kind, recognised by its first bytes."""
     if archive.is_dir():
         yield _files(archive)
-    elif zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            if sum(info.file_size for info in file.infolist()) > limit:
+        return
+    with archive.open("rb") as file:
+        head = file.read(4)
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as unzipped:
+            if sum(info.file_size for info in unzipped.infolist()) > limit:
                 raise _bomb(archive, limit)
-            yield _zip_members(archive, file)
-    elif (kind := _kind(archive)) == "parquet":
+            yield _zip_members(archive, unzipped)
+    elif head == b"PAR1":
         pictures = parquet.pictures(archive)
         yield ((name, len(content), partial(io.BytesIO, content)) for name, content in pictures)
-    elif kind == "rar":
+    elif head == b"Rar!":
         yield _rar_members(archive)
-    elif kind == "7z":
+    elif head == b"7z\xbc\xaf":
         raise Fault(
             f"{archive.name} is a 7z archive, which is not read here; unpack it with 7-Zip "
             "(7z x) and give the folder: bench data fetch NAME --from FOLDER"
         )
-    elif _is_tar(archive):
-        with _opened(archive) as stream:
-            bounded: Any = _Bounded(archive, stream, limit)
-            with tarfile.open(fileobj=bounded, mode="r:") as tar:
-                yield _tar_members(archive, tar)
     else:
-        raise Fault(f"{archive.name} is no zip, tar or RAR, or only a part of one")
+        openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+        with openers.get(head[:2], open)(archive, "rb") as stream:
+            bounded: Any = _Bounded(archive, stream, limit)
+            try:
+                tar = tarfile.open(fileobj=bounded, mode="r:")  # noqa: SIM115
+            except DAMAGED:
+                raise Fault(
+                    f"{archive.name} is no zip, tar or RAR, or only a part of one"
+                ) from None
+            with tar:
+                yield _tar_members(archive, tar)
 
 
 def _files(folder: Path) -> Iterator[Member]:
@@ -198,18 +188,13 @@ def _zip_members(archive: Path, file: zipfile.ZipFile) -> Iterator[Member]:
 
 
 def _tar_members(archive: Path, tar: tarfile.TarFile) -> Iterator[Member]:
+    opener: Callable[[tarfile.TarInfo], Any] = tar.extractfile
     for member in tar:
         if member.isfile():
-            yield member.name, member.size, partial(_regular, tar, member)
+            yield member.name, member.size, partial(opener, member)
         elif not member.isdir():
             raise _link(archive, member.name)
         tar.members = []  # type: ignore[attr-defined]  # else every header stays in memory
-
-
-def _regular(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    content = tar.extractfile(member)
-    assert content is not None  # it is for links and devices only
-    return content
 
 
 def _rar_members(archive: Path) -> Iterator[Member]:
@@ -224,24 +209,6 @@ def _rar_members(archive: Path) -> Iterator[Member]:
     for info in file.infolist():
         if not info.is_dir():
             yield info.filename, info.file_size, partial(file.open, info)
-
-
-def _opened(archive: Path) -> IO[bytes]:
-    """A file, decompressed by its first bytes."""
-    with archive.open("rb") as file:
-        head = file.read(6)
-    opener: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(head[:2], open)
-    found: IO[bytes] = opener(archive, "rb")
-    return found
-
-
-def _is_tar(archive: Path) -> bool:
-    try:
-        with _opened(archive) as stream:
-            tarfile.TarInfo.frombuf(stream.read(512), "utf-8", "surrogateescape")
-    except DAMAGED:
-        return False
-    return True
 
 
 class _Bounded:

@@ -1,18 +1,22 @@
-"""`bench data fetch`: say what will be downloaded, get each part from its first good source."""
+"""`bench data fetch`: say what will be downloaded, get each part from its first good source.
+
+`bench run` and `bench tune` use `with_data` to offer the same for a data set that is missing.
+"""
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from bench import UserError, data
+from bench import UserError, data, hub
 from bench.console import say
 from bench.data import Card
 from bench.data.annotations import Absent
-from bench.fetch import Fault, Full, download, place, status
+from bench.fetch import Fault, download, place, status
 from bench.fetch.sources import Part, Source
 from bench.units import DOWNLOADS, format_bytes
 
@@ -21,17 +25,18 @@ if TYPE_CHECKING:
 
 HIDDEN = ".fetching"
 """Folder beside the data that holds downloads until everything is in place."""
+Result = TypeVar("Result")
 
 
 def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
     """Fetch what is missing, or take it from `file`; returns whether the data set is complete.
 
-    Raises UserError where something could not be had.
+    Raises UserError if something cannot be had.
     """
     if card.kind == "synthetic":
         say(console, f"{card.name} is drawn by this package; there is nothing to fetch")
         return True
-    fetcher = _Fetch(card, root, console)
+    fetcher = _Fetcher(card, root, console)
     before = status.look(card, root)
     if file is not None:
         fetcher.take(file)
@@ -53,20 +58,55 @@ def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
     return after.complete
 
 
-def total(sources: Sequence[Source]) -> int | None:
+def with_data(make: Callable[[], Result], yes: bool, console: "Console") -> Result:
+    """Call `make`; if it raises data.Missing, fetch that data set and call it again.
+
+    It is fetched if `yes` is set, or if the user at a terminal agrees; else data.Missing is raised.
+    Raises UserError if it cannot be fetched.
+    """
+    tried = set[str]()
+    while True:
+        try:
+            return make()
+        except data.Missing as missing:
+            name = missing.card.name
+            if name in tried or not _is_wanted(missing, yes):
+                raise
+            tried.add(name)
+            run(missing.card, missing.root, None, console)
+
+
+def _is_wanted(missing: data.Missing, yes: bool) -> bool:
+    """Whether to fetch it: `yes`, or the user's answer; never for a card without sources."""
+    card, root = missing.card, missing.root
+    parts = status.lacking(card, root, status.look(card, root))
+    if not parts or yes:
+        return bool(parts)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    import typer
+
+    sources = [part.sources[0] for part in parts]
+    owners = ", ".join(dict.fromkeys(source.owner for source in sources))
+    return typer.confirm(
+        f"{card.title} ({_format_size(_size(sources))} from {owners}) is not in {root}. "
+        "Fetch it now?",
+        default=True,
+    )
+
+
+def _size(sources: Sequence[Source]) -> int | None:
     """Bytes of all files of the sources, each file once; None if a size is not known."""
     sizes = [download.size(file) for file in {file for s in sources for file in s.remotes}]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def format_total(sources: Sequence[Source]) -> str:
-    """The size of a download as text: `860 MB`."""
-    size = total(sources)
+def _format_size(size: int | None) -> str:
     return "unknown size" if size is None else format_bytes(size, DOWNLOADS)
 
 
 @dataclass(frozen=True)
-class _Fetch:
+class _Fetcher:
     """Bring the parts of a data set to its folder below `root`, and say so on the console."""
 
     card: Card
@@ -84,32 +124,49 @@ class _Fetch:
     def fetch(self, parts: Sequence[Part]) -> None:
         """Get the parts; raises UserError if one that trials need cannot be had."""
         self._announce(parts)
-        with alone(self.folder, self.console):
+        with _locked(self.folder, self.console):
+            # While this process waited, another one may have fetched them.
             now = status.look(self.card, self.root)
-            for part in status.lacking(self.card, self.root, now):  # others may be there meanwhile
+            for part in status.lacking(self.card, self.root, now):
                 try:
                     say(self.console, self._get(part))
                 except Fault as fault:
                     if not part.optional:
-                        raise self._failed(part, fault) from None
+                        where = self.command.replace("data fetch", "datasets", 1)
+                        raise UserError(
+                            f"{part.to} of {self.card.title} could not be had: {fault}; try again "
+                            "later (it goes on where it stopped), or download it in a browser "
+                            f"({where} says where) and give it: {self.command} --from FILE"
+                        ) from None
                     say(self.console, f"{part.to}: left out ({fault})")
                 except KeyboardInterrupt:
                     say(self.console, f"stopped; the same command goes on: {self.command}")
                     raise
             shutil.rmtree(self.folder / HIDDEN, ignore_errors=True)
 
-    def _failed(self, part: Part, fault: Fault) -> UserError:
-        where = self.command.replace("data fetch", "datasets", 1)
-        return UserError(
-            f"{part.to} of {self.card.title} could not be had: {fault}; try again later (it goes "
-            f"on where it stopped), or download it in a browser ({where} says where) and give it: "
-            f"{self.command} --from FILE"
-        )
+    def take(self, file: Path) -> None:
+        """Take the parts of the data set that a user's own file or folder contains."""
+        if not file.exists():
+            raise UserError(
+                f"there is no {file}; --from is an archive, file or folder that you have"
+            )
+        files = (sorted(file.rglob("*.parquet")) if file.is_dir() else []) or [file]
+        faults, used = [], False
+        with _locked(self.folder, self.console):
+            for to in self._missing():
+                try:
+                    say(self.console, f"{to}: {self._put(to, files)}, from {file}")
+                    used = True
+                except Fault as fault:
+                    faults.append(f"{to}: {fault}")
+            shutil.rmtree(self.folder / HIDDEN, ignore_errors=True)
+        if faults and not used:
+            raise UserError(f"{file} was not used: {'; '.join(faults)}")
 
     def _announce(self, parts: Sequence[Part]) -> None:
         """Say what will be downloaded, from whom, its licence, and the free disk space.
 
-        Raises Full if the known sizes do not fit.
+        Raises hub.DiskFull if the known sizes do not fit.
         """
         folder = self.folder
         licence = self.card.raw.get("licence") or "none stated"
@@ -117,14 +174,13 @@ class _Fetch:
         sources = [part.sources[0] for part in parts]
         for part, source in zip(parts, sources, strict=True):
             names = ", ".join(file.name for file in source.remotes)
-            size = format_total([source])
+            size = _format_size(_size([source]))
             say(self.console, f"   {part.to}   {size} from {source.owner} ({names})")
+        needed = 2 * (_size(sources) or 0)  # the archive and its content
         there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-        needed, free = total(sources), shutil.disk_usage(there).free
-        twice = f"about {format_bytes(2 * (needed or 0), DOWNLOADS)} needed while unpacking, "
-        unpacking = "" if needed is None else twice
-        say(self.console, f"   {unpacking}{format_bytes(free, DOWNLOADS)} free")
-        download.room(there, 2 * (needed or 0))
+        unpacking = f"about {_format_size(needed)} needed while unpacking, " if needed else ""
+        say(self.console, f"   {unpacking}{_format_size(shutil.disk_usage(there).free)} free")
+        hub.demand_room(folder, needed, download.ELSEWHERE)
 
     def _get(self, part: Part) -> str:
         """Get a part from the first source that delivers it; returns a sentence for the user.
@@ -135,19 +191,17 @@ class _Fetch:
         for source in part.sources:
             key = "".join(file.url for file in source.remotes)
             own = self.folder / HIDDEN / hashlib.sha256(key.encode()).hexdigest()[:12]
+            files = None
             try:
                 files = [download.download(file, own) for file in source.remotes]
-            except Fault as fault:
-                faults.append(f"{source.owner}: {fault}")
-                continue
-            try:
                 checked = self._put(part.to, files, source.val)
             except Fault as fault:
                 faults.append(f"{source.owner}: {fault}")
-                shutil.rmtree(own)
+                if files is not None:  # what is whole, but wrong, is not kept for another try
+                    shutil.rmtree(own)
                 continue
             compared = "no checksum is known, so it was checked by content alone"
-            if all(file.checked for file in source.remotes):
+            if all(file.sha256 or file.git_blob for file in source.remotes):
                 compared = "checksum as on the card"
             passed = f" (not from {'; '.join(faults)})" if faults else ""
             return f"{part.to}: {checked}, from {source.owner}; {compared}{passed}"
@@ -164,29 +218,10 @@ class _Fetch:
             job = place.Job(self.card, self.root, to, self.folder / HIDDEN / "new", move)
             try:
                 return place.put(job, files, val)
-            except Full:
+            except hub.DiskFull:  # no other source would help
                 raise
             except (UserError, Absent) as error:
                 raise Fault(str(error)) from None
-
-    def take(self, file: Path) -> None:
-        """Take the parts of the data set that a user's own file or folder contains."""
-        if not file.exists():
-            raise UserError(
-                f"there is no {file}; --from is an archive, file or folder that you have"
-            )
-        files = (sorted(file.rglob("*.parquet")) if file.is_dir() else []) or [file]
-        faults, used = [], False
-        with alone(self.folder, self.console):
-            for to in self._missing():
-                try:
-                    say(self.console, f"{to}: {self._put(to, files)}, from {file}")
-                    used = True
-                except Fault as fault:
-                    faults.append(f"{to}: {fault}")
-            shutil.rmtree(self.folder / HIDDEN, ignore_errors=True)
-        if faults and not used:
-            raise UserError(f"{file} was not used: {'; '.join(faults)}")
 
     def _missing(self) -> Iterator[str]:
         """The parts that are not there, the annotation first; also of a card without sources."""
@@ -202,7 +237,7 @@ class _Fetch:
 
 
 @contextmanager
-def alone(folder: Path, console: "Console") -> Iterator[None]:
+def _locked(folder: Path, console: "Console") -> Iterator[None]:
     """Lock a data set's folder, which is created if needed; waits while another process has it.
 
     Raises UserError if nothing can be written.

@@ -31,7 +31,10 @@ def hashes(pixels: Pixels) -> npt.NDArray[np.uint8]:
 
 
 def pinned(card: Card) -> dict[str, npt.NDArray[np.uint8]]:
-    """The hash of each picture by its stem, from the file that the card names; else empty."""
+    """The hash of each picture by its stem, from the file that the card names; else empty.
+
+    Line n of the file is the hash of picture n: 14 hex digits, the bits of `hashes`.
+    """
     name = card.raw.get("pictures")
     if name is None or card.path is None:
         return {}
@@ -54,16 +57,10 @@ def misnumbered(
     known = pinned(card)
     if not known:
         return []
-    found = hashes(pixels)
     return [
         sample.filename
-        for sample, row, there in zip(samples, found, seen, strict=True)
-        if there
+        for sample, found, is_seen in zip(samples, hashes(pixels), seen, strict=True)
+        if is_seen
         and (right := known.get(Path(sample.filename).stem)) is not None
-        and int((row != right).sum()) > FAR
+        and int((found != right).sum()) > FAR
     ]
-
-
-def dump(pixels: Pixels) -> str:
-    """The hashes of pictures 1, 2, ... `(S, side, side, 3)` as the text of such a file."""
-    return "".join(f"{np.packbits(row).tobytes().hex()}\n" for row in hashes(pixels))

@@ -17,8 +17,8 @@ from bench.data import Card, annotations, files, scenes, twins
 from bench.fetch import Fault, archive, pictures
 from methods.base import Sample
 
-Progress = Callable[[int, int], None]
 NESTED = (".zip", ".rar", ".tar", ".tgz", ".gz")
+"""Suffixes of archives that may be inside an archive."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Job:
     root: Path
     to: str
     aside: Path
-    progress: Progress = lambda done, total: None
+    progress: Callable[[int, int], None]
 
     @property
     def place(self) -> Path:
@@ -40,10 +40,10 @@ class Job:
 def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
     """Build a part from a source's files; returns a sentence on what was checked.
 
-    `val`: see `sources.Source`. Raises Fault where they do not hold what the card describes.
+    `val`: see `sources.Source`. Raises Fault if they do not hold what the card describes.
     """
     shutil.rmtree(job.aside, ignore_errors=True)
-    job.aside.parent.mkdir(parents=True, exist_ok=True)
+    job.aside.mkdir(parents=True)
     try:
         if job.to == job.card.raw.get("annotation"):
             return _annotation(job, given, val)
@@ -58,19 +58,17 @@ def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
 
 
 def _annotation(job: Job, given: Sequence[Path], val: int | str | None) -> str:
-    name = job.place.name
+    made = job.aside / job.place.name
     converted = len(given) > 1 or given[0].suffix == ".parquet"
-    job.aside.mkdir()
-    made = job.aside / name
     if converted:
         pattern = annotations.split_pattern(given[0].name) if len(given) == 1 else None
         reading = annotations.read("auto", given[0].parent, pattern)
         samples = [replace(s, filename=PurePosixPath(s.filename).name) for s in reading.samples]
-        samples = _resplit(job.card, samples, val)
+        samples = _published_splits(job.card, samples, val)
         made.write_text(_karpathy(job.card, samples), encoding="utf-8")
     else:
         _one_file(given[0], made)
-        samples = annotations.read(job.card.kind, job.aside, name).samples
+        samples = annotations.read(job.card.kind, job.aside, made.name).samples
     for fault in data.faults(job.card, samples):
         raise Fault(fault)
     job.place.parent.mkdir(parents=True, exist_ok=True)
@@ -79,18 +77,17 @@ def _annotation(job: Job, given: Sequence[Path], val: int | str | None) -> str:
 
 
 def _one_file(given: Path, made: Path) -> None:
-    """Copy a file, or take the file with the name of `made` out of an archive."""
-    if not archive.is_archive(given):
+    """Copy a file, or take the file with the name of `made` out of an archive or folder."""
+    if given.is_file() and given.suffix == made.suffix:
         shutil.copyfile(given, made)
         return
-    inner = made.with_name("unpacked")
-    found = archive.extract(given, inner, lambda name: name.name == made.name)
+    found = archive.extract(given, made.parent / "unpacked", lambda name: name.name == made.name)
     if len(found) != 1:
         raise Fault(f"{given.name} holds {len(found) or 'no'} {made.name}")
     found[0].rename(made)
 
 
-def _resplit(card: Card, samples: list[Sample], val: int | str | None) -> list[Sample]:
+def _published_splits(card: Card, samples: list[Sample], val: int | str | None) -> list[Sample]:
     """Restore the published train and val where a copy of the annotation changed them."""
     if not card.counts.get("val"):
         return [replace(s, split="train") if s.split == "val" else s for s in samples]
@@ -132,34 +129,35 @@ def _images(job: Job, given: Sequence[Path]) -> str:
     except data.Missing:
         lacking = {s.filename for s in samples}
     samples = [s for s in samples if s.filename in lacking]
-    job.aside.mkdir()
-    keep = _wanted(job.card, samples)
+    rule = job.card.raw.get("scenes", {})
+    stems = {PurePosixPath(s.filename).stem for s in samples}
+    stems |= {stem for s in samples if (stem := scenes.original_stem(rule, s.filename))}
+
+    def is_wanted(name: PurePosixPath) -> bool:
+        return name.suffix.lower() in files.SUFFIXES and name.stem in stems
+
     for number, file in enumerate(given):
-        archive.extract(file, job.aside / str(number), keep)
+        archive.extract(file, job.aside / str(number), is_wanted)
     if not files.scan(job.aside):  # they may be in an archive inside the archive
         for number, file in enumerate(_nested(job, given)):
-            archive.extract(file, job.aside / f"nested{number}", keep)
+            archive.extract(file, job.aside / f"nested{number}", is_wanted)
     _drop_copies(job.aside, samples)
-    found = _match(job.card, job.aside, samples)
+    names = [s.filename for s in samples]
+    found = files.match(
+        job.card.name, job.aside, names, lambda name: scenes.original_stem(rule, name)
+    )
     if found.missing:
         raise Fault(
             f"{len(found.missing):,} of {len(samples):,} images are not in "
             f"{', '.join(file.name for file in given)}, the first is {found.missing[0]!r}"
         )
-    numbering = _look(job, samples, found)
+    numbering = _check_pictures(job, samples, found)
     _add(found, job.aside, job.place)
     return f"{len(samples):,} images, every one decodes{numbering}"
 
 
-def _wanted(card: Card, samples: Sequence[Sample]) -> archive.Keep:
-    """Which members of an archive are annotated images, by their stems."""
-    rule = card.raw.get("scenes", {})
-    stems = {PurePosixPath(s.filename).stem for s in samples}
-    stems |= {stem for s in samples if (stem := scenes.original_stem(rule, s.filename))}
-    return lambda name: name.suffix.lower() in files.SUFFIXES and name.stem in stems
-
-
 def _nested(job: Job, given: Sequence[Path]) -> list[Path]:
+    """The archives inside the archives, unpacked."""
     inner = []
     for number, file in enumerate(given):
         into = job.aside / f"archives{number}"
@@ -179,13 +177,7 @@ def _drop_copies(folder: Path, samples: Sequence[Sample]) -> None:
             path.unlink()
 
 
-def _match(card: Card, folder: Path, samples: Sequence[Sample]) -> files.Found:
-    rule = card.raw.get("scenes", {})
-    names = [s.filename for s in samples]
-    return files.match(card.name, folder, names, lambda name: scenes.original_stem(rule, name))
-
-
-def _look(job: Job, samples: Sequence[Sample], found: files.Found) -> str:
+def _check_pictures(job: Job, samples: Sequence[Sample], found: files.Found) -> str:
     """Decode every image and compare numbered ones with the card's hashes; raises Fault."""
     look = twins.look(job.card, samples, found.paths, pictures.SIDE, job.progress)
     if look.undecodable:
@@ -203,7 +195,7 @@ def _look(job: Job, samples: Sequence[Sample], found: files.Found) -> str:
 
 
 def _add(found: files.Found, aside: Path, place: Path) -> None:
-    """Move images to `place`, all into one folder where no two are called the same."""
+    """Move images to `place`, all into one folder if no two have the same name."""
     paths = [path for path in found.paths if path is not None]
     flat = len({path.name for path in paths}) == len(paths)
     for path in paths:
@@ -220,7 +212,7 @@ def _add(found: files.Found, aside: Path, place: Path) -> None:
 def _folder(job: Job, given: Path) -> str:
     """The folder of that name in an archive."""
     name = job.place.name
-    found = archive.extract(given, job.aside, lambda path: name in path.parts[:-1])
+    found = archive.extract(given, job.aside / "lists", lambda path: name in path.parts[:-1])
     if not found:
         raise Fault(f"{given.name} holds no folder {name}")
     top = next(parent for parent in found[0].parents if parent.name == name)

@@ -22,10 +22,7 @@ from bench.spec import nearest
 
 @dataclass(frozen=True)
 class Remote:
-    """One file to download, and what is known of it; None: not known.
-
-    `git_blob` is the id that Git gives the file, a checksum too.
-    """
+    """One file to download. `git_blob` is the id that Git gives the file, a checksum too."""
 
     url: str
     sha256: str | None = None
@@ -38,13 +35,8 @@ class Remote:
         return self.url.rsplit("/", 1)[-1]
 
     @property
-    def checked(self) -> bool:
-        """Whether a checksum is known."""
-        return bool(self.sha256 or self.git_blob)
-
-    @property
     def owner(self) -> str:
-        """Whose it is, as an address that one can open: `github.com/somebody/something`."""
+        """The page of its owner, such as `github.com/somebody/something`."""
         if file := hub.of_url(self.url):
             return file.page
         address = urlsplit(self.url)
@@ -63,18 +55,12 @@ def _address(base: str) -> str:
     return base
 
 
-def _named(path: str) -> str:
-    if not path.strip("./"):
-        raise ValueError
-    return path
-
-
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class File(_Table):
-    """A table of `files`: what follows the source's `base`, and what is known of the file."""
+    """A table of `files`: the end of an address that `base` begins, and what is known of it."""
 
     file: str = Field(
         pattern=r"^([\w-][\w. -]*/)*[\w-][\w. -]*$", description="the rest of an address"
@@ -91,9 +77,10 @@ def _distinct(files: list[File]) -> list[File]:
 
 
 class Source(_Table):
-    """Files from which a part can be made; `val`: which of their training images are val.
+    """Files from which a part can be made.
 
-    `val` is how many at the end, or the numbers of the images; None: as annotated.
+    `val`: which of the training images are val, for a copy that has both in one: how many at the
+    end, or the numbers of the images. None: as annotated.
     """
 
     base: Annotated[str, AfterValidator(_address)] = Field(
@@ -108,25 +95,23 @@ class Source(_Table):
 
     @property
     def remotes(self) -> list[Remote]:
-        """The files with their whole addresses."""
+        """The files to download, with their whole addresses."""
         base = self.base.rstrip("/")
         return [Remote(f"{base}/{f.file}", f.sha256, f.git_blob, f.bytes) for f in self.files]
 
     @property
     def owner(self) -> str:
-        """Whose the files are."""
+        """The page of the files' owner."""
         return self.remotes[0].owner
 
 
 class Part(_Table):
     """A file or folder of a data set, and its sources in the order in which they are tried.
 
-    optional: trials run without it, with a note.
+    Trials can do without an optional part.
     """
 
-    to: Annotated[Inside, AfterValidator(_named)] = Field(
-        description="a file or folder inside the data set's folder"
-    )
+    to: Inside = Field(pattern="[^./]", description="a file or folder inside the data set's folder")
     sources: list[Source] = Field(min_length=1, description="a list of tables")
     optional: bool = Field(False, description="true or false")
 

@@ -74,22 +74,22 @@ def lines(card: Card, root: Path, status: Status) -> list[str]:
 
 def _parts(card: Card, folder: Path, status: Status) -> Iterator[str]:
     """A line for the annotation, the images, and the lists of scenes."""
+
+    def line(is_there: object, text: str) -> str:
+        return f"   [{'x' if is_there else ' '}] {text}"
+
     text = "" if status.annotated else ", missing"
     if status.annotated and card.annotation_hash and data.OTHER_TEXTS not in status.notes:
         text = ", captions as published"
-    yield _line(status.annotated, f"{card.raw.get('annotation', 'annotation')}{text}")
+    yield line(status.annotated, f"{card.raw.get('annotation', 'annotation')}{text}")
     total = status.annotated or sum(card.counts.values())
     there = f"{total - status.missing:,}" if status.missing < total else "none"
-    there = f"{there if status.missing else 'all'} there"
-    yield _line(not status.missing, f"{card.raw['images']}/   {total:,} images, {there}")
+    there = there if status.missing else "all"
+    yield line(not status.missing, f"{card.raw['images']}/   {total:,} images, {there} there")
     scenes = card.raw.get("scenes", {})
     if scenes.get("rule") == "files":
         lists = folder / str(scenes.get("folder"))
-        yield _line(lists.is_dir(), f"{lists.name}/   the scenes of the images")
-
-
-def _line(there: object, text: str) -> str:
-    return f"   [{'x' if there else ' '}] {text}"
+        yield line(lists.is_dir(), f"{lists.name}/   the scenes of the images")
 
 
 def how(card: Card, root: Path, status: Status) -> list[str]:

@@ -94,7 +94,7 @@ class Feed:
             self._open.pop(identity, None)
             if not self._failed:
                 self._failed = True
-                reason = brief(error) or type(error).__name__
+                reason = brief(error)
                 self._say(f"{self.tracker.name} failed ({reason}); the trials go on without it")
 
 

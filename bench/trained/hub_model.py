@@ -96,7 +96,7 @@ def _plain(error: Exception, repo: str) -> UserError:
             f"nothing was pushed: no connection to {constants.ENDPOINT}; with --out DIR the files "
             "are written here, and the same command with --push sends them later"
         )
-    return UserError(f"{repo} could not be pushed ({brief(error) or type(error).__name__})")
+    return UserError(f"{repo} could not be pushed ({brief(error)})")
 
 
 def folder_of(spec: str) -> Path:
