@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from bench import UserError, cli, data
 from bench.commands import tune
-from bench.commands.options import RunOptions
+from bench.commands.options import TrainOptions
 from bench.commands.sweeping import report_failures
 from bench.console import console
 from bench.recipe import Recipe
@@ -136,10 +136,10 @@ def test_a_search_ends_with_the_command_that_uses_it(
     """Everything that was typed for the search and bears on the training is in it."""
     typed: list[str] = []
 
-    def stop(options: RunOptions, **_: Any) -> None:
+    def stop(options: TrainOptions, **_: Any) -> None:
         typed.append(tune._next_command(options, Path("t.toml")))
         raise UserError("far enough")
 
-    monkeypatch.setattr(RunOptions, "config", stop)
+    monkeypatch.setattr(TrainOptions, "config", stop)
     CliRunner().invoke(cli.app, ["tune", *words.split()])
     assert typed == [command]

@@ -1,10 +1,10 @@
-"""What every command of `bench` shares: how its help looks, and how its options are declared."""
+"""How commands are declared: their help, their options, and what a mistyped option is told."""
 
 import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -17,14 +17,10 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(TyperCommand):
-    """A command with plainer help and errors than typer's.
-
-    Flags are shown without a type (`--dry-run`, not `--dry-run <bool>`), and an option that does
-    not exist is answered with what was probably meant.
-    """
+    """A command whose help shows flags without a type (`--dry-run`, not `--dry-run <bool>`)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        """As typer does; raises UserError for an option that does not exist."""
+        """As typer does; for an option that does not exist, raises UserError with a suggestion."""
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
@@ -35,7 +31,7 @@ class Command(TyperCommand):
             raise UserError(_unknown_option(ctx.command_path, wrong, known)) from None
 
     def get_params(self, ctx: Any) -> Any:
-        """The parameters, as typer shows them in the help."""
+        """The parameters, as the help shows them."""
         return _flags_without_type(super().get_params(ctx))
 
 
@@ -43,7 +39,7 @@ class Group(TyperGroup):
     """A group of commands whose own flags are shown without a type."""
 
     def get_params(self, ctx: Any) -> Any:
-        """The parameters, as typer shows them in the help."""
+        """The parameters, as the help shows them."""
         return _flags_without_type(super().get_params(ctx))
 
 
@@ -87,48 +83,58 @@ def command(
         register = app.command(
             cls=Command, rich_help_panel=panel, epilog=epilog, context_settings=HELP_NAMES
         )
-        register(spread(function))
+        register(_with_single_options(function))
         return function
 
     return add
 
 
-def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each field of its parameters that are dataclasses.
+def option(
+    help_text: str, *names: str, panel: str | None = None, default: object = None, **more: Any
+) -> Any:
+    """A field of a dataclass of options: one option, called like the field unless named here."""
+    declaration = {"help": help_text, "rich_help_panel": panel, **more}
+    return dataclasses.field(default=default, metadata={"names": names, "option": declaration})
 
-    typer reads options from a function's signature. A command that shares options with others
-    takes them as one object, `def run(options: SweepOptions, ...)`; here each field of the
-    dataclass becomes an option of its own, with the field's annotation and default.
+
+def option_name(field: "dataclasses.Field[Any]") -> str:
+    """How the option of a field is written on the command line: `--dry-run` for `dry_run`."""
+    names = field.metadata.get("names") or (f"--{field.name.replace('_', '-')}",)
+    return str(names[0])
+
+
+def _with_single_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes its options one by one, as typer wants it, of one that takes an object.
+
+    A command with many options takes them as one dataclass: `def run(options: RunOptions)`. typer
+    reads options from a function's signature, so here each field becomes a parameter.
     """
-    signature = inspect.signature(command, eval_str=True)
-    shared: dict[str, type] = {}
-    own: dict[str, inspect.Parameter] = {}
-    for name, parameter in signature.parameters.items():
-        if not dataclasses.is_dataclass(parameter.annotation):
-            own[name] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            continue
-        assert isinstance(parameter.annotation, type)
-        shared[name] = parameter.annotation
-        hints = get_type_hints(parameter.annotation, include_extras=True)
-        for field in dataclasses.fields(parameter.annotation):
-            own[field.name] = inspect.Parameter(
+    parameters = list(inspect.signature(command, eval_str=True).parameters.values())
+    if len(parameters) != 1 or not dataclasses.is_dataclass(parameters[0].annotation):
+        return command
+    options = parameters[0].annotation
+    assert isinstance(options, type)
+    hints = get_type_hints(options, include_extras=True)
+    single = []
+    for field in dataclasses.fields(options):
+        hint = hints[field.name]
+        if "option" in field.metadata:
+            names = field.metadata["names"] or (option_name(field),)
+            hint = Annotated[hint, typer.Option(*names, **field.metadata["option"])]
+        single.append(
+            inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=field.default,
-                annotation=hints[field.name],
+                annotation=hint,
             )
-    if not shared:
-        return command
+        )
 
-    def called(**given: Any) -> None:
-        objects = {
-            name: cls(**{field.name: given.pop(field.name) for field in dataclasses.fields(cls)})
-            for name, cls in shared.items()
-        }
-        command(**objects, **given)
+    def called(**values: Any) -> None:
+        command(options(**values))
 
     functools.update_wrapper(called, command)
     del called.__wrapped__  # type: ignore[attr-defined]  # typer would read its signature instead
-    called.__signature__ = inspect.Signature([*own.values()])  # type: ignore[attr-defined]
-    called.__annotations__ = {name: parameter.annotation for name, parameter in own.items()}
+    called.__signature__ = inspect.Signature(single)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in single}
     return called

@@ -1,4 +1,9 @@
-"""The options that several commands share."""
+"""The options that several commands share.
+
+`bench plan`, `run` and `tune` take their options as one object each: `SweepOptions` holds what all
+three share, `TrainOptions` what the two that train share. A field with the name of a key of sweep
+files (methods, datasets, ...) is that key on the command line.
+"""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -6,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.commands.framework import option, option_name
 from bench.sweeps import sweepfile
 
 if TYPE_CHECKING:
@@ -58,18 +64,6 @@ ConditionsOf = Annotated[
         help="Which records, where a folder holds some of several recipes: 'steps=200'.",
     ),
 ]
-RetryFailed = Annotated[
-    bool,
-    typer.Option(
-        "--retry-failed",
-        help="Run those trials again that are recorded but did not end well.",
-        rich_help_panel=AGAIN,
-    ),
-]
-
-
-SKIPPED = ("sweep", "lr", "retry_failed", "yes")
-"""Options that `SweepOptions.typed` leaves out of a following command, or puts first (`sweep`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,107 +77,49 @@ class SweepOptions:
             help="A sweep file with these options as keys. Options given here win over it.",
         ),
     ] = None
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--methods",
-            metavar="LIST",
-            help="Methods, with settings in brackets: 'cmer,lora(rank=16)', or all; repeatable. "
-            "See `bench methods`.",
-            rich_help_panel=WHAT,
-        ),
-    ] = None
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--dataset",
-            metavar="LIST",
-            help="Data sets: rsitmd,ucm, or a card of your own (mine.toml); repeatable. "
-            "See `bench datasets`.",
-            rich_help_panel=WHAT,
-        ),
-    ] = None
-    seeds: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--seeds",
-            metavar="LIST",
-            help="Seeds: 0,1,2 or 0-2. Default: 0.",
-            rich_help_panel=WHAT,
-        ),
-    ] = None
-    backbone: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--backbone",
-            metavar="LIST",
-            help="Pretrained models: openai-b32, remoteclip-b32 (all: `bench backbones`), NAME:TAG "
-            "of open_clip, NAME:FILE, NAME:hf:OWNER/REPO/FILE, or NAME:none for random weights; "
-            "repeatable. Default: that of the data set.",
-            rich_help_panel=WHAT,
-        ),
-    ] = None
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--recipe",
-            metavar="NAME=VALUE",
-            help="Training settings that all methods share: epochs=10,warmup=0.1; repeatable. "
-            "`bench recipe` lists them. The next four options are short for the commonest.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None
-    epochs: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N", help="Passes over the data. Default: 30.", rich_help_panel=TRAINING
-        ),
-    ] = None
-    steps: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Steps, instead of epochs.", rich_help_panel=TRAINING),
-    ] = None
-    batch_size: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Pairs in a step. Default: 128.", rich_help_panel=TRAINING),
-    ] = None
-    lr: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RATE",
-            help="Learning rate of every method. Default: each method's own.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None
+    methods: list[str] | None = option(
+        "Methods, with settings in brackets: 'cmer,lora(rank=16)', or all; repeatable. "
+        "See `bench methods`.",
+        metavar="LIST",
+        panel=WHAT,
+    )
+    datasets: list[str] | None = option(
+        "Data sets: rsitmd,ucm, or a card of your own (mine.toml); repeatable. "
+        "See `bench datasets`.",
+        "--dataset",
+        metavar="LIST",
+        panel=WHAT,
+    )
+    seeds: list[str] | None = option("Seeds: 0,1,2 or 0-2. Default: 0.", metavar="LIST", panel=WHAT)
+    backbones: list[str] | None = option(
+        "Pretrained models: openai-b32, remoteclip-b32 (all: `bench backbones`), NAME:TAG of "
+        "open_clip, NAME:FILE, NAME:hf:OWNER/REPO/FILE, or NAME:none for random weights; "
+        "repeatable. Default: that of the data set.",
+        "--backbone",
+        metavar="LIST",
+        panel=WHAT,
+    )
+    recipe: list[str] | None = option(
+        "Training settings that all methods share: epochs=10,warmup=0.1; repeatable. "
+        "`bench recipe` lists them. The next four options are short for the commonest.",
+        metavar="NAME=VALUE",
+        panel=TRAINING,
+    )
+    epochs: str | None = option("Passes over the data. Default: 30.", metavar="N", panel=TRAINING)
+    steps: str | None = option("Steps, instead of epochs.", metavar="N", panel=TRAINING)
+    batch_size: str | None = option("Pairs in a step. Default: 128.", metavar="N", panel=TRAINING)
+    lr: str | None = option(
+        "Learning rate of every method. Default: each method's own.",
+        metavar="RATE",
+        panel=TRAINING,
+    )
     data_root: Root = None
-    plugin: Plugins = None
-
-    def words(self) -> dict[str, object]:
-        """These options under the names that they have in a sweep file."""
-        return {
-            "methods": self.methods,
-            "datasets": self.dataset,
-            "seeds": self.seeds,
-            "backbones": self.backbone,
-            "recipe": self.recipe_words(),
-            "data_root": self.data_root,
-            "plugins": self.plugin,
-        }
-
-    def typed(self) -> list[str]:
-        """These options as words for another command that is to train under the same conditions.
-
-        Without the learning rate, and without what is about one start of a sweep only.
-        """
-        words = [] if self.sweep is None else [str(self.sweep)]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None or value is False or field.name in SKIPPED:
-                continue
-            flag = f"--{field.name.replace('_', '-')}"
-            several = value if isinstance(value, list) else [value]
-            words += [flag] if value is True else [w for v in several for w in (flag, str(v))]
-        return words
+    plugins: list[Path] | None = option(
+        "A Python file that registers methods of your own; repeatable.",
+        "--plugin",
+        metavar="FILE.py",
+        panel=FILES,
+    )
 
     def recipe_words(self) -> list[str]:
         """`--recipe` and the options that stand for a part of it, as NAME=VALUE."""
@@ -191,140 +127,105 @@ class SweepOptions:
         short = [f"{name}={value}" for name in names if (value := getattr(self, name)) is not None]
         return [*(self.recipe or []), *short]
 
-    def config(self, searching: bool = False, **more: object) -> "SweepConfig":
-        """The sweep that these options name, over what the sweep file says; raises UserError."""
-        return sweepfile.gather(self.sweep, searching, **{**self.words(), **more})
+    def config(self, searching: bool = False) -> "SweepConfig":
+        """The sweep: what the sweep file says, with these options over it; raises UserError."""
+        keys = {key: getattr(self, key) for key in sweepfile.KEYS if hasattr(self, key)}
+        return sweepfile.gather(self.sweep, searching, **{**keys, "recipe": self.recipe_words()})
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(SweepOptions):
+class TrainOptions(SweepOptions):
     """What to run and where: the options that `bench run` and `bench tune` share."""
 
-    deterministic: Annotated[
-        bool,
-        typer.Option(
-            "--deterministic",
-            help="Use deterministic algorithms only (slower on a GPU).",
-            rich_help_panel=TRAINING,
-        ),
-    ] = False
-    cache_features: Annotated[
-        int | None,
-        typer.Option(
-            "--cache-features",
-            metavar="VIEWS",
-            min=0,
-            help="Run frozen towers once and train on their stored outputs, VIEWS augmentations "
-            "per image (1: the centre crop). Default: 0, off.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            "--engine",
-            metavar="NAME",
-            help="local: this machine; ray: a Ray cluster; slurm: a Slurm job array. "
-            "Default: local.",
-            rich_help_panel=ENGINE,
-        ),
-    ] = None
-    gpus: Annotated[
-        str | None,
-        typer.Option(
-            "--gpus",
-            metavar="LIST",
-            help="GPUs to use: 0,1; all: all visible ones, and fail if there is none; none: the "
-            "CPU. Default: all visible ones, else the CPU.",
-            rich_help_panel=ENGINE,
-        ),
-    ] = None
-    jobs_per_gpu: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs-per-gpu",
-            metavar="N",
-            min=1,
-            help="Run N trials at once on each GPU (or on the CPU). Their memory and speed cannot "
-            "be compared then, and the records say so. Default: 1.",
-            rich_help_panel=ENGINE,
-        ),
-    ] = None
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            "--ray-address",
-            metavar="ADDRESS",
-            help="A running Ray cluster: auto or ray://HOST:10001. Default: start one on this "
-            "machine.",
-            rich_help_panel=ENGINE,
-        ),
-    ] = None
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--slurm",
-            metavar="NAME=VALUE",
-            help="An option of sbatch: partition=gpu, time=2:00:00, gpus=a100:1, cpus=4, "
-            "memory_gb=32, account=me, array_parallelism=4, ...; cluster=local tries it without "
-            "Slurm; repeatable.",
-            rich_help_panel=ENGINE,
-        ),
-    ] = None
-    time_limit: Annotated[
-        str | None,
-        typer.Option(
-            "--time-limit",
-            metavar="TIME",
-            help="End each trial after this time: 2h, 1h30m, or 90 (minutes).",
-            rich_help_panel=ENGINE,
-        ),
-    ] = None
-    checkpoint_every: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint-every",
-            metavar="TIME",
-            help="Time between the checkpoints of a trial; 0: after each step. Default: 3m.",
-            rich_help_panel=ENGINE,
-        ),
-    ] = None
-    log: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--log",
-            metavar="LIST",
-            help="Show curves and figures in trackers: tensorboard, wandb, mlflow, trackio; "
-            "repeatable, or with commas.",
-            rich_help_panel=FILES,
-        ),
-    ] = None
-    retry_failed: RetryFailed = False
-    yes: Annotated[
-        bool,
-        typer.Option(
-            "--yes",
-            "-y",
-            help="Fetch a data set that is missing without asking.",
-            rich_help_panel=FILES,
-        ),
-    ] = False
+    deterministic: bool = option(
+        "Use deterministic algorithms only (slower on a GPU).", panel=TRAINING, default=False
+    )
+    cache_features: int | None = option(
+        "Run frozen towers once and train on their stored outputs, VIEWS augmentations "
+        "per image (1: the centre crop). Default: 0, off.",
+        metavar="VIEWS",
+        min=0,
+        panel=TRAINING,
+    )
+    engine: str | None = option(
+        "local: this machine; ray: a Ray cluster; slurm: a Slurm job array. Default: local.",
+        metavar="NAME",
+        panel=ENGINE,
+    )
+    gpus: str | None = option(
+        "GPUs to use: 0,1; all: all visible ones, and fail if there is none; none: the CPU. "
+        "Default: all visible ones, else the CPU.",
+        metavar="LIST",
+        panel=ENGINE,
+    )
+    jobs_per_gpu: int | None = option(
+        "Run N trials at once on each GPU (or on the CPU). Their memory and speed cannot "
+        "be compared then, and the records say so. Default: 1.",
+        metavar="N",
+        min=1,
+        panel=ENGINE,
+    )
+    ray_address: str | None = option(
+        "A running Ray cluster: auto or ray://HOST:10001. Default: start one on this machine.",
+        metavar="ADDRESS",
+        panel=ENGINE,
+    )
+    slurm: list[str] | None = option(
+        "An option of sbatch: partition=gpu, time=2:00:00, gpus=a100:1, cpus=4, memory_gb=32, "
+        "account=me, array_parallelism=4, ...; cluster=local tries it without Slurm; repeatable.",
+        metavar="NAME=VALUE",
+        panel=ENGINE,
+    )
+    time_limit: str | None = option(
+        "End each trial after this time: 2h, 1h30m, or 90 (minutes).",
+        metavar="TIME",
+        panel=ENGINE,
+    )
+    checkpoint_every: str | None = option(
+        "Time between the checkpoints of a trial; 0: after each step. Default: 3m.",
+        metavar="TIME",
+        panel=ENGINE,
+    )
+    log: list[str] | None = option(
+        "Show curves and figures in trackers: tensorboard, wandb, mlflow, trackio; "
+        "repeatable, or with commas.",
+        metavar="LIST",
+        panel=FILES,
+    )
+    retry_failed: bool = option(
+        "Run those trials again that are recorded but did not end well.",
+        panel=AGAIN,
+        default=False,
+    )
+    yes: bool = option(
+        "Fetch a data set that is missing without asking.",
+        "--yes",
+        "-y",
+        panel=FILES,
+        default=False,
+    )
 
     def recipe_words(self) -> list[str]:
         """`--recipe` and the options that stand for a part of it, as NAME=VALUE."""
         return [*super().recipe_words(), *(["deterministic=true"] if self.deterministic else [])]
 
-    def words(self) -> dict[str, object]:
-        """These options under the names that they have in a sweep file."""
-        return {
-            **super().words(),
-            "cache_features": self.cache_features,
-            "engine": self.engine,
-            "gpus": self.gpus,
-            "jobs_per_gpu": self.jobs_per_gpu,
-            "ray_address": self.ray_address,
-            "slurm": self.slurm,
-            "time_limit": self.time_limit,
-            "checkpoint_every": self.checkpoint_every,
-            "log": self.log,
-        }
+    def words_for_run(self) -> list[str]:
+        """These options as words of a `bench run` that trains under the same conditions.
+
+        Without the learning rate, which the search has found, and without what is about one start.
+        """
+        words = [] if self.sweep is None else [str(self.sweep)]
+        for field in fields(TrainOptions):
+            value = getattr(self, field.name)
+            if (
+                field.name in ("sweep", "lr", "retry_failed", "yes")
+                or value is None
+                or value is False
+            ):
+                continue
+            if value is True:
+                words.append(option_name(field))
+            else:
+                values = value if isinstance(value, list) else [value]
+                words += [word for v in values for word in (option_name(field), str(v))]
+        return words

@@ -2,12 +2,11 @@
 
 import itertools
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from bench import record
+from bench.commands.framework import option
 from bench.commands.options import SweepOptions
 from bench.commands.sweeping import planned
 from bench.console import console, say
@@ -18,31 +17,27 @@ if TYPE_CHECKING:
     from bench.sweeps.sweep import Plan
 
 
-def plan(
-    options: SweepOptions,
-    gpu_memory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="Memory of the GPU, such as 24GiB: say what fits, and the largest batch that "
-            "does.",
-        ),
-    ] = None,
-    parts: Annotated[
-        bool,
-        typer.Option("--parts", help="Show what the peak consists of: weights, activations, ..."),
-    ] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print JSON, with more figures, instead of a table.")
-    ] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(SweepOptions):
+    """The options of `bench plan`."""
+
+    gpu_memory: str | None = option(
+        "Memory of the GPU, such as 24GiB: say what fits, and the largest batch that does.",
+        metavar="SIZE",
+    )
+    parts: bool = option("Show what the peak consists of: weights, activations, ...", default=False)
+    json: bool = option("Print JSON, with more figures, instead of a table.", default=False)
+
+
+def plan(options: PlanOptions) -> None:
     """Predict memory and compute of each method on a GPU; needs neither GPU nor weights."""
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
     from bench.measure import plan as plan_
     from bench.measure import plan_table
 
-    limit = None if gpu_memory is None else parse_bytes(gpu_memory, "the GPU memory")
+    memory = options.gpu_memory
+    limit = None if memory is None else parse_bytes(memory, "the GPU memory")
     config = options.config()
     trials = planned(config, rehearse=True)
     with Progress(
@@ -62,9 +57,11 @@ def plan(
     from bench.sweeps import forecast
 
     steps = _steps(trials, rows)
-    if json_:
-        found = [asdict(row) | ({"steps": steps[_place(row)]} if steps else {}) for row in rows]
-        print(json.dumps(found, indent=1))
+    if options.json:
+        rows_with_steps = [
+            asdict(row) | ({"steps": steps[_place(row)]} if steps else {}) for row in rows
+        ]
+        print(json.dumps(rows_with_steps, indent=1))
         return
     screen = console()
     for _, place in itertools.groupby(rows, key=lambda row: (row.dataset, row.backbone)):
@@ -72,10 +69,10 @@ def plan(
         say(screen, plan_table.header(group, limit))
         if any(row.reason is None for row in group):
             own = {row.call: steps.get(_place(row)) for row in group}
-            screen.print(plan_table.table(group, parts, own))
+            screen.print(plan_table.table(group, options.parts, own))
         if forecast.MEASURED in steps.values():
             say(screen, forecast.MEASURED_MEANS)
-        for line in plan_table.legend(group, config.recipe, parts):
+        for line in plan_table.legend(group, config.recipe, options.parts):
             say(screen, line)
 
 

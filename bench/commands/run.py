@@ -1,13 +1,15 @@
 """`bench run`: train and test methods, one process per trial, and record what they reach."""
 
 import itertools
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from bench import UserError, record
-from bench.commands.options import AGAIN, FILES, TRAINING, RunOptions
+from bench.commands.framework import option
+from bench.commands.options import AGAIN, FILES, TRAINING, TrainOptions
 from bench.commands.sweeping import (
     announce_backbones,
     planned_with_engine,
@@ -32,88 +34,79 @@ if TYPE_CHECKING:
 ROBUSTNESS = "Testing on corrupted images"
 
 
-def run(
-    options: RunOptions,
-    tuned: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.toml",
-            help="Learning rates and settings that `bench tune` found.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder of the records. Default: results.", rich_help_panel=FILES
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Only say what is recorded, what is left, and the memory and time it will take.",
-            rich_help_panel=AGAIN,
-        ),
-    ] = False,
-    no_memory: Annotated[
-        bool,
-        typer.Option(
-            "--no-memory",
-            help="With --dry-run: leave out the predicted memory, which takes a while.",
-            rich_help_panel=AGAIN,
-        ),
-    ] = False,
-    rerun: Annotated[
-        bool,
-        typer.Option(
-            "--rerun",
-            help="Run all trials again; the old records are kept as *.replaced.",
-            rich_help_panel=AGAIN,
-        ),
-    ] = False,
-    corrupt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Test the trained methods on corrupted images too: blur,noise,cloud,jpeg,haze.",
-            rich_help_panel=ROBUSTNESS,
-        ),
-    ] = None,
-    severity: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="How strongly they are corrupted, 1 to 5. Default: 1,3,5.",
-            rich_help_panel=ROBUSTNESS,
-        ),
-    ] = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(TrainOptions):
+    """The options of `bench run`."""
+
+    tuned: Path | None = option(
+        "Learning rates and settings that `bench tune` found.",
+        metavar="FILE.toml",
+        panel=TRAINING,
+    )
+    results: Path | None = option(
+        "Folder of the records. Default: results.", metavar="DIR", panel=FILES
+    )
+    dry_run: bool = option(
+        "Only say what is recorded, what is left, and the memory and time it will take.",
+        panel=AGAIN,
+        default=False,
+    )
+    no_memory: bool = option(
+        "With --dry-run: leave out the predicted memory, which takes a while.",
+        panel=AGAIN,
+        default=False,
+    )
+    rerun: bool = option(
+        "Run all trials again; the old records are kept as *.replaced.",
+        panel=AGAIN,
+        default=False,
+    )
+    corrupt: str | None = option(
+        "Test the trained methods on corrupted images too: blur,noise,cloud,jpeg,haze.",
+        metavar="LIST",
+        panel=ROBUSTNESS,
+    )
+    severity: str | None = option(
+        "How strongly they are corrupted, 1 to 5. Default: 1,3,5.",
+        metavar="LIST",
+        panel=ROBUSTNESS,
+    )
+
+
+def run(options: RunOptions) -> None:
     """Train and test every method on every data set, backbone and seed; goes on where it stopped.
 
     Each trial runs in a process of its own and ends as one JSON record.
     """
-    if rerun and options.retry_failed:
+    if options.rerun and options.retry_failed:
         raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
-    if no_memory and not dry_run:
+    if options.no_memory and not options.dry_run:
         raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
-    config = options.config(tuned=tuned, results=results, corrupt=corrupt, severity=severity)
-    if not dry_run:
+    config = options.config()
+    if not options.dry_run:
         forkserver.warm_up()  # it imports in the background while this process plans
     from bench.trained import under_corruption
 
-    wanted = under_corruption.conditions(config.corrupt, config.severity) if config.corrupt else []
+    conditions = (
+        under_corruption.conditions(config.corrupt, config.severity) if config.corrupt else []
+    )
     plan, engine = planned_with_engine(
-        config, images=not dry_run, yes=None if dry_run else options.yes
+        config, images=not options.dry_run, yes=None if options.dry_run else options.yes
     )
     screen = console()
     announce_backbones(screen, plan, config.backbones)
     if config.tuned is not None:
-        plan = _with_winners(screen, plan, config.tuned)
-    todo = plan.todo(rerun, options.retry_failed)
-    say(screen, _standing(plan, todo, rerun))
-    if dry_run:
-        _say_what_would_run(screen, plan, todo, engine, wanted, memory=not no_memory)
+        plan, without = tuned_.apply(plan, config.tuned, registry())
+        for what in without:
+            say(screen, f"{config.tuned} has no winner for {what}; default learning rate used")
+    todo = plan.todo(options.rerun, options.retry_failed)
+    say(screen, _standing(plan, todo, options.rerun))
+    if options.dry_run:
+        ready_weights(screen, plan, todo, download=False)
+        _print_forecast(screen, plan, todo, engine, memory=not options.no_memory)
+        if conditions:
+            count = counted(len(conditions), "condition")
+            say(screen, f"then each is tested under {count} of corrupted images")
         return
     outcomes = run_trials(screen, plan, todo, engine, log=config.log) if todo else []
     _print_results(screen, plan)
@@ -121,35 +114,11 @@ def run(
     old = _earlier_failures(screen, plan, outcomes)
     if not todo:
         say(screen, "nothing to do: every trial is recorded; --rerun runs them again")
-    unmeasured = _run_corrupted(screen, plan, wanted, engine) if wanted else False
+    unmeasured = _run_corrupted(screen, plan, conditions, engine) if conditions else False
     if any(plan.status(trial) == "ok" for trial in plan.trials):
         place = "" if config.results == Path("results") else f" --results {config.results}"
         say(screen, f"tables, plots and a web page of all records: bench report{place}")
     raise typer.Exit(1 if failed or old or unmeasured else 0)
-
-
-def _with_winners(screen: "Console", plan: "Plan", tuned: Path) -> "Plan":
-    """The plan with the learning rates and settings that a search found."""
-    plan, without = tuned_.apply(plan, tuned, registry())
-    for what in without:
-        say(screen, f"{tuned} has no winner for {what}; default learning rate used")
-    return plan
-
-
-def _say_what_would_run(
-    screen: "Console",
-    plan: "Plan",
-    todo: "list[Trial]",
-    engine: "Engine",
-    wanted: "list[Condition]",
-    memory: bool,
-) -> None:
-    """What a dry run prints: the weights that are missing, memory and time, corruption tests."""
-    ready_weights(screen, plan, todo, download=False)
-    _print_forecast(screen, plan, todo, engine, memory)
-    if wanted:
-        conditions = counted(len(wanted), "condition")
-        say(screen, f"then each is tested under {conditions} of corrupted images")
 
 
 def _earlier_failures(screen: "Console", plan: "Plan", outcomes: "list[Outcome]") -> "list[Trial]":
@@ -173,32 +142,29 @@ def _standing(plan: "Plan", todo: "list[Trial]", rerun: bool) -> str:
 
 
 def _run_corrupted(
-    screen: "Console", plan: "Plan", wanted: "list[Condition]", engine: "Engine"
+    screen: "Console", plan: "Plan", conditions: "list[Condition]", engine: "Engine"
 ) -> bool:
-    """Test the trained methods on corrupted images, a process for each; whether some were not."""
-    from dataclasses import astuple, replace
-
+    """Test the trained methods on corrupted images, a process for each; whether some failed."""
     from bench.report import groups, robustness
     from bench.trained import under_corruption
 
-    work = under_corruption.todo(plan.trials, plan.results, wanted)
-    evaluations = sum(len(left) for _, left in work)
+    def left() -> "list[tuple[Trial, list[Condition]]]":
+        return under_corruption.todo(plan.trials, plan.results, conditions)
+
+    work = left()
+    trials = [trial for trial, _ in work]
+    evaluations = sum(len(missing) for _, missing in work)
     say(screen, f"corrupted test images: {counted(evaluations, 'evaluation')} to do")
-    told = {trial.identity: [astuple(one) for one in left] for trial, left in work}
     outcomes = []
     if work:
-        tests = replace(plan, corrupt=told, time_limit=None)
-
-        def left() -> "list[Trial]":
-            pending = under_corruption.todo(plan.trials, plan.results, wanted)
-            return [trial for trial, _ in pending]
-
-        outcomes = run_trials(screen, tests, [trial for trial, _ in work], engine, left)
+        corrupt = {trial.identity: [astuple(one) for one in missing] for trial, missing in work}
+        tests = replace(plan, corrupt=corrupt, time_limit=None)
+        outcomes = run_trials(screen, tests, trials, engine, lambda: [t for t, _ in left()])
     own = [trial.path(plan.results) for trial in plan.trials]
-    for one in groups.group_records(record.load(plan.results, only=own)):
-        for about, table in robustness.tables(one, plan.results):
+    for group in groups.group_records(record.load(plan.results, only=own)):
+        for about, table in robustness.tables(group, plan.results):
             screen.print(robustness.console_table(about, table))
-    return report_failures(screen, [trial for trial, _ in work], outcomes)
+    return report_failures(screen, trials, outcomes)
 
 
 def _print_forecast(

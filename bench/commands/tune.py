@@ -4,12 +4,13 @@ import math
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bench import UserError
-from bench.commands.options import AGAIN, FILES, RunOptions
+from bench.commands.framework import option
+from bench.commands.options import AGAIN, FILES, TrainOptions
 from bench.commands.sweeping import (
     announce_backbones,
     planned_with_engine,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bench.sweeps.engine import Outcome
     from bench.sweeps.engines import Engine
     from bench.sweeps.sweep import Plan
+    from bench.sweeps.sweepfile import SweepConfig
     from bench.sweeps.tune import Search
     from bench.trial import Trial
 
@@ -36,97 +38,67 @@ SEARCH = "The search"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """What to search and how much; None: what the sweep file says, or the default."""
+class TuneOptions(TrainOptions):
+    """The options of `bench tune`. None: what the sweep file says, or the default."""
 
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of the search's records. Default: tuning.",
-            rich_help_panel=FILES,
-        ),
-    ] = None
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.toml",
-            help="File for the winners. Default: tuned.toml.",
-            rich_help_panel=FILES,
-        ),
-    ] = None
-    factors: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Learning rates to try, as factors on each method's own. Default: 0.3,1,3.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = None
-    search: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CALL",
-            help="Settings to try as well: 'lora(rank=[4,8,16])'; repeatable.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = None
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Points that each method starts with, drawn from its grid of rates and settings. "
-            "Default: the size of the smallest grid.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = None
-    max_points: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Points that each method may have at most. While the best one lies at the edge "
-            "of the grid, the next value in the same ratio is tried as well. Default: two "
-            "thirds more than at the start, 5 for a grid of 3.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = None
-    draw_seed: Annotated[
-        int | None,
-        typer.Option(
-            metavar="SEED",
-            min=0,
-            help="Seed of the draw of --trials. Default: 0.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = None
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Only say what is recorded, what is left at least and at most, and the time.",
-            rich_help_panel=AGAIN,
-        ),
-    ] = False
+    results: Path | None = option(
+        "Folder of the search's records. Default: tuning.", metavar="DIR", panel=FILES
+    )
+    out: Path | None = option(
+        "File for the winners. Default: tuned.toml.", metavar="FILE.toml", panel=FILES
+    )
+    factors: str | None = option(
+        "Learning rates to try, as factors on each method's own. Default: 0.3,1,3.",
+        metavar="LIST",
+        panel=SEARCH,
+    )
+    settings: list[str] | None = option(
+        "Settings to try as well: 'lora(rank=[4,8,16])'; repeatable.",
+        "--search",
+        metavar="CALL",
+        panel=SEARCH,
+    )
+    trials: int | None = option(
+        "Points that each method starts with, drawn from its grid of rates and settings. "
+        "Default: the size of the smallest grid.",
+        metavar="N",
+        min=1,
+        panel=SEARCH,
+    )
+    max_points: int | None = option(
+        "Points that each method may have at most. While the best one lies at the edge "
+        "of the grid, the next value in the same ratio is tried as well. Default: two "
+        "thirds more than at the start, 5 for a grid of 3.",
+        metavar="N",
+        min=1,
+        panel=SEARCH,
+    )
+    draw_seed: int | None = option(
+        "Seed of the draw of --trials. Default: 0.", metavar="SEED", min=0, panel=SEARCH
+    )
+    dry_run: bool = option(
+        "Only say what is recorded, what is left at least and at most, and the time.",
+        panel=AGAIN,
+        default=False,
+    )
 
 
-def tune(options: RunOptions, wanted: SearchOptions) -> None:
+def tune(options: TuneOptions) -> None:
     """Search each method's learning rate (and settings) on validation, equally for all methods."""
-    config = options.config(searching=True, results=wanted.results)
-    if not wanted.dry_run:
+    config = options.config(searching=True)
+    if not options.dry_run:
         forkserver.warm_up()  # it imports in the background while this process plans
     plan, engine = planned_with_engine(
-        config, images=not wanted.dry_run, yes=None if wanted.dry_run else options.yes
+        config, images=not options.dry_run, yes=None if options.dry_run else options.yes
     )
-    search = _search(plan, config.search, wanted)
-    out = wanted.out or config.tuned or Path("tuned.toml")
+    search = _search(plan, config, options)
+    out = options.out or config.tuned or Path("tuned.toml")
     others = tuned.others(search, out)
     screen = console()
     announce_backbones(screen, plan, config.backbones)
     todo = search.plan.todo(False, options.retry_failed)
     say(screen, _standing(search, todo))
-    if wanted.dry_run:
+    if options.dry_run:
         ready_weights(screen, search.plan, todo, download=False)
         _print_forecast(screen, search, todo, engine)
         return
@@ -142,21 +114,19 @@ def tune(options: RunOptions, wanted: SearchOptions) -> None:
     raise typer.Exit(1 if failed or without else 0)
 
 
-def _search(plan: "Plan", said: dict[str, Any], wanted: SearchOptions) -> "Search":
-    """The search that the options ask for, over what the sweep file says (`said`)."""
-
-    def given(name: str, default: Any = None) -> Any:
-        value = getattr(wanted, name)
-        return said.get(name, default) if value is None else value
-
+def _search(plan: "Plan", config: "SweepConfig", options: TuneOptions) -> "Search":
+    """The search that the options ask for, over what the sweep file says."""
+    file = config.search
+    factors = file.get("factors", tune_.FACTORS)
+    trials, max_points, draw_seed = options.trials, options.max_points, options.draw_seed
     search = tune_.widen(
         plan,
         registry(),
-        said.get("factors", tune_.FACTORS) if wanted.factors is None else _factors(wanted.factors),
-        grid.space_of(wanted.search or said.get("settings", []), registry()),
-        given("trials"),
-        given("draw_seed", 0),
-        given("max_points"),
+        factors if options.factors is None else _factors(options.factors),
+        grid.space_of(options.settings or file.get("settings", []), registry()),
+        file.get("trials") if trials is None else trials,
+        file.get("draw_seed", 0) if draw_seed is None else draw_seed,
+        file.get("max_points") if max_points is None else max_points,
     )
     return tune_.resumed(search)
 
@@ -240,17 +210,18 @@ def _print_winners(
         )
 
 
-def _next_command(options: RunOptions, out: Path) -> str:
+def _next_command(options: TrainOptions, out: Path) -> str:
     """The command that trains with the winners, under the conditions of the search."""
-    return shlex.join(["bench", "run", *options.typed(), "--tuned", str(out)])
+    return shlex.join(["bench", "run", *options.words_for_run(), "--tuned", str(out)])
 
 
 def _factors(text: str) -> list[float]:
     """`0.3,1,3` -> numbers; raises UserError."""
     try:
-        found = [float(word) for word in text.split(",")]
+        factors = [float(word) for word in text.split(",")]
     except ValueError:
-        found = []
-    if not found or not all(0 < f < math.inf for f in found) or len(set(found)) < len(found):
+        factors = []
+    valid = all(0 < factor < math.inf for factor in factors)
+    if not factors or not valid or len(set(factors)) < len(factors):
         raise UserError(f"--factors are different numbers above 0 with commas, not {text!r}")
-    return found
+    return factors
