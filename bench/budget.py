@@ -19,6 +19,7 @@ from bench.features import Features, all_words, frozen_batch
 from bench.measure import pace
 from bench.recipe import Recipe
 from bench.schedule import planned_epochs
+from bench.schema import Efficiency
 from bench.timing import Pace, Timing
 from methods.base import Batch, Method, NotApplicable
 
@@ -113,9 +114,9 @@ def settled(recipe: Recipe, fixed: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def summary(recipe: Recipe, fixed: dict[str, Any], steps: int, used: float) -> dict[str, Any]:
+def summary(recipe: Recipe, fixed: dict[str, Any], steps: int, used: float) -> Efficiency:
     """What a trial records about its budgets: what was planned, and what was used."""
-    recorded: dict[str, Any] = {}
+    recorded: Efficiency = {}
     if recipe.memory is not None:
         recorded["budget_predicted_bytes"] = fixed["predicted_bytes"]
     if recipe.time is not None:

@@ -10,7 +10,6 @@ import json
 import random
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import bench
 import methods
 from bench.limits import Clock
 from bench.measure.meter import Memory, Stopwatch
+from bench.messages import Note, Progress
 from bench.record import atomically
 from methods.base import Method
 
@@ -45,7 +45,7 @@ class Checkpointer:
         identity: str,
         every: float,
         clock: Clock,
-        say: Callable[[dict[str, Any]], None] = lambda _: None,
+        say: Progress = lambda _: None,
     ) -> None:
         self.path, self.identity, self.every = path, identity, every
         self.clock, self.say = clock, say
@@ -96,7 +96,7 @@ class Checkpointer:
             first = getattr(error, "strerror", None) or str(error).splitlines()[0]
             note = f"no checkpoint could be written ({first}); training goes on"
             if note != self._said:
-                self.say({"note": note, "of_trial": True})
+                self.say(Note(note, of_trial=True))
             self._said = note
         self._wrote = time.perf_counter()
         self._cost = self._wrote - began
@@ -123,9 +123,7 @@ class Checkpointer:
         self.resumed = kept["resumed"] + 1
         set_random_states(kept["random"], trainer.device)
         state: dict[str, Any] = kept["state"]
-        self.say(
-            {"note": f"goes on after step {state['step']}, from its checkpoint", "of_trial": True}
-        )
+        self.say(Note(f"goes on after step {state['step']}, from its checkpoint", of_trial=True))
         return state
 
     def done(self) -> None:
@@ -155,7 +153,7 @@ class Checkpointer:
             return kept
         self.path.replace(self._aside())
         note = f"the checkpoint {reason}; it is set aside as {self._aside().name}"
-        self.say({"note": f"{note} and the trial starts over", "of_trial": True})
+        self.say(Note(f"{note} and the trial starts over", of_trial=True))
         return None
 
     def _aside(self) -> Path:

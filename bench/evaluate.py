@@ -13,6 +13,7 @@ from bench.backbone import Backbone
 from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset, cut
 from bench.data.cache import Pixels
+from bench.schema import Efficiency
 from bench.trainer import autocast
 from methods.base import Method
 from methods.known_towers import text_tower
@@ -77,12 +78,12 @@ class Evaluation:
         self.seconds = {"images": 0.0, "captions": 0.0}
         self.encoded = {"images": 0, "captions": 0}
 
-    def rates(self) -> dict[str, float]:
+    def rates(self) -> Efficiency:
         """Images and captions encoded per second, over all that this evaluation encoded."""
-        return {
-            f"eval_{what}_per_second": self.encoded[what] / max(self.seconds[what], 1e-9)
-            for what in ("images", "captions")
-        }
+        images, captions = (
+            self.encoded[what] / max(self.seconds[what], 1e-9) for what in ("images", "captions")
+        )
+        return {"eval_images_per_second": images, "eval_captions_per_second": captions}
 
     def words(self, method: Method) -> list[str]:
         """The captions as the method wants to be asked."""

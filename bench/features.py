@@ -8,10 +8,10 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from bench.batches import Loader, TokenTable, crop_and_flip, normalise
 from bench.data import short_hash
 from bench.data.cache import cache_folder
 from bench.evaluate import Evaluation
+from bench.messages import Note, Progress, Stage
+from bench.schema import Efficiency
 from bench.trainer import autocast
 from bench.units import format_bytes
 from methods.base import Batch, Method, NotApplicable
@@ -30,6 +32,13 @@ SHARE = 0.5
 """How much of the device's free memory the features may take."""
 SPARE = 2**30
 """Bytes of the disk that are left free."""
+PEAKS = (
+    "peak_memory_train_bytes",
+    "peak_memory_reserved_bytes",
+    "peak_memory_eval_bytes",
+    "activation_bytes",
+)
+"""Figures of a record that would count features on a GPU."""
 BLOCK = 256
 """Inputs of one pass through a tower, as in evaluation."""
 
@@ -118,13 +127,13 @@ class Features:
         loader: Loader | None,
         epochs: int,
         evaluations: Sequence[Evaluation],
-        progress: Callable[[dict[str, Any]], None] = lambda _: None,
+        progress: Progress = lambda _: None,
     ) -> None:
         """Run the towers once over all that training (so many epochs) and evaluation will ask for.
 
         Raises UserError where the features fit neither the device nor the disk.
         """
-        progress({"stage": "caching features"})
+        progress(Stage("caching features"))
         started = time.perf_counter()
         self.method.eval()
         words = [word for evaluation in evaluations for word in evaluation.words(self.method)]
@@ -165,13 +174,13 @@ class Features:
         with autocast(self.dtype, self.device):
             return getattr(self.method, f"frozen_{which}")(inputs.to(self.device))
 
-    def _allocate(self, progress: Callable[[dict[str, Any]], None]) -> None:
+    def _allocate(self, progress: Progress) -> None:
         """Memory for both tables: the device's where it has room, else a map of a file."""
         size, free = self.bytes, free_memory(self.device)
         self.on_disk = size > SHARE * free
         where = f"in a file in {cache_folder()}" if self.on_disk else "on the device"
         what = f"{self.images.rows:,} images and {self.texts.rows:,} captions"
-        progress({"note": f"features of {what}: {format_bytes(size)}, {where}"})
+        progress(Note(f"features of {what}: {format_bytes(size)}, {where}"))
         if self.on_disk:
             block = map_file(size, cache_folder(), free)
         else:
@@ -206,14 +215,14 @@ class Features:
         index = torch.tensor(rows, device="cpu" if self.on_disk else self.device)
         return tree.tree_map_only(Tensor, lambda t: t.to(self.device), table.take(index))
 
-    def summary(self, efficiency: dict[str, Any], pairs: int) -> dict[str, Any]:
+    def summary(self, efficiency: Efficiency, pairs: int) -> Efficiency:
         """What is recorded of them, given a trial's efficiency and the pairs of one epoch.
 
         Features on a GPU do not count in its peaks. An epoch is given without and with the build.
         """
         rate = efficiency.get("train_images_per_second")
         epoch = pairs / rate if rate else None
-        found: dict[str, Any] = {
+        costs: Efficiency = {
             "feature_bytes": self.bytes,
             "feature_place": "disk" if self.on_disk else "device",
             "feature_images": self.images.rows,
@@ -223,15 +232,10 @@ class Features:
             "epoch_and_features_seconds": None if epoch is None else epoch + self.seconds,
         }
         if self.device.type == "cuda" and not self.on_disk:
-            for name in (
-                "peak_memory_train_bytes",
-                "peak_memory_reserved_bytes",
-                "peak_memory_eval_bytes",
-                "activation_bytes",
-            ):
-                if efficiency.get(name) is not None:
-                    found[name] = efficiency[name] - self.bytes
-        return found
+            measured: Mapping[str, Any] = efficiency
+            peaks = {n: measured[n] - self.bytes for n in PEAKS if measured.get(n) is not None}
+            costs |= cast(Efficiency, peaks)
+        return costs
 
 
 class FeatureLoader(Loader):

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from bench.units import format_bytes
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.schema import Record
+
 SCHEMA = 1
 STATUSES = ("ok", "out_of_memory", "diverged", "failed", "timeout", "not_applicable")
 GOOD = ("ok", "not_applicable")
@@ -28,14 +30,15 @@ REPAIR = (
     "which keeps the old file under another name"
 )
 
+Files = dict[str, Callable[[Path], Any]]
+"""Functions that write the files beside a record (ranks, weights), by suffix."""
+
 
 class NoRoom(OSError):
     """The results folder cannot take what a trial will write; the message is one sentence."""
 
 
-def write(
-    path: Path, record: dict[str, Any], beside: dict[str, Callable[[Path], Any]] | None = None
-) -> None:
+def write(path: Path, record: "Record", beside: Files | None = None) -> None:
     """Write a record so that it is there whole or not at all, even through a crash.
 
     `beside`: by suffix, what writes a file that belongs to it; all get their names after all are on
@@ -52,14 +55,28 @@ def write(
                 record["message"] = "; ".join(filter(None, [record.get("message"), lost]))
         if beside:
             record["beside"] = {suffix: digest(partial) for suffix, partial in partials.items()}
-        text = json.dumps(_finite(record), indent=1, sort_keys=True, allow_nan=False) + "\n"
-        partials[path.suffix] = _partial(path, lambda p: p.write_text(text, encoding="utf-8"))
+        partials[path.suffix] = _partial(path, lambda partial: _dump(record, partial))
         _keep_replaced(path)
         for suffix, partial in partials.items():
             partial.replace(path.with_suffix(suffix))
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """The same for a JSON document that is not a record and has no files beside it."""
+    partial = _partial(path, lambda partial: _dump(document, partial))
+    try:
+        _keep_replaced(path)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _dump(document: Mapping[str, Any], path: Path) -> None:
+    text = json.dumps(_finite(document), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    path.write_text(text, encoding="utf-8")
 
 
 def atomically(path: Path, write_to: Callable[[Path], Any]) -> None:
@@ -123,7 +140,7 @@ def digest(path: Path) -> str | None:
         return None
 
 
-def is_stray(path: Path, record: dict[str, Any], suffix: str) -> bool:
+def is_stray(path: Path, record: "Record", suffix: str) -> bool:
     """Whether the file beside a record is of another run of its trial."""
     known = record.get("beside")
     return known is not None and digest(path.with_suffix(suffix)) != known.get(suffix)
@@ -154,7 +171,7 @@ class Unreadable(UserError):
     """A file or folder that is named like a record and cannot be read as one."""
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> "Record":
     """Read one record; its fields have the types that `bench.schema.Record` gives.
 
     Raises Unreadable, with the remedy, where there is no record at `path`, where this version
@@ -171,7 +188,7 @@ def read(path: Path) -> dict[str, Any]:
     fault = schema.fault(document)
     if fault is not None:
         raise Unreadable(f"{path} is not a sound record: {fault}; {REPAIR}")
-    sound: dict[str, Any] = document
+    sound: Record = document
     return sound
 
 
@@ -205,13 +222,13 @@ def parsed(path: Path) -> Any:
 
 def results_beside(
     trial: Path,
-    document: dict[str, Any],
+    document: "Record",
     folder: str,
     fault: Callable[[Any], str | None],
     what: str,
     command: str,
     left_out: Callable[[str], None],
-) -> list[dict[str, Any]]:
+) -> list[Any]:
     """Later results of a trained trial, which lie in a folder beside its record.
 
     `trial` is the path of the record, `document` what it says: only results of that very run count,
@@ -251,7 +268,7 @@ def _float(word: str) -> float:
     return number if math.isfinite(number) else _refuse(word)
 
 
-def learning_rate(document: dict[str, Any]) -> float | None:
+def learning_rate(document: "Record") -> float | None:
     """The peak learning rate that a record's training used; None where nothing was trained.
 
     Older records state it in their trial, in place of what was asked for.
@@ -267,7 +284,7 @@ def paths(results: Path) -> list[Path]:
 
 def read_all(
     records: Iterable[Path], left_out: Callable[[str], None]
-) -> list[tuple[Path, dict[str, Any]]]:
+) -> "list[tuple[Path, Record]]":
     """Read many records; `left_out` is told, in a sentence, of each that cannot be read."""
     found = []
     for path in records:
@@ -307,7 +324,7 @@ def load(
     return pd.DataFrame(rows)
 
 
-def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one, keys joined with a dot; lists stay as they are."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():

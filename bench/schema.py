@@ -251,12 +251,12 @@ class Environment(TypedDict, total=False):
     python: str
     bench: str | None
     """Version of this program."""
-    torch: str
+    torch: str | None
     torchvision: str | None
-    open_clip: str
+    open_clip: str | None
     transformers: str | None
-    timm: str
-    peft: str
+    timm: str | None
+    peft: str | None
     numpy: str | None
     cuda: str | None
     """Version of CUDA that PyTorch was built with."""

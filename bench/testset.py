@@ -4,7 +4,7 @@ Models are compared query by query, so images, captions, scenes and their order 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def digest(samples: "Sequence[Sample]") -> str:
     return short_hash(json.dumps(said, ensure_ascii=False))
 
 
-def described(dataset: "Dataset") -> dict[str, Any]:
+def described(dataset: "Dataset") -> Mapping[str, Any]:
     """What a record made with this data set would say of its test queries."""
     from bench.data import content_hash, spoken_form
     from bench.retrieval import t2i_ceiling
@@ -51,12 +51,12 @@ def described(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
-def is_known(document: dict[str, Any]) -> bool:
+def is_known(record: Mapping[str, Any]) -> bool:
     """Whether a record says which test captions and scenes it was made with."""
-    return document.get("data", {}).get("queries") is not None
+    return record.get("data", {}).get("queries") is not None
 
 
-def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     """What differs between the test queries of two records, in words; None: nothing, as far as
     both say (see `is_known`)."""
     a, b = one.get("data", {}), other.get("data", {})
@@ -73,7 +73,7 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
     return None
 
 
-def _differ(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _differ(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether both have a value of that name and the values differ."""
     a, b = one.get(name), other.get(name)
     if isinstance(a, float) and isinstance(b, float):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count, islice, pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,13 +20,13 @@ from bench.batches import Loader
 from bench.checkpoint import Checkpointer, plain
 from bench.measure.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
 from bench.measure.training_clock import TrainingClock
+from bench.messages import Progress, Stage, Step
 from bench.recipe import Recipe
 from bench.schedule import Schedule, planned_epochs, planned_steps
+from bench.schema import Efficiency, Look
 from bench.timing import Mark, Timing
 from bench.trainer import Trainer
 from methods.base import Batch, Method
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 class Diverged(ArithmeticError):
@@ -81,7 +80,7 @@ class TrainState:
     """The best score so far: validation mR, or the last step where nothing is validated."""
     best_step: int = 0
     best_state: dict[str, Tensor] = field(default_factory=dict)
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: list[Look] = field(default_factory=list)
     losses: Tensor = field(default_factory=lambda: torch.zeros(0))
     """Of the steps since the last look."""
     seconds: float = 0.0
@@ -99,8 +98,8 @@ class Fitted:
 
     best_state: dict[str, Tensor]
     best_step: int
-    curve: list[dict[str, float]] = field(default_factory=list)
-    efficiency: dict[str, Any] = field(default_factory=dict)
+    curve: list[Look]
+    efficiency: Efficiency
 
 
 def fit(
@@ -205,10 +204,8 @@ class Training:
         state.step += 1
         self.losses.add(self.trainer.step(list(islice(batches, self.recipe.accumulation))))
         self.watch.step(self.images)
-        point = self._look() if state.step in self.looks else {}
-        rate = self.watch.latest()
-        progress = {"step": state.step, "steps": schedule.steps, "images_per_second": rate}
-        self.progress({**progress, **point})
+        look = self._look() if state.step in self.looks else None
+        self.progress(Step(state.step, schedule.steps, self.watch.latest(), look))
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
@@ -217,7 +214,7 @@ class Training:
         with self.memory.paused(), self.watch.paused(), self.clock.paused():
             yield
 
-    def _look(self) -> dict[str, float]:
+    def _look(self) -> Look:
         """Read the loss, evaluate, keep the best state. Returns a point of the learning curve."""
         state = self.state
         with self._paused():
@@ -226,18 +223,18 @@ class Training:
                 raise Diverged(
                     f"the loss is {loss} before step {state.step}; try a smaller learning rate"
                 )
-            point = {
+            look: Look = {
                 "step": state.step,
                 "epoch": state.step * self.recipe.accumulation / self.per_epoch,
                 "loss": loss,
                 "lr": self.lr * self.schedule(state.step - 1),
                 "train_seconds": self.clock.seconds,
             }
+            score = float(state.step)
             if self.validate is not None:
-                point["val_mR"] = self.validate()
+                look["val_mR"] = score = self.validate()
                 self.method.train()
-            state.curve.append(point)
-            score = point.get("val_mR", float(state.step))
+            state.curve.append(look)
             if score > state.best:
                 state.best, state.best_step = score, state.step
                 own = self.method.own_state()
@@ -246,7 +243,7 @@ class Training:
                 self.timing.mark(self.schedule, state.step, self.clock.seconds)
                 if self.timing.correct(self.schedule):
                     self._plan_looks()
-        return point
+        return look
 
     def _save(self) -> None:
         """Write a checkpoint if one is due."""
@@ -262,10 +259,10 @@ class Training:
             state.text_length = self.loader.text_length
             self.checkpointer.save(self.trainer, self.watch, self.memory, vars(state))
 
-    def _costs(self, sampler: GpuSampler) -> dict[str, Any]:
+    def _costs(self, sampler: GpuSampler) -> Efficiency:
         """What the training cost, and one step of it, for which the method trains a little more."""
         seconds = time.perf_counter() - self.started
-        costs: dict[str, Any] = {
+        costs: Efficiency = {
             **self.watch.summary(),
             **self.memory.read(self.method, self.trainer.optimizer),
             **sampler.summary(self.watch.spans),
@@ -278,13 +275,13 @@ class Training:
             self.checkpointer.done()
             if self.checkpointer.resumed and "gpu_energy_joules" in costs:
                 costs["gpu_energy_joules"] = None  # unknown for the part before the checkpoint
-        self.progress({"stage": "measuring"})
+        self.progress(Stage("measuring"))
         costs |= step_costs(self.trainer, next(iter(self.loader.epoch(self.epochs))))
         self.loader.release()
         return costs
 
 
-def step_costs(trainer: Trainer, batch: Batch) -> dict[str, Any]:
+def step_costs(trainer: Trainer, batch: Batch) -> Efficiency:
     """What one step costs, on a batch in memory: bytes kept for backward, FLOPs, images/s."""
     method, chunk = trainer.method.train(), trainer.recipe.gradcache
     part = gradcache.first_chunk(batch, chunk) if chunk else batch

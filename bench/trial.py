@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench import UserError, __version__
 from bench.backbone import folder_name
@@ -15,6 +15,7 @@ from bench.data import short_hash
 from bench.earlier import call_today
 from bench.recipe import LATER, Recipe, defining
 from bench.record import SCHEMA
+from bench.schema import Record, TrialFields
 from bench.spec import portable
 
 
@@ -69,19 +70,19 @@ class Trial:
         return folder / f"seed{self.seed}-{self.identity[:8]}.json"
 
     @classmethod
-    def of(cls, document: dict[str, Any]) -> "Trial":
-        """The inverse of `dataclasses.asdict`."""
-        return cls(**{**document, "recipe": Recipe(**document["recipe"])})
+    def of(cls, fields: TrialFields) -> "Trial":
+        """The trial that these fields of a record (or a job) describe."""
+        return cls(**{**cast(dict[str, Any], fields), "recipe": Recipe(**fields["recipe"])})
 
     @classmethod
-    def recorded(cls, record: dict[str, Any]) -> "Trial":
+    def recorded(cls, record: Record) -> "Trial":
         """The trial of a record (as `bench.record.read` gives it).
 
         Some old records state the learning rate that was used although the trial asked for none. It
         is removed again, so that the identity is the record's. Raises UserError for a record of a
         newer version, with settings that this one does not know.
         """
-        document = {"lr": None, "defines": {}, **record["trial"]}
+        document: TrialFields = {"lr": None, "defines": {}, **record["trial"]}
         known = {"trial": {f.name for f in fields(cls)}, "recipe": {f.name for f in fields(Recipe)}}
         for what, said in (("trial", document), ("recipe", document["recipe"])):
             if unknown := sorted(said.keys() - known[what]):
@@ -95,7 +96,7 @@ class Trial:
         return as_asked if as_asked.identity == record["identity"] else trial
 
 
-def blank_record(trial: Trial) -> dict[str, Any]:
+def blank_record(trial: Trial) -> Record:
     """The record of a trial that has not begun."""
     return {
         "schema": SCHEMA,
@@ -103,7 +104,7 @@ def blank_record(trial: Trial) -> dict[str, Any]:
         "message": None,
         "traceback": None,
         "identity": trial.identity,
-        "trial": asdict(trial),
+        "trial": cast(TrialFields, asdict(trial)),
         "lr": None,
         "metrics": {},
         "curve": [],

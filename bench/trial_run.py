@@ -2,7 +2,6 @@
 
 import random
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,17 +16,16 @@ from bench.features import FeatureLoader, Features, all_words
 from bench.limits import Clock, TimeLimit
 from bench.measure import fitting_batch, meter, oom
 from bench.measure.training_clock import TrainingClock
-from bench.record import NoRoom, atomically, probe
+from bench.messages import Note, Progress, Stage
+from bench.record import Files, NoRoom, atomically, probe
 from bench.retrieval import NotFinite, Ranks
-from bench.train import Diverged, Progress
+from bench.schema import Backbone, Data, Efficiency, Record
+from bench.train import Diverged, Fitted
 from bench.trainer import deterministic
 from bench.trial import Trial, blank_record, too_few
 from bench.workbench import Model, Workbench
 from methods import registry
 from methods.base import Batch, NotApplicable
-
-Files = dict[str, Callable[[Path], Any]]
-"""Functions that write the files beside a record (ranks, weights), by suffix."""
 
 
 def run(
@@ -38,7 +36,7 @@ def run(
     files: Files | None = None,
     clock: Clock | None = None,
     every: float | None = None,
-) -> dict[str, Any]:
+) -> Record:
     """Run a trial and return its record. If the trial fails, its status says so: no exception.
 
     files: is filled with functions that write the files beside the record; None: they are written
@@ -68,7 +66,7 @@ def run(
         record |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
     if memory_error is not None:
         known = record.get("data", {})
-        asked = replace(trial, recipe=budget.settled(trial.recipe, known))
+        asked = replace(trial, recipe=budget.settled(trial.recipe, {**known}))
         message, costs = oom.explain(memory_error, asked, known.get("context_length"))
         record |= {"status": "out_of_memory", "message": message, "traceback": None}
         record["efficiency"] |= costs
@@ -82,26 +80,26 @@ def run(
     return record
 
 
-def _stages(work: "TrialRun", record: dict[str, Any], files: Files) -> None:
+def _stages(work: "TrialRun", record: Record, files: Files) -> None:
     """All stages of a trial. Each stage's results go into the record at once, so that a trial that
     ends early still records what was known."""
-    record |= work.load()
-    record["efficiency"] |= work.build()
+    costs = record["efficiency"]
+    record["data"], record["backbone"] = work.load()
+    costs |= work.build()
     if work.lr is not None:
         record["lr"] = work.lr
         record["data"] |= work.batch()
-        record["efficiency"] |= work.prepare()
-        _merge(record, work.train())
+        costs |= work.prepare()
+        fitted = work.train()
+        record["curve"], record["best_step"] = fitted.curve, fitted.best_step
+        record["resumed"] = work.resumed
+        costs |= fitted.efficiency
     else:
-        record["efficiency"] |= work.prepare_untrained()
+        costs |= work.prepare_untrained()
     if work.evaluations:
-        _merge(record, work.test(files))
-    record["efficiency"] |= work.feature_costs(record["efficiency"])
-
-
-def _merge(record: dict[str, Any], more: dict[str, Any]) -> None:
-    record["efficiency"] |= more.pop("efficiency")
-    record |= more
+        record["metrics"], testing = work.test(files)
+        costs |= testing
+    costs |= work.feature_costs(costs)
 
 
 class TrialRun:
@@ -135,23 +133,28 @@ class TrialRun:
             path = trial.path(results).with_suffix(".checkpoint")
             self.checkpointer = Checkpointer(path, trial.identity, every, clock, progress)
 
-    def load(self) -> dict[str, Any]:
+    @property
+    def resumed(self) -> int:
+        """How often the training was stopped and resumed from a checkpoint."""
+        return 0 if self.checkpointer is None else self.checkpointer.resumed
+
+    def load(self) -> tuple[Data, Backbone]:
         """Load data set and backbone, decode images: `data` and `backbone` of the record."""
         trial = self.trial
         random.seed(trial.seed)
         deterministic(self.recipe.deterministic)
-        self.progress({"stage": "loading"})
+        self.progress(Stage("loading"))
         dataset = data.load(data.card(trial.dataset), self.root)
         self.bench = Workbench(dataset, backbone.load(trial.backbone))
         self.split = self.bench.training(self.recipe.track)
         described = self.bench.described()
         # Notes on the backbone were printed at the start of the sweep.
         if (note := self.bench.cut.note(dataset)) is not None:
-            self.progress({"note": note})
+            self.progress(Note(note))
         self.evaluations = self.bench.evaluations(trial.settings.get("scene_at_test", "none"))
         return described
 
-    def build(self) -> dict[str, Any]:
+    def build(self) -> Efficiency:
         """Build the method, with the batch that fits a memory budget: part of `efficiency`."""
         trial = self.trial
         self.fixed: dict[str, Any] = {}
@@ -170,7 +173,7 @@ class TrialRun:
             self.device,
         )
         parameters = list(model.method.parameters())
-        costs = {
+        costs: Efficiency = {
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
             "precision": str(model.dtype).removeprefix("torch."),
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
@@ -190,7 +193,7 @@ class TrialRun:
         if images < 2:
             raise UserError(too_few(self.trial.dataset, images, [self.trial.call]))
         if self.recipe.memory is not None and not self.fixed:
-            self.progress({"stage": "choosing the batch"})
+            self.progress(Stage("choosing the batch"))
             self.fixed |= fitting_batch.batch_within(
                 self.bench.backbone,
                 self.method_class,
@@ -202,19 +205,19 @@ class TrialRun:
             )
         self.recipe = budget.settled(self.recipe, self.fixed)
 
-    def batch(self) -> dict[str, Any]:
+    def batch(self) -> Data:
         """Images in a training batch, with a note if they are fewer than the recipe's."""
         asked, notes = self.recipe.batch_size, list(self.bench.dataset.notes)
         size = self.split.batch_size(asked)
         if size < asked:
             notes.append(f"batches have all {size} training images, for {asked} were asked for")
-            self.progress({"note": notes[-1]})
+            self.progress(Note(notes[-1]))
         return {"batch_size": size, "notes": notes}
 
-    def prepare(self) -> dict[str, Any]:
+    def prepare(self) -> Efficiency:
         """Loader, cached features, compiled code, a time budget's steps: part of `efficiency`."""
         assert self.lr is not None
-        costs: dict[str, Any] = {"warning": meter.busy_warning(self.device)}
+        costs: Efficiency = {"warning": meter.busy_warning(self.device)}
         self.busy = costs["warning"]
         method, features, tokens = self.model.method, self.model.features, self.bench.tokens
         self.loader = batches.Loader(
@@ -243,7 +246,7 @@ class TrialRun:
             size = sum(tensor.nbytes for tensor in method.own_state().values())
             probe(self.checkpointer.path.parent, size + 2**20)
         if self.recipe.time is not None:
-            self.progress({"stage": "measuring speed"})
+            self.progress(Stage("measuring speed"))
             spent, foreseen = (features.seconds, epochs) if features is not None else (0.0, None)
             self.fixed |= budget.steps_within(
                 method, self.loader, self.recipe, self.lr, spent, foreseen
@@ -255,7 +258,7 @@ class TrialRun:
         """How many epochs training may reach."""
         if self.recipe.time is None:
             return budget.epochs(self.recipe, self.split, self.fixed)
-        self.progress({"stage": "measuring speed"})
+        self.progress(Stage("measuring speed"))
         assert self.lr is not None
         return budget.foreseen_epochs(
             self.model.method, self.loader, self.recipe, self.lr, self.model.features
@@ -265,16 +268,16 @@ class TrialRun:
     def _validates(self) -> bool:
         return "val" in self.evaluations and self.recipe.track == "train"
 
-    def prepare_untrained(self) -> dict[str, Any]:
+    def prepare_untrained(self) -> Efficiency:
         """`prepare` for a method that does not train."""
         if self.model.features is not None and self.evaluations:
             evaluations = list(self.evaluations.values())
             self.model.features.build(None, 0, evaluations, self.progress)
         return self._compile(None) if self.recipe.compile else {}
 
-    def _compile(self, batch: Batch | None) -> dict[str, Any]:
+    def _compile(self, batch: Batch | None) -> Efficiency:
         """Compile everything now, so that no training step waits for it."""
-        self.progress({"stage": "compiling"})
+        self.progress(Stage("compiling"))
         model = self.model
         looks = [partial(self._rank, name) for name in self.evaluations]
         seconds = compiled.warm_up(model.method, batch, looks, model.dtype, self.device)
@@ -282,8 +285,8 @@ class TrialRun:
             evaluation.reset()
         return {"compile_seconds": seconds}
 
-    def train(self) -> dict[str, Any]:
-        """Train, then restore the best state: `curve`, `best_step` and part of `efficiency`."""
+    def train(self) -> Fitted:
+        """Train, then restore the best state."""
         assert self.lr is not None
         features, method = self.model.features, self.model.method
         clock = TrainingClock(features.seconds if features is not None else 0.0)
@@ -301,22 +304,17 @@ class TrialRun:
         method.load_own_state({k: v.to(self.device) for k, v in fitted.best_state.items()})
         costs = fitted.efficiency
         costs["warning"] = self.busy or meter.crowded(costs)
-        steps = int(fitted.curve[-1]["step"])
+        steps = fitted.curve[-1]["step"]
         costs |= budget.summary(self.trial.recipe, self.fixed, steps, clock.seconds)
-        return {
-            "resumed": 0 if self.checkpointer is None else self.checkpointer.resumed,
-            "curve": fitted.curve,
-            "best_step": fitted.best_step,
-            "efficiency": costs,
-        }
+        return fitted
 
     def _rank(self, split: str) -> tuple[dict[str, float], dict[str, Ranks]]:
         return self.model.rank(self.evaluations[split], self.bench.tokens)
 
-    def test(self, files: Files) -> dict[str, Any]:
+    def test(self, files: Files) -> tuple[dict[str, dict[str, float]], Efficiency]:
         """Rank the test split, once: `metrics` and part of `efficiency`. `files` gets functions
         that write the ranks and the trained weights."""
-        self.progress({"stage": "testing"})
+        self.progress(Stage("testing"))
         memory = meter.Memory(self.device)
         memory.start()
         test = self.evaluations["test"]
@@ -324,16 +322,16 @@ class TrialRun:
         metrics["test"], ranks = self._rank("test")
         if "val" in self.evaluations:
             metrics["val"] = self._rank("val")[0]
-        costs = {"peak_memory_eval_bytes": memory.peak(), **test.rates()}
+        costs: Efficiency = {"peak_memory_eval_bytes": memory.peak(), **test.rates()}
         arrays = perquery.arrays(ranks, test.image_of)
         files[".npz"] = lambda path: perquery.save(path, arrays)
         own = self.model.method.own_state()
         if own:
             state = {name: tensor.cpu().contiguous().clone() for name, tensor in own.items()}
             files[".safetensors"] = lambda path: _save_state(path, state)
-        return {"metrics": metrics, "efficiency": costs}
+        return metrics, costs
 
-    def feature_costs(self, efficiency: dict[str, Any]) -> dict[str, Any]:
+    def feature_costs(self, efficiency: Efficiency) -> Efficiency:
         """The cost of cached features; empty without them."""
         features, size = self.model.features, self.recipe.batch_size
         if features is None or not features.text_rows:

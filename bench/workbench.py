@@ -20,6 +20,8 @@ from bench.evaluate import EVAL_BATCH, Evaluation
 from bench.features import Features
 from bench.recipe import Recipe
 from bench.retrieval import Ranks
+from bench.schema import Backbone as BackboneFields
+from bench.schema import Data
 from bench.testset import digest
 from bench.trainer import compute_dtype
 from methods.base import Method
@@ -70,30 +72,28 @@ class Workbench:
             if self.backbone.weights != "none" and self.dataset.split(name)
         }
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> tuple[Data, BackboneFields]:
         """What a record says about the data set and the backbone."""
         dataset, backbone = self.dataset, self.backbone
-        return {
-            "data": {
-                "counts": {name: len(dataset.split(name)) for name in SPLITS},
-                "hashes": dataset.hashes,
-                "queries": digest(dataset.samples),
-                "card": dataset.card.digest(),
-                "scenes": len(dataset.scenes),
-                "notes": list(dataset.notes),
-                "context_length": self.tokens.length,
-                "captions_cut": self.cut.by_split(dataset),
-            },
-            "backbone": {
-                "name": backbone.name,
-                "weights": backbone.weights,
-                "weights_sha256": backbone.weights_sha256,
-                "parameters": backbone.parameters,
-                "image_size": backbone.image_size,
-                "preprocess": backbone.preprocess.config(),
-                "notes": list(backbone.notes),
-                "trained_on": list(backbone.datasets),
-            },
+        data: Data = {
+            "counts": {name: len(dataset.split(name)) for name in SPLITS},
+            "hashes": dataset.hashes,
+            "queries": digest(dataset.samples),
+            "card": dataset.card.digest(),
+            "scenes": len(dataset.scenes),
+            "notes": list(dataset.notes),
+            "context_length": self.tokens.length,
+            "captions_cut": self.cut.by_split(dataset),
+        }
+        return data, {
+            "name": backbone.name,
+            "weights": backbone.weights,
+            "weights_sha256": backbone.weights_sha256,
+            "parameters": backbone.parameters,
+            "image_size": backbone.image_size,
+            "preprocess": backbone.preprocess.config(),
+            "notes": list(backbone.notes),
+            "trained_on": list(backbone.datasets),
         }
 
 

@@ -12,6 +12,7 @@ import torch
 from bench import UserError, budget, evaluate, features, train, trainer, trial_run
 from bench.batches import Loader, TokenTable
 from bench.measure import fitting_batch, training_clock
+from bench.messages import Event, Progress, Stage, Step
 from bench.recipe import Recipe, merge_recipe, parse_recipe, written
 from bench.spec import resolve
 from bench.trial import Trial
@@ -164,25 +165,30 @@ class Killed(BaseException):
     """What stands for SIGKILL in one process: nothing catches it."""
 
 
+def killed_after(step: int) -> Progress:
+    def progress(event: Event) -> None:
+        if isinstance(event, Step) and event.step > step:
+            raise Killed
+
+    return progress
+
+
 def test_a_killed_trial_goes_on_within_its_budget(tiny: Path, steps: Steps) -> None:
     """Steps, batch and seconds are those of before; nothing is measured again."""
     one = made(tiny, "cmer", replace(RECIPE, time=12.0, batch_size=128, memory=2**30), **CMER)
     whole = ran(one, tiny, "whole", every=0.0)
     assert whole["status"] == "ok", whole["traceback"] or whole["message"]
 
-    def progress(state: dict[str, Any]) -> None:
-        if state.get("step", 0) > 7:
-            raise Killed
-
     with pytest.raises(Killed):
-        ran(one, tiny, every=0.0, progress=progress)
+        ran(one, tiny, every=0.0, progress=killed_after(7))
     steps.count = 0
     steps.hand.move(1000)
-    stages: list[str] = []
-    again = ran(one, tiny, every=0.0, progress=lambda state: stages.append(state.get("stage", "")))
+    events: list[Event] = []
+    again = ran(one, tiny, every=0.0, progress=events.append)
     assert again["resumed"] == 1
     assert steps.count == 12 - 7
-    assert not {"measuring speed", "choosing the batch"} & set(stages)
+    assert Stage("measuring speed") not in events
+    assert Stage("choosing the batch") not in events
     assert again["data"]["batch_size"] == whole["data"]["batch_size"] == 2
     assert again["curve"] == whole["curve"]
     assert again["efficiency"]["budget_seconds_used"] == 12
@@ -194,13 +200,8 @@ def test_a_resumed_trial_keeps_the_corrected_schedule(tiny: Path, steps: Steps) 
     whole = ran(one, tiny, "whole", every=0.0)
     assert whole["efficiency"]["budget_corrections"] > 0
     steps.hand.time = 100.0
-
-    def progress(state: dict[str, Any]) -> None:
-        if state.get("step", 0) > 28:
-            raise Killed
-
     with pytest.raises(Killed):
-        ran(one, tiny, every=0.0, progress=progress)
+        ran(one, tiny, every=0.0, progress=killed_after(28))
     again = ran(one, tiny, every=0.0)
     assert again["resumed"] == 1
     assert again["curve"] == whole["curve"]

@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 import methods
 from bench import UserError, cli, lock, record
 from bench.measure import gpus
+from bench.messages import Event, Placed, Stage, Step, event_from_json
 from bench.recipe import Recipe
 from bench.sweeps import engine, engine_ray, engine_slurm, engines, sweep
 from bench.sweeps.engine import Outcome
-from bench.sweeps.remote import states
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial, blank_record
 
@@ -55,15 +55,15 @@ class Seen:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
-        self.told: list[dict[str, Any]] = []
+        self.told: list[Event] = []
         self.over: dict[str, Outcome] = {}
 
     def started(self, trial: Trial, device: str) -> None:
         self.begun.append(trial.method)
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+    def moved(self, trial: Trial, event: Event) -> None:
         assert trial.method in self.begun
-        self.told.append(state)
+        self.told.append(event)
 
     def ended(self, outcome: Outcome) -> None:
         assert outcome.trial.method in self.begun
@@ -126,8 +126,8 @@ def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
     assert [plan.status(trial) for trial in plan.trials] == [None, "ok", "diverged"]
     assert [trial.method for trial in plan.todo(rerun=False, retry_failed=False)] == ["lost"]
     assert sorted(seen.begun) == ["bitfit", "linear", "lost"]
-    assert {"stage": "loading"} in seen.told
-    assert "images_per_second" in next(state for state in seen.told if "step" in state)
+    assert Stage("loading") in seen.told
+    assert any(isinstance(event, Step) for event in seen.told)
     assert "RAY_USAGE_STATS_ENABLED" in os.environ
 
 
@@ -172,7 +172,9 @@ def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
             super().started(trial, device)
             if trial.method == "linear":
                 log = logs / f"{device.split()[-1]}_0_log.out"
-                os.kill(states(log.read_text())[0]["pid"], signal.SIGUSR2)
+                events = map(event_from_json, log.read_text().splitlines())
+                placed = next(event for event in events if isinstance(event, Placed))
+                os.kill(placed.pid, signal.SIGUSR2)
 
     seen = Preempting()
     where = engines.engine_of({"engine": "slurm", "slurm": {"cluster": "local"}})
@@ -182,7 +184,7 @@ def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
     assert [plan.status(trial) for trial in plan.trials] == ["ok", "ok"]
     said = [path.read_text() for path in sorted(logs.glob("*_log.out"))]
     assert sum("Requeued job" in text for text in said) == 1
-    assert {"stage": "testing"} in seen.told
+    assert Stage("testing") in seen.told
 
 
 def test_slurms_words_become_submitits() -> None:

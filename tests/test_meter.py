@@ -324,11 +324,11 @@ def test_parts_count_shared_storage_once_and_only_trainable_gradients():
     trainer.step([tiny_batch()])
     found = meter.parts(method, trainer.optimizer)
     maps = 2 * 16 * 16 + 1  # two square maps and the temperature
-    assert found["gradient_bytes"] == 4 * maps
+    assert found.gradients == 4 * maps
     steps = 3 * 4  # AdamW counts the steps of each tensor in a float
-    assert found["optimizer_bytes"] == 2 * 4 * maps + steps
+    assert found.optimizer == 2 * 4 * maps + steps
     method.register_buffer("again", method.get_parameter("image_map.weight").data)
-    assert meter.parts(method, None) == {**found, "optimizer_bytes": 0}
+    assert meter.parts(method, None) == found._replace(optimizer=0)
 
 
 def test_step_rate_is_boxed_in_time_and_uses_the_real_step():

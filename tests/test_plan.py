@@ -114,7 +114,7 @@ def test_checkpointing_and_accumulation_are_part_of_the_rehearsal():
     assert saving.kept(BATCH) < 0.5 * plain.kept(BATCH)
     more = rehearsal("full", accumulation=2)
     waiting = 3 * 48 * 48 * 4 * BATCH  # the second micro-batch's images; its activations come later
-    gradients = plain.parts()["gradient_bytes"]  # of the first one, kept through the second
+    gradients = plain.parts().gradients  # of the first one, kept through the second
     extra = more.peak(BATCH) - plain.peak(BATCH)
     assert waiting <= extra <= 1.05 * (waiting + gradients)
 
@@ -122,16 +122,16 @@ def test_checkpointing_and_accumulation_are_part_of_the_rehearsal():
 def test_the_method_that_trains_nothing_needs_no_gradient():
     zeroshot = rehearsal("zeroshot")
     assert zeroshot.trainer is None
-    assert zeroshot.parts()["gradient_bytes"] == zeroshot.parts()["optimizer_bytes"] == 0
+    assert zeroshot.parts().gradients == zeroshot.parts().optimizer == 0
     assert zeroshot.flops(4)[1] == 0
 
 
 def test_full_fine_tuning_adds_up():
     full = rehearsal("full")
     parts = full.parts()
-    gradients = parts["gradient_bytes"]
-    assert 2 * gradients <= parts["optimizer_bytes"] <= 2.01 * gradients
-    assert full.peak(2) > parts["parameter_bytes"] + 3 * gradients
+    gradients = parts.gradients
+    assert 2 * gradients <= parts.optimizer <= 2.01 * gradients
+    assert full.peak(2) > parts.parameters + 3 * gradients
     forward, backward = full.flops(BATCH)
     assert backward == pytest.approx(2 * forward, rel=0.03)
     assert rehearsal("linear").flops(BATCH)[1] < 0.01 * forward

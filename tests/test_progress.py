@@ -13,14 +13,17 @@ from rich.console import Console
 from bench.console import counted, say
 from bench.label import fold
 from bench.measure import meter
+from bench.messages import Note, Stage, Step
 from bench.recipe import Recipe
+from bench.schema import Look
 from bench.sweeps import progress
 from bench.sweeps.engine import Outcome
 from bench.trial import Trial
 
 ONE = Trial("ucm", "starter", "lora", "lora(rank=4)", {}, None, Recipe(), 0, {})
 TWO, THREE = replace(ONE, seed=1), replace(ONE, seed=2)
-STEP = {"step": 10, "steps": 40, "images_per_second": 1234.0, "peak_memory_bytes": 3 * 2**30}
+STEP = Step(10, 40, 1234.0, peak_memory_bytes=3 * 2**30)
+LOOK: Look = {"step": 20, "epoch": 1.0, "val_mR": 45.67}
 
 
 class Clock:
@@ -51,14 +54,14 @@ def feed(watch: Any, clock: Clock, trial: Trial = ONE) -> None:
         watch.started(trial, "0")
     watch.moved(trial, STEP)
     clock.now = 60.0
-    watch.moved(trial, {**STEP, "step": 20, "val_mR": 45.67, "peak_memory_bytes": 2**30})
+    watch.moved(trial, Step(20, 40, 1234.0, LOOK, peak_memory_bytes=2**30))
 
 
 def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
     with progress.watcher(console, [ONE, TWO, THREE]) as watch:
         watch.started(ONE, "0")
-        watch.moved(ONE, {"stage": "loading"})
+        watch.moved(ONE, Stage("loading"))
         assert "loading" in shown(watch, console)
         feed(watch, clock)
         text = shown(watch, console)
@@ -140,7 +143,7 @@ def test_where_a_trial_goes_on_is_said_for_each(clock: Clock) -> None:
     with progress.watcher(Console(file=file, width=80), [ONE, TWO]) as watch:
         for trial in (ONE, TWO):
             watch.started(trial, "cpu")
-            watch.moved(trial, {"note": "goes on after step 7", "of_trial": True})
+            watch.moved(trial, Note("goes on after step 7", of_trial=True))
     assert file.getvalue().count("goes on after step 7") == 2
 
 
@@ -181,7 +184,7 @@ def test_one_trial_is_no_trials(number: int, words: str) -> None:
 
 def test_a_process_without_a_gpu_shows_its_ram_as_such() -> None:
     running = progress.Running()
-    running.moved({"step": 1, "steps": 9, "images_per_second": None, "process_memory_bytes": 2**30})
+    running.moved(Step(1, 9, process_memory_bytes=2**30))
     assert running.sentence() == "step 1/9, 1 GiB RAM"
 
 
@@ -191,11 +194,11 @@ def test_memory_so_far_is_read_once_a_second(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(meter.time, "monotonic", made.monotonic)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     memory = meter.LiveMemory()
-    assert memory.read({"stage": "loading"}) == {}
-    assert memory.read({"step": 1})["process_memory_bytes"] > 2**20
-    assert memory.read({"step": 2}) == {}
+    assert memory.added_to(Stage("loading")) == Stage("loading")
+    assert memory.added_to(Step(1, 9)).process_memory_bytes > 2**20
+    assert memory.added_to(Step(2, 9)) == Step(2, 9)
     made.now = 6.5
-    assert memory.read({"step": 3})
+    assert memory.added_to(Step(3, 9)).process_memory_bytes > 2**20
 
 
 def test_a_shared_device_is_on_record() -> None:
@@ -214,8 +217,8 @@ def test_a_note_that_follows_from_data_and_weights_is_printed_once(
     with progress.watcher(console, [ONE, other, elsewhere]) as watch:
         for trial in (ONE, other, elsewhere):
             watch.started(trial, "cpu")
-            watch.moved(trial, {"note": "3 captions are cut"})
-        watch.moved(other, {"note": "something else"})
+            watch.moved(trial, Note("3 captions are cut"))
+        watch.moved(other, Note("something else"))
         file = console.file
         assert isinstance(file, io.StringIO)
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())

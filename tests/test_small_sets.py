@@ -9,6 +9,7 @@ import pytest
 from bench import UserError, data, record, trial_run
 from bench.batches import TrainSplit
 from bench.data import cache, newcard
+from bench.messages import Event, Note
 from bench.recipe import Recipe
 from bench.report import conditions, groups
 from bench.sweeps import sweep
@@ -30,10 +31,10 @@ def planned(root: Path, methods: str, recipe: Recipe | None = None, **words: Any
 def ran(plan: sweep.Plan) -> tuple[dict[str, Any], list[str]]:
     """The record of a plan's only trial, written to its place, and the notes it printed."""
     (one,) = plan.trials
-    states: list[dict[str, Any]] = []
-    document = trial_run.run(one, plan.root, plan.results, states.append)
+    events: list[Event] = []
+    document = trial_run.run(one, plan.root, plan.results, events.append)
     record.write(one.path(plan.results), document)
-    return document, [state["note"] for state in states if "note" in state]
+    return document, [event.note for event in events if isinstance(event, Note)]
 
 
 def keep(root: Path, **counts: int) -> None:

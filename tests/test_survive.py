@@ -30,6 +30,7 @@ from bench import (
 )
 from bench.data import cache
 from bench.measure import oom
+from bench.messages import Event, Step
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.sweeps import engine, engines, forkserver, overtime
@@ -61,8 +62,8 @@ def made(root: Path, method: str, seed: int = 0, steps: int = 9, **settings: Any
 def ran(one: Trial, root: Path, results: str, kill: int | None = None) -> dict[str, Any]:
     """The record of a trial with a checkpoint after each step, killed after step `kill`."""
 
-    def progress(state: dict[str, Any]) -> None:
-        if kill is not None and state.get("step", 0) > kill:
+    def progress(event: Event) -> None:
+        if kill is not None and isinstance(event, Step) and event.step > kill:
             raise Killed
 
     return trial_run.run(one, root, root / results, progress, {}, every=0.0)
@@ -120,7 +121,7 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(
     said: list[str] = []
 
     def again() -> int:
-        watch = lambda state: said.append(state.get("note", ""))  # noqa: E731
+        watch = lambda event: said.append(getattr(event, "note", ""))  # noqa: E731
         done = trial_run.run(one, tiny, tiny / "r", watch, {}, every=0.0)
         assert done["status"] == "ok"
         return int(done["resumed"])
@@ -162,7 +163,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_a_training(
     cache.images(data.load(data.card(one.dataset), tiny), 64)  # before the disk is full
     full_disk(monkeypatch)
     done = trial_run.run(
-        one, tiny, tiny / "r", lambda s: said.append(s.get("note", "")), {}, every=0.0
+        one, tiny, tiny / "r", lambda e: said.append(getattr(e, "note", "")), {}, every=0.0
     )
     assert done["status"] == "ok"
     assert "no checkpoint could be written (No space" in "".join(said)
@@ -180,8 +181,8 @@ def test_a_trial_over_its_time_ends_as_timeout_and_goes_on(tiny: Path) -> None:
     one = made(tiny, "linear", steps=5)
     clock = limits.Clock(1000.0)
 
-    def slow(state: dict[str, Any]) -> None:
-        if state.get("step") == 2:
+    def slow(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 2:
             clock.before += 2000.0
 
     done = trial_run.run(one, tiny, tiny / "r", slow, {}, clock, every=100.0)
@@ -449,7 +450,7 @@ def test_a_trial_that_another_sweep_did_is_not_done_again(
     job = plan.job(one)
     record.write(one.path(plan.results.resolve()), blank_record(one))
     monkeypatch.setattr(trial_run, "run", lambda *_: pytest.fail("it was run again"))
-    assert trial_process._done(job, lambda _: None, limits.Clock())["status"] == "ok"
+    assert trial_process._done(job, lambda _: None, limits.Clock()).status == "ok"
 
 
 # Time.

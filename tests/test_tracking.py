@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import UserError, cli, record
+from bench.messages import Event, Stage, Step
 from bench.recipe import Recipe
 from bench.sweeps import engine, forkserver, sweepfile
 from bench.sweeps.engine import Outcome
@@ -26,13 +27,11 @@ from bench.trial import Trial, blank_record
 ONE = Trial(
     "ucm", "starter", "lora", "lora(rank=4)", {"rank": 4, "targets": "all"}, None, Recipe(), 0, {}
 )
-STEP = {"step": 1, "steps": 4, "images_per_second": 10.0, "peak_memory_bytes": 2**30}
-LOOKS: list[dict[str, Any]] = [
-    {"step": 2, "steps": 4, "images_per_second": 11.0, "epoch": 0.5, "loss": 2.0, "lr": 0.1},
-    {"step": 4, "steps": 4, "images_per_second": 12.0, "epoch": 1.0, "loss": 1.0, "lr": 0.0},
+STEP = Step(1, 4, 10.0, peak_memory_bytes=2**30)
+LOOKS = [
+    Step(2, 4, 11.0, {"step": 2, "epoch": 0.5, "loss": 2.0, "lr": 0.1, "val_mR": 10.0}),
+    Step(4, 4, 12.0, {"step": 4, "epoch": 1.0, "loss": 1.0, "lr": 0.0, "val_mR": 11.0}),
 ]
-for _n, _look in enumerate(LOOKS):
-    _look["val_mR"] = 10.0 + _n
 FINAL = {"test/mR": 27.5, "test/i2t_R@1": 12.0, "final/trainable_parameters": 100.0}
 
 
@@ -45,8 +44,8 @@ class Quiet:
     def started(self, trial: Trial, device: str) -> None:
         self.told.append((trial.identity, device))
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
-        self.told.append((trial.identity, state))
+    def moved(self, trial: Trial, event: Event) -> None:
+        self.told.append((trial.identity, event))
 
     def ended(self, outcome: Outcome) -> None:
         self.told.append(outcome)
@@ -91,9 +90,7 @@ def written(results: Path, trial: Trial = ONE) -> Path:
     document = blank_record(trial)
     document["metrics"] = {"test": {"mR": 27.5, "i2t_R@1": 12.0}}
     document["efficiency"] = {"trainable_parameters": 100, "peak_memory_train_bytes": None}
-    document["curve"] = [
-        {k: v for k, v in look.items() if k not in ("steps", "images_per_second")} for look in LOOKS
-    ]
+    document["curve"] = [step.look for step in LOOKS]
     record.write(path, document)
     return path
 
@@ -101,7 +98,7 @@ def written(results: Path, trial: Trial = ONE) -> Path:
 def play(
     trackers: list[Tracker],
     results: Path,
-    states: list[dict[str, Any]] | None = None,
+    events: list[Event] | None = None,
     status: str = "ok",
     inner: Any = None,
     trial: Trial = ONE,
@@ -110,8 +107,8 @@ def play(
     said: list[str] = []
     with tracking(inner or Quiet(), trackers, said.append) as watch:
         watch.started(trial, "0")
-        for state in [{"stage": "loading"}, STEP, *LOOKS] if states is None else states:
-            watch.moved(trial, state)
+        for event in [Stage("loading"), STEP, *LOOKS] if events is None else events:
+            watch.moved(trial, event)
         path = written(results, trial) if status == "ok" else None
         watch.ended(Outcome(trial, status, None, path, test_mR=27.5, seconds=3.0))
     return said
@@ -154,19 +151,19 @@ def test_the_other_watcher_is_told_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "resumed", "step"),
+    ("events", "resumed", "step"),
     [
-        ([{"stage": "loading"}, {**STEP, "step": 3}, LOOKS[1]], True, 3),
-        ([{"stage": "measuring"}], True, 1),  # the checkpoint was written after the last step
-        ([{"stage": "loading"}, {"stage": "testing"}], False, 1),  # nothing is trained
+        ([Stage("loading"), replace(STEP, step=3), LOOKS[1]], True, 3),
+        ([Stage("measuring")], True, 1),  # the checkpoint was written after the last step
+        ([Stage("loading"), Stage("testing")], False, 1),  # nothing is trained
         ([], False, 1),  # no message came through, as from a cluster whose files lag
     ],
 )
 def test_a_trial_that_goes_on_is_told_from_one_that_begins(
-    states: list[dict[str, Any]], resumed: bool, step: int, tmp_path: Path
+    events: list[Event], resumed: bool, step: int, tmp_path: Path
 ) -> None:
     tracker = Remembers()
-    play([tracker], tmp_path, states)
+    play([tracker], tmp_path, events)
     (run,) = tracker.runs
     assert (run.resumed, run.step) == (resumed, step)
     assert tracker.logged[-1][0] == 4  # what no message told is taken from the record
@@ -211,8 +208,8 @@ def test_a_tracker_that_fails_is_noted_once_and_harms_nothing(fails: str, tmp_pa
     with tracking(Quiet(), [bad, good], said.append) as watch:
         for trial in (ONE, replace(ONE, seed=1)):
             watch.started(trial, "0")
-            for state in (STEP, *LOOKS):
-                watch.moved(trial, state)
+            for event in (STEP, *LOOKS):
+                watch.moved(trial, event)
             watch.ended(Outcome(trial, "ok", None, written(tmp_path, trial)))
     assert said == ["remembers failed (no luck); the trials go on without it"]
     assert len(good.endings) == 2
@@ -306,9 +303,13 @@ def test_tensorboard_goes_on_where_the_trial_does(tmp_path: Path) -> None:
     """Steps that were lost with the killed trial are shown once; a repeated trial begins anew."""
     folder = tmp_path / "tensorboard" / ONE.path(Path()).with_suffix("")
     log = lambda: choose.trackers("tensorboard", tmp_path)  # noqa: E731
-    killed = [STEP, {**LOOKS[0], "loss": 9.0}, {**LOOKS[0], "step": 3, "loss": 7.0}]
+    killed = [
+        STEP,
+        Step(2, 4, 11.0, {"step": 2, "epoch": 0.5, "loss": 9.0}),
+        Step(3, 4, 11.0, {"step": 3, "epoch": 0.5, "loss": 7.0}),
+    ]
     play(log(), tmp_path, killed, "killed")
-    play(log(), tmp_path, [{**STEP, "step": 3}, LOOKS[1]])  # from a checkpoint after step 2
+    play(log(), tmp_path, [replace(STEP, step=3), LOOKS[1]])  # from a checkpoint after step 2
     assert scalars(folder)["train/loss"] == [(2, 9.0), (4, 1.0)]
     play(log(), tmp_path, [STEP, *LOOKS])  # --rerun
     assert scalars(folder)["train/loss"] == [(2, 2.0), (4, 1.0)]
@@ -320,9 +321,9 @@ def test_mlflow_holds_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     from mlflow import MlflowClient
 
-    for states in ([STEP, LOOKS[0]], [{**STEP, "step": 3}, LOOKS[1]]):
-        status = "killed" if states[-1] is LOOKS[0] else "ok"
-        assert play(choose.trackers("mlflow", tmp_path), tmp_path, states, status) == []
+    for events in ([STEP, LOOKS[0]], [replace(STEP, step=3), LOOKS[1]]):
+        status = "killed" if events[-1] is LOOKS[0] else "ok"
+        assert play(choose.trackers("mlflow", tmp_path), tmp_path, events, status) == []
     client = MlflowClient()
     experiment = client.get_experiment_by_name("cmer-bench")
     (run,) = client.search_runs([experiment.experiment_id])  # the second went on in the first
@@ -425,7 +426,7 @@ def test_a_trials_process_is_the_same_with_and_without_trackers(
     recipe = Recipe(steps=2, batch_size=4, evaluations=2, precision="fp32")
     card = str(tiny / "tiny.toml")
     trial = Trial(card, "starter", "linear", "linear", {}, None, recipe, 0, {})
-    told = []
+    told: list[list[Event]] = []
     for trackers in ("", "tensorboard"):
         results = tiny / "results"
         plan, quiet = Plan([trial], results, tiny), Quiet()
@@ -435,12 +436,11 @@ def test_a_trials_process_is_the_same_with_and_without_trackers(
         assert outcome.status == "ok", outcome
         assert outcome.record is not None
         outcome.record.unlink()
-        told.append([sorted(state) for _, state in quiet.told[1:-1]])
+        told.append([event for _, event in quiet.told[1:-1]])
     jobs = [json.loads(job) for job, _ in started]
     assert jobs[0] == jobs[1]
     assert started[0][1] == started[1][1]
-    without = [[key for key in keys if not key.endswith("_memory_bytes")] for keys in told[0]]
-    beside = [[key for key in keys if not key.endswith("_memory_bytes")] for keys in told[1]]
+    without, beside = ([(type(e), getattr(e, "stage", None)) for e in events] for events in told)
     assert without == beside
     assert list((tiny / "logs").rglob("*.tfevents.*"))
 

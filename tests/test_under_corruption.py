@@ -10,6 +10,7 @@ import pytest
 
 from bench import UserError, data, limits, lock, record, trial_process
 from bench.data import contact
+from bench.messages import Stage
 from bench.report import contents, groups, markdown, plots, robustness
 from bench.report.significance import Significance
 from bench.sweeps.sweep import Plan
@@ -101,19 +102,19 @@ def test_a_trials_process_measures_what_is_missing_under_its_lock(tiny: Path) ->
     told: list[Any] = []
 
     def done() -> Any:
-        return trial_process._done(plan.job(one), told.append, limits.Clock())["status"]
+        return trial_process._done(plan.job(one), told.append, limits.Clock()).status
 
     with lock.held(path):
         assert done() == "elsewhere"
     assert done() == "ok"
-    assert [state["stage"] for state in told] == ["cloud 5, 1/1"]
+    assert told == [Stage("cloud 5, 1/1")]
     assert set(measured(path)) == set(WANTED)
     assert all(p.read_bytes() == content for p, content in files.items())
     plan.corrupt[one.identity] = [("haze", 1)]
     path.with_suffix(".safetensors").unlink()
     ended = trial_process._done(plan.job(one), told.append, limits.Clock())
-    assert ended["status"] == "not_measured"
-    assert "--rerun" in ended["message"]
+    assert ended.status == "not_measured"
+    assert "--rerun" in ended.message
 
 
 def results_of(folder: Path, method: str, seed: int, mr: dict[tuple[str, int], float]) -> None:

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.data import Card
+    from bench.schema import Record
     from bench.trial import Trial
 
 
@@ -67,7 +68,7 @@ def evaluate(
     raise typer.Exit(1 if any(bad) else 0)
 
 
-def _read(screen: "Console", path: Path) -> "tuple[dict[str, Any], Trial] | None":
+def _read(screen: "Console", path: Path) -> "tuple[Record, Trial] | None":
     """A record and its trial; None, with a sentence, where it cannot be read."""
     from bench.trial import Trial
 

@@ -1,7 +1,7 @@
 """What a step keeps and computes, counted on any device: bytes for backward, FLOPs, parts."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import torch
@@ -72,13 +72,21 @@ def flops(function: Callable[[], Tensor], parameters: Iterable[Tensor]) -> tuple
     return forward.get_total_flops(), backward.get_total_flops()
 
 
-def parts(method: Method, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
+class Parts(NamedTuple):
     """Bytes of parameters and buffers, of the gradients, and of the optimiser's states."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+
+
+def parts(method: Method, optimizer: torch.optim.Optimizer | None) -> Parts:
+    """What a method and its optimiser hold between steps."""
     states = optimizer.state.values() if optimizer is not None else ()
     tensors = [t for state in states for t in state.values() if isinstance(t, Tensor)]
     trainable = [p for p in method.parameters() if p.requires_grad]
-    return {
-        "parameter_bytes": sum(storages([*method.parameters(), *method.buffers()]).values()),
-        "gradient_bytes": sum(p.numel() * p.element_size() for p in trainable),
-        "optimizer_bytes": sum(storages(tensors).values()),
-    }
+    return Parts(
+        sum(storages([*method.parameters(), *method.buffers()]).values()),
+        sum(p.numel() * p.element_size() for p in trainable),
+        sum(storages(tensors).values()),
+    )

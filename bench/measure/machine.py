@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from bench.schema import Efficiency, Environment
 from bench.units import format_bytes
 
-PACKAGES = ("torch", "torchvision", "open_clip_torch", "peft", "timm", "transformers", "numpy")
 THROTTLED = {
     "power_cap": 0x4,
     "hardware_slowdown": 0x8,
@@ -26,7 +26,7 @@ THROTTLED = {
 """NVML's reasons for a lowered clock that spoil a figure (idling and a user's own cap do not)."""
 
 
-def environment(device: torch.device | None = None) -> dict[str, Any]:
+def environment(device: torch.device | None = None) -> Environment:
     """Versions, hardware and switches that a figure depends on; no host, user or path.
 
     Without a device: the GPU if there is one.
@@ -38,7 +38,13 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
     commit, dirty = _git()
     return {
         "python": platform.python_version(),
-        **{name.removesuffix("_torch"): _version(name) for name in PACKAGES},
+        "torch": _version("torch"),
+        "torchvision": _version("torchvision"),
+        "open_clip": _version("open_clip_torch"),
+        "peft": _version("peft"),
+        "timm": _version("timm"),
+        "transformers": _version("transformers"),
+        "numpy": _version("numpy"),
         "bench": _version("cmer-bench"),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
@@ -212,7 +218,7 @@ class GpuSampler:
             self._thread.join()
             self._joules = (self._joules[0], self._energy())
 
-    def summary(self, windows: list[tuple[float, float]] | None = None) -> dict[str, Any]:
+    def summary(self, windows: list[tuple[float, float]] | None = None) -> Efficiency:
         """Figures with units in their names; `windows` are `Stopwatch.spans`."""
         if not self._samples:
             return {}

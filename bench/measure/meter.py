@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,8 @@ from bench.measure.machine import (
     foreign_cpu_seconds,
     process_bytes,
 )
+from bench.messages import Event, Step
+from bench.schema import Efficiency
 from methods.base import Batch, Method
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ class Stopwatch:
         self._collect(wait=False)
         return self.rates[-1] if self.rates else None
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Efficiency:
         """Median and interquartile range of the windows' images per second; stops the watch.
 
         None where nothing was measured: the rate after a single step, the range with one window.
@@ -215,11 +217,10 @@ def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float = 3.0) ->
         watch.step(images)
         watch.latest()
         steps += 1
-    rate: float | None = watch.summary()["train_images_per_second"]
-    return rate
+    return watch.summary()["train_images_per_second"]
 
 
-def crowded(found: dict[str, Any]) -> str | None:
+def crowded(found: Efficiency) -> str | None:
     """A sentence where a `Stopwatch.summary` could not leave out what others disturbed."""
     if not found.get("disturbed"):
         return None
@@ -259,21 +260,22 @@ class Memory:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
 
-    def read(self, method: Method, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
+    def read(self, method: Method, optimizer: torch.optim.Optimizer | None) -> Efficiency:
         """Training's peak and its parts; read it before anything is evaluated.
 
         activation_bytes is the rest of the peak. A peak after retries of the allocator is no peak.
         """
-        known = parts(method, optimizer)
-        peak = self.peak()
+        known, peak = parts(method, optimizer), self.peak()
         return {
             "peak_memory_train_bytes": peak,
             "peak_memory_reserved_bytes": self._peak("reserved_bytes.all.peak"),
             "resident_bytes": self.apart,
             "driver_process_bytes": process_bytes(self.device),
             "allocator_retries": self._stat("num_alloc_retries"),
-            **known,
-            "activation_bytes": None if peak is None else max(0, peak - sum(known.values())),
+            "parameter_bytes": known.parameters,
+            "gradient_bytes": known.gradients,
+            "optimizer_bytes": known.optimizer,
+            "activation_bytes": None if peak is None else max(0, peak - sum(known)),
         }
 
     def peak(self) -> int | None:
@@ -303,24 +305,23 @@ class LiveMemory:
     def __init__(self) -> None:
         self._at = 0.0
 
-    def read(self, state: dict[str, Any]) -> dict[str, int]:
-        """Where the state is a step's and a second has passed: `peak_memory_bytes` on CUDA (most
-        bytes allocated), `process_memory_bytes` elsewhere (most RAM that the process held).
-        """
-        if "step" not in state or time.monotonic() - self._at < 1:
-            return {}
+    def added_to(self, event: Event) -> Event:
+        """The event; if it is a step and a second has passed, with the memory used so far."""
+        if not isinstance(event, Step) or time.monotonic() - self._at < 1:
+            return event
         self._at = time.monotonic()
         if torch.cuda.is_available():
-            return {"peak_memory_bytes": torch.cuda.max_memory_allocated()}
+            return replace(event, peak_memory_bytes=torch.cuda.max_memory_allocated())
         if sys.platform == "win32":
-            return {}
+            return event
         import resource  # not on Windows
 
         unit = 1 if sys.platform == "darwin" else 1024
-        return {"process_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return replace(event, process_memory_bytes=most)
 
 
-def shared(jobs: int, efficiency: dict[str, Any]) -> dict[str, Any]:
+def shared(jobs: int, efficiency: Efficiency) -> Efficiency:
     """What a record says of a device that `jobs` trials use at once; nothing where it is one."""
     if jobs == 1:
         return {}

@@ -1,10 +1,11 @@
 """What a trial out of memory says: the peak it reached and the largest batch predicted to fit."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from bench.schema import Efficiency
 from bench.units import format_bytes
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ def usable_memory() -> int | None:
 
 def explain(
     error: BaseException, trial: "Trial", context_length: int | None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, Efficiency]:
     """The record's message and its efficiency figures; call it when the model is let go of.
 
     The prediction is absent where there is no GPU or it cannot be made; it never raises.
     """
     message = next(iter(str(error).splitlines()), "") or type(error).__name__
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    found: dict[str, Any] = {"peak_memory_train_bytes": peak}
+    found: Efficiency = {"peak_memory_train_bytes": peak}
     if peak is not None:
         message += f" Its peak was {format_bytes(peak)}."
     largest = _largest_batch(trial, context_length)
@@ -66,6 +67,6 @@ def _largest_batch(trial: "Trial", context_length: int | None) -> int | None:
             context_length=context_length,
             gpu_memory=limit,
         )
-        return int(found["largest_batch"])
+        return found["largest_batch"]
     except Exception:  # whatever hinders a prediction, the record is written
         return None

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch._subclasses.fake_tensor import (
@@ -35,6 +35,29 @@ def _backbone(spec: str) -> backbone.Backbone:
     return backbone.load(f"{backbone.split_spec(spec)[0]}:none")
 
 
+class Prediction(TypedDict, total=False):
+    """What a trial would need on a GPU."""
+
+    trainable_parameters: int
+    total_parameters: int
+    context_length: int
+    """Tokens of a text."""
+    batch_size: int
+    predicted_peak_bytes: int
+    parameter_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int
+    """The rest of the peak."""
+    saved_for_backward_bytes: int
+    forward_flops_per_image: float
+    backward_flops_per_image: float
+    fits: bool
+    """Whether the peak fits the GPU; absent where no GPU is given."""
+    largest_batch: int
+    """The largest batch that fits it."""
+
+
 def predict(
     spec: str,
     method: str,
@@ -46,7 +69,7 @@ def predict(
     workspace: int = WORKSPACE,
     training: "Training | None" = None,
     cached: bool = False,
-) -> dict[str, Any]:
+) -> Prediction:
     """What a trial would need on a GPU: bytes, FLOPs per image, and, given `gpu_memory` bytes,
     whether it fits and the largest batch that does.
 
@@ -68,14 +91,16 @@ def predict(
     peak = rehearsal.peak(batch) + workspace
     parts = rehearsal.parts()
     forward, backward = rehearsal.flops(batch)
-    found = {
+    found: Prediction = {
         "trainable_parameters": sum(p.numel() for p in built.parameters() if p.requires_grad),
         "total_parameters": sum(p.numel() for p in built.parameters()),
         "context_length": length,
         "batch_size": batch,
         "predicted_peak_bytes": peak,
-        **parts,
-        "activation_bytes": max(0, peak - sum(parts.values())),
+        "parameter_bytes": parts.parameters,
+        "gradient_bytes": parts.gradients,
+        "optimizer_bytes": parts.optimizer,
+        "activation_bytes": max(0, peak - sum(parts)),
         "saved_for_backward_bytes": rehearsal.kept(batch) if rehearsal.trainer else 0,
         "forward_flops_per_image": forward / batch,
         "backward_flops_per_image": backward / batch,
@@ -187,7 +212,7 @@ class Row:
     dataset: str
     backbone: str
     call: str
-    figures: dict[str, Any]
+    figures: Prediction
     reason: str | None = None
     length_of: str = ""
     """Where the length of the texts comes from."""

@@ -1,11 +1,12 @@
 """The screen of `bench plan`: what was assumed, a row for each method, what the columns mean."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.label import Label
 from bench.measure.parameters import rounded
-from bench.measure.plan import Row
+from bench.measure.plan import Prediction, Row
 from bench.recipe import Recipe
 from bench.spec import portable
 from bench.units import format_bytes
@@ -69,7 +70,8 @@ def table(
         if sized:
             cells.append("yes" if figures["fits"] else "no")
         if parts:
-            cells += [_number(figures[name] / size) for name in SIZES.values()]
+            by_name: Mapping[str, Any] = figures
+            cells += [_number(by_name[name] / size) for name in SIZES.values()]
         else:
             work = figures["forward_flops_per_image"] + figures["backward_flops_per_image"]
             cells += [_batch(figures)] if sized else []
@@ -140,6 +142,6 @@ def _steps(found: int | str | None) -> str:
     return "–" if found is None else f"{found:,}"
 
 
-def _batch(figures: dict[str, Any]) -> str:
+def _batch(figures: Prediction) -> str:
     largest = figures["largest_batch"]
     return f"{largest:,}" if largest else "none"

@@ -215,7 +215,7 @@ class Rehearsal:
                 self.method.encode_image(batch.images)
                 self.method.encode_text(batch.texts)
 
-    def parts(self) -> dict[str, int]:
+    def parts(self) -> count.Parts:
         """Bytes of parameters, gradients and optimiser states."""
         return count.parts(self.method, self.trainer.optimizer if self.trainer else None)
 

@@ -67,10 +67,10 @@ def _by_step(row: Row) -> dict[int, dict[str, float]]:
     """Step -> mean over seeds of loss and validation mR."""
     found: dict[int, dict[str, list[float]]] = {}
     for entry in row.ok:
-        for point in entry.record["curve"]:
-            for name in ("loss", "val_mR"):
-                if point.get(name) is not None:
-                    found.setdefault(point["step"], {}).setdefault(name, []).append(point[name])
+        for look in entry.record["curve"]:
+            for name, value in (("loss", look.get("loss")), ("val_mR", look.get("val_mR"))):
+                if value is not None:
+                    found.setdefault(look["step"], {}).setdefault(name, []).append(value)
     return {
         step: {name: statistics.fmean(values) for name, values in by_name.items()}
         for step, by_name in found.items()

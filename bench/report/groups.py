@@ -15,6 +15,7 @@ from bench import record
 from bench.backbone.names import known_weights
 from bench.earlier import call_today
 from bench.recipe import Recipe
+from bench.schema import Record
 from bench.spec import portable
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Entry:
     """A record and where it lies below the results folder."""
 
     path: str
-    record: dict[str, Any]
+    record: Record
 
     def get(self, dotted: str) -> Any:
         """`metrics.test.mR` and so on; None where the record has no such entry."""

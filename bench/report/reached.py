@@ -80,8 +80,8 @@ def courses(rows: list[Row]) -> dict[str, Course]:
 def _points(entry: Entry) -> list[Point]:
     """The points of a trial; none if an evaluation lacks the recall (seeds could not be paired)."""
     looks = entry.record["curve"]
-    recalls = [look.get("val_mR") for look in looks]
-    if any(recall is None for recall in recalls):
+    recalls = [recall for look in looks if (recall := look.get("val_mR")) is not None]
+    if len(recalls) < len(looks):
         return []
     best = [max(recalls[: n + 1]) for n in range(len(recalls))]
     return [Point(*pair) for pair in zip(_recorded(entry) or _computed(entry), best, strict=False)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from bench import backbone, batches, data, train
+from bench.messages import Event, Step, event_to_json
 from bench.recipe import Recipe
 from bench.workbench import Model, Workbench
 from methods import registry
@@ -42,9 +43,9 @@ def main() -> None:
     def recall(name: str) -> dict[str, float]:
         return model.rank(bench.evaluation(name), table)[0]
 
-    def show(state: dict[str, object]) -> None:
-        if "val_mR" in state or state["step"] == 30:
-            print(json.dumps(state), flush=True)
+    def show(event: Event) -> None:
+        if isinstance(event, Step) and (event.look is not None or event.step == 30):
+            print(event_to_json(event), flush=True)
 
     fitted = train.fit(method, loader, recipe, args.lr, lambda: recall("val")["mR"], show)
     method.load_own_state({k: v.to(device) for k, v in fitted.best_state.items()})

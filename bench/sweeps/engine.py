@@ -1,7 +1,6 @@
 """Where trials run: a queue over the visible GPUs (or the CPU), one process per trial."""
 
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -11,9 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from bench import lock
+from bench.messages import End, Event, event_from_json
 from bench.sweeps import forkserver, overtime
 from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.sweep import Plan
@@ -35,13 +35,9 @@ class Outcome:
     """How long the trial took."""
 
     @classmethod
-    def of(cls, trial: Trial, told: dict[str, Any]) -> "Outcome":
+    def of(cls, trial: Trial, end: End) -> "Outcome":
         """From the last message of a trial's process."""
-        path = told.get("record")
-        record = None if path is None else Path(path)
-        return cls(
-            trial, told["status"], told["message"], record, told.get("mR"), told.get("seconds")
-        )
+        return cls(trial, **vars(end))
 
     @property
     def why(self) -> str:
@@ -56,8 +52,8 @@ class Watcher(Protocol):
     def started(self, trial: Trial, device: str) -> None:
         """A trial's process has started on a device."""
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
-        """A trial reports a stage, or step, steps, images_per_second, val_mR."""
+    def moved(self, trial: Trial, event: Event) -> None:
+        """A trial reports a stage, a step or a note."""
 
     def ended(self, outcome: Outcome) -> None:
         """A trial's process has ended."""
@@ -161,7 +157,7 @@ def _run_one(
     trial: Trial,
     device: str,
     running: set[TrialProcess],
-    moved: Callable[[Trial, dict[str, Any]], None],
+    moved: Callable[[Trial, Event], None],
 ) -> Outcome:
     visible = "" if device == "cpu" else device
     # A trial has its GPU alone and gives no thread of its own to what it only imports.
@@ -169,24 +165,27 @@ def _run_one(
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process, stdin, stdout = forkserver.start_trial(environment, errors)
         running.add(process)
-        last: dict[str, Any] = {}
+        end: End | None = None
         over: list[float] = []
         try:
-            stdin.write(json.dumps(plan.job(trial)) + "\n")
+            stdin.write(plan.job(trial).to_json() + "\n")
             stdin.flush()  # left open: the trial ends when it closes
             with overtime.killed_after(process, plan.time_limit) as over:
                 for line in stdout:
-                    last = json.loads(line)
-                    moved(trial, last)
+                    event = event_from_json(line)
+                    if isinstance(event, End):
+                        end = event
+                    elif event is not None:
+                        moved(trial, event)
                 code = process.wait()
-        except (BrokenPipeError, json.JSONDecodeError):  # it ended; in the middle of a line
+        except BrokenPipeError:  # it has ended
             code = process.wait()
         with contextlib.suppress(BrokenPipeError):
             stdin.close()
         stdout.close()
         running.discard(process)
-        if "status" in last:
-            return Outcome.of(trial, last)
+        if end is not None:
+            return Outcome.of(trial, end)
         if over:
             return Outcome(trial, *give_up(trial, plan.results, over[0]))
         errors.seek(0)

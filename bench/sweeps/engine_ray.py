@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from bench import UserError, brief
+from bench.messages import Placed
 from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.remote import Errand, Waiting
 from bench.sweeps.sweep import Plan
@@ -143,12 +144,12 @@ def _run(
     started: set[str] = set()
 
     def listen() -> None:
-        for identity, state in news.get_nowait_batch(news.size()):
-            if "host" in state:
+        for identity, event in news.get_nowait_batch(news.size()):
+            if isinstance(event, Placed):
                 started.add(identity)
-                watcher.started(known[identity], state["host"])
+                watcher.started(known[identity], event.host)
             elif identity in started:  # not what a lost worker said last
-                watcher.moved(known[identity], state)
+                watcher.moved(known[identity], event)
 
     try:
         while tasks or waiting.trials:
@@ -190,5 +191,5 @@ def _attempt(errand: Errand, news: Any) -> Outcome:
     if gpus:  # one thread is Ray's rule for a task with one CPU; a trial on a GPU has its node's
         os.environ.pop("OMP_NUM_THREADS", None)
     identity = errand.trial.identity
-    news.put((identity, {"host": f"{socket.gethostname()} {f'GPU {gpus}' if gpus else 'cpu'}"}))
-    return errand.run(lambda state: news.put((identity, state)), set())
+    news.put((identity, Placed(f"{socket.gethostname()} {f'GPU {gpus}' if gpus else 'cpu'}")))
+    return errand.run(lambda event: news.put((identity, event)), set())

@@ -1,7 +1,6 @@
 """Trials as a Slurm job array, through submitit; a job that is preempted goes on in a new one."""
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -11,9 +10,10 @@ from subprocess import TimeoutExpired
 from typing import Any
 
 from bench import UserError
+from bench.messages import Event, Placed, event_from_json, event_to_json
 from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.forkserver import TrialProcess
-from bench.sweeps.remote import Errand, Waiting, states
+from bench.sweeps.remote import Errand, Waiting
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 
@@ -52,10 +52,10 @@ class Attempt:
         ending: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
 
-        def tell(state: dict[str, Any]) -> None:
-            print(json.dumps(state), flush=True)
+        def tell(event: Event) -> None:
+            print(event_to_json(event), flush=True)
 
-        tell({"host": socket.gethostname(), "pid": os.getpid()})
+        tell(Placed(socket.gethostname(), os.getpid()))
         outcome = errand.run(tell, self.running)
         if ending and outcome.status == "killed":
             signal.pause()  # Slurm is ending this job, and runs it again where it preempts it
@@ -245,11 +245,12 @@ class _Log:
             return
         whole = text[: text.rfind(b"\n") + 1]
         self.read += len(whole)
-        for state in states(whole.decode("utf-8", "replace")):
-            if "host" in state:
-                self.start(state["host"])
-            elif self.started:
-                self.watcher.moved(self.trial, state)
+        for line in whole.decode("utf-8", "replace").splitlines():
+            event = event_from_json(line)
+            if isinstance(event, Placed):
+                self.start(event.host)
+            elif event is not None and self.started:
+                self.watcher.moved(self.trial, event)
 
 
 def _outcome(job: Any, trial: Trial) -> Outcome:

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import record
 from bench.console import counted
 from bench.label import Label
+from bench.schema import Record
 from bench.spec import portable
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
@@ -105,7 +106,7 @@ def trains(trial: Trial) -> bool:
 
 
 def steps(
-    trial: Trial, batch: int | None, records: list[dict[str, Any]], device: str | None
+    trial: Trial, batch: int | None, records: list[Record], device: str | None
 ) -> int | str | None:
     """How many steps a trial's time budget comes to, by the speed of records at the same batch.
 
@@ -129,13 +130,13 @@ def steps(
     return max(0, int(statistics.median(next(iter(found.values())))))
 
 
-def _batch_of(done: dict[str, Any]) -> int | None:
+def _batch_of(done: Record) -> int | None:
     """Images in a training batch of a record, as far as it says."""
     size = done.get("data", {}).get("batch_size") or done["trial"]["recipe"].get("batch_size")
     return None if size is None else int(size)
 
 
-def seconds(trial: Trial, records: list[dict[str, Any]], device: str | None) -> float | None:
+def seconds(trial: Trial, records: list[Record], device: str | None) -> float | None:
     """How long a trial will take: the median of records that differ in seed, rate or length only.
 
     A training of another length counts in proportion to its steps. A time budget takes its time,
@@ -153,13 +154,13 @@ def seconds(trial: Trial, records: list[dict[str, Any]], device: str | None) -> 
     return statistics.median(next(iter(found.values()))) if len(found) == 1 else budget
 
 
-def kind_of(done: dict[str, Any]) -> str:
+def kind_of(done: Record) -> str:
     """The device of a record: its GPU's name or its CPU's model."""
     environment = done.get("environment", {})
     return str(environment.get("gpu") or environment.get("cpu"))
 
 
-def _beside(done: dict[str, Any], budget: float) -> float | None:
+def _beside(done: Record, budget: float) -> float | None:
     """Seconds of a trial with a time budget, by what a record took beside its training."""
     efficiency, curve = done.get("efficiency", {}), done.get("curve")
     total = efficiency.get("trial_seconds")
@@ -169,7 +170,7 @@ def _beside(done: dict[str, Any], budget: float) -> float | None:
     return None if total is None or training is None else float(total - training + budget)
 
 
-def _alike(trial: Trial, done: dict[str, Any], batch: int | None) -> bool:
+def _alike(trial: Trial, done: Record, batch: int | None) -> bool:
     """Whether a step of the record's trial takes as long as one of this trial.
 
     `batch`: this trial's, where its recipe gives a memory and the batch is known; None: as the
@@ -188,7 +189,7 @@ def _alike(trial: Trial, done: dict[str, Any], batch: int | None) -> bool:
     )
 
 
-def _scaled(trial: Trial, done: dict[str, Any]) -> float | None:
+def _scaled(trial: Trial, done: Record) -> float | None:
     """Seconds that the record's trial would take with as many steps as this one; None: unknown."""
     efficiency = done.get("efficiency", {})
     total, training = efficiency.get("trial_seconds"), efficiency.get("train_seconds")

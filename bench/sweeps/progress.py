@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bench.console import counted, from_here, say
 from bench.label import Label
+from bench.messages import Event, Note, Stage, Step
 from bench.spec import portable
 from bench.sweeps.engine import Outcome, Watcher
 from bench.trial import Trial
@@ -36,16 +37,18 @@ class Running:
     val_mR: float | None = None  # noqa: N815 (the field's name)
     stage: str = "starting"
 
-    def moved(self, state: dict[str, Any]) -> None:
+    def moved(self, event: Event) -> None:
         """Take in what the trial reports."""
-        self.stage = state.get("stage", self.stage)
-        if "step" in state:
-            self.step, self.steps, self.stage = state["step"], state["steps"], "training"
+        if isinstance(event, Stage):
+            self.stage = event.stage
+        if isinstance(event, Step):
+            self.step, self.steps, self.stage = event.step, event.steps, "training"
             self.training = self.training or (time.monotonic(), self.step)
-            self.rate = state["images_per_second"]
-            self.val_mR = state.get("val_mR", self.val_mR)
-        self.peak_bytes = max(self.peak_bytes, state.get("peak_memory_bytes", 0))
-        self.process_bytes = max(self.process_bytes, state.get("process_memory_bytes", 0))
+            self.rate = event.images_per_second
+            if event.look is not None:
+                self.val_mR = event.look.get("val_mR", self.val_mR)
+            self.peak_bytes = max(self.peak_bytes, event.peak_memory_bytes or 0)
+            self.process_bytes = max(self.process_bytes, event.process_memory_bytes or 0)
 
     @property
     def share(self) -> float:
@@ -99,19 +102,15 @@ class State:
         self.running: dict[str, Running] = {}
         self.notes: set[tuple[str, str]] = set()
 
-    def news(self, trial: Trial, state: dict[str, Any]) -> str | None:
-        """A note to print, unless a trial on the same data and weights has said it.
-
-        What follows from data and weights would else be printed for each trial of a sweep; what is
-        about the trial itself (`of_trial`) is printed for each.
-        """
-        note = state.get("note")
-        place = trial.identity if state.get("of_trial") else f"{trial.dataset} {trial.backbone}"
-        key = (place, str(note))
-        if note is None or key in self.notes:
+    def news(self, trial: Trial, event: Event) -> str | None:
+        """A note to print, unless a trial on the same data and weights has said it already."""
+        if not isinstance(event, Note):
             return None
-        self.notes.add(key)
-        return f"{trial.name}: {note}"
+        place = trial.identity if event.of_trial else f"{trial.dataset} {trial.backbone}"
+        if (place, event.note) in self.notes:
+            return None
+        self.notes.add((place, event.note))
+        return f"{trial.name}: {event.note}"
 
     def finished(self) -> float:
         """Trials that ended, and the shares of those that run."""
@@ -145,11 +144,11 @@ class Shown:
         """See `Watcher`."""
         self.state.running[trial.identity] = Running()
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+    def moved(self, trial: Trial, event: Event) -> None:
         """See `Watcher`."""
-        if (note := self.state.news(trial, state)) is not None:
+        if (note := self.state.news(trial, event)) is not None:
             say(self.console, note)
-        self.state.running[trial.identity].moved(state)
+        self.state.running[trial.identity].moved(event)
 
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
@@ -183,9 +182,9 @@ class Live(Shown):
         cells = self.state.running[trial.identity].cells()
         self.tasks[trial.identity] = self.progress.add_task(name, total=1.0, **cells)
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+    def moved(self, trial: Trial, event: Event) -> None:
         """See `Watcher`."""
-        super().moved(trial, state)
+        super().moved(trial, event)
         running = self.state.running[trial.identity]
         task = self.tasks[trial.identity]
         self.progress.update(task, completed=running.share, **running.cells())
@@ -223,10 +222,10 @@ class Lines(Shown):
         self.spoke[trial.identity] = time.monotonic()
         say(self.console, f"start {trial.name} on {device}")
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+    def moved(self, trial: Trial, event: Event) -> None:
         """See `Watcher`."""
-        super().moved(trial, state)
-        if "step" in state and time.monotonic() - self.spoke[trial.identity] > 30:
+        super().moved(trial, event)
+        if isinstance(event, Step) and time.monotonic() - self.spoke[trial.identity] > 30:
             self.spoke[trial.identity] = time.monotonic()
             sentence = self.state.running[trial.identity].sentence()
             say(self.console, f"  {trial.name}: {sentence}")

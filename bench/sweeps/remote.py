@@ -1,21 +1,17 @@
 """What Ray and Slurm share: a trial told to another machine, its progress told back."""
 
-import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bench import lock
+from bench.messages import Event, Progress, Step
 from bench.sweeps import engine
 from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 class Waiting:
@@ -82,36 +78,23 @@ class Errand:
         kept = {k: v for k, v in os.environ.items() if k.startswith(("BENCH_", "HF_"))}
         return cls(alone, trial, str(Path.cwd()), kept)
 
-    def run(self, tell: Tell, running: set[TrialProcess], interval: float = 1.0) -> Outcome:
+    def run(self, tell: Progress, running: set[TrialProcess], interval: float = 1.0) -> Outcome:
         """Run it in a process of its own, on the GPUs that CUDA_VISIBLE_DEVICES names here.
 
-        `tell` gets what the trial reports, a step that is no look at validation or loss at most
-        once in so many seconds. `running`
-        holds the process while there is one.
+        `tell` gets what the trial reports, but of steps without an evaluation only one every
+        `interval` seconds. `running` holds the process while there is one.
         """
         os.chdir(self.folder)
         os.environ.update(self.variables)
         told = 0.0
 
-        def moved(_: Trial, state: dict[str, Any]) -> None:
+        def moved(_: Trial, event: Event) -> None:
             nonlocal told
-            bare = "step" in state and "loss" not in state
+            bare = isinstance(event, Step) and event.look is None
             if bare and time.monotonic() - told < interval:
                 return
             told = time.monotonic()
-            tell(state)
+            tell(event)
 
         device = os.environ.get("CUDA_VISIBLE_DEVICES") or "cpu"
         return engine._run_one(self.plan, self.trial, device, running, moved)
-
-
-def states(text: str) -> list[dict[str, Any]]:
-    """The lines of JSON in a log; what else stands there is passed over."""
-    found = []
-    for line in text.splitlines():
-        if line.startswith("{"):
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-    return found

@@ -194,8 +194,9 @@ def _ending(path: Path) -> tuple[float, bool]:
         return -1.0, False
     done = record.read(path)
     recall = done.get("metrics", {}).get("val", {}).get("mR")
-    good = done["status"] == "ok" and recall is not None
-    return (float(recall) if good else -1.0), done["status"] == "diverged"
+    if done["status"] != "ok" or recall is None:
+        return -1.0, done["status"] == "diverged"
+    return float(recall), False
 
 
 def grow(search: Search) -> tuple[Search, list[str]]:

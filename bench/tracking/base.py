@@ -1,10 +1,12 @@
 """What a tracker is told about a trial, and the two small protocols that it implements."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.record import GOOD
+from bench.schema import Record
 from bench.spec import portable
 from bench.trial import Trial
 
@@ -129,21 +131,20 @@ COST = (
 """Figures of a record's `efficiency` that trackers get at the end."""
 
 
-def live_figures(state: dict[str, Any]) -> Figures:
-    """The figures of a progress message, or of a point of a record's curve, by tracker name."""
-    return {
-        name: float(state[key])
-        for key, name in LIVE.items()
-        if isinstance(state.get(key), int | float)
-    }
+def live_figures(values: Mapping[str, object]) -> Figures:
+    """The figures of a training step, or of a point of a record's curve, by tracker name."""
+    found = ((name, values.get(key)) for key, name in LIVE.items())
+    return {name: float(value) for name, value in found if isinstance(value, int | float)}
 
 
-def final_figures(document: dict[str, Any]) -> Figures:
+def final_figures(record: Record) -> Figures:
     """All recalls of a record's splits, and what the training cost."""
-    splits = document.get("metrics") or {}
+    splits = record.get("metrics", {})
     figures = {
-        f"{n}/{key}": value for n, recalls in splits.items() for key, value in recalls.items()
+        f"{split}/{name}": float(value)
+        for split, recalls in splits.items()
+        for name, value in recalls.items()
     }
-    costs = document.get("efficiency") or {}
-    figures |= {f"final/{name}": costs[name] for name in COST if name in costs}
-    return {name: float(value) for name, value in figures.items() if value is not None}
+    costs: Mapping[str, object] = record.get("efficiency", {})
+    found = ((f"final/{name}", costs.get(name)) for name in COST)
+    return figures | {name: float(value) for name, value in found if isinstance(value, int | float)}

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench import UserError, brief, record
+from bench.messages import Event, Stage, Step
+from bench.schema import Record
 from bench.sweeps.engine import Outcome, Watcher
 from bench.tracking.base import (
     Ending,
@@ -105,8 +106,8 @@ class _Tracked:
     begun: bool = False
     step: int = 0
     """The last step that was passed on."""
-    latest: dict[str, Any] = field(default_factory=dict)
-    """The latest memory, which trials report once a second."""
+    costs: Figures = field(default_factory=dict)
+    """The latest speed and memory, which trials report once a second."""
 
 
 class Tracking:
@@ -126,19 +127,22 @@ class Tracking:
         self._inner.started(trial, device)
         self._trials[trial.identity] = _Tracked()
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+    def moved(self, trial: Trial, event: Event) -> None:
         """See `Watcher`."""
-        self._inner.moved(trial, state)
+        self._inner.moved(trial, event)
         tracked = self._trials[trial.identity]
-        step = state.get("step", 0)
-        if not tracked.begun and (step or state.get("stage") in ("measuring", "testing")):
-            # "measuring" as the first stage: the trial resumed from a checkpoint of its last step
-            self._begin(trial, max(step, 1), step > 1 or state.get("stage") == "measuring")
-        tracked.latest |= {k: v for k, v in state.items() if k.endswith("_memory_bytes")}
-        if "loss" in state and step > tracked.step:
-            tracked.step = step
+        if not tracked.begun and isinstance(event, Step):
+            self._begin(trial, event.step, event.step > 1)
+        if not tracked.begun and event in (Stage("measuring"), Stage("testing")):
+            # "measuring" without a step before: it resumed from a checkpoint of its last step.
+            self._begin(trial, 1, event == Stage("measuring"))
+        if not isinstance(event, Step):
+            return
+        tracked.costs |= live_figures(vars(event))
+        if event.look is not None and event.step > tracked.step:
+            tracked.step = event.step
             for feed in self._feeds:
-                feed.log(trial.identity, step, live_figures(tracked.latest | state))
+                feed.log(trial.identity, event.step, tracked.costs | live_figures(event.look))
 
     def ended(self, outcome: Outcome) -> None:
         """See `Watcher`."""
@@ -149,11 +153,14 @@ class Tracking:
         tracked = self._trials.pop(trial.identity)
         if not tracked.begun:
             return
-        for point in document.get("curve") or []:
-            if point["step"] > tracked.step:  # looks whose messages did not arrive
-                for feed in self._feeds:
-                    feed.log(trial.identity, point["step"], live_figures(point))
-        self._end(trial.identity, Ending(outcome.status, final_figures(document), outcome.record))
+        figures: Figures = {}
+        if document is not None:
+            figures = final_figures(document)
+            for look in document.get("curve", []):
+                if look["step"] > tracked.step:  # its message did not arrive
+                    for feed in self._feeds:
+                        feed.log(trial.identity, look["step"], live_figures(look))
+        self._end(trial.identity, Ending(outcome.status, figures, outcome.record))
 
     def waits(self, trial: Trial) -> None:
         """See `Watcher`."""
@@ -180,14 +187,14 @@ class Tracking:
             feed.end(identity, ending)
 
 
-def _read(path: Path | None) -> dict[str, Any]:
-    """A trial's record; empty if there is none or it cannot be read from here."""
+def _read(path: Path | None) -> Record | None:
+    """A trial's record; None if there is none or it cannot be read from here."""
     if path is None:
-        return {}
+        return None
     try:
         return record.read(path)
     except (UserError, OSError):
-        return {}
+        return None
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench import UserError, paired, perquery, record, testset
 from bench.perquery import Array, PerQuery
 from bench.recalls import METRICS, WAYS
+from bench.schema import Record
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,7 +62,7 @@ class _Side:
     """The trained models of one side: a record and its per-query results for each seed."""
 
     paths: list[Path]
-    records: list[dict[str, Any]]
+    records: list[Record]
     queries: list[PerQuery]
     """Empty where they are missing."""
 
@@ -106,7 +107,7 @@ class _Side:
         return np.asarray(np.mean([queries.ranks[way] for queries in self.queries], axis=0))
 
 
-def recalls(document: dict[str, Any]) -> dict[str, float]:
+def recalls(document: Record) -> dict[str, float]:
     """The seven strict recalls of a record on the test set; none where one is missing."""
     test = document.get("metrics", {}).get("test", {})
     found = {name: float(test[name]) for name in METRICS if name in test}

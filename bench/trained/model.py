@@ -15,6 +15,7 @@ from torch import Tensor
 from bench import UserError, at_home, brief, data
 from bench.data import cache
 from bench.data.resize import fit
+from bench.schema import Record
 from bench.trained.restore import Restored, restore
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class TrainedModel:
 
     def __init__(self, restored: Restored, scale: "Scale | None" = None) -> None:
         self._restored, self._scale = restored, scale
-        self.record: dict[str, Any] = restored.record
+        self.record: Record = restored.record
         self.call: str = restored.trial.call_today
 
     @classmethod

@@ -6,7 +6,6 @@ Legend: B images or captions, D embedding width, S side of the backbone's images
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from bench.backbone.preprocess import of_record
 from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset
 from bench.data.cache import Pixels
+from bench.schema import Record
 from bench.spec import misfits, nearest
 from bench.trainer import autocast
 from bench.trial import Trial
@@ -33,7 +33,7 @@ class Restored:
     """A trained method at work; `dataset` is None where no data root was given."""
 
     path: Path
-    record: dict[str, Any]
+    record: Record
     trial: Trial
     method: Method
     backbone: Backbone
@@ -150,7 +150,7 @@ def _method_class(trial: Trial) -> type[Method]:
     return cls
 
 
-def _dataset(path: Path, document: dict[str, Any], trial: Trial, root: Path) -> Dataset:
+def _dataset(path: Path, document: Record, trial: Trial, root: Path) -> Dataset:
     dataset = data.load(data.card(trial.dataset), root)
     what = testset.difference(document, testset.described(dataset))
     if what is not None:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from bench import UserError, data, record, schema
 from bench.data import Card, Dataset, cache, cut, leaks
 from bench.data.resize import Pixels, Resize
+from bench.schema import Environment, Record
 
 SCHEMA = 1
 Images = Callable[[Dataset, int, Resize], Pixels]
@@ -42,7 +42,7 @@ class Transfer:
     metrics: dict[str, float]
     """As in a trial's record: recalls in percent, ceilings."""
     device: str
-    environment: dict[str, Any]
+    environment: Environment
     finished: str
     schema: int = SCHEMA
 
@@ -58,7 +58,7 @@ def path_of(trial: Path, dataset: str) -> Path:
 
 
 def known(
-    trial: Path, document: dict[str, Any], left_out: Callable[[str], None] = lambda _: None
+    trial: Path, document: Record, left_out: Callable[[str], None] = lambda _: None
 ) -> dict[str, Transfer]:
     """The results beside a trial's record (its path and what it says) that belong to it.
 
@@ -107,7 +107,7 @@ def measure(trial: Path, card: Card, root: Path, pixels: Images = cache.images) 
         environment=environment(restored.device),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    record.write(path_of(trial, card.name), asdict(result))
+    record.write_document(path_of(trial, card.name), asdict(result))
     return result
 
 

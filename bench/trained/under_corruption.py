@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from bench import UserError, record, schema
 from bench.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
+from bench.messages import End, Progress, Stage
+from bench.schema import Corrupted, Record
 from bench.spec import nearest
 from bench.trial import Trial
 
@@ -51,8 +52,8 @@ def path_of(trial: Path, condition: Condition) -> Path:
 
 
 def known(
-    trial: Path, document: dict[str, Any], left_out: Callable[[str], None] = lambda _: None
-) -> dict[Condition, dict[str, Any]]:
+    trial: Path, document: Record, left_out: Callable[[str], None] = lambda _: None
+) -> dict[Condition, Corrupted]:
     """The results beside a trial's record (its path and what it says) that belong to it.
 
     `left_out` is told, in a sentence, of each file that is no such result; `bench run --corrupt`
@@ -102,7 +103,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         path = path_of(trial, condition)
-        record.write(path, document)
+        record.write_document(path, document)
         yield condition
 
 
@@ -113,8 +114,10 @@ def todo(
     pending = []
     for trial in trials:
         path = trial.path(results)
-        document = record.read(path) if path.exists() else {}
-        if document.get("status") == "ok" and document["metrics"]:
+        if not path.exists():
+            continue
+        document = record.read(path)
+        if document["status"] == "ok" and document.get("metrics"):
             there = known(path, document)
             left = [condition for condition in wanted if condition not in there]
             if left:
@@ -122,9 +125,7 @@ def todo(
     return pending
 
 
-def work(
-    trial: Path, root: Path, wanted: list[tuple[str, int]], progress: Callable[[Any], None]
-) -> dict[str, Any]:
+def work(trial: Path, root: Path, wanted: list[tuple[str, int]], progress: Progress) -> End:
     """Measure what is still missing; call it under the trial's lock. Returns how it ended.
 
     Where the trained weights are gone the message says so, with the remedy.
@@ -132,10 +133,10 @@ def work(
     there = known(trial, record.read(trial))
     left = [condition for pair in wanted if (condition := Condition(*pair)) not in there]
     if not left:
-        return {"status": "ok", "message": "another command has measured it"}
+        return End("ok", "another command has measured it")
     try:
         for done, condition in enumerate(measure(trial, root, left), 1):
-            progress({"stage": f"{condition.corruption} {condition.severity}, {done}/{len(left)}"})
+            progress(Stage(f"{condition.corruption} {condition.severity}, {done}/{len(left)}"))
     except UserError as error:
-        return {"status": "not_measured", "message": str(error)}
-    return {"status": "ok", "message": f"measured under {len(left)} corruptions"}
+        return End("not_measured", str(error))
+    return End("ok", f"measured under {len(left)} corruptions")
