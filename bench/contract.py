@@ -1,11 +1,13 @@
-"""The contract of a method, checked on small models with random weights: no data, no network."""
+"""Checks that a method keeps the contract, on small models with random weights.
 
-import copy
-import functools
+They need no data and no network. `bench validate` prints them; `check_method` is for tests of one's
+own method.
+"""
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,19 +20,15 @@ from methods.base import Batch, Method, NotApplicable
 if TYPE_CHECKING:
     from rich.table import Table
 
-KINDS = {
-    "open_clip": "open_clip's own towers",
-    "hf": "open_clip's image tower, BERT text tower (Hugging Face)",
-    "timm": "timm image tower with attention pooling, bidirectional text tower (SigLIP)",
-    "resnet": "ResNet image tower, which has no transformer blocks (RN50)",
-}
-WITH_BLOCKS = ("open_clip", "hf", "timm")
-"""The kinds whose towers both have blocks that methods can work on."""
+KINDS = ("open_clip", "hf", "timm", "resnet")
+"""Kinds of small models: open_clip's own towers; with a BERT text tower of Hugging Face; with a
+timm image tower that pools by attention, as SigLIP's; and with a ResNet image tower, which has no
+transformer blocks."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one check found on one kind of towers; `passed` is None where it was left out."""
+    """What one check found on one kind of model; `passed` is None if it was left out."""
 
     kind: str
     name: str
@@ -39,33 +37,31 @@ class Result:
 
 
 def tiny_model(kind: str = "open_clip", seed: int = 0) -> nn.Module:
-    """A small two-tower model of open_clip with random weights, for images of 32 px.
+    """A small two-tower model with random weights, for images of 32 px; `kind` is one of KINDS.
 
-    kind: one of `KINDS`. Raises UserError for another one, or where `hf` lacks transformers.
+    Raises UserError if `hf` lacks the package transformers.
     """
-    _known(kind)
+    makers: dict[str, Callable[[], Any]]
     makers = {"open_clip": _open_clip, "hf": _hugging_face, "timm": _timm, "resnet": _resnet}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return makers[kind]().eval()
-
-
-def _known(kind: str) -> None:
-    if kind not in KINDS:
-        raise UserError(f"the kinds of towers are {', '.join(KINDS)}, not {kind!r}")
+    with _seeded(seed):
+        model: nn.Module = makers[kind]()
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):  # zero at first, which no trained model has
+                nn.init.normal_(parameter, std=0.02)
+        return model.eval()
 
 
 VISION = {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8, "head_width": 32}
 TEXT = {"context_length": 48, "vocab_size": 100, "width": 48, "heads": 2, "layers": 3}
 
 
-def _open_clip() -> nn.Module:
+def _open_clip() -> Any:
     from open_clip import CLIP
 
-    return _typed(CLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT, quick_gelu=True))
+    return CLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT, quick_gelu=True)
 
 
-def _hugging_face() -> nn.Module:
+def _hugging_face() -> Any:
     from open_clip import CustomTextCLIP
     from open_clip.hf_model import HFTextEncoder
 
@@ -88,10 +84,10 @@ def _hugging_face() -> nn.Module:
         "", output_dim=32, config=config, pooler_type="mean_pooler", proj_type="mlp"
     )
     model.text.transformer.pooler = None  # as open_clip has it for mean pooling
-    return _typed(model)
+    return model
 
 
-def _timm() -> nn.Module:
+def _timm() -> Any:
     from open_clip import CustomTextCLIP
     from open_clip.timm_model import TimmModel
     from timm.models.vision_transformer import VisionTransformer
@@ -109,10 +105,10 @@ def _timm() -> nn.Module:
         class_token=False,
         global_pool="map",
     )
-    return _typed(model)
+    return model
 
 
-def _resnet() -> nn.Module:
+def _resnet() -> Any:
     from open_clip import CLIP
 
     vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}
@@ -120,11 +116,6 @@ def _resnet() -> nn.Module:
     for name, weight in model.visual.named_parameters():
         if name.endswith("bn3.weight"):  # zero at first, which no trained model has
             nn.init.ones_(weight)
-    return _typed(model)
-
-
-def _typed(model: Any) -> nn.Module:
-    assert isinstance(model, nn.Module)
     return model
 
 
@@ -151,100 +142,107 @@ def tiny_batch(size: int = 6, seed: int = 0) -> Batch:
 def check_method(
     cls: type[Method],
     settings: Mapping[str, Any] | None = None,
-    kinds: tuple[str, ...] = tuple(KINDS),
+    kinds: tuple[str, ...] = KINDS,
 ) -> list[Result]:
-    """Check a method on each kind of towers; where it does not apply the result says so.
-
-    Raises UserError for a kind that is not in `KINDS`.
-    """
+    """Run every check on each kind of model; the result says so where the method does not apply."""
     results = []
     for kind in kinds:
-        _known(kind)
+        candidate = Candidate(cls, settings or {}, kind)
         try:
-            _build(cls, settings or {}, partial(tiny_model, kind))
+            candidate.build()
         except (NotApplicable, UserError) as error:
             results.append(Result(kind, "applies", None, str(error)))
-            continue
         except Exception as error:
             reason = f"the constructor raises {type(error).__name__}: {error}"
             results.append(Result(kind, "applies", False, reason))
-            continue
-        results += check(cls, settings or {}, partial(tiny_model, kind), kind)
+        else:
+            results += [_result(candidate, name) for name in CHECKS]
     return results
 
 
-def check(
-    cls: type[Method],
-    settings: Mapping[str, Any],
-    model: Callable[[], nn.Module],
-    kind: str = "",
-) -> list[Result]:
-    """Run every check, each on a fresh method around a fresh `model()`, fed with `tiny_batch()`."""
-    results = []
-    for name, test in CHECKS.items():
-        try:
-            note = test(partial(_build, cls, settings, model))
-            results.append(Result(kind, name, True, note or ""))
-        except _LeftOutError as skip:
-            results.append(Result(kind, name, None, str(skip)))
-        except AssertionError as error:
-            results.append(Result(kind, name, False, str(error)))
-        except Exception as error:  # somebody else's code: whatever it raises is a finding
-            results.append(Result(kind, name, False, f"{type(error).__name__}: {error}"))
-    return results
-
-
-def obstacle(cls: type[Method], settings: Mapping[str, Any]) -> str | None:
-    """Why a method cannot be trained on small towers of open_clip's; None where it can.
-
-    Their widths are multiples of 256, as those of real backbones are, and their biases not zero.
-    """
+def _result(candidate: "Candidate", name: str) -> Result:
     try:
-        method = _build(cls, settings, wide_model)
-        for loss in _steps(method, count=1):
-            if not loss.isfinite():
-                return f"its loss is {float(loss)}"
-    except Exception as error:  # another library's code: whatever it raises is the answer
-        return " ".join(str(error).split()) or type(error).__name__
-    return None
+        return Result(candidate.kind, name, True, CHECKS[name](candidate) or "")
+    except LeftOut as reason:
+        return Result(candidate.kind, name, None, str(reason))
+    except AssertionError as error:
+        return Result(candidate.kind, name, False, str(error))
+    except Exception as error:  # somebody else's code: whatever it raises is a finding
+        return Result(candidate.kind, name, False, f"{type(error).__name__}: {error}")
 
 
-@functools.cache
-def _wide() -> nn.Module:
-    from open_clip import CLIP
-
-    vision = {**VISION, "layers": 1, "width": 512, "head_width": 64}
-    model = _typed(
-        CLIP(embed_dim=32, vision_cfg=vision, text_cfg={**TEXT, "width": 256, "layers": 1})
-    )
-    for parameter in model.parameters():
-        if parameter.ndim == 1:
-            nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.02)
-    return model.eval()
+class LeftOut(Exception):
+    """A check does not apply to this method; the message says why."""
 
 
-def wide_model() -> nn.Module:
-    """A fresh copy of a model with one wide block in each tower."""
-    with _seeded(0):
-        return copy.deepcopy(_wide())
+@dataclass
+class Candidate:
+    """A method to be checked, with its settings, on one kind of model."""
+
+    cls: type[Method]
+    settings: Mapping[str, Any]
+    kind: str
+
+    def build(self) -> Method:
+        """A fresh method around a fresh model, always with the same weights."""
+        with _seeded(0):
+            return self.cls(tiny_model(self.kind), **self.settings)
+
+    @cached_property
+    def untrained(self) -> Method:
+        """The method in evaluation mode; for checks that only encode."""
+        return self.build().eval()
+
+    @cached_property
+    def training(self) -> "Training":
+        """Three training steps; several checks look at what they did."""
+        return Training(self.build())
 
 
-class _LeftOutError(Exception):
-    """A check that does not apply; the message says why."""
+@dataclass
+class Training:
+    """A method, trained for three steps, and what happened meanwhile.
 
+    In the first step some gradients are zero because a weight that follows starts at zero.
+    """
 
-Build = Callable[[], Method]
+    method: Method
+    losses: list[Tensor] = field(default_factory=list)
+    reached: set[str] = field(default_factory=set)
+    """Names of the parameters that had a gradient in one of the steps."""
+    not_finite: set[str] = field(default_factory=set)
+    """Names of the parameters whose gradient was infinite or no number."""
+    moved: list[str] = field(default_factory=list)
+    """Names of the frozen tensors that changed."""
 
-
-def _build(
-    cls: type[Method], settings: Mapping[str, Any], model: Callable[[], nn.Module], seed: int = 0
-) -> Method:
-    with _seeded(seed):
-        return cls(model(), **settings)
+    def __post_init__(self) -> None:
+        method, steps = self.method, 3
+        trainable = _trainable(method)
+        if not trainable:
+            raise LeftOut("nothing is trained")
+        frozen = {n: t.clone() for n, t in _tensors(method).items() if n not in trainable}
+        optimizer = torch.optim.AdamW(method.param_groups(), lr=1e-2)
+        method.on_fit(64)
+        method.train()
+        with _seeded(1):
+            for step in range(steps):
+                method.on_step(step, steps)
+                loss = method.loss(tiny_batch(seed=step))
+                loss.backward()
+                self.losses.append(loss.detach())
+                self.reached |= {
+                    n for n, p in trainable.items() if p.grad is not None and p.grad.any()
+                }
+                self.not_finite |= _not_finite(method)
+                optimizer.step()
+                optimizer.zero_grad()
+        after = _tensors(method)
+        self.moved = [n for n, t in frozen.items() if n not in after or not t.equal(after[n])]
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's generator, and put it back afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -254,22 +252,15 @@ def _trainable(method: Method) -> dict[str, nn.Parameter]:
     return {n: p for n, p in method.named_parameters() if p.requires_grad}
 
 
-def _steps(method: Method, count: int = 2, lr: float = 1e-2) -> Iterator[Tensor]:
-    """Take so many optimiser steps; yields each loss after its backward, before the step."""
-    trainable = list(_trainable(method).values())
-    if not trainable:
-        raise _LeftOutError("nothing is trained")
-    optimizer = torch.optim.AdamW(method.param_groups(), lr=lr)
-    method.on_fit(64)
-    method.train()
-    with _seeded(1):
-        for step in range(count):
-            method.on_step(step, count)
-            loss = method.loss(tiny_batch(seed=step))
-            loss.backward()
-            yield loss.detach()
-            optimizer.step()
-            optimizer.zero_grad()
+def _tensors(method: Method) -> dict[str, Tensor]:
+    """All parameters, and the buffers of the backbone."""
+    tensors: dict[str, Tensor] = {n: p.detach() for n, p in method.named_parameters()}
+    return tensors | dict(method.model.named_buffers(prefix="model"))
+
+
+def _not_finite(method: Method) -> set[str]:
+    named = _trainable(method).items()
+    return {n for n, p in named if p.grad is not None and not p.grad.isfinite().all()}
 
 
 @torch.no_grad()
@@ -279,90 +270,92 @@ def _features(method: Method, seed: int = 2) -> Tensor:
         return torch.stack([method.encode_image(batch.images), method.encode_text(batch.texts)])
 
 
-def _loss(build: Build) -> None:
-    method = build()
+def _lengths_off(features: Tensor, tolerance: float) -> str | None:
+    """What is wrong with the lengths of features, or None."""
+    lengths = features.float().norm(dim=-1)
+    if torch.allclose(lengths, torch.ones_like(lengths), atol=tolerance):
+        return None
+    return f"features have lengths {float(lengths.min()):.4f} to {float(lengths.max()):.4f}, not 1"
+
+
+def _some(names: set[str] | list[str]) -> str:
+    listed = sorted(names)
+    shown = ", ".join(listed[:3])
+    return f"{shown} and {len(listed) - 3} more" if len(listed) > 3 else shown
+
+
+# The checks. Each raises AssertionError with what is wrong, or LeftOut; it may return a note.
+
+
+def _loss(candidate: Candidate) -> None:
+    method = candidate.build()
     method.on_fit(64)
     loss = method.train().loss(tiny_batch()).detach()
     assert loss.ndim == 0, f"the loss has shape {tuple(loss.shape)}; it must be a scalar"
     assert bool(loss.isfinite()), f"the loss is {float(loss)}"
 
 
-def _gradients(build: Build) -> None:
-    method, reached = build(), set()
-    for _ in _steps(method, count=3):  # what starts at zero holds others' gradients back
-        named = _trainable(method).items()
-        odd = [n for n, p in named if p.grad is not None and not p.grad.isfinite().all()]
-        assert not odd, f"the gradient is not finite in {_some(odd)}"
-        reached |= {n for n, p in named if p.grad is not None and bool(p.grad.any())}
-    missed = [n for n in _trainable(method) if n not in reached]
+def _gradients(candidate: Candidate) -> None:
+    training = candidate.training
+    assert not training.not_finite, f"the gradient is not finite in {_some(training.not_finite)}"
+    missed = _trainable(training.method).keys() - training.reached
     assert not missed, (
         f"no gradient in three steps for {_some(missed)}; freeze what the loss does not depend on"
     )
 
 
-def _groups(build: Build) -> str:
-    method = build()
+def _groups(candidate: Candidate) -> str:
+    method = candidate.build()
     own = {id(p): p for p in _trainable(method).values()}
-    given = [p for group in method.param_groups() for p in group["params"]]
-    assert len(given) == len(own), "param_groups() must hold each trainable parameter once"
-    assert {id(p) for p in given} == own.keys(), "param_groups() must hold what requires_grad says"
-    return f"{sum(p.numel() for p in given):,} trainable parameters"
+    grouped = [p for group in method.param_groups() for p in group["params"]]
+    assert len(grouped) == len(own), "param_groups() must hold each trainable parameter once"
+    assert {id(p) for p in grouped} == own.keys(), (
+        "param_groups() must hold what requires_grad says"
+    )
+    return f"{sum(p.numel() for p in grouped):,} trainable parameters"
 
 
-def _frozen(build: Build) -> None:
-    method = build()
-    own = {id(p) for p in _trainable(method).values()}
-    tensors = {**dict(method.named_parameters()), **dict(method.model.named_buffers())}
-    before = {n: t.detach().clone() for n, t in tensors.items() if id(t) not in own}
-    for _ in _steps(method):
-        pass
-    after = {**dict(method.named_parameters()), **dict(method.model.named_buffers())}
-    moved = [n for n, t in before.items() if n not in after or not torch.equal(t, after[n])]
-    assert not moved, f"frozen weights changed in two steps: {_some(moved)}"
+def _frozen(candidate: Candidate) -> None:
+    moved = candidate.training.moved
+    assert not moved, f"frozen weights changed in three steps: {_some(moved)}"
 
 
-def _state(build: Build) -> str:
-    method = build()
-    for _ in _steps(method):
-        pass
+def _state(candidate: Candidate) -> str:
+    method = candidate.training.method
     state = {name: tensor.clone() for name, tensor in method.own_state().items()}
-    own = {n: p for n, p in method.named_parameters() if p.requires_grad}
-    buffers = {n: b for n, b in method.named_buffers() if not n.startswith("model.")}
-    wrong = sorted(state.keys() ^ (own.keys() | buffers.keys()))
+    buffers = {n for n, _ in method.named_buffers() if not n.startswith("model.")}
+    wrong = state.keys() ^ (_trainable(method).keys() | buffers)
     assert not wrong, (
         f"own_state must be the trainable parameters and own buffers; see {_some(wrong)}"
     )
-    other = build()
+    other = candidate.build()
     other.load_own_state(state)
-    method.eval(), other.eval()
     # Bit for bit: the same operations on the same numbers in the same shapes.
-    assert torch.equal(_features(method), _features(other)), (
+    assert _features(method.eval()).equal(_features(other.eval())), (
         "a fresh method with the saved state encodes differently; keep all that is learned in "
         "parameters and buffers"
     )
     again = other.own_state()
-    assert all(torch.equal(again[n], t) for n, t in state.items()), "the state does not come back"
+    assert all(again[n].equal(t) for n, t in state.items()), "the state does not come back"
     return f"{sum(t.numel() * t.element_size() for t in state.values()):,} bytes"
 
 
-def _unit(build: Build) -> None:
-    method, batch = build().eval(), tiny_batch()
-    features = _features(method)
-    assert features.shape[1] == len(batch.images), f"features have shape {tuple(features.shape)}"
-    lengths = features.norm(dim=-1)
-    assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-4), (
-        f"features have lengths {float(lengths.min()):.3g} to {float(lengths.max()):.3g}, not 1"
+def _unit(candidate: Candidate) -> None:
+    features = _features(candidate.untrained)
+    assert features.shape[1] == len(tiny_batch().images), (
+        f"features have shape {tuple(features.shape)}"
     )
+    wrong = _lengths_off(features, 1e-4)
+    assert wrong is None, wrong
 
 
-def _modes(build: Build) -> None:
-    method = build().train()
-    random = [m for m in method.modules() if isinstance(m, nn.Dropout) and m.training and m.p > 0]
-    if random:
-        raise _LeftOutError("dropout is on in training")
+def _modes(candidate: Candidate) -> None:
+    method = candidate.build().train()
+    if any(isinstance(m, nn.Dropout) and m.training and m.p > 0 for m in method.modules()):
+        raise LeftOut("dropout is on in training")
     training = _features(method)
-    if not torch.equal(training, _features(method, seed=3)):
-        raise _LeftOutError("it draws random numbers in training")
+    if not training.equal(_features(method, seed=3)):
+        raise LeftOut("it draws random numbers in training")
     difference = float((training - _features(method.eval())).abs().max())
     assert difference < 1e-5, (
         f"training and evaluation mode encode differently (by {difference:.2g}); use nn.Dropout "
@@ -370,8 +363,8 @@ def _modes(build: Build) -> None:
     )
 
 
-def _alone(build: Build) -> None:
-    method, batch = build().eval(), tiny_batch()
+def _alone(candidate: Candidate) -> None:
+    method, batch = candidate.untrained, tiny_batch()
     with torch.no_grad():
         images, texts = method.encode_image(batch.images[:1]), method.encode_text(batch.texts[:1])
     together = _features(method)[:, :1]
@@ -381,44 +374,35 @@ def _alone(build: Build) -> None:
     )
 
 
-def _autocast(build: Build) -> None:
-    method = build().train()
+def _autocast(candidate: Candidate) -> None:
+    method = candidate.build().train()
     method.on_fit(64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = method.loss(tiny_batch())
-        lengths = _features(method).float().norm(dim=-1)
+        wrong = _lengths_off(_features(method), 1e-3)
     assert bool(loss.isfinite()), f"the loss is {float(loss.detach())} under bf16 autocast"
-    assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-3), (
-        f"under bf16 autocast features have lengths {float(lengths.min()):.4f} to "
-        f"{float(lengths.max()):.4f}; scale them with methods.base.unit, which does it in float32"
+    assert wrong is None, (
+        f"under bf16 autocast {wrong}; scale them with methods.base.unit, which does it in float32"
     )
     if loss.requires_grad:
         loss.backward()
-        named = _trainable(method).items()
-        odd = [n for n, p in named if p.grad is not None and not p.grad.isfinite().all()]
-        assert not odd, f"the gradient is not finite under bf16 autocast in {_some(odd)}"
+        names = _not_finite(method)
+        assert not names, f"the gradient is not finite under bf16 autocast in {_some(names)}"
 
 
-def _seed(build: Build) -> None:
-    runs = []
-    for _ in range(2):
-        method = build()
-        losses = list(_steps(method))
-        runs.append((losses, method.own_state()))
-    (losses, state), (again, other) = runs  # bit for bit: one process, the same shapes
-    same = all(map(torch.equal, losses, again)) and all(map(torch.equal, *_both(state, other)))
+def _seed(candidate: Candidate) -> None:
+    one, other = candidate.training, Training(candidate.build())
+    state, other_state = one.method.own_state(), other.method.own_state()
+    same = one.losses == other.losses  # bit for bit: one process, the same shapes
+    same = same and all(tensor.equal(other_state[name]) for name, tensor in state.items())
     assert same, "two runs with one seed differ; draw random numbers from torch's generator only"
 
 
-def _both(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    return [a[n] for n in sorted(a)], [b[n] for n in sorted(b)]
-
-
-def _cached(build: Build) -> None:
-    method, batch = build().eval(), tiny_batch()
+def _cached(candidate: Candidate) -> None:
+    method, batch = candidate.untrained, tiny_batch()
     image, text = getattr(method, "frozen_image", None), getattr(method, "frozen_text", None)
     if not method.frozen_features or image is None or text is None:
-        raise _LeftOutError("the method offers no frozen features")
+        raise LeftOut("the method offers no frozen features")
     with torch.no_grad():
         pair = [method.encode_image(image(batch.images)), method.encode_text(text(batch.texts))]
     difference = float((torch.stack(pair) - _features(method)).abs().max())
@@ -429,30 +413,23 @@ def _cached(build: Build) -> None:
     )
 
 
-def _bytes(build: Build) -> str:
-    method, batch = build().train(), tiny_batch()
-    given = [*method.parameters(), *method.buffers(), batch.images, batch.texts]
-    image = saved_bytes(lambda: method.encode_image(batch.images), given)
-    text = saved_bytes(lambda: method.encode_text(batch.texts), given)
-    full = _everything(build, batch)
-    share = 100 * (image + text) / full
+def _bytes(candidate: Candidate) -> str:
+    image, text = _kept(candidate.build().train())
+    full = Method(tiny_model(candidate.kind))
+    full.model.requires_grad_(True)
+    share = 100 * (image + text) / max(1, sum(_kept(full)))
     return f"image {image:,}, text {text:,} ({share:.0f}% of full fine-tuning)"
 
 
-def _everything(build: Build, batch: Batch) -> int:
-    plain = Method(build().model)
-    plain.model.requires_grad_(True)
-    given = [*plain.parameters(), *plain.buffers(), batch.images, batch.texts]
-    image = saved_bytes(lambda: plain.encode_image(batch.images), given)
-    return max(1, image + saved_bytes(lambda: plain.encode_text(batch.texts), given))
+def _kept(method: Method) -> tuple[int, int]:
+    """Bytes that encoding the images and the texts of a batch keeps for the backward pass."""
+    batch = tiny_batch()
+    known = [*method.parameters(), *method.buffers(), batch.images, batch.texts]
+    image = saved_bytes(lambda: method.encode_image(batch.images), known)
+    return image, saved_bytes(lambda: method.encode_text(batch.texts), known)
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
-
-
-CHECKS: dict[str, Callable[[Build], str | None]] = {
+CHECKS: dict[str, Callable[[Candidate], str | None]] = {
     "finite loss": _loss,
     "gradient for each trainable parameter": _gradients,
     "optimiser groups": _groups,
@@ -469,22 +446,22 @@ CHECKS: dict[str, Callable[[Build], str | None]] = {
 
 
 def table(results: list[Result], title: str) -> "Table":
-    """Checks by kinds of towers, and under it the reason of each that did not pass."""
+    """The results: a row for each check, a column for each kind of model, the reasons below."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     kinds = list(dict.fromkeys(result.kind for result in results))
-    found = {(result.name, result.kind): result for result in results}
-    shown = Table("check", *kinds, title=title, box=box.SIMPLE_HEAD)
-    shown.title_justify = shown.caption_justify = "left"
+    table = Table("check", *kinds, title=title, box=box.SIMPLE_HEAD)
+    table.title_justify = table.caption_justify = "left"
     words = {True: "pass", False: "[bold]FAIL[/]", None: "left out"}
+    cells = {(result.name, result.kind): words[result.passed] for result in results}
     for name in dict.fromkeys(result.name for result in results):
-        row = [found.get((name, kind)) for kind in kinds]
-        shown.add_row(name, *("" if one is None else words[one.passed] for one in row))
+        table.add_row(name, *(cells.get((name, kind), "") for kind in kinds))
     notes: dict[str, list[str]] = {}
     for result in results:
         if result.reason:
             notes.setdefault(f"{result.name}: {result.reason}", []).append(result.kind)
-    shown.caption = Text("\n".join(f"{', '.join(w)}: {note}" for note, w in notes.items()))
-    return shown
+    lines = [f"{', '.join(where)}: {note}" for note, where in notes.items()]
+    table.caption = Text("\n".join(lines))
+    return table

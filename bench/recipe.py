@@ -1,4 +1,4 @@
-"""The recipe: what all methods share."""
+"""The recipe: the training settings that all methods share."""
 
 import ast
 import inspect
@@ -17,11 +17,12 @@ so that old records keep their identity."""
 
 
 def defining(thing: Any) -> dict[str, Any]:
-    """The fields of a dataclass that define a trial, later ones only where not at their default."""
-    values = {f.name: getattr(thing, f.name) for f in fields(thing)}
-    silent = {f.name for f in fields(thing) if f.metadata.get("later")}
-    usual = {f.name: f.default for f in fields(thing)}
-    return {k: v for k, v in values.items() if not (k in silent and v == usual[k])}
+    """The fields of a dataclass that define a trial; those marked LATER if not at their default."""
+    return {
+        f.name: value
+        for f in fields(thing)
+        if (value := getattr(thing, f.name)) != f.default or not f.metadata.get("later")
+    }
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,14 @@ CHOICES = {
     "track": ("train", "train+val"),
     "frozen": ("fp32", "bf16"),
 }
-
-
 INSTEAD = {
     "the length of the training": ("epochs", "steps", "time"),
     "the batch": ("batch_size", "memory"),
 }
-"""Settings of which a recipe takes one, and what they all say."""
-
-
+"""Settings that stand for the same thing, so that a recipe takes one of them."""
+ABOVE_ZERO = ("epochs", "steps", "time", "batch_size", "lr", "clip_norm", "evaluations")
 LONGEST, LARGEST = 366 * 86400.0, 2**50
-"""Limits of `time` in seconds and `memory` in bytes: what is beyond them is a slip of the pen."""
+"""Limits of `time` in seconds and `memory` in bytes: more than that is a typing error."""
 LIST_THEM = "`bench recipe` lists what a recipe has"
 
 
@@ -98,12 +96,13 @@ def meanings() -> dict[str, str]:
     """What each value of the recipe means: the text below its field, in one line."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(Recipe))).body[0]
     assert isinstance(tree, ast.ClassDef)
-    found: dict[str, str] = {}
-    for field_, text in itertools.pairwise(tree.body):
-        if isinstance(field_, ast.AnnAssign) and isinstance(text, ast.Expr):
-            assert isinstance(field_.target, ast.Name)
-            found[field_.target.id] = " ".join(ast.literal_eval(text.value).split())
-    return found
+    return {
+        line.target.id: " ".join(ast.literal_eval(text.value).split())
+        for line, text in itertools.pairwise(tree.body)
+        if isinstance(line, ast.AnnAssign)
+        and isinstance(line.target, ast.Name)
+        and isinstance(text, ast.Expr)
+    }
 
 
 def defaults_in_a_line() -> str:
@@ -123,53 +122,55 @@ def written(name: str, value: Any) -> str:
 
 
 def parse_recipe(words: list[str], base: Recipe | None = None) -> Recipe:
-    """`["epochs=10", "lr=1e-3"]` -> Recipe; also comma-separated. Raises UserError."""
-    return check_recipe(merge_recipe(base or Recipe(), words))
+    """`["epochs=10", "lr=1e-3,warmup=0"]` -> a recipe, over the values of another one.
+
+    Raises UserError.
+    """
+    recipe = merge_recipe(base or Recipe(), words)
+    _check(recipe)
+    return recipe
 
 
 def merge_recipe(base: Recipe, words: list[str]) -> Recipe:
-    """A recipe with other values, not yet checked against each other; raises UserError.
+    """As `parse_recipe`, but values are not checked against each other: more may follow.
 
-    Some settings stand for one another (INSTEAD): giving one takes the others back to their
-    defaults, and two at once are refused.
+    A value that stands for another one (INSTEAD) takes that back to its default.
     """
-    hints = get_type_hints(Recipe)
-    known = {f.name: hints[f.name] for f in fields(Recipe)}
+    hints, defaults = get_type_hints(Recipe), {f.name: f.default for f in fields(Recipe)}
     values: dict[str, Any] = {}
     for word in (part.strip() for text in words for part in text.split(",") if part.strip()):
         name, equals, value = (part.strip() for part in word.partition("="))
         if not equals:
             raise UserError(f"write --recipe NAME=VALUE, not {word!r}; {LIST_THEM}")
-        if name not in known:
-            raise UserError(f"the recipe has no {name!r}{nearest(name, known)}; {LIST_THEM}")
-        values[name] = _value(name, known[name], value)
+        if name not in hints:
+            raise UserError(f"the recipe has no {name!r}{nearest(name, hints)}; {LIST_THEM}")
+        values[name] = _value(name, hints[name], value)
     for what, names in INSTEAD.items():
-        given = [name for name in names if values.get(name) is not None]
-        if len(given) > 1:
-            both = " and ".join(f"{name}={written(name, values[name])}" for name in given)
+        stated = [name for name in names if values.get(name) is not None]
+        if len(stated) > 1:
+            both = " and ".join(f"{name}={written(name, values[name])}" for name in stated)
             raise UserError(
                 f"the recipe says both {both}, two ways to give {what}; give one of them"
             )
-        if given:
-            defaults = {f.name: f.default for f in fields(Recipe)}
-            values |= {name: defaults[name] for name in names if name not in given}
+        if stated:
+            values |= {name: defaults[name] for name in names if name not in stated}
     return replace(base, **values)
 
 
-def _value(name: str, kind: Any, text: str) -> Any:
+def _value(name: str, hint: Any, text: str) -> Any:
     if name in CHOICES:
         return text
-    if text.lower() == "none" and kind in (int | None, float | None):
+    if text.lower() == "none" and hint in (int | None, float | None):
         return None
     if name == "time":
         return units.parse_seconds(text, "recipe time", "s")
     if name == "memory":
         return units.parse_bytes(text, "recipe memory", "b")
-    if kind is bool:
+    if hint is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
         raise UserError(f"recipe {name} is true or false, not {text!r}")
-    whole = kind in (int, int | None)
+    whole = hint in (int, int | None)
     try:
         return int(text) if whole else float(text)
     except ValueError:
@@ -177,46 +178,36 @@ def _value(name: str, kind: Any, text: str) -> Any:
         raise UserError(f"recipe {name} is {what}, not {text!r}") from None
 
 
-def check_recipe(recipe: Recipe) -> Recipe:
-    """The recipe itself when its values make sense, else UserError."""
+def _check(recipe: Recipe) -> None:
+    """Raise UserError if values of a recipe make no sense."""
     for name, choices in CHOICES.items():
-        if getattr(recipe, name) not in choices:
-            raise UserError(
-                f"recipe {name} is one of {', '.join(choices)}, not {getattr(recipe, name)!r}"
-            )
-    positive = ("epochs", "batch_size", "clip_norm", "evaluations", "accumulation")
-    for name in positive:
-        if not 0 < getattr(recipe, name) < math.inf:
+        if (value := getattr(recipe, name)) not in choices:
+            raise UserError(f"recipe {name} is one of {', '.join(choices)}, not {value!r}")
+    for name in ABOVE_ZERO:
+        value = getattr(recipe, name)
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"recipe {name} must be a number above 0")
-    if recipe.steps is not None and recipe.steps < 1:
-        raise UserError("recipe steps must be at least 1")
-    if recipe.time is not None and not 0 < recipe.time < math.inf:
-        raise UserError("recipe time must be a time above 0, such as 10m")
-    if recipe.time is not None and recipe.time > LONGEST:
-        raise UserError(
-            f"recipe time={written('time', recipe.time)} is more than a year; write for instance 2h"
-        )
-    if recipe.memory is not None and recipe.memory < 2**10:
-        raise UserError(
-            f"recipe memory={recipe.memory} would be that many bytes; write the unit, such as 24GiB"
-        )
-    if recipe.memory is not None and recipe.memory > LARGEST:
-        raise UserError(
-            f"recipe memory={written('memory', recipe.memory)} is more than any device has; "
-            "write for instance 24GiB"
-        )
-    if recipe.lr is not None and not 0 < recipe.lr < math.inf:
-        raise UserError("recipe lr must be a number above 0")
-    if not 0 <= recipe.weight_decay < math.inf:
-        raise UserError("recipe weight_decay must be a number from 0")
-    if not 0 <= recipe.warmup <= 1:
-        raise UserError("recipe warmup is a share of the steps, 0 to 1")
-    if recipe.frozen == "bf16" and recipe.precision in ("fp32", "fp16"):
-        raise UserError(f"recipe frozen=bf16 needs precision=bf16, not {recipe.precision}")
-    if recipe.gradcache < 0:
-        raise UserError("recipe gradcache is a number of images from 0 (off)")
-    if recipe.gradcache and recipe.compile:
-        raise UserError("recipe gradcache does not work with compile=true; leave one of them out")
-    if recipe.batch_size < 2:
-        raise UserError("recipe batch_size must be at least 2: a contrastive loss needs a negative")
-    return recipe
+    time, memory = (written(name, getattr(recipe, name)) for name in ("time", "memory"))
+    faults = {
+        f"time={time} is more than a year; write for instance 2h": (recipe.time or 0) > LONGEST,
+        f"memory={memory} is too little; write the unit, such as 24GiB": (
+            recipe.memory is not None and recipe.memory < 2**10
+        ),
+        f"memory={memory} is more than any device has; write for instance 24GiB": (
+            (recipe.memory or 0) > LARGEST
+        ),
+        "weight_decay must be a number from 0": not 0 <= recipe.weight_decay < math.inf,
+        "warmup is a share of the steps, 0 to 1": not 0 <= recipe.warmup <= 1,
+        "accumulation must be at least 1": recipe.accumulation < 1,
+        "gradcache is a number of images from 0 (off)": recipe.gradcache < 0,
+        "gradcache does not work with compile=true; leave one of them out": (
+            bool(recipe.gradcache and recipe.compile)
+        ),
+        f"frozen=bf16 needs precision=bf16, not {recipe.precision}": (
+            recipe.frozen == "bf16" and recipe.precision in ("fp32", "fp16")
+        ),
+        "batch_size must be at least 2: a contrastive loss needs a negative": recipe.batch_size < 2,
+    }
+    for fault, there in faults.items():
+        if there:
+            raise UserError(f"recipe {fault}")

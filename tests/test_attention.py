@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from bench.backbone.attention import attention_kernels, use_sdpa
-from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
+from bench.contract import tiny_batch, tiny_model
 from bench.trainer import autocast
 from methods import registry
 from methods.known_towers import image_tower, text_tower
+from tests.helpers.makes import WITH_BLOCKS
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as tree
 
 from bench import UserError, backbone, batches, data, features, train, trial_run
-from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
+from bench.contract import tiny_batch, tiny_model
 from bench.data import cache
 from bench.features import FeatureLoader, Features, Table
 from bench.recipe import Recipe
@@ -22,6 +22,7 @@ from bench.trial import Trial
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers.close import close
+from tests.helpers.makes import WITH_BLOCKS
 
 CPU = torch.device("cpu")
 FROZEN = [name for name, cls in registry().items() if cls.frozen_features]

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.contract import WITH_BLOCKS, tiny_batch, tiny_model
+from bench.contract import tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers import makes
+from tests.helpers.makes import WITH_BLOCKS
 
 MERGED: list[tuple[str, dict[str, Any]]] = [
     ("full", {}),

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from bench.contract import KINDS, WITH_BLOCKS, check_method, tiny_batch, tiny_model
+from bench.contract import KINDS, check_method, tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, unit
 from tests.helpers.close import close
+from tests.helpers.makes import WITH_BLOCKS, stirred
 
 METHODS = registry()
 
@@ -39,16 +40,6 @@ def step(method: Method, count: int = 2) -> None:
         method.loss(tiny_batch(seed=seed)).backward()
         optimizer.step()
         optimizer.zero_grad()
-
-
-def stirred(method: Method) -> Method:
-    """The method with noise on all that it trains, in evaluation mode."""
-    source = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in method.parameters():
-            if parameter.requires_grad:
-                parameter += 0.1 * torch.randn(parameter.shape, generator=source)
-    return method.eval()
 
 
 @torch.no_grad()

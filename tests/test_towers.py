@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.contract import TEXT, VISION, WITH_BLOCKS, tiny_batch, tiny_model
+from bench.contract import TEXT, VISION, tiny_batch, tiny_model
 from methods.known_towers import image_tower, text_tower
 from tests.helpers.close import close
+from tests.helpers.makes import WITH_BLOCKS
 
 
 def hugging_face(kind: str, pooler: str) -> nn.Module:

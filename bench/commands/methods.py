@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
@@ -50,8 +51,9 @@ def methods(
         calls = parse_calls(name)
         for call in (resolve(method, given, known) for method, given in calls):
             _show(call, known[call.name])
-            if name == call.name and known[name].decides is not None:
-                _show_kinds(known[name], name)
+            decides = known[call.name].decides
+            if name == call.name and decides is not None:
+                _show_kinds(known[name], name, decides)
 
 
 def _list(known: "dict[str, type[Method]]") -> None:
@@ -114,37 +116,31 @@ def _show(call: "Call", cls: "type[Method]") -> None:
         say(screen, "Nothing is trained.")
 
 
-def _show_kinds(cls: "type[Method]", name: str) -> None:
+def _show_kinds(cls: "type[Method]", name: str, decides: str) -> None:
     """For each value of the setting that decides on others: what it trains, or why not."""
-    import warnings
-
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
-    from bench.contract import obstacle
-
-    screen, decides = console(), str(cls.decides)
+    screen = console()
     table = Table(decides, "trains", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     reasons: dict[str, list[str]] = {}
-    with screen.status("trying each on small towers"), warnings.catch_warnings():
+    with screen.status("counting parameters"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peft, about things that do not matter here
-        for value, known in cls.alternatives().items():
-            given = {decides: value}
-            if (reason := known or obstacle(cls, given)) is not None:
+        for value, reason in cls.alternatives().items():
+            if reason is not None:
                 reasons.setdefault(reason, []).append(value)
                 continue
-            count = parameters.trainable(cls, **given)
+            count = parameters.trainable(cls, **{decides: value})
             table.add_row(value, "?" if count is None else parameters.rounded(count))
     screen.print(table)
     say(
         screen,
-        f"Each was tried on small towers with its defaults. The figure is for "
-        f"{parameters.REFERENCE}; ?: it can only be counted with weights. `bench methods "
-        f"\"{name}({decides}='...')\"` shows the settings of one.\n",
+        f"The figure is for {parameters.REFERENCE} with default settings; ?: it can only be "
+        "counted with weights, or needs another package. To see the settings of one: bench methods "
+        f"\"{name}({decides}='...')\"\n",
     )
     for reason, values in reasons.items():
-        say(screen, f"Not usable: {', '.join(values)}: {escape(reason)}.")
+        say(screen, f"Not usable: {', '.join(values)}: {reason}.")
 
 
 def _values(default: Any, hint: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, at_home
-from bench.recipe import Recipe, check_recipe, merge_recipe
+from bench.recipe import Recipe, merge_recipe, parse_recipe
 from bench.spec import nearest
 
 LARGEST_SEED = 2**53 - 1
@@ -166,7 +166,7 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepCon
         said = {**said, "results": search.get("results", "tuning")}
         said["seeds"] = search.get("seeds", said.get("seeds"))
         recipe = merge_recipe(recipe, _words(search.get("recipe", {})))
-    recipe = check_recipe(merge_recipe(recipe, given.pop("recipe", [])))
+    recipe = parse_recipe(given.pop("recipe", []), recipe)
     if given.get("engine") not in (None, said.get("engine", "local")):
         for key in ENGINE:  # what the file says is for its own engine
             said.pop(key, None)

@@ -1,12 +1,27 @@
-"""Small models of the makes of towers whose blocks are not known, as open_clip builds them."""
+"""Small models of the makes of towers whose blocks are not known, and methods as if trained."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from bench.contract import TEXT, VISION
+from methods.base import Method
+
+WITH_BLOCKS = ("open_clip", "hf", "timm")
+"""The kinds of `tiny_model` whose towers both have blocks that methods can work on."""
+
+
+def stirred(method: Method, scale: float = 0.1) -> Method:
+    """The method with noise on all that it trains, as if it had been trained, in eval mode."""
+    source = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            if parameter.requires_grad:
+                parameter += scale * torch.randn(parameter.shape, generator=source)
+    return method.eval()
 
 
 def with_timm(trunk: nn.Module, width: int = 32, text: dict[str, Any] | None = None) -> nn.Module:
