@@ -149,7 +149,7 @@ class TrialRun:
         self.split = self.bench.training(self.recipe.track)
         described = self.bench.described()
         # Notes on the backbone were printed at the start of the sweep.
-        if (note := self.bench.cut.note(dataset)) is not None:
+        if (note := self.bench.cut.note(dataset.samples)) is not None:
             self.progress(Note(note))
         self.evaluations = self.bench.evaluations(trial.settings.get("scene_at_test", "none"))
         return described

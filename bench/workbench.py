@@ -83,7 +83,7 @@ class Workbench:
             "scenes": len(dataset.scenes),
             "notes": list(dataset.notes),
             "context_length": self.tokens.length,
-            "captions_cut": self.cut.by_split(dataset),
+            "captions_cut": self.cut.by_split(dataset.samples),
         }
         return data, {
             "name": backbone.name,

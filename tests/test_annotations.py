@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bench import UserError, data
-from bench.data import annotations, dataset, files, scenes
+from bench.data import annotations, dataset, scenes
 from methods.base import Sample
 
 NAMES = {"train": ["pond_0", "port_1", "pond_2", "port_3"], "val": ["pond_4"], "test": ["port_5"]}
@@ -223,7 +223,7 @@ def test_excels_unicode_text(tmp_path: Path) -> None:
     (tmp_path / "d.txt").write_bytes(text.encode("utf-16"))
     reading = annotations.read("csv", tmp_path, "d.txt")
     assert reading.samples[0].captions == ("a café",)
-    assert reading.notes == ()
+    assert reading.notes == []
 
 
 def test_a_byte_order_mark_before_json_and_gb18030_in_json(tmp_path: Path) -> None:
@@ -286,8 +286,7 @@ def test_what_is_absent_is_named(tmp_path: Path) -> None:
         for folder in (tmp_path, tmp_path / "nowhere"):
             with pytest.raises(annotations.Absent) as caught:
                 annotations.read(kind, folder, file)
-            named = file if file and folder != tmp_path else lacking
-            assert caught.value.args == (folder / named,)
+            assert caught.value.args == (folder / lacking,)
     with pytest.raises(UserError, match="the kind 'voc' is unknown; known: auto, karpathy"):
         annotations.read("voc", tmp_path)
 
@@ -360,37 +359,15 @@ def test_blank_lines_of_the_precomp_form_stay_captions(tmp_path: Path) -> None:
     assert captions == [("",) * 5, ("a",) * 5]
 
 
-def test_images_in_one_folder_per_class_are_found_by_number(tmp_path: Path) -> None:
-    for name in ("harbor/harbor00.tif", "river/river01.tif"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    rule = {"rule": "blocks", "size": 100, "names": ["harbor", "river"]}
-    found = files.match(
-        "ucm", tmp_path, ["1.tif", "102.tif"], lambda n: scenes.original_stem(rule, n)
-    )
-    assert [p.name for p in found.paths if p] == ["harbor00.tif", "river01.tif"]
-    assert found.notes == ("2 images were found by number in their original class folders",)
-
-
 def test_scenes_by_number(tmp_path: Path) -> None:
     names = ["harbor", "river_bank"]
     blocks = {"rule": "blocks", "size": 2, "names": names, "words": {"harbor": "port"}}
-    named, _ = scenes.rule_of("d", blocks, tmp_path)
+    named = scenes.rule_of("d", blocks, tmp_path, [])
     found = [named(Sample(f"{n}.tif", ("a",), "train")) for n in (1, 2, 3, 4)]
     assert found == ["port", "port", "river bank", "river bank"]
     for wrong in ("0.tif", "5.tif", "x.tif"):
         with pytest.raises(UserError, match=f"'{wrong}' is not numbered from 1 to 4"):
             named(Sample(wrong, ("a",), "train"))
-
-
-def test_the_folder_of_the_annotation_decides_between_two_files(tmp_path: Path) -> None:
-    for name in ("train/a.tif", "test/a.tif"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_bytes(b"x")
-    found = files.match("d", tmp_path, ["test/a.tif", "train/a.tif"])
-    assert [p.parent.name for p in found.paths if p] == ["test", "train"]
-    with pytest.raises(UserError, match=r"several images could be 'a\.tif'"):
-        files.match("d", tmp_path, ["a.tif"])
 
 
 def test_a_scene_is_guessed_from_labels_or_names() -> None:
@@ -406,7 +383,8 @@ def test_a_scene_is_guessed_from_labels_or_names() -> None:
     some = [*named, *numbers[:2]]
     assert scenes.guess(some) == ("filename", {"port": 10, "pond": 10})
     assert scenes.guess([*named, *numbers[:3]]) == ("none", {})
-    rule, _ = scenes.rule_of("d", {"rule": "filename", "words": {"port": "a harbour"}}, Path())
+    named_by = {"rule": "filename", "words": {"port": "a harbour"}}
+    rule = scenes.rule_of("d", named_by, Path(), [])
     assert [rule(s) for s in some[:2] + some[-2:]] == ["a harbour", "pond", None, None]
 
 

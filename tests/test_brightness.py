@@ -1,8 +1,6 @@
 """Images of more than 8 bits that come out dark, and test sets so small that chance is high."""
 
-import itertools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from typer.testing import CliRunner
 
 from bench import data
 from bench.commands.data import app
-from bench.data import brightness, chance, check, newcard
+from bench.data import brightness, check, newcard
 from methods.base import Sample
 
 tifffile = pytest.importorskip("tifffile")
@@ -118,31 +116,11 @@ def test_a_scale_in_two_digits(values: list[float], scale: tuple[float, float]) 
     assert brightness.Brightness("float32", 32, 1, spread).scale == pytest.approx(scale)
 
 
-# Chance.
-
-
-def enumerated(test: list[Sample], k: int) -> float:
-    """i2t R@k of all orders of the captions, one by one."""
-    owners = [image for image, sample in enumerate(test) for _ in sample.captions]
-    orders = list(itertools.permutations(owners))
-    hits = [image in order[:k] for image in range(len(test)) for order in orders]
-    return 100 * sum(hits) / len(hits)
-
-
-def test_chance_is_that_of_all_orders() -> None:
-    test = [Sample(f"{k}", ("a",) * n, "test") for k, n in enumerate((1, 2, 3))]
-    found = chance.recall(test)
-    assert found["i2t_R@1"] == pytest.approx(enumerated(test, 1))
-    assert found["i2t_R@5"] == pytest.approx(enumerated(test, 5))
-    assert found["t2i_R@1"] == pytest.approx(100 / 3)
-    assert found["t2i_R@5"] == found["t2i_R@10"] == found["i2t_R@10"] == 100
-
-
 def test_few_test_images_are_told(tiny: Path) -> None:
-    def notes(number: int) -> Any:
-        return chance.notes([Sample(f"{k}", ("a",) * 5, "test") for k in range(number)])
+    def warnings(number: int) -> list[str]:
+        return data.few_test_images([Sample(f"{k}", ("a",), "test") for k in range(number)])
 
-    assert "R@1 / R@5 / R@10 of 11 / 56 / 100 and mR 50;" in notes(9)[0]
-    assert notes(100) == notes(0) == ()
+    assert "R@1 / R@5 / R@10 of 11 / 56 / 100;" in warnings(9)[0]
+    assert warnings(100) == warnings(0) == []
     loaded = data.load(data.card(str(tiny / "tiny.toml")), tiny).notes
     assert any("the test set has 4 images" in note for note in loaded)

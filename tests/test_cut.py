@@ -107,11 +107,10 @@ def test_masks_of_training_know_of_the_cut(tiny: Path) -> None:
 def test_the_note_counts_the_splits(tiny: Path) -> None:
     dataset = with_captions(tiny, "test", [LONG + "a", LONG], ["a"])
     found = cut.find(words, (c for s in dataset.samples for c in s.captions))
-    assert found.by_split(dataset) == {"train": 0, "val": 0, "test": 2}
-    note = found.note(dataset)
-    assert note is not None
+    assert found.by_split(dataset.samples) == {"train": 0, "val": 0, "test": 2}
+    note = str(found.note(dataset.samples))
     assert note.startswith("captions longer than the backbone's 16 tokens: 2 in test; it does not")
-    assert cut.Cut().note(dataset) is None
+    assert cut.Cut().note(dataset.samples) is None
 
 
 def test_real_tokenizers() -> None:

@@ -1,12 +1,14 @@
 """Which file is meant by an annotated name: spelling, extensions, links, what is no image."""
 
+import os
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import UserError, data
-from bench.data import files
+from bench import UserError
+from bench.data import files, scenes
 
 
 def put(folder: Path, *names: str) -> None:
@@ -20,15 +22,15 @@ def names(found: files.Found) -> list[str | None]:
     return [None if path is None else path.name for path in found.paths]
 
 
+NFC, NFD = (unicodedata.normalize(form, "étang_1.tif") for form in ("NFC", "NFD"))
+
+
 @pytest.mark.parametrize(
     ("annotated", "file"),
     [
         ("Pond_1.tif", "pond_1.tif"),
         ("POND_1.TIF", "pond_1.jpg"),
-        (
-            unicodedata.normalize("NFC", "étang_1.tif"),
-            unicodedata.normalize("NFD", "étang_1.tif"),
-        ),
+        (NFC, NFD),
         ("pond（１）.tif", "pond(1).tif"),
         ("196", "00196.jpg"),
         ("1.tif", "００１.tif"),
@@ -49,39 +51,25 @@ def test_an_exact_name_wins_over_one_of_like_spelling(tmp_path: Path) -> None:
     put(tmp_path, "a.tif", "A.tif", "01.tif", "1.tif")
     found = files.match("d", tmp_path, ["A.tif", "a.tif", "1.tif"])
     assert names(found) == ["A.tif", "a.tif", "1.tif"]
-    assert found.notes == ()
+    assert found.notes == []
 
 
-def test_where_it_is_not_sure_the_near_names_are_told(tmp_path: Path) -> None:
-    put(tmp_path, "pond_1.tif", "POND_1.tif", "port_1.tif", "river_10.tif")
-    asked = ["Pond_1.tif", "PORT_1.tif", "Port_1.tif", "river_11.tif", "xyz.tif"]
-    found = files.match("d", tmp_path, asked)
-    assert names(found) == [None] * 5
-    assert found.hints == {
-        "Pond_1.tif": "it could be 'POND_1.tif' or 'pond_1.tif'; rename one of them",
-        "PORT_1.tif": "'port_1.tif' would fit, but another annotated name too",
-        "Port_1.tif": "'port_1.tif' would fit, but another annotated name too",
-    }
-    found = files.match("d", tmp_path, asked[3:])
-    assert found.hints == {"river_11.tif": "the nearest file is 'river_10.tif'"}
-    assert found.lacking() == "'river_11.tif' (the nearest file is 'river_10.tif')"
-
-
-def test_the_error_of_a_missing_image_names_the_nearest(tiny: Path) -> None:
-    images = tiny / "tiny" / "images"
-    (images / "pond_0.png").rename(images / "pond__0.png")
-    with pytest.raises(UserError, match=r"'pond_0\.png' \(the nearest file is 'pond__0\.png'\)"):
-        data.load(data.card(str(tiny / "tiny.toml")), tiny)
+def test_where_it_is_not_sure_it_is_one_sentence(tmp_path: Path) -> None:
+    put(tmp_path, "pond_1.tif", "POND_1.tif", "port_1.tif")
+    with pytest.raises(UserError, match=r"several images could be 'Pond_1\.tif'"):
+        files.match("d", tmp_path, ["Pond_1.tif"])
+    with pytest.raises(UserError, match=r"'PORT_1\.tif' and 'Port_1\.tif' are both"):
+        files.match("d", tmp_path, ["PORT_1.tif", "Port_1.tif"])
 
 
 def test_which_extension_stands_for_which(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "b.jpg", "c.png", "d.v2.png", "e.TIF")
     found = files.match("d", tmp_path, ["a.tif", "b.tif", "c", "d.v2", "e.tif"])
     assert names(found) == ["a.jpg", "b.jpg", "c.png", "d.v2.png", "e.TIF"]
-    assert found.notes[:2] == (
+    assert found.notes[:2] == [
         "2 of 5 image files are .jpg, where the annotation says .tif",
         "1 of 5 image files are .png, where the annotation says no extension",
-    )
+    ]
     assert not any(".TIF" in note for note in found.notes)
 
 
@@ -103,4 +91,55 @@ def test_links(tmp_path: Path) -> None:
     (tmp_path / "images" / "b.tif").symlink_to("nowhere.tif")
     found = files.match("d", tmp_path / "images", ["a.tif", "b.tif"])
     assert names(found) == ["a.tif", None]
-    assert found.lacking() == "'b.tif' (it is a link that leads nowhere)"
+    assert found.missing == ["b.tif"]
+
+
+def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
+    put(tmp_path, "a/x.png")
+    (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "self.png").symlink_to("self.png")
+    assert [path.name for path in files.scan(tmp_path)] == ["x.png"]
+
+
+def test_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    real = os.scandir
+
+    def refuse(path: Any) -> Any:  # as for a user who is not root
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"closed cannot be read \(Permission denied\)"):
+        files.scan(tmp_path)
+
+
+def test_two_entries_for_one_file(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    with pytest.raises(UserError, match="are both"):
+        files.match("d", tmp_path, ["a.tif", "a.png"])
+
+
+def test_a_file_beside_an_image_is_not_taken_for_it(tmp_path: Path) -> None:
+    put(tmp_path, "a.tfw", "a.tif.aux.xml", "b.png")
+    found = files.match("d", tmp_path, ["a.tif", "b.tif"])
+    assert found.missing == ["a.tif"]
+
+
+def test_images_in_one_folder_per_class_are_found_by_number(tmp_path: Path) -> None:
+    put(tmp_path, "harbor/harbor00.tif", "river/river01.tif")
+    rule = {"rule": "blocks", "size": 100, "names": ["harbor", "river"]}
+    found = files.match(
+        "ucm", tmp_path, ["1.tif", "102.tif"], lambda n: scenes.original_stem(rule, n)
+    )
+    assert [p.name for p in found.paths if p] == ["harbor00.tif", "river01.tif"]
+    assert "2 images were found by number in their original class folders" in found.notes
+
+
+def test_the_folder_of_the_annotation_decides_between_two_files(tmp_path: Path) -> None:
+    put(tmp_path, "train/a.tif", "test/a.tif")
+    found = files.match("d", tmp_path, ["test/a.tif", "train/a.tif"])
+    assert [p.parent.name for p in found.paths if p] == ["test", "train"]
+    with pytest.raises(UserError, match=r"several images could be 'a\.tif'"):
+        files.match("d", tmp_path, ["a.tif"])

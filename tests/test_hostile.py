@@ -1,9 +1,7 @@
 """Hostile and broken input: one UserError sentence each, and nothing else touched."""
 
 import json
-import os
 import string
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench import UserError, data
-from bench.data import annotations, cache, dataset, files, imagefile, text
+from bench.data import annotations, cache, dataset, files, text
 
 ENTRY = {"filename": "a.tif", "split": "test", "sentences": [{"raw": "a pond ."}]}
 
@@ -78,15 +76,14 @@ def test_a_huge_annotation_is_refused_unread(tmp_path: Path) -> None:
         annotations.read("karpathy", tmp_path, "d.json")
 
 
-@pytest.mark.parametrize("target", ["d.json", "nowhere.json"])
-def test_an_annotation_that_links_to_itself_or_nowhere(tmp_path: Path, target: str) -> None:
-    (tmp_path / "d.json").symlink_to(target)
-    with pytest.raises(UserError, match="a link that leads nowhere"):
-        annotations.read("karpathy", tmp_path, "d.json")
-
-
-def test_an_annotation_that_is_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "d.json").mkdir()
+@pytest.mark.parametrize("target", ["d.json", "nowhere.json", None])
+def test_an_annotation_that_links_to_nowhere_or_is_a_folder(
+    tmp_path: Path, target: str | None
+) -> None:
+    if target is None:
+        (tmp_path / "d.json").mkdir()
+    else:
+        (tmp_path / "d.json").symlink_to(target)
     with pytest.raises(UserError, match="is not a file"):
         annotations.read("karpathy", tmp_path, "d.json")
 
@@ -130,53 +127,35 @@ SOUND = 'images = "i"\nval_share = 0.2\nscale = [0, 9.5]\n[counts]\ntrain = 8\nv
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (
-            SOUND,
-            "",
-            "needs 'images' to be a folder inside the data set's folder, needs 'counts' to",
-        ),
-        ('"i"', "3", "needs 'images' to be a folder"),
-        ('"i"', '"../../i"', "needs 'images' to be a folder inside the data set's folder"),
-        (
-            '"i"',
-            '"i"\nannotation = "/a.json"',
-            "needs 'annotation' to be a file inside the data set's folder",
-        ),
-        ("[counts]", "[scenes]", "has the unknown key 'train' in [scenes]"),
-        ("train = 8", 'train = "8"', "needs 'counts' to be a table with the images"),
-        ("train = 8", "train = 1.5", "needs 'counts' to be a table with the images"),
-        ("val = 0", "val = -1", "needs 'counts' to be a table with the images"),
-        ("test = 1", "test = 0", "needs 'counts' to be a table with the images"),
-        ("val = 0", "dev = 5", "needs 'counts' to be a table with the images"),
-        ("0.2", "3", "needs 'val_share' to be a number between 0 and 1"),
-        ("0.2", "0.0", "needs 'val_share' to be a number between 0 and 1"),
-        ("0.2", "1.0", "needs 'val_share' to be a number between 0 and 1"),
-        ("[0, 9.5]", "[5, 5]", "needs 'scale' to be two numbers, low and high"),
-        ("[0, 9.5]", "[5, inf]", "needs 'scale' to be two numbers, low and high"),
-        ("[0, 9.5]", "[0, 5, 9]", "needs 'scale' to be two numbers, low and high"),
-        ('"i"', '"i"\nscenes = 3', "needs 'scenes' to be a table"),
-        ('"i"', '"i"\ntest = 3', "needs 'test' to be a table"),
-        ('"i"', '"i"\nscenes = {words = 3}', "needs 'scenes.words' to be a table"),
-        ("val_share", "valshare", "unknown key 'valshare' (did you mean 'val_share'?); "),
-        ('"i"', '"i"\nscene = {}', "unknown key 'scene' (did you mean 'scenes'?); "),
-        ('"i"', '"i"\nscenes = {rul = 3}', "unknown key 'rul' (did you mean 'rule'?) in [scenes]"),
+        (SOUND, "", "'counts' is missing"),
+        ('"i"', '""', "'images' is '' and should be the folder of the images"),
+        ('"i"', "3", "'images' is 3 and should be a valid string"),
+        ('"i"', '"../../i"', "'images' is '../../i' and should be a path inside the data set's"),
+        ('"i"', '"i"\nannotation = "/a.json"', "'annotation' is '/a.json' and should be a path"),
+        ("[counts]", "[scenes]", "'scenes.train' is no key of a card"),
+        ("train = 8", 'train = "8"', "'counts.train' is '8' and should be a valid integer"),
+        ("val = 0", "val = -1", "'counts.val' is -1 and should be greater than or equal to 0"),
+        ("test = 1", "test = 0", "'counts.test' is 0 and should be greater than 0"),
+        ("val = 0", "dev = 5", "'counts.dev' is no key of a card"),
+        ("0.2", "1.0", "'val_share' is 1.0 and should be less than 1"),
+        ("[0, 9.5]", "[5, 5]", "'scale' is [5, 5] and should be two numbers, the lower one first"),
+        ("[0, 9.5]", "[5, inf]", "'scale.1' is inf and should be a finite number"),
+        ("[0, 9.5]", "[0, 5, 9]", "'scale' is [0, 5, 9] and List should have at most 2 items"),
+        ('"i"', '"i"\nscenes = 3', "'scenes' is 3 and should be"),
+        ('"i"', '"i"\nscenes = {words = 3}', "'scenes.words' is 3 and should be"),
+        ("val_share", "valshare", "'valshare' is no key of a card (did you mean 'val_share'?)"),
         (
             '"i"',
-            '"i"\ntest = {sha256 = 3}',
-            "unknown key 'sha256' (did you mean 'filenames_sha256'?) in [test]",
+            '"i"\nscenes = {rul = 3}',
+            "'scenes.rul' is no key of a card (did you mean 'rule'?)",
         ),
-        (
-            '"i"',
-            '"i"\nscenes = {rule = "block"}',
-            "needs 'scenes.rule' to be one of none, generator, ",
-        ),
+        ('"i"', '"i"\nscenes = {rule = "block"}', "and should be 'none', 'generator', 'filename'"),
         (
             '"i"',
             '"i"\nscenes = {rule = "blocks", names = ["a"]}',
-            "blocks (with `names` and `size`)",
+            "'scenes.rule' is 'blocks' and needs `names` and `size` beside it",
         ),
-        ('"i"', '"i"\nscenes = {names = ["a"], size = 0}', "'scenes.size' to be a whole number"),
-        ('"i"', '"i"\nscenes = {names = [1], size = 5}', "'scenes.names' to be a list of texts"),
+        ('"i"', '"i"\nscenes = {names = [1], size = 5}', "'scenes.names.0' is 1 and should be"),
         ('"i"', "", "is not valid TOML"),
     ],
 )
@@ -195,234 +174,23 @@ def test_every_fault_of_a_card_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "d.toml").write_text(text)
     with pytest.raises(UserError) as caught:
         data.card(str(tmp_path / "d.toml"))
-    said = str(caught.value)
-    for key in ("val_share", "scale", "counts"):
-        assert f"needs '{key}' to be" in said
-    assert "has the unknown key 'titel' (did you mean 'title'?)" in said
-    assert said.endswith("; datasets/README.md lists the keys")
+    for key in ("val_share", "scale", "counts.test", "titel"):
+        assert f"'{key}' is " in str(caught.value)
+    assert str(caught.value).endswith("; datasets/README.md lists the keys")
 
 
-def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.png").write_bytes(b"x")
-    (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path / "self.png").symlink_to("self.png")
-    assert [path.name for path in files.scan(tmp_path)] == ["x.png"]
-
-
-def test_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "closed").mkdir()
-    real = os.scandir
-
-    def refuse(path: Any) -> Any:  # as for a user who is not root
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(UserError, match=r"closed cannot be read \(Permission denied\)"):
-        files.scan(tmp_path)
-
-
-def test_two_entries_for_one_file(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"x")
-    with pytest.raises(UserError, match="are both"):
-        files.match("d", tmp_path, ["a.tif", "a.png"])
-
-
-def test_a_file_beside_an_image_is_not_taken_for_it(tmp_path: Path) -> None:
-    for name in ("a.tfw", "a.tif.aux.xml", "b.png"):
-        (tmp_path / name).write_bytes(b"x")
-    found = files.match("d", tmp_path, ["a.tif", "b.tif"])
-    assert found.missing == ["a.tif"]
-
-
-# Images.
-
-
-def refused(path: Path) -> str:
-    before = sorted(path.parent.iterdir())
-    with pytest.raises(UserError) as caught:
-        cache.decode(path, 32)
-    assert sorted(path.parent.iterdir()) == before
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_text_and_truncated_images(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
-    for suffix in ("png", "jpg", "tif", "bmp", "gif", "webp"):
-        path = tmp_path / f"a.{suffix}"
-        path.write_text("no image")
-        assert "cannot be read" in refused(path)
-        picture.save(path)
-        whole = path.read_bytes()
-        path.write_bytes(whole[: len(whole) // 2])
-        assert "cannot be read" in refused(path)
-
-
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_a_gigantic_image_is_refused_by_its_header(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "png":  # a header alone: signature, IHDR
-        import struct
-        import zlib
-
-        header = b"IHDR" + struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
-        chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-        empty = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + empty)
-    else:
-        tifffile = pytest.importorskip("tifffile")
-        tifffile.memmap(path, shape=(40_000, 40_000), dtype="uint8").flush()  # with a hole
-    said = refused(path)
-    assert "40000 x 40000" in said or "more than 178,956,970 pixels" in said
-    assert "cut it into tiles" in said
-
-
-def test_a_strip_is_refused(tmp_path: Path) -> None:
-    Image.new("L", (5_000, 2)).save(tmp_path / "a.png")
-    assert "20 times as long as wide" in refused(tmp_path / "a.png")
-
-
-GREY = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024
-
-
-@pytest.mark.parametrize(
-    ("make", "expected"),
-    [
-        (lambda: Image.new("P", (8, 8), 3), None),
-        (lambda: Image.new("1", (8, 8), 1), (255, 255, 255)),
-        (lambda: Image.new("L", (8, 8), 9), (9, 9, 9)),
-        (lambda: Image.new("LA", (8, 8), (9, 0)), (9, 9, 9)),
-        (lambda: Image.new("RGBA", (8, 8), (1, 2, 3, 0)), (1, 2, 3)),
-        (lambda: Image.new("CMYK", (8, 8), (0, 0, 0, 0)), (255, 255, 255)),
-    ],
-    ids=["palette", "bilevel", "grey", "grey with alpha", "RGBA", "CMYK"],
-)
-def test_every_kind_of_pixel_becomes_rgb(
-    tmp_path: Path, make: Callable[[], Image.Image], expected: tuple[int, ...] | None
-) -> None:
-    path = tmp_path / "a.tif"
-    make().save(path)
-    pixels = cache.decode(path, 8)
-    assert pixels.shape == (8, 8, 3)
-    if expected:
-        assert (pixels == expected).all()
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("bands", [1, 3, 4])
-@pytest.mark.parametrize("planar", ["contig", "separate"])
-def test_wide_bands_in_any_order(tmp_path: Path, order: Any, bands: int, planar: Any) -> None:
-    tifffile = pytest.importorskip("tifffile")
-    values = np.stack([GREY // (band + 1) for band in range(bands)], axis=-1)
-    stored = values if planar == "contig" else values.transpose(2, 0, 1)
-    words = {"photometric": "rgb", "planarconfig": planar} if bands > 1 else {}
-    stored = stored if bands > 1 else GREY
-    tifffile.imwrite(tmp_path / "a.tif", stored, byteorder=order, **words)
-    high = np.asarray(imagefile.read(tmp_path / "a.tif"))
-    scaled = np.asarray(imagefile.read(tmp_path / "a.tif", (0, 10_240)))
-    for band in range(3):
-        own = values[..., band % bands]
-        assert np.array_equal(high[..., band], own >> 8)
-        assert np.abs(scaled[..., band] - (own / 10_240).clip(0, 1) * 255).max() <= 0.5
-
-
-@pytest.mark.parametrize("planar", ["contig", "separate"])
-@pytest.mark.parametrize("kind", ["uint8", "uint16"])
-def test_of_many_bands_the_first_three_are_read(tmp_path: Path, planar: str, kind: str) -> None:
-    tifffile = pytest.importorskip("tifffile")
-    values = np.arange(13, dtype=kind) * (10 if kind == "uint8" else 2560)
-    bands = np.tile(values, (9, 8, 1))
-    stored = bands if planar == "contig" else bands.transpose(2, 0, 1)
-    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", planarconfig=planar)
-    assert (cache.decode(tmp_path / "a.tif", 8) == (0, 10, 20)).all()
-    assert imagefile.size(tmp_path / "a.tif") == (8, 9)
-
-
-def test_a_compression_that_needs_another_package_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tifffile = pytest.importorskip("tifffile")
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 8, 13), "uint16"), planarconfig="contig")
-
-    def lacking(path: Path) -> None:  # the words of tifffile 2026
-        raise ValueError("<COMPRESSION.ZSTD: 50000> requires the 'imagecodecs' package")
-
-    monkeypatch.setattr(tifffile, "TiffFile", lacking)
-    with pytest.raises(UserError, match=r"needs imagecodecs; `pip install 'cmer-bench\[geo\]'`"):
-        cache.decode(tmp_path / "a.tif", 8, (0, 1))
-
-
-RAMP = np.tile(np.arange(16, dtype=np.uint16) * 4096, (16, 1))
-
-
-@pytest.mark.parametrize("bands", [1, 4])
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        ("float32", {"compression": "deflate"}),
-        ("float32", {"compression": "zstd", "predictor": 3}),
-        ("uint16", {"compression": "lzw", "tile": (16, 16)}),
-        ("uint16", {"compression": "deflate"}),
-    ],
-)
-def test_compressed_geotiff(tmp_path: Path, kind: str, options: dict[str, Any], bands: int) -> None:
-    tifffile = pytest.importorskip("tifffile")
-    pytest.importorskip("imagecodecs")
-    values = np.stack([RAMP // (band + 1) for band in range(bands)]).astype(kind)
-    words = {"photometric": "minisblack", "planarconfig": "separate"} if bands > 1 else {}
-    tifffile.imwrite(tmp_path / "a.tif", values if bands > 1 else values[0], **words, **options)
-    pixels = cache.decode(tmp_path / "a.tif", 16, (0, 65_280))
-    for band in range(3):
-        expected = (RAMP // (band + 1 if bands > 1 else 1) / 65_280 * 255 + 0.5).astype(np.uint8)
-        assert np.abs(pixels[..., band].astype(int) - expected).max() <= 1
-
-
-def test_pixels_without_data_are_black(tmp_path: Path) -> None:
-    tifffile = pytest.importorskip("tifffile")
-    values = RAMP.astype(np.float32)
-    values[0, 0], values[1, 1] = 99_999, np.nan
-    note = (42113, "s", 0, "99999", True)
-    tifffile.imwrite(tmp_path / "a.tif", values, extratags=[note])
-    pixels = cache.decode(tmp_path / "a.tif", 16, (0, 65_280))
-    assert pixels[0, 0].tolist() == pixels[1, 1].tolist() == [0, 0, 0]
-    assert (pixels[:, 15] == round(61_440 / 256)).all()
-
-
-# Fuzz: 2,400 cases in all; nothing but UserError may come out of a reader.
+# Fuzz: 1,800 cases in all; nothing but UserError may come out of a reader.
 
 fuzz = settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     database=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+KNOWN = "images filename split sentences raw raw_1 label label_name image caption title train val"
 WORDS = st.one_of(
-    st.sampled_from(
-        [
-            "images",
-            "filename",
-            "split",
-            "sentences",
-            "raw",
-            "raw_1",
-            "label",
-            "label_name",
-            "image",
-            "caption",
-            "title",
-            "train",
-            "val",
-            "test",
-            "a.tif",
-            "test/a.tif",
-            "../a.tif",
-        ]
-    ),
+    st.sampled_from([*KNOWN.split(), "test", "a.tif", "test/a.tif", "../a.tif"]),
     st.text(max_size=8),
     st.text(st.characters(codec=None), max_size=4),
 )
@@ -432,44 +200,28 @@ TREES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(WORDS, inner, max_size=5)),
     max_leaves=12,
 )
+
+
+def tables(required: dict[str, Any], **optional: Any) -> Any:
+    """Up to three objects with these keys."""
+    return st.lists(st.fixed_dictionaries(required, optional=optional), max_size=3)
+
+
+SENTENCES = tables({"raw": LEAVES})
+SPLIT = st.sampled_from(["train", "val", "test", 3, None])
 ALMOST_KARPATHY = st.fixed_dictionaries(
-    {
-        "images": st.lists(
-            st.fixed_dictionaries(
-                {},
-                optional={
-                    "filename": LEAVES,
-                    "split": st.sampled_from(["train", "val", "test", 3, None]),
-                    "sentences": st.lists(st.fixed_dictionaries({"raw": LEAVES}), max_size=2),
-                    "label": LEAVES,
-                },
-            ),
-            max_size=3,
-        )
-    }
+    {"images": tables({}, filename=LEAVES, split=SPLIT, sentences=SENTENCES, label=LEAVES)}
 )
-ALMOST_ROWS = st.lists(
-    st.fixed_dictionaries(
-        {"image": st.one_of(st.just("test/a.tif"), LEAVES), "caption": TREES},
-        optional={"label_name": LEAVES, "split": LEAVES},
-    ),
-    max_size=4,
-)
+NAME = st.one_of(st.just("test/a.tif"), LEAVES)
+ALMOST_ROWS = tables({"image": NAME, "caption": TREES}, label_name=LEAVES, split=LEAVES)
 ALMOST_COCO = st.fixed_dictionaries(
     {
-        "images": st.lists(
-            st.fixed_dictionaries({"id": LEAVES, "file_name": LEAVES}, optional={"split": LEAVES}),
-            max_size=3,
-        ),
-        "annotations": st.lists(
-            st.fixed_dictionaries({"image_id": LEAVES, "caption": LEAVES}), max_size=3
-        ),
+        "images": tables({"id": LEAVES, "file_name": LEAVES}, split=LEAVES),
+        "annotations": tables({"image_id": LEAVES, "caption": LEAVES}),
     }
 )
 ALMOST_NWPU = st.dictionaries(
-    WORDS,
-    st.lists(st.fixed_dictionaries({"filename": WORDS, "split": WORDS, "raw": LEAVES}), max_size=3),
-    max_size=3,
+    WORDS, tables({"filename": WORDS, "split": WORDS, "raw": LEAVES}), max_size=3
 )
 LINES = st.text(st.sampled_from(string.ascii_letters + ',;\t\n\r"/.\x00\u2028é'), max_size=60)
 

@@ -1,6 +1,7 @@
-"""Image files of every kind and depth give what a TIFF of the same pixels gives."""
+"""Image files: every kind and depth gives what a TIFF of the same pixels gives; what is refused."""
 
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,13 @@ import pytest
 from PIL import Image
 
 from bench import UserError
-from bench.data import imagefile, wide
+from bench.data import cache, imagefile
 
 tifffile = pytest.importorskip("tifffile")
 imagecodecs = pytest.importorskip("imagecodecs")
 
 Values = npt.NDArray[Any]
-SCALES = (None, (0.0, 3000.0), (500.0, 2500.5), (0.0, 1.0))
+SCALES = (None, (0.0, 3000.0), (500.0, 2500.5))
 
 
 def values(bits: int, channels: int) -> Values:
@@ -64,7 +65,7 @@ def combinations() -> Iterator[tuple[str, Writer, int, int]]:
     yield from ((suffix, pillow, 8, 3) for suffix in ("bmp", "webp", "ppm"))
 
 
-def expected(pixels: Values, bits: int, scale: wide.Scale | None) -> Values:
+def expected(pixels: Values, bits: int, scale: imagefile.Scale | None) -> Values:
     """The rule itself: 8 bits as they are, else the scale, else the upper 8 bits."""
     bands = pixels if pixels.ndim == 3 else pixels[..., None]
     three = bands[..., :3] if bands.shape[2] >= 3 else bands[..., [0, 0, 0]]
@@ -88,7 +89,7 @@ def test_every_kind_gives_what_a_tiff_of_the_same_pixels_gives(
     write: Writer,
     bits: int,
     channels: int,
-    scale: wide.Scale | None,
+    scale: imagefile.Scale | None,
 ) -> None:
     pixels = values(bits, channels)
     file, reference = tmp_path / f"a.{suffix}", tmp_path / "a.tif"
@@ -100,23 +101,17 @@ def test_every_kind_gives_what_a_tiff_of_the_same_pixels_gives(
     if bits in (8, 16) or scale is not None:  # what a TIFF of uint8 or uint16 can say
         tif(reference, pixels, bits)
         assert np.array_equal(found, np.asarray(imagefile.read(reference, scale)))
-    assert imagefile.size(file) == (16, 12)
-    held = imagefile.values(file)
-    assert (held is None) == (bits == 8)
-    if held is not None:
-        assert np.array_equal(held.values, _read_part(pixels))
-
-
-def _read_part(pixels: Values) -> Values:
-    if pixels.ndim == 2:
-        return pixels
-    return pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., 0]
+    wide = imagefile.wide(file)
+    assert (wide is None) == (bits == 8)
+    if wide is not None:
+        read = pixels if channels == 1 else pixels[..., :3] if channels > 2 else pixels[..., 0]
+        assert np.array_equal(wide.values, read)
 
 
 @pytest.mark.parametrize("scale", SCALES[:2], ids=str)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_tiff_that_declares_12_bits(
-    tmp_path: Path, channels: int, scale: wide.Scale | None
+    tmp_path: Path, channels: int, scale: imagefile.Scale | None
 ) -> None:
     pixels = values(12, channels)
     tif(tmp_path / "a.tif", pixels, 12, bitspersample=12)
@@ -132,14 +127,20 @@ def test_pgm_and_ppm_of_more_than_8_bits_are_refused(tmp_path: Path, kind: str, 
         imagefile.read(tmp_path / "a.ppm")
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("bands", [1, 3, 4, 7])
-def test_a_scale_is_for_more_than_8_bits(tmp_path: Path, bands: int) -> None:
-    pixels = values(8, bands)
-    kind = "minisblack" if bands in (1, 7) else "rgb"
-    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=kind, planarconfig="contig")
-    assert np.array_equal(
-        np.asarray(imagefile.read(tmp_path / "a.tif", (0, 1))), expected(pixels, 8, None)
-    )
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_tiff_of_any_number_and_order_of_bands(
+    tmp_path: Path, order: Any, bands: int, planar: Any, bits: int
+) -> None:
+    pixels = values(bits, bands)
+    stored = pixels if bands == 1 or planar == "contig" else pixels.transpose(2, 0, 1)
+    words = {"photometric": "minisblack" if bands == 7 else "rgb", "planarconfig": planar}
+    tifffile.imwrite(tmp_path / "a.tif", stored, byteorder=order, **(words if bands > 1 else {}))
+    for scale in (None, (0, 10_240)):  # of 8 bits none counts
+        found = np.asarray(imagefile.read(tmp_path / "a.tif", scale))
+        assert np.abs(found - expected(pixels, bits, scale)).max() <= (0.5 if scale else 0)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,6 @@ def test_a_png_with_a_large_text_or_profile_is_sound(
     (tmp_path / "a.png").write_bytes(whole[:at] + extra + whole[at:])
     found = np.asarray(imagefile.read(tmp_path / "a.png"))
     assert np.array_equal(found, expected(pixels, bits, None))
-    assert imagefile.size(tmp_path / "a.png") == (16, 12)
 
 
 def test_many_texts_in_a_png(tmp_path: Path) -> None:
@@ -200,22 +200,102 @@ def test_many_texts_in_a_png(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(imagefile.read(tmp_path / "a.png")), values(8, 3))
 
 
-@pytest.mark.parametrize("kind", ["png", "jp2"])
-def test_bombs_stay_refused(tmp_path: Path, kind: str) -> None:
+RAMP = np.tile(np.arange(16, dtype=np.uint16) * 4096, (16, 1))
+
+
+@pytest.mark.parametrize("bands", [1, 4])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("float32", {"compression": "deflate"}),
+        ("float32", {"compression": "zstd", "predictor": 3}),
+        ("uint16", {"compression": "lzw", "tile": (16, 16)}),
+    ],
+)
+def test_compressed_geotiff(tmp_path: Path, kind: str, options: dict[str, Any], bands: int) -> None:
+    pixels = np.stack([RAMP // (band + 1) for band in range(bands)]).astype(kind)
+    words = {"photometric": "minisblack", "planarconfig": "separate"} if bands > 1 else {}
+    tifffile.imwrite(tmp_path / "a.tif", pixels if bands > 1 else pixels[0], **words, **options)
+    found = cache.decode(tmp_path / "a.tif", 16, (0, 65_280))
+    for band in range(3):
+        share = RAMP // (band + 1 if bands > 1 else 1) / 65_280
+        assert np.abs(found[..., band] - share * 255).max() <= 1
+
+
+def test_pixels_without_data_are_black(tmp_path: Path) -> None:
+    pixels = RAMP.astype(np.float32)
+    pixels[0, 0], pixels[1, 1] = 99_999, np.nan
+    tag = (42113, "s", 0, "99999", True)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[tag])
+    found = cache.decode(tmp_path / "a.tif", 16, (0, 65_280))
+    assert found[0, 0].tolist() == found[1, 1].tolist() == [0, 0, 0]
+    assert (found[:, 15] == round(61_440 / 256)).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: Image.new("P", (8, 8), 3), None),
+        (lambda: Image.new("1", (8, 8), 1), (255, 255, 255)),
+        (lambda: Image.new("L", (8, 8), 9), (9, 9, 9)),
+        (lambda: Image.new("LA", (8, 8), (9, 0)), (9, 9, 9)),
+        (lambda: Image.new("RGBA", (8, 8), (1, 2, 3, 0)), (1, 2, 3)),
+        (lambda: Image.new("CMYK", (8, 8), (0, 0, 0, 0)), (255, 255, 255)),
+    ],
+    ids=["palette", "bilevel", "grey", "grey with alpha", "RGBA", "CMYK"],
+)
+def test_every_kind_of_pixel_becomes_rgb(
+    tmp_path: Path, make: Callable[[], Image.Image], expected: tuple[int, ...] | None
+) -> None:
+    make().save(tmp_path / "a.tif")
+    pixels = cache.decode(tmp_path / "a.tif", 8)
+    assert pixels.shape == (8, 8, 3)
+    assert expected is None or (pixels == expected).all()
+
+
+# What is refused.
+
+
+def refused(path: Path) -> str:
+    """The one sentence with which a file is refused."""
+    before = sorted(path.parent.iterdir())
+    with pytest.raises(UserError) as caught:
+        imagefile.read(path)
+    assert sorted(path.parent.iterdir()) == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["png", "jp2", "tif"])
+def test_a_gigantic_image_is_refused_by_its_header(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"a.{kind}"
-    if kind == "png":
+    if kind == "png":  # a header alone, and a text that takes much memory
         head = chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 16, 2, 0, 0, 0))
         text = chunk(b"zTXt", LARGE["zTXt"])
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", b""))
-    else:
+    elif kind == "jp2":
         content = imagecodecs.jpeg2k_encode(values(16, 3), level=0)
         at = content.index(b"ihdr") + 4  # a header that lies about the size
         path.write_bytes(content[:at] + struct.pack(">II", 40_000, 40_000) + content[at + 8 :])
-    with pytest.raises(UserError, match=r"pixels; cut it into tiles|cannot be read"):
-        imagefile.read(path)
+    else:
+        tifffile.memmap(path, shape=(40_000, 40_000), dtype="uint8").flush()  # with a hole
+    said = refused(path)
+    assert "pixels" in said or "cannot be read" in said
 
 
-# What is no image.
+def test_a_strip_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (5_000, 2)).save(tmp_path / "a.png")
+    assert "20 times as long as wide" in refused(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "gif", "webp"])
+def test_half_an_image_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "cannot be read" in refused(path)
 
 
 @pytest.mark.parametrize(
@@ -232,24 +312,27 @@ def test_bombs_stay_refused(tmp_path: Path, kind: str) -> None:
 )
 @pytest.mark.parametrize("suffix", ["jpg", "tif", "png", "ppm"])
 def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, said: str, suffix: str) -> None:
-    path = tmp_path / f"a.{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        imagefile.read(path)
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
+    (tmp_path / f"a.{suffix}").write_bytes(content)
+    assert said in refused(tmp_path / f"a.{suffix}")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jp2"])
 def test_what_needs_imagecodecs_says_so(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / f"a.{suffix}"
-    encode: dict[str, Callable[[], bytes]] = {
-        "png": lambda: imagecodecs.png_encode(values(16, 3)),
-        "jp2": lambda: imagecodecs.jpeg2k_encode(values(16, 3), level=0),
-    }
-    path.write_bytes(encode[suffix]())
-    monkeypatch.setitem(__import__("sys").modules, "imagecodecs", None)
-    with pytest.raises(UserError, match=r"needs imagecodecs: `pip install 'cmer-bench\[geo\]'`"):
-        imagefile.read(path)
+    write = png if suffix == "png" else jp2
+    write(tmp_path / f"a.{suffix}", values(16, 3), 16)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    said = refused(tmp_path / f"a.{suffix}")
+    assert "needs imagecodecs: `pip install 'cmer-bench[geo]'`" in said
+
+
+def test_a_compression_that_needs_another_package_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(path: Path) -> None:  # the words of tifffile 2026
+        raise ValueError("<COMPRESSION.ZSTD: 50000> requires the 'imagecodecs' package")
+
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 8, 13), "uint16"), planarconfig="contig")
+    monkeypatch.setattr(tifffile, "TiffFile", lacking)
+    assert "needs imagecodecs; `pip install 'cmer-bench[geo]'`" in refused(tmp_path / "a.tif")

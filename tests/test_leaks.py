@@ -33,8 +33,8 @@ def test_pairs_by_captions_need_two_long_sentences() -> None:
         sample("y", LONG, "a pond", "a port", split="train"),
     ]
     (pair,) = leaks.by_captions(tests, trains)
-    assert pair["images"] == ["a", "x"]
-    assert pair["sentences"] == sorted([LONG, OTHER])
+    assert pair.images == ("a", "x")
+    assert pair.sentences == sorted([LONG, OTHER])
 
 
 @pytest.fixture
@@ -100,4 +100,4 @@ def test_the_known_leaks(real_data: Path, name: str, other: str, leaked: int, of
     tests = [s for s in tests if s.split == "test"]
     pairs = leaks.by_captions(tests, [s for s in trains if s.split != "test"])
     assert len(tests) == of
-    assert len({pair["images"][0] for pair in pairs}) == leaked
+    assert len({pair.images[0] for pair in pairs}) == leaked

@@ -57,13 +57,13 @@ def test_scenes_at_test_need_scenes(mode: str, tiny: Path) -> None:
 def test_blank_training_captions_are_told(tiny: Path) -> None:
     def note() -> str:
         notes = data.load(data.card(str(tiny / "tiny.toml")), tiny).notes
-        return next((note for note in notes if "no word" in note), "")
+        return next((note for note in notes if "without a word" in note), "")
 
     assert note() == ""
     silence(tiny, images=1, captions=1)
-    assert note() == "1 training caption has no word: left out of training"
+    assert note() == "training captions without a word, left out of training: 1"
     silence(tiny, images=2)
-    expected = "10 training captions have no word: left out of training, and so are 2 training"
+    expected = "training captions without a word, left out of training: 10, and with them 2 images"
     assert note().startswith(expected)
 
 

@@ -103,22 +103,20 @@ def check(
             bar.update(task, description=f"{card.name} against {other.name}", completed=0)
             leaked.append(leaks.between(card, other, root, move))
     if as_json:
-        against_ = {"against": [leak.as_json() for leak, _ in leaked]} if leaked else {}
+        against_ = {"against": [leak.as_json() for leak in leaked]} if leaked else {}
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")
         json.dump(report.as_json() | against_, sys.stdout, indent=1, ensure_ascii=not unicode)
         print()
     else:
         summary.show(report, screen)
-        for leak, _ in leaked:
+        for leak in leaked:
             for line in leak.lines():
                 say(screen, line)
     if sheet is not None:
         contact.save(card, root, sheet)
         say(screen, f"wrote {sheet}")
     if pairs_sheet is not None:
-        pairs = [pair for _, shown in leaked for pair in shown]
-        if pairs:
-            leaks.sheet(pairs, pairs_sheet)
+        pairs = leaks.sheet(leaked, pairs_sheet)
         say(screen, f"wrote {pairs_sheet}" if pairs else f"no pairs of images, so no {pairs_sheet}")
     raise typer.Exit(0 if report.ok else 1)
 

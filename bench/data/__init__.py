@@ -6,7 +6,7 @@ The way there: cardfile (the card) -> annotations (its captions) -> files (its i
 `cache` then decodes the images.
 """
 
-from bench.data.cardfile import Card, card, cards, check_card, data_root, is_shipped, short_hash
+from bench.data.cardfile import Card, card, cards, check_card, data_root, short_hash
 from bench.data.dataset import (
     OTHER_TEXTS,
     Dataset,
@@ -14,6 +14,7 @@ from bench.data.dataset import (
     content_hash,
     faults,
     fetch_command,
+    few_test_images,
     find_images,
     folder_of,
     load,
@@ -38,9 +39,9 @@ __all__ = [
     "data_root",
     "faults",
     "fetch_command",
+    "few_test_images",
     "find_images",
     "folder_of",
-    "is_shipped",
     "load",
     "names_hash",
     "read",

@@ -1,20 +1,23 @@
 """Read the annotation of a data set into samples, in any of the known forms.
 
-The forms are in `bench/data/forms.py` and `bench/data/table.py`; the kind `auto` recognises which
-one it is.
+The forms are in `bench/data/forms.py` and `bench/data/table.py`; with the kind `auto` the form is
+recognised.
 """
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench import UserError
 from bench.data import forms, parquet, table, values
 from bench.data.text import JSON_LINES, read_json, read_text
-from bench.data.values import SPLITS, Odd
+from bench.data.values import SPLITS, AnnotationError
 from methods.sample import Sample
 
+KINDS = ("auto", "karpathy", "coco", "rows", "nwpu", "csv", "precomp", "parquet")
+PRECOMP = "{split}_caps.txt"
 SUFFIXES = (".json", *JSON_LINES, ".csv", ".tsv", ".parquet")
 """Annotations that `auto` finds by itself in a folder."""
 
@@ -25,7 +28,7 @@ class Reading:
 
     samples: list[Sample]
     kind: str
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
 
 class Absent(Exception):
@@ -37,89 +40,87 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
 
     Raises Absent if it is not there, UserError, one sentence, if it cannot be used.
     """
-    if kind not in forms.KINDS:
-        raise UserError(f"the kind {kind!r} is unknown; known: {', '.join(forms.KINDS)}")
-    if not folder.is_dir():
-        raise Absent(folder / (annotation or "train_caps.txt"))
+    if kind not in KINDS:
+        raise UserError(f"the kind {kind!r} is unknown; known: {', '.join(KINDS)}")
     auto, notes, samples = kind == "auto", list[str](), list[Sample]()
-    caps = folder / "train_caps.txt"
-    if kind == "precomp" or (auto and annotation is None and caps.exists()):
-        if not caps.exists():
-            raise Absent(caps)
-        kind, pieces = "precomp", files_of_splits(folder, "{split}_caps.txt")
-    else:
-        pieces = _pieces(folder, annotation or _guess_file(folder))
+    precomp_there = auto and annotation is None and (folder / "train_caps.txt").exists()
+    if kind == "precomp" or precomp_there:
+        kind, annotation = "precomp", PRECOMP
+    pieces = _pieces(folder, annotation or _guess_file(folder))
     for split, path in pieces:
-        told: list[str] = []
-        kind, content = _content(kind, path, told)
+        file_notes: list[str] = []
         try:
-            samples += _samples(kind, content, split, path, told)
+            kind, of_file = _read_file(kind, path, split, file_notes)
+            samples += of_file
             _check(samples)
-        except Odd as odd:
+        except AnnotationError as error:
             raise UserError(
-                f"{path} is not in the {kind} form: {odd}; correct it, or state another kind on "
-                f"the card ({', '.join(forms.KINDS)})"
+                f"{path} is not in the {kind} form: {error}; correct it, or state another kind on "
+                f"the card ({', '.join(KINDS)})"
             ) from None
-        several = len(pieces) > 1 and kind != "precomp"
-        notes += [f"{path.name}: {note}" if several else note for note in told]
+        name = f"{path.name}: " if len(pieces) > 1 and kind != "precomp" else ""
+        notes += [f"{name}{note}" for note in file_notes]
     if auto:
         notes.insert(0, f"the annotation was recognised as {kind}")
-    return Reading(samples, kind, (*dict.fromkeys(notes), *_lists_left(samples)))
+    return Reading(samples, kind, [*dict.fromkeys(notes), *_lists_left(samples)])
 
 
-def _content(kind: str, path: Path, notes: list[str]) -> tuple[str, Any]:
-    """The form of a file, recognised if `kind` is auto, and its text, document or rows."""
-    suffix = path.suffix.lower()
-    if kind == "parquet" or (kind == "auto" and suffix == ".parquet"):
-        return "parquet", parquet.rows(path)
-    if kind in ("csv", "precomp") or (kind == "auto" and suffix not in (".json", *JSON_LINES)):
-        return "csv" if kind == "auto" else kind, read_text(path, notes)
-    document = read_json(path)
-    if kind != "auto":
-        return kind, document
-    if isinstance(document, list):
-        return "rows", document
-    if not isinstance(document, dict) or "images" not in document:
-        return "nwpu", document
-    return "coco" if "annotations" in document else "karpathy", document
+def _read_file(
+    kind: str, path: Path, split: str | None, notes: list[str]
+) -> tuple[str, list[Sample]]:
+    """The form of a file, recognised if `kind` is auto, and its samples.
 
-
-def _samples(
-    kind: str, content: Any, split: str | None, path: Path, notes: list[str]
-) -> list[Sample]:
-    """The samples of a file; `split`: that of all of them, if the file is of one split."""
-    guess = values.split_of_name(path.stem)
-    if kind == "csv":
-        return table.read_csv(content, split, guess, notes)
-    if kind in ("rows", "parquet"):
-        return table.read_rows(content, split, guess, notes)
-    if kind == "coco":
-        return forms.coco(content, split, guess)
+    split: that of all samples, if the file is of one split.
+    """
+    suffix, guess = path.suffix.lower(), values.split_of_name(path.stem)
+    if kind == "auto" and suffix not in (".json", *JSON_LINES):
+        kind = "parquet" if suffix == ".parquet" else "csv"
     if kind == "precomp":
         names = path.with_name(path.name.replace("_caps.txt", "_filename.txt"))
-        return forms.precomp(content, read_text(names, notes), str(split))
-    return forms.karpathy(content) if kind == "karpathy" else forms.nwpu(content)
+        captions = read_text(path, notes)
+        return kind, forms.precomp(captions, read_text(names, notes), str(split))
+    if kind == "csv":
+        return kind, table.read_csv(read_text(path, notes), split, guess, notes)
+    if kind == "parquet":
+        return kind, table.read_rows(parquet.rows(path), split, guess, notes)
+    document = read_json(path)
+    if kind == "auto":
+        kind = _recognise(document)
+    if kind == "rows":
+        return kind, table.read_rows(document, split, guess, notes)
+    if kind == "coco":
+        return kind, forms.coco(document, split, guess)
+    return kind, forms.karpathy(document) if kind == "karpathy" else forms.nwpu(document)
+
+
+def _recognise(document: object) -> str:
+    if isinstance(document, list):
+        return "rows"
+    if not isinstance(document, dict) or "images" not in document:
+        return "nwpu"
+    return "coco" if "annotations" in document else "karpathy"
 
 
 def _check(samples: list[Sample]) -> None:
-    """Raise Odd for an image without a caption or an image named twice."""
+    """Raise AnnotationError for an image without a caption or an image named twice."""
     seen: set[str] = set()
     for sample in samples:
         if not sample.captions:
-            raise Odd(f"the image {sample.filename[:80]!r} has no caption")
+            raise AnnotationError(f"the image {sample.filename[:80]!r} has no caption")
         if sample.filename in seen:
-            raise Odd(f"the image {sample.filename[:80]!r} is named twice")
+            raise AnnotationError(f"the image {sample.filename[:80]!r} is named twice")
         seen.add(sample.filename)
 
 
 def _lists_left(samples: list[Sample]) -> list[str]:
     """A note on captions that look like lists but were each read as one text."""
-    odd = [c for s in samples for c in s.captions if c.startswith("[") and c.endswith("]")]
-    if not odd:
+    lists = [c for s in samples for c in s.captions if c.startswith("[") and c.endswith("]")]
+    if not lists:
         return []
     return [
-        f"{len(odd):,} captions look like a list and were read as one text each; write such a list "
-        f"as ['...', '...'], or a column or a row for each caption; the first is {odd[0][:80]!r}"
+        f"{len(lists):,} captions look like a list and were read as one text each; write such a "
+        "list as ['...', '...'], or a column or a row for each caption; the first is "
+        f"{lists[0][:80]!r}"
     ]
 
 
@@ -157,10 +158,8 @@ def files_of_splits(folder: Path, pattern: str) -> list[tuple[str | None, Path]]
 
 def _matching(folder: Path, name: str) -> list[Path]:
     """The file of that name, or the files if the name has a `*`; empty if there is none."""
-    if "*" in name:
-        return sorted(folder.glob(name))
     path = folder / name
-    return [path] if path.exists() or path.is_symlink() else []
+    return sorted(folder.glob(name)) if "*" in name else [path] * os.path.lexists(path)
 
 
 def _pieces(folder: Path, annotation: str) -> list[tuple[str | None, Path]]:
@@ -176,6 +175,8 @@ def _pieces(folder: Path, annotation: str) -> list[tuple[str | None, Path]]:
 
 def _guess_file(folder: Path) -> str:
     """The annotation of a folder whose card names none; `{split}` stands for train, val, test."""
+    if not folder.is_dir():
+        raise Absent(folder)
     try:
         names = [p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
     except OSError as error:

@@ -1,20 +1,19 @@
 """The image cache: every image of a data set decoded and resized once, as one array on disk."""
 
-import inspect
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from bench import UserError, synthetic
-from bench.data import Dataset, imagefile, resize, short_hash, wide
+from bench.data import Dataset, imagefile, resize, short_hash
 from bench.data.imagefile import Scale
 from bench.data.resize import CLIP, Pixels, Resize, fit
 from bench.units import format_bytes
@@ -72,18 +71,23 @@ def images(
     If two processes need the same map, one builds it and the other waits. `say` gets sentences for
     the user. Raises UserError if an image cannot be read or the map cannot be written.
     """
-    path, shape = place(dataset, size, how), (len(dataset.samples), size, size, 3)
+    path = place(dataset, size, how)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = opened(path)
-        if pixels is None or pixels.shape != shape:
-            with _lock(path, say):
-                pixels = opened(path)  # another process may have built it meanwhile
-                if pixels is None or pixels.shape != shape:
-                    if path.exists():
-                        say(f"{path} is damaged; its images are decoded again")
-                    _write(path, dataset, size, how, progress, say)
-                    pixels = opened(path)
+        if (pixels := _opened(path, dataset, size)) is not None:
+            return pixels
+        lock = FileLock(f"{path}.lock")  # the kernel frees the lock of a killed process
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            say(f"another process is building {path.name}; waiting for it")
+            held = lock.acquire()
+        with held:
+            if (pixels := _opened(path, dataset, size)) is None:
+                if path.exists():
+                    say(f"{path} is damaged; its images are decoded again")
+                _write(path, dataset, size, how, progress, say)
+                pixels = _opened(path, dataset, size)
     except OSError as error:
         raise UserError(
             f"the image cache in {path.parent} cannot be used ({error.strerror or error}); "
@@ -117,31 +121,24 @@ def place(dataset: Dataset, size: int, how: Resize = CLIP) -> Path:
     their order, the scale of wide images, the way of resizing, the code that decodes and Pillow's
     version. So a changed file is never served from an old map.
     """
-    parts = [_code_of(dataset.card.kind), str(dataset.card.scale)]
+    import PIL
+
+    generated = dataset.card.kind == "synthetic"
+    code = Path(synthetic.__file__).parent.glob("*.py")
+    modules = sorted(code) if generated else (imagefile.__file__, resize.__file__)
+    key = [PIL.__version__, *(Path(module).read_text(encoding="utf-8") for module in modules)]
+    if not generated:  # generated images are drawn as squares, so nothing is resized
+        key += [str(dataset.card.scale), str(how)]
     for sample, path in zip(dataset.samples, dataset.paths, strict=True):
-        parts.append(sample.filename)
+        key.append(sample.filename)
         if path is not None:
             try:
                 status = path.stat()
             except OSError as error:
                 raise UserError(f"the image {path} cannot be read ({error.strerror})") from None
-            parts.append(f"{status.st_size} {status.st_mtime_ns}")
-    if any(dataset.paths):  # generated images are drawn as squares, so nothing is resized
-        parts.append(str(how))
-    key = short_hash("\n".join(parts))
-    return cache_folder() / f"{dataset.card.name}-{size}-{key}.npy"
-
-
-def _code_of(kind: str) -> str:
-    """The code that makes the pixels, and Pillow's version: a change of it invalidates the map."""
-    import PIL
-
-    if kind == "synthetic":
-        files = sorted(Path(synthetic.__file__).parent.glob("*.py"))
-        code = "".join(file.read_text(encoding="utf-8") for file in files)
-    else:
-        code = "".join(inspect.getsource(module) for module in (imagefile, wide, resize))
-    return f"{PIL.__version__} {code}"
+            key.append(f"{status.st_size} {status.st_mtime_ns}")
+    name = f"{dataset.card.name}-{size}-{short_hash(chr(10).join(key))}.npy"
+    return cache_folder() / name
 
 
 def opened(path: Path) -> Pixels | None:
@@ -153,21 +150,9 @@ def opened(path: Path) -> Pixels | None:
     return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 else None
 
 
-@contextmanager
-def _lock(path: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Let one process at a time build a map; the kernel frees the lock of a killed one."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(f"{path}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"another process is building {path.name}; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _opened(path: Path, dataset: Dataset, size: int) -> Pixels | None:
+    pixels, shape = opened(path), (len(dataset.samples), size, size, 3)
+    return pixels if pixels is not None and pixels.shape == shape else None
 
 
 def _write(
@@ -180,15 +165,23 @@ def _write(
 ) -> None:
     """Decode all images into a new file, which gets its name only when it is complete."""
     shape = (len(dataset.samples), size, size, 3)
-    count, name = shape[0], dataset.card.name
-    _demand_room(path.parent, math.prod(shape))
-    where = f"into {path.parent}: {format_bytes(math.prod(shape))}"
-    say(f"decoding {count:,} images of {name} at {size} px {where}")
+    count, name, needed = shape[0], dataset.card.name, math.prod(shape)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise UserError(
+            f"the decoded images take {format_bytes(needed)} and {path.parent} has "
+            f"{format_bytes(free)} free; make room (`bench data cache --clear`) or set "
+            "$BENCH_CACHE to another disk"
+        )
+    say(
+        f"decoding {count:,} images of {name} at {size} px into {path.parent}: "
+        f"{format_bytes(needed)}"
+    )
     partial = path.with_name(f"{path.name}.partial")
-    about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     try:
         with partial.open("wb") as file, ThreadPoolExecutor() as pool:
-            np.lib.format.write_array_header_1_0(file, about)
+            np.lib.format.write_array_header_1_0(file, header)
             for start in range(0, count, BLOCK):
                 rows = range(start, min(start + BLOCK, count))
                 for pixels in pool.map(lambda row: picture(dataset, row, size, how), rows):
@@ -200,14 +193,3 @@ def _write(
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _demand_room(folder: Path, needed: int) -> None:
-    """Raise UserError if a map of so many bytes does not fit on its disk."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"the decoded images take {format_bytes(needed)} and {folder} has "
-            f"{format_bytes(free)} free; make room (`bench data cache --clear`) or set "
-            "$BENCH_CACHE to another disk"
-        )

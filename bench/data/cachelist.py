@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from bench.data import cache
 from bench.units import format_bytes
 
@@ -17,7 +19,7 @@ MAP = re.compile(r"(?P<card>.+)-(?P<size>\d+)-(?P<key>[0-9a-f]{16})\.npy(?P<part
 
 @dataclass(frozen=True)
 class Entry:
-    """A map in the cache; `images` is None while it is unfinished, or if it is damaged."""
+    """A map in the cache; `images` is None if it is not whole."""
 
     path: Path
     card: str
@@ -25,11 +27,10 @@ class Entry:
     key: str
     images: int | None
     state: str
-    """whole, damaged, unfinished (its builder was killed) or being built."""
+    """whole, damaged, or unfinished: it is being built, or its builder was killed."""
 
     @property
     def bytes(self) -> int:
-        """Size of its file."""
         return self.path.stat().st_size
 
 
@@ -38,17 +39,11 @@ def entries(card: str | None = None, size: int | None = None) -> list[Entry]:
     folder, listed = cache.cache_folder(), []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         name = MAP.fullmatch(path.name)
-        if (
-            name is None
-            or card not in (None, name["card"])
-            or size not in (None, int(name["size"]))
-        ):
+        if not name or card not in (None, name["card"]) or size not in (None, int(name["size"])):
             continue
         pixels = None if name["partial"] else cache.opened(path)
-        state = "damaged" if pixels is None else "whole"
-        if name["partial"]:
-            state = "being built" if _locked(path) else "unfinished"
         images = None if pixels is None else len(pixels)
+        state = "unfinished" if name["partial"] else "damaged" if pixels is None else "whole"
         listed.append(Entry(path, name["card"], int(name["size"]), name["key"], images, state))
     return listed
 
@@ -57,15 +52,18 @@ def clear(card: str | None = None, size: int | None = None) -> Iterator[str]:
     """Remove maps, and say of each what was done; one that is being built stays."""
     freed = 0
     for entry in entries(card, size):
-        if entry.state == "being built":
+        lock = entry.path.with_name(f"{entry.path.name.removesuffix('.partial')}.lock")
+        try:
+            with FileLock(lock, timeout=0):
+                freed += entry.bytes
+                entry.path.unlink(missing_ok=True)
+        except Timeout:
             yield f"kept {entry.path}: a process is building it"
             continue
-        freed += entry.bytes
-        entry.path.unlink(missing_ok=True)
-        _lock_of(entry.path).unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
         yield f"removed {entry.path}"
-    what = "the cache" if card is None else f"the cache of {card}"
-    yield f"{what}: {format_bytes(freed)} freed" if freed else f"{what} is empty"
+    name = "the cache" if card is None else f"the cache of {card}"
+    yield f"{name}: {format_bytes(freed)} freed" if freed else f"{name} is empty"
 
 
 def table(listed: list[Entry]) -> "Table | str":
@@ -86,18 +84,3 @@ def table(listed: list[Entry]) -> "Table | str":
         size = format_bytes(entry.bytes)
         shown.add_row(entry.card, str(entry.size), images, size, entry.state, entry.key[:8])
     return shown
-
-
-def _lock_of(path: Path) -> Path:
-    return path.with_name(f"{path.name.removesuffix('.partial')}.lock")
-
-
-def _locked(path: Path) -> bool:
-    """Whether a living process builds this map."""
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(_lock_of(path), timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True

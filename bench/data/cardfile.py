@@ -3,10 +3,11 @@
 import hashlib
 import json
 import os
+import textwrap
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,10 +26,14 @@ from bench import UserError
 from bench.data.text import read_text
 from bench.spec import nearest
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 DEFAULT_BACKBONE = "openai-b32"
 """The backbone for cards of real data that name none."""
 NOT_THE_DATA = ("fetch", "annotation_sha256", "page", "pictures", "backbone")
-"""Keys on where the data comes from, how it is checked and used; they are left out of `digest`."""
+"""Keys that do not say what the data is, but where it comes from, how it is checked and used.
+`Card.digest` leaves them out, so a card can gain them and old trials keep their identity."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,7 @@ class Card:
         return str(self.raw.get("backbone", usual))
 
     def digest(self) -> str:
-        """Hash of what the card says about the data itself; part of a trial's identity.
-
-        Addresses and pinned hashes are left out, so a card can gain them and keep its identity.
-        """
+        """Hash of what the card says about the data itself; part of a trial's identity."""
         kept = {key: value for key, value in self.raw.items() if key not in NOT_THE_DATA}
         return short_hash(json.dumps(kept, sort_keys=True))
 
@@ -109,12 +111,6 @@ def cards() -> dict[str, Card]:
     }
 
 
-def is_shipped(card: Card) -> bool:
-    """Whether a card is one of this project's, which describe published data."""
-    known = cards().get(card.name)
-    return known is not None and known.raw == card.raw
-
-
 def card(name: str) -> Card:
     """The card called `name`, or the one in the TOML file `name`; raises UserError."""
     known, path = cards(), Path(name)
@@ -134,102 +130,97 @@ def card(name: str) -> Card:
     return own
 
 
-# What a card may say. A field's description completes "the card needs 'key' to be ...".
+# What a card may say; datasets/README.md says what the keys mean.
 
 
 def _inside(path: str) -> str:
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-        raise ValueError("the path leads out of the data set's folder")
+        raise ValueError("should be a path inside the data set's folder")
     return path
 
 
 Inside = Annotated[str, AfterValidator(_inside)]
-Text = Annotated[str | None, Field(description="text")]
 
 
-class TestKeys(BaseModel):
-    """The table [test] of a card."""
+class Table(BaseModel):
+    """A table of a card, which has no other keys than these."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class CountKeys(Table):
+    """The table [counts]."""
+
+    train: NonNegativeInt = 0
+    val: NonNegativeInt = 0
+    test: PositiveInt
+
+
+class TestKeys(Table):
+    """The table [test]."""
 
     __test__ = False  # this is no test class for pytest
-    model_config = ConfigDict(extra="forbid", strict=True)
 
-    filenames_sha256: Text = None
+    filenames_sha256: str | None = None
 
 
-class SceneKeys(BaseModel):
-    """The table [scenes] of a card."""
+class SceneKeys(Table):
+    """The table [scenes]."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    size: PositiveInt | None = Field(None, description="a whole number above 0")
-    names: list[str] | None = Field(None, description="a list of texts", min_length=1)
-    folder: Text = None
-    words: dict[str, str] = Field({}, description="a table of texts")
-    rule: Literal["none", "generator", "filename", "blocks", "files"] = Field(
-        "none",
-        description="one of none, generator, filename, blocks (with `names` and `size`), files",
-    )
+    size: PositiveInt | None = None
+    names: list[str] | None = Field(None, min_length=1)
+    folder: str | None = None
+    words: dict[str, str] = {}
+    rule: Literal["none", "generator", "filename", "blocks", "files"] = "none"
 
     @field_validator("rule")
     @classmethod
     def _complete(cls, rule: str, info: ValidationInfo) -> str:
         if rule == "blocks" and not (info.data.get("size") and info.data.get("names")):
-            raise ValueError("names or size is missing")
+            raise ValueError("needs `names` and `size` beside it")
         return rule
 
 
-class CardKeys(BaseModel):
-    """The keys of a card; datasets/README.md says what they mean."""
+class CardKeys(Table):
+    """A whole card."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: Text = None
-    title: Text = None
-    citation: Text = None
-    licence: Text = None
-    source: Text = None
-    put: Text = None
-    page: Text = None
-    kind: str = Field("auto", description="text")
-    folder: Text = None
-    annotation: Inside = Field("", description="a file inside the data set's folder")
-    images: Inside = Field(
-        "", description="a folder inside the data set's folder", validate_default=True
-    )
-    pictures: Text = None
-    annotation_sha256: Text = None
-    backbone: Text = None
-    val_share: float = Field(0.1, description="a number between 0 and 1", gt=0, lt=1)
-    scale: list[FiniteFloat] | None = Field(
-        None, description="two numbers, low and high", min_length=2, max_length=2
-    )
-    counts: dict[Literal["train", "val", "test"], NonNegativeInt] = Field(
-        description="a table with the images of test, and of train and val where there are some"
-    )
-    test: TestKeys | None = Field(None, description="a table")
-    scenes: SceneKeys | None = Field(None, description="a table")
-    fetch: Any = Field([], description="the tables [[fetch]]")
+    name: str | None = None
+    title: str | None = None
+    citation: str | None = None
+    licence: str | None = None
+    source: str | None = None
+    put: str | None = None
+    page: str | None = None
+    kind: str = "auto"
+    folder: str | None = None
+    annotation: Inside = ""
+    images: Inside = Field("", validate_default=True)
+    pictures: str | None = None
+    annotation_sha256: str | None = None
+    backbone: str | None = None
+    val_share: float = Field(0.1, gt=0, lt=1)
+    scale: list[FiniteFloat] | None = Field(None, min_length=2, max_length=2)
+    counts: CountKeys
+    test: TestKeys | None = None
+    scenes: SceneKeys | None = None
+    fetch: Any = []  # bench/fetch/sources.py checks it
 
     @field_validator("images")
     @classmethod
     def _has_images(cls, images: str, info: ValidationInfo) -> str:
         if not images and info.data.get("kind") != "synthetic":
-            raise ValueError("the folder is missing")
+            raise ValueError("should be the folder of the images")
         return images
 
     @field_validator("scale")
     @classmethod
     def _ascends(cls, scale: list[float] | None) -> list[float] | None:
         if scale is not None and scale[0] >= scale[1]:
-            raise ValueError("low is not below high")
+            raise ValueError("should be two numbers, the lower one first")
         return scale
 
-    @field_validator("counts")
-    @classmethod
-    def _has_test_images(cls, counts: dict[str, int]) -> dict[str, int]:
-        if not counts.get("test"):
-            raise ValueError("there are no test images")
-        return counts
+
+TABLES: dict[str, type[Table]] = {"counts": CountKeys, "test": TestKeys, "scenes": SceneKeys}
 
 
 def check_card(card: Card) -> None:
@@ -237,20 +228,21 @@ def check_card(card: Card) -> None:
     try:
         CardKeys.model_validate(card.raw)
     except ValidationError as invalid:
-        faults = [_fault(error["type"], error["loc"]) for error in invalid.errors()]
-    else:
-        return
-    more = "; datasets/README.md lists the keys" if "unknown key" in str(faults) else ""
-    raise UserError(f"the card {card.name!r} {', '.join(dict.fromkeys(faults))}{more}")
+        faults = "; ".join(_fault(error) for error in invalid.errors(include_url=False))
+        raise UserError(
+            f"the card {card.name!r} cannot be used: {faults}; datasets/README.md lists the keys"
+        ) from None
 
 
-def _fault(kind: str, place: tuple[int | str, ...]) -> str:
-    """A fault that pydantic found, in the words of the key's description."""
-    tables: dict[str, type[BaseModel]] = {"test": TestKeys, "scenes": SceneKeys}
-    keys = place[:2] if len(place) > 1 and place[0] in tables else place[:1]
-    table = tables.get(str(place[0]), CardKeys) if len(keys) > 1 else CardKeys
-    key, known = str(keys[-1]), table.model_fields
-    if kind == "extra_forbidden":
-        inside = f" in [{keys[0]}]" if len(keys) > 1 else ""
-        return f"has the unknown key {key!r}{nearest(key, known)}{inside}"
-    return f"needs {'.'.join(map(str, keys))!r} to be {known[key].description}"
+def _fault(error: "ErrorDetails") -> str:
+    """One of pydantic's errors in our words: `val_share is 3 and should be less than 1`."""
+    path = [str(part) for part in error["loc"]]
+    place = ".".join(path)
+    if error["type"] == "missing":
+        return f"{place!r} is missing"
+    if error["type"] == "extra_forbidden":
+        table = TABLES[path[0]] if len(path) > 1 else CardKeys
+        return f"{place!r} is no key of a card{nearest(path[-1], table.model_fields)}"
+    value = textwrap.shorten(repr(error["input"]), 60, placeholder=" ...")
+    reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{place!r} is {value} and {reason}"

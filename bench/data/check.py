@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, data
-from bench.data import SPLITS, Card, brightness, chance, cut, spoken_form, twins
+from bench.data import SPLITS, Card, brightness, cut, few_test_images, spoken_form, twins
 from bench.data.cut import Cut
-from bench.data.twins import Progress
+from bench.data.twins import Progress, Twins
 from methods.sample import Sample
+
+Splits = dict[str, list[Sample]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,36 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Longest:
+    """The longest caption; `tokens` is None if they were not counted."""
+
+    tokens: int | None
+    filename: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a data set; `compared` is False if their folder is absent."""
+
+    compared: bool = True
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    undecodable: dict[str, str] = field(default_factory=dict)
+    """File names, each with what is wrong."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Images of each size in pixels, `256 x 256`, the most frequent first."""
+    odd_sized: list[str] = field(default_factory=list)
+    """Images of another size than the most frequent one."""
+    twins: list[Twins] = field(default_factory=list)
+    """Pairs of (nearly) equal images."""
+
+    def leaks(self, split: str) -> list[Twins]:
+        """The pairs of equal images between this split and train."""
+        return [pair for pair in self.twins if set(pair.splits) == {"train", split}]
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of a check; `faults` say in what it is another data set than the card's."""
 
@@ -52,8 +84,7 @@ class Report:
     words: dict[str, Words]
     ceiling: dict[str, float]
     """The best strict t2i recall on test that shared sentences leave, percent."""
-    longest: dict[str, Any]
-    """The longest caption: tokens (None if they were not counted), filename, caption."""
+    longest: Longest | None
     cut: dict[str, int]
     """Captions of each split that are longer than the context, which cuts off their end."""
     context_length: int
@@ -63,22 +94,7 @@ class Report:
     scenes: dict[str, dict[str, int]]
     """Images of each scene, per split."""
     unlabelled: list[str]
-    missing: list[str] = field(default_factory=list)
-    extra: list[str] = field(default_factory=list)
-    undecodable: dict[str, str] = field(default_factory=dict)
-    """File names, each with what is wrong."""
-    sizes: dict[str, int] = field(default_factory=dict)
-    """Images of each size in pixels, `256 x 256`, the most frequent first."""
-    odd_sized: list[str] = field(default_factory=list)
-    """Images of another size than the most frequent one."""
-    twins: list[dict[str, Any]] = field(default_factory=list)
-    """Pairs of (nearly) equal images: `images`, their `splits`, `same_pixels`, `grey_levels`."""
-    images_compared: bool = True
-    """Whether the images were looked at; they are not if their folder is absent."""
-    hints: dict[str, str] = field(default_factory=dict)
-    """What may be meant by the first missing images: a similar name, a link that leads nowhere."""
-    shipped: bool = False
-    """Whether the card is one of this project's, which describe published data."""
+    images: Images
 
     @property
     def published_test_set(self) -> bool:
@@ -89,23 +105,22 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether it is the data of the card, with every image looked at and sound."""
-        broken = self.missing or self.undecodable or not self.images_compared
-        return self.published_test_set and not self.faults and not broken
-
-    def leaks(self, split: str) -> list[dict[str, Any]]:
-        """The pairs of equal images between this split and train."""
-        return [pair for pair in self.twins if set(pair["splits"]) == {"train", split}]
+        images = self.images
+        return images.compared and not (self.faults or images.missing or images.undecodable)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, in types that JSON knows."""
-        return {**asdict(self), "published_test_set": self.published_test_set}
+        """Everything as `--json` prints it, what is said of the images on the same level."""
+        report: dict[str, Any] = asdict(self)
+        report |= report.pop("images")
+        report["images_compared"] = report.pop("compared")
+        return report | {"published_test_set": self.published_test_set}
 
 
 def check(
     card: Card,
     root: Path,
     tokenizer: Any = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
     backbone: str = "CLIP",
 ) -> Report:
     """Look at every caption and every image of a data set; nothing is written.
@@ -124,7 +139,7 @@ def check(
         name=card.name,
         title=card.title,
         faults=data.faults(card, samples),
-        notes=[*notes, *image_notes, *chance.notes(test)],
+        notes=[*notes, *image_notes, *few_test_images(test)],
         counts={split: len(rows) for split, rows in by_split.items()},
         published={split: card.counts.get(split, 0) for split in SPLITS},
         test_images=[s.filename for s in test],
@@ -133,68 +148,59 @@ def check(
         words=words(by_split, sentence.__getitem__),
         ceiling=_ceiling(test, sentence),
         longest=_longest(samples, tokenizer),
-        cut={
-            split: cut_off.count(c for s in rows for c in s.captions)
-            for split, rows in by_split.items()
-        },
+        cut=cut_off.by_split(samples),
         context_length=cut_off.length,
         backbone=backbone,
-        shipped=data.is_shipped(card),
         scenes={
             split: dict(sorted(Counter(s.scene for s in rows if s.scene).items()))
             for split, rows in by_split.items()
             if rows
         },
         unlabelled=[s.filename for s in samples if s.scene is None],
-        **images,
+        images=images,
     )
 
 
 def _images(
-    card: Card, root: Path, samples: list[Sample], progress: Progress | None
-) -> tuple[dict[str, Any], list[str]]:
-    """What the report says about the images, by field, and notes for the user."""
+    card: Card, root: Path, samples: list[Sample], progress: Progress
+) -> tuple[Images, list[str]]:
+    """The images, and notes for the user."""
     try:
         found = data.find_images(card, root, samples)
     except UserError as error:
-        return {"images_compared": False}, [f"no image was looked at: {error}"]
+        return Images(compared=False), [f"no image was looked at: {error}"]
     look = twins.look(card, samples, found.paths, progress=progress)
-    pairs = [
-        {
-            "images": [samples[row].filename for row in (match.first, match.second)],
-            "splits": [samples[row].split for row in (match.first, match.second)],
-            "same_pixels": not match.differ,
-            "grey_levels": round(match.grey_levels, 2),
-        }
-        for match in twins.matches(look, look)
-    ]
-    fields = {
-        "missing": found.missing,
-        "hints": found.hints,
-        "extra": [path.name for path in found.extra],
-        "undecodable": look.undecodable,
-        "sizes": look.sizes(),
-        "odd_sized": look.odd_sized(samples),
-        "twins": pairs,
+    sizes = {
+        sample.filename: f"{size[0]} x {size[1]}"
+        for sample, size in zip(samples, look.sizes, strict=True)
+        if size is not None
     }
-    return fields, [*found.notes, *brightness.notes(found.paths, card.scale)]
+    counts = dict(Counter(sizes.values()).most_common())
+    usual = next(iter(counts), None)
+    images = Images(
+        missing=found.missing,
+        extra=[path.name for path in found.extra],
+        undecodable=look.undecodable,
+        sizes=counts,
+        odd_sized=[name for name, size in sizes.items() if size != usual],
+        twins=twins.find(look, look),
+    )
+    return images, [*found.notes, *brightness.warnings(found.paths, card.scale)]
 
 
-def words(
-    by_split: dict[str, list[Sample]], sentence: Callable[[str], str] = spoken_form
-) -> dict[str, Words]:
+def words(by_split: Splits, sentence: Callable[[str], str] = spoken_form) -> dict[str, Words]:
     """What the captions of each split that has images repeat, share and lack.
 
     sentence: a caption -> a key that is equal for captions which count as one sentence.
     """
-    said = {
+    keys_of = {
         split: [[sentence(caption) for caption in s.captions] for s in samples]
         for split, samples in by_split.items()
     }
-    known = {split: {key for keys in images for key in keys} for split, images in said.items()}
+    known = {split: {key for keys in images for key in keys} for split, images in keys_of.items()}
     train, both = known["train"], known["train"] | known["val"]
     counted = {}
-    for split, images in said.items():
+    for split, images in keys_of.items():
         rows = [key for keys in images for key in keys]
         carriers = Counter(key for keys in images for key in set(keys))
         if images:
@@ -220,23 +226,18 @@ def _ceiling(test: Sequence[Sample], sentence: dict[str, str]) -> dict[str, floa
     return t2i_ceiling([i for i, _ in rows], [key for _, key in rows]) if rows else {}
 
 
-def _longest(samples: Sequence[Sample], tokenizer: Any) -> dict[str, Any]:
+def _longest(samples: Sequence[Sample], tokenizer: Any) -> Longest | None:
     """The longest caption and its image: in tokens, start and end included, or in letters."""
     owner = {caption: s.filename for s in samples for caption in s.captions}
-    if not owner:
-        return {}
-    count = _token_count(tokenizer)
-    caption = max(owner, key=count or len)
-    tokens = None if count is None else count(caption)
-    return {"tokens": tokens, "filename": owner[caption], "caption": caption}
-
-
-def _token_count(tokenizer: Any) -> Callable[[str], int] | None:
-    """A function that counts the tokens of a text without cutting it; None if there is no way."""
+    count: Callable[[str], int] | None = None
     if hasattr(tokenizer, "encode"):  # CLIP's own; start and end are not among its tokens
-        return lambda text: len(tokenizer.encode(text)) + 2
-    inner = getattr(tokenizer, "tokenizer", None)  # of transformers
-    return None if inner is None else lambda text: len(inner(text)["input_ids"])
+        count = lambda text: len(tokenizer.encode(text)) + 2  # noqa: E731
+    elif hasattr(tokenizer, "tokenizer"):  # of transformers
+        count = lambda text: len(tokenizer.tokenizer(text)["input_ids"])  # noqa: E731
+    caption = max(owner, key=count or len, default=None)
+    if caption is None:
+        return None
+    return Longest(count(caption) if count else None, owner[caption], caption)
 
 
 def clip_tokenizer() -> Any:

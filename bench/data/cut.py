@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.data import Dataset, spoken_form
+from bench.data import spoken_form
 from bench.data.values import SPLITS
+from methods.sample import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,50 +27,53 @@ class Cut:
 
     length: int = 0
     captions: frozenset[str] = frozenset()
-    left: Mapping[str, object] = field(default_factory=dict)
+    left: Mapping[str, bytes] = field(default_factory=dict)
     """The tokens that the model sees of each long caption, cut or just fitting."""
 
     def sentences(self, captions: Sequence[str]) -> list[str]:
-        """A key for each caption: its spoken form, or one key for all that are equal when cut."""
-        forms = [spoken_form(caption) for caption in captions]
-        seen = {self.left[caption] for caption in captions if caption in self.captions}
-        if not seen:
-            return forms
-        first: dict[object, str] = {}
-        joined: dict[str, str] = {}
+        """A key for each caption, equal for captions that are the same sentence to the model.
 
-        def root(form: str) -> str:
-            while joined.get(form, form) != form:
-                form = joined[form]
+        The key is the spoken form. Captions that have the same tokens left get one key, and so does
+        every caption with the spoken form of one of them.
+        """
+        forms = [spoken_form(caption) for caption in captions]
+        after_cut = {self.left[caption] for caption in captions if caption in self.captions}
+        key_of: dict[str, str] = {}  # a chain from a spoken form to the key that it shares
+        first: dict[bytes, str] = {}
+
+        def key(form: str) -> str:
+            while form in key_of:
+                form = key_of[form]
             return form
 
         for caption, form in zip(captions, forms, strict=True):
-            if caption in self.left and self.left[caption] in seen:
-                joined[root(form)] = root(first.setdefault(self.left[caption], form))
-        return [root(form) for form in forms]
+            tokens = self.left.get(caption)
+            if tokens is not None and tokens in after_cut:
+                own, shared = key(form), key(first.setdefault(tokens, form))
+                if own != shared:
+                    key_of[own] = shared
+        return [key(form) for form in forms]
 
     def count(self, captions: Iterable[str]) -> int:
         """How many of them are cut."""
         return sum(caption in self.captions for caption in captions)
 
-    def by_split(self, dataset: Dataset) -> dict[str, int]:
+    def by_split(self, samples: Sequence[Sample]) -> dict[str, int]:
         """How many captions of each split are cut."""
         return {
-            name: self.count(
-                c for row in dataset.split(name) for c in dataset.samples[row].captions
-            )
-            for name in SPLITS
+            split: sum(self.count(s.captions) for s in samples if s.split == split)
+            for split in SPLITS
         }
 
-    def note(self, dataset: Dataset) -> str | None:
+    def note(self, samples: Sequence[Sample]) -> str | None:
         """A sentence for the user; None where nothing is cut."""
-        counts = {name: number for name, number in self.by_split(dataset).items() if number}
-        if not counts:
-            return None
-        listed = ", ".join(f"{number:,} in {name}" for name, number in counts.items())
+        counts = self.by_split(samples)
+        listed = ", ".join(f"{number:,} in {split}" for split, number in counts.items() if number)
         return (
             f"captions longer than the backbone's {self.length} tokens: {listed}; it does not see "
             "their end, and those that are equal without it count as one sentence"
+            if listed
+            else None
         )
 
 
@@ -82,6 +86,7 @@ def find(tokenizer: Tokenizer, captions: Iterable[str]) -> Cut:
     blank = tokenizer([""])
     length = int(blank.shape[1])
     padding = blank[0].mode().values
+    # No text has more tokens than bytes, so short texts need not be tokenized at all.
     long = [c for c in dict.fromkeys(captions) if len(c.encode(errors="replace")) > length - SPARE]
     if not long:
         return Cut(length)

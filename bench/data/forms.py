@@ -6,10 +6,8 @@ Each is a function from a document to samples; tables (csv, rows) are in `bench.
 import re
 
 from bench.data import values
-from bench.data.values import LABELS, Node, Odd
+from bench.data.values import LABELS, AnnotationError, Node
 from methods.sample import Sample
-
-KINDS = ("auto", "karpathy", "coco", "rows", "nwpu", "csv", "precomp", "parquet")
 
 
 def karpathy(document: object) -> list[Sample]:
@@ -41,7 +39,7 @@ def coco(document: object, file_split: str | None, guess: str | None) -> list[Sa
         label = values.label(image.value, place, LABELS[:2])
         samples.append(Sample(name, own, split, label))
     if captions:
-        raise Odd(f"{len(captions)} images of 'annotations' are not in 'images'")
+        raise AnnotationError(f"{len(captions)} images of 'annotations' are not in 'images'")
     return samples
 
 
@@ -49,24 +47,23 @@ def _id(node: Node) -> int | str:
     """The id of an image."""
     if type(node.value) is int or isinstance(node.value, str):
         return node.value
-    raise Odd(f"{node.place} is {values.kind_of(node.value)}, not a number or a text")
+    raise AnnotationError(f"{node.place} is {values.kind_of(node.value)}, not a number or a text")
 
 
 def nwpu(document: object) -> list[Sample]:
     """NWPU-Captions: classes -> entries with `filename`, `split`, `raw`, `raw_1`, `raw_2`, ..."""
     if not isinstance(document, dict):
-        raise Odd(f"the file is {values.kind_of(document)}, not an object of classes")
+        raise AnnotationError(f"the file is {values.kind_of(document)}, not an object of classes")
     samples = []
     for scene in document:
         label = values.text(scene, "a class name")
         for entry in Node(document)[scene].items():
-            first, place = entry["raw"].text(), entry.place
-            numbers = sorted(int(k[4:]) for k in entry.value if re.fullmatch(r"raw_[0-9]{1,9}", k))
-            keys = [key for key in (f"raw_{k}" for k in numbers) if key in entry.value]
-            captions = (first, *(entry[key].text() for key in keys))
+            place, captions = entry.place, [entry["raw"].text()]
+            numbered = [key for key in entry.value if re.fullmatch(r"raw_[0-9]{1,9}", key)]
+            captions += [entry[key].text() for key in sorted(numbered, key=lambda k: int(k[4:]))]
             name = values.filename(entry["filename"].value, place)
             split = values.split(entry["split"].value, place)
-            samples.append(Sample(name, captions, split, label or None))
+            samples.append(Sample(name, tuple(captions), split, label or None))
     return samples
 
 
@@ -80,10 +77,12 @@ def precomp(captions_text: str, names_text: str, split: str) -> list[Sample]:
     names = [name for name in names if name.strip()]
     if len(names) == len(captions) and len(names) % 5 == 0:  # a name per caption, as in test
         if any(len(set(names[i : i + 5])) > 1 for i in range(0, len(names), 5)):
-            raise Odd(f"{split}_filename.txt does not name each image five times in a row")
+            raise AnnotationError(
+                f"{split}_filename.txt does not name each image five times in a row"
+            )
         names = names[::5]
     if len(captions) != 5 * len(names):
-        raise Odd(
+        raise AnnotationError(
             f"{split}_caps.txt has {len(captions)} lines for {len(names)} images in "
             f"{split}_filename.txt; the precomp form has five captions per image"
         )

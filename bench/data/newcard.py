@@ -3,11 +3,13 @@
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import UserError, data
-from bench.data import SPLITS, annotations, brightness, chance, files, parquet, scenes
+from bench.data import SPLITS, annotations, brightness, files, parquet, scenes
+from methods.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Proposal:
     """A card's TOML, and what was found and guessed on the way."""
 
     toml: str
-    notes: tuple[str, ...]
+    notes: Sequence[str]
 
 
 def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
@@ -32,13 +34,13 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     if not images.is_dir() and annotation.suffix != ".parquet":
         raise UserError(f"{images} is no folder; --images is the folder of the images")
     whole = annotation.is_dir()
-    place, file = (annotation, None) if whole else (annotation.parent, _pattern(annotation))
+    folder, file = (annotation, None) if whole else (annotation.parent, _pattern(annotation))
     try:
-        reading = annotations.read("auto", place, file)
+        reading = annotations.read("auto", folder, file)
     except annotations.Absent as absent:
         raise UserError(f"there is no annotation {absent}; --annotations is its file") from None
     if not images.exists() and file is not None:
-        for _, path in annotations.files_of_splits(place, file):
+        for _, path in annotations.files_of_splits(folder, file):
             parquet.write_pictures(path, images)
     samples = reading.samples
     counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
@@ -49,9 +51,9 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
         )
     found = files.match(name, images, [s.filename for s in samples])
     keys = {"name": name, "title": name, "kind": reading.kind, "citation": "", "licence": ""}
-    keys |= {"source": "its authors", "put": "", **_places(place, file, images, root, reading.kind)}
+    keys |= {"source": "its authors", "put": "", **_places(folder, file, images, root)}
     text = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
-    notes = []
+    notes = [*reading.notes, *found.notes]
     if not counts["train"]:
         notes.append(
             "there are no training images: the card is for `zeroshot` and for methods that were "
@@ -60,22 +62,27 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     elif not counts["val"]:
         text.append("val_share = 0.1")
     values = brightness.sample(found.paths)
-    if values is not None and (dark := values.note(None)) is not None:
+    if values is not None and (warning := values.warning(None)) is not None:
         text.append(f"scale = {brightness.as_toml(values.scale)}")
-        notes.append(f"{dark}; the card states it now: look whether it suits your images")
-    test, (rule, shown) = [s for s in samples if s.split == "test"], scenes.guess(samples)
+        notes.append(f"{warning}; the card states it now: look whether it suits your images")
+    if found.missing:
+        first = found.missing[0]
+        notes.append(f"{len(found.missing)} images are missing, the first is {first!r}")
+    rule, note = _scenes(samples)
     text += ["", "[counts]", *(f"{split} = {count}" for split, count in counts.items() if count)]
-    text += ["", "[test]", f'filenames_sha256 = "{data.names_hash(test)}"']
-    text += ["", "[scenes]", f'rule = "{rule}"', ""]
-    notes += [*_told(rule, shown, found), *chance.notes(test)]
-    return Proposal("\n".join(text), (*reading.notes, *found.notes, *notes))
+    test = data.names_hash([s for s in samples if s.split == "test"])
+    text += ["", "[test]", f'filenames_sha256 = "{test}"', "", "[scenes]", f'rule = "{rule}"', ""]
+    return Proposal("\n".join(text), [*notes, note, *data.few_test_images(samples)])
 
 
-def _places(place: Path, file: str | None, images: Path, root: Path, kind: str) -> dict[str, str]:
-    """The card's folder, below the data root if possible, and what lies in it."""
+def _places(place: Path, file: str | None, images: Path, root: Path) -> dict[str, str]:
+    """The card's folder, below the data root if possible, and what lies in it.
+
+    `file` is None for precomp files, which lie in the card's folder itself.
+    """
     folder, base = Path(os.path.commonpath([place, images])), _absolute(root)
     where = place.relative_to(folder)
-    if kind == "precomp" and where.parts:
+    if file is None and where.parts:
         raise UserError(
             f"the precomp files lie in {place}, the images in {images}; put the image folder "
             "beside or below the text files"
@@ -85,17 +92,16 @@ def _places(place: Path, file: str | None, images: Path, root: Path, kind: str) 
     return {"folder": inside, **annotation, "images": images.relative_to(folder).as_posix()}
 
 
-def _told(rule: str, shown: dict[str, int], found: files.Found) -> list[str]:
-    told = []
-    if found.missing:
-        told.append(f"{len(found.missing)} images are missing, the first is {found.lacking()}")
-    if not shown:
-        return [*told, "scenes: none was recognised; datasets/README.md lists the rules"]
+def _scenes(samples: Sequence[Sample]) -> tuple[str, str]:
+    """The scene rule that suits the samples, and a note for the user."""
+    rule, counts = scenes.guess(samples)
+    if not counts:
+        return rule, "scenes: none was recognised; datasets/README.md lists the rules"
     source = "labels of the annotation" if rule == "none" else "file names, as pond in pond_12"
-    listed = ", ".join(f"{scene} ({count})" for scene, count in sorted(shown.items())[:50])
-    bare = len(found.paths) - sum(shown.values())
+    listed = ", ".join(f"{scene} ({count})" for scene, count in sorted(counts.items())[:50])
+    bare = len(samples) - sum(counts.values())
     without = f"; {bare} images have none" if bare else ""
-    return [*told, f"scenes guessed from the {source}: {len(shown)}: {listed}{without}"]
+    return rule, f"scenes guessed from the {source}: {len(counts)}: {listed}{without}"
 
 
 def _absolute(path: Path) -> Path:

@@ -52,8 +52,8 @@ def write_pictures(path: Path, folder: Path) -> None:
     for name, content in pictures(path):
         try:
             target = folder / values.filename(name, path.name)
-        except values.Odd as odd:
-            raise UserError(f"{path}: {odd}") from None
+        except values.AnnotationError as error:
+            raise UserError(f"{path}: {error}") from None
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
 

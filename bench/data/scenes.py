@@ -12,22 +12,22 @@ from methods.sample import Sample
 
 
 def rule_of(
-    card_name: str, scenes: dict[str, Any], folder: Path
-) -> tuple[Callable[[Sample], str | None], tuple[str, ...]]:
-    """The rule of a card's `[scenes]` as a function, and notes for the user.
+    card_name: str, scenes: dict[str, Any], folder: Path, notes: list[str]
+) -> Callable[[Sample], str | None]:
+    """The rule of a card's `[scenes]` as a function; a note for the user is added to `notes`.
 
     The function raises UserError for a file that is not numbered as the rule `blocks` expects.
     """
     rule, words = scenes.get("rule", "none"), scenes.get("words", {})
-    lists, notes, listed = folder / str(scenes.get("folder", "")), tuple[str, ...](), {}
-    if rule == "files" and lists.is_dir():  # a text file for each scene lists its images
-        listed = {
-            PurePosixPath(name.strip()).stem: _spaced(path.stem)
-            for path in sorted(lists.glob("*.txt"))
-            for name in read_text(path).split("\n")
-        }
-    elif rule == "files":
-        rule, notes = "filename", (f"{lists} is missing: scenes by the file names, where possible",)
+    listed: dict[str, str] = {}
+    if rule == "files":  # a text file for each scene lists its images
+        lists = folder / str(scenes.get("folder", ""))
+        for path in sorted(lists.glob("*.txt")):
+            names = read_text(path).split("\n")
+            listed |= {PurePosixPath(name.strip()).stem: _spaced(path.stem) for name in names}
+        if not lists.is_dir():
+            rule = "filename"
+            notes.append(f"{lists} is missing: scenes by the file names, where possible")
 
     def scene_of(sample: Sample) -> str | None:
         scene = sample.scene
@@ -40,7 +40,7 @@ def rule_of(
             scene = names[_number(card_name, sample, size * len(names)) // size]
         return scene and str(words.get(scene, scene.replace("_", " ")))
 
-    return scene_of, notes
+    return scene_of
 
 
 def _spaced(stem: str) -> str:

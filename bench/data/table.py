@@ -1,8 +1,8 @@
 """Annotations that are tables: CSV, JSON Lines and JSON lists, a row for each caption or image.
 
 A row for each image holds its captions in numbered columns (`raw`, `raw_1`, ...) or as a list in
-one cell: Python's, JSON's, or numpy's, which has no commas. A note names every column that looks
-like captions and is not read, so that no caption is lost silently.
+one cell: Python's, JSON's, or numpy's, which has no commas. A note names every column that is not
+read, so that no caption is lost silently.
 """
 
 import ast
@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.data import values
-from bench.data.values import LABELS, Odd
+from bench.data.values import LABELS, AnnotationError
 from methods.sample import Sample
 
 NAME_COLUMNS = (
@@ -32,8 +32,6 @@ CAPTION_COLUMNS = (
 
 CELL_LIMIT = 2**26
 """Largest CSV cell in bytes; some exports hold whole images as text."""
-LOOKED_AT = 200
-"""Number of rows from which it is judged whether a column holds captions."""
 NOTHING = ("nan", "none", "null", "<na>")
 """What exports write for a missing caption."""
 
@@ -79,7 +77,7 @@ def read_csv(
                 more = any(cell.strip() for cell in cells[len(header) :])
                 if more or len(cells) < needed:
                     hint = "; put a text that holds the separator in quotation marks"
-                    raise Odd(
+                    raise AnnotationError(
                         f"{place} has {len(cells)} cells, the first line {len(header)}"
                         f"{hint if more else ''}"
                     )
@@ -87,7 +85,7 @@ def read_csv(
 
         return table.read(list(rows()), file_split, guess, notes)
     except csv.Error as error:
-        raise Odd(
+        raise AnnotationError(
             f"line {lines.line_num}: {error}; a text with a comma, a line break or a quotation "
             "mark stands in quotation marks, and those inside it are doubled"
         ) from None
@@ -99,11 +97,11 @@ def read_rows(
     """A list of JSON objects, each a caption, or an image with its captions."""
     if not isinstance(document, list) or not document:
         what = "an empty list" if document == [] else f"{values.kind_of(document)}, not a list"
-        raise Odd(f"the file is {what}")
+        raise AnnotationError(f"the file is {what}")
     rows = []
     for number, entry in enumerate(document):
         if not isinstance(entry, dict):
-            raise Odd(f"entry {number} is {values.kind_of(entry)}, not an object")
+            raise AnnotationError(f"entry {number} is {values.kind_of(entry)}, not an object")
         rows.append((f"entry {number}", {_column(key): value for key, value in entry.items()}))
     names = list(dict.fromkeys(key for _, row in rows for key in row))
     return Table(names).read(rows, file_split, guess, notes)
@@ -115,9 +113,9 @@ def _column(name: str) -> str:
 
 
 class Table:
-    """Which columns of a table hold what, and a count of what the notes to the user tell.
+    """Knows which columns of a table hold what, and counts what the notes to the user say.
 
-    Raises Odd if there is no column of file names or none of captions.
+    Raises AnnotationError if there is no column of file names or none of captions.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -127,13 +125,13 @@ class Table:
         if name is None or not self.captions:
             columns = CAPTION_COLUMNS if name else NAME_COLUMNS
             listed = ", ".join(map(repr, names))[:160] or "none"
-            raise Odd(
+            raise AnnotationError(
                 f"no column is called {'filename' if name is None else 'caption'} (or one of "
                 f"{', '.join(columns[1:])}); the columns are: {listed}"
             )
         self.name = name
         used = {name, "split", *self.captions, *LABELS}
-        self.unread = [column for column in names if column not in used]
+        self.unread = [column for column in names if column and column not in used]
         self.lists = self.missing = self.repeated = 0
 
     def read(
@@ -147,15 +145,15 @@ class Table:
         samples: dict[str, Sample] = {}
         for place, row in rows:
             if self.name not in row:
-                raise Odd(f"{self.name!r} is missing in {place}")
+                raise AnnotationError(f"{self.name!r} is missing in {place}")
             name = values.filename(row[self.name], place, shorten=True)
             split = values.split_of(row.get("split"), name, place, file_split, guess)
             new = Sample(name, self._captions(row, place), split, values.label(row, place))
             old = samples.get(name, replace(new, captions=()))
             if old.split != split:
-                raise Odd(f"{name!r} is in {old.split} and in {split}")
+                raise AnnotationError(f"{name!r} is in {old.split} and in {split}")
             samples[name] = replace(old, captions=old.captions + new.captions)
-        notes += self._notes([row for _, row in rows[:LOOKED_AT]])
+        notes += self._notes()
         return [s if s.captions else replace(s, captions=("",)) for s in samples.values()]
 
     def _captions(self, row: Row, place: str) -> tuple[str, ...]:
@@ -163,7 +161,7 @@ class Table:
         base, *numbered = self.captions
         if not numbered:
             if base not in row:
-                raise Odd(f"{base!r} is missing in {place}")
+                raise AnnotationError(f"{base!r} is missing in {place}")
             return tuple(self._texts(row[base], base, place))
         first, *others = (self._texts(row.get(column), column, place) for column in self.captions)
         rest = [text for cell in others for text in cell]
@@ -189,7 +187,7 @@ class Table:
         self.missing += listed.count(None)
         return [item.strip() for item in listed if item and item.strip()]
 
-    def _notes(self, rows: list[Row]) -> list[str]:
+    def _notes(self) -> list[str]:
         read, notes = ", ".join(self.captions), []
         if self.lists:
             notes.append(f"{read}: {self.lists:,} cells hold a list, whose captions were read")
@@ -203,12 +201,12 @@ class Table:
                 f"{self.captions[0]} repeats a caption of {read} in {self.repeated:,} rows and was "
                 "left out there"
             )
-        for column in self.unread:
-            if looks_like_captions([row.get(column) for row in rows]):
-                notes.append(
-                    f"the column {column!r} looks like captions and was not read (read: {read}); "
-                    f"to read it too, call it {self.captions[0]}_{len(self.captions)}"
-                )
+        if self.unread:
+            notes.append(
+                f"columns that were not read: {', '.join(self.unread)[:160]} (captions are in "
+                f"{read}; to read more of them, call a column {self.captions[0]}_"
+                f"{len(self.captions)})"
+            )
         return notes
 
 
@@ -217,24 +215,6 @@ def _family(base: str, names: Sequence[str]) -> list[str]:
     numbered = [(re.fullmatch(rf"{base}[._ -]?(\d+)", name), name) for name in names]
     ordered = sorted((int(number[1]), name) for number, name in numbered if number)
     return [name for name in names if name == base] + [name for _, name in ordered]
-
-
-def looks_like_captions(cells: Sequence[object]) -> bool:
-    """Whether most cells of a column are sentences, and not just a few different ones."""
-    filled = [cell for cell in cells if cell is not None and str(cell).strip()]
-    prose = [str(cell) for cell in filled if _is_prose(cell)]
-    return len(prose) > len(filled) / 2 and len(set(prose)) > len(filled) / 10
-
-
-def _is_prose(cell: object) -> bool:
-    """Whether a cell holds a text of three words or more."""
-    if isinstance(cell, str) and not cell.lstrip().startswith("{"):
-        cell = list_in(cell.strip()) or [cell]
-    texts = cell if isinstance(cell, list) else []
-    return any(
-        isinstance(text, str) and len(re.findall(r"(?<!\S)[^\W\d_]{2,}[^\w\s]*(?!\S)", text)) >= 3
-        for text in texts
-    )
 
 
 def list_in(text: str) -> list[str | None] | None:

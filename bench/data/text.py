@@ -21,68 +21,58 @@ def read_text(path: Path, notes: list[str] | None = None) -> str:
     Raises UserError.
     """
     content = _bytes(path)
+    utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
     try:
-        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # Excel's "Unicode text"
-            return content.decode("utf-16")
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError:
         runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
         paired = sum(length % 2 == 0 for length in runs) > len(runs) / 2
         encoding = "gb18030" if paired else "cp1252"
     try:
-        if notes is not None:
-            text = content.decode(encoding)
-            example = re.search(r"\w*[^\x00-\x7f]+\w*", text)
-            shown = f": look whether {example[0][:40]!r} is right" if example else ""
-            notes.append(
-                f"{path.name} is not UTF-8 and was read as {encoding}{shown}; save it as UTF-8 to "
-                "be sure"
-            )
-            return text
+        text = content.decode(encoding if notes is not None else "utf-8")
     except UnicodeDecodeError:
-        pass
-    raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 or fetch the annotation again")
+        raise UserError(
+            f"{path} is not UTF-8 text; save it as UTF-8 or fetch the annotation again"
+        ) from None
+    assert notes is not None
+    example = re.search(r"\w*[^\x00-\x7f]+\w*", text)
+    shown = f": look whether {example[0][:40]!r} is right" if example else ""
+    notes.append(
+        f"{path.name} is not UTF-8 and was read as {encoding}{shown}; save it as UTF-8 to be sure"
+    )
+    return text
 
 
 def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"{path} is not a file, or a link to none; put the annotation there")
     try:
-        if path.is_symlink() and not path.exists():
-            raise UserError(f"{path} is a link that leads nowhere; put the file itself there")
-        if not path.is_file():
-            raise UserError(f"{path} is not a file; put the annotation there")
         size = path.stat().st_size
         if size > LIMIT_BYTES:
             raise UserError(
                 f"{path} has {format_bytes(size)}, more than any annotation "
-                f"({format_bytes(LIMIT_BYTES)} is the limit); put the annotation there (without "
-                "the images, if it holds them as a column)"
+                f"({format_bytes(LIMIT_BYTES)} is the limit); leave out the images, if it holds "
+                "them as a column"
             )
         return path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); check its permissions"
-        ) from None
+        raise UserError(f"{path} cannot be read ({error.strerror})") from None
 
 
 def read_json(path: Path) -> Any:
     """A JSON file, or JSON Lines as a list, whatever it is called; raises UserError."""
     text = read_text(path)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    objects = all(line.lstrip().startswith("{") for _, line in lines)
+    if path.suffix.lower() in JSON_LINES or (objects and len(lines) > 1):
+        return [_parse(line, f"line {number} of {path}") for number, line in lines]
+    return _parse(text, str(path))
+
+
+def _parse(text: str, place: str) -> Any:
     try:
-        if path.suffix.lower() not in JSON_LINES:
-            return json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        if len(lines) < 2 or not all(line.lstrip().startswith("{") for _, line in lines):
-            raise UserError(
-                f"{path} is not valid JSON ({error}); fetch the annotation again"
-            ) from None
-    entries = []
-    for number, line in lines:
-        try:
-            entries.append(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{path} is not valid JSON Lines: line {number} ({error}); fetch the annotation "
-                "again"
-            ) from None
-    return entries
+        raise UserError(
+            f"{place} is not valid JSON ({error}); fetch the annotation again"
+        ) from None

@@ -3,7 +3,6 @@
 Legend: S images.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import UserError, synthetic
-from bench.data import Card, cache, imagefile
-from bench.data.cache import Pixels
+from bench.data import Card, imagefile
+from bench.data.resize import Pixels, fit
 from methods.sample import Sample
 
 Signs = npt.NDArray[np.float32]
@@ -26,40 +25,33 @@ NEAR_BITS = 8
 """Two images whose hashes differ in at most so many of 112 bits are compared more closely."""
 NEAR_LEVELS = 4.0
 """They are near if 16 x 16 thumbnails differ by at most so many grey levels of 255 on average."""
+BLOCK = 1024
+"""Images handled at once where an intermediate result of all of them would not fit in memory."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen: pixels `(S, side, side, 3)`, which were seen at all, widths and heights."""
+    """What was seen of the images of `samples`: pixels `(S, side, side, 3)`, width and height."""
 
+    samples: Sequence[Sample]
     pixels: Pixels
     seen: npt.NDArray[np.bool_]
-    shapes: list[tuple[int, int] | None]
+    """Which images could be decoded; the pixels of the others are black."""
+    sizes: list[tuple[int, int] | None]
     undecodable: dict[str, str]
-
-    def sizes(self) -> dict[str, int]:
-        """Images of each size, the most frequent first."""
-        counts = Counter(f"{shape[0]} x {shape[1]}" for shape in self.shapes if shape is not None)
-        return dict(counts.most_common())
-
-    def odd_sized(self, samples: Sequence[Sample]) -> list[str]:
-        """File names of the images of another size than the most frequent one."""
-        counts = Counter(shape for shape in self.shapes if shape is not None)
-        usual = counts.most_common(1)[0][0] if counts else None
-        shapes = zip(samples, self.shapes, strict=True)
-        return [sample.filename for sample, shape in shapes if shape not in (None, usual)]
+    """File names, each with what is wrong."""
 
 
-@dataclass(frozen=True, order=True)
-class Match:
-    """Two images that show the same picture, by their rows; the closest pairs sort first."""
+@dataclass(frozen=True)
+class Twins:
+    """Two images that show the same picture: their file names and splits."""
 
-    differ: bool
-    """Whether their pixels differ at `SIDE`."""
+    images: tuple[str, str]
+    splits: tuple[str, str]
+    same_pixels: bool
+    """Whether all their pixels are equal at `SIDE`."""
     grey_levels: float
     """Mean difference of 16 x 16 thumbnails, in levels of 255."""
-    first: int
-    second: int
 
 
 def look(
@@ -67,50 +59,55 @@ def look(
     samples: Sequence[Sample],
     paths: Sequence[Path | None],
     side: int = SIDE,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Look:
     """Decode every image that is there at `side` pixels; what cannot be decoded is listed."""
     pixels = np.zeros((len(samples), side, side, 3), dtype=np.uint8)
     seen = np.zeros(len(samples), dtype=bool)
-    shapes: list[tuple[int, int] | None] = [None] * len(samples)
+    sizes: list[tuple[int, int] | None] = [None] * len(samples)
     undecodable: dict[str, str] = {}
 
     def see(row: int) -> str | None:
+        """Decode one image; returns what is wrong with it."""
         path = paths[row]
-        try:
-            if card.kind == "synthetic":
-                pixels[row] = synthetic.render(row, side)
-            elif path is None:
-                return None
-            else:
-                shapes[row] = imagefile.size(path)
-                pixels[row] = cache.decode(path, side, card.scale)
-        except UserError as error:
-            return str(error)
+        if card.kind == "synthetic":
+            pixels[row] = synthetic.render(row, side)
+        elif path is None:
+            return None
+        else:
+            try:
+                image = imagefile.read(path, card.scale)
+            except UserError as error:
+                return str(error)
+            sizes[row] = image.size
+            pixels[row] = fit(image, side)
         seen[row] = True
         return None
 
     with ThreadPoolExecutor() as pool:
-        for row, fault in enumerate(pool.map(see, range(len(samples)))):
-            if fault is not None:
-                undecodable[samples[row].filename] = fault
-            if progress is not None and row % 64 == 63:
+        for row, error in enumerate(pool.map(see, range(len(samples)))):
+            if error is not None:
+                undecodable[samples[row].filename] = error
+            if row % 64 == 63:
                 progress(row + 1, len(samples))
-    return Look(pixels, seen, shapes, undecodable)
+    return Look(samples, pixels, seen, sizes, undecodable)
 
 
-def matches(first: Look, second: Look) -> list[Match]:
+def find(first: Look, second: Look) -> list[Twins]:
     """The pairs of (nearly) equal images of two looks, or of one with itself, the closest first."""
     rows, columns = np.nonzero(first.seen)[0], np.nonzero(second.seen)[0]
     pixels, others = first.pixels[rows], second.pixels[columns]
-    return sorted(
-        Match(bool((pixels[a] != others[b]).any()), apart, int(rows[a]), int(columns[b]))
-        for a, b, apart in near(pixels, others)
-        if first is not second or a < b
-    )
+    found = []
+    for a, b, levels in near(pixels, others):
+        if first is not second or a < b:
+            pair = first.samples[rows[a]], second.samples[columns[b]]
+            names = pair[0].filename, pair[1].filename
+            splits = pair[0].split, pair[1].split
+            found.append(Twins(names, splits, bool((pixels[a] == others[b]).all()), levels))
+    return sorted(found, key=lambda twins: (not twins.same_pixels, twins.grey_levels))
 
 
-def near(first: Pixels, second: Pixels, block: int = 1024) -> list[tuple[int, int, float]]:
+def near(first: Pixels, second: Pixels) -> list[tuple[int, int, float]]:
     """Pairs of rows of `(S, side, side, 3)` and `(T, side, side, 3)` that show one picture.
 
     Returns (row of first, row of second, mean difference of 16 x 16 thumbnails in grey levels).
@@ -119,13 +116,14 @@ def near(first: Pixels, second: Pixels, block: int = 1024) -> list[tuple[int, in
     small, smaller = _thumbnails(first, 16), _thumbnails(second, 16)
     least = signs.shape[1] - 2 * NEAR_BITS  # agreeing minus differing signs
     pairs: list[tuple[int, int, float]] = []
-    for start in range(0, len(signs), block):
-        rows, columns = np.nonzero(signs[start : start + block] @ others.T >= least)
-        for part in range(0, len(rows), 4096):
-            a, b = rows[part : part + 4096] + start, columns[part : part + 4096]
-            apart = np.abs(small[a] - smaller[b]).mean(axis=(1, 2))
-            hits = apart <= NEAR_LEVELS
-            pairs += zip(a[hits].tolist(), b[hits].tolist(), apart[hits].tolist(), strict=True)
+    for start in range(0, len(signs), BLOCK):
+        rows, columns = np.nonzero(signs[start : start + BLOCK] @ others.T >= least)
+        for part in range(0, len(rows), BLOCK):
+            a, b = rows[part : part + BLOCK] + start, columns[part : part + BLOCK]
+            levels = np.abs(small[a] - smaller[b]).mean(axis=(1, 2))
+            hits = levels <= NEAR_LEVELS
+            shown = levels[hits].round(2).tolist()
+            pairs += zip(a[hits].tolist(), b[hits].tolist(), shown, strict=True)
     return pairs
 
 
@@ -146,7 +144,9 @@ def _thumbnails(pixels: Pixels, cells: int) -> Signs:
     count, side = pixels.shape[:2]
     block = side // cells
     means = np.empty((count, cells, cells), dtype=np.float32)
-    for start in range(0, count, 1024):  # the float copy of a large set would not fit
-        part = pixels[start : start + 1024].astype(np.float32).mean(axis=-1)
-        means[start : start + 1024] = part.reshape(-1, cells, block, cells, block).mean(axis=(2, 4))
+    for start in range(0, count, BLOCK):
+        part = pixels[start : start + BLOCK].astype(np.float32).mean(axis=-1)
+        means[start : start + BLOCK] = part.reshape(-1, cells, block, cells, block).mean(
+            axis=(2, 4)
+        )
     return means

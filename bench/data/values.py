@@ -1,6 +1,6 @@
 """Check single values of an annotation: file names, splits, scene labels, captions.
 
-They raise `Odd` with what is wrong; `bench.data.annotations` adds the name of the file.
+They raise `AnnotationError` with what is wrong; `bench.data.annotations` adds the name of the file.
 """
 
 import re
@@ -22,7 +22,7 @@ LABELS = ("label_name", "label", "scene", "class_name", "class", "category")
 """Columns for the scene of an image; the first that holds one counts. JSON forms have two."""
 
 
-class Odd(Exception):
+class AnnotationError(Exception):
     """Something in an annotation that its form does not allow; the message says what."""
 
 
@@ -35,16 +35,20 @@ class Node:
 
     def __getitem__(self, key: str) -> "Node":
         if not isinstance(self.value, dict):
-            raise Odd(f"{self.place or 'the file'} is {kind_of(self.value)}, not an object")
+            raise AnnotationError(
+                f"{self.place or 'the file'} is {kind_of(self.value)}, not an object"
+            )
         if key not in self.value:
-            raise Odd(f"{key!r} is missing in {self.place or 'the file'}")
+            raise AnnotationError(f"{key!r} is missing in {self.place or 'the file'}")
         shown = " ".join(key.split())[:80]
         return Node(self.value[key], f"{self.place}.{shown}" if self.place else shown)
 
     def items(self) -> list["Node"]:
         """The entries of a list."""
         if not isinstance(self.value, list):
-            raise Odd(f"{self.place or 'the file'} is {kind_of(self.value)}, not a list")
+            raise AnnotationError(
+                f"{self.place or 'the file'} is {kind_of(self.value)}, not a list"
+            )
         return [Node(value, f"{self.place}[{i}]") for i, value in enumerate(self.value)]
 
     def text(self) -> str:
@@ -53,13 +57,13 @@ class Node:
 
 
 def text(value: object, place: str) -> str:
-    """A text without the white space around it; raises Odd for anything else."""
+    """A text without the white space around it; raises AnnotationError for anything else."""
     if not isinstance(value, str):
-        raise Odd(f"{place} is {kind_of(value)}, not text")
+        raise AnnotationError(f"{place} is {kind_of(value)}, not text")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Odd(f"{place} holds half a character (a lone surrogate)") from None
+        raise AnnotationError(f"{place} holds half a character (a lone surrogate)") from None
     return value.strip()
 
 
@@ -71,7 +75,7 @@ def kind_of(value: object) -> str:
 
 
 def filename(value: object, place: str, shorten: bool = False) -> str:
-    """A file name as annotated; raises Odd if it leads out of its folder.
+    """A file name as annotated; raises AnnotationError if it leads out of its folder.
 
     A whole number is a name without an extension (7 -> "7"), for some tools turn a column of such
     names into numbers. shorten: keep only the last part of an absolute path, whose folders are
@@ -84,9 +88,9 @@ def filename(value: object, place: str, shorten: bool = False) -> str:
         name = name.rsplit("/", 1)[-1]
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
-        raise Odd(f"the file name {name[:80]!r} leads out of the image folder")
+        raise AnnotationError(f"the file name {name[:80]!r} leads out of the image folder")
     if not path.name or len(path.name) > 255 or any(ord(letter) < 32 for letter in name):
-        raise Odd(f"{name[:80]!r} in {place} is no file name")
+        raise AnnotationError(f"{name[:80]!r} in {place} is no file name")
     return str(path)
 
 
@@ -95,7 +99,7 @@ def split(value: object, place: str) -> str:
     word = text(value, f"the split of {place}").lower()
     name = OTHER_NAMES.get(word, word)
     if name not in SPLITS:
-        raise Odd(f"{place} is in the split {word[:80]!r}; known: {', '.join(SPLITS)}")
+        raise AnnotationError(f"{place} is in the split {word[:80]!r}; known: {', '.join(SPLITS)}")
     return name
 
 
@@ -115,18 +119,21 @@ def split_of(
 ) -> str:
     """The split of an image: its file's, the stated one, that of a folder in `name`, or `guess`.
 
-    file_split: that of all images in the file, if it has one; raises Odd if `stated` is another.
+    file_split: that of all images in the file, if it has one. Raises AnnotationError if `stated`
+    is another.
     """
     if stated is not None and stated != "":
         known = str(stated).strip().lower() in (*SPLITS, *OTHER_NAMES)
         if file_split is None or known:
             own = split(stated, place)
             if file_split not in (None, own):
-                raise Odd(f"{place} is in {own}, and the file is the one of {file_split}")
+                raise AnnotationError(
+                    f"{place} is in {own}, and the file is the one of {file_split}"
+                )
             return own
     part = file_split or _split_among(list(PurePosixPath(name).parts[:-1])) or guess
     if part is None:
-        raise Odd(
+        raise AnnotationError(
             f"nothing says in which split {place} is; add a column `split` with train, val or "
             "test, or make a file for each, such as captions_train.csv and captions_test.csv"
         )

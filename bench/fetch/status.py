@@ -1,6 +1,6 @@
 """Which parts of a data set are present (no image is opened), and how to get the rest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class Status:
     annotated: int | None
     missing: int
     faults: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
     @property
     def complete(self) -> bool:

@@ -129,4 +129,4 @@ def shared_with(trained_on: str, dataset: Dataset, root: Path) -> int | None:
         return None
     tests = [dataset.samples[row] for row in dataset.split("test")]
     pairs = leaks.by_captions(tests, [s for s in samples if s.split != "test"])
-    return len({pair["images"][0] for pair in pairs})
+    return len({pair.images[0] for pair in pairs})
