@@ -369,6 +369,12 @@ class Search(TypedDict):
     recipe: dict[str, Any]
     seeds: list[int]
     tuned: list[Winner]
+    points: NotRequired[int]
+    """Points of each method at the start."""
+    max_points: NotRequired[int]
+    """Points that a method may have where the best lies at the edge of its grid."""
+    draw_seed: NotRequired[int]
+    """The seed with which points were drawn; absent if the whole grid was searched."""
 
 
 def fault(document: Any) -> str | None:

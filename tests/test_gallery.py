@@ -11,7 +11,6 @@ from bench.data import cache
 from bench.recalls import METRICS
 from bench.report import gallery, gallery_page, groups, page
 from bench.report.contents import contents
-from bench.report.significance import Significance
 from bench.trained import compare, retrieve, sheet, wonlost
 from bench.trained.restore import restore
 from tests.helpers.trained import trained
@@ -83,7 +82,7 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
     frame = record.load(tiny / "results")
     for document in frame["record"]:
         document |= {"environment": {}, "efficiency": {}}
-    said = contents(frame, [one], Significance(None), "lora", {})
+    said = contents(frame, [one], tiny / "results", "lora", {})
     whole = page.html(frame, said, [one], "", {one.name: block})
     assert block in whole
 

@@ -138,7 +138,7 @@ def test_the_report_is_of_the_committed_records(tmp_path: Path) -> None:
             copy = tmp_path / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((ROOT / name).read_bytes())
-    report.write(tmp_path / "results", tmp_path / "reports", formats=("md", "csv", "tex"))
+    report.write(tmp_path / "results", tmp_path / "reports")
     fresh = {
         str(path.relative_to(tmp_path)): path.read_bytes()
         for path in (tmp_path / "reports").rglob("*")

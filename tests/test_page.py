@@ -25,7 +25,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     bad = fakes.record("vpt", status="failed")
     bad["message"] = "</script><script>document.title = 'broken in'</script>"
     fakes.save(root / "results", [*documents, bad])
-    report.write(root / "results", root / "out", formats=("html",))
+    report.write(root / "results", root / "out")
     return (root / "out" / "index.html").read_text(encoding="utf-8")
 
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench import record
-from bench.report import conditions, curves, figure, groups, reached, report, tables
+from bench.report import conditions, curves, groups, reached, report, tables
 from tests.helpers import fake_records as fakes
+from tests.helpers.drawing import drawn
+from tests.helpers.fake_records import group_of
 
 Curve = Sequence[tuple[float, float | None]]
 
@@ -31,20 +31,16 @@ def trained(
     return document
 
 
-def group_of(folder: Path, documents: list[dict[str, Any]]) -> groups.Group:
-    """The one group that some records make."""
-    fakes.save(folder, documents)
-    [group] = groups.group_records(record.load(folder))
-    return group
+def reach(group: groups.Group, reference: str = "lora") -> tables.Part:
+    """The table of costs, which must be there."""
+    return reached.reach_table(group, reference) or pytest.fail("there is no table")
 
 
 def table_of(group: groups.Group, reference: str = "lora") -> dict[str, dict[str, str]]:
     """The cells of the table of costs, by method and heading."""
-    made = reached.reach_table(group, reference)
-    assert made is not None
-    _, table, _ = made
+    table = reach(group, reference).table
     return {
-        row[0].text: {h: c.text + c.sign for h, c in zip(table.heads[1:], row[1:], strict=True)}
+        row[0].text: {h: c.text + c.sign for h, c in zip(table.heads, row, strict=True)}
         for row in table.rows
     }
 
@@ -121,18 +117,14 @@ def test_seconds_of_older_records_come_from_the_rate(tmp_path: Path) -> None:
     assert [point.seconds for point in found["lora"].mean] == [5.0, 10.0, 15.0]
     assert (found["lora"].computed, found["cmer"].computed) == (True, False)
     assert "vpt" not in found  # without a rate nothing is known
-    made = reached.reach_table(group, "lora")
-    assert made is not None
-    assert any("computed from the measured rate" in note for note in made[2])
-    assert "computed" in title_of(drawn(group))
+    assert "computed from the measured rate" in reach(group).words
+    assert "computed" in title_of(by_seconds(group))
 
 
 def test_recorded_seconds_are_not_called_computed(tmp_path: Path) -> None:
     group = group_of(tmp_path, [trained(name, LORA) for name in ("lora", "cmer")])
-    made = reached.reach_table(group, "lora")
-    assert made is not None
-    assert not any("computed" in note for note in made[2])
-    assert "computed" not in title_of(drawn(group))
+    assert "computed" not in reach(group).words
+    assert "computed" not in title_of(by_seconds(group))
 
 
 def test_building_cached_features_counts(tmp_path: Path) -> None:
@@ -150,13 +142,11 @@ def test_without_lora_the_best_is_the_reference_and_named(tmp_path: Path) -> Non
     documents = [trained("cmer", LORA), trained("vpt", [(1.0, 1.0), (2.0, 2.0), (3.0, 38.0)])]
     documents.append(trained("lora", [(10.0, 20.0), (20.0, 50.0)]))  # two looks are too few
     group = group_of(tmp_path, documents)
-    made = reached.reach_table(group, "lora")
-    assert made is not None
-    title, table, notes = made
-    assert "that of cmer" in title
-    assert "val mR / cmer" in table.heads
+    part = reach(group)
+    assert "that of cmer" in part.title
+    assert "val mR / cmer" in part.table.heads
     assert "lora" not in table_of(group)
-    assert any("cmer, 40.0" in note for note in notes)
+    assert "cmer, 40.0" in part.words
     assert times(table_of(group)["vpt"]) == ["3.0", "3.0", "–"]
     assert table_of(group, "vpt")["vpt"]["val mR / vpt"] == "100.0%"
 
@@ -181,7 +171,7 @@ def test_seconds_on_a_busy_machine_are_marked(tmp_path: Path) -> None:
     found = table_of(group)
     assert times(found["lora"]) == ["20.0", "30.0", "40.0"]
     assert times(found["cmer"]) == ["20.0†", "30.0†", "40.0†"]
-    picture = drawn(group)
+    picture = by_seconds(group)
     assert {text.get_text() for text in picture.axes[0].texts} == {"lora", "cmer†"}
     assert "† machine busy" in title_of(picture)
 
@@ -205,13 +195,9 @@ def test_the_table_is_in_every_form_of_the_report(tmp_path: Path) -> None:
 # The plot.
 
 
-def drawn(group: groups.Group) -> Figure:
+def by_seconds(group: groups.Group) -> Figure:
     """The plot by seconds."""
-    with matplotlib.rc_context(figure.style()):
-        made = curves.by_seconds(group)
-        assert made is not None
-        made.draw_without_rendering()
-    return made
+    return drawn(lambda: curves.by_seconds(group))
 
 
 def title_of(picture: Figure) -> str:
@@ -227,7 +213,7 @@ def test_lines_step_at_the_looks_and_go_on_to_the_edge(tmp_path: Path) -> None:
         for seed in range(2):
             documents.append(trained(method, points, seed))
             documents[-1]["metrics"]["test"]["mR"] = ends[method] - 5 + 2 * seed
-    left, right = drawn(group_of(tmp_path, documents)).axes
+    left, right = by_seconds(group_of(tmp_path, documents)).axes
     assert left.get_xscale() == "linear"
     means = [line for line in left.lines if line.get_linewidth() == 1.1]
     corners = {tuple(map(tuple, line.get_xydata())) for line in means}
@@ -251,7 +237,7 @@ def test_the_axis_is_logarithmic_where_lengths_differ_tenfold(
 ) -> None:
     long = [(factor * seconds, recall) for seconds, recall in LORA]
     group = group_of(tmp_path, [trained("lora", long), trained("cmer", LORA)])
-    axes = drawn(group).axes[0]
+    axes = by_seconds(group).axes[0]
     assert axes.get_xscale() == scale
     assert ("log scale" in axes.get_xlabel()) == (scale == "log")
     low, high = axes.get_xlim()
@@ -264,7 +250,7 @@ def test_many_methods_with_long_names_stay_in_the_picture(tmp_path: Path) -> Non
     for n in range(14):
         documents += [fakes.record("cmer", seed, queue=n, a_long_setting=n) for seed in range(2)]
     documents[3]["metrics"]["test"]["mR"] = 1.0  # a long bar is written
-    picture = drawn(group_of(tmp_path, documents))
+    picture = by_seconds(group_of(tmp_path, documents))
     left, right = picture.axes
     width, height = picture.get_size_inches() * picture.dpi
     names = [Text.get_window_extent(text) for text in left.texts]
@@ -305,7 +291,7 @@ def budgeted(time: float | None, memory: int | None) -> list[dict[str, Any]]:
             "equal training time (45 s) and memory (364 MiB)",
             "ucm-starter-memory364MiB-time45s",
         ),
-        (600.0, None, "equal training time (10 min)", "ucm-starter-time10min"),
+        (600.0, None, "equal training time (10 min)", "ucm-starter-time10m"),
         (None, 24 * 2**30, "equal memory (24 GiB)", "ucm-starter-memory24GiB"),
     ],
 )

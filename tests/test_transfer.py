@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from bench import UserError, cli, data, record, schema
 from bench.report import contents, groups, markdown
 from bench.report import transfer as report
-from bench.report.significance import Significance
 from bench.trained import transfer, under_corruption
 from tests.helpers import fake_records as fakes
 from tests.helpers.trained import trained
@@ -189,24 +188,25 @@ def test_the_report_has_a_table_for_each_data_set(tmp_path: Path) -> None:
     made(tmp_path, "vpt", 0, "sydney", 10.0)
     frame = record.load(tmp_path)
     (group,) = groups.group_records(frame)
-    (_, about, table), (name, second, _) = report.tables(group, tmp_path)
-    assert about.startswith(f"Transfer to rsitmd: trained on {group.dataset}, recall on the 452")
-    assert about.endswith(
+    first, second = report.tables(group, tmp_path)
+    assert first.title.startswith(
+        f"Transfer to rsitmd: trained on {group.dataset}, recall on the 452"
+    )
+    assert first.title.endswith(
         "24 of them share captions with images trained on, so part of this is no transfer"
     )
-    assert name == "sydney"
-    assert "Transfer to sydney" in second
-    assert "share" not in second
-    assert [[row[0].text, row[1].text, row[2].text, row[2].spread] for row in table.rows] == [
+    assert (first.name, second.name) == ("transfer-rsitmd", "transfer-sydney")
+    assert "Transfer to sydney" in second.title
+    assert "share" not in second.title
+    assert [[row[0].text, row[1].text, row[2].text, row[2].spread] for row in first.table.rows] == [
         ["vpt", "1", "30.0", ""],
         ["lora", "2", "21.0", "1.4"],
     ]
-    assert table.heads[2:9] == [
+    assert first.table.heads[2:9] == [
         *("mR", "i2t R@1", "i2t R@5", "i2t R@10", "t2i R@1", "t2i R@5", "t2i R@10"),
     ]
-    assert len(report.tables(group, tmp_path, short=True)[0][2].heads) == 6
-    assert report.tables(group, None) == []
-    said = markdown.write(contents.contents(frame, [group], Significance(tmp_path), "lora", {}))
+    assert len(report.tables(group, tmp_path, short=True)[0].table.heads) == 6
+    said = markdown.write(contents.contents(frame, [group], tmp_path, "lora", {}))
     assert "Transfer to rsitmd" in said
 
 
@@ -215,8 +215,8 @@ def test_results_on_an_older_state_of_the_test_set_are_not_mixed(tmp_path: Path)
     made(tmp_path, "lora", 1, "rsitmd", 30.0)
     made(tmp_path, "vpt", 0, "rsitmd", 10.0, hashes={"test": "older"})
     (group,) = groups.group_records(record.load(tmp_path))
-    ((_, _, table),) = report.tables(group, tmp_path)
-    assert [[row[0].text, row[1].text, row[2].text] for row in table.rows] == [
+    [part] = report.tables(group, tmp_path)
+    assert [[row[0].text, row[1].text, row[2].text] for row in part.table.rows] == [
         ["lora", "1", "30.0"]
     ]
 

@@ -12,7 +12,6 @@ from bench import UserError, data, limits, lock, record, trial_process
 from bench.data import contact
 from bench.messages import Stage
 from bench.report import contents, groups, markdown, plots, robustness
-from bench.report.significance import Significance
 from bench.sweeps.sweep import Plan
 from bench.trained import under_corruption
 from bench.trained.under_corruption import Condition
@@ -143,7 +142,7 @@ def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
     results_of(tmp_path, "full", 0, {})
     frame = record.load(tmp_path)
     (one,) = groups.group_records(frame)
-    (_, severity), (_, corruption) = robustness.tables(one, tmp_path)
+    severity, corruption = (part.table for part in robustness.tables(one, tmp_path))
     assert severity.heads == [
         *("method", "n", "mR clean", "severity 1", "severity 3", "lost", "lost of clean"),
     ]
@@ -157,7 +156,7 @@ def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
         ["34.0", "28.0"],
         ["–", "–"],
     ]
-    said = markdown.write(contents.contents(frame, [one], Significance(tmp_path), "lora", {}))
+    said = markdown.write(contents.contents(frame, [one], tmp_path, "lora", {}))
     assert "| `lora` | 2 | 40.0 ± 0.0 | 35.0 ± 1.4 | 27.0 ± 1.4 | 9.0 ± 1.4 | 22% |" in (
         said.replace("\u00a0", " ")
     )

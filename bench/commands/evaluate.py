@@ -141,7 +141,7 @@ def _print_tables(screen: "Console", paths: list[Path]) -> None:
     """The tables of transfer of the records that were tested."""
     import os
 
-    from bench.report import groups, robustness, transfer
+    from bench.report import groups, terminal, transfer
 
     whole = [path.resolve() for path in paths]
     folder = Path(os.path.commonpath([path.parent for path in whole]))
@@ -150,5 +150,5 @@ def _print_tables(screen: "Console", paths: list[Path]) -> None:
         return
     mine = frame[frame["path"].isin([str(path.relative_to(folder)) for path in whole])]
     for group in groups.group_records(mine):
-        for _, about, table in transfer.tables(group, folder, short=True):
-            screen.print(robustness.console_table(about, table))
+        for part in transfer.tables(group, folder, short=True):
+            screen.print(terminal.short(part))

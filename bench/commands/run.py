@@ -145,7 +145,7 @@ def _run_corrupted(
     screen: "Console", plan: "Plan", conditions: "list[Condition]", engine: "Engine"
 ) -> bool:
     """Test the trained methods on corrupted images, a process for each; whether some failed."""
-    from bench.report import groups, robustness
+    from bench.report import groups, robustness, terminal
     from bench.trained import under_corruption
 
     def left() -> "list[tuple[Trial, list[Condition]]]":
@@ -162,8 +162,8 @@ def _run_corrupted(
         outcomes = run_trials(screen, tests, trials, engine, lambda: [t for t, _ in left()])
     own = [trial.path(plan.results) for trial in plan.trials]
     for group in groups.group_records(record.load(plan.results, only=own)):
-        for about, table in robustness.tables(group, plan.results):
-            screen.print(robustness.console_table(about, table))
+        for part in robustness.tables(group, plan.results):
+            screen.print(terminal.short(part))
     return report_failures(screen, trials, outcomes)
 
 

@@ -195,13 +195,13 @@ def _print_forecast(
         say(screen, f"and up to {format_seconds(more)} more where grids grow")
 
 
-def _print_winners(
-    screen: "Console", rows: list[dict[str, Any]], search: "Search", out: Path
-) -> None:
+def _print_winners(screen: "Console", rows: list[Any], search: "Search", out: Path) -> None:
     """Print the table of winners, and of which of them a better one may lie beyond the grid."""
-    from bench.report import searches
+    from bench.report import searches, terminal
 
-    screen.print(searches.search_table(rows, f"in {out}"))
+    for part in searches.short_tables(rows):
+        screen.print(terminal.short(part))
+    say(screen, f"the winners are in {out}")
     if any(searches.edges(row) for row in rows):
         say(
             screen,

@@ -1,6 +1,6 @@
 """Which records a user means: a file, a folder, or a folder's name below the results folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import UserError, at_home, record
@@ -10,36 +10,40 @@ from bench.spec import nearest
 
 @dataclass(frozen=True)
 class Choice:
-    """The records of one method call under the same conditions, by seed.
+    """The records of one method call that were made under the same conditions, by seed."""
 
-    `group` is the same for records that stand in one table of a report, `conditions` says which
-    these are; `failed` are trials that did not end well.
-    """
-
-    label: str
-    group: str
-    title: str
-    conditions: str
+    group: Group
+    row: Row
     records: dict[int, Path]
-    failed: tuple[str, ...] = ()
+
+    @property
+    def conditions(self) -> str:
+        """What sets these records apart from others of the same method, for `--conditions`."""
+        return " · ".join(self.group.special) or "defaults"
+
+    @property
+    def seeds(self) -> str:
+        """The seeds that ended well."""
+        return ", ".join(map(str, self.records))
 
 
 def one(where: str, results: Path, seed: int | None = None, conditions: str | None = None) -> Path:
     """The one record that `where` names: its file, or a folder that holds one (of that seed).
 
-    Raises UserError where it names none or several; it lists them.
+    Raises UserError if it names none or several, and lists them.
     """
     path = locate(where, results)
     if path.is_file():
         return path
-    found = _narrowed(choices(path), path, seed, conditions)
-    records = sorted(file for choice in found for file in choice.records.values())
+    found = choices(path, seed, conditions)
+    records = _files(found)
     if len(records) == 1:
         return records[0]
     if len(found) == 1:
-        seeds = ", ".join(map(str, found[0].records))
-        raise UserError(f"{path} holds a record for each of the seeds {seeds}; choose: --seed")
-    raise UserError(f"{path} holds {len(records)} records; {_listed(found)}")
+        raise UserError(
+            f"{path} holds a record for each of the seeds {found[0].seeds}; choose: --seed"
+        )
+    raise UserError(f"{path} holds {len(records)} records; {_how_to_choose(found)}")
 
 
 def several(
@@ -47,13 +51,14 @@ def several(
 ) -> list[Path]:
     """All records that `where` names: a file, or those of a folder that a report would show.
 
-    Raises UserError where it names none.
+    Raises UserError if it names none.
     """
     path = locate(where, results)
-    if path.is_file():
-        return [path]
-    found = _narrowed(choices(path), path, seed, conditions)
-    return sorted(file for choice in found for file in choice.records.values())
+    return [path] if path.is_file() else _files(choices(path, seed, conditions))
+
+
+def _files(found: list[Choice]) -> list[Path]:
+    return sorted(path for choice in found for path in choice.records.values())
 
 
 def pair(
@@ -62,36 +67,33 @@ def pair(
     """The records to compare, those of the same seed at the same place, and notes for the user.
 
     `a` and `b` each name a record or a folder; of a folder all seeds that both have are taken, or
-    `seed` alone. `conditions` chooses where a folder holds records of several kinds (steps and so
-    on). Raises UserError where the choice is not clear.
+    `seed` alone. `conditions` chooses if a folder holds records made under several. Raises
+    UserError if it is not clear which records to compare.
     """
-    places = [locate(where, results) for where in (a, b)]
     notes: list[str] = []
-    sides = [
-        _file(path) if path.is_file() else _narrowed(choices(path, notes), path, seed, conditions)
-        for path in places
-    ]
+    paths = [locate(where, results) for where in (a, b)]
+    sides = [choices(path, seed, conditions, notes) for path in paths]
     notes = [f"left out: {note}" for note in notes]
-    common = {c.group for c in sides[0]} & {c.group for c in sides[1]}
+    common = set.intersection(*({choice.group.digest for choice in side} for side in sides))
     if common:
-        sides = [[choice for choice in side if choice.group in common] for side in sides]
-    for path, side in zip(places, sides, strict=True):
+        sides = [[choice for choice in side if choice.group.digest in common] for side in sides]
+    for path, side in zip(paths, sides, strict=True):
         if len(side) > 1:
-            raise UserError(f"{path} holds records of {len(side)} kinds; {_listed(side)}")
-    first, second = (side[0] for side in sides)
-    notes += [f"left out: {trial}" for side in sides for trial in side[0].failed]
+            raise UserError(f"{path} holds records of {len(side)} kinds; {_how_to_choose(side)}")
+    [first], [second] = sides
+    notes += [f"left out: {trial}" for side in sides for trial in _failed(side[0].row)]
     if not common:
-        notes.append(f"recorded under different conditions: A {first.title}; B {second.title}")
-    if all(path.is_file() for path in places):
-        return list(first.records.values()), list(second.records.values()), notes
+        titles = [f"{choice.row.label}, {choice.group.title}" for choice in (first, second)]
+        notes.append(f"recorded under different conditions: A {titles[0]}; B {titles[1]}")
+    if all(path.is_file() for path in paths):
+        return _files([first]), _files([second]), notes
     seeds = sorted(first.records.keys() & second.records.keys())
     if not seeds:
         raise UserError(
-            f"{a} has the seeds {_numbers(first)} and {b} {_numbers(second)}: none in common, so "
-            "they cannot be paired; run the missing ones, or give one record of each"
+            f"{a} has the seeds {first.seeds} and {b} {second.seeds}: none in common, so they "
+            "cannot be paired; run the missing ones, or give one record of each"
         )
-    alone = sorted(first.records.keys() ^ second.records.keys())
-    if alone:
+    if alone := sorted(first.records.keys() ^ second.records.keys()):
         notes.append(f"left out: seeds {', '.join(map(str, alone))}, which only one of them has")
     return [first.records[s] for s in seeds], [second.records[s] for s in seeds], notes
 
@@ -102,82 +104,64 @@ def locate(where: str, results: Path) -> Path:
         if path.exists():
             return path
     known = [str(path.parent.relative_to(results)) for path in record.paths(results)]
-    what = "a record (seed*.json), or a folder of records such as ucm/starter/cmer"
     raise UserError(
         f"there is no file or folder {where}, here or below {results}{nearest(where, known)}; give "
-        f"{what}; --results says below which folder"
+        "a record (seed*.json), or a folder of records such as ucm/starter/cmer; --results says "
+        "below which folder"
     )
 
 
-def choices(folder: Path, left_out: list[str] | None = None) -> list[Choice]:
-    """What a folder holds, as a report would show it; raises UserError where that is nothing.
+def choices(
+    path: Path,
+    seed: int | None = None,
+    conditions: str | None = None,
+    left_out: list[str] | None = None,
+) -> list[Choice]:
+    """What a folder holds, as a report would show it, or a file; raises UserError for nothing.
 
-    A sentence on each record that cannot be read is added to `left_out`.
+    `seed` and `conditions` narrow down what a folder holds. A sentence on each record that cannot
+    be read is added to `left_out`.
     """
     left_out = [] if left_out is None else left_out
-    frame = record.load(folder, left_out=left_out.append)
+    folder, only = path, None
+    if path.is_file():
+        record.read(path)  # raises an error if it is no record
+        folder, only, seed, conditions = path.parent, [path], None, None
+    groups = group_records(record.load(folder, only=only, left_out=left_out.append))
     found = [
-        _choice(table, row, folder)
-        for table in group_records(frame)
-        for row in table.rows
+        Choice(group, row, {entry.seed: folder / entry.path for entry in row.ok})
+        for group in groups
+        for row in group.rows
         if row.ok
     ]
-    if found:
-        return found
-    failed = [
-        trial for table in group_records(frame) for row in table.rows for trial in _failed(row)
-    ]
-    why = "; ".join([*failed, *left_out]) or "it holds no seed*.json"
-    raise UserError(f"{folder} has no record of a trial that ended well: {why}")
-
-
-def _choice(table: Group, row: Row, folder: Path) -> Choice:
-    return Choice(
-        row.label,
-        table.digest,
-        f"{row.label}, {table.title}",
-        " · ".join(table.special) or "defaults",
-        {entry.seed: folder / entry.path for entry in row.ok},
-        _failed(row),
-    )
-
-
-def _failed(row: Row) -> tuple[str, ...]:
-    return tuple(f"{row.label} seed {e.seed} ({e.record['status']})" for e in row.others)
-
-
-def _file(path: Path) -> list[Choice]:
-    """The choice of one record's file, whatever else its folder holds."""
-    document = record.read(path)
-    import pandas as pd
-
-    frame = pd.DataFrame([{"path": path.name, "record": document}])
-    [table] = group_records(frame)
-    [row] = table.rows
-    found = _choice(table, row, path.parent)
-    return [
-        Choice(row.label, found.group, found.title, found.conditions, {row.entries[0].seed: path})
-    ]
-
-
-def _narrowed(
-    found: list[Choice], folder: Path, seed: int | None, conditions: str | None
-) -> list[Choice]:
-    """Those of the seed and the conditions; raises UserError where none is."""
+    if not found:
+        failed = [trial for group in groups for row in group.rows for trial in _failed(row)]
+        why = "; ".join([*failed, *left_out]) or "it holds no seed*.json"
+        raise UserError(f"{path} has no record of a trial that ended well: {why}")
     if conditions is not None:
-        wanted = set(_words(conditions))
-        fitting = [c for c in found if wanted <= set(_words(c.conditions))]
-        exact = [c for c in fitting if wanted == set(_words(c.conditions))]
-        if not fitting:
-            raise UserError(f"{folder} has nothing recorded with {conditions}; {_listed(found)}")
-        found = exact or fitting
-    if seed is None:
-        return found
-    kept = [
-        Choice(c.label, c.group, c.title, c.conditions, {seed: c.records[seed]})
-        for c in found
-        if seed in c.records
-    ]
+        found = _under(conditions, found, folder)
+    return found if seed is None else _of_seed(seed, found, folder)
+
+
+def _failed(row: Row) -> list[str]:
+    return [f"{row.label} seed {e.seed} ({e.record['status']})" for e in row.not_ok]
+
+
+def _under(conditions: str, found: list[Choice], folder: Path) -> list[Choice]:
+    """Those made under some conditions and, if there are any, under no other special ones."""
+
+    def words(text: str) -> set[str]:
+        return {word.strip() for word in text.replace("·", ",").split(",") if word.strip()}
+
+    fitting = [choice for choice in found if words(conditions) <= words(choice.conditions)]
+    if not fitting:
+        raise UserError(f"{folder} has nothing recorded with {conditions}; {_how_to_choose(found)}")
+    exact = [choice for choice in fitting if words(conditions) == words(choice.conditions)]
+    return exact or fitting
+
+
+def _of_seed(seed: int, found: list[Choice], folder: Path) -> list[Choice]:
+    kept = [replace(c, records={seed: c.records[seed]}) for c in found if seed in c.records]
     if not kept:
         seeds = sorted({number for choice in found for number in choice.records})
         raise UserError(
@@ -187,20 +171,10 @@ def _narrowed(
     return kept
 
 
-def _words(conditions: str) -> list[str]:
-    return [word.strip() for word in conditions.replace("·", ",").split(",") if word.strip()]
-
-
-def _numbers(choice: Choice) -> str:
-    return ", ".join(map(str, sorted(choice.records)))
-
-
-def _listed(found: list[Choice]) -> str:
-    """How to choose among several: by conditions where these differ, else by folder."""
-    if len({choice.label for choice in found}) > 1:
-        folders = sorted({str(p.parent) for c in found for p in c.records.values()})
-        return f"give the folder of one method: {', '.join(folders[:8])}" + (
-            " and so on" if len(folders) > 8 else ""
-        )
-    listed = " or ".join(f"--conditions '{choice.conditions}'" for choice in found)
-    return f"choose with {listed}"
+def _how_to_choose(found: list[Choice]) -> str:
+    """How to choose among several: by folder if they are of several methods, else by conditions."""
+    if len({choice.row.label for choice in found}) > 1:
+        folders = sorted({str(path.parent) for path in _files(found)})
+        more = " and so on" if len(folders) > 8 else ""
+        return f"give the folder of one method: {', '.join(folders[:8])}{more}"
+    return "choose with " + " or ".join(f"--conditions '{c.conditions}'" for c in found)

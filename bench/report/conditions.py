@@ -1,38 +1,135 @@
 """Sentences under tables: a group's settings, what differs in it, busy or throttled machines."""
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from bench.report.groups import JOULES, SEEN, Entry, Group, Row
 
-MARKS = {"busy": "†", "throttled": "‡"}
-SHORT = {"busy": "machine busy", "throttled": "clock lowered"}
-TIMED = (
+PEAK = "efficiency.peak_memory_train_bytes"
+TIMED = {
     *("efficiency.train_images_per_second", "efficiency.step_images_per_second", JOULES),
     *("efficiency.epoch_seconds", "efficiency.epoch_and_features_seconds"),
-)
-"""Figures that a busy machine or a lowered clock spoils."""
+}
+"""Figures that are wrong if the machine was busy or its clock was lowered."""
 SHOWN = 6
 """Trials named in a sentence."""
+
+
+def _busy(entry: Entry) -> str:
+    """How the machine was busy with something else; empty if the figures are sound.
+
+    Busy windows that could be left out of the speed do no harm.
+    """
+    words = []
+    efficiency = entry.efficiency
+    windows = efficiency.get("busy_windows")
+    if windows and efficiency.get("disturbed") is not False:
+        words.append(f"{windows} of {efficiency.get('windows') or '?'} windows busy")
+    if warning := efficiency.get("warning"):
+        words.append(" ".join(warning.split()))
+    return "; ".join(words)
+
+
+def _throttled(entry: Entry) -> str:
+    """How the GPU's clock was lowered; empty if it was not."""
+    efficiency = entry.efficiency
+    windows = efficiency.get("throttled_windows")
+    if not windows:
+        return ""
+    reasons = ", ".join(efficiency.get("gpu_throttle_reasons", [])).replace("_", " ")
+    words = f"{windows} of {efficiency.get('windows') or '?'} windows"
+    return f"{words} ({reasons})" if reasons else words
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A sign behind figures that something spoilt, so that they cannot be compared."""
+
+    sign: str
+    short: str
+    """What happened, for plots."""
+    about: str
+    """What happened, for tables."""
+    describe: Callable[[Entry], str]
+    """What happened to a trial; empty if nothing did."""
+    spoils: set[str]
+    """The fields whose figures are then wrong."""
+
+
+MARKS = (
+    # Whoever else used the GPU may also have used its memory.
+    Mark("†", "machine busy", "the machine was busy with something else", _busy, {*TIMED, PEAK}),
+    Mark("‡", "clock lowered", "the GPU lowered its clock", _throttled, TIMED),
+)
+
+
+def spoilt(row: Row, path: str) -> str:
+    """The signs that a row's mean of a number needs; empty if the number is sound."""
+    entries = [entry for entry in row.ok if entry.get(path) is not None]
+    return "".join(
+        mark.sign for mark in MARKS if path in mark.spoils and any(map(mark.describe, entries))
+    )
+
+
+def explained(signs: str) -> list[str]:
+    """What the signs in a plot mean, in two words each."""
+    return [f"{mark.sign} {mark.short}" for mark in MARKS if mark.sign in signs]
+
+
+def footnotes(group: Group, *, name_trials: bool = True) -> dict[str, str]:
+    """For each sign in the group's tables a sentence on what it means."""
+    notes = {SEEN: trained_on(group)} if group.seen else {}
+    for mark in MARKS:
+        trials: dict[str, list[str]] = {}
+        for row in group.every:
+            for entry in row.ok:
+                if words := mark.describe(entry):
+                    trials.setdefault(words, []).append(f"{row.label} seed {entry.seed}")
+        if trials:
+            listed = "; ".join(f"{words}: {shortened(names)}" for words, names in trials.items())
+            notes[mark.sign] = (
+                f"{mark.sign} {mark.about}, so these figures are not comparable and never marked "
+                f"as best or second ({listed if name_trials else 'the report names the trials'})."
+            )
+    return notes
+
+
+def trained_on(group: Group) -> str:
+    """What the sign behind a backbone means that was trained on the data set of its table."""
+    return (
+        f"{SEEN} {group.backbone} was trained on the training images and captions of "
+        f"{group.dataset} itself, so these figures are not comparable with those of backbones that "
+        "were not."
+    )
+
+
+def shortened(names: list[str], most: int = SHOWN) -> str:
+    """The first names of a list, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+# What all trials of a group had in common.
 
 
 def conditions(group: Group) -> list[str]:
     """Sentences on what all trials of a group had in common."""
     recipe = group.recipe
     seeds = sorted({entry.seed for entry in group.ok})
-    counts: dict[str, int] = next((found for e in group.ok if (found := e.get("data.counts"))), {})
-    precision = " and ".join(map(str, group.values("efficiency.precision")))
+    images = next((entry.test_images for entry in group.ok if entry.test_images), 0)
     facts = [
-        *([f"{counts['test']:,} test images"] if counts.get("test") else []),
+        *([f"{images:,} test images"] if images else []),
         f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds)) or 'none'}",
         *([group.budget] if group.budget else []),
         _batch(group),
         _length(group),
-        precision or recipe["precision"],
+        " and ".join(map(str, group.values("efficiency.precision"))) or recipe.precision,
     ]
     sentences = [
         "; ".join(facts) + ".",
         "The step with the best validation mR is tested, once."
-        if recipe["track"] == "train"
+        if recipe.track == "train"
         else "Trained on train and val; the last step is tested, and nothing is selected.",
     ]
     if group.scene_at_test == "oracle":
@@ -55,42 +152,31 @@ def conditions(group: Group) -> list[str]:
 
 def _batch(group: Group) -> str:
     """How many images a training batch had."""
-    parts = group.recipe.get("accumulation", 1)
-    if group.recipe.get("memory") is not None:
-        return f"batch {_range([entry.batch_size * parts for entry in _trained(group)])}"
-    words = f"batch {group.batch_size * parts}"
-    if group.batch_size < (asked := group.recipe["batch_size"]):
-        words += f" (all training images; the recipe's {asked} are more than those)"
+    recipe = group.recipe
+    if recipe.memory is not None:
+        return f"batch {_range([e.batch_size * recipe.accumulation for e in _trained(group)])}"
+    words = f"batch {group.batch_size * recipe.accumulation}"
+    if group.batch_size < recipe.batch_size:
+        words += f" (all training images; the recipe's {recipe.batch_size} are more than those)"
     return words
 
 
 def _length(group: Group) -> str:
     """How long the trainings were."""
-    steps = group.recipe.get("steps")
-    if group.recipe.get("time") is not None:
+    recipe = group.recipe
+    if recipe.time is not None:
         return f"{_range([entry.record['curve'][-1]['step'] for entry in _trained(group)])} steps"
-    return f"{steps} steps" if steps is not None else f"{group.recipe['epochs']:g} epochs"
+    return f"{recipe.steps} steps" if recipe.steps is not None else f"{recipe.epochs:g} epochs"
 
 
 def _trained(group: Group) -> list[Entry]:
-    return [entry for entry in group.ok if entry.record["curve"]]
+    return [entry for entry in group.ok if entry.record.get("curve")]
 
 
 def _range(numbers: list[int]) -> str:
-    """`64 to 512`, `64` where all are the same."""
+    """`64 to 512`, or `64` if all are the same."""
     ends = sorted({min(numbers), max(numbers)}) if numbers else []
     return " to ".join(f"{number:,}" for number in ends) or "unknown"
-
-
-def off_budget(group: Group) -> str:
-    """A sentence on trials whose training took more or less than the budget; empty without any."""
-    trials = [
-        f"{row.label} seed {entry.seed} ({' '.join(str(warning).split())})"
-        for row in group.every
-        for entry in row.ok
-        if (warning := entry.get("efficiency.budget_warning"))
-    ]
-    return f"Not within the time budget: {_listed(trials)}." if trials else ""
 
 
 def memory_words(group: Group) -> str:
@@ -118,15 +204,18 @@ def cost_words(group: Group) -> list[str]:
 
 
 def machine_words(group: Group) -> str:
-    """On what machine the trials ran."""
+    """The machine that the trials ran on."""
     cpu = (group.values("environment.cpu") or ["unknown"])[0]
     return group.device if group.cuda else f"CPU ({cpu})"
 
 
+# What differs between rows, and which trials a table does not show.
+
+
 def letters(group: Group) -> dict[str, str]:
-    """A letter for everything that differs in the group, in the order of its rows."""
-    parts = list(dict.fromkeys(part for row in group.rows for part in row.odd))
-    return {part: letter(number) for number, part in enumerate(parts)}
+    """A letter for each thing that differs in the group, in the order of its rows."""
+    differences = dict.fromkeys(words for row in group.rows for words in row.differs)
+    return {words: letter(number) for number, words in enumerate(differences)}
 
 
 def letter(number: int) -> str:
@@ -135,121 +224,45 @@ def letter(number: int) -> str:
 
 
 def legend(group: Group) -> str:
-    """What the letters of the column `differs` mean, and what is usual; empty where none is."""
+    """What the letters of the column `differs` mean, and what is usual; empty without letters."""
     meant = letters(group)
     if not meant:
         return ""
-    names = [n for n in group.usual if any(part.startswith(f"{n} ") for part in meant)]
+    names = [n for n in group.usual if any(words.startswith(f"{n} ") for words in meant)]
     usual = ", ".join(f"{name} {group.usual[name]}" for name in names)
-    listed = "; ".join(f"{sign}: {part}" for part, sign in meant.items())
+    listed = "; ".join(f"{sign}: {words}" for words, sign in meant.items())
     return f"Differs from the group{f' ({usual})' if usual else ''}: {listed}."
 
 
-def spoilt(row: Row, path: str) -> str:
-    """The marks that a row's mean of a number needs: † busy machine, ‡ lowered GPU clock.
-
-    Times are spoilt by both, a peak of CUDA memory by whoever else used the GPU.
-    """
-    timed, peak = path in TIMED, path == "efficiency.peak_memory_train_bytes"
-    if not timed and not peak:
-        return ""
-    found = [e for e in row.ok if e.get(path) is not None]
-    marks = [("busy", timed or peak, busy), ("throttled", timed, throttled)]
-    return "".join(MARKS[k] for k, counts, of in marks if counts and any(of(e) for e in found))
-
-
-def busy(entry: Entry) -> str:
-    """In what way the machine was busy with something else; empty where its figures are sound.
-
-    Busy windows that were left out of the rate spoil nothing.
-    """
-    words = []
-    windows = entry.get("efficiency.busy_windows")
-    if windows and entry.get("efficiency.disturbed") is not False:
-        words.append(f"{windows} of {entry.get('efficiency.windows') or '?'} windows busy")
-    if entry.get("efficiency.warning"):
-        words.append(" ".join(str(entry.get("efficiency.warning")).split()))
-    return "; ".join(words)
-
-
-def throttled(entry: Entry) -> str:
-    """In what way the GPU's clock was lowered; empty where it was not."""
-    windows = entry.get("efficiency.throttled_windows")
-    if not windows:
-        return ""
-    reasons = ", ".join(entry.get("efficiency.gpu_throttle_reasons") or ()).replace("_", " ")
-    words = f"{windows} of {entry.get('efficiency.windows') or '?'} windows"
-    return f"{words} ({reasons})" if reasons else words
-
-
-def trained_on(group: Group) -> str:
-    """What the mark of a backbone means that was trained on the data set of its table."""
-    return (
-        f"{SEEN} {group.backbone} was trained on the training images and captions of "
-        f"{group.dataset} itself, so these figures are not comparable with those of backbones that "
-        "were not."
-    )
-
-
-def footnotes(group: Group) -> dict[str, str]:
-    """For each mark that stands in the group's tables, a sentence on what it means."""
-    notes = {SEEN: trained_on(group)} if group.seen else {}
-    for kind, of, about in (
-        ("busy", busy, "the machine was busy with something else"),
-        ("throttled", throttled, "the GPU lowered its clock"),
-    ):
-        trials: dict[str, list[str]] = {}
-        for row in group.every:
-            for entry in row.ok:
-                if words := of(entry):
-                    trials.setdefault(words, []).append(f"{row.label} seed {entry.seed}")
-        if trials:
-            listed = "; ".join(f"{words}: {_listed(named)}" for words, named in trials.items())
-            notes[MARKS[kind]] = (
-                f"{MARKS[kind]} {about}, so these figures are not comparable and never marked as "
-                f"best or second ({listed})."
-            )
-    return notes
-
-
-def short_footnotes(group: Group) -> list[str]:
-    """A short sentence for each mark in the group's tables; the report's own names the trials."""
-    notes = [trained_on(group)] if group.seen else []
-    for kind, of, about in (
-        ("busy", busy, "other processes used the machine"),
-        ("throttled", throttled, "the GPU lowered its clock"),
-    ):
-        if any(of(entry) for row in group.every for entry in row.ok):
-            why = "so that this figure is not comparable"
-            notes.append(f"{MARKS[kind]} {about}, {why}; the report names the trials")
-    if any(row.replaced for row in group.every):
-        notes.append("Of a call with several learning rates the latest records are shown.")
-    return notes
+def off_budget(group: Group) -> str:
+    """A sentence on trials that trained for more or less than their time; may be empty."""
+    trials = [
+        f"{row.label} seed {entry.seed} ({' '.join(warning.split())})"
+        for row in group.every
+        for entry in row.ok
+        if (warning := entry.efficiency.get("budget_warning"))
+    ]
+    return f"Not within the time budget: {shortened(trials)}." if trials else ""
 
 
 def replaced(group: Group) -> str:
-    """A sentence on records that later ones of the same calls replace; empty without any."""
-    older = "; ".join(f"{row.label}: {_older(row)}" for row in group.every if row.replaced)
+    """A sentence on records that later ones of the same calls replace; may be empty."""
+    older = "; ".join(f"{row.label}: {_by_rate(row)}" for row in group.every if row.replaced)
     return f"Left out, because later records of the same calls exist: {older}." if older else ""
 
 
-def _older(row: Row) -> str:
-    """How many records of each learning rate a row's records replace: `3 at lr 0.006`."""
+def _by_rate(row: Row) -> str:
+    """How many records of each learning rate were replaced: `3 at lr 0.006`."""
     counts = Counter(entry.lr for entry in row.replaced)
     return ", ".join(f"{n}" + ("" if lr is None else f" at lr {lr:g}") for lr, n in counts.items())
 
 
-def _listed(trials: list[str]) -> str:
-    more = len(trials) - SHOWN
-    return ", ".join(trials[:SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
 def not_ok(group: Group) -> list[str]:
-    """One line for each trial that did not end well."""
+    """A line for each trial that did not end well."""
     lines = []
     for row in group.every:
-        for entry in row.others:
-            words = " ".join(str(entry.record.get("message") or "").split())[:200]
-            status = entry.record["status"].replace("_", " ")
-            lines.append(f"{row.label}, seed {entry.seed}: {status}{f': {words}' if words else ''}")
+        for entry in row.not_ok:
+            words = " ".join((entry.record.get("message") or "").split())[:200]
+            why = f": {words}" if words else ""
+            lines.append(f"{row.label}, seed {entry.seed}: {entry.status}{why}")
     return lines

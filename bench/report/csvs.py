@@ -1,10 +1,9 @@
 """A report's records as CSV and Parquet: a row for each record, and one for each method."""
 
-import csv
 import importlib.util
-import io
 import json
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ THEN = ("lr", "trial.seed", "status")
 
 
 def tidy(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """The records with the columns one looks for first: what was run, how well, at what cost."""
+    """The records with columns in the order of interest: what was run, how well, at what cost."""
     given = [name for name in frame.columns if name not in ("record", "curve", "traceback")]
     order = [
         *FIRST,
@@ -60,38 +59,36 @@ def table(groups: list[Group], reference: str) -> str:
 
     reference: the method or call whose shares of validation mR are to be reached.
     """
-    lines: list[dict[str, Any]] = []
+    import pandas as pd
+
+    lines = []
     for group in groups:
         columns = [*recalls(), *recalls("dup_"), *costs(group), *machine(group)]
         shares = reach(group, reference)
+        recipe = {name: value for name, value in asdict(group.recipe).items() if name != "lr"}
         for row in group.every:
-            line: dict[str, Any] = {
+            line: dict[str, object] = {
                 "group": group.name,
                 "dataset": group.dataset,
                 "backbone": group.backbone,
                 "device": group.device,
-                "recipe": json.dumps(group.recipe, sort_keys=True),
+                "recipe": json.dumps(recipe, sort_keys=True),
                 "scene_at_test": group.scene_at_test,
                 "cached_features": row.entries[0].cached_features,
                 "method": row.label,
                 "n": len(row.ok),
-                "not_ok": len(row.others),
-                "differs": row.differs,
+                "not_ok": len(row.not_ok),
+                "differs": "; ".join(row.differs),
             }
             for column in columns:
                 name = column.path.rpartition(".")[2]
                 if found := row.statistic(column.path):
-                    line |= {f"{name}_mean": found.mean, f"{name}_std": found.std}
-                    line[f"{name}_n"] = found.n
+                    line |= {f"{name}_{part}": value for part, value in asdict(found).items()}
             if shares and row.label in shares.seconds:
                 line["best_val_mR_mean"] = statistics.fmean(shares.courses[row.label].best)
                 line["reach_reference"] = shares.reference
                 for share, seconds in zip(SHARES, shares.seconds[row.label], strict=True):
                     line[f"seconds_to_{share}_percent"] = seconds
             lines.append(line)
-    file = io.StringIO()
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(file, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return file.getvalue()
+    frame = pd.DataFrame(lines, dtype=object)  # object: whole numbers stay whole beside gaps
+    return str(frame.to_csv(index=False, lineterminator="\n"))

@@ -4,7 +4,7 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.report.conditions import MARKS, SHORT, spoilt
+from bench.report.conditions import explained, spoilt
 from bench.report.ends import NAMES, OFFSET, height_for, line, names_at_the_ends
 from bench.report.figure import Look, blank, looks, widest
 from bench.report.groups import Group, Row, Statistic
@@ -33,7 +33,7 @@ def by_steps(group: Group) -> "Figure | None":
     """
     curves = {row.label: _by_step(row) for row in group.rows}
     curves = {label: curve for label, curve in curves.items() if curve}
-    if max(map(len, curves.values()), default=0) < 2 or group.recipe.get("time"):
+    if max(map(len, curves.values()), default=0) < 2 or group.recipe.time is not None:
         return None
     look = looks(row for row in group.rows if row.label in curves)
     axis_of = {"loss": "loss (each method's own)", "val_mR": "mR on val (%)"}
@@ -122,8 +122,7 @@ def _about(rows: list[Row], found: dict[str, Course], signs: str) -> str:
         said.append("long bars as figures")
     if any(course.computed for course in found.values()):
         said.append("seconds computed from images/s")
-    said += [f"{MARKS[kind]} {SHORT[kind]}" for kind in MARKS if MARKS[kind] in signs]
-    return "; ".join(said)
+    return "; ".join([*said, *explained(signs)])
 
 
 def _apart(figure: "Figure", left: "Axes", right: "Axes", names: float) -> None:

@@ -1,4 +1,9 @@
-"""Which records may stand in one table, and their means over seeds."""
+"""Which records may stand in one table, and their means over seeds.
+
+An *entry* is a record. A *row* holds the entries of one method call, one for each seed. A *group*
+holds the rows that can be compared, because their records differ only in method, learning rate and
+seed: it becomes one section of the report.
+"""
 
 import hashlib
 import json
@@ -14,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 from bench import record
 from bench.backbone.names import known_weights
 from bench.earlier import call_today
-from bench.recipe import Recipe
-from bench.schema import Record
+from bench.recipe import Recipe, written
+from bench.schema import Data, Efficiency, Record, TrialFields
 from bench.spec import portable
+from bench.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EQUAL = {
+SHOULD_BE_EQUAL = {
     "precision": "efficiency.precision",
     "context length": "data.context_length",
     "threads": "environment.threads",
@@ -35,16 +41,18 @@ EQUAL = {
     "commit": "environment.git_commit",
     "uncommitted changes": "environment.git_dirty",
 }
-"""What may differ within a group, but should not: where it does, the tables say so."""
+"""What may differ within a group but should not; where it does, the column `differs` says so."""
 SEEN = "§"
-"""Marks a backbone that was trained on the training images of the data set of its table."""
+"""Marks a backbone that was trained on the training images of the data set it is compared on."""
 JOULES = "derived.joules_per_image"
-"""GPU energy of the whole training, validation included, by the images trained on."""
+"""GPU energy of the whole training, validation included, divided by the images trained on. Records
+do not hold it: `Entry.get` computes it."""
+RECALL = "metrics.test.mR"
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """Mean over n seeds and sample standard deviation (ddof 1; None with one seed)."""
+    """Mean and sample standard deviation (ddof 1; None for one value) of n values."""
 
     mean: float
     std: float | None
@@ -61,120 +69,132 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Entry:
-    """A record and where it lies below the results folder."""
+    """A record and its path below the results folder."""
 
     path: str
     record: Record
 
     def get(self, dotted: str) -> Any:
-        """`metrics.test.mR` and so on; None where the record has no such entry."""
+        """A field by its dotted name, such as `metrics.test.mR`; None if the record lacks it."""
         if dotted == JOULES:
-            return _joules_per_image(self)
+            return self._joules_per_image()
         value: Any = self.record
         for key in dotted.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
+    def _joules_per_image(self) -> float | None:
+        joules, curve = self.efficiency.get("gpu_energy_joules"), self.record.get("curve")
+        if joules is None or not curve:
+            return None
+        images = curve[-1]["step"] * self.batch_size * self.accumulation
+        return float(joules / images)
+
+    @property
+    def trial(self) -> TrialFields:
+        """What was asked for."""
+        return self.record["trial"]
+
+    @property
+    def efficiency(self) -> Efficiency:
+        """What the trial took; empty if the record does not say."""
+        return self.record.get("efficiency", {})
+
+    @property
+    def data(self) -> Data:
+        """The data set as it was found; empty if the record does not say."""
+        return self.record.get("data", {})
+
     @property
     def lr(self) -> float | None:
-        """The learning rate that the training used; None where nothing was trained."""
+        """The learning rate that the training used; None if nothing was trained."""
         return record.learning_rate(self.record)
 
     @property
     def seed(self) -> int:
         """The trial's seed."""
-        return int(self.get("trial.seed"))
+        return self.trial["seed"]
 
     @property
     def ok(self) -> bool:
         """Whether the trial ended well."""
-        return bool(self.record["status"] == "ok")
+        return self.record["status"] == "ok"
+
+    @property
+    def status(self) -> str:
+        """How the trial ended, in words: `out of memory`."""
+        return self.record["status"].replace("_", " ")
 
     @property
     def cached_features(self) -> int:
-        """Stored views per image, of which features are cached; 0: nothing is cached."""
-        return int(self.get("trial.cached_features") or 0)
+        """Stored views of each image whose features are cached; 0: nothing is cached."""
+        return self.trial.get("cached_features", 0)
+
+    @property
+    def test_images(self) -> int:
+        """Images of the test split; 0 if the record does not say."""
+        return self.data.get("counts", {}).get("test", 0)
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches in a step."""
+        return int(self.trial["recipe"].get("accumulation", 1))
 
     @property
     def batch_size(self) -> int:
-        """Images in a training batch: the recipe's, or all where there are fewer."""
-        recipe, counts = self.get("trial.recipe"), self.get("data.counts") or {}
+        """Images in a micro-batch: the recipe's number, or all images if there are fewer."""
+        recipe, counts = self.trial["recipe"], self.data.get("counts", {})
         splits = ("train",) if recipe.get("track") == "train" else ("train", "val")
         images = sum(counts.get(split, 0) for split in splits)
-        return int(self.get("data.batch_size") or min(recipe["batch_size"], images or math.inf))
-
-
-def _trained_on(entry: Entry) -> set[str]:
-    """The data sets that the backbone of a record was trained on, as far as known.
-
-    Early records do not say it; there the table of named backbones does.
-    """
-    known = known_weights(entry.get("trial.backbone"))
-    return {*(entry.get("backbone.trained_on") or ()), *(known.datasets if known else ())}
-
-
-def _joules_per_image(entry: Entry) -> float | None:
-    joules, curve = entry.get("efficiency.gpu_energy_joules"), entry.get("curve")
-    if joules is None or not curve:
-        return None
-    recipe = entry.get("trial.recipe")
-    return float(joules / (curve[-1]["step"] * entry.batch_size * recipe.get("accumulation", 1)))
+        return int(self.data.get("batch_size") or min(recipe["batch_size"], images or math.inf))
 
 
 @dataclass
 class Row:
-    """The trials of one method call in a group: those that ended well and the others, by seed."""
+    """The trials of one method call in a group, in the order of their seeds."""
 
     label: str
+    """The call, with what sets the row apart from others of the same call."""
     entries: list[Entry]
-    odd: list[str] = field(default_factory=list)
-    """What should be as in the group and is not, in words."""
+    differs: list[str] = field(default_factory=list)
+    """What should be as in the rest of the group and is not, such as `torch 2.11.0`."""
     replaced: list[Entry] = field(default_factory=list)
-    """Older trials of the call that are not shown: of the same seed, or at a learning rate that was
-    the method's own before."""
-
-    @property
-    def differs(self) -> str:
-        """What should be as in the group and is not, as one text."""
-        return "; ".join(self.odd)
+    """Older trials that the report leaves out: of the same seed, or at a learning rate that was the
+    method's own before."""
 
     @property
     def method(self) -> str:
         """The method's name."""
-        return str(self.entries[0].get("trial.method"))
+        return self.entries[0].trial["method"]
 
     @cached_property
     def ok(self) -> list[Entry]:
-        """Trials that ended well."""
+        """The trials that ended well."""
         return [entry for entry in self.entries if entry.ok]
 
-    @cached_property
-    def known(self) -> dict[str, dict[int, float]]:
-        """Numbers looked up before, by their name and seed."""
-        return {}
-
     @property
-    def others(self) -> list[Entry]:
-        """Trials that did not."""
+    def not_ok(self) -> list[Entry]:
+        """The trials that did not."""
         return [entry for entry in self.entries if not entry.ok]
 
+    @property
+    def states(self) -> str:
+        """How the trials ended that did not end well."""
+        return ", ".join(sorted({entry.status for entry in self.not_ok}))
+
     def values(self, dotted: str) -> dict[int, float]:
-        """A number of each trial that ended well, by seed; those without it are left out."""
-        if dotted not in self.known:
-            found = {entry.seed: entry.get(dotted) for entry in self.ok}
-            self.known[dotted] = {
-                s: float(value) for s, value in found.items() if value is not None
-            }
-        return self.known[dotted]
+        """By seed, a number of the trials that ended well; trials without it are left out."""
+        numbers = {entry.seed: entry.get(dotted) for entry in self.ok}
+        return {seed: float(number) for seed, number in numbers.items() if number is not None}
 
     def statistic(self, dotted: str) -> Statistic | None:
-        """Mean and sample standard deviation over seeds; None where no trial has the number."""
+        """Mean and standard deviation over seeds; None if no trial has the number."""
         return Statistic.of(list(self.values(dotted).values()))
 
     @property
     def trains(self) -> bool:
         """Whether anything is trained (unknown counts as yes)."""
-        return any(entry.get("efficiency.trainable_parameters") != 0 for entry in self.entries)
+        return any(entry.efficiency.get("trainable_parameters") != 0 for entry in self.entries)
 
 
 @dataclass
@@ -183,34 +203,36 @@ class Group:
 
     dataset: str
     backbone: str
+    """The backbone's name; ends in a digest if another group would have the same name."""
     device: str
-    recipe: dict[str, Any]
+    recipe: Recipe
+    """With `lr=None`: rows may differ in the learning rate."""
     scene_at_test: str
     cached_features: int
-    """Stored views per image; 0: nothing is cached."""
+    """Stored views of each image whose features are cached; 0: nothing is cached."""
     digest: str
+    """Hash of everything that the group's records share."""
     family: str
     """The same for groups that differ only in batch size."""
     rows: list[Row] = field(default_factory=list)
     usual: dict[str, str] = field(default_factory=dict)
-    """For everything in EQUAL that differs within the group, the most frequent value."""
-
+    """The most frequent value of each name in SHOULD_BE_EQUAL."""
     folded: list[Row] = field(default_factory=list)
-    """Rows that stand in a table of settings alone (bench.report.ablation)."""
+    """Rows that stand only in a table of settings (see `bench.report.ablation`)."""
 
     @property
     def every(self) -> list[Row]:
-        """All rows, by falling mean mR."""
+        """All rows, the highest mR first."""
         return sorted([*self.rows, *self.folded], key=_order) if self.folded else self.rows
 
     @property
     def cuda(self) -> bool:
-        """Whether there is a device peak."""
+        """Whether the trials ran on a GPU, so that a peak of its memory was measured."""
         return self.device != "cpu"
 
     @property
     def memory(self) -> str:
-        """The number that `memory` means here."""
+        """The field that is shown as memory."""
         name = "peak_memory_train_bytes" if self.cuda else "saved_for_backward_bytes"
         return f"efficiency.{name}"
 
@@ -221,8 +243,8 @@ class Group:
 
     @property
     def batch_size(self) -> int:
-        """Images in a training batch of its trials, the recipe's or all where those are fewer."""
-        return min((e.batch_size for e in self.ok), default=int(self.recipe["batch_size"]))
+        """Images in a micro-batch: the recipe's number, or all images if there are fewer."""
+        return min((e.batch_size for e in self.ok), default=self.recipe.batch_size)
 
     @property
     def seeds(self) -> int:
@@ -236,31 +258,34 @@ class Group:
 
     @property
     def special(self) -> list[str]:
-        """What sets the group apart from the usual one."""
-        usual = {f.name: f.default for f in fields(Recipe)}
-        items = [(k, v) for k, v in sorted(self.recipe.items()) if usual.get(k) != v]
-        odd = [f"{k}={_short(k, v)}" for k, v in items]
+        """In what the group differs from trials with default settings: `steps=200`, ..."""
+        values = {f.name: (getattr(self.recipe, f.name), f.default) for f in fields(Recipe)}
+        special = [
+            f"{name}={_written(name, value)}"
+            for name, (value, default) in sorted(values.items())
+            if value != default
+        ]
         if self.scene_at_test != "none":
-            odd.append(f"{self.scene_at_test} scene at test")
+            special.append(f"{self.scene_at_test} scene at test")
         if self.cached_features:
-            odd.append(f"cached features views={self.cached_features}")
-        return odd
+            special.append(f"cached features views={self.cached_features}")
+        return special
 
     @property
     def budget(self) -> str:
         """What was made equal: `equal training time (45 s) and memory (364 MiB)`; may be empty."""
-        names = {"time": "training time", "memory": "memory"}
-        given = [(words, k) for k, words in names.items() if self.recipe.get(k) is not None]
-        spaced = [
-            f"{words} ({' '.join(re.findall(r'[0-9.]+|[A-Za-z]+', _short(k, self.recipe[k])))})"
-            for words, k in given
-        ]
-        return f"equal {' and '.join(spaced)}" if spaced else ""
+        time, memory = self.recipe.time, self.recipe.memory
+        limits = []
+        if time is not None:
+            limits.append(f"training time ({f'{time:g} s' if time % 60 else format_seconds(time)})")
+        if memory is not None:
+            limits.append(f"memory ({format_bytes(memory)})")
+        return f"equal {' and '.join(limits)}" if limits else ""
 
     @property
     def spec(self) -> str:
-        """The backbone as records name it; `backbone` may say more, to tell groups apart."""
-        return portable(self.every[0].entries[0].get("trial.backbone"))
+        """The backbone as records name it."""
+        return portable(self.every[0].entries[0].trial["backbone"])
 
     @property
     def seen(self) -> bool:
@@ -270,7 +295,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        """A heading."""
+        """The heading of the group's section."""
         backbone = f"{self.backbone} {SEEN}" if self.seen else self.backbone
         others = [word for word in self.special if not word.startswith(("time=", "memory="))]
         budget = [self.budget] if self.budget else []
@@ -278,44 +303,50 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The start of its files' names; it does not depend on which other groups there are."""
+        """How the names of the group's files begin; other groups do not change it."""
         words = [self.dataset, self.backbone, *([self.device] if self.cuda else []), *self.special]
         name = "-".join(slug(word) for word in words)
         return name if len(name) <= 100 else f"{name[:93]}-{self.digest[:6]}"
 
     def values(self, dotted: str) -> list[Any]:
-        """The different values of the trials that ended well, most frequent first."""
-        found = [entry.get(dotted) for entry in self.ok]
-        counts = Counter(value for value in found if value is not None)
+        """The different values of a field in the trials that ended well, most frequent first."""
+        counts = Counter(v for entry in self.ok if (v := entry.get(dotted)) is not None)
         return sorted(counts, key=lambda value: (-counts[value], str(value)))
 
     def row(self, call: str) -> Row | None:
-        """The row of a call, else the best row of the method of that name."""
-        named = [row for row in self.every if row.label == call and row.ok]
-        return next(iter(named or [r for r in self.every if r.method == call and r.ok]), None)
+        """The row of a call, or the best row of the method of that name."""
+        ok = [row for row in self.every if row.ok]
+        rows = [r for r in ok if r.label == call] or [r for r in ok if r.method == call]
+        return rows[0] if rows else None
 
 
-def _short(name: str, value: Any) -> str:
-    """A value of the recipe in a heading: numbers without needless digits, budgets with units."""
-    if name == "time" and value is not None:
-        return f"{value:g}s" if value % 60 else f"{value / 60:g}min"
-    if name == "memory" and value is not None:
-        return f"{value / 2**20:g}MiB" if value % 2**30 else f"{value / 2**30:g}GiB"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _trained_on(entry: Entry) -> set[str]:
+    """The data sets that a record's backbone was trained on, as far as known.
+
+    Early records do not say it, but for backbones that have names it is known.
+    """
+    known = known_weights(entry.trial["backbone"])
+    recorded = entry.record.get("backbone", {}).get("trained_on", [])
+    return {*recorded, *(known.datasets if known else ())}
+
+
+def _written(name: str, value: Any) -> str:
+    """A setting of the recipe as in names of files: `80s`, not `1m20s`."""
+    return f"{value:g}s" if name == "time" and value % 60 else written(name, value)
 
 
 def slug(text: str) -> str:
-    """A text as part of a file's name: letters, digits and hyphens alone, as LaTeX needs them."""
+    """A text as a part of a file name: only letters, digits and hyphens, because LaTeX must be able
+    to read it."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text.replace("=", "")).strip("-")
 
 
 def group_records(frame: "pd.DataFrame") -> list[Group]:
-    """The records of a frame (bench.record.load) as groups: most seeds first, then most methods.
+    """The records of a frame (see `bench.record.load`) as groups: most seeds first, then methods.
 
-    The records of a group share data set and split, backbone and weights, recipe but for the
-    learning rate, device, use of scenes at test and of cached features. Under an equal training
-    time cached features stand with the rest: they are one way to spend it, as each method is. Its
-    rows fall in mean mR.
+    The records of a group share data set, split, backbone, weights, device, recipe (but for the
+    learning rate) and the use of scenes at test. They also share the use of cached features, unless
+    training time was made equal: then caching is one way to spend the time.
     """
     if not len(frame):
         return []
@@ -323,16 +354,16 @@ def group_records(frame: "pd.DataFrame") -> list[Group]:
     entries = [Entry(str(path), document) for path, document in pairs]
     groups: dict[str, Group] = {}
     rows: dict[str, dict[str, list[Entry]]] = {}
-    for entry in sorted(entries, key=lambda e: (str(e.get("finished")), e.path)):
-        new = _group_of(entry)
-        groups.setdefault(new.digest, new)
-        parts = [_call(entry), entry.get("trial.settings"), entry.get("trial.recipe.lr")]
-        key = json.dumps([*parts, entry.cached_features], sort_keys=True)
-        rows.setdefault(new.digest, {}).setdefault(key, []).append(entry)
+    for entry in sorted(entries, key=lambda e: (str(e.record.get("finished")), e.path)):
+        group = _group_of(entry)
+        groups.setdefault(group.digest, group)
+        settings, lr = entry.trial["settings"], entry.trial["recipe"]["lr"]
+        key = json.dumps([_call(entry), settings, lr, entry.cached_features], sort_keys=True)
+        rows.setdefault(group.digest, {}).setdefault(key, []).append(entry)
     for digest, group in groups.items():
         group.rows = [_row(rows[digest][key]) for key in sorted(rows[digest])]
-        _label(group)
-        _differences(group)
+        _label_rows(group)
+        _find_differences(group)
         group.rows.sort(key=_order)
     names = Counter(group.name.casefold() for group in groups.values())
     for group in groups.values():
@@ -342,24 +373,23 @@ def group_records(frame: "pd.DataFrame") -> list[Group]:
 
 
 def _group_of(entry: Entry) -> Group:
-    recipe = {**asdict(Recipe()), **entry.get("trial.recipe")}  # older records: fewer fields
-    recipe.pop("lr")
-    scene = entry.get("trial.scene_at_test") or entry.get("trial.settings.scene_at_test") or "none"
-    defines = entry.get("trial.defines") or {
-        "splits": entry.get("data.hashes"),
-        "weights": entry.get("backbone.weights_sha256"),
+    """The group that a record belongs to, still without rows."""
+    known = {f.name for f in fields(Recipe)} - {"lr"}
+    stated = {name: value for name, value in entry.trial["recipe"].items() if name in known}
+    recipe = Recipe(**stated)  # older records lack what came later: it was at its default
+    shared: dict[str, Any] = {
+        "dataset": Path(entry.trial["dataset"]).stem,
+        "backbone": portable(entry.trial["backbone"]),
+        "device": entry.get("environment.gpu") or entry.efficiency.get("device") or "cpu",
+        "scene_at_test": entry.trial["settings"].get("scene_at_test") or "none",
+        "cached_features": 0 if recipe.time is not None else entry.cached_features,
     }
-    parts: dict[str, Any] = {
-        "dataset": Path(entry.get("trial.dataset")).stem,
-        "backbone": portable(entry.get("trial.backbone")),
-        "device": entry.get("environment.gpu") or entry.get("efficiency.device") or "cpu",
-        "recipe": recipe,
-        "scene_at_test": scene,
-        "cached_features": 0 if recipe["time"] is not None else entry.cached_features,
-    }
-    smaller = {k: v for k, v in recipe.items() if k != "batch_size"}
-    family = _digest([{**parts, "recipe": smaller}, defines])
-    return Group(**parts, digest=_digest([parts, defines]), family=family)
+    rules = {name: value for name, value in asdict(recipe).items() if name != "lr"}
+    others = {name: value for name, value in rules.items() if name != "batch_size"}
+    defines = entry.trial.get("defines")
+    digest = _digest([{**shared, "recipe": rules}, defines])
+    family = _digest([{**shared, "recipe": others}, defines])
+    return Group(**shared, recipe=recipe, digest=digest, family=family)
 
 
 def _digest(value: Any) -> str:
@@ -367,9 +397,10 @@ def _digest(value: Any) -> str:
 
 
 def _row(entries: list[Entry]) -> Row:
-    """The last trial of each seed, in order of seeds, of those at the learning rate of the last.
+    """The last trial of each seed, of those at the learning rate of the last trial.
 
-    A method's own learning rate changes with its code and with each `bench tune`.
+    A method's own learning rate changes with its code and with each `bench tune`, and trials at
+    different rates must not be averaged.
     """
     rate = entries[-1].lr
     latest = {entry.seed: entry for entry in entries if entry.lr == rate}
@@ -378,51 +409,50 @@ def _row(entries: list[Entry]) -> Row:
 
 
 def _call(entry: Entry) -> str:
-    """The call of a record as it reads today."""
-    said = (entry.get(f"trial.{part}") for part in ("method", "call", "settings"))
-    return call_today(*said)
+    """The call of a record as it would be written today."""
+    trial = entry.trial
+    return call_today(trial["method"], trial["call"], trial["settings"])
 
 
-def _label(group: Group) -> None:
-    """The call as it reads today; where two rows share it, also what they do not share."""
+def _label_rows(group: Group) -> None:
+    """Label rows by their calls; where rows share a call, add in what they differ."""
     for row in group.rows:
         first = row.entries[0]
         row.label = _call(first)
-        same = [r.entries[0] for r in group.rows if _call(r.entries[0]) == row.label]
-        odd = []
+        same = [r.entries[0].trial for r in group.rows if _call(r.entries[0]) == row.label]
+        words = []
         if first.cached_features != group.cached_features:
-            odd.append(f"cached features views={first.cached_features}")
-        for setting, value in sorted(first.get("trial.settings").items()):
-            if any(other.get("trial.settings").get(setting) != value for other in same):
-                odd.append(f"{setting}={value!r}")
-        if len({other.get("trial.recipe.lr") for other in same}) > 1:
-            lr = first.get("trial.recipe.lr")
-            odd.append("own lr" if lr is None else f"recipe lr={lr:g}")
-        if odd:
-            row.label += f" [{', '.join(odd)}]"
+            words.append(f"cached features views={first.cached_features}")
+        for setting, value in sorted(first.trial["settings"].items()):
+            if any(other["settings"].get(setting) != value for other in same):
+                words.append(f"{setting}={value!r}")
+        if len({other["recipe"]["lr"] for other in same}) > 1:
+            lr = first.trial["recipe"]["lr"]
+            words.append("own lr" if lr is None else f"recipe lr={lr:g}")
+        if words:
+            row.label += f" [{', '.join(words)}]"
 
 
-def _differences(group: Group) -> None:
-    """Say of each row what should be as in the group and is not."""
-    usual = {name: (group.values(dotted) or [None])[0] for name, dotted in EQUAL.items()}
-    group.usual = {name: _words(name, value) for name, value in usual.items() if value is not None}
-    sets = Counter(tuple(entry.seed for entry in row.ok) for row in group.rows if row.ok)
-    seeds = max(sets, key=lambda found: (sets[found], len(found), found), default=())
+def _find_differences(group: Group) -> None:
+    """Note for each row what should be as in the rest of the group and is not."""
+    usual = {name: (group.values(path) or [None])[0] for name, path in SHOULD_BE_EQUAL.items()}
+    group.usual = {name: _shown(name, value) for name, value in usual.items() if value is not None}
+    seed_sets = Counter(tuple(entry.seed for entry in row.ok) for row in group.rows if row.ok)
+    seeds = max(seed_sets, key=lambda s: (seed_sets[s], len(s), s), default=())
     for row in group.rows:
-        odd = []
-        for name, dotted in EQUAL.items():
-            values = {entry.get(dotted) for entry in row.ok} - {usual[name], None}
-            odd += [f"{name} {_words(name, value)}" for value in sorted(values, key=str)]
+        for name, path in SHOULD_BE_EQUAL.items():
+            values = {entry.get(path) for entry in row.ok} - {usual[name], None}
+            row.differs += [f"{name} {_shown(name, value)}" for value in sorted(values, key=str)]
         own = tuple(entry.seed for entry in row.ok)
         if own and own != seeds:
-            odd.append("seeds " + ", ".join(map(str, own)))
-        row.odd = odd
+            row.differs.append("seeds " + ", ".join(map(str, own)))
 
 
-def _words(name: str, value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     return str(value)[:12] if name == "commit" else str(value)
 
 
 def _order(row: Row) -> tuple[bool, float, str]:
-    recall = row.statistic("metrics.test.mR")
+    """Sorts rows by falling mR; rows without a trial that ended well come last."""
+    recall = row.statistic(RECALL)
     return not row.ok, -(recall.mean if recall else 0.0), row.label

@@ -1,7 +1,7 @@
 """A report as Markdown, as GitHub shows it."""
 
-from bench.report.contents import Contents, Part, Section
-from bench.report.tables import WORDS, Cell, Table
+from bench.report.contents import Contents, Section
+from bench.report.tables import WORDS, Cell, Part, Table
 
 
 def write(report: Contents) -> str:
@@ -42,8 +42,8 @@ def _section(section: Section) -> list[str]:
 
 def _part(part: Part) -> list[str]:
     """Title, table and what its marks mean."""
-    notes = " ".join(filter(None, [*part.notes, part.differs]))
-    return [f"**{_text(part.title)}**", _table(part.table), *([_text(notes)] if notes else [])]
+    words = [_text(part.words)] if part.words else []
+    return [f"**{_text(part.title)}**", _table(part.table), *words]
 
 
 def _table(table: Table) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from bench.report.contents import Contents, Part, Section
+from bench.report.contents import Contents, Section
 from bench.report.figure import DPI
 from bench.report.groups import Group
-from bench.report.tables import WORDS, Cell, Table
+from bench.report.tables import WORDS, Cell, Part, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,8 +96,8 @@ def _figure(path: Path, section: Section) -> str:
 
 
 def _part(part: Part) -> str:
-    notes = escape(" ".join(filter(None, [*part.notes, part.differs])))
-    table = _table(part.table) + (f'<p class="soft">{notes}</p>' if notes else "")
+    words = f'<p class="soft">{escape(part.words)}</p>' if part.words else ""
+    table = _table(part.table) + words
     if part.folded:
         return f"<details><summary>{escape(part.title)}</summary>{table}</details>"
     return f"<h3>{escape(part.title)}</h3>{table}"

@@ -48,7 +48,7 @@ def draw(groups: list[Group], results: Path, out: Path) -> dict[str, list[Path]]
 def families(groups: Iterable[Group]) -> list[list[Group]]:
     """Groups that differ in batch size alone, the smallest batch first."""
     found: dict[str, list[Group]] = {}
-    for group in sorted(groups, key=lambda g: (g.recipe["batch_size"], g.name)):
+    for group in sorted(groups, key=lambda g: (g.recipe.batch_size, g.name)):
         found.setdefault(group.family, []).append(group)
     return [family for family in found.values() if len(family) > 1]
 

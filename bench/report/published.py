@@ -1,18 +1,21 @@
-"""Published results beside ours, and a warning where a zero-shot result is not what others have."""
+"""Published results beside ours, and a warning if a zero-shot result is not what others have."""
 
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.backbone.names import known_weights, other_activation
 from bench.report.conditions import letter, trained_on
-from bench.report.groups import SEEN, Group
-from bench.report.tables import Cell, Table, cell_of, count, recalls
+from bench.report.groups import RECALL, SEEN, Group
+from bench.report.tables import Cell, Part, Table, cell_of, count, recalls
 
 PUBLISHED = Path(__file__).with_name("published_numbers.csv")
 TOLERANCE = 1.0
 """Points of mR that a zero-shot result may lie outside the published band."""
+ROUNDING = 0.02
+"""Points of mR that a printed mean may be off from the mean of the printed recalls."""
 CAUSES = (
     "first, images resized or cropped in another way; second, another tokenizer, or captions that "
     "were changed; third, GELU where the weights have QuickGELU or the other way round (try "
@@ -62,8 +65,8 @@ class Calibration:
 def calibrations(groups: Iterable[Group]) -> list[Calibration]:
     """The zero-shot results that others published too, of backbones that have names.
 
-    A model that nobody trained gives everybody the same numbers. Ours more than TOLERANCE outside
-    the band means a fault, and the rest should not be believed before it is found.
+    A model that nobody trained gives everybody the same numbers. If ours is more than TOLERANCE
+    outside the band, something is wrong, and no other result should be believed until it is found.
     """
     found = []
     for group in groups:
@@ -78,61 +81,79 @@ def calibrations(groups: Iterable[Group]) -> list[Calibration]:
             and row["method"] in known.published.methods
         ]
         for row in group.rows:
-            ours = row.statistic("metrics.test.mR")
+            ours = row.statistic(RECALL)
             if band and ours is not None and not row.trains:
                 ends = (ours.mean, min(band), max(band), other_activation(group.spec))
                 found.append(Calibration(row.label, group.backbone, group.dataset, *ends))
     return found
 
 
-def calibration(groups: Iterable[Group]) -> list[str]:
-    """A warning for each zero-shot result that is not what others published."""
-    return [f"{result}." for result in calibrations(groups) if not result.fits]
+class Line(NamedTuple):
+    """A row of the table: its cells, under which protocol it was made, and where it is from."""
+
+    cells: list[Cell]
+    protocol: str
+    source: str
 
 
-def beside_ours(groups: list[Group], dataset: str) -> tuple[Table, list[str]] | None:
-    """Published results of a data set and ours beside them, and what its letters and numbers mean;
-    None where nothing is published.
+def beside_ours(groups: list[Group], dataset: str) -> Part | None:
+    """Published results of a data set and ours beside them; None if nothing is published.
+
+    The last column has a letter for the protocol and a number for the source; notes explain them.
     """
-    found = [row for row in numbers() if row["dataset"].lower() == dataset]
-    if not found:
+    published = [row for row in numbers() if row["dataset"].lower() == dataset]
+    if not published:
         return None
-    lines, told = [], []
-    for group in groups:
-        if group.dataset != dataset or group.scene_at_test != "none" or group.cached_features:
-            continue
-        selection = "best on val" if group.recipe["track"] == "train" else "train+val, last step"
-        for row in group.rows:
-            if row.statistic("metrics.test.mR"):
-                cells = [Cell(cell_of(row, column).text) for column in recalls()]
-                parameters = row.statistic("efficiency.trainable_parameters")
-                size = count(parameters.mean) if parameters else "–"
-                backbone = Cell(group.backbone, sign=f" {SEEN}" if group.seen else "")
-                lines.append([Cell(row.label, code=True), backbone, Cell(size), *cells])
-                told.append((selection, f"ours, {', '.join([group.device, *group.special])}"))
-    names = [column.path.rpartition(".")[2].replace("@", "") for column in recalls()]
-    other = []
-    for source in found:
-        words = [source["method"], source["backbone"], source["trainable_params"]]
-        cells = [Cell(f"{float(source[name]):.2f}" if source[name] else "–") for name in names]
-        if (
-            source["mR_recomputed"]
-            and abs(float(source["mR"]) - float(source["mR_recomputed"])) > 0.02
-        ):
-            cells[0] = replace(cells[0], sign=" *")
-            other.append(f"{source['method']} {source['mR_recomputed']}")
-        lines.append([*map(Cell, words), *cells])
-        told.append((source["protocol"], source["source"]))
-    protocols, sources = (list(dict.fromkeys(part)) for part in zip(*told, strict=True))
-    for line, (protocol, source_) in zip(lines, told, strict=True):
-        line.append(Cell(f"{letter(protocols.index(protocol))} {1 + sources.index(source_)}"))
+    own = [group for group in groups if group.dataset == dataset]
+    lines = [line for group in own for line in _ours(group)] + [_theirs(row) for row in published]
+    protocols = list(dict.fromkeys(line.protocol for line in lines))
+    sources = list(dict.fromkeys(line.source for line in lines))
+    rows = []
+    for line in lines:
+        protocol, source = protocols.index(line.protocol), sources.index(line.source)
+        rows.append([*line.cells, Cell(f"{letter(protocol)} {1 + source}")])
     notes = [
+        *dict.fromkeys(trained_on(group) for group in own if group.seen),
         "Protocol " + "; ".join(f"{letter(n)}: {text}" for n, text in enumerate(protocols)) + ".",
         "Source " + "; ".join(f"{n}: {text}" for n, text in enumerate(sources, 1)) + ".",
     ]
+    other = [f"{row['method']} {row['mR_recomputed']}" for row in published if _is_off(row)]
     if other:
         notes.append(f"*: the mean of its six recalls is not the mR printed: {', '.join(other)}.")
-    own = [group for group in groups if group.dataset == dataset]
-    notes = [*dict.fromkeys(trained_on(group) for group in own if group.seen), *notes]
     titles = [column.title for column in recalls()]
-    return Table(["method", "backbone", "trainable parameters", *titles, "notes"], lines), notes
+    table = Table(["method", "backbone", "trainable parameters", *titles, "notes"], rows)
+    title = f"Published results on {dataset}, recall in percent"
+    return Part("table", title, table, notes, folded=True)
+
+
+def _ours(group: Group) -> list[Line]:
+    """A line for each method of a group; none if others have nothing that compares."""
+    if group.scene_at_test != "none" or group.cached_features:
+        return []
+    protocol = "best on val" if group.recipe.track == "train" else "train+val, last step"
+    backbone = Cell(group.backbone, sign=f" {SEEN}" if group.seen else "")
+    lines = []
+    for row in group.rows:
+        if row.statistic(RECALL):
+            parameters = row.statistic("efficiency.trainable_parameters")
+            size = Cell(count(parameters.mean) if parameters else "–")
+            figures = [Cell(cell_of(row, column).text) for column in recalls()]
+            source = f"ours, {', '.join([group.device, *group.special])}"
+            cells = [Cell(row.label, code=True), backbone, size, *figures]
+            lines.append(Line(cells, protocol, source))
+    return lines
+
+
+def _theirs(row: dict[str, str]) -> Line:
+    names = [column.path.rpartition(".")[2].replace("@", "") for column in recalls()]
+    figures = [Cell(f"{float(row[name]):.2f}" if row[name] else "–") for name in names]
+    if _is_off(row):
+        figures[0] = replace(figures[0], sign=" *")
+    words = [Cell(row[name]) for name in ("method", "backbone", "trainable_params")]
+    return Line([*words, *figures], row["protocol"], row["source"])
+
+
+def _is_off(row: dict[str, str]) -> bool:
+    """Whether the mR that was printed is not the mean of the recalls that were printed."""
+    mean = row["mR_recomputed"]
+    return bool(mean) and abs(float(row["mR"]) - float(mean)) > ROUNDING

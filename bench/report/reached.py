@@ -1,27 +1,27 @@
-"""How soon methods reach a validation recall: mR by seconds of training, and a table."""
+"""How soon methods reach a validation recall: the best mR by seconds of training, and a table."""
 
 import statistics
 from dataclasses import dataclass
 
-from bench.report.conditions import letters, memory_words, spoilt
+from bench.report.conditions import memory_words, spoilt
 from bench.report.groups import Entry, Group, Row
 from bench.report.tables import (
     MIB,
     SPEED,
     Cell,
     Column,
-    Table,
+    Part,
     cell_of,
     percent,
     rate,
     recall_cell,
     seeds_of,
     size,
-    states,
+    with_differences,
 )
 
 SHARES = (90, 95, 100)
-"""Percent of the reference's validation mR; the table gives what it costs to reach each."""
+"""Percent of the reference's validation mR; the table says what it costs to reach each."""
 FEWEST_LOOKS = 3
 """With fewer evaluations in a training, the time of reaching a recall would be too coarse."""
 
@@ -79,17 +79,18 @@ def courses(rows: list[Row]) -> dict[str, Course]:
 
 def _points(entry: Entry) -> list[Point]:
     """The points of a trial; none if an evaluation lacks the recall (seeds could not be paired)."""
-    looks = entry.record["curve"]
-    recalls = [recall for look in looks if (recall := look.get("val_mR")) is not None]
-    if len(recalls) < len(looks):
-        return []
-    best = [max(recalls[: n + 1]) for n in range(len(recalls))]
+    best: list[float] = []
+    for look in entry.record.get("curve", []):
+        recall = look.get("val_mR")
+        if recall is None:
+            return []
+        best.append(max([recall, *best[-1:]]))
     return [Point(*pair) for pair in zip(_recorded(entry) or _computed(entry), best, strict=False)]
 
 
 def _recorded(entry: Entry) -> list[float] | None:
     """Seconds of training at each evaluation; None if the record lacks any."""
-    seconds = [look.get("train_seconds") or 0.0 for look in entry.record["curve"]]
+    seconds = [look.get("train_seconds") or 0.0 for look in entry.record.get("curve", [])]
     return seconds if all(each > 0 for each in seconds) else None
 
 
@@ -98,19 +99,20 @@ def _computed(entry: Entry) -> list[float]:
 
     Building cached features counts as training.
     """
-    images_per_second = entry.get(SPEED) or 0.0
+    images_per_second = entry.efficiency.get("train_images_per_second") or 0.0
     if images_per_second <= 0:
         return []
-    images = entry.batch_size * entry.get("trial.recipe").get("accumulation", 1)
-    features = entry.get("efficiency.feature_seconds") or 0.0
-    return [features + look["step"] * images / images_per_second for look in entry.record["curve"]]
+    features = entry.efficiency.get("feature_seconds") or 0.0
+    images = entry.batch_size * entry.accumulation
+    looks = entry.record.get("curve", [])
+    return [features + look["step"] * images / images_per_second for look in looks]
 
 
 @dataclass(frozen=True)
 class Reach:
     """What it costs to reach shares of a reference's validation mR.
 
-    seconds: by row, the time to each of SHARES; None: never reached.
+    goal: that mR; seconds: by row, the time to each of SHARES, None if it was never reached.
     """
 
     reference: str
@@ -119,10 +121,10 @@ class Reach:
     seconds: dict[str, list[float | None]]
 
 
-def reach(group: Group, name: str) -> Reach | None:
+def reach(group: Group, reference: str) -> Reach | None:
     """The costs in a group; None with fewer than two methods that were evaluated often enough.
 
-    name: the method or call that is the reference. If it has no course, the best row is.
+    reference: a method or call; if it has no course, the best row is the reference.
     """
     known = {
         label: course
@@ -131,7 +133,7 @@ def reach(group: Group, name: str) -> Reach | None:
     }
     if len(known) < 2:
         return None
-    named = group.row(name)
+    named = group.row(reference)
     best = max(known, key=lambda label: known[label].mean[-1].best)
     label = named.label if named and named.label in known else best
     goal = known[label].mean[-1].best
@@ -142,43 +144,42 @@ def reach(group: Group, name: str) -> Reach | None:
     return Reach(label, goal, known, seconds)
 
 
-def reach_table(group: Group, name: str) -> tuple[str, Table, list[str]] | None:
-    """Title, table and notes of `reach`; None where `reach` gives none."""
-    found = reach(group, name)
+def reach_table(group: Group, reference: str) -> Part | None:
+    """The table of `reach`, with the memory of each method; None if `reach` gives none."""
+    found = reach(group, reference)
     if found is None:
         return None
-    letter = letters(group)
     memory = Column("memory, MiB", group.memory, size, 0, MIB)
-    rows = []
+    lines = []
     for row in group.rows:
         if row.label in found.seconds:
-            cells = [*_cells(row, found), cell_of(row, memory)]
+            lines.append((row, [*_figures(row, found), cell_of(row, memory)]))
         elif not row.ok:
-            cells = [seeds_of(row), Cell(states(row)), *[Cell("–")] * (2 + len(SHARES))]
-        else:
-            continue
-        tail = [Cell(" ".join(letter[part] for part in row.odd))] if letter else []
-        rows.append([Cell(row.label, code=True), *cells, *tail])
+            none = [Cell("–")] * (2 + len(SHARES))
+            lines.append((row, [seeds_of(row), Cell(row.states), *none]))
     shares = [f"seconds to {share}%" for share in SHARES]
-    heads = ["method", "n", "best val mR", f"val mR / {found.reference}", *shares, memory.title]
-    table = Table([*heads, *(["differs"] if letter else [])], rows)
-    named = group.row(name)
-    best = named is None or named.label != found.reference
-    whose = f"the best validation mR, that of {found.reference}," if best else ""
-    title = f"What 90, 95 and 100% of {whose or f'the validation mR of {found.reference}'} cost"
-    return title, table, [*_notes(found), memory_words(group)]
+    heads = ["n", "best val mR", f"val mR / {found.reference}", *shares, memory.title]
+    table = with_differences(group, heads, lines)
+    named = group.row(reference)
+    goal = f"the validation mR of {found.reference}"
+    if named is None or named.label != found.reference:
+        goal = f"the best validation mR, that of {found.reference},"
+    title = f"What 90, 95 and 100% of {goal} cost"
+    return Part("reach", title, table, [*_notes(found), memory_words(group)])
 
 
-def _cells(row: Row, found: Reach) -> list[Cell]:
+def _figures(row: Row, found: Reach) -> list[Cell]:
     course, sign = found.courses[row.label], spoilt(row, SPEED)
     share = 100 * course.mean[-1].best / found.goal if found.goal else 0.0
-    times = found.seconds[row.label]
     n, of = len(course.seeds), len(row.entries)
     return [
         Cell(f"{n} of {of}" if n < of else str(n)),
         recall_cell(course.best),
         Cell(f"{percent(share)}%"),
-        *(Cell("–") if time is None else Cell(rate(time), sign=sign) for time in times),
+        *(
+            Cell("–") if seconds is None else Cell(rate(seconds), sign=sign)
+            for seconds in found.seconds[row.label]
+        ),
     ]
 
 

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from bench import UserError, schema
 from bench.recipe import Recipe, written
-from bench.report.tables import Cell, Table
+from bench.report.tables import Cell, Part, Table
+from bench.schema import Search, Winner
 from bench.sweeps import tuned
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
 
 
 def tables(results: Path, left_out: Callable[[str], None]) -> list[tuple[Path, str, Table]]:
@@ -22,109 +21,87 @@ def tables(results: Path, left_out: Callable[[str], None]) -> list[tuple[Path, s
     found = []
     for path in sorted(results.glob("tuned*.toml")):
         try:
-            said = tuned.read(path)
+            document = tuned.read(path)
         except UserError as error:
             left_out(str(error))
             continue
-        if (fault := schema.fault_in_search(said)) is not None:
+        if (fault := schema.fault_in_search(document)) is not None:
             left_out(f"{path} is not the whole file of a search: {fault}; `bench tune` writes one")
             continue
-        found.append((path, budget(said), _table(said)))
+        search = cast(Search, document)
+        found.append((path, budget(search), _table(search)))
     return found
 
 
-def _table(said: dict[str, Any]) -> Table:
-    """A row for each winner; with its number of points where methods may differ in that."""
-    counts = [len(row["val_mR"]) for row in said["tuned"]]
-    heads = ["data set", "backbone", "method", "tried", "val mR", "winner"]
-    rows = [_row(row) for row in said["tuned"]]
-    if said.get("max_points", 0) > said.get("points", 0) or len(set(counts)) > 1:
-        heads.insert(3, "points")
-        for row, count in zip(rows, counts, strict=True):
-            row.insert(3, Cell(str(count)))
-    return Table(heads, rows)
+def _table(search: Search) -> Table:
+    """A row for each winner; with the number of points if methods may differ in it."""
+    winners = search["tuned"]
+    heads = ["data set", "backbone", "method", "points", "tried", "val mR", "winner"]
+    grows = search.get("max_points", 0) > search.get("points", 0)
+    if not grows and len({len(row["val_mR"]) for row in winners}) == 1:
+        heads.remove("points")
+    return Table(heads, [[_cells(row)[head] for head in heads] for row in winners])
 
 
-def budget(said: dict[str, Any]) -> str:
-    """A sentence or two on how much was searched for each method."""
-    recipe, seeds = {**asdict(Recipe()), **said["recipe"]}, said["seeds"]
-    each, limit = _points(said)
-    length = f"{recipe['epochs']:g} epochs"
-    if recipe["steps"] is not None:
-        length = f"{recipe['steps']} steps"
-    if recipe["time"] is not None:
-        length = f"time={written('time', recipe['time'])}"
-    batch = f"at batch {recipe['batch_size']}"
-    if recipe["memory"] is not None:
-        batch = f"with memory={written('memory', recipe['memory'])}"
-    drawn = f", drawn (seed {said['draw_seed']}) from each grid" if "draw_seed" in said else ""
-    names = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
-    return (
-        f"{each} points for each method{drawn}{limit}, {names}, {length} {batch}; "
-        f"the best validation mR wins, the test set is not looked at."
+def _cells(row: Winner) -> dict[str, Cell]:
+    """All that tables show of a winner, by heading."""
+    scores = row["val_mR"]
+    ends = edges(row)
+    won = _listed({"lr": [row["lr"]], **{k: [v] for k, v in row.get("settings", {}).items()}}, ", ")
+    return {
+        "data set": Cell(row["dataset"]),
+        "backbone": Cell(row["backbone"]),
+        "method": Cell(row["call"], code=True),
+        "points": Cell(str(len(scores))),
+        "tried": Cell(_listed({"lr": row["grid"], **row.get("tried", {})}, "; ")),
+        "val mR": Cell(", ".join("–" if value < 0 else f"{value:.1f}" for value in scores)),
+        "best val mR": Cell(f"{max(scores):.1f}"),
+        "winner": Cell(f"{won} (edge of the grid: {', '.join(ends)})" if ends else won),
+    }
+
+
+def _listed(values: dict[str, list[Any]], separator: str) -> str:
+    """`lr 0.001, 0.003; rank 4, 8`."""
+    return separator.join(
+        f"{name} {', '.join(f'{v:g}' if isinstance(v, float) else str(v) for v in some)}"
+        for name, some in values.items()
     )
 
 
-def _points(said: dict[str, Any]) -> tuple[str, str]:
-    """How many points each method had at the start, and how many it could have at most."""
-    start, most = said.get("points"), said.get("max_points")
-    if start is None or most in (None, start):
-        return " or ".join(map(str, sorted({len(row["val_mR"]) for row in said["tuned"]}))), ""
-    return str(start), f", up to {most} where the best lay at the edge of its grid"
-
-
-def tried(row: dict[str, Any]) -> str:
-    """`lr 0.001, 0.003; rank 4, 8`."""
-    axes = {"lr": row["grid"], **row.get("tried", {})}
-    return "; ".join(f"{name} {_values(values)}" for name, values in axes.items())
-
-
-def winner(row: dict[str, Any]) -> str:
-    """`lr 0.003, rank 8 (edge of the grid: lr)`."""
-    won = ", ".join(f"{k} {_values([v])}" for k, v in {"lr": row["lr"], **_settings(row)}.items())
-    ends = edges(row)
-    return f"{won} (edge of the grid: {', '.join(ends)})" if ends else won
-
-
-def edges(row: dict[str, Any]) -> list[str]:
+def edges(row: Winner) -> list[str]:
     """In what the winner is still the last value that was tried: lr, names of settings."""
     at_edge = ["lr"] if row["at_edge"] and len(row["grid"]) > 1 else []
     return [*at_edge, *row.get("settings_at_edge", [])]
 
 
-def _settings(row: dict[str, Any]) -> dict[str, Any]:
-    return dict(row.get("settings") or {})
-
-
-def _values(values: Iterable[Any]) -> str:
-    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
-
-
-def _row(row: dict[str, Any]) -> list[Cell]:
-    score = ", ".join("–" if value < 0 else f"{value:.1f}" for value in row["val_mR"])
-    place = [Cell(row["dataset"]), Cell(row["backbone"]), Cell(row["call"], code=True)]
-    return [*place, Cell(tried(row)), Cell(score), Cell(winner(row))]
-
-
-def search_table(rows: list[dict[str, Any]], where: str) -> "RichTable":
-    """The winners for a terminal of 80 columns."""
-    from rich import box
-    from rich.table import Table as RichTable
-
-    table = RichTable(
-        "method",
-        "points",
-        "tried",
-        "best val mR",
-        "winner",
-        box=box.SIMPLE_HEAD,
-        caption=where,
+def budget(search: Search) -> str:
+    """A sentence on how much was searched for each method."""
+    recipe, seeds = Recipe(**{**asdict(Recipe()), **search["recipe"]}), search["seeds"]
+    length = f"{recipe.epochs:g} epochs" if recipe.steps is None else f"{recipe.steps} steps"
+    if recipe.time is not None:
+        length = f"time={written('time', recipe.time)}"
+    batch = f"at batch {recipe.batch_size}"
+    if recipe.memory is not None:
+        batch = f"with memory={written('memory', recipe.memory)}"
+    seed = search.get("draw_seed")
+    drawn = "" if seed is None else f", drawn (seed {seed}) from each grid"
+    start, most = search.get("points"), search.get("max_points")
+    points, limit = str(start), f", up to {most} where the best lay at the edge of its grid"
+    if start is None or most in (None, start):
+        counts = sorted({len(row["val_mR"]) for row in search["tuned"]})
+        points, limit = " or ".join(map(str, counts)), ""
+    names = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+    return (
+        f"{points} points for each method{drawn}{limit}, {names}, {length} {batch}; "
+        f"the best validation mR wins, the test set is not looked at."
     )
-    place = None
-    for row in rows:
-        if place != (row["dataset"], row["backbone"]):
-            place = (row["dataset"], row["backbone"])
-            table.add_row(f"[bold]{row['dataset']} · {row['backbone']}[/]")
-        cells = (str(len(row["val_mR"])), tried(row), f"{max(row['val_mR']):.1f}", winner(row))
-        table.add_row(row["call"], *cells)
-    return table
+
+
+def short_tables(rows: Iterable[Winner]) -> list[Part]:
+    """The winners for a terminal: a table for each data set and backbone."""
+    heads = ["method", "points", "tried", "best val mR", "winner"]
+    places = groupby(rows, key=lambda row: f"{row['dataset']} · {row['backbone']}")
+    return [
+        Part("search", place, Table(heads, [[_cells(row)[head] for head in heads] for row in some]))
+        for place, some in places
+    ]

@@ -1,11 +1,9 @@
-"""Whether the best of a column is better than the second beyond chance.
+"""Whether the best method of a column is better than the second by more than chance.
 
-The test is Student's paired t over seeds, from the records alone, so that the same records get the
-same marks everywhere. It asks whether other trainings would agree on the same test images; whether
-other test images would is for `bench compare`, which has what each query found.
+The test is Student's paired t over seeds. It asks whether other trainings would come to the same
+result on the same test images. Whether other test images would is for `bench compare`, which knows
+what each query found. Only records are used, so the same records get the same marks everywhere.
 """
-
-from pathlib import Path
 
 from bench import paired
 from bench.report.conditions import spoilt
@@ -15,33 +13,31 @@ LEVEL = 0.05
 ABOUT = "Student's paired t over seeds at 95%, on these test images"
 
 
-class Significance:
-    """Paired tests between the rows of a group; `results` is the folder of their records."""
+def p_value(a: Row, b: Row, path: str) -> float | None:
+    """Two-sided p of the difference of a number over the seeds that two rows share.
 
-    def __init__(self, results: Path | None) -> None:
-        self.results = results
+    None if they share fewer than two seeds.
+    """
+    first, second = a.values(path), b.values(path)
+    seeds = sorted(first.keys() & second.keys())
+    return paired.t_test([first[seed] - second[seed] for seed in seeds])
 
-    def marks(self, one: Group, path: str, better: int) -> dict[str, str]:
-        """Labels of the rows to be marked `best` or `second`.
 
-        Where the difference is not significant both of them are `second`; nothing is marked where
-        one of them has a single seed or is not comparable (bench.report.conditions).
-        """
-        if not better:
-            return {}
-        found = [(r, s) for r in one.rows if (s := r.statistic(path))]
-        found.sort(key=lambda pair: -better * pair[1].mean)
-        if len(found) < 2 or any(s.n < 2 or spoilt(row, path) for row, s in found[:2]):
-            return {}
-        best, second = found[0][0], found[1][0]
-        p = self.p_value(best, second, path)
-        sure = p is not None and p < LEVEL and found[0][1].mean != found[1][1].mean
-        level = [row.label for row, s in found[1:] if s.mean == found[1][1].mean]
-        return {best.label: "best" if sure else "second", **dict.fromkeys(level, "second")}
+def marks(group: Group, path: str, better: int) -> dict[str, str]:
+    """The marks `best` and `second` of a number, by the labels of the rows.
 
-    def p_value(self, a: Row, b: Row, path: str) -> float | None:
-        """Two-sided p of a number's difference over the seeds that two rows share; None where they
-        share fewer than two."""
-        first, second = a.values(path), b.values(path)
-        seeds = sorted(first.keys() & second.keys())
-        return paired.t_test([first[seed] - second[seed] for seed in seeds])
+    If the difference is not significant, both rows are `second`. Nothing is marked if one of the
+    two has a single seed or a figure that cannot be compared (see `conditions.spoilt`).
+
+    better: 1 if more is better, -1 if less is, 0 if neither.
+    """
+    ranked = [(row, s) for row in group.rows if (s := row.statistic(path))]
+    ranked.sort(key=lambda pair: -better * pair[1].mean)
+    top = ranked[:2]
+    if not better or len(top) < 2 or any(s.n < 2 or spoilt(row, path) for row, s in top):
+        return {}
+    (best, most), (second, next_most) = top
+    p = p_value(best, second, path)
+    significant = p is not None and p < LEVEL and most.mean != next_most.mean
+    seconds = [row.label for row, s in ranked[1:] if s.mean == next_most.mean]
+    return {best.label: "best" if significant else "second", **dict.fromkeys(seconds, "second")}

@@ -1,13 +1,13 @@
 """What the tables of a report say: columns, cells and rows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from bench import UserError
 from bench.recalls import KS, METRICS
+from bench.report import significance
 from bench.report.conditions import letters, spoilt
 from bench.report.groups import JOULES, Group, Row, Statistic
-from bench.report.significance import Significance
 from bench.spec import nearest
 
 MIB = 2.0**20
@@ -23,9 +23,10 @@ SPEED = "efficiency.train_images_per_second"
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table: a text, perhaps with a spread, a mark and in the type of code.
+    """What stands in a table: a text, perhaps with a spread (`± 0.3`) and a mark.
 
-    mark: best | second | empty; sign: footnote signs behind the text; link: a section's name.
+    mark: best | second | empty; code: in the type of code; sign: footnote signs behind the text;
+    link: the name of a section.
     """
 
     text: str
@@ -38,9 +39,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A number of the records: its heading, where it is, how it is written, which way is better.
+    """A number of the records: heading, field, how it is written, and which way is better (±1).
 
-    base: a row to whose mean the column gives the ratio.
+    base: the row to whose mean the column shows the ratio.
     """
 
     title: str
@@ -64,13 +65,26 @@ class Table:
     rows: list[list[Cell]]
     breaks: tuple[int, ...] = ()
 
-    def without(self, head: str) -> "Table":
-        """The table without a column, if it has it."""
-        if head not in self.heads:
-            return self
-        place = self.heads.index(head)
-        rows = [[*row[:place], *row[place + 1 :]] for row in self.rows]
-        return replace(self, heads=[h for h in self.heads if h != head], rows=rows)
+
+@dataclass(frozen=True)
+class Part:
+    """A table with its title and with notes on what its marks and words mean.
+
+    name: its name in a section, for files; differs: what the letters of the column `differs` mean;
+    folded: hidden until the reader opens it, in forms that allow it.
+    """
+
+    name: str
+    title: str
+    table: Table
+    notes: list[str] = field(default_factory=list)
+    differs: str = ""
+    folded: bool = False
+
+    @property
+    def words(self) -> str:
+        """All that stands below the table."""
+        return " ".join(filter(None, [*self.notes, self.differs]))
 
 
 # How numbers are written.
@@ -119,7 +133,8 @@ def costs(group: Group, base: Row | None = None) -> list[Column]:
     kept = "efficiency.saved_for_backward_bytes"
     columns = [
         Column("trainable parameters", "efficiency.trainable_parameters", count),
-        *budget_columns(group),
+        *([Column("batch", "data.batch_size", count)] if group.recipe.memory else []),
+        *([Column("steps", "efficiency.budget_steps", count)] if group.recipe.time else []),
         Column("memory, MiB", group.memory, size, -1, MIB),
         *_ratio("memory", group.memory, base),
         *([Column("kept for backward, MiB", kept, size, -1, MIB)] if group.cuda else []),
@@ -133,13 +148,6 @@ def costs(group: Group, base: Row | None = None) -> list[Column]:
     return _filled(columns, group)
 
 
-def budget_columns(group: Group) -> list[Column]:
-    """What came out for each method under an equal budget: its batch, its steps."""
-    batch = [Column("batch", "data.batch_size", count)] if group.recipe.get("memory") else []
-    steps = [Column("steps", "efficiency.budget_steps", count)] if group.recipe.get("time") else []
-    return [*batch, *steps]
-
-
 def _ratio(title: str, path: str, base: Row | None) -> list[Column]:
     if base is None or not base.statistic(path):
         return []
@@ -147,11 +155,8 @@ def _ratio(title: str, path: str, base: Row | None) -> list[Column]:
 
 
 def machine(group: Group) -> list[Column]:
-    """What a trial did to its machine, and the machine to it.
-
-    With cached features evaluation encodes nothing, so its speed would read as what it is not.
-    """
-    evaluation = [
+    """What a trial did to its machine, and the machine to it."""
+    evaluation = [  # no speed with cached features, since nothing is encoded then
         Column("evaluation images/s", "efficiency.eval_images_per_second", rate),
         Column("evaluation captions/s", "efficiency.eval_captions_per_second", rate),
     ]
@@ -183,39 +188,38 @@ def _filled(columns: list[Column], group: Group) -> list[Column]:
     return [c for c in columns if any(row.values(c.path) for row in group.every)]
 
 
-def named_columns(group: Group, base: Row | None) -> dict[str, Column]:
-    """Every column of a group by its name, in small letters, as `--columns` takes it."""
-    columns = [*recalls(), *costs(group, base), *machine(group)]
-    return {column.name.casefold(): column for column in columns}
+def named_columns(groups: list[Group], reference: str, names: Sequence[str]) -> list[list[Column]]:
+    """The columns of each group that `--columns` names; raises UserError for unknown names.
 
-
-def check_columns(names: Sequence[str], groups: list[Group], reference: str) -> None:
-    """Raise UserError for the name of a column that no group has."""
-    known: dict[str, Column] = {}
+    A group lacks a column if none of its trials has the number.
+    """
+    known = []
     for group in groups:
-        known |= named_columns(group, group.row(reference))
-    titles = [column.name for column in known.values()]
+        columns = [*recalls(), *costs(group, group.row(reference)), *machine(group)]
+        known.append({column.name.casefold(): column for column in columns})
+    titles = list(dict.fromkeys(column.name for columns in known for column in columns.values()))
     for name in names:
-        if name.casefold() not in known:
+        if not any(name.casefold() in columns for columns in known):
             raise UserError(
                 f"no column is called {name!r}{nearest(name, titles)}; there are "
                 f"{', '.join(titles)}"
             )
+    keys = [name.casefold() for name in names]
+    return [[columns[key] for key in keys if key in columns] for columns in known]
 
 
 # Tables.
 
 
-def recall_table(group: Group, significance: Significance, prefix: str = "") -> Table:
+def recall_table(group: Group) -> Table:
     """Recall of each method, and what bounds it."""
-    table = method_table(group, recalls(prefix), significance)
-    if not prefix:
-        table.rows.extend(bounds(group, table.heads))
+    table = method_table(group, recalls())
+    table.rows.extend(_bounds(group, table.heads))
     return table
 
 
-def bounds(group: Group, heads: list[str]) -> list[list[Cell]]:
-    """Rows with the ceiling that shared captions set, and chance where the true scene is told."""
+def _bounds(group: Group, heads: list[str]) -> list[list[Cell]]:
+    """Rows with the ceiling that shared captions set, and chance if the true scene is told."""
     ceiling = {}
     for k in KS:
         values = group.values(f"metrics.test.ceiling_t2i_R@{k}")
@@ -231,35 +235,38 @@ def bounds(group: Group, heads: list[str]) -> list[list[Cell]]:
     ]
 
 
-def method_table(
-    group: Group, columns: list[Column], significance: Significance, *, marked: bool = True
-) -> Table:
+def method_table(group: Group, columns: list[Column], *, marked: bool = True) -> Table:
     """A row for each method; where no trial ended well the first column says how they ended."""
     marks = {
         column.title: significance.marks(group, column.path, column.better)
         for column in columns
         if marked and not column.base
     }
-    letter = letters(group)
-    rows = []
+    lines = []
     for row in group.rows:
         cells = [cell_of(row, c, marks.get(c.title, {}).get(row.label, "")) for c in columns]
         if not row.ok and cells:
-            cells[0] = Cell(states(row))
-        tail = [Cell(" ".join(letter[part] for part in row.odd))] if letter else []
-        rows.append([Cell(row.label, code=True), seeds_of(row), *cells, *tail])
-    heads = ["method", "n", *(c.title for c in columns), *(["differs"] if letter else [])]
-    return Table(heads, rows)
+            cells[0] = Cell(row.states)
+        lines.append((row, [seeds_of(row), *cells]))
+    return with_differences(group, ["n", *(column.title for column in columns)], lines)
 
 
-def states(row: Row) -> str:
-    """How the trials of a row ended that did not end well."""
-    return ", ".join(sorted({e.record["status"].replace("_", " ") for e in row.others}))
+def with_differences(group: Group, heads: list[str], lines: list[tuple[Row, list[Cell]]]) -> Table:
+    """A table of rows of a group, with letters for what should be equal and differs, if anything.
+
+    `legend` of bench.report.conditions says what the letters mean.
+    """
+    letter = letters(group)
+    rows = []
+    for row, cells in lines:
+        differs = [Cell(" ".join(letter[words] for words in row.differs))] if letter else []
+        rows.append([Cell(row.label, code=True), *cells, *differs])
+    return Table(["method", *heads, *(["differs"] if letter else [])], rows)
 
 
 def seeds_of(row: Row) -> Cell:
     """How many trials ended well, and of how many."""
-    return Cell(f"{len(row.ok)} of {len(row.entries)}" if row.others else str(len(row.ok)))
+    return Cell(f"{len(row.ok)} of {len(row.entries)}" if row.not_ok else str(len(row.ok)))
 
 
 def cell_of(row: Row, column: Column, mark: str = "") -> Cell:
@@ -287,8 +294,3 @@ def recall_cell(values: list[float]) -> Cell:
     if found is None:
         return Cell("–")
     return Cell(percent(found.mean), "" if found.std is None else percent(found.std))
-
-
-def plural(number: int, what: str) -> str:
-    """1 seed, 2 seeds."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

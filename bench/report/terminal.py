@@ -1,13 +1,24 @@
-"""The records in short, for a terminal of 80 to 100 columns."""
+"""Tables for a terminal of 80 to 100 columns: the records in short, and tables of a report."""
 
 from typing import TYPE_CHECKING
 
 from bench.label import Label
-from bench.report.conditions import short_footnotes
-from bench.report.groups import group_records
+from bench.report.conditions import footnotes, replaced
+from bench.report.groups import RECALL, group_records
 from bench.report.published import calibrations
-from bench.report.tables import MIB, SPEED, Column, cell_of, count, percent, rate, seeds_of, size
-from bench.report.tables import states as states_of
+from bench.report.tables import (
+    MIB,
+    SPEED,
+    WORDS,
+    Column,
+    Part,
+    cell_of,
+    count,
+    percent,
+    rate,
+    seeds_of,
+    size,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,36 +26,29 @@ if TYPE_CHECKING:
 
 
 def table(frame: "pd.DataFrame") -> "Table":
-    """The records of a frame (bench.record.load), a table for each group."""
-    from rich.box import SIMPLE_HEAD
+    """The records of a frame (see `bench.record.load`), a table for each group."""
     from rich.table import Table
     from rich.text import Text
 
     groups = group_records(frame)
     outer, notes = Table.grid(), dict[str, None]()
     for group in groups:
-        inner = Table(
-            title=group.title,
-            title_justify="left",
-            box=SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
-        )
+        columns = {
+            "i2t R@1": Column("", "metrics.test.i2t_R@1", percent),
+            "t2i R@1": Column("", "metrics.test.t2i_R@1", percent),
+            "mR": Column("", RECALL, percent, 1),
+            "trainable": Column("", "efficiency.trainable_parameters", count),
+            "peak MiB" if group.cuda else "kept MiB": Column("", group.memory, size, 0, MIB),
+            "images/s": Column("", SPEED, rate),
+        }
+        inner = _blank(group.title)
         inner.add_column("method", min_width=12)
-        memory = "peak MiB" if group.cuda else "kept MiB"
-        for head in ("n", "i2t R@1", "t2i R@1", "mR", "trainable", memory, "images/s"):
+        for head in ("n", *columns):
             inner.add_column(head, justify="right", no_wrap=True)
-        columns = [
-            *(Column("", f"metrics.test.{name}", percent) for name in ("i2t_R@1", "t2i_R@1")),
-            Column("", "metrics.test.mR", percent, 1),
-            Column("", "efficiency.trainable_parameters", count),
-            Column("", group.memory, size, 0, MIB),
-            Column("", SPEED, rate),
-        ]
         for row in group.rows:
-            cells = [cell_of(row, column) for column in columns]
+            cells = [cell_of(row, column) for column in columns.values()]
             words = [(f"{c.text} ± {c.spread}" if c.spread else c.text) + c.sign for c in cells]
-            label = row.label if row.ok else f"{row.label}\n  {states_of(row)}"
+            label = row.label if row.ok else f"{row.label}\n  {row.states}"
             inner.add_row(Label(label), seeds_of(row).text.replace(" of ", "/"), *words)
         meaning = (
             "peak MiB: most memory allocated in training"
@@ -52,11 +56,31 @@ def table(frame: "pd.DataFrame") -> "Table":
             else "kept MiB: what one training step keeps for its backward pass, not the RAM of the "
             "process; CPU figures, for trying out"
         )
-        notes |= dict.fromkeys([meaning, *short_footnotes(group)])
+        signs = footnotes(group, name_trials=False).values()
+        notes |= dict.fromkeys(filter(None, [meaning, *signs, replaced(group)]))
         outer.add_row(inner)
-    for note in notes:  # once for all groups
+    for note in notes:  # after all groups, so that each stands there once
         outer.add_row(Text(note, style="dim"))
     for result in calibrations(groups):
         name, style = ("calibration", "green") if result.fits else ("warning", "yellow")
         outer.add_row(Text(f"{name}: {result}", style=style))
     return outer
+
+
+def short(part: Part) -> "Table":
+    """A table of a report for a terminal: means without their spread."""
+    shown = _blank(part.title)
+    for head in part.table.heads:
+        shown.add_column(head, justify="left" if head in WORDS else "right", overflow="fold")
+    for cells in part.table.rows:
+        shown.add_row(*(cell.text for cell in cells))
+    return shown
+
+
+def _blank(title: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )

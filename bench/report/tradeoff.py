@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report.conditions import MARKS, SHORT, spoilt
+from bench.report.conditions import explained, spoilt
 from bench.report.figure import MIB, Look, blank, looks
 from bench.report.groups import Group, Row, Statistic
 from bench.report.labels import place
@@ -116,8 +116,7 @@ def _about(points: list[Point], path: str, better: int, longest: float) -> str:
         said.append("on the axis: trains nothing")
     said.append("better: " + ("upper left" if better < 0 else "upper right"))
     signs = "".join(spoilt(p.row, path) for p in trained)
-    said += [f"{MARKS[kind]} {SHORT[kind]}" for kind in MARKS if MARKS[kind] in signs]
-    return "; ".join(said)
+    return "; ".join([*said, *explained(signs)])
 
 
 def _name(point: Point, look: dict[str, Look], path: str, longest: float) -> str:

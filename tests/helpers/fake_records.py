@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from bench.recipe import Recipe
-from bench.record import STATUSES
+from bench.record import STATUSES, load
+from bench.report.groups import Group, group_records
 
 METHODS = {
     # name: (mR, MiB kept on ViT-B/32 at batch 128, images/s, trainable parameters, lr)
@@ -203,6 +204,30 @@ def save(results: Path, documents: Iterable[dict[str, Any]], *, arrays: bool = F
 def sweep(seeds: int = 3, methods: Iterable[str] = METHODS, **given: Any) -> list[dict[str, Any]]:
     """Records of every method and seed."""
     return [record(method, seed, **given) for method in methods for seed in range(seeds)]
+
+
+def recalls(mean: float) -> dict[str, float]:
+    """Test metrics that are all the same number."""
+    names = [f"{way}_R@{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]
+    return {**dict.fromkeys(names, mean), "mR": mean}
+
+
+def by_hand(method: str, values: Sequence[float | None], **given: Any) -> list[dict[str, Any]]:
+    """Records of a method with the given mR by seed; None: this seed has no record."""
+    seeds = [(seed, mr) for seed, mr in enumerate(values) if mr is not None]
+    return [record(method, seed, test=recalls(mr), **given) for seed, mr in seeds]
+
+
+def groups_of(folder: Path, documents: Iterable[dict[str, Any]]) -> list[Group]:
+    """The groups of some records, written to `folder` and read again."""
+    save(folder, documents)
+    return group_records(load(folder))
+
+
+def group_of(folder: Path, documents: Iterable[dict[str, Any]]) -> Group:
+    """The one group that some records make."""
+    [group] = groups_of(folder, documents)
+    return group
 
 
 def mixed() -> list[dict[str, Any]]:

@@ -1,0 +1,123 @@
+"""Which records stand in one table, what is said of their differences, and their means by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report import conditions, groups, tables
+from tests.helpers import fake_records as fakes
+from tests.helpers.fake_records import by_hand, group_of, groups_of
+
+
+def test_mean_and_sample_deviation(tmp_path: Path) -> None:
+    group = group_of(tmp_path, by_hand("lora", [40.0, 42.0, 47.0]) + by_hand("vpt", [30.0]))
+    lora, vpt = group.rows
+    statistic = lora.statistic(groups.RECALL)
+    assert statistic is not None
+    assert (statistic.mean, statistic.n) == (43.0, 3)
+    assert statistic.std == pytest.approx(13**0.5)  # ((-3)^2 + (-1)^2 + 4^2) / (3 - 1) = 13
+    assert vpt.statistic(groups.RECALL) == groups.Statistic(30.0, None, 1)
+    cell = tables.cell_of(lora, tables.recalls()[0])
+    assert (cell.text, cell.spread) == ("43.0", "3.6")
+
+
+@pytest.mark.parametrize(
+    ("change", "number"),
+    [
+        ({}, 1),
+        ({"recipe": {"lr": 1e-4}}, 1),
+        ({"recipe": {"batch_size": 64}}, 2),
+        ({"recipe": {"track": "train+val"}}, 2),
+        ({"scene": "oracle"}, 2),
+        ({"gpu": "NVIDIA H200"}, 2),
+        ({"dataset": "rsicd"}, 2),
+        ({"backbone": "ViT-B-32:openai"}, 2),
+        ({"trial": {"cached_features": 1}}, 2),
+        ({"defines": {"weights": "another"}}, 2),
+        ({"defines": {"test_split": "another"}}, 2),
+    ],
+)
+def test_what_is_never_mixed(tmp_path: Path, change: dict[str, Any], number: int) -> None:
+    trial, defines = change.pop("trial", {}), change.pop("defines", {})
+    other = fakes.record("cmer", **change)
+    other["trial"] |= trial
+    other["trial"]["defines"] |= defines
+    found = groups_of(tmp_path, [fakes.record("lora"), other])
+    assert len(found) == number
+    assert len({group.name for group in found}) == number
+    assert len({group.title for group in found}) == number
+
+
+def test_what_may_be_mixed(tmp_path: Path) -> None:
+    methods = ("lora", "vpt", "full")
+    old, here, there = (fakes.record(m, backbone="ViT-B-32:/a/x.pt") for m in methods)
+    for name in ("frozen", "compile", "deterministic"):
+        del old["trial"]["recipe"][name]  # a record from before there were these
+    there["trial"]["backbone"] = "ViT-B-32:/elsewhere/x.pt"
+    assert group_of(tmp_path, [old, here, there]).backbone == "ViT-B-32:x.pt"
+
+
+def test_two_learning_rates_of_the_recipe_are_two_rows(tmp_path: Path) -> None:
+    group = group_of(tmp_path, [fakes.record("lora"), fakes.record("lora", recipe={"lr": 1e-4})])
+    assert sorted(row.label for row in group.rows) == ["lora [own lr]", "lora [recipe lr=0.0001]"]
+
+
+def test_other_learning_rates_of_the_method_are_never_averaged(tmp_path: Path) -> None:
+    documents = by_hand("lora", [10.0, 11.0, 12.0]) + by_hand("lora", [40.0, 42.0])
+    for n, document in enumerate(documents):
+        document["trial"]["lr"] = 1e-3 if n < 3 else 3e-3
+        document["identity"] = f"{n}" * 16
+        document["finished"] = f"2026-01-0{n + 1}T00:00:00+00:00"
+
+    def shown(folder: str, documents: list[dict[str, Any]]) -> tuple[dict[int, float], str]:
+        group = group_of(tmp_path / folder, documents)
+        [row] = group.rows
+        return row.values(groups.RECALL), conditions.replaced(group)
+
+    values, words = shown("a", documents)
+    assert values == {0: 40.0, 1: 42.0}
+    assert "later records of the same calls exist: lora: 3 at lr 0.001." in words
+    documents[0] |= {"finished": "2026-02-01T00:00:00+00:00"}  # the last of all
+    values, words = shown("b", documents)
+    assert values == {0: 10.0, 1: 11.0, 2: 12.0}
+    assert "lora: 2 at lr 0.003." in words
+    documents[3]["trial"]["lr"] = 1e-3  # of the same seed, before and after
+    values, words = shown("c", [documents[0], documents[3]])
+    assert values == {0: 10.0}
+    assert "lora: 1 at lr 0.001." in words
+
+
+def test_what_differs_is_named_and_has_letters(tmp_path: Path) -> None:
+    documents = [fakes.record(m, s) for m in ("lora", "vpt", "coop", "full") for s in range(2)]
+    for document in documents[2:4]:
+        document["environment"]["cpu"] = "Another CPU"
+    for document in (documents[2], documents[4]):
+        document["environment"]["torch"] = "2.11.0"
+    documents[6]["status"] = "failed"
+    group = group_of(tmp_path, documents)
+    differs = {row.label: row.differs for row in group.rows}
+    assert differs == {
+        "lora": [],
+        "vpt": ["cpu Another CPU", "torch 2.11.0"],
+        "coop": ["torch 2.11.0"],
+        "full": ["seeds 1"],
+    }
+    letters = conditions.letters(group)
+    table = tables.recall_table(group)
+    assert table.heads[-1] == "differs"
+    for cells in table.rows[:4]:
+        assert cells[-1].text == " ".join(letters[words] for words in differs[cells[0].text])
+    legend = conditions.legend(group)
+    assert legend.startswith("Differs from the group (cpu Made CPU, torch 2.15.0): a: ")
+    assert f"{letters['cpu Another CPU']}: cpu Another CPU" in legend
+    assert [conditions.letter(n) for n in (0, 25, 26, 52)] == ["a", "z", "aa", "ba"]
+
+
+def test_trials_without_metrics_and_failed_ones_come_last(tmp_path: Path) -> None:
+    documents = [fakes.record(method) for method in ("lora", "cmer")]
+    documents[0]["metrics"] = {}
+    documents.append(fakes.record("adapter", status="failed"))
+    group = group_of(tmp_path, documents)
+    assert [row.label for row in group.rows] == ["cmer", "lora", "adapter"]
+    assert [cell.text for cell in tables.recall_table(group).rows[1][:3]] == ["lora", "1", "–"]
