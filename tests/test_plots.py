@@ -426,7 +426,7 @@ def test_batch_size_against_memory(tmp_path: Path) -> None:
     found = groups.group_records(record.load(tmp_path / "r"))
     assert len({group.family for group in found}) == 2
     [family] = plots.families(found)
-    assert [group.recipe["batch_size"] for group in family] == [32, 64, 128]
+    assert [group.recipe.batch_size for group in family] == [32, 64, 128]
     written = plots.draw(found, tmp_path / "r", tmp_path)[family[0].name]
     assert f"{family[0].name}-batch_memory.png" in [path.name for path in written]
     drawn = plots.batch_memory(family)
