@@ -41,7 +41,7 @@ def test_reflectance_without_a_scale_is_told_with_the_remedy(tiny: Path) -> None
     refill(tiny, 2990)
     (note,) = told(tiny)
     assert "uint16 values between about" in note
-    assert "they are nearly black: state `scale = [0, 3000]` on the card" in note
+    assert "they come out nearly black without a scale: state `scale = [0, 3000]` on" in note
     assert told(tiny, "[0, 3000]") == []
     report = check.check(card(tiny), tiny)
     assert note in report.notes
@@ -54,12 +54,12 @@ def test_reflectance_without_a_scale_is_told_with_the_remedy(tiny: Path) -> None
     [
         (65_000, "uint16", "", None),
         (20_000, "uint16", "", None),
-        (10_000, "uint16", "", "nearly black: state `scale = [0, 10000]`"),
-        (1, "float32", "", "which need a scale: state `scale = [0, 1]`"),
+        (10_000, "uint16", "", "nearly black without a scale: state `scale = [0, 9900]`"),
+        (1, "float32", "", "which need a scale: state `scale = [0, 0.99]`"),
         (1, "float32", "[0, 1]", None),
-        (3000, "uint16", "[0, 1]", "makes the images nearly white"),
-        (3000, "uint16", "[5000, 9000]", "makes the images nearly black"),
-        (3000, "uint16", "[0, 60000]", "makes the images nearly black"),
+        (3000, "uint16", "[0, 1]", "come out nearly white with the card's scale [0, 1]: state"),
+        (3000, "uint16", "[5000, 9000]", "nearly black with the card's scale"),
+        (3000, "uint16", "[0, 60000]", "nearly black with the card's scale"),
         (3000, "uint16", "[0, 4000]", None),
         (200, "uint8", "", None),
         (200, "uint8", "[0, 3000]", None),
@@ -104,7 +104,7 @@ def test_pixels_without_data_and_broken_images_do_not_count(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("values", "scale"),
     [
-        ([0, 2971], (0, 3000)),
+        ([0, 3009], (0, 3000)),
         ([-25, 12], (-25, 12)),
         ([0.02, 0.4321], (0, 0.43)),
         ([0, 0], (0, 1)),

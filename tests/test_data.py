@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from bench import UserError, batches, data, resident
 from bench.batches import Loader, TokenTable, TrainSplit
@@ -110,13 +109,6 @@ def test_another_test_set_is_refused(tiny: Path) -> None:
         load_tiny(tiny)
 
 
-def test_images_are_found_by_stem(tiny: Path) -> None:
-    image = tiny / "tiny" / "images" / "pond_0.png"
-    image.rename(image.with_suffix(".tif"))
-    said = "1 of 16 image files are .tif, where the annotation says .png"
-    assert said in load_tiny(tiny).notes
-
-
 def test_a_missing_image_is_named(tiny: Path) -> None:
     (tiny / "tiny" / "images" / "pond_0.png").unlink()
     with pytest.raises(UserError, match=r"1 of 16 images are missing.*pond_0"):
@@ -142,60 +134,29 @@ def test_what_counts_as_the_same_sentence() -> None:
     assert data.spoken_form(" A pond,\tnear  two\nport-s !") == "a pond near two port s"
 
 
-@pytest.mark.parametrize("text", ["{", '{"images": 3}', '{"images": [{"split": "train"}]}', "[]"])
-def test_a_broken_annotation_is_one_sentence(tiny: Path, text: str) -> None:
-    (tiny / "tiny" / "dataset.json").write_text(text)
-    with pytest.raises(UserError):
-        load_tiny(tiny)
+def test_validation_is_held_out_where_none_is_published(tiny: Path) -> None:
+    def without(document: dict[str, Any]) -> None:
+        for image in document["images"]:
+            image["split"] = image["split"].replace("val", "train")
+
+    edit(tiny, without)
+    card = tiny / "tiny.toml"
+    text = card.read_text().replace("train = 8\nval = 4", "train = 12")
+    card.write_text(f"val_share = 0.5\n{text}")
+    assert [len(load_tiny(tiny).split(s)) for s in data.SPLITS] == [6, 6, 4]
 
 
-def test_the_precomp_form(tmp_path: Path) -> None:
-    folder = tmp_path / "pre"
-    folder.mkdir()
-    (folder / "images").mkdir()
-    for number in range(3):
-        Image.new("RGB", (8, 8)).save(folder / "images" / f"a_{number}.png")
-    words = {"train": ["a_0.png", "a_1.png"], "test": ["a_2.png"] * 5}
-    for split, names in words.items():
-        captions = 10 if split == "train" else 5
-        (folder / f"{split}_filename.txt").write_text("\n".join(names))
-        (folder / f"{split}_caps.txt").write_text("\n".join(f"c {i}" for i in range(captions)))
-    card = tmp_path / "pre.toml"
-    card.write_text(
-        'kind = "precomp"\nsource = "here"\nimages = "images"\nval_share = 0.5\n'
-        "[counts]\ntrain = 2\ntest = 1\n[test]\n"
-        f'filenames_sha256 = "{data.short_hash("a_2")}"\n'
-    )
-    dataset = data.load(data.card(str(card)), tmp_path)
-    assert [len(dataset.split(s)) for s in data.SPLITS] == [1, 1, 1]
-    assert dataset.samples[1].captions == tuple(f"c {i}" for i in range(5, 10))
+def test_what_is_held_out_depends_on_the_bare_names_alone() -> None:
+    names = [f"{i}.tif" for i in range(47)]
 
+    def held_out(names: list[str]) -> set[str]:
+        samples = [data.Sample(name, ("a",), "train") for name in names]
+        return {Path(s.filename).name for s in dataset._hold_out(samples, 0.1) if s.split == "val"}
 
-def test_held_out_validation_does_not_depend_on_order() -> None:
-    samples = [data.Sample(f"{i}.tif", ("a",), "train") for i in range(47)]
-    chosen = {s.filename for s in dataset._hold_out(samples, 0.1) if s.split == "val"}
-    again = {s.filename for s in dataset._hold_out(samples[::-1], 0.1) if s.split == "val"}
-    assert chosen == again
-    order = sorted(samples, key=lambda s: hashlib.sha256(f"val/{s.filename}".encode()).digest())
-    assert chosen == {s.filename for s in order[:5]}  # what every record so far was made with
-
-
-def test_the_cache_equals_direct_decoding_and_notices_changes(tiny: Path) -> None:
-    dataset = load_tiny(tiny)
-    pixels = cache.images(dataset, 32)
-    assert pixels.shape == (16, 32, 32, 3)
-    path = dataset.paths[3]
-    assert path is not None
-    assert np.array_equal(pixels[3], cache.decode(path, 32))
-    Image.new("RGB", (64, 64), (255, 0, 0)).save(path)
-    assert (cache.images(dataset, 32)[3] == (255, 0, 0)).all()
-
-
-def test_an_image_that_is_text_is_one_sentence(tiny: Path) -> None:
-    (tiny / "tiny" / "images" / "pond_0.png").write_text("no image")
-    with pytest.raises(UserError, match=r"pond_0\.png cannot be read"):
-        cache.images(load_tiny(tiny), 32)
-    assert not list(cache.cache_folder().glob("*.partial"))
+    order = sorted(names, key=lambda name: hashlib.sha256(f"val/{name}".encode()).digest())
+    chosen = set(order[:5])  # what every record so far was made with
+    assert held_out(names) == held_out(names[::-1]) == chosen
+    assert held_out([f"train/{name}" for name in names]) == chosen
 
 
 def words(captions: list[str]) -> torch.Tensor:

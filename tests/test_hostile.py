@@ -112,12 +112,6 @@ def test_csv_that_is_refused(tmp_path: Path, text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_text_of_no_known_encoding(tmp_path: Path) -> None:
-    (tmp_path / "d.csv").write_bytes(b"filename,title\ntest/a.tif,\xff\xff\n")
-    with pytest.raises(UserError, match="is not UTF-8 text"):
-        annotations.read("csv", tmp_path, "d.csv")
-
-
 # Cards and folders.
 
 

@@ -67,15 +67,6 @@ def test_a_batch_larger_than_the_training_set_is_told_and_recorded(tiny: Path) -
     assert "batch 8 (all training images; the recipe's 128 are more than those)" in said
 
 
-def test_a_batch_that_fits_is_the_recipes(tiny: Path) -> None:
-    document, notes = ran(planned(tiny, "linear", Recipe(steps=2, batch_size=4, evaluations=1)))
-    assert document["data"]["batch_size"] == 4
-    assert not [note for note in notes if "asked for" in note]
-    (group,) = groups.group_records(record.load(tiny / "results"))
-    said = " ".join(conditions.conditions(group))
-    assert "batch 4; 2 steps" in said
-
-
 def test_records_from_before_say_their_batch_by_their_counts() -> None:
     about = {"recipe": {"batch_size": 128, "track": "train"}}
     older = {"trial": about, "data": {"counts": {"train": 27, "val": 9}}}

@@ -191,7 +191,6 @@ def cache(
     from bench import data
     from bench.backbone import preprocess_of
     from bench.data import cache as image_cache
-    from bench.data import cachelist
     from bench.data.resize import CLIP
 
     screen = console()
@@ -203,11 +202,11 @@ def cache(
         raise UserError("say which data set: bench data cache NAME --size PX")
     side = size if backbone is None else _size_of(backbone)
     if clear:
-        for line in cachelist.clear(None if name is None else Path(name).stem, side):
+        for line in image_cache.clear(None if name is None else Path(name).stem, side):
             say(screen, line)
     elif name is None or show:
         card = None if name is None else data.card(name).name
-        screen.print(cachelist.table(cachelist.entries(card, side)))
+        screen.print(image_cache.table(image_cache.entries(card, side)))
     else:
         card_ = data.card(name)
         wanted, how = backbone or card_.backbone, CLIP

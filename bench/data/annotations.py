@@ -77,10 +77,9 @@ def _read_file(
         kind = "parquet" if suffix == ".parquet" else "csv"
     if kind == "precomp":
         names = path.with_name(path.name.replace("_caps.txt", "_filename.txt"))
-        captions = read_text(path, notes)
-        return kind, forms.precomp(captions, read_text(names, notes), str(split))
+        return kind, forms.precomp(read_text(path), read_text(names), str(split))
     if kind == "csv":
-        return kind, table.read_csv(read_text(path, notes), split, guess, notes)
+        return kind, table.read_csv(read_text(path), split, guess, notes)
     if kind == "parquet":
         return kind, table.read_rows(parquet.rows(path), split, guess, notes)
     document = read_json(path)

@@ -3,7 +3,6 @@
 Only a few images are opened, spread evenly over the data set, so this is cheap.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,30 +43,26 @@ class Brightness:
     @property
     def scale(self) -> Scale:
         """Low and high to two digits; a low of less than a tenth of high becomes zero."""
-        high = _two_digits(self.high, up=True)
-        low = 0.0 if 0 <= self.low < 0.1 * high else _two_digits(self.low, up=False)
+        low, high = (float(f"{value:.2g}") for value in (self.low, self.high))
+        low = 0.0 if 0 <= low < 0.1 * high else low
         return (low, high) if low < high else (low, low + 1)
 
     def warning(self, scale: Scale | None) -> str | None:
         """What to change if the images become too dark or white with this scale; else None."""
-        values = f"{self.dtype} values between about {self.low:,.6g} and {self.high:,.6g}"
-        remedy = f"state `scale = {as_toml(self.scale)}` on the card"
-        source = f"the values that become black and white, here taken from {self.images} images"
-        if scale is None and self.dtype != "uint16":
-            return f"the images hold {values}, which need a scale: {remedy} ({source})"
         low, high = scale or (0, 2**self.bits - 1)
-        white = scale is not None and (self.values >= high).mean() > WHITE
-        dark = self.high < low + USED * (high - low)
-        if not white and not dark:
+        stated = f"with the card's scale {as_toml(scale)}" if scale else "without a scale"
+        if scale is None and self.dtype != "uint16":
+            fault = "which need a scale"
+        elif scale and (self.values >= high).mean() > WHITE:
+            fault = f"so that they come out nearly white {stated}"
+        elif self.high < low + USED * (high - low):
+            fault = f"so that they come out nearly black {stated}"
+        else:
             return None
-        if scale is None:
-            return (
-                f"the images hold {values}, and without a scale 0 to {high:,} become black to "
-                f"white, so that they are nearly black: {remedy} ({source})"
-            )
         return (
-            f"the card's scale {as_toml(scale)} makes the images nearly "
-            f"{'white' if white else 'black'}; they hold {values}: {remedy}"
+            f"the images hold {self.dtype} values between about {self.low:,.6g} and "
+            f"{self.high:,.6g}, {fault}: state `scale = {as_toml(self.scale)}` on the card (the "
+            f"values that become black and white, here taken from {self.images} images)"
         )
 
 
@@ -104,11 +99,3 @@ def warnings(paths: Sequence[Path | None], scale: Scale | None) -> list[str]:
 def as_toml(scale: Scale) -> str:
     """`[0, 3000]`."""
     return "[" + ", ".join(f"{value:.10g}" for value in scale) + "]"
-
-
-def _two_digits(value: float, up: bool) -> float:
-    if value == 0 or not math.isfinite(value):
-        return 0.0
-    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
-    steps = round(value / unit, 6)  # without the noise that 0.43 / 0.01 leaves behind
-    return float(f"{(math.ceil(steps) if up else math.floor(steps)) * unit:.10g}")

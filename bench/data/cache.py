@@ -1,11 +1,15 @@
-"""The image cache: every image of a data set decoded and resized once, as one array on disk."""
+"""The image cache: every image of a data set decoded and resized once, as one array on disk.
+
+Such an array is called a map, because it is read as a memory map.
+"""
 
 import math
 import os
-import shutil
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +19,18 @@ from filelock import FileLock, Timeout
 from bench import UserError, synthetic
 from bench.data import Dataset, imagefile, resize, short_hash
 from bench.data.imagefile import Scale
-from bench.data.resize import CLIP, Pixels, Resize, fit
+from bench.data.resize import CLIP, Resize, fit
+from bench.data.resize import Pixels as Pixels
 from bench.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = ["Pixels", "build", "cache_folder", "decode", "images", "picture", "place"]
+    from rich.table import Table
 
 BLOCK = 256
 """Images are decoded and written in blocks of this many, so that memory stays small."""
+MAP = re.compile(r"(?P<card>.+)-(?P<size>\d+)-(?P<key>[0-9a-f]{16})\.npy(?P<partial>\.partial)?")
+"""How the files of the cache are called."""
 
 
 def cache_folder() -> Path:
@@ -165,18 +171,9 @@ def _write(
 ) -> None:
     """Decode all images into a new file, which gets its name only when it is complete."""
     shape = (len(dataset.samples), size, size, 3)
-    count, name, needed = shape[0], dataset.card.name, math.prod(shape)
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise UserError(
-            f"the decoded images take {format_bytes(needed)} and {path.parent} has "
-            f"{format_bytes(free)} free; make room (`bench data cache --clear`) or set "
-            "$BENCH_CACHE to another disk"
-        )
-    say(
-        f"decoding {count:,} images of {name} at {size} px into {path.parent}: "
-        f"{format_bytes(needed)}"
-    )
+    count, name = shape[0], dataset.card.name
+    room = format_bytes(math.prod(shape))
+    say(f"decoding {count:,} images of {name} at {size} px into {path.parent}: {room}")
     partial = path.with_name(f"{path.name}.partial")
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     try:
@@ -193,3 +190,75 @@ def _write(
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+# `bench data cache`: what the cache holds, and its removal.
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A map in the cache; `images` is None if it is not whole."""
+
+    path: Path
+    card: str
+    size: int
+    key: str
+    images: int | None
+    state: str
+    """whole, damaged, or unfinished: it is being built, or its builder was killed."""
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
+
+
+def entries(card: str | None = None, size: int | None = None) -> list[Entry]:
+    """The maps of the cache, of one card or size if given, recognised by their names."""
+    folder, listed = cache_folder(), []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        name = MAP.fullmatch(path.name)
+        if not name or card not in (None, name["card"]) or size not in (None, int(name["size"])):
+            continue
+        pixels = None if name["partial"] else opened(path)
+        images = None if pixels is None else len(pixels)
+        state = "unfinished" if name["partial"] else "damaged" if pixels is None else "whole"
+        listed.append(Entry(path, name["card"], int(name["size"]), name["key"], images, state))
+    return listed
+
+
+def clear(card: str | None = None, size: int | None = None) -> Iterator[str]:
+    """Remove maps, and say of each what was done; one that is being built stays."""
+    freed = 0
+    for entry in entries(card, size):
+        lock = entry.path.with_name(f"{entry.path.name.removesuffix('.partial')}.lock")
+        try:
+            with FileLock(lock, timeout=0):
+                freed += entry.bytes
+                entry.path.unlink(missing_ok=True)
+        except Timeout:
+            yield f"kept {entry.path}: a process is building it"
+            continue
+        lock.unlink(missing_ok=True)
+        yield f"removed {entry.path}"
+    name = "the cache" if card is None else f"the cache of {card}"
+    yield f"{name}: {format_bytes(freed)} freed" if freed else f"{name} is empty"
+
+
+def table(listed: list[Entry]) -> "Table | str":
+    """The maps, one per row, and where they are."""
+    from rich import box
+    from rich.table import Table
+
+    if not listed:
+        return f"nothing is cached in {cache_folder()}"
+    total = sum(entry.bytes for entry in listed)
+    caption = f"{format_bytes(total)} in {cache_folder()}"
+    heads = ("data set", "pixels", "images", "size", "state", "key")
+    shown = Table(*heads, caption=caption, box=box.SIMPLE_HEAD)
+    for column in shown.columns[1:4]:
+        column.justify = "right"
+    for entry in listed:
+        images = "?" if entry.images is None else f"{entry.images:,}"
+        size = format_bytes(entry.bytes)
+        shown.add_row(entry.card, str(entry.size), images, size, entry.state, entry.key[:8])
+    return shown

@@ -82,13 +82,11 @@ def load(card: Card, root: Path, images: bool = True) -> Dataset:
     Raises Missing if something is absent, UserError if it is not the data that the card describes.
     """
     samples, notes = read(card, root)
-    for fault in faults(card, samples):
-        raise UserError(fault)
+    if wrong := faults(card, samples):
+        raise UserError(wrong[0])
     if not card.counts.get("val"):
         samples = _hold_out(samples, card.raw.get("val_share", 0.1))
-    found = files.Found([None] * len(samples), [], [], [])
-    if images:
-        found = find_images(card, root, samples)
+    found = find_images(card, root, samples) if images else files.Found([None] * len(samples))
     if found.missing:
         folder = folder_of(card, root) / card.raw["images"]
         many = f"{len(found.missing)} of {len(samples)} images are missing in {folder}"
@@ -133,7 +131,7 @@ def read(card: Card, root: Path) -> tuple[list[Sample], list[str]]:
 def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Found:
     """The file of each sample; raises Missing without the folder, UserError if it is unreadable."""
     if card.kind == "synthetic":
-        return files.Found([None] * len(samples), [], [], [])
+        return files.Found([None] * len(samples))
     images = folder_of(card, root) / card.raw["images"]
     if not images.is_dir():
         raise Missing(card, root, f"{card.name}: the image folder {images} is missing")

@@ -4,7 +4,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bench import UserError
@@ -21,9 +21,9 @@ class Found:
     """The file of each annotated image (None: missing), and what else the folder holds."""
 
     paths: list[Path | None]
-    missing: list[str]
-    extra: list[Path]
-    notes: list[str]
+    missing: list[str] = field(default_factory=list)
+    extra: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def scan(folder: Path) -> list[Path]:

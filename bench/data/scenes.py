@@ -36,8 +36,15 @@ def rule_of(
         elif rule == "files":
             scene = listed.get(PurePosixPath(sample.filename).stem)
         elif rule == "blocks":
-            names, size = scenes["names"], scenes["size"]
-            scene = names[_number(card_name, sample, size * len(names)) // size]
+            block = _block(scenes, sample.filename)
+            if block is None:
+                count = scenes["size"] * len(scenes["names"])
+                raise UserError(
+                    f"{card_name}: {sample.filename!r} is not numbered from 1 to {count}, as the "
+                    "card's scene rule blocks expects; use the published annotation or change the "
+                    "rule"
+                )
+            scene = block[0]
         return scene and str(words.get(scene, scene.replace("_", " ")))
 
     return scene_of
@@ -54,25 +61,21 @@ def from_name(filename: str) -> str | None:
     return scene and scene[1]
 
 
-def _number(card_name: str, sample: Sample, count: int) -> int:
-    """The number of a file from 0, for images numbered from 1 to `count`."""
-    stem = PurePosixPath(sample.filename).stem
-    if not re.fullmatch(r"[0-9]{1,9}", stem) or not 1 <= int(stem) <= count:
-        raise UserError(
-            f"{card_name}: {sample.filename!r} is not numbered from 1 to {count}, as the card's "
-            "scene rule blocks expects; use the published annotation or change the rule"
-        )
-    return int(stem) - 1
+def _block(scenes: dict[str, Any], filename: str) -> tuple[str, int] | None:
+    """The scene of a file numbered from 1 under the rule `blocks`, and its place among the scene's.
+
+    None for another name.
+    """
+    stem, names, size = PurePosixPath(filename).stem, scenes["names"], scenes["size"]
+    if not re.fullmatch(r"[0-9]{1,9}", stem) or not 1 <= int(stem) <= size * len(names):
+        return None
+    return names[(int(stem) - 1) // size], (int(stem) - 1) % size
 
 
 def original_stem(scenes: dict[str, Any], filename: str) -> str | None:
     """Under the rule `blocks`, the name in a copy with a folder per class: 101 -> airplane00."""
-    stem = PurePosixPath(filename).stem
-    if scenes.get("rule") != "blocks" or not re.fullmatch(r"[0-9]{1,9}", stem):
-        return None
-    names, size = scenes["names"], scenes["size"]
-    block, place = divmod(int(stem) - 1, size)
-    return f"{names[block]}{place:0{len(str(size - 1))}d}" if 0 <= block < len(names) else None
+    block = _block(scenes, filename) if scenes.get("rule") == "blocks" else None
+    return block and f"{block[0]}{block[1]:0{len(str(scenes['size'] - 1))}d}"
 
 
 def guess(samples: Sequence[Sample]) -> tuple[str, dict[str, int]]:

@@ -1,7 +1,6 @@
-"""Read text and JSON files of any encoding that annotations come in."""
+"""Read text and JSON files, with one sentence for what is wrong with them."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +12,16 @@ LIMIT_BYTES = 256 * 2**20
 """A larger annotation is refused unread; the largest one published has a fifth of it."""
 
 
-def read_text(path: Path, notes: list[str] | None = None) -> str:
-    """Read a text file: UTF-8, UTF-16 with a byte order mark, or an older encoding.
-
-    Older encodings are guessed only if there are `notes` to tell the user: gb18030 if bytes beyond
-    ASCII come in pairs, as in Chinese, else Windows' cp1252, in which an accent is a single byte.
-    Raises UserError.
-    """
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark; raises UserError."""
     content = _bytes(path)
     utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
     try:
         return content.decode("utf-16" if utf16 else "utf-8-sig")
-    except UnicodeDecodeError:
-        runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
-        paired = sum(length % 2 == 0 for length in runs) > len(runs) / 2
-        encoding = "gb18030" if paired else "cp1252"
-    try:
-        text = content.decode(encoding if notes is not None else "utf-8")
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
         raise UserError(
-            f"{path} is not UTF-8 text; save it as UTF-8 or fetch the annotation again"
+            f"{path} is not UTF-8 text (from byte {error.start:,} on); save it as UTF-8"
         ) from None
-    assert notes is not None
-    example = re.search(r"\w*[^\x00-\x7f]+\w*", text)
-    shown = f": look whether {example[0][:40]!r} is right" if example else ""
-    notes.append(
-        f"{path.name} is not UTF-8 and was read as {encoding}{shown}; save it as UTF-8 to be sure"
-    )
-    return text
 
 
 def _bytes(path: Path) -> bytes:
