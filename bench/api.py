@@ -23,15 +23,12 @@ def records(results: str | Path = "results") -> pd.DataFrame:
     Columns join nested keys with a dot: `trial.dataset`, `trial.method`, `trial.seed`, `status`,
     `metrics.test.mR` (percent), `efficiency.peak_memory_train_bytes` and so on; `path` is the
     record's file, which `load` takes, and `record` the whole record as a dict. Raises UserError
-    where there is no such folder.
+    if there is no such folder.
     """
     folder = at_home(results)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give the folder of the records")
-    frame = record_.load(folder)
-    if len(frame):
-        frame["path"] = [str(folder / path) for path in frame["path"]]
-    return frame
+    return _table(folder)
 
 
 def load(
@@ -40,18 +37,17 @@ def load(
     """A trained model, ready to encode and search, from a record of `bench run`.
 
     `record` is a `seed*.json`, whose trained weights lie beside it; the folder of a `bench export`;
-    or `hf:OWNER/NAME` (`@REVISION` may follow) for one that was pushed to the Hugging Face Hub, of
-    which a copy is kept that needs no network. `device` is torch's name for where it runs ("cuda",
-    "cpu"); None: the GPU if there is one. `backbone` says where the weights of the backbone are, if
-    not where the record says. Raises UserError where the record or its weights are missing or the
-    backbone cannot be had.
+    or `hf:OWNER/NAME` (`@REVISION` may follow) for one that was pushed to the Hugging Face Hub,
+    which is downloaded once. `device` is torch's name for where it runs ("cuda", "cpu"); None: the
+    GPU if there is one. `backbone` says where the weights of the backbone are, if not where the
+    record says. Raises UserError if the record, its weights or the backbone cannot be had.
     """
     from bench.trained import hub_model
     from bench.trained.model import TrainedModel
 
     pushed = isinstance(record, str) and record.startswith(hub_model.PREFIX)
     path = hub_model.folder_of(str(record)) if pushed else at_home(record)
-    return TrainedModel.load(path, device, backbone)
+    return TrainedModel(path, device, backbone)
 
 
 def run(
@@ -78,7 +74,7 @@ def run(
     `recipe={"epochs": 10}`. Each trial runs in a process of its own; what is recorded in `results`
     already is not run again. `log` names trackers that show the curves: `log="tensorboard"`. Rows
     are as in `records`; a trial that failed is a row with its `status` and `message`. Raises
-    UserError where nothing can run.
+    UserError if nothing can run.
     """
     config = sweepfile.gather(
         None,
@@ -106,17 +102,19 @@ def run(
     for outcome in outcomes:
         if outcome.status == "user_error":
             raise UserError(outcome.message or "a trial could not run")
-    frame = records(plan.results)
-    if not len(frame):
-        return frame
-    place = {trial.identity: number for number, trial in enumerate(plan.trials)}
-    rows = frame[frame["identity"].isin(place)]
-    in_order = rows["identity"].map(place).sort_values().index
-    return rows.loc[in_order].reset_index(drop=True)
+    return _table(plan.results, [trial.path(plan.results) for trial in plan.trials])
 
 
-def _texts(given: str | Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
+def _table(folder: Path, only: Sequence[Path] | None = None) -> pd.DataFrame:
+    """Records as rows; `only`: those of these paths, in this order."""
+    frame = record_.load(folder, only=only)
+    if len(frame):
+        frame["path"] = [str(folder / path) for path in frame["path"]]
+    return frame
+
+
+def _texts(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
 
 
 def _recipe_words(recipe: str | Mapping[str, object] | None) -> list[str]:

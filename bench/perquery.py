@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 
 class Missing(UserError):
-    """There is no such file beside a record, or one of an older version that holds too little."""
+    """There is no such file beside a record."""
 
 
 @dataclass(frozen=True)
@@ -57,53 +57,42 @@ class PerQuery:
 
 def arrays(ranks: "Mapping[str, Ranks]", image_of: Sequence[int]) -> dict[str, Array]:
     """The arrays to be saved: ranks by way, and the test image of each caption."""
-    found: dict[str, Array] = {"captions": np.bincount(image_of)}
+    named: dict[str, Array] = {"captions": np.bincount(image_of)}
     for way, of in ranks.items():
-        found[way] = of.expected().float().numpy()
-        found[f"{way}_hits"] = np.stack([of.hit(k).numpy() for k in KS], axis=1)
-    return found
+        named[way] = of.expected().float().numpy()
+        named[f"{way}_hits"] = np.stack([of.hit(k).numpy() for k in KS], axis=1)
+    return named
 
 
-def save(path: Path, found: Mapping[str, Array]) -> None:
+def save(path: Path, named: Mapping[str, Array]) -> None:
     """Write what `arrays` made."""
-    with path.open("wb") as file:
-        np.savez_compressed(file, **dict(found))  # type: ignore[arg-type]
+    with path.open("wb") as file:  # NumPy would add .npz to a path
+        np.savez_compressed(file, **dict(named))  # type: ignore[arg-type]
 
 
 def load(path: Path, prefix: str = "") -> PerQuery:
     """The file beside the record at `path`; prefix `dup_` for the duplicate-aware arrays.
 
-    Raises Missing where there is none that tells enough, and UserError where it is damaged or of
-    another run, both with the remedy.
+    Raises Missing if there is none, and UserError if it is damaged or of another run, both with the
+    remedy.
     """
     file = path.with_suffix(".npz")
     again = "repeat the trial with `bench run ... --rerun`"
     if not file.exists():
         raise Missing(
-            f"{file} is not there, which holds what each query found (it is not committed with the "
+            f"{file} is missing, which holds what each query found (it is not committed with the "
             f"records); {again}"
         )
     if path.is_file() and record.is_stray(path, record.read(path), ".npz"):
         raise UserError(f"{file} is of another run than the record beside it; {again}")
     try:
         with np.load(file) as archive:
-            if not {"captions", "i2t_hits"} <= set(archive):
-                raise Missing(
-                    f"{file} was written by an older version, which kept ranks alone; {again}"
-                )
             ranks = {way: np.asarray(archive[f"{prefix}{way}"], np.float64) for way in WAYS}
             hits = {way: np.asarray(archive[f"{prefix}{way}_hits"], np.float64) for way in WAYS}
             captions = np.asarray(archive["captions"])
-        _check(ranks, hits, captions)
+        for way, count in (("i2t", len(captions)), ("t2i", int(captions.sum()))):
+            if ranks[way].shape != (count,) or hits[way].shape != (count, len(KS)):
+                raise ValueError(f"{way} has not {count} queries")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} is damaged ({brief(error)}); {again}") from None
     return PerQuery(ranks, hits, captions)
-
-
-def _check(ranks: dict[str, Array], hits: dict[str, Array], captions: Array) -> None:
-    counts = {"i2t": len(captions), "t2i": int(captions.sum())}
-    for way, count in counts.items():
-        if ranks[way].shape != (count,) or hits[way].shape != (count, len(KS)):
-            raise ValueError(f"{way} has not {count} queries")
-        if not count or not np.isfinite(hits[way]).all():
-            raise ValueError(f"{way} holds what is no number")

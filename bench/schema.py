@@ -329,22 +329,28 @@ class Corrupted(TypedDict):
 
 
 class TransferFields(TypedDict):
-    """The result on another data set: a `bench.trained.transfer.Transfer` as a dict."""
+    """The result on another data set, as `bench.trained.transfer` writes it."""
 
     schema: int
     identity: Text
+    """Of the trial that trained the method."""
     trial_finished: str | None
+    """When that run of the trial ended; tells it from other runs of the same trial."""
     seed: int
     dataset: Text
     test_images: Whole
     hashes: dict[str, str]
+    """Of the test images' names, and of captions and scenes where the card pins none."""
     card: str
     captions_cut: Count
+    """Test captions that are longer than the backbone's context."""
     shared: Count | None
+    """Test images that share captions with images it was trained or selected on (see
+    `bench.data.leaks`); null where that data set was not there to be compared."""
     notes: list[str]
     metrics: dict[str, Number]
     device: str
-    environment: dict[str, Any]
+    environment: Environment
     finished: str
 
 

@@ -7,8 +7,8 @@ The frozen features of eight views an image are computed once and shared by all 
 seed decides how CMER starts, which captions and views make a batch and which captions carry a scene
 label, but not which eight crops exist. A trial is 240 steps of the project's own training loop with
 a look at validation every 40. Results are appended to benchmarks/decisions.jsonl as they come, and
-what is there is not run again; benchmarks/decisions.md is the table. Choose by validation alone:
-test recall is there to be read.
+what is there is not run again; the table is in docs/cmer.md. Choose by validation alone: test
+recall is there to be read.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
-from scipy import stats
 from torch.utils import _pytree as tree
 
-from bench import backbone, batches, data, train
+from bench import backbone, batches, data, paired, train
 from bench.features import FeatureLoader, Features, Table
 from bench.recipe import Recipe
 from bench.spec import resolve
@@ -115,8 +115,8 @@ class Bench:
 
         def recall(split: str) -> float:
             look = self.looks[split]
-            found = look.features(method, self.table, self.dtype, CPU, 256, features)
-            return look.metrics(look.ranks(*found))["mR"]
+            encoded = look.features(method, self.table, self.dtype, CPU, 256, features)
+            return look.metrics(look.ranks(*encoded))["mR"]
 
         plain = batches.Loader(
             self.split,
@@ -181,11 +181,11 @@ def read() -> list[dict[str, Any]]:
 
 def difference(values: dict[int, float], base: dict[int, float]) -> tuple[int, float, float]:
     """Seeds that both have, mean of the paired differences, half width of its 95% interval."""
-    found = [values[seed] - base[seed] for seed in sorted(values.keys() & base.keys())]
-    if len(found) < 2:
-        return len(found), statistics.fmean(found) if found else float("nan"), float("nan")
-    half = stats.t.ppf(0.975, len(found) - 1) * statistics.stdev(found) / len(found) ** 0.5
-    return len(found), statistics.fmean(found), float(half)
+    pairs = [values[seed] - base[seed] for seed in sorted(values.keys() & base.keys())]
+    if len(pairs) < 2:
+        return len(pairs), statistics.fmean(pairs) if pairs else float("nan"), float("nan")
+    low, high, _ = paired.seeds_and_images(np.array(pairs)[:, None, None])
+    return len(pairs), statistics.fmean(pairs), float(high[0] - low[0]) / 2
 
 
 def signed(difference: tuple[int, float, float]) -> str:
@@ -208,10 +208,10 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
         cells.append(str(len(splits["val_mR"])))
         gain = 0.0
         for split, values in splits.items():
-            found = difference(values, recall["base"][split])
-            gain = found[1] if split == "val_mR" else gain
-            cells += [f"{statistics.fmean(values.values()):.2f}"]
-            cells.append("" if change == "base" else signed(found))
+            change_of = difference(values, recall["base"][split])
+            gain = change_of[1] if split == "val_mR" else gain
+            cells.append(f"{statistics.fmean(values.values()):.2f}")
+            cells.append("" if change == "base" else signed(change_of))
         rows.append((gain, cells))
     rows.sort(key=lambda row: -row[0])
     head = ["change", "call", "parameters", "seeds"]
@@ -233,20 +233,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", help="changes to try instead of all")
     parser.add_argument("--keep", type=Path, help="file that keeps the features for the next run")
-    asked = parser.parse_args()
-    chosen = asked.only or list(CHANGES)
-    bench = Bench(asked.data, asked.keep)
+    options = parser.parse_args()
+    chosen = options.only or list(CHANGES)
+    bench = Bench(options.data, options.keep)
     done = {(line["change"], line["seed"]) for line in read()}
-    for seed in range(asked.seeds):
+    for seed in range(options.seeds):
         for change in dict.fromkeys(["base", *chosen]):
             if (change, seed) in done:
                 continue
-            odd, other = CHANGES[change]
-            recipe = replace(RECIPE, **{"lr": BASE_LR, **other})
-            settings = {**BASE, **odd}
+            changed_settings, changed_recipe = CHANGES[change]
+            recipe = replace(RECIPE, **{"lr": BASE_LR, **changed_recipe})
+            settings = {**BASE, **changed_settings}
             call = resolve("cmer", settings, registry()).text
-            told = ", ".join([call, *(f"{k}={v:g}" for k, v in other.items())])
-            line = {"change": change, "call": told, **bench.trial(settings, recipe, seed)}
+            call = ", ".join([call, *(f"{k}={v:g}" for k, v in changed_recipe.items())])
+            line = {"change": change, "call": call, **bench.trial(settings, recipe, seed)}
             print(json.dumps(line), flush=True)
             with RESULTS.open("a") as file:
                 file.write(json.dumps(line) + "\n")

@@ -54,7 +54,7 @@ def measure(options: argparse.Namespace, backbone: str) -> None:
 
 def row(document: dict[str, Any], workspace: int) -> dict[str, Any]:
     """One record as a line: what was measured, and what is predicted for the same trial."""
-    trial, found = document["trial"], document["efficiency"]
+    trial, measured = document["trial"], document["efficiency"]
     recipe = Recipe(**trial["recipe"])
     predicted = plan.predict(
         trial["backbone"],
@@ -64,14 +64,14 @@ def row(document: dict[str, Any], workspace: int) -> dict[str, Any]:
         context_length=document["data"]["context_length"],
         workspace=workspace,
     )
-    peak = found.get("peak_memory_train_bytes") if document["status"] == "ok" else None
-    said = [trial["call"]] + ["checkpointing"] * recipe.checkpointing
+    peak = measured.get("peak_memory_train_bytes") if document["status"] == "ok" else None
+    name = trial["call"] + " + checkpointing" * recipe.checkpointing
     return {
-        "method": " + ".join(said + ["frozen=bf16"] * (recipe.frozen == "bf16")),
+        "method": name + " + frozen=bf16" * (recipe.frozen == "bf16"),
         "status": document["status"],
         "measured MiB": float("nan") if peak is None else peak / 2**20,
         "predicted MiB": predicted["predicted_peak_bytes"] / 2**20,
-        "images/s": float(found.get("step_images_per_second") or "nan"),
+        "images/s": float(measured.get("step_images_per_second") or "nan"),
     }
 
 
@@ -83,12 +83,12 @@ def compare(options: argparse.Namespace, backbone: str) -> str:
     # cuBLAS's workspace, inside "allocated", is larger from Hopper on.
     large = torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 9
     records = record.read_all(record.paths(options.results), left_out=print)
-    asked = {"batch_size": options.batch, "precision": options.precision}
+    wanted = {"batch_size": options.batch, "precision": options.precision}
     rows = [
         row(document, 2 * 32 * 2**20 if large else WORKSPACE)
         for document in sorted((document for _, document in records), key=steps)
         if document["trial"]["backbone"] == f"{backbone}:none"
-        and asked.items() <= document["trial"]["recipe"].items()
+        and wanted.items() <= document["trial"]["recipe"].items()
         and "data" in document
         and document["status"] != "not_applicable"
     ]
@@ -121,8 +121,8 @@ if __name__ == "__main__":
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--results", type=Path, default=Path("results/efficiency"))
     parser.add_argument("--only-compare", action="store_true")
-    given = parser.parse_args()
-    for name in given.backbone:
-        if not given.only_compare:
-            measure(given, name)
-        print(compare(given, name), flush=True)
+    options = parser.parse_args()
+    for name in options.backbone:
+        if not options.only_compare:
+            measure(options, name)
+        print(compare(options, name), flush=True)

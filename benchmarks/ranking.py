@@ -11,7 +11,6 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,12 @@ def plain(image: torch.Tensor, text: torch.Tensor, image_of: np.ndarray, rows: i
     """Sort everything, look where the first right item stands; `rows` queries at a time."""
 
     def places(queries: np.ndarray, gallery: np.ndarray, owner: Any, item_owner: Any) -> Any:
-        found = []
+        blocks = []
         for start in range(0, len(queries), rows):
             order = np.argsort(-(queries[start : start + rows] @ gallery.T), axis=1)
             right = item_owner[order] == owner[start : start + rows, None]
-            found.append(right.argmax(axis=1))
-        return np.concatenate(found)
+            blocks.append(right.argmax(axis=1))
+        return np.concatenate(blocks)
 
     images, i, t = np.arange(len(image)), image.numpy(), text.numpy()
     i2t, t2i = places(i, t, images, image_of), places(t, i, image_of, images)
@@ -49,13 +48,6 @@ def plain(image: torch.Tensor, text: torch.Tensor, image_of: np.ndarray, rows: i
         for k in retrieval.KS
     }
     return {**result, "mR": sum(result.values()) / len(result)}
-
-
-def clocked(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what the function returned."""
-    start = time.perf_counter()
-    result = function()
-    return time.perf_counter() - start, result
 
 
 def measure(images: int, captions: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -72,10 +64,12 @@ def measure(images: int, captions: int, options: argparse.Namespace) -> dict[str
     fast, slow, agree = [], [], True
     for _ in range(options.rounds):
         for _ in range(options.inner):
-            seconds, (strict, _) = clocked(lambda: ours(image, text, right))
-            fast.append(seconds)
-        seconds, expected = clocked(lambda: plain(image, text, image_of, options.plain_rows))
-        slow.append(seconds)
+            start = time.perf_counter()
+            strict, _ = ours(image, text, right)
+            fast.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        expected = plain(image, text, image_of, options.plain_rows)
+        slow.append(time.perf_counter() - start)
         agree &= all(abs(strict[name] - value) < 0.05 for name, value in expected.items())
     elements = min(images * captions, retrieval.ELEMENTS)
     return {
@@ -101,12 +95,12 @@ if __name__ == "__main__":
     parser.add_argument("--inner", type=int, default=3, help="runs of ours per round")
     parser.add_argument("--plain-rows", type=int, default=10**9, help="queries sorted at a time")
     parser.add_argument("--out", type=Path, help="add the figures to this JSON")
-    given = parser.parse_args()
+    options = parser.parse_args()
     environment = machine.environment(torch.device("cpu"))
-    for size in given.sizes:
-        row = measure(*map(int, size.split("x")), given)
+    for size in options.sizes:
+        row = measure(*map(int, size.split("x")), options)
         row = {"cpu": environment["cpu"], "threads": environment["threads"], **row}
         print(json.dumps(row, indent=1))
-        if given.out is not None:
-            there = json.loads(given.out.read_text()) if given.out.exists() else []
-            given.out.write_text(json.dumps([*there, row], indent=1) + "\n")
+        if options.out is not None:
+            rows = json.loads(options.out.read_text()) if options.out.exists() else []
+            options.out.write_text(json.dumps([*rows, row], indent=1) + "\n")

@@ -1,9 +1,6 @@
 """Records compared query by query: their own recalls, the same queries, what cannot be paired."""
 
 import io
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
-from bench import UserError, paired, perquery, record, retrieval, testset
+from bench import UserError, cli, paired, perquery, record, retrieval, testset
 from bench.data import spoken_form
 from bench.recalls import METRICS
 from bench.recipe import Recipe
@@ -95,23 +93,29 @@ def trial(
     return path
 
 
+def compared(a: Path | list[Path], b: Path | list[Path], resamples: int = 50) -> compare.Comparison:
+    first, second = ([given] if isinstance(given, Path) else given for given in (a, b))
+    return compare.compare(first, second, resamples=resamples)
+
+
 def recalls_of(path: Path) -> dict[str, float]:
     return {name: record.read(path)["metrics"]["test"][name] for name in METRICS}
 
 
 def test_the_recalls_are_those_of_the_records_to_the_last_digit(tmp_path: Path) -> None:
-    of = samples()
-    a, b = trial(tmp_path, "lora", of), trial(tmp_path, "cmer", of, 0.5)
-    found = compare.compare(a, b, resamples=200)
+    of = samples(60)
+    a, b = trial(tmp_path, "lora", of, 1.2), trial(tmp_path, "cmer", of, 0.4)
+    found = compared(a, b, 500)
     assert {one.metric: one.a for one in found.differences} == recalls_of(a)
     assert {one.metric: one.b for one in found.differences} == recalls_of(b)
-    assert [one.metric for one in found.differences] == list(METRICS)
-    assert found == compare.compare(a, b, resamples=200)
+    assert found == compared(a, b, 500)
     assert found.notes == ()
-    # Ties are there: the expected rank, which was compared before, would give something else.
-    ranks = perquery.load(a).ranks["i2t"]
-    assert any(rank != int(rank) for rank in ranks)
-    assert abs(100 * (ranks <= 1).mean() - recalls_of(a)["i2t_R@1"]) > 1
+    for one in found.differences:
+        assert one.low < one.difference < one.high
+        assert (one.low + one.high) / 2 == pytest.approx(one.difference, abs=1.5)
+    assert [one.metric for one in found.differences] == list(METRICS)
+    assert one.low > 0
+    assert one.p < 0.01
 
 
 def test_what_queries_found_gives_the_recalls(tmp_path: Path) -> None:
@@ -124,26 +128,15 @@ def test_what_queries_found_gives_the_recalls(tmp_path: Path) -> None:
             share = 100 * arrays["t2i_hits"][:, place].mean()
             assert share == pytest.approx(recalls_of(path)[f"t2i_R@{k}"], abs=1e-9)
         assert {"dup_i2t", "dup_t2i_hits", "captions"} <= set(arrays)
+    # There are ties: the expected ranks would give another recall than the chances of a hit.
+    assert any(rank != int(rank) for rank in queries.ranks["i2t"])
+    assert abs(100 * (queries.ranks["i2t"] <= 1).mean() - recalls_of(path)["i2t_R@1"]) > 1
     assert (perquery.load(path, "dup_").hits["i2t"] >= queries.hits["i2t"]).all()
-
-
-def test_it_is_the_differences_of_the_recalls_that_are_tested(tmp_path: Path) -> None:
-    of = samples(60)
-    a, b = trial(tmp_path, "lora", of, 1.2), trial(tmp_path, "cmer", of, 0.4)
-    for one in compare.compare(a, b, resamples=500).differences:
-        assert one.low is not None
-        assert one.high is not None
-        assert one.low < one.difference < one.high
-        assert (one.low + one.high) / 2 == pytest.approx(one.difference, abs=1.5)
-    assert one.metric == "mR"
-    assert one.low > 0
-    assert one.p is not None
-    assert one.p < 0.01
 
 
 def test_a_model_does_not_differ_from_itself(tmp_path: Path) -> None:
     path = trial(tmp_path, "lora", samples())
-    found = compare.compare(path, path, resamples=300)
+    found = compared(path, path)
     for one in found.differences:
         assert (one.difference, one.low, one.high, one.p) == (0, 0, 0, 1)
     assert found.won == found.lost == {"i2t": [], "t2i": []}
@@ -164,69 +157,36 @@ def test_queries_won_and_lost_the_largest_change_first(tmp_path: Path) -> None:
         record.write(
             path, record.read(path), {".npz": lambda f, all=found: np.savez(f.open("wb"), **all)}
         )
-    found = compare.compare(*paths, resamples=50)
+    found = compared(*paths)
     assert found.won == {"i2t": [2, 0, 1], "t2i": [2]}
     assert found.lost == {"i2t": [3], "t2i": [1]}
     assert found.queries == {"i2t": 4, "t2i": 6}
 
 
-def test_several_seeds_are_paired(tmp_path: Path) -> None:
+def test_several_seeds_are_paired_even_without_what_queries_found(tmp_path: Path) -> None:
+    """Then from the records alone, by the test that marks a report's tables."""
     of = samples()
     a = [trial(tmp_path, "lora", of, 0.9, seed) for seed in range(3)]
     b = [trial(tmp_path, "cmer", of, 0.4, seed) for seed in range(3)]
-    found = compare.compare(a, b)
-    assert found.seeds == 3
-    assert found.a == "lora seeds 0, 1, 2"
-    for one in found.differences:
-        assert one.a == pytest.approx(np.mean([recalls_of(path)[one.metric] for path in a]))
-        assert one.b == pytest.approx(np.mean([recalls_of(path)[one.metric] for path in b]))
+    whole = compared(a, b)
+    assert (whole.seeds, whole.a) == (3, "lora seeds 0, 1, 2")
     ranks = [np.mean([perquery.load(p).ranks["i2t"] for p in side], axis=0) for side in (a, b)]
-    assert set(found.won["i2t"]) == set(np.flatnonzero(ranks[0] > ranks[1]).tolist())
-
-
-def test_without_what_queries_found_several_seeds_are_still_compared(tmp_path: Path) -> None:
-    """From the records alone, by the test that marks a report's tables."""
-    of = samples()
-    a = [trial(tmp_path, "lora", of, 0.9, seed) for seed in range(3)]
-    b = [trial(tmp_path, "cmer", of, 0.4, seed) for seed in range(3)]
-    whole = compare.compare(a, b)
+    assert set(whole.won["i2t"]) == set(np.flatnonzero(ranks[0] > ranks[1]).tolist())
     a[1].with_suffix(".npz").unlink()
-    found = compare.compare(a, b)
+    found = compared(a, b)
     assert (found.won, found.lost, found.queries) == ({}, {}, {})
     for one, other in zip(found.differences, whole.differences, strict=True):
-        assert (one.a, one.b) == (other.a, other.b)
-        gaps = [
-            recalls_of(y)[one.metric] - recalls_of(x)[one.metric] for x, y in zip(a, b, strict=True)
-        ]
+        values = [[recalls_of(path)[one.metric] for path in side] for side in (a, b)]
+        assert (one.a, one.b) == (other.a, other.b) == pytest.approx(np.mean(values, axis=1))
+        gaps = (np.array(values[1]) - values[0]).tolist()
         assert one.p == pytest.approx(paired.t_test(gaps), abs=1e-6)
-        assert None not in (one.low, other.low)
         assert one.low >= other.low  # other test images are not covered
     assert "these test images alone" in " ".join(found.notes)
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(compare.table(found))
     assert "captions B ranks" not in console.export_text()
-    assert "is not there" in refused(a[1], b[1])
+    assert "is missing" in refused(a[1], b[1])
     assert "as many records" in refused(a, b[:2])
-
-
-# Older files, whose queries have expected ranks alone.
-
-
-def test_of_older_files_a_comparison_goes_over_seeds_or_asks_for_new_ones(tmp_path: Path) -> None:
-    of = samples()
-    pairs = [
-        (trial(tmp_path, "lora", of, seed=n), trial(tmp_path, "cmer", of, 0.5, seed=n))
-        for n in range(3)
-    ]
-    for _, path in pairs:
-        with np.load(path.with_suffix(".npz")) as arrays:
-            ranks = {name: arrays[name] for name in ("i2t", "t2i")}
-        document = record.read(path)
-        record.write(path, document, {".npz": lambda file, ranks=ranks: perquery.save(file, ranks)})
-    assert "older version" in refused(*pairs[0])
-    found = compare.compare(*map(list, zip(*pairs, strict=True)), resamples=200)
-    assert found.won == {}
-    assert found.seeds == 3
 
 
 # What cannot be compared.
@@ -234,7 +194,7 @@ def test_of_older_files_a_comparison_goes_over_seeds_or_asks_for_new_ones(tmp_pa
 
 def refused(a: Path | list[Path], b: Path | list[Path]) -> str:
     with pytest.raises(UserError) as raised:
-        compare.compare(a, b, resamples=10)
+        compared(a, b)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -253,24 +213,18 @@ def test_other_captions_scenes_or_order_are_refused(tmp_path: Path) -> None:
         assert "test captions, scenes or order of images" in said
         assert str(a) in said
     spaced = [Sample("0.png", tuple(c.replace(" ", "  ") for c in first.captions), "test", "port")]
-    assert compare.compare(a, trial(tmp_path / "spaces", "cmer", [*spaced, *of[1:]]), resamples=10)
+    assert compared(a, trial(tmp_path / "spaces", "cmer", [*spaced, *of[1:]]))
 
 
 def test_of_older_records_what_they_say_is_compared(tmp_path: Path) -> None:
-    of = samples(counts=(5,))
+    of = samples()
     a = trial(tmp_path, "lora", of, old=True)
-    hashes = {"hashes": {"test": "other"}}
-    assert "test images" in refused(a, trial(tmp_path / "1", "b", of, old=True, data=hashes))
-    more_shared = samples(shared=5, counts=(5,))
-    b = trial(tmp_path / "2", "b", more_shared, old=True)
-    assert "the highest recall that they allow differs" in refused(a, b)
-    texts = [{"hashes": {"test": "names", "annotation": word}} for word in ("x", "y")]
-    pair = [
-        trial(tmp_path / "3", n, of, old=True, data=d) for n, d in zip("ab", texts, strict=True)
-    ]
-    assert "captions or scenes" in refused(*pair)
-    pair = [trial(tmp_path / "4", n, of, old=True, data=texts[0]) for n in "ab"]
-    assert compare.compare(*pair, resamples=10)
+    other = {"hashes": {"test": "other"}}
+    assert "test images" in refused(a, trial(tmp_path / "1", "b", of, old=True, data=other))
+    texts = [{"hashes": {"test": "names", "annotation": word}} for word in ("x", "y", "x")]
+    x, y, z = (trial(tmp_path, n, of, old=True, data=d) for n, d in zip("xyz", texts, strict=True))
+    assert "captions or scenes" in refused(x, y)
+    assert "only the names of the test images" in " ".join(compared(x, z).notes)
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
@@ -283,36 +237,13 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     npz = b.with_suffix(".npz")
     content = npz.read_bytes()
     npz.unlink()
-    assert "is not there" in refused(a, b)
+    assert "is missing" in refused(a, b)
     npz.write_bytes(a.with_suffix(".npz").read_bytes())
     assert "another run" in refused(a, b)
     for broken in (b"PK\x03\x04 no archive", content[: len(content) // 2], b""):
         document = record.read(b)
         record.write(b, document, {".npz": lambda file, broken=broken: file.write_bytes(broken)})
         assert "is damaged" in refused(a, b)
-    changed = trial(tmp_path, "changed", of)
-    document = record.read(changed)
-    document["metrics"]["test"]["i2t_R@1"] += 1
-    changed.write_text(json.dumps(document))
-    assert "does not give the recalls" in refused(a, changed)
-
-
-def test_printed(tmp_path: Path) -> None:
-    of = samples()
-    a, b = trial(tmp_path, "lora", of), trial(tmp_path, "cmer", of, 0.5)
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(compare.table(compare.compare(a, b, resamples=100)))
-    text = console.export_text()
-    assert "A  lora seed 0" in text
-    assert "t2i: of 115 captions B ranks" in text
-    assert f"{recalls_of(a)['mR']:.2f}" in text
-    assert "Another training may give something else" in text
-
-
-def bench(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench.cli", *words], capture_output=True, text=True, check=False
-    )
 
 
 def test_the_command_takes_folders_below_the_results(tmp_path: Path) -> None:
@@ -321,13 +252,13 @@ def test_the_command_takes_folders_below_the_results(tmp_path: Path) -> None:
         trial(tmp_path, "lora", of, 0.9, seed)
         if seed < 2:
             trial(tmp_path, "cmer", of, 0.4, seed)
-    words = ("compare", "made/starter/lora", "made/starter/cmer", "--results", str(tmp_path))
-    done = bench(*words)
-    assert done.returncode == 0, done.stderr
-    assert "lora seeds 0, 1" in done.stdout
-    assert "left out: seeds 2, which only one of them has" in done.stdout
-    done = bench(*words, "--seed", "1")
-    assert "lora seed 1" in done.stdout
-    done = bench(*words, "--seed", "7")
-    assert done.returncode == 2
-    assert "no record of seed 7" in done.stderr
+    words = ["compare", "made/starter/lora", "made/starter/cmer", "--results", str(tmp_path)]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 0, done.output
+    assert "lora seeds 0, 1" in done.output
+    assert "left out: seeds 2, which only one of them has" in done.output
+    single = " ".join(CliRunner().invoke(cli.app, [*words, "--seed", "1"]).output.split())
+    for text in ("A lora seed 1", "t2i: of 115 captions B ranks", "Another training may give"):
+        assert text in single
+    done = CliRunner().invoke(cli.app, [*words, "--seed", "7"])
+    assert "no record of seed 7" in str(done.exception)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import UserError
 from bench.corrupt import CLOUD, CORRUPTIONS, NOISE, SEVERITIES, corrupt
 
 RNG = np.random.default_rng(0)
@@ -66,10 +65,3 @@ def test_haze_lightens_and_flattens() -> None:
     made = corrupt(IMAGES, "haze", 4)
     assert made.mean() > IMAGES.mean()
     assert made.std() < IMAGES.std()
-
-
-def test_unknown_names_and_severities() -> None:
-    with pytest.raises(UserError, match="known: blur, noise, cloud, jpeg, haze"):
-        corrupt(IMAGES, "rain", 1)
-    with pytest.raises(UserError, match="1 to 5"):
-        corrupt(IMAGES, "blur", 6)

@@ -94,6 +94,6 @@ def test_computation_in_float32_is_refused() -> None:
 
 def test_a_restored_method_holds_what_was_trained(tiny: Path) -> None:
     path, _ = trained(tiny, "linear", recipe=HALF)
-    again = restore(path, None)
+    again = restore(path)
     assert any(p.dtype == torch.bfloat16 for p in again.method.parameters())
     assert again.dtype == torch.bfloat16

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from bench import UserError, data, perquery, record
-from bench.data import cache
 from bench.recalls import METRICS
 from bench.report import gallery, gallery_page, groups, page
 from bench.report.contents import contents
-from bench.trained import compare, retrieve, sheet, wonlost
+from bench.trained import compare, wonlost
 from bench.trained.restore import restore
+from bench.trained.retrieve import Searcher
 from tests.helpers.trained import trained
 
 
@@ -58,15 +58,15 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
     assert list(made.images) == [12, 13]  # both have the first, one of two the second
     for row, lines in made.images.items():
         for path, line in zip(two, sorted(lines, key=lambda one: one.label), strict=True):
-            own = restore(path, tiny)
+            own = Searcher(restore(path), tiny)
             name = Path(made.dataset.samples[row].filename)
-            assert line.hits == retrieve.captions_for(own, name, gallery.TOP).hits
+            assert line.hits == own.captions_for(name, gallery.TOP).hits
             assert len(line.focus or []) == (line.label == "cmer")
     for caption, lines in made.captions.items():
         assert sorted(line.label for line in lines) == ["cmer", "linear"]
         by_label = {line.label: line for line in lines}
         for path, label in zip(two, ("cmer", "linear"), strict=True):
-            expected = retrieve.images_for(restore(path, tiny), caption, gallery.TOP)
+            expected = Searcher(restore(path), tiny).images_for(caption, gallery.TOP)
             assert by_label[label].hits == expected.hits
         assert by_label["linear"].focus is None
         focus = by_label["cmer"].focus
@@ -118,33 +118,28 @@ def test_captions_are_chosen_by_what_methods_make_of_them(tiny: Path) -> None:
 
 
 def test_queries_won_and_lost_are_drawn(tiny: Path, two: list[Path]) -> None:
-    found = compare.compare(*two, resamples=20)
+    found = compare.compare([two[0]], [two[1]], resamples=20)
     assert (found.won["t2i"], found.lost["t2i"]) == ([3], [7, 8, 9, 10, 11])
     assert (found.won["i2t"], found.lost["i2t"]) == ([2], [1])
     image = wonlost.draw(found, *two, tiny)
-    model = restore(two[1], tiny)
-    assert model.dataset is not None
-    hits = retrieve.images_for(model, "picture 12 of a pond , version 3 .", 5).hits
-    notes = ["B  linear seed 0: rank 1 of its own image"]
-    side, name = sheet.SIDE, lambda row: Path(model.dataset.samples[row].filename).name
-    tiles = [
-        sheet.Tile(
-            cache.picture(model.dataset, h.row, side), f"{h.score:.3f}", name(h.row), h.right
-        )
-        for h in hits
+    model = Searcher(restore(two[1]), tiny)
+    expected = [
+        (
+            model.images_for("picture 12 of a pond , version 3 .", 5),
+            "B  linear seed 0: rank 1 of its own image",
+        ),
+        (
+            model.captions_for(Path(model.name(14)), 5),
+            "B  linear seed 0: rank 1 of its best own caption",
+        ),
     ]
-    parts = [sheet.draw_images("", notes, tiles)]
-    hits = retrieve.captions_for(model, Path(name(14)), 5).hits
-    said = [(f"{h.score:.3f}", retrieve.set_text(h.caption), h.right) for h in hits]
-    tile = sheet.Tile(cache.picture(model.dataset, 14, side), "", name(14))
-    notes = ["B  linear seed 0: rank 1 of its best own caption"]
-    parts.append(sheet.draw_captions("", notes, tile, said))
     shown = np.asarray(image)
-    for part in map(np.asarray, parts):
-        row = sheet.SIDE // 2 + 120  # through the pictures
+    for answer, note in expected:
+        part = np.asarray(model.draw(answer, "", [note], None))
+        row = 180  # through the pictures
         places = np.flatnonzero((shown == part[row]).all(axis=(1, 2))) - row
         assert any(np.array_equal(shown[y : y + len(part)], part) for y in places)
-    assert image.height > 10 * side  # a caption won, two lost, an image each; two models
-    alike = compare.compare(two[0], two[0], resamples=20)
+    assert image.height > 10 * 240  # a caption won, two lost, an image each; two models
+    alike = compare.compare([two[0]], [two[0]], resamples=20)
     with pytest.raises(UserError, match="none won or lost"):
         wonlost.draw(alike, two[0], two[0], tiny)

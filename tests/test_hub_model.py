@@ -1,20 +1,21 @@
 """A model is pushed to the Hub (a server here) and loaded again; its card is what the Hub reads."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import EvalResult, ModelCard, constants
+from huggingface_hub import EvalResult, ModelCard, constants, get_session
 from typer.testing import CliRunner
 
 import bench
 from bench import UserError, cli
 from bench.recipe import Recipe
 from bench.trained import example, hub_model
-from bench.trained.metadata import base_model
+from bench.trained.model_card import base_model
 from tests.helpers.close import close
 from tests.helpers.hub_server import HubServer
 from tests.helpers.trained import trained
@@ -105,7 +106,7 @@ def test_another_push_replaces_the_files_and_a_revision_finds_the_old(
     command(str(other), "--push", REPO, "--merged")
     assert "adapter.safetensors" not in server.repos[REPO].files
     assert "open_clip_model.safetensors" in server.repos[REPO].files
-    with pytest.raises(UserError, match=f"plain open_clip checkpoint.*--backbone hf-hub:{REPO}"):
+    with pytest.raises(UserError, match=f"open_clip checkpoint.*--backbone hf-hub:{REPO}"):
         bench.load(f"hf:{REPO}")
 
 
@@ -191,7 +192,7 @@ def test_what_keeps_a_push_from_being_made_is_one_sentence(
         hub_model.push(folder, REPO, public=False)
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match="nothing was pushed: no connection"):
+    with pytest.raises(UserError, match=r"nothing was pushed: .* cannot be reached"):
         hub_model.push(folder, REPO, public=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
@@ -199,11 +200,29 @@ def test_what_keeps_a_push_from_being_made_is_one_sentence(
     assert REPO not in server.repos
 
 
+def test_a_push_does_not_wait_for_a_silent_hub(
+    server: HubServer, fitted: tuple[Path, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(get_session(), "timeout", 60)  # back to what it was, at the end
+    monkeypatch.setattr(hub_model, "SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(UserError, match=r"nothing was pushed: .* does not answer"):
+            hub_model.push(fitted[0].parent, REPO, public=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "one", "a/b/c", "./out", "/tmp/out", "me/a b", "me/a@", "-me/a", "me/a..b", "me/a@b c"],
+)
+def test_what_names_no_model_on_the_hub_is_one_sentence(name: str) -> None:
+    with pytest.raises(UserError, match="is no model on the Hub; write hf:OWNER/NAME"):
+        bench.load(f"hf:{name}")
+
+
 def test_what_cannot_be_loaded_is_one_sentence(
     server: HubServer, fitted: tuple[Path, torch.Tensor]
 ) -> None:
-    with pytest.raises(UserError, match="write hf:OWNER/NAME"):
-        bench.load("hf:one")
     with pytest.raises(UserError, match="has no model repository 'me/none'"):
         bench.load("hf:me/none")
     server.add_repo("me/thing", {"README.md": b"a thing", "record.json": b"{}"})

@@ -21,10 +21,8 @@ def normal(
     )
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize(
-    "spread", [(1, 0.1, 0.1), (1, 1, 0.5), (0.3, 1, 1), (0, 1, 0.1), (0, 0, 1), (0, 1, 1)]
-)
+@pytest.mark.parametrize("seeds", [2, 5])
+@pytest.mark.parametrize("spread", [(1, 0.1, 0.1), (0.3, 1, 1), (0, 1, 0.1), (0, 0, 1)])
 def test_the_interval_over_seeds_and_images_covers(
     seeds: int, spread: tuple[float, float, float]
 ) -> None:
@@ -37,18 +35,6 @@ def test_the_interval_over_seeds_and_images_covers(
         false_alarms += bool(p[0] < 0.05)
     assert covered >= 0.95 * 600 - 3 * (0.05 * 0.95 * 600) ** 0.5  # three standard errors below
     assert covered + false_alarms == 600  # p and interval say the same
-
-
-def test_a_bootstrap_over_few_seeds_would_not_cover() -> None:
-    """Why it is not used: with two seeds it holds the true value in 5 of 6 comparisons."""
-    rng = np.random.default_rng(5)
-    covered = 0
-    for _ in range(300):
-        means = normal(rng, 2, 60, (1, 0.1, 0.1)).mean(axis=(1, 2))
-        drawn = rng.choice(means, (400, 2)).mean(axis=1)
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        covered += bool(low <= 0 <= high)
-    assert 0.4 * 300 < covered < 0.9 * 300
 
 
 def test_over_seeds_alone_it_is_a_paired_t_test() -> None:
@@ -83,12 +69,12 @@ def test_t_test_by_hand() -> None:
     assert paired.t_test([1 + 1 / t, 1 - 1 / t]) == pytest.approx(0.05, abs=1e-4)
     p = paired.t_test([1.0, 1.3, 0.7])  # t = 1 / (0.3 / sqrt 3) = 5.77
     assert p == pytest.approx(0.0287, abs=1e-4)
-    assert paired.t_test([-1.0, -1.3, -0.7]) == p
+    assert paired.t_test([-1.0, -1.3, -0.7]) == pytest.approx(p)
     assert paired.t_test([1.0]) is None
     assert paired.t_test([]) is None
     assert paired.t_test([0.0, 0.0]) == 1
     assert paired.t_test([1e-14, -2e-14, 3e-14]) == 1  # rounding
-    assert paired.t_test([0.2, 0.2, 0.2]) == 0  # nothing is left to chance
+    assert paired.t_test([0.2, 0.2, 0.2]) == pytest.approx(0)  # nothing is left to chance
     rng = np.random.default_rng(2)
     alarms = sum(paired.t_test(rng.normal(0, 1, 3).tolist()) < 0.05 for _ in range(2000))
     assert alarms == pytest.approx(100, abs=30)
@@ -118,15 +104,6 @@ def test_bootstrap_is_that_of_the_mean() -> None:
     error = differences.std(ddof=1) / 400**0.5
     assert low[0] == pytest.approx(differences.mean() - 1.96 * error, abs=0.1)
     assert high[0] == pytest.approx(differences.mean() + 1.96 * error, abs=0.1)
-
-
-def test_false_alarms_of_the_bootstrap_are_rare() -> None:
-    rng = np.random.default_rng(3)
-    alarms = 0
-    for n in range(100):
-        low, high = paired.bootstrap(rng.normal(0, 1, (100, 1)), 500, seed=n)
-        alarms += bool(low[0] > 0 or high[0] < 0)
-    assert alarms <= 13  # expected 5 of 100
 
 
 def test_permutation_by_enumeration() -> None:

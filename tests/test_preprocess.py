@@ -19,9 +19,9 @@ from bench.data import cache
 from bench.data.resize import CLIP, Resize
 from bench.recipe import Recipe
 from bench.sweeps import sweep
-from bench.trained import retrieve
 from bench.trained.model import TrainedModel
 from bench.trained.restore import restore
+from bench.trained.retrieve import Searcher
 
 HALF = (0.5, 0.5, 0.5)
 SIGLIP = Preprocess(Resize("squash"), HALF, HALF)
@@ -97,17 +97,16 @@ def test_a_trial_and_its_trained_model_see_what_open_clip_would(tiny: Path, fold
     with Image.open(picture) as opened, torch.no_grad():
         assert opened.width != opened.height
         theirs = model.eval().encode_image(transform(opened)[None], normalize=True)
-    ours = TrainedModel.load(path).encode_images([picture])
+    ours = TrainedModel(path).encode_images([picture])
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    root = restore(path, tiny)
-    assert root.dataset is not None
-    row = [sample.filename for sample in root.dataset.samples].index("pond_0.png")
-    again = retrieve.captions_for(root, picture, 3)
-    assert again.image is not None
-    assert np.array_equal(again.image[0], retrieve._pixels(root)[row])
+    searcher = Searcher(restore(path), tiny)
+    row = [sample.filename for sample in searcher.dataset.samples].index("pond_0.png")
+    again = searcher.captions_for(picture, 3)
+    assert again.pixels is not None
+    assert np.array_equal(again.pixels, searcher.pixels[row])
     del document["backbone"]["preprocess"]  # as in the records of the first versions
     record.write(path, document)
-    before = TrainedModel.load(path).encode_images([picture])
+    before = TrainedModel(path).encode_images([picture])
     assert not torch.allclose(before, theirs, atol=1e-3)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import UserError, cli, data, record, schema
+from bench import UserError, cli, data, record
+from bench.recalls import METRICS
 from bench.report import contents, groups, markdown
 from bench.report import transfer as report
-from bench.trained import transfer, under_corruption
+from bench.trained import transfer
 from tests.helpers import fake_records as fakes
 from tests.helpers.trained import trained
 
@@ -25,7 +25,6 @@ def other(tiny: Path) -> Path:
     (folder / "images").mkdir(parents=True)
     images = []
     for number in range(4):
-        shutil.copy(tiny / "tiny/images/pond_0.png", folder / "images" / f"{number}.png")
         Image.new("RGB", (40, 40), (60 * number, 90, 30)).save(folder / f"images/{number}.png")
         said = [{"raw": f"a plain picture number {number} of one colour"}]
         images.append({"filename": f"{number}.png", "split": "test", "sentences": said})
@@ -59,11 +58,11 @@ def test_a_trained_method_is_tested_elsewhere_and_that_is_recorded(other: Path) 
     assert path.read_bytes() == before
     assert record.paths(other / "results") == [path]  # no result is taken for a trial
     found = transfer.known(path, record.read(path))["other"]
-    assert (found.test_images, found.shared, found.captions_cut, found.seed) == (4, 1, 0, 0)
-    assert found.hashes.keys() == {"test", "annotation"}
-    assert found.identity == record.read(path)["identity"]
-    assert 0 <= found.metrics["mR"] <= 100
-    assert found.metrics["ceiling_t2i_R@1"] == 100
+    assert [found[key] for key in ("test_images", "shared", "captions_cut", "seed")] == [4, 1, 0, 0]
+    assert found["hashes"].keys() == {"test", "annotation"}
+    assert found["identity"] == record.read(path)["identity"]
+    assert 0 <= found["metrics"]["mR"] <= 100
+    assert found["metrics"]["ceiling_t2i_R@1"] == 100
 
 
 def test_the_figures_are_those_of_the_method_on_those_images(other: Path) -> None:
@@ -72,17 +71,10 @@ def test_the_figures_are_those_of_the_method_on_those_images(other: Path) -> Non
     text = (other / "tiny.toml").read_text()
     (other / "copy.toml").write_text(f'folder = "tiny"\n{text}'.replace('"tiny"\nti', '"copy"\nti'))
     result = transfer.measure(path, data.card(str(other / "copy.toml")), other)
-    assert result.metrics == pytest.approx(transfer.retest(path, other))
-    assert result.metrics == pytest.approx(corrupted_clean(path, other))
-    assert result.shared == 0
+    assert result["metrics"] == pytest.approx(transfer.retest(path, other))
+    assert result["shared"] == 0
     elsewhere = transfer.measure(path, data.card(str(other / "other.toml")), other)
-    assert elsewhere.metrics != result.metrics
-
-
-def corrupted_clean(path: Path, root: Path) -> Any:
-    (one,) = under_corruption.conditions("blur", "1")
-    list(under_corruption.measure(path, root, [one]))
-    return under_corruption.known(path, record.read(path))[one]["clean"]
+    assert elsewhere["metrics"] != result["metrics"]
 
 
 def test_what_is_recorded_is_not_measured_again(
@@ -149,7 +141,7 @@ def test_the_data_set_it_was_trained_on_need_not_be_there(other: Path) -> None:
     path, _ = trained(other, "zeroshot")
     shutil.rmtree(other / "tiny")
     result = transfer.measure(path, data.card(str(other / "other.toml")), other)
-    assert result.shared is None
+    assert result["shared"] is None
     with pytest.raises(UserError, match="is not there"):
         transfer.retest(path, other)
 
@@ -161,24 +153,24 @@ def made(folder: Path, method: str, seed: int, dataset: str, mr: float, **more: 
     """A made record with mR 40 and a made result on another data set."""
     document = fakes.record(method, seed)
     (path,) = fakes.save(folder, [document])
-    names = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "t2i_R@1", "t2i_R@5", "t2i_R@10", "mR")
-    result = transfer.Transfer(
-        identity=document["identity"],
-        trial_finished=document.get("finished"),
-        seed=seed,
-        dataset=dataset,
-        test_images=452,
-        hashes={"test": "a"},
-        card="b",
-        captions_cut=0,
-        shared=0,
-        notes=[],
-        metrics=dict.fromkeys(names, mr),
-        device="cpu",
-        environment={},
-        finished=f"2026-01-0{seed + 1}",
-    )
-    record.write(transfer.path_of(path, dataset), asdict(replace(result, **more)))
+    result = {
+        "schema": 1,
+        "identity": document["identity"],
+        "trial_finished": document.get("finished"),
+        "seed": seed,
+        "dataset": dataset,
+        "test_images": 452,
+        "hashes": {"test": "a"},
+        "card": "b",
+        "captions_cut": 0,
+        "shared": 0,
+        "notes": [],
+        "metrics": dict.fromkeys(METRICS, mr),
+        "device": "cpu",
+        "environment": {},
+        "finished": f"2026-01-0{seed + 1}",
+    }
+    record.write(transfer.path_of(path, dataset), result | more)
 
 
 def test_the_report_has_a_table_for_each_data_set(tmp_path: Path) -> None:
@@ -219,8 +211,3 @@ def test_results_on_an_older_state_of_the_test_set_are_not_mixed(tmp_path: Path)
     assert [[row[0].text, row[1].text, row[2].text] for row in part.table.rows] == [
         ["lora", "1", "30.0"]
     ]
-
-
-def test_what_is_written_is_what_is_checked_when_it_is_read() -> None:
-    written = {field.name for field in fields(transfer.Transfer)}
-    assert written == schema.TransferFields.__required_keys__

@@ -107,12 +107,12 @@ def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bo
         return True
     own = document["metrics"]["test"]["mR"] if document.get("metrics") else None
     beside = "" if own is None else f" ({own:.1f} on its own test set)"
-    say(screen, f"{said} {name} on {card.name}: mR {result.metrics['mR']:.1f}{beside}")
-    if result.shared:
+    say(screen, f"{said} {name} on {card.name}: mR {result['metrics']['mR']:.1f}{beside}")
+    if shared := result["shared"]:
         say(
             screen,
-            f"  {result.shared} of the {result.test_images:,} test images share captions with "
-            "images that it was trained or selected on, so part of this recall is no transfer",
+            f"  {shared} of the {result['test_images']:,} test images share captions with images "
+            "that it was trained or selected on, so part of this recall is no transfer",
         )
     return False
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench import UserError, record
+from bench import UserError, record, testset
 from bench.commands.options import ConditionsOf, Plugins, Results, Root, SeedOf, Which
 from bench.console import console, say, warn
 from bench.spec import load_plugins
@@ -155,24 +155,24 @@ def retrieve(
         raise UserError('give either a text to find images for ("many planes") or --image FILE')
     from bench.data import data_root as root_of
     from bench.report import choose
-    from bench.trained import retrieve as retrieve_
     from bench.trained.restore import restore
+    from bench.trained.retrieve import Searcher
 
     load_plugins(plugin)
     screen = console()
     path = choose.one(record, results, seed, conditions)
     with screen.status("encoding"):
-        restored = restore(path, root_of(data_root))
+        searcher = Searcher(restore(path), root_of(data_root))
         if image is None:
-            answer = retrieve_.images_for(restored, query or "", top)
+            answer = searcher.images_for(query or "", top)
         else:
-            answer = retrieve_.captions_for(restored, image, top)
-        drawn = retrieve_.draw(restored, answer, focus)
+            answer = searcher.captions_for(image, top)
+        drawn = searcher.picture_sheet(answer, focus)
     out.parent.mkdir(parents=True, exist_ok=True)
     drawn.save(out, format="PNG")
-    screen.print(retrieve_.table(restored, answer))
-    for note in restored.notes:
-        say(screen, note)
+    screen.print(searcher.table(answer))
+    if not testset.is_known(searcher.restored.record):
+        say(screen, f"{path.name}: {testset.UNKNOWN}")
     screen.print(f"wrote {out}")
 
 
@@ -221,8 +221,10 @@ def export(
         raise UserError("give a new folder as --out, or a repository of the Hub as --push")
     if public and push is None:
         raise UserError("--public is about a repository of the Hub; give --push OWNER/NAME with it")
-    if push is not None:
-        hub_model.check_name(push)
+    if push is not None and not hub_model.is_name(push):
+        raise UserError(
+            "--push names a repository of the Hub as OWNER/NAME, such as me/lora-rsitmd"
+        )
     load_plugins(plugin)
     screen, path = console(), choose.one(record, results, seed, conditions)
     with tempfile.TemporaryDirectory() as folder:

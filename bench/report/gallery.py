@@ -15,8 +15,8 @@ from bench.data import Dataset, spoken_form
 from bench.data.resize import CLIP, Resize
 from bench.perquery import Array
 from bench.report.groups import Entry, Group, Row
-from bench.trained import retrieve
-from bench.trained.restore import Restored, restore
+from bench.trained.restore import restore
+from bench.trained.retrieve import Hit, Searcher
 
 TOP = 5
 """Answers shown to each query, and the rank up to which one counts as answered."""
@@ -30,7 +30,7 @@ class Line:
     image answered, or of the one that was asked."""
 
     label: str
-    hits: list[retrieve.Hit]
+    hits: list[Hit]
     focus: list[Any] | None = None
 
 
@@ -64,35 +64,34 @@ def make(
     for row in one.rows:
         move(row.label)
         try:
-            restored = _restored(row, results, root)
+            searcher = _searcher(row, results, root)
         except UserError as error:
             absent.setdefault(_reason(error, row, results), []).append(row.label)
             continue
-        assert restored.dataset is not None
         if gallery is None:
             known = [found for found in ranks.values() if found is not None]
-            texts = choose(restored.dataset, [found["t2i"] for found in known])
-            rows = choose_images(restored.dataset, [found["i2t"] for found in known])
+            texts = choose(searcher.dataset, [found["t2i"] for found in known])
+            rows = choose_images(searcher.dataset, [found["i2t"] for found in known])
             gallery = Gallery(
-                restored.dataset,
+                searcher.dataset,
                 {text: [] for text in texts},
                 {row: [] for row in rows},
                 absent,
-                restored.backbone.preprocess.resize,
+                searcher.resize,
             )
-        _ask(gallery, row.label, restored)
+        _ask(gallery, row.label, searcher)
     if gallery is not None:
         return gallery
     reasons = "; ".join(f"{', '.join(labels)}: {reason}" for reason, labels in absent.items())
     return f"No gallery: {reasons or 'no trial ended well'}."
 
 
-def _restored(row: Row, results: Path, root: Path) -> Restored:
+def _searcher(row: Row, results: Path, root: Path) -> Searcher:
     """The trained method of the first seed that can be restored; raises the first UserError."""
     errors = []
     for entry in row.ok:
         try:
-            return restore(results / entry.path, root)
+            return Searcher(restore(results / entry.path), root)
         except UserError as error:
             errors.append(error)
     raise errors[0] if errors else UserError("no trial ended well")
@@ -157,14 +156,10 @@ def _choose(ranks: Sequence[Array], keys: list[tuple[str, str]]) -> list[int]:
     return chosen
 
 
-def _ask(gallery: Gallery, label: str, restored: Restored) -> None:
+def _ask(gallery: Gallery, label: str, searcher: Searcher) -> None:
     """Add the method's line to each query."""
-    images = retrieve.split_features(restored)
-    for caption, lines in gallery.captions.items():
-        hits = retrieve.images_for(restored, caption, TOP, images).hits
-        maps = retrieve.focus_of(restored, [hit.row for hit in hits])
-        lines.append(Line(label, hits, maps))
-    sentences = retrieve.split_sentences(restored)
-    for row, lines in gallery.images.items():
-        hits = retrieve.captions_for(restored, row, TOP, sentences).hits
-        lines.append(Line(label, hits, retrieve.focus_of(restored, [row])))
+    answers = [(searcher.images_for(text, TOP), to) for text, to in gallery.captions.items()]
+    answers += [(searcher.captions_for(row, TOP), to) for row, to in gallery.images.items()]
+    for answer, lines in answers:
+        maps = searcher.focus_maps(answer)
+        lines.append(Line(label, answer.hits, None if maps is None else list(maps.numpy())))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bench.report.groups import RECALL, Group, slug
 from bench.report.tables import Cell, Part, Table, recall_cell, recalls
+from bench.schema import TransferFields
 from bench.trained import transfer
-from bench.trained.transfer import Transfer
 
 SHORT = ("i2t R@1", "t2i R@1", "mR")
 """Columns that fit a terminal beside the method's name."""
@@ -24,7 +24,7 @@ def tables(
 
     `left_out` gets a sentence on each file that cannot be read as such a result.
     """
-    by_dataset: dict[str, dict[str, list[Transfer]]] = {}  # data set, then label of the row
+    by_dataset: dict[str, dict[str, list[TransferFields]]] = {}  # data set, then label of the row
     for row in group.every:
         for entry in row.ok:
             known = transfer.known(results / entry.path, entry.record, left_out)
@@ -37,22 +37,24 @@ def tables(
     ]
 
 
-def _latest(by_label: dict[str, list[Transfer]]) -> dict[str, list[Transfer]]:
+def _latest(by_label: dict[str, list[TransferFields]]) -> dict[str, list[TransferFields]]:
     """The results on the test set as it was last, because it may have changed in between."""
-    latest = max((r for some in by_label.values() for r in some), key=lambda r: r.finished)
+    latest = max((r for some in by_label.values() for r in some), key=lambda r: r["finished"])
+    state = transfer.state_of_test_set(latest)
     return {
         label: same
         for label, some in by_label.items()
-        if (same := [r for r in some if r.test_set == latest.test_set])
+        if (same := [r for r in some if transfer.state_of_test_set(r) == state])
     }
 
 
-def _part(group: Group, dataset: str, by_label: dict[str, list[Transfer]], short: bool) -> Part:
+def _part(group: Group, dataset: str, by_label: dict[str, list[TransferFields]], short: bool) -> Part:
     results = [result for some in by_label.values() for result in some]
-    shared = max(result.shared or 0 for result in results)
+    shared = max(result["shared"] or 0 for result in results)
+    tests = results[0]["test_images"]
     title = (
-        f"Transfer to {dataset}: trained on {group.dataset}, recall on the "
-        f"{results[0].test_images:,} test images of {dataset}"
+        f"Transfer to {dataset}: trained on {group.dataset}, recall on the {tests:,} test images "
+        f"of {dataset}"
     )
     if shared:
         title += (
@@ -72,5 +74,5 @@ def _part(group: Group, dataset: str, by_label: dict[str, list[Transfer]], short
     return Part(f"transfer-{slug(dataset)}", title, Table(heads, lines))
 
 
-def _values(name: str, results: list[Transfer]) -> list[float]:
-    return [result.metrics[name] for result in results]
+def _values(name: str, results: list[TransferFields]) -> list[float]:
+    return [result["metrics"][name] for result in results]

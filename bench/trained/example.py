@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bench import synthetic
 from bench.backbone import Backbone
-from bench.data.resize import Pixels
 from methods.base import Method, Sample
 
 if TYPE_CHECKING:
@@ -28,44 +27,43 @@ changes weights by much."""
 
 
 def write(out: Path, method: Method, base: Backbone) -> None:
-    """Draw the image, and write its and the sentence's features, `(1, D)`, unit length."""
-    from PIL.Image import fromarray
-    from safetensors.torch import save_file
+    """Draw the image, and write its and the sentence's features."""
+    picture().save(out / IMAGE)
+    save_tensors(features(method, base), out / FEATURES)
 
-    image = fromarray(picture())
-    image.save(out / IMAGE)
-    pair = features(method, base, image)
-    named = {"image": pair[0].contiguous(), "text": pair[1].contiguous()}
-    save_file(named, out / FEATURES, metadata={"format": "pt"})
+
+def picture() -> "Image":
+    """An aerial picture, drawn; not square, so that a wrong way of resizing shows."""
+    from PIL.Image import fromarray
+
+    return fromarray(synthetic.render(0, 160)[:104])
 
 
 @torch.no_grad()
-def apart(model: Any, base: Backbone, out: Path) -> float:
-    """Largest difference of a model's features from the example's; `model` encodes as open_clip's.
+def features(method: Method, base: Backbone) -> dict[str, Tensor]:
+    """Features of `image` and `text`, each `(1, D)`, as evaluation would ask for them."""
+    words = method.test_caption(SENTENCE, Sample("", (), "test"))
+    method.eval()
+    return {
+        "image": method.encode_image(base.transform(picture())[None]),
+        "text": method.encode_text(base.tokenizer([words])),
+    }
 
-    Reads image and features from the folder `out`.
-    """
-    from PIL.Image import open as open_image
+
+@torch.no_grad()
+def difference(model: Any, base: Backbone, out: Path) -> float:
+    """Largest difference of a model's features from those in `out`; it encodes as open_clip's."""
     from safetensors.torch import load_file
 
     known = load_file(out / FEATURES)
-    with open_image(out / IMAGE) as image:
-        found = {"image": model.encode_image(base.transform(image)[None], normalize=True)}
-    found["text"] = model.encode_text(base.tokenizer([SENTENCE]), normalize=True)
-    return max(float((feature - known[what]).abs().max()) for what, feature in found.items())
+    image = model.encode_image(base.transform(picture())[None], normalize=True)
+    text = model.encode_text(base.tokenizer([SENTENCE]), normalize=True)
+    return float(max((image - known["image"]).abs().max(), (text - known["text"]).abs().max()))
 
 
-def picture() -> Pixels:
-    """An aerial picture, drawn; not square, so that a wrong way of resizing shows."""
-    return synthetic.render(0, 160)[:104]
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors, the same bytes each time."""
+    from safetensors.torch import save_file
 
-
-@torch.no_grad()
-def features(method: Method, base: Backbone, image: "Image") -> tuple[Tensor, Tensor]:
-    """Features of an image and of the sentence, each `(1, D)`, as evaluation would ask for them."""
-    words = method.test_caption(SENTENCE, Sample("", (), "test"))
-    method.eval()
-    return (
-        method.encode_image(base.transform(image)[None]),
-        method.encode_text(base.tokenizer([words])),
-    )
+    named = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    save_file(named, path, metadata={"format": "pt"})  # one entry: more have no order

@@ -3,17 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from bench import UserError, backbone
+from bench import UserError
+from bench import backbone as backbones
 from bench.backbone import Backbone
 from bench.spec import shareable
 from bench.trained import example, peft_form
-from bench.trained.merged import save_merged
-from bench.trained.model_card import Exported, card_of
+from bench.trained.model_card import Form, card_of
 from bench.trained.restore import ADAPTER, EXPORTED, Restored, restore
-from methods.base import Method
+from methods.base import Method, NotApplicable
+
+MERGED, MERGED_CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
+"""Files of a plain open_clip checkpoint; open_clip loads their folder as `local-dir:FOLDER`."""
 
 
 def export(path: Path, out: Path, merge: bool = False, repo: str | None = None) -> list[Path]:
@@ -25,51 +29,47 @@ def export(path: Path, out: Path, merge: bool = False, repo: str | None = None) 
     one. Beside them: `record.json`; an image, a sentence and their features, to check that it was
     loaded right; and the card `README.md`. `repo`: OWNER/NAME, where the files are to be pushed to
     the Hub; the card names it, and the record names no folder of this machine. Raises UserError as
-    `restore`, where `out` is not empty, and where a method cannot be merged.
+    `restore` does, if `out` is not empty, and if a method cannot be merged.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already and not an empty folder; give a new one as --out")
-    restored = restore(path, None, "cpu")
+    restored = restore(path, "cpu")
     if not restored.method.own_state():
         raise UserError(f"{restored.trial.method} trains nothing, so there is nothing to export")
-    method, base = in_float32(restored)
-    made = out.exists()
+    method, base = _in_float32(restored)
+    existed = out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
         example.write(out, method, base)
-        how = Exported.MERGED if merge else _save_adapter(restored, method, base, out)
-        (out / "README.md").write_text(card_of(restored, how, repo), encoding="utf-8")
-        if merge:  # last, for it uses the method up
-            save_merged(out, restored.trial.backbone, restored.trial.method, method, base)
+        form: Form = "merged" if merge else _save_adapter(restored, method, base, out)
+        (out / "README.md").write_text(card_of(restored, form, repo), encoding="utf-8")
+        if merge:  # last, because it uses the method up
+            _save_merged(restored, method, base, out)
     except BaseException:
         shutil.rmtree(out)
-        if made:
+        if existed:
             out.mkdir()
         raise
     if repo is None:
         shutil.copyfile(path, out / EXPORTED)
     else:
-        _write_shareable(restored, out / EXPORTED)
+        trial = restored.record["trial"]
+        shared = {"dataset": Path(trial["dataset"]).name, "backbone": shareable(trial["backbone"])}
+        document = restored.record | {"trial": trial | shared}
+        text = json.dumps(document, indent=1, sort_keys=True)
+        (out / EXPORTED).write_text(text + "\n", encoding="utf-8")
     written = sorted(out.iterdir())
     for file in written:
         file.chmod(0o644)
     return written
 
 
-def _write_shareable(restored: Restored, path: Path) -> None:
-    """The record without the folders of this machine, which its identity does not depend on."""
-    trial = restored.record["trial"]
-    shared = {"dataset": Path(trial["dataset"]).name, "backbone": shareable(trial["backbone"])}
-    document = restored.record | {"trial": trial | shared}
-    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def in_float32(restored: Restored) -> tuple[Method, Backbone]:
-    """A restored method in float32 and its backbone; the same objects where they are so already."""
+def _in_float32(restored: Restored) -> tuple[Method, Backbone]:
+    """The method and its backbone in float32; the same objects where they are so already."""
     trial, method = restored.trial, restored.method
     if trial.recipe.frozen != "bf16":
         return method, restored.backbone
-    base = backbone.load(trial.backbone)
+    base = backbones.load(trial.backbone)
     base.preprocess = restored.backbone.preprocess
     torch.manual_seed(trial.seed)
     whole = type(method)(base.model, **trial.settings)
@@ -77,10 +77,38 @@ def in_float32(restored: Restored) -> tuple[Method, Backbone]:
     return whole.eval(), base
 
 
-def _save_adapter(restored: Restored, method: Method, base: Backbone, out: Path) -> Exported:
-    from safetensors.torch import save_file
-
-    state = restored.method.own_state()
-    state = {name: tensor.contiguous().clone() for name, tensor in state.items()}
-    save_file(state, out / ADAPTER, metadata={"format": "pt"})  # one entry: more have no order
+def _save_adapter(restored: Restored, method: Method, base: Backbone, out: Path) -> Form:
+    example.save_tensors(restored.method.own_state(), out / ADAPTER)
     return peft_form.save(out, restored.trial.backbone, restored.trial.seed, method, base)
+
+
+def _save_merged(restored: Restored, method: Method, base: Backbone, out: Path) -> None:
+    """Write a plain checkpoint beside the example; `method` cannot be used afterwards.
+
+    Nothing of this project is needed to use it. Raises UserError if the method cannot be merged.
+    """
+    import open_clip
+
+    name = restored.trial.method
+    remedy = "leave out --merged, and use the adapter with bench"
+    try:
+        state = method.merged_state()
+    except NotApplicable as error:
+        raise UserError(f"{name} cannot be merged: {error}; {remedy}") from None
+    plain: Any = backbones.load(restored.trial.backbone).model
+    plain.load_state_dict(state, strict=True)
+    difference = example.difference(plain, base, out)
+    if not difference < example.SAME:
+        raise UserError(
+            f"{name} cannot be merged: the features of the merged weights differ by "
+            f"{difference:.2g}; {remedy}"
+        )
+    example.save_tensors(plain.state_dict(), out / MERGED)
+    config = {
+        "model_cfg": open_clip.get_model_config(base.name),
+        "preprocess_cfg": {"size": base.image_size, **base.preprocess.config()},
+    }
+    text = json.dumps(config, indent=2, sort_keys=True)
+    (out / MERGED_CONFIG).write_text(text + "\n", encoding="utf-8")
+    if hasattr(base.tokenizer, "save_pretrained"):  # Hugging Face's; open_clip brings its own
+        base.tokenizer.save_pretrained(out)

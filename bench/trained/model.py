@@ -14,22 +14,22 @@ from torch import Tensor
 
 from bench import UserError, at_home, brief, data
 from bench.data import cache
-from bench.data.resize import fit
+from bench.data.resize import Pixels, fit
 from bench.schema import Record
-from bench.trained.restore import Restored, restore
+from bench.trained.restore import restore
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-    from bench.data.imagefile import Scale
-
 
 @dataclass(frozen=True)
 class Match:
-    """One answer of a search: cosine similarity, the place of the image in what was searched."""
+    """One answer of a search."""
 
     score: float
+    """Cosine similarity."""
     index: int
+    """The place of the image in what was searched."""
     image: "str | Path | Picture | None"
     """The image as it was given; None where features were searched."""
 
@@ -40,26 +40,19 @@ class TrainedModel:
     `record` is the record as a dict, `call` the method with its settings, such as `lora(rank=16)`.
     """
 
-    def __init__(self, restored: Restored, scale: "Scale | None" = None) -> None:
-        self._restored, self._scale = restored, scale
-        self.record: Record = restored.record
-        self.call: str = restored.trial.call_today
-
-    @classmethod
-    def load(
-        cls, path: Path, device: str | None = None, backbone: str | None = None
-    ) -> "TrainedModel":
+    def __init__(self, path: Path, device: str | None = None, backbone: str | None = None) -> None:
         """Rebuild the model of a record; see `bench.load`."""
         try:
             torch.empty(0, device=device or "cpu")
         except (RuntimeError, AssertionError) as error:
             raise UserError(f"the device {device!r} cannot be used: {brief(error)}") from None
-        restored = restore(path, None, device, backbone)
+        self._restored = restore(path, device, backbone)
+        self.record: Record = self._restored.record
+        self.call: str = self._restored.trial.call_today
         try:
-            scale = data.card(restored.trial.dataset).scale
+            self._scale = data.card(self._restored.trial.dataset).scale
         except UserError:  # a card of the user's own that is not here: its images may need none
-            scale = None
-        return cls(restored, scale)
+            self._scale = None
 
     def __repr__(self) -> str:
         trial = self._restored.trial
@@ -73,16 +66,17 @@ class TrainedModel:
         Images of any size; they are resized and cropped as the benchmark does for evaluation.
         Raises UserError for a file that cannot be read as an image.
         """
-        parts = []
-        images = _several(images, "images")
+        _demand_list(images, "images")
+        blocks = []
         for start in range(0, len(images), batch_size):
             pixels = np.stack([self._pixels(image) for image in images[start : start + batch_size]])
-            parts.append(self._restored.encode_images(pixels, range(len(pixels)), batch_size))
-        return torch.cat(parts)
+            blocks.append(self._restored.encode_images(pixels, batch_size))
+        return torch.cat(blocks)
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
         """Texts -> features `(B, D)`, unit length, float32, on the CPU."""
-        return self._restored.encode_texts(_several(texts, "texts"), batch_size)
+        _demand_list(texts, "texts")
+        return self._restored.encode_texts(texts, batch_size)
 
     def search(
         self, text: str, images: "Sequence[str | Path | Picture] | Tensor", top: int = 10
@@ -92,13 +86,13 @@ class TrainedModel:
         `images` are files or Pillow images, or what `encode_images` gave, so that a collection that
         is searched often is encoded once.
         """
-        given = None if isinstance(images, Tensor) else _several(images, "images")
         features = images if isinstance(images, Tensor) else self.encode_images(images)
         scores = features @ self.encode_texts([text])[0]
         best = torch.sort(scores, descending=True, stable=True).indices[:top].tolist()
-        return [Match(float(scores[i]), i, None if given is None else given[i]) for i in best]
+        known = [None] * len(images) if isinstance(images, Tensor) else images
+        return [Match(float(scores[i]), i, known[i]) for i in best]
 
-    def _pixels(self, image: "str | Path | Picture") -> cache.Pixels:
+    def _pixels(self, image: "str | Path | Picture") -> Pixels:
         base = self._restored.backbone
         if isinstance(image, str | Path):
             path = at_home(image)
@@ -106,8 +100,7 @@ class TrainedModel:
         return fit(image.convert("RGB"), base.image_size, base.preprocess.resize)
 
 
-def _several(given: Any, what: str) -> Any:
-    """The sequence itself; raises UserError for a single text or image, which is easily passed."""
-    if isinstance(given, str | Path) or not isinstance(given, Sequence) or not len(given):
-        raise UserError(f"give the {what} as a list with at least one, not {given!r}")
-    return given
+def _demand_list(values: Any, what: str) -> None:
+    """Raise UserError for a single text or image, which is easily passed, and for none."""
+    if isinstance(values, str | Path) or not isinstance(values, Sequence) or not len(values):
+        raise UserError(f"give the {what} as a list with at least one, not {values!r}")

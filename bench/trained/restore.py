@@ -10,17 +10,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench import UserError, backbone, data, record, testset
+from bench import UserError, data, record, testset
+from bench import backbone as backbones
 from bench.backbone import Backbone
 from bench.backbone.preprocess import of_record
 from bench.batches import TokenTable, join_blocks, normalise
-from bench.data import Dataset
-from bench.data.cache import Pixels
+from bench.data import Dataset, cache
+from bench.data.resize import Pixels
+from bench.evaluate import EVAL_BATCH, Evaluation
 from bench.schema import Record
 from bench.spec import misfits, nearest
 from bench.trainer import autocast
 from bench.trial import Trial
-from bench.workbench import Model
+from bench.workbench import Decode, Model, Workbench
 from methods import registry
 from methods.base import Method, NotApplicable, Sample
 
@@ -30,36 +32,33 @@ EXPORTED, ADAPTER = "record.json", "adapter.safetensors"
 
 @dataclass
 class Restored:
-    """A trained method at work; `dataset` is None where no data root was given."""
+    """A trained method in evaluation mode, with its backbone, on a device."""
 
     path: Path
     record: Record
     trial: Trial
     method: Method
     backbone: Backbone
-    dataset: Dataset | None
     device: torch.device
     dtype: torch.dtype
-    notes: tuple[str, ...] = ()
-    """What could not be checked: sentences for the user."""
 
     @torch.no_grad()
-    def encode_images(self, pixels: Pixels, rows: Sequence[int], block: int = 64) -> Tensor:
-        """Rows of uint8 pixels `(any, S, S, 3)` -> `(B, D)`, unit length, float32, on the CPU."""
+    def encode_images(self, pixels: Pixels, block: int = 64) -> Tensor:
+        """Pixels `(B, S, S, 3)` uint8 -> `(B, D)`, unit length, float32, on the CPU."""
 
         def encode(start: int) -> Tensor:
-            images = self._images(pixels, rows[start : start + block])
+            images = self._normalised(pixels[start : start + block])
             with autocast(self.dtype, self.device):
                 return self.method.encode_image(images).float().cpu()
 
-        return join_blocks(map(encode, range(0, len(rows), block)), len(rows))
+        return join_blocks(map(encode, range(0, len(pixels), block)), len(pixels))
 
     @torch.no_grad()
     def encode_texts(self, captions: Sequence[str], block: int = 256) -> Tensor:
-        """Captions -> `(B, D)`, unit length, float32, on the CPU; no scene is told."""
+        """Captions, without a scene -> `(B, D)`, unit length, float32, on the CPU."""
         table = TokenTable(self.backbone.tokenizer, self.backbone.pad_id)
-        nothing = Sample("", (), "test")
-        words = [self.method.test_caption(caption, nothing) for caption in captions]
+        no_scene = Sample("", (), "test")
+        words = [self.method.test_caption(caption, no_scene) for caption in captions]
 
         def encode(tokens: Tensor) -> Tensor:
             with autocast(self.dtype, self.device):
@@ -68,38 +67,86 @@ class Restored:
         return join_blocks(map(encode, table(words).split(block)), len(words))
 
     @torch.no_grad()
-    def focus_maps(self, pixels: Pixels, rows: Sequence[int]) -> Tensor:
-        """Rows of uint8 pixels -> where the method looks, `(B, h, w)`, float32, on the CPU.
+    def focus_maps(self, pixels: Pixels) -> Tensor | None:
+        """Where the method looks in images: pixels `(B, S, S, 3)` -> `(B, h, w)` in 0..1.
 
-        A method offers this as `focus_map(images)`, `(B, 3, S, S)` -> `(B, h, w)` in 0..1; raises
-        UserError for one that does not.
+        None for a method that does not offer this as `focus_map(images)`.
         """
-        offered = getattr(self.method, "focus_map", None)
-        if offered is None:
-            raise UserError(f"{self.trial.method} has no focus map to draw; leave out --focus")
+        focus_map = getattr(self.method, "focus_map", None)
+        if focus_map is None:
+            return None
         try:
             with autocast(self.dtype, self.device):
-                maps: Tensor = offered(self._images(pixels, rows))
-        except NotApplicable as error:
-            raise UserError(f"{error}; leave out --focus") from None
+                maps: Tensor = focus_map(self._normalised(pixels))
+        except NotApplicable:  # not with these settings
+            return None
         return maps.float().cpu()
 
-    def _images(self, pixels: Pixels, rows: Sequence[int]) -> Tensor:
-        chosen = torch.from_numpy(pixels[list(rows)]).to(self.device)
-        return normalise(chosen, self.backbone.preprocess.mean, self.backbone.preprocess.std)
+    def _normalised(self, pixels: Pixels) -> Tensor:
+        preprocess = self.backbone.preprocess
+        images = torch.tensor(pixels, device=self.device)  # a copy: cached pixels are read-only
+        return normalise(images, preprocess.mean, preprocess.std)
+
+    def own_dataset(self, root: Path) -> Dataset:
+        """The data set of the trial, from the data root.
+
+        Raises UserError if it is not there, or if its test set is not the one that was recorded.
+        """
+        dataset = data.load(data.card(self.trial.dataset), root)
+        what = testset.difference(self.record.get("data", {}), testset.described(dataset))
+        if what is not None:
+            raise UserError(
+                f"{dataset.card.name} is not here as {self.path} was made with it: they differ in "
+                f"their {what}; use the annotation it was made with, or run the trial again"
+            )
+        return dataset
+
+    def encode_test_set(self, dataset: Dataset, decode: Decode = cache.images) -> "Encoded":
+        """Encode the test split of a data set, the method's own or another one.
+
+        Raises UserError if an image cannot be read.
+        """
+        bench = Workbench(dataset, self.backbone, decode)
+        mode = self.trial.settings.get("scene_at_test", "none")
+        # Scenes are predicted with an untouched backbone; the method has changed this one's towers.
+        untouched = backbones.load(self.trial.backbone) if mode == "predicted" else None
+        evaluation = bench.evaluation("test", mode, untouched)
+        images, texts = evaluation.features(
+            self.method, bench.tokens, self.dtype, self.device, EVAL_BATCH
+        )
+        return Encoded(evaluation, bench.pixels, images, texts)
 
 
-def restore(
-    path: Path, root: Path | None, device: str | None = None, spec: str | None = None
-) -> Restored:
+@dataclass(frozen=True)
+class Encoded:
+    """Features of a test set: images `(I, D)` and captions `(C, D)`, unit length, on the device."""
+
+    evaluation: Evaluation
+    pixels: Pixels
+    """Of the whole data set."""
+    images: Tensor
+    texts: Tensor
+
+    def metrics(self, images: Tensor | None = None) -> dict[str, float]:
+        """Recalls and ceilings in percent; `images`: other features of the same images."""
+        chosen = self.images if images is None else images.to(self.texts.device)
+        return self.evaluation.metrics(self.evaluation.ranks(chosen, self.texts))
+
+
+def restore(path: Path, device: str | None = None, backbone: str | None = None) -> Restored:
     """Rebuild a trained method in evaluation mode; `device` None: on the GPU if there is one.
 
-    `path` is the record, or the folder of an export; the weights are beside it. `root` is the data
-    root, None where the data set is not needed. `spec`: the backbone, where its weights are not in
-    the place that the record says. Raises UserError, with the remedy, where the trial did not end
-    well, or where weights, data or method are absent or are not those of the record.
+    `path` is the record, or the folder of an export; the weights are beside it. `backbone`: where
+    its weights are, if not in the place that the record says. Raises UserError, with the remedy, if
+    the trial did not end well, or if weights or method are missing or are not those of the record.
     """
-    path = path / EXPORTED if path.is_dir() else path
+    if path.is_dir():
+        path = path / EXPORTED
+        if not path.is_file():
+            raise UserError(
+                f"{path.parent} is not the folder of an export: it has no {EXPORTED}; give a "
+                "record (seed*.json), or a folder that `bench export RECORD --out DIR` wrote"
+            )
     document = record.read(path)
     if document["status"] != "ok":
         raise UserError(
@@ -107,61 +154,52 @@ def restore(
             "trained method; repeat it with `bench run ... --retry-failed`"
         )
     trial = Trial.recorded(document)
-    trial = trial if spec is None else replace(trial, backbone=spec)
-    cls = _method_class(trial)
-    dataset = None if root is None else _dataset(path, document, trial, root)
-    base = backbone.load(trial.backbone)
-    known = document.get("backbone", {})
-    base.preprocess = of_record(trial.backbone, known, base.preprocess)
-    found, recorded = base.weights_sha256, known.get("weights_sha256")
-    if found != recorded:
-        raise UserError(
-            f"the weights of {trial.backbone} are not those of the record (hash {found}, recorded "
-            f"{recorded}); use the same file and version, or run the trial again with --rerun"
-        )
+    if backbone is not None:
+        trial = replace(trial, backbone=backbone)
+    method_class = _method_class(trial)
+    base = _backbone(trial, document)
     recipe = trial.recipe
     if recipe.frozen == "bf16":  # as it was trained, on whatever device this is
         recipe = replace(recipe, precision="bf16")
     where = None if device is None else torch.device(device)
     # The seed draws again what a method draws at first and never trains.
-    model = Model.build(cls, trial.settings, base, recipe, trial.seed, where)
-    _load_own_state(model.method, path)
-    model.method.eval()
-    checked = dataset is None or testset.is_known(document)
-    notes = () if checked else (f"{path.name}: {testset.UNKNOWN}",)
-    return Restored(
-        path, document, trial, model.method, base, dataset, model.device, model.dtype, notes
-    )
+    model = Model.build(method_class, trial.settings, base, recipe, trial.seed, where)
+    _load_weights(model.method, path)
+    method = model.method.eval()
+    return Restored(path, document, trial, method, base, model.device, model.dtype)
 
 
 def _method_class(trial: Trial) -> type[Method]:
-    known = registry()
-    if trial.method not in known:
+    methods = registry()
+    if trial.method not in methods:
         raise UserError(
-            f"no method is called {trial.method!r}{nearest(trial.method, known)}; if a file of "
+            f"no method is called {trial.method!r}{nearest(trial.method, methods)}; if a file of "
             "your own registers it, give that with --plugin"
         )
-    cls = known[trial.method]
-    if odd := misfits(cls, trial.settings):
+    method_class = methods[trial.method]
+    if names := misfits(method_class, trial.settings):
         raise UserError(
             f"the record is of another version of {trial.method}: they differ in the settings "
-            f"{odd}; run the trial again"
+            f"{names}; run the trial again"
         )
-    return cls
+    return method_class
 
 
-def _dataset(path: Path, document: Record, trial: Trial, root: Path) -> Dataset:
-    dataset = data.load(data.card(trial.dataset), root)
-    what = testset.difference(document, testset.described(dataset))
-    if what is not None:
+def _backbone(trial: Trial, document: Record) -> Backbone:
+    """The backbone, if it has the weights of the record, with the preprocessing of the record."""
+    base = backbones.load(trial.backbone)
+    recorded = document.get("backbone", {})
+    base.preprocess = of_record(trial.backbone, recorded, base.preprocess)
+    if base.weights_sha256 != recorded.get("weights_sha256"):
         raise UserError(
-            f"{dataset.card.name} is not here as {path} was made with it: they differ in their "
-            f"{what}; use the annotation it was made with, or run the trial again"
+            f"the weights of {trial.backbone} are not those of the record (hash "
+            f"{base.weights_sha256}, recorded {recorded.get('weights_sha256')}); use the same file "
+            "and version, or run the trial again with --rerun"
         )
-    return dataset
+    return base
 
 
-def _load_own_state(method: Method, path: Path) -> None:
+def _load_weights(method: Method, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -169,21 +207,23 @@ def _load_own_state(method: Method, path: Path) -> None:
         return  # nothing is trained, so nothing was saved
     exported = path.name == EXPORTED
     file = path.with_name(ADAPTER) if exported else path.with_suffix(".safetensors")
+    again = "run the trial again with `bench run ... --rerun`"
+    if exported and not file.is_file():
+        raise UserError(
+            f"the trained weights {file} are missing; if {file.parent} is a plain open_clip "
+            f"checkpoint (--merged), use it as a backbone: --backbone local-dir:{file.parent}"
+        )
     if not file.is_file():
         raise UserError(
             f"the trained weights {file} are missing (records are committed, weights are not, and "
-            "random backbones keep none); run the trial again with `bench run ... --rerun`"
+            f"random backbones keep none); {again}"
         )
     if not exported and record.is_stray(path, record.read(path), ".safetensors"):
-        raise UserError(
-            f"the trained weights {file} are of another run than the record; run the trial again "
-            "with `bench run ... --rerun`"
-        )
+        raise UserError(f"the trained weights {file} are of another run than the record; {again}")
     try:
         method.load_own_state(load_file(file))
     except (SafetensorError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"the trained weights {file} do not belong to the record ({reason}); run the trial "
-            "again with `bench run ... --rerun`"
+            f"the trained weights {file} do not belong to the record ({reason}); {again}"
         ) from None

@@ -1,18 +1,17 @@
-"""A trained method asked: the top test images for a text, the top captions for an image."""
+"""Ask a trained method about its test split: images for a text, captions for an image."""
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench import UserError
-from bench.data import Dataset, cache, spoken_form
-from bench.data.cache import Pixels
+from bench.data import cache, spoken_form
+from bench.data.resize import Pixels
 from bench.trained import sheet
 from bench.trained.restore import Restored
 
@@ -23,210 +22,205 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: its cosine, the row of its image in the data set, its caption (of an image
-    query, else None), whether it is right (None: not known)."""
+    """One answer to a query."""
 
     score: float
+    """Cosine similarity."""
     row: int
+    """The row of its image in the data set."""
     caption: str | None
+    """The sentence that was found; None where an image was searched for."""
     right: bool | None
+    """None: not known."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The best hits for a query, and how many of the gallery's items are right (None: not known).
-
-    The query is a text, or an image as pixels `(S, S, 3)` with the picture to show.
-    """
+    """The best hits for a query, the best first."""
 
     query: str
-    image: tuple[Pixels, Pixels] | None
+    """The text, or the file name of the image."""
     hits: list[Hit]
     right: int | None
-    gallery: int
+    """How many of the images or sentences that were searched are right; None: not known."""
+    searched: int
+    """How many those are."""
+    pixels: Pixels | None = None
+    """The image of the query as the backbone takes it, `(S, S, 3)`; None: the query is a text."""
+    picture: Pixels | None = None
+    """The same image to be shown."""
 
     def summary(self) -> str:
         """What was searched and how many of the right ones were found."""
-        one = "image" if self.image is None else "sentence"
-        searched = f"Top {len(self.hits)} of {self.gallery} test {one}s"
+        what, query = ("image", "caption") if self.pixels is None else ("sentence", "image")
+        searched = f"Top {len(self.hits)} of {self.searched} test {what}s"
         if self.right is None:
-            what = "caption" if self.image is None else "image"
-            return f"{searched}; the query is no test {what}, so which are right is not known"
+            return f"{searched}; the query is no test {query}, so which are right is not known"
         found = sum(hit.right is True for hit in self.hits)
-        return f"{searched}; {found} of {self.right} right {one}{'s' * (self.right > 1)} found"
+        return f"{searched}; {found} of {self.right} right {what}{'s' * (self.right > 1)} found"
 
 
-def split_features(restored: Restored) -> Tensor:
-    """The images of the test split encoded, `(I, D)`, unit length."""
-    dataset = _dataset(restored)
-    return restored.encode_images(_pixels(restored), dataset.split("test"))
+class Searcher:
+    """The test split of a trained method's data set, encoded once, to be searched."""
 
+    def __init__(self, restored: Restored, root: Path) -> None:
+        """`root` is the data root; raises UserError if the data set is not there."""
+        self.restored, self.dataset = restored, restored.own_dataset(root)
+        self.rows = self.dataset.split("test")
+        self.side = restored.backbone.image_size
+        self.resize = restored.backbone.preprocess.resize
 
-def images_for(restored: Restored, text: str, top: int, images: Tensor | None = None) -> Answer:
-    """The images of the test split nearest to a text; `images`: what `split_features` gave.
+    @cached_property
+    def pixels(self) -> Pixels:
+        """All images of the data set as the backbone takes them."""
+        return cache.images(self.dataset, self.side, how=self.resize)
 
-    If the text is a test caption, the images that carry that sentence are right.
-    """
-    dataset = _dataset(restored)
-    rows = dataset.split("test")
-    images = split_features(restored) if images is None else images
-    scores = images @ restored.encode_texts([text])[0]
-    sentence = spoken_form(text)
-    right = {
-        row
-        for row in rows
-        if any(spoken_form(caption) == sentence for caption in dataset.samples[row].captions)
-    }
-    best = torch.sort(scores, descending=True, stable=True).indices[:top].tolist()
-    hits = [Hit(float(scores[i]), rows[i], None, rows[i] in right if right else None) for i in best]
-    return Answer(text, None, hits, len(right) or None, len(rows))
+    @cached_property
+    def _image_features(self) -> Tensor:
+        return self.restored.encode_images(self.pixels[self.rows])
 
+    @cached_property
+    def _sentences(self) -> dict[str, tuple[str, int]]:
+        """The distinct sentences of the test split: of each a caption and the row of its image."""
+        sentences: dict[str, tuple[str, int]] = {}
+        for row in self.rows:
+            for caption in self.dataset.samples[row].captions:
+                sentences.setdefault(spoken_form(caption), (caption, row))
+        return sentences
 
-@dataclass(frozen=True)
-class Sentences:
-    """The distinct sentences of the test split, encoded `(T, D)`; of each the caption as first
-    written and the row of its image."""
+    @cached_property
+    def _sentence_features(self) -> Tensor:
+        return self.restored.encode_texts([caption for caption, _ in self._sentences.values()])
 
-    found: dict[str, tuple[str, int]]
-    features: Tensor
+    def images_for(self, text: str, top: int) -> Answer:
+        """The images nearest to a text. If it is a test caption, those that carry it are right."""
+        scores = self._image_features @ self.restored.encode_texts([text])[0]
+        right = {row for row in self.rows if spoken_form(text) in self._sentences_of(row)}
+        hits = [
+            Hit(score, self.rows[n], None, self.rows[n] in right if right else None)
+            for score, n in _best(scores, top)
+        ]
+        return Answer(text, hits, len(right) or None, len(self.rows))
 
+    def captions_for(self, image: Path | int, top: int) -> Answer:
+        """The distinct sentences nearest to an image.
 
-def split_sentences(restored: Restored) -> Sentences:
-    """The sentences of the test split, encoded."""
-    dataset = _dataset(restored)
-    found: dict[str, tuple[str, int]] = {}
-    for number in dataset.split("test"):
-        for caption in dataset.samples[number].captions:
-            found.setdefault(spoken_form(caption), (caption, number))
-    return Sentences(found, restored.encode_texts([caption for caption, _ in found.values()]))
+        `image` is a file, the file name of a test image, or its row. Of a test image, the sentences
+        that it carries are right.
+        """
+        row = image if isinstance(image, int) else self._row_of(image)
+        if row is None:
+            assert isinstance(image, Path)
+            name, scale = image.name, self.dataset.card.scale
+            pixels = cache.decode(image, self.side, scale, self.resize)
+            picture = cache.decode(image, sheet.SIDE, scale, self.resize)
+        else:
+            name, pixels, picture = self.name(row), self.pixels[row], self.picture(row)
+        scores = self._sentence_features @ self.restored.encode_images(pixels[None])[0]
+        right = set() if row is None else self._sentences_of(row)
+        sentences = list(self._sentences.items())
+        hits = []
+        for score, n in _best(scores, top):
+            sentence, (caption, of) = sentences[n]
+            hits.append(Hit(score, of, caption, sentence in right if right else None))
+        return Answer(name, hits, len(right) or None, len(sentences), pixels, picture)
 
+    def focus_maps(self, answer: Answer) -> Tensor | None:
+        """Where the method looks, `(N, h, w)`: in the query's image or else in each one found.
 
-def captions_for(
-    restored: Restored, image: Path | int, top: int, sentences: Sentences | None = None
-) -> Answer:
-    """The distinct sentences of the test split nearest to an image.
+        None for a method without focus maps.
+        """
+        if answer.pixels is not None:
+            return self.restored.focus_maps(answer.pixels[None])
+        return self.restored.focus_maps(self.pixels[[hit.row for hit in answer.hits]])
 
-    `image` is a file, the file name of a test image, or the row of one; of a test image, the
-    sentences that it carries are right. `sentences`: what `split_sentences` gave.
-    """
-    dataset = _dataset(restored)
-    row = image if isinstance(image, int) else _row_of(dataset, image)
-    base = restored.backbone
-    if isinstance(image, Path) and row is None:
-        pixels = cache.decode(image, base.image_size, dataset.card.scale, base.preprocess.resize)
-        shown = cache.decode(image, sheet.SIDE, dataset.card.scale, base.preprocess.resize)
-    else:
-        assert row is not None
-        pixels = _pixels(restored)[row]
-        shown = cache.picture(dataset, row, sheet.SIDE, base.preprocess.resize)
-    sentences = split_sentences(restored) if sentences is None else sentences
-    scores = sentences.features @ restored.encode_images(pixels[None], [0])[0]
-    own = set() if row is None else {spoken_form(c) for c in dataset.samples[row].captions}
-    found = list(sentences.found.items())
-    hits = []
-    for i in torch.sort(scores, descending=True, stable=True).indices[:top].tolist():
-        sentence, (caption, number) = found[i]
-        hits.append(Hit(float(scores[i]), number, caption, sentence in own if own else None))
-    name = image.name if isinstance(image, Path) else Path(dataset.samples[image].filename).name
-    return Answer(name, (pixels, shown), hits, len(own) or None, len(found))
+    def name(self, row: int) -> str:
+        """The file name of an image."""
+        return Path(self.dataset.samples[row].filename).name
 
+    def picture(self, row: int) -> Pixels:
+        """An image as a sheet shows it."""
+        return cache.picture(self.dataset, row, sheet.SIDE, self.resize)
 
-def focus_of(restored: Restored, rows: list[int]) -> list[NDArray[np.float32]] | None:
-    """Where the method looks in images of the data set, each `(h, w)`; None where it has no map."""
-    try:
-        return list(restored.focus_maps(_pixels(restored), rows).numpy())
-    except UserError:
-        return None
+    def _sentences_of(self, row: int) -> set[str]:
+        return set(map(spoken_form, self.dataset.samples[row].captions))
 
-
-def _pixels(restored: Restored) -> Pixels:
-    """All images of the data set as the backbone takes them."""
-    base = restored.backbone
-    return cache.images(_dataset(restored), base.image_size, how=base.preprocess.resize)
-
-
-def _dataset(restored: Restored) -> Dataset:
-    assert restored.dataset is not None, "restore with a data root"
-    return restored.dataset
-
-
-def _row_of(dataset: Dataset, image: Path) -> int | None:
-    """The row of a test image given by its path or, where there is no such file, by its name."""
-    for row in dataset.split("test"):
-        path = dataset.paths[row]
-        if image.is_file():
-            if path is not None and path.resolve() == image.resolve():
+    def _row_of(self, image: Path) -> int | None:
+        """The row of a test image, by its file or its file name; None for any other file."""
+        for row in self.rows:
+            path = self.dataset.paths[row]
+            if Path(self.name(row)).stem == image.stem and (
+                not image.is_file() or (path is not None and image.samefile(path))
+            ):
                 return row
-        elif Path(dataset.samples[row].filename).stem == image.stem:
-            return row
-    if not image.is_file():
+        if image.is_file():
+            return None
         raise UserError(
-            f"{image} is neither a file nor the name of a test image of {dataset.card.name}; give "
-            "the path of an image"
+            f"{image} is neither a file nor the name of a test image of {self.dataset.card.name}; "
+            "give the path of an image"
         )
-    return None
+
+    def draw(self, answer: Answer, title: str, notes: list[str], focus: Tensor | None) -> "Image":
+        """The picture sheet of an answer; `focus`: what `focus_maps` gave, if that is wanted."""
+        maps = [None] * len(answer.hits) if focus is None else list(focus.numpy())
+        labels = [
+            f"{place}   {hit.score:.3f}{'  ✓' if hit.right else ''}"
+            for place, hit in enumerate(answer.hits, 1)
+        ]
+        if answer.picture is not None:
+            tile = sheet.Tile(answer.picture, [answer.query], focus=maps[0])
+            captions = [
+                (f"{label}   {set_text(hit.caption or '')}", bool(hit.right))
+                for hit, label in zip(answer.hits, labels, strict=True)
+            ]
+            return sheet.draw_captions(title, notes, tile, captions)
+        tiles = [
+            sheet.Tile(
+                self.picture(hit.row), [label, self.name(hit.row)], bool(hit.right), focus_map
+            )
+            for hit, label, focus_map in zip(answer.hits, labels, maps, strict=True)
+        ]
+        return sheet.draw_images(title, notes, tiles)
+
+    def picture_sheet(self, answer: Answer, focus: bool) -> "Image":
+        """The picture sheet of `bench retrieve`; raises UserError if there is no focus to draw."""
+        trial = self.restored.trial
+        maps = self.focus_maps(answer) if focus else None
+        if focus and maps is None:
+            raise UserError(f"{trial.call_today} has no focus map to draw; leave out --focus")
+        split = f"test split of {self.dataset.card.name}"
+        about = "  ·  ".join([trial.call_today, trial.backbone, split, f"seed {trial.seed}"])
+        query = f"“{set_text(answer.query)}”"
+        title = query if answer.pixels is None else f"Captions for {answer.query}"
+        return self.draw(answer, title, [about, answer.summary()], maps)
+
+    def table(self, answer: Answer) -> "Table":
+        """An answer as a table for the terminal."""
+        from rich.table import Table
+        from rich.text import Text
+
+        texts = ("caption",) if answer.pixels is not None else ("image", "scene", "a caption")
+        table = Table(title=Text(answer.query), caption=answer.summary())
+        table.add_column("rank", justify="right")
+        table.add_column("score", justify="right")
+        table.add_column("right", justify="center")
+        for name in texts:
+            table.add_column(name, overflow="fold")
+        for place, hit in enumerate(answer.hits, 1):
+            image = self.dataset.samples[hit.row]
+            about = [image.filename, image.scene or "", image.captions[0]]
+            cells = about if hit.caption is None else [hit.caption]
+            mark = "yes" if hit.right else ""
+            table.add_row(str(place), f"{hit.score:.3f}", mark, *map(Text, cells))
+        return table
 
 
-def draw(restored: Restored, answer: Answer, focus: bool) -> "Image":
-    """The picture sheet of an answer; with `focus` each image has its focus map beneath.
-
-    Raises UserError where the method has no focus map.
-    """
-    trial, dataset = restored.trial, _dataset(restored)
-    split, seed = f"test split of {dataset.card.name}", f"seed {trial.seed}"
-    about = (trial.call_today, trial.backbone, split, seed)
-    notes = ["  ·  ".join(about), answer.summary()]
-    if answer.image is not None:
-        pixels, shown = answer.image
-        maps = _maps(restored, pixels[None], [0]) if focus else [None]
-        tile = sheet.Tile(shown, "", answer.query, None, maps[0])
-        rows = [(f"{hit.score:.3f}", set_text(hit.caption or ""), hit.right) for hit in answer.hits]
-        return sheet.draw_captions(f"Captions for {answer.query}", notes, tile, rows)
-    numbers = [hit.row for hit in answer.hits]
-    maps = _maps(restored, _pixels(restored), numbers) if focus else [None] * len(numbers)
-    tiles = [
-        sheet.Tile(
-            cache.picture(dataset, hit.row, sheet.SIDE, restored.backbone.preprocess.resize),
-            f"{hit.score:.3f}",
-            Path(dataset.samples[hit.row].filename).name,
-            hit.right,
-            one,
-        )
-        for hit, one in zip(answer.hits, maps, strict=True)
-    ]
-    return sheet.draw_images(f"“{set_text(answer.query)}”", notes, tiles)
+def _best(scores: Tensor, top: int) -> list[tuple[float, int]]:
+    """The highest scores and their places; equal ones in the order of their places."""
+    ordered = torch.sort(scores, descending=True, stable=True)
+    return list(zip(ordered.values[:top].tolist(), ordered.indices[:top].tolist(), strict=True))
 
 
 def set_text(caption: str) -> str:
-    """As a printer sets it: "a port ." -> "a port."."""
+    """A caption as a printer sets it: "a port ." -> "a port."."""
     return re.sub(r"\s+([.,;:!?])", r"\1", caption.strip())
-
-
-def _maps(restored: Restored, pixels: Pixels, rows: list[int]) -> list[NDArray[np.float32] | None]:
-    return list(restored.focus_maps(pixels, rows).numpy())
-
-
-def table(restored: Restored, answer: Answer) -> "Table":
-    """An answer as a table for the terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    dataset = _dataset(restored)
-    known = answer.right is not None
-    shown = Table(title=Text(answer.query), caption=answer.summary())
-    shown.add_column("rank", justify="right")
-    shown.add_column("score", justify="right")
-    if known:
-        shown.add_column("right", justify="center")
-    for name in ("caption",) if answer.image is not None else ("image", "scene", "a caption"):
-        shown.add_column(name, overflow="fold")
-    for place, hit in enumerate(answer.hits, 1):
-        sample = dataset.samples[hit.row]
-        mark = ["yes" if hit.right else ""] if known else []
-        texts = (
-            [hit.caption or ""]
-            if answer.image is not None
-            else [sample.filename, sample.scene or "", sample.captions[0]]
-        )
-        shown.add_row(str(place), f"{hit.score:.3f}", *mark, *(Text(text) for text in texts))
-    return shown

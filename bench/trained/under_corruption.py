@@ -1,7 +1,7 @@
 """Trained methods on corrupted test images: a small record for each corruption and severity.
 
 It lies in `corrupted/` beside the trial's record, under a name that no trial has, and belongs to
-that very run of the trial: after `--rerun` it is measured again.
+that very run of the trial: after `bench run --rerun` it is measured again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -29,20 +29,19 @@ class Condition:
 
 def conditions(names: str, severities: str) -> list[Condition]:
     """`blur,noise` and `1,3,5` -> every pair; raises UserError."""
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
+    corruptions = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    known = ", ".join(CORRUPTIONS)
+    if not corruptions:
+        raise UserError(f"--corrupt is one or more of {known}, with commas")
+    for name in corruptions:
         if name not in CORRUPTIONS:
-            known = ", ".join(CORRUPTIONS)
             raise UserError(
                 f"no corruption is called {name!r}{nearest(name, CORRUPTIONS)}; known: {known}"
             )
-    steps = [word.strip() for word in severities.split(",") if word.strip()]
-    if not steps or any(word not in map(str, SEVERITIES) for word in steps):
+    steps = {word.strip() for word in severities.split(",") if word.strip()}
+    if not steps or steps - set(map(str, SEVERITIES)):
         raise UserError(f"--severity is one or more of 1 to 5 with commas, not {severities!r}")
-    if not wanted:
-        raise UserError(f"--corrupt is one or more of {', '.join(CORRUPTIONS)}, with commas")
-    numbers = sorted({int(word) for word in steps})
-    return [Condition(name, number) for name in dict.fromkeys(wanted) for number in numbers]
+    return [Condition(name, int(step)) for name in corruptions for step in sorted(steps)]
 
 
 def path_of(trial: Path, condition: Condition) -> Path:
@@ -54,10 +53,10 @@ def path_of(trial: Path, condition: Condition) -> Path:
 def known(
     trial: Path, document: Record, left_out: Callable[[str], None] = lambda _: None
 ) -> dict[Condition, Corrupted]:
-    """The results beside a trial's record (its path and what it says) that belong to it.
+    """The results beside a trial's record (its path and content) that belong to it.
 
-    `left_out` is told, in a sentence, of each file that is no such result; `bench run --corrupt`
-    measures it again.
+    `left_out` gets a sentence on each file that is no such result; `bench run --corrupt` measures
+    it again.
     """
     fault, what = schema.fault_under_corruption, "result under corruption"
     results = record.results_beside(
@@ -71,46 +70,45 @@ def known(
 
 
 def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condition]:
-    """Evaluate a trial's method under each condition and record it; yields what is done.
+    """Test a trial's method under each condition and record it; yields each that is done.
 
     The draws are decided by the trial's seed and the place of the image in the test split, so all
-    methods see the same pictures. Raises UserError where the trained weights are gone.
+    methods see the same pictures. Raises UserError if the trained weights are missing.
     """
     from bench.evaluate import EVAL_BATCH
     from bench.measure.machine import environment
-    from bench.trained.encode import encode
     from bench.trained.restore import restore
 
-    restored = restore(trial, root)
-    assert restored.dataset is not None
-    encoded = encode(restored, restored.dataset)
-    clean, around = encoded.metrics(), environment(restored.device)
-    pixels, rows = encoded.pixels, encoded.evaluation.rows
+    restored = restore(trial)
+    encoded = restored.encode_test_set(restored.own_dataset(root))
+    test_images = encoded.pixels[encoded.evaluation.rows]
+    seed = restored.trial.seed
+    common = {
+        "schema": SCHEMA,
+        "corrupt_version": VERSION,
+        "identity": restored.record["identity"],
+        "trial_finished": restored.record.get("finished"),
+        "seed": seed,
+        "clean": encoded.metrics(),
+        "device": restored.device.type,
+        "environment": environment(restored.device),
+    }
     for condition in wanted:
-        made = corrupt(pixels[rows], condition.corruption, condition.severity, restored.trial.seed)
-        images = restored.encode_images(made, range(len(rows)), EVAL_BATCH)
-        document = {
-            "schema": SCHEMA,
-            "corrupt_version": VERSION,
-            "identity": restored.record["identity"],
-            "trial_finished": restored.record.get("finished"),
+        made = corrupt(test_images, condition.corruption, condition.severity, seed)
+        images = restored.encode_images(made, EVAL_BATCH)
+        document = common | {
             "condition": asdict(condition),
-            "seed": restored.trial.seed,
-            "clean": clean,
             "metrics": encoded.metrics(images),
-            "device": restored.device.type,
-            "environment": around,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        path = path_of(trial, condition)
-        record.write_document(path, document)
+        record.write_document(path_of(trial, condition), document)
         yield condition
 
 
 def todo(
     trials: Iterable[Trial], results: Path, wanted: list[Condition]
 ) -> list[tuple[Trial, list[Condition]]]:
-    """The trials that ended well with a recall, and what is not measured of each."""
+    """The trials that ended well with a recall, each with the conditions that are not measured."""
     pending = []
     for trial in trials:
         path = trial.path(results)
@@ -118,9 +116,8 @@ def todo(
             continue
         document = record.read(path)
         if document["status"] == "ok" and document.get("metrics"):
-            there = known(path, document)
-            left = [condition for condition in wanted if condition not in there]
-            if left:
+            measured = known(path, document)
+            if left := [condition for condition in wanted if condition not in measured]:
                 pending.append((trial, left))
     return pending
 
@@ -128,14 +125,12 @@ def todo(
 def work(trial: Path, root: Path, wanted: list[tuple[str, int]], progress: Progress) -> End:
     """Measure what is still missing; call it under the trial's lock. Returns how it ended.
 
-    Where the trained weights are gone the message says so, with the remedy.
+    If the trained weights are missing, the message says so, with the remedy.
     """
-    there = known(trial, record.read(trial))
-    left = [condition for pair in wanted if (condition := Condition(*pair)) not in there]
-    if not left:
-        return End("ok", "another command has measured it")
+    measured = known(trial, record.read(trial))
+    left = [condition for pair in wanted if (condition := Condition(*pair)) not in measured]
     try:
-        for done, condition in enumerate(measure(trial, root, left), 1):
+        for done, condition in enumerate(measure(trial, root, left) if left else (), 1):
             progress(Stage(f"{condition.corruption} {condition.severity}, {done}/{len(left)}"))
     except UserError as error:
         return End("not_measured", str(error))

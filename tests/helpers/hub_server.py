@@ -220,9 +220,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._error(404, "", "Not Found")
 
     def _log(self, path: str) -> None:
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
         with self.server._lock:
-            request = Request(self.command, f"/{path}", self.headers.get("Range"), token)
+            span, token = self.headers.get("Range"), self._token() or None
+            request = Request(self.command, f"/{path}", span, token)
             self.server.requests.append(request)
 
     def _repo(self, name: str, revision: str) -> Repo | None:
@@ -246,7 +246,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
     def _allowed(self, repo: Repo) -> bool:
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        token = self._token()
         if not repo.gated or token in repo.tokens:
             return True
         said = "Access to this repository is restricted. "

@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from bench import backbone, data, record
+from bench import backbone, data, recalls, record
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.trial import Trial
 from methods import registry
 from methods.base import Method
 
-RECALLS = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "t2i_R@1", "t2i_R@5", "t2i_R@10", "mR")
-METRICS = {f"{prefix}{name}": 12.5 for prefix in ("", "dup_") for name in RECALLS}
+METRICS = {f"{prefix}{name}": 12.5 for prefix in ("", "dup_") for name in recalls.METRICS}
 
 
 def trained(
