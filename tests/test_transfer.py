@@ -104,6 +104,11 @@ def test_without_a_data_set_it_is_tested_on_its_own_again(other: Path) -> None:
     assert "ok tiny starter zeroshot seed 0: mR " in done.stdout
     assert "now, 12.50 recorded" in done.stdout
     assert not (path.parent / "transfer").exists()
+    shutil.rmtree(other / "tiny")  # for another data set, its own need not be there
+    with pytest.raises(UserError, match="is not there"):
+        transfer.retest(path, other)
+    result = transfer.measure(path, data.card(str(other / "other.toml")), other)
+    assert result["shared"] is None
 
 
 def test_what_cannot_be_tested_is_named_and_the_rest_is_done(other: Path) -> None:
@@ -135,15 +140,6 @@ def test_a_file_that_is_no_result_is_told_and_replaced(other: Path) -> None:
     assert run(other, path, "--dataset", other / "other.toml").exit_code == 0
     assert transfer.known(path, record.read(path), told.append).keys() == {"other"}
     assert len(told) == 1
-
-
-def test_the_data_set_it_was_trained_on_need_not_be_there(other: Path) -> None:
-    path, _ = trained(other, "zeroshot")
-    shutil.rmtree(other / "tiny")
-    result = transfer.measure(path, data.card(str(other / "other.toml")), other)
-    assert result["shared"] is None
-    with pytest.raises(UserError, match="is not there"):
-        transfer.retest(path, other)
 
 
 # The report.
