@@ -1,7 +1,6 @@
 """A method restored from its record answers as it did, and the sheets show what is right."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from bench import UserError, cli, data, testset, trial_run
-from bench.recipe import Recipe
+from bench import UserError, cli, data, testset
 from bench.trained import sheet
 from bench.trained.restore import restore
 from bench.trained.retrieve import Searcher
-from bench.trial import Trial
 from tests.helpers.trained import trained
 
 
@@ -26,22 +23,6 @@ from tests.helpers.trained import trained
 def searcher(tiny: Path) -> Searcher:
     path, _ = trained(tiny, "cmer")
     return Searcher(restore(path), tiny)
-
-
-def test_a_restored_method_repeats_the_ranks_of_its_trial(tiny: Path) -> None:
-    made, _ = trained(tiny, "lora", rank=2)
-    trial = Trial.of(json.loads(made.read_text())["trial"])
-    trial = replace(trial, recipe=Recipe(steps=2, batch_size=4, evaluations=1, precision="fp32"))
-    document = trial_run.run(trial, tiny, tiny / "other", lambda _: None)
-    assert document["status"] == "ok", document["traceback"]
-    path = trial.path(tiny / "other")
-    path.write_text(json.dumps(document))
-    encoded = restore(path).encode_test_set(data.load(data.card(trial.dataset), tiny))
-    assert encoded.metrics() == pytest.approx(document["metrics"]["test"])
-    scores = encoded.texts @ encoded.images.t()
-    own = scores.gather(1, torch.arange(len(scores))[:, None] // 5)
-    ranks = 1 + (scores > own).sum(dim=1)
-    assert np.array_equal(ranks.numpy(), np.load(path.with_suffix(".npz"))["t2i"])
 
 
 def test_images_for_a_text_come_in_the_order_of_their_cosine(searcher: Searcher) -> None:
