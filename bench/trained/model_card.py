@@ -69,7 +69,7 @@ def card_of(restored: Restored, form: Form, repo: str | None = None) -> str:
         trial=trial,
         version=__version__,
     )
-    return str(card)
+    return f"{card}\n"
 
 
 def _plugin(method_class: type[Method]) -> str | None:
