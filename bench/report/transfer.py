@@ -48,7 +48,9 @@ def _latest(by_label: dict[str, list[TransferFields]]) -> dict[str, list[Transfe
     }
 
 
-def _part(group: Group, dataset: str, by_label: dict[str, list[TransferFields]], short: bool) -> Part:
+def _part(
+    group: Group, dataset: str, by_label: dict[str, list[TransferFields]], short: bool
+) -> Part:
     results = [result for some in by_label.values() for result in some]
     shared = max(result["shared"] or 0 for result in results)
     tests = results[0]["test_images"]
