@@ -1,17 +1,15 @@
 """Equal budgets: how many steps fit a recipe's `time`, and what is recorded of both budgets.
 
-`bench.measure.fitting_batch` finds the batch that fits a recipe's `memory`. Both are worked out
-once, before training begins, and kept in the trial's checkpoint, so that a killed trial resumes
-with the same batch and steps. Training then runs as if the recipe had given these.
+`bench.measure.fitting_batch` finds the batch that fits a recipe's `memory`. Batch and steps are
+worked out once, before training begins. Training then runs as if the recipe had given them.
 """
 
 import copy
 import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
-from typing import Any
 
 from bench import units
 from bench.batches import Loader, TrainSplit
@@ -36,6 +34,60 @@ WORDS = 20_000
 """How many captions are looked at to find out how long the texts of a batch are."""
 
 
+@dataclass
+class Chosen:
+    """The batch and the steps that fit a recipe's budgets; None where there is no such budget.
+
+    The checkpoint keeps them, so that a killed trial resumes with the same batch and steps.
+    """
+
+    batch_size: int | None = None
+    predicted_bytes: int | None = None
+    """The bytes predicted for this batch."""
+    steps: int | None = None
+    pace: list[float] | None = None
+    """Seconds of a step over the schedule, as measured (see `Pace`)."""
+    most: int | None = None
+    """The largest number of steps allowed, since captions are cached for these only."""
+
+    def settled(self, recipe: Recipe) -> Recipe:
+        """The recipe with batch and steps in place of `memory` and `time`, as far as known."""
+        if recipe.memory is not None and self.batch_size is not None:
+            recipe = replace(recipe, memory=None, batch_size=self.batch_size)
+        if recipe.time is not None and self.steps is not None:
+            recipe = replace(recipe, time=None, steps=self.steps)
+        return recipe
+
+    def epochs(self, recipe: Recipe, split: TrainSplit) -> int:
+        """How many epochs training may reach: steps may still become more, up to `most`."""
+        if self.most is not None and self.steps is not None:
+            recipe = replace(recipe, steps=max(self.steps, self.most))
+        return planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size))
+
+    def timing(self, time: float | None) -> Timing | None:
+        """What keeps training within its time budget; None without one."""
+        if time is None:
+            return None
+        assert self.pace is not None
+        return Timing(time, Pace(tuple(self.pace)), self.most)
+
+    def summary(self, recipe: Recipe, steps: int, used: float) -> Efficiency:
+        """What a trial records about the budgets of its recipe: what was planned, what was used."""
+        recorded: Efficiency = {}
+        if recipe.memory is not None:
+            assert self.predicted_bytes is not None
+            recorded["budget_predicted_bytes"] = self.predicted_bytes
+        if recipe.time is not None:
+            assert self.pace is not None
+            assert self.steps is not None
+            recorded["budget_steps"] = steps
+            recorded["budget_planned_steps"] = self.steps
+            recorded["budget_step_seconds"] = Pace(tuple(self.pace)).mean()
+            recorded["budget_seconds_used"] = used
+            recorded["budget_warning"] = missed(recipe.time, used)
+        return recorded
+
+
 def foreseen_epochs(
     method: Method,
     loader: Loader,
@@ -54,18 +106,19 @@ def foreseen_epochs(
     fastest = _measured(method, repeat(batch), loader, recipe, lr).mean()
     assert recipe.time is not None
     steps = math.ceil(AHEAD * recipe.time / fastest)
-    return planned_epochs(_with_steps(recipe, steps), _per_epoch(loader))
+    return planned_epochs(replace(recipe, time=None, steps=steps), _per_epoch(loader))
 
 
-def steps_within(
+def choose_steps(
+    chosen: Chosen,
     method: Method,
     loader: Loader,
     recipe: Recipe,
     lr: float,
     spent: float,
     epochs: int | None,
-) -> dict[str, Any]:
-    """How many steps fit the recipe's `time`, and what `timing` needs.
+) -> None:
+    """Work out how many steps fit the recipe's `time`, and note it in `chosen`.
 
     spent: seconds of the budget that caching features has used. epochs: how many epochs of captions
     are cached, which limits the steps; None: no limit. Raises NotApplicable if the time is too
@@ -85,47 +138,7 @@ def steps_within(
             f"takes {each:.3g} s, so that {max(steps, 0)} fit; give at least "
             f"{units.exact_seconds(math.ceil(spent + FEWEST * each))}"
         )
-    return {"steps": steps, "pace": list(measured.seconds), "most": most}
-
-
-def timing(recipe: Recipe, fixed: dict[str, Any]) -> Timing | None:
-    """The object that keeps training within the recipe's `time`; None if the recipe gives none."""
-    if recipe.time is None:
-        return None
-    return Timing(recipe.time, Pace(tuple(fixed["pace"])), fixed["most"])
-
-
-def epochs(recipe: Recipe, split: TrainSplit, fixed: dict[str, Any]) -> int:
-    """How many epochs training may reach, once its steps are known.
-
-    With a time budget the steps may still become more, up to the limit that `steps_within` gave.
-    """
-    if fixed.get("most") is not None:
-        recipe = replace(recipe, steps=max(fixed["steps"], fixed["most"]))
-    return planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size))
-
-
-def settled(recipe: Recipe, fixed: dict[str, Any]) -> Recipe:
-    """The recipe with batch and steps in place of `memory` and `time`, as far as they are known."""
-    if recipe.memory is not None and "batch_size" in fixed:
-        recipe = replace(recipe, memory=None, batch_size=fixed["batch_size"])
-    if recipe.time is not None and "steps" in fixed:
-        recipe = _with_steps(recipe, fixed["steps"])
-    return recipe
-
-
-def summary(recipe: Recipe, fixed: dict[str, Any], steps: int, used: float) -> Efficiency:
-    """What a trial records about its budgets: what was planned, and what was used."""
-    recorded: Efficiency = {}
-    if recipe.memory is not None:
-        recorded["budget_predicted_bytes"] = fixed["predicted_bytes"]
-    if recipe.time is not None:
-        recorded["budget_steps"] = steps
-        recorded["budget_planned_steps"] = fixed["steps"]
-        recorded["budget_step_seconds"] = Pace(tuple(fixed["pace"])).mean()
-        recorded["budget_seconds_used"] = used
-        recorded["budget_warning"] = missed(recipe.time, used)
-    return recorded
+    chosen.steps, chosen.pace, chosen.most = steps, list(measured.seconds), most
 
 
 def missed(time: float | None, used: float | None) -> str | None:
@@ -133,10 +146,6 @@ def missed(time: float | None, used: float | None) -> str | None:
     if time is None or used is None or abs(used / time - 1) <= MISSED:
         return None
     return f"time budget missed by {100 * (used / time - 1):+.0f}%"
-
-
-def _with_steps(recipe: Recipe, steps: int) -> Recipe:
-    return replace(recipe, time=None, steps=steps)
 
 
 def _per_epoch(loader: Loader) -> int:

@@ -1,26 +1,27 @@
-"""A training's checkpoint: with it a killed trial goes on bit for bit where it stopped.
+"""The checkpoint of a training: with it a killed trial resumes where it stopped, bit for bit.
 
-Of the method it keeps parameters and buffers; whatever else a method sets while it trains, it sets
-in its hooks (`on_fit`, `on_epoch`, `on_step`), which are called again when a trial goes on.
+Of the method it saves parameters and buffers. Everything else that a method sets while it trains it
+must set in its hooks (`on_fit`, `on_epoch`, `on_step`), which are called again after resuming.
 """
 
 import hashlib
 import inspect
 import json
-import random
 import time
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 import bench
 import methods
+from bench.budget import Chosen
 from bench.limits import Clock
 from bench.measure.meter import Memory, Stopwatch
 from bench.messages import Note, Progress
+from bench.randomness import random_states, set_random_states
 from bench.record import atomically
 from methods.base import Method
 
@@ -34,9 +35,10 @@ SHARE = 0.01
 class Checkpointer:
     """Writes and reads the checkpoint of one trial.
 
-    every: seconds between two; 0: after each step. clock: when a trial's time is over, a checkpoint
-    is written and the trial ends. A checkpoint that is damaged, or of another trial, code, torch or
-    device, is renamed to `*.checkpoint.aside`, and `say` gets a message.
+    every: seconds between two checkpoints; 0: one after each step. clock: when the trial's time is
+    over, a checkpoint is written and the trial ends. A checkpoint that is damaged, or was written
+    for another trial or by another code, torch or device, is renamed to `*.checkpoint.aside` with a
+    note to the user.
     """
 
     def __init__(
@@ -45,21 +47,22 @@ class Checkpointer:
         identity: str,
         every: float,
         clock: Clock,
-        say: Progress = lambda _: None,
+        progress: Progress = lambda _: None,
     ) -> None:
         self.path, self.identity, self.every = path, identity, every
-        self.clock, self.say = clock, say
+        self.clock, self.progress = clock, progress
         self.resumed = 0
-        self.fixed: dict[str, Any] = {}
-        """Plain values that were fixed before training began, and are the same after resuming."""
-        self._kept: dict[str, Any] | None = None
+        self.chosen = Chosen()
+        """The batch and steps of a trial with budgets: they must be the same after resuming."""
+        self._loaded: dict[str, Any] | None = None
         self._wrote, self._cost = time.perf_counter(), 0.0
-        self._said = ""
+        self._last_note = ""
 
     def open(self, method: type[Method], device: torch.device) -> None:
-        """Look for a checkpoint of the trial; where there is one, `fixed` is taken from it."""
-        self._kept = self._read(method, device)
-        self.fixed = {} if self._kept is None else self._kept["fixed"]
+        """Load the trial's checkpoint if there is one: `chosen` now, the rest in `restore`."""
+        self._loaded = self._read(method, device)
+        if self._loaded is not None:
+            self.chosen = Chosen(**self._loaded["chosen"])
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -71,14 +74,14 @@ class Checkpointer:
     ) -> None:
         """Write a checkpoint; `state` is the training loop's own, of plain values and tensors.
 
-        Call it while `watch` and `memory` pause. Then raises what `clock` raises. A full disk is no
-        reason to end a training.
+        Call it while `watch` and `memory` are paused. Ends the trial if its time is over (see
+        `Clock.check`). If the disk is full, training goes on without the checkpoint.
         """
         began = time.perf_counter()
-        watch.latest()  # windows that the device has passed
+        watch.latest()  # reads the windows that are complete
         document = {
             "made_by": self._maker(type(trainer.method), trainer.device),
-            "fixed": self.fixed,
+            "chosen": asdict(self.chosen),
             "state": state,
             "own_state": trainer.method.own_state(),
             "optimizer": trainer.optimizer.state_dict(),
@@ -92,12 +95,12 @@ class Checkpointer:
         }
         try:
             atomically(self.path, lambda partial: torch.save(document, partial))
-        except (OSError, RuntimeError) as error:  # torch's own writer says RuntimeError
-            first = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            note = f"no checkpoint could be written ({first}); training goes on"
-            if note != self._said:
-                self.say(Note(note, of_trial=True))
-            self._said = note
+        except (OSError, RuntimeError) as error:  # torch turns an OSError into a RuntimeError
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            note = f"no checkpoint could be written ({reason}); training goes on"
+            if note != self._last_note:
+                self.progress(Note(note, of_trial=True))
+            self._last_note = note
         self._wrote = time.perf_counter()
         self._cost = self._wrote - began
         self.clock.check()
@@ -105,35 +108,31 @@ class Checkpointer:
     def restore(
         self, trainer: "Trainer", watch: Stopwatch, memory: Memory
     ) -> dict[str, Any] | None:
-        """Put everything back as it was; returns the `state` that was saved, None at a new start.
+        """Put everything back and return the `state` that was saved; None without a checkpoint.
 
-        Call it after `open`, and last before the first step, for it sets the random states.
+        Call it after `open` and right before the first step, since it sets the random states.
         """
         self.clock.saves = True
-        kept, self._kept = self._kept, None
-        if kept is None:
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
             return None
-        trainer.method.load_own_state(kept["own_state"])
-        trainer.optimizer.load_state_dict(kept["optimizer"])
-        trainer.rates.load_state_dict(kept["schedule"])
-        trainer.scaler.load_state_dict(kept["scaler"])
-        watch.rates[:], watch.quiet[:] = kept["rates"]
-        memory.before = kept["peaks"]
-        self.clock.before += kept["seconds"]
-        self.resumed = kept["resumed"] + 1
-        set_random_states(kept["random"], trainer.device)
-        state: dict[str, Any] = kept["state"]
-        self.say(Note(f"goes on after step {state['step']}, from its checkpoint", of_trial=True))
+        trainer.method.load_own_state(loaded["own_state"])
+        trainer.optimizer.load_state_dict(loaded["optimizer"])
+        trainer.rates.load_state_dict(loaded["schedule"])
+        trainer.scaler.load_state_dict(loaded["scaler"])
+        watch.rates[:], watch.quiet[:] = loaded["rates"]
+        memory.before = loaded["peaks"]
+        self.clock.before += loaded["seconds"]
+        self.resumed = loaded["resumed"] + 1
+        set_random_states(loaded["random"], trainer.device)
+        state: dict[str, Any] = loaded["state"]
+        note = f"goes on after step {state['step']}, from its checkpoint"
+        self.progress(Note(note, of_trial=True))
         return state
 
     def done(self) -> None:
         """The training is over: a signal no longer waits for a checkpoint."""
         self.clock.saves = False
-
-    def remove(self) -> None:
-        """Take the checkpoint away, and one that was set aside."""
-        self.path.unlink(missing_ok=True)
-        self._aside().unlink(missing_ok=True)
 
     def _read(self, method: type[Method], device: torch.device) -> dict[str, Any] | None:
         if not self.path.exists():
@@ -143,21 +142,19 @@ class Checkpointer:
                 broken = archive.testzip()
             if broken is not None:
                 raise zipfile.BadZipFile(f"{broken} is damaged")
-            kept: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            now = self._maker(method, device)
-            odd = [name for name, value in now.items() if kept["made_by"].get(name) != value]
-            reason = f"is of another {' and '.join(odd)}" if odd else None
+            loaded: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            maker, made_by = self._maker(method, device), loaded["made_by"]
+            differing = [name for name in maker if made_by.get(name) != maker[name]]
+            if not differing:
+                return loaded
+            reason = f"is of another {' and '.join(differing)}"
         except Exception as error:  # a damaged file can lead to anything
             reason = f"cannot be read ({type(error).__name__})"
-        if reason is None:
-            return kept
-        self.path.replace(self._aside())
-        note = f"the checkpoint {reason}; it is set aside as {self._aside().name}"
-        self.say(Note(f"{note} and the trial starts over", of_trial=True))
+        aside = self.path.with_name(f"{self.path.name}.aside")
+        self.path.replace(aside)
+        note = f"the checkpoint {reason}; it is set aside as {aside.name} and the trial starts over"
+        self.progress(Note(note, of_trial=True))
         return None
-
-    def _aside(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.aside")
 
     def _maker(self, method: type[Method], device: torch.device) -> dict[str, str]:
         cuda = device.type == "cuda"
@@ -170,13 +167,13 @@ class Checkpointer:
 
 
 NOT_TRAINING = ("commands", "fetch", "report", "sweeps", "synthetic", "tracking", "trained")
-"""Folders of `bench` whose code a training does not run."""
+"""Folders of `bench` whose code takes no part in a training."""
 
 
 def code(method: type[Method]) -> str:
-    """Hash of the code that trains: `bench`, `methods` and the file of the method: 16 hex digits.
+    """Hash of the code that trains (`bench`, `methods` and the method's own file): 16 hex digits.
 
-    Another state of this code may train another way, so its checkpoints are not gone on from.
+    Changed code may train differently, so a checkpoint is used only by the code that wrote it.
     """
     files = {Path(inspect.getfile(method)).resolve()}
     for package in (bench, methods):
@@ -190,29 +187,5 @@ def code(method: type[Method]) -> str:
 
 
 def plain(values: Any) -> Any:
-    """Numbers, texts, lists and dicts as Python's own, bit for bit."""
+    """Numbers, texts, lists and dicts as Python's own types, bit for bit (no numpy scalars)."""
     return json.loads(json.dumps(values))
-
-
-# Random states: of Python, numpy, torch and the device.
-
-
-def random_states(device: torch.device) -> dict[str, Any]:
-    """The state of every generator of random numbers, in plain values and tensors."""
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    return {
-        "python": random.getstate(),
-        "numpy": [str(kind), [int(key) for key in keys], *rest],
-        "torch": torch.get_rng_state(),
-        "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-    }
-
-
-def set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Go back to what `random_states` gave."""
-    random.setstate(states["python"])
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(states["torch"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["device"], device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import UserError
-from bench.measure.meter import saved_bytes
+from bench.measure.count import saved_bytes
 from methods.base import Batch, Method, NotApplicable
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
-"""A split ready to be ranked: every image and every distinct caption encoded once."""
+"""A split as it is evaluated: every image and every distinct caption is encoded once."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +18,15 @@ from bench.trainer import autocast
 from methods.base import Method
 from methods.known_towers import text_tower
 
+if TYPE_CHECKING:
+    from bench.features import Features
+
 EVAL_BATCH = 256
 """Images or captions encoded at a time."""
 
 
-class FrozenInputs(Protocol):
-    """What the frozen towers gave, where it is cached: `bench.features.Features` is one."""
-
-    def of_images(self, rows: Sequence[int]) -> Any:
-        """For each row of the data set what `frozen_image` gave."""
-
-    def of_texts(self, words: Sequence[str]) -> Any:
-        """For each caption what `frozen_text` gave."""
-
-
 class Evaluation:
-    """One split, ready to be ranked: images once, every distinct caption once."""
+    """One split of a data set: its images, its captions and which of them belong together."""
 
     def __init__(self, dataset: Dataset, split: str, pixels: Pixels, backbone: Backbone) -> None:
         self.rows, self.scenes = dataset.split(split), dataset.scenes
@@ -48,33 +41,35 @@ class Evaluation:
         self.sentences = cut.find(backbone.tokenizer, texts).sentences(texts)
         self.right = retrieval.right_items(self.image_of, self.sentences)
         self.reset()
-        self.asked = [replace(self.samples[image], scene=None) for image in self.image_of]
+        self.queries = [replace(self.samples[image], scene=None) for image in self.image_of]
 
     @torch.no_grad()
     def label(self, mode: str, backbone: Backbone, table: TokenTable) -> None:
-        """Which scene a method may put into a test query: `none`, `oracle` (the true one) or
-        `predicted` (the scene name nearest to the caption in the untrained backbone; no label).
+        """Choose the scene that a method may put into a test query.
+
+        `none`; `oracle`: the true one; `predicted`: the scene whose name is nearest to the caption
+        in the untrained backbone, which needs no label.
         """
         if mode == "oracle":
-            self.asked = [self.samples[image] for image in self.image_of]
+            self.queries = [self.samples[image] for image in self.image_of]
         if mode != "predicted":
             return
         tower = text_tower(backbone.model)
 
         def encode(words: list[str]) -> Tensor:
-            parts = (tower(part) for part in table(words).split(256))
+            parts = (tower(part) for part in table(words).split(EVAL_BATCH))
             return nn.functional.normalize(join_blocks(parts, len(words)).float(), dim=-1)
 
         names = self.scenes
         distinct = {c: i for i, c in enumerate(dict.fromkeys(c for _, c in self.captions))}
         nearest = (encode(list(distinct)) @ encode(names).t()).argmax(dim=1).tolist()
-        self.asked = [
+        self.queries = [
             replace(self.samples[image], scene=names[nearest[distinct[caption]]])
             for image, caption in self.captions
         ]
 
     def reset(self) -> None:
-        """Begin anew to count what is encoded and how long that takes."""
+        """Forget how much was encoded and how long it took (see `rates`)."""
         self.seconds = {"images": 0.0, "captions": 0.0}
         self.encoded = {"images": 0, "captions": 0}
 
@@ -86,10 +81,10 @@ class Evaluation:
         return {"eval_images_per_second": images, "eval_captions_per_second": captions}
 
     def words(self, method: Method) -> list[str]:
-        """The captions as the method wants to be asked."""
+        """The test queries: each caption in the form that the method wants."""
         return [
             method.test_caption(caption, sample)
-            for (_, caption), sample in zip(self.captions, self.asked, strict=True)
+            for (_, caption), sample in zip(self.captions, self.queries, strict=True)
         ]
 
     @torch.no_grad()
@@ -100,47 +95,44 @@ class Evaluation:
         dtype: torch.dtype,
         device: torch.device,
         block: int,
-        cached: FrozenInputs | None = None,
+        cached: "Features | None" = None,
     ) -> tuple[Tensor, Tensor]:
         """Images `(S, D)` and captions `(S*C, D)`, unit length, float32, on the device.
 
-        `cached`: frozen features, which the method then encodes instead of images and texts.
+        `block`: how many are encoded at a time. `cached`: frozen features, which the method then
+        encodes instead of images and texts.
         """
         method.eval()
         words = self.words(method)
-        distinct = {word: i for i, word in enumerate(dict.fromkeys(words))}
-        tokens = table(list(distinct))
-        asked = list(distinct)
+        distinct = list(dict.fromkeys(words))
+        tokens = table(distinct)
 
-        def images(start: int) -> Any:
+        def encode_images(part: slice) -> Tensor:
             if cached is not None:
-                return cached.of_images(self.rows[start : start + block])
-            return normalise(self._block(start, block, device), self.mean, self.std)
+                return method.encode_image(cached.of_images(self.rows[part]))
+            pixels = torch.from_numpy(self.pixels[self.rows[part]]).to(device)
+            return method.encode_image(normalise(pixels, self.mean, self.std))
 
-        def texts(start: int) -> Any:
+        def encode_texts(part: slice) -> Tensor:
             if cached is not None:
-                return cached.of_texts(asked[start : start + block])
-            return tokens[start : start + block].to(device)
+                return method.encode_text(cached.of_texts(distinct[part]))
+            return method.encode_text(tokens[part].to(device))
 
-        with autocast(dtype, device), self._clock("images", len(self.rows), device):
-            starts = range(0, len(self.rows), block)
-            image = join_blocks(
-                (method.encode_image(images(start)).float() for start in starts), len(self.rows)
-            )
-        with autocast(dtype, device), self._clock("captions", len(distinct), device):
-            starts = range(0, len(asked), block)
-            text = join_blocks(
-                (method.encode_text(texts(start)).float() for start in starts), len(asked)
-            )
-        order = torch.tensor([distinct[word] for word in words], device=device)
-        return image, text[order]
+        def encoded(what: str, count: int, encode: Callable[[slice], Tensor]) -> Tensor:
+            started = time.perf_counter()
+            parts = (slice(start, start + block) for start in range(0, count, block))
+            with autocast(dtype, device):
+                joined = join_blocks((encode(part).float() for part in parts), count)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            self.seconds[what] += time.perf_counter() - started
+            self.encoded[what] += count
+            return joined
 
-    def _block(self, start: int, block: int, device: torch.device) -> Tensor:
-        part = self.pixels[self.rows[start : start + block]]
-        return torch.from_numpy(part).to(device)
-
-    def _clock(self, what: str, count: int, device: torch.device) -> "_Clock":
-        return _Clock(self, what, count, device)
+        images = encoded("images", len(self.rows), encode_images)
+        texts = encoded("captions", len(distinct), encode_texts)
+        place = {word: number for number, word in enumerate(distinct)}
+        return images, texts[torch.tensor([place[word] for word in words], device=device)]
 
     def ranks(self, image: Tensor, text: Tensor) -> dict[str, retrieval.Ranks]:
         """Ranks both ways, strict and duplicate-aware (`dup_`)."""
@@ -155,19 +147,3 @@ class Evaluation:
             **{f"dup_{name}": value for name, value in loose.items()},
             **retrieval.t2i_ceiling(self.image_of, self.sentences),
         }
-
-
-class _Clock:
-    """Adds the time spent and the items encoded to an evaluation's totals."""
-
-    def __init__(self, owner: Evaluation, what: str, count: int, device: torch.device) -> None:
-        self.owner, self.what, self.count, self.device = owner, what, count, device
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.owner.seconds[self.what] += time.perf_counter() - self.start
-        self.owner.encoded[self.what] += self.count

@@ -18,7 +18,9 @@ from bench import gradcache
 from bench.backbone.attention import attention_kernels
 from bench.batches import Loader
 from bench.checkpoint import Checkpointer, plain
-from bench.measure.meter import GpuSampler, Memory, Stopwatch, flops, saved_bytes, step_rate
+from bench.measure.count import flops, saved_bytes
+from bench.measure.machine import GpuSampler
+from bench.measure.meter import Memory, Stopwatch, step_rate
 from bench.measure.training_clock import TrainingClock
 from bench.messages import Progress, Stage, Step
 from bench.recipe import Recipe

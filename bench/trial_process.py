@@ -128,7 +128,7 @@ def clear(path: Path) -> None:
 
 def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:
     """Write the record of a trial that was killed after so many seconds; its status and message."""
-    from bench.measure import meter
+    from bench.measure.machine import environment
 
     path = trial.path(results)
     message = (
@@ -137,7 +137,7 @@ def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:
     with lock.held(path) as locked:
         if locked:
             record = blank_record(trial)
-            record |= {"status": "timeout", "message": message, "environment": meter.environment()}
+            record |= {"status": "timeout", "message": message, "environment": environment()}
             write(path, record)
     return "timeout", message
 

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from bench import UserError, backbone, batches, budget, compiled, data, perquery, train
+from bench.budget import Chosen
 from bench.checkpoint import Checkpointer
 from bench.features import FeatureLoader, Features, all_words
 from bench.limits import Clock, TimeLimit
-from bench.measure import fitting_batch, meter, oom
+from bench.measure import fitting_batch, machine, meter, oom
 from bench.measure.training_clock import TrainingClock
 from bench.messages import Note, Progress, Stage
 from bench.record import Files, NoRoom, atomically, probe
@@ -66,7 +67,8 @@ def run(
         record |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
     if memory_error is not None:
         known = record.get("data", {})
-        asked = replace(trial, recipe=budget.settled(trial.recipe, {**known}))
+        recipe = Chosen(known.get("batch_size")).settled(trial.recipe)
+        asked = replace(trial, recipe=recipe)
         message, costs = oom.explain(memory_error, asked, known.get("context_length"))
         record |= {"status": "out_of_memory", "message": message, "traceback": None}
         record["efficiency"] |= costs
@@ -74,7 +76,7 @@ def run(
         for suffix, write_to in beside.items():
             atomically(trial.path(results).with_suffix(suffix), write_to)
     record["efficiency"]["trial_seconds"] = clock.seconds()
-    record["environment"] = meter.environment()
+    record["environment"] = machine.environment()
     record["started"] = started.isoformat(timespec="seconds")
     record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     return record
@@ -128,6 +130,7 @@ class TrialRun:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         usual = self.method_class.lr
         self.lr = usual and (trial.lr or self.recipe.lr or usual)
+        self.chosen = Chosen()
         self.checkpointer: Checkpointer | None = None
         if every is not None and self.lr is not None:
             path = trial.path(results).with_suffix(".checkpoint")
@@ -157,11 +160,9 @@ class TrialRun:
     def build(self) -> Efficiency:
         """Build the method, with the batch that fits a memory budget: part of `efficiency`."""
         trial = self.trial
-        self.fixed: dict[str, Any] = {}
-        """The batch and steps that fit the recipe's budgets; a checkpoint keeps them."""
         if self.checkpointer is not None:
             self.checkpointer.open(self.method_class, self.device)
-            self.fixed = self.checkpointer.fixed
+            self.chosen = self.checkpointer.chosen
         if self.lr is not None:
             self._settle_batch()
         self.model = model = Model.build(
@@ -192,9 +193,9 @@ class TrialRun:
         images = len(self.split.rows)
         if images < 2:
             raise UserError(too_few(self.trial.dataset, images, [self.trial.call]))
-        if self.recipe.memory is not None and not self.fixed:
+        if self.recipe.memory is not None and self.chosen.batch_size is None:
             self.progress(Stage("choosing the batch"))
-            self.fixed |= fitting_batch.batch_within(
+            self.chosen.batch_size, self.chosen.predicted_bytes = fitting_batch.batch_within(
                 self.bench.backbone,
                 self.method_class,
                 self.trial.settings,
@@ -203,7 +204,7 @@ class TrialRun:
                 cached=self.trial.cached_features > 0,
                 cuda=self.device.type == "cuda",
             )
-        self.recipe = budget.settled(self.recipe, self.fixed)
+        self.recipe = self.chosen.settled(self.recipe)
 
     def batch(self) -> Data:
         """Images in a training batch, with a note if they are fewer than the recipe's."""
@@ -217,7 +218,7 @@ class TrialRun:
     def prepare(self) -> Efficiency:
         """Loader, cached features, compiled code, a time budget's steps: part of `efficiency`."""
         assert self.lr is not None
-        costs: Efficiency = {"warning": meter.busy_warning(self.device)}
+        costs: Efficiency = {"warning": machine.busy_warning(self.device)}
         self.busy = costs["warning"]
         method, features, tokens = self.model.method, self.model.features, self.bench.tokens
         self.loader = batches.Loader(
@@ -248,16 +249,16 @@ class TrialRun:
         if self.recipe.time is not None:
             self.progress(Stage("measuring speed"))
             spent, foreseen = (features.seconds, epochs) if features is not None else (0.0, None)
-            self.fixed |= budget.steps_within(
-                method, self.loader, self.recipe, self.lr, spent, foreseen
+            budget.choose_steps(
+                self.chosen, method, self.loader, self.recipe, self.lr, spent, foreseen
             )
-            self.recipe = budget.settled(self.recipe, self.fixed)
+            self.recipe = self.chosen.settled(self.recipe)
         return costs
 
     def _epochs(self) -> int:
         """How many epochs training may reach."""
         if self.recipe.time is None:
-            return budget.epochs(self.recipe, self.split, self.fixed)
+            return self.chosen.epochs(self.recipe, self.split)
         self.progress(Stage("measuring speed"))
         assert self.lr is not None
         return budget.foreseen_epochs(
@@ -299,13 +300,13 @@ class TrialRun:
             self.progress,
             self.checkpointer,
             clock,
-            budget.timing(self.trial.recipe, self.fixed),
+            self.chosen.timing(self.trial.recipe.time),
         )
         method.load_own_state({k: v.to(self.device) for k, v in fitted.best_state.items()})
         costs = fitted.efficiency
         costs["warning"] = self.busy or meter.crowded(costs)
         steps = fitted.curve[-1]["step"]
-        costs |= budget.summary(self.trial.recipe, self.fixed, steps, clock.seconds)
+        costs |= self.chosen.summary(self.trial.recipe, steps, clock.seconds)
         return fitted
 
     def _rank(self, split: str) -> tuple[dict[str, float], dict[str, Ranks]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench import backbone, trainer
 from bench.batches import TokenTable, normalise
-from bench.measure.meter import saved_bytes
+from bench.measure.count import saved_bytes
 from methods import registry
 from methods.base import Batch, Method, Sample, info_nce, share_caption
 from methods.cmer import CMER, FocusLayer, Past, Recycler, labelled, queue_loss, tap_places

@@ -93,7 +93,7 @@ def test_metrics_of_a_split_whose_images_share_a_sentence(tiny: Path) -> None:
         dataset.samples[row] = Sample(old.filename, tuple(words), old.split, old.scene)
     made: Any = Backbone()
     evaluation = Evaluation(dataset, "test", np.zeros(0, np.uint8), made)
-    assert [s.scene for s in evaluation.asked] == [None] * 6  # no test query tells its scene
+    assert [s.scene for s in evaluation.queries] == [None] * 6  # no test query tells its scene
     image = torch.eye(4)
     text = image[[1, 0, 1, 1, 2, 3]]  # the sentence of two images leads to the second of them
     found = evaluation.metrics(evaluation.ranks(image, text))
@@ -104,7 +104,7 @@ def test_metrics_of_a_split_whose_images_share_a_sentence(tiny: Path) -> None:
     assert found["ceiling_t2i_R@1"] == pytest.approx(100 * 5 / 6)
     evaluation.label("oracle", made, TokenTable(lambda captions: torch.zeros(0, 0), None))
     expected = [dataset.samples[rows[i]].scene for i in (0, 0, 1, 1, 2, 3)]
-    assert [s.scene for s in evaluation.asked] == expected
+    assert [s.scene for s in evaluation.queries] == expected
 
 
 class Kept:

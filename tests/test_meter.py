@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.measure import machine, meter
+from bench.measure import count, machine, meter
 from bench.recipe import Recipe
 from bench.trainer import Trainer, compute_dtype
 from methods import registry
@@ -195,19 +195,19 @@ def test_saved_bytes_of_a_small_network_by_hand():
 
     # kept: x, the output of relu (once, though relu and the second layer both need it), the squared
     expected = 4 * 7 * (10 + 20 + 30)
-    assert meter.saved_bytes(forward, exclude=weights) == expected
-    assert meter.saved_bytes(forward, exclude=[*weights, x]) == expected - 4 * 7 * 10
+    assert count.saved_bytes(forward, exclude=weights) == expected
+    assert count.saved_bytes(forward, exclude=[*weights, x]) == expected - 4 * 7 * 10
     with torch.no_grad():
-        assert meter.saved_bytes(forward) == 0
+        assert count.saved_bytes(forward) == 0
 
 
 def test_a_frozen_layer_keeps_nothing_and_a_view_counts_its_storage_once():
     x = torch.randn(4, 8)
     scale = torch.randn(8, requires_grad=True)
     halves = lambda: (x[:, :4] * scale[:4]).sum() + (x[:, 4:] * scale[4:]).sum()  # noqa: E731
-    assert meter.saved_bytes(halves, exclude=[scale]) == x.numel() * 4
+    assert count.saved_bytes(halves, exclude=[scale]) == x.numel() * 4
     frozen = nn.Linear(8, 8).requires_grad_(False)
-    assert meter.saved_bytes(lambda: frozen(x).relu().sum()) == 0
+    assert count.saved_bytes(lambda: frozen(x).relu().sum()) == 0
 
 
 def test_what_dies_inside_the_function_does_not_count():
@@ -218,17 +218,17 @@ def test_what_dies_inside_the_function_does_not_count():
         _ = x.exp().sum()
         return y.exp().sum()
 
-    assert meter.saved_bytes(forward) == 5 * 4
+    assert count.saved_bytes(forward) == 5 * 4
 
 
 def test_flops_of_a_linear_layer_by_hand():
     layer, frozen = nn.Linear(16, 32, bias=False), nn.Linear(8, 16, bias=False)
     frozen.requires_grad_(False)
     x = torch.randn(4, 8)
-    forward, backward = meter.flops(lambda: layer(frozen(x)).sum(), layer.parameters())
+    forward, backward = count.flops(lambda: layer(frozen(x)).sum(), layer.parameters())
     assert forward == 2 * 4 * (8 * 16 + 16 * 32)
     assert backward == 2 * 4 * 16 * 32  # the weight's gradient; none goes below
-    assert meter.flops(lambda: frozen(x).sum(), frozen.parameters()) == (2 * 4 * 8 * 16, 0)
+    assert count.flops(lambda: frozen(x).sum(), frozen.parameters()) == (2 * 4 * 8 * 16, 0)
     assert layer.weight.grad is None
 
 
@@ -287,7 +287,7 @@ def gradients(method: Method, batches: list[Batch]) -> dict[str, Tensor]:
 def saved(method: Method) -> int:
     own = [*method.parameters(), *method.buffers()]
     batch = tiny_batch()
-    return meter.saved_bytes(lambda: method.loss(batch), exclude=own)
+    return count.saved_bytes(lambda: method.loss(batch), exclude=own)
 
 
 TRAINED = [name for name, cls in registry().items() if cls.lr is not None]
@@ -322,13 +322,13 @@ def test_parts_count_shared_storage_once_and_only_trainable_gradients():
     method = build("linear")
     trainer = Trainer(method, Recipe(precision="fp32"), 1e-3, 10, CPU)
     trainer.step([tiny_batch()])
-    found = meter.parts(method, trainer.optimizer)
+    found = count.parts(method, trainer.optimizer)
     maps = 2 * 16 * 16 + 1  # two square maps and the temperature
     assert found.gradients == 4 * maps
     steps = 3 * 4  # AdamW counts the steps of each tensor in a float
     assert found.optimizer == 2 * 4 * maps + steps
     method.register_buffer("again", method.get_parameter("image_map.weight").data)
-    assert meter.parts(method, None) == found._replace(optimizer=0)
+    assert count.parts(method, None) == found._replace(optimizer=0)
 
 
 def test_step_rate_is_boxed_in_time_and_uses_the_real_step():
@@ -445,7 +445,7 @@ def test_throttled_windows_are_marked(monkeypatch: pytest.MonkeyPatch):
         nvmlDeviceGetCurrentClocksEventReasons=lambda gpu: 0x1 | 0x20,
     )
     monkeypatch.setattr(machine, "_nvml", lambda device: (nvml, object()))
-    with meter.GpuSampler(torch.device("cuda"), interval=0.005) as sampler:
+    with machine.GpuSampler(torch.device("cuda"), interval=0.005) as sampler:
         while not sampler._samples:
             pass
     at = sampler._samples[0]["time"]
@@ -462,14 +462,14 @@ def test_a_busy_gpu_is_reported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(machine, "_nvml", lambda device: None)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (79 * 2**30, 80 * 2**30))
-    assert meter.busy_warning(cuda) is None
+    assert machine.busy_warning(cuda) is None
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (40 * 2**30, 80 * 2**30))
-    assert "40 GiB" in (meter.busy_warning(cuda) or "")
-    assert meter.busy_warning(CPU) is None
+    assert "40 GiB" in (machine.busy_warning(cuda) or "")
+    assert machine.busy_warning(CPU) is None
 
 
 def test_the_environment_says_what_matters_and_names_no_place_or_person():
-    found = meter.environment(CPU)
+    found = machine.environment(CPU)
     assert found["torch"] == torch.__version__.partition("+")[0]
     assert found["gpu"] is None
     assert found["threads"] >= 1

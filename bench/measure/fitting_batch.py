@@ -11,8 +11,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 
 from bench import units
 from bench.batches import TokenTable
-from bench.checkpoint import random_states, set_random_states
 from bench.measure.rehearsal import WORKSPACE, Rehearsal
+from bench.randomness import random_states, set_random_states
 from bench.recipe import Recipe
 from methods.base import Method, NotApplicable, Sample
 
@@ -60,7 +60,7 @@ def batch_within(
     images: int | None = None,
     cuda: bool,
     cached: bool,
-) -> dict[str, int]:
+) -> tuple[int, int]:
     """The batch that fits the recipe's `memory`, and the bytes predicted for it.
 
     samples: those of the training split. If they are not at hand, `images` says how many there are,
@@ -93,7 +93,7 @@ def batch_within(
         ) from None
     finally:
         set_random_states(before, CPU)
-    return {"batch_size": fitting[0], "predicted_bytes": fitting[1]}
+    return fitting
 
 
 def text_length(method: Method, samples: Sequence[Sample], base: "Backbone") -> int:

@@ -1,4 +1,4 @@
-"""What a training costs: images per second, peak memory; `count` and `machine` give the rest."""
+"""Speed and memory of a training while it runs: images per second and peak memory."""
 
 import gc
 import os
@@ -13,35 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bench.measure.count import flops, parts, saved_bytes
-from bench.measure.machine import (
-    GpuSampler,
-    busy_warning,
-    environment,
-    foreign_cpu_seconds,
-    process_bytes,
-)
+from bench.measure.count import parts
+from bench.measure.machine import foreign_cpu_seconds, process_bytes
 from bench.messages import Event, Step
 from bench.schema import Efficiency
 from methods.base import Batch, Method
 
 if TYPE_CHECKING:
     from bench.trainer import Trainer
-
-__all__ = [
-    "GpuSampler",
-    "LiveMemory",
-    "Memory",
-    "Stopwatch",
-    "busy_warning",
-    "crowded",
-    "environment",
-    "flops",
-    "parts",
-    "saved_bytes",
-    "shared",
-    "step_rate",
-]
 
 Span = tuple[float, float]
 BUSY = 0.05

@@ -9,8 +9,8 @@ from itertools import islice
 
 import torch
 
-from bench.checkpoint import random_states, set_random_states
 from bench.measure import training_clock
+from bench.randomness import random_states, set_random_states
 from bench.recipe import Recipe
 from bench.timing import Pace
 from bench.trainer import Trainer

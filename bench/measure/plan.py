@@ -3,7 +3,7 @@
 import copy
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
 )
 
-from bench import UserError, backbone, batches, brief, budget, data
+from bench import UserError, backbone, batches, brief, data
 from bench.measure import fitting_batch
 from bench.measure.rehearsal import WORKSPACE, Rehearsal
 from bench.recipe import Recipe
@@ -122,7 +122,7 @@ def _with_batch(
     cached: bool,
 ) -> Recipe:
     """The recipe with the batch that fits its `memory`."""
-    chosen = fitting_batch.batch_within(
+    size, _ = fitting_batch.batch_within(
         base,
         method,
         settings,
@@ -132,7 +132,7 @@ def _with_batch(
         cuda=training.cuda,
         cached=cached,
     )
-    return budget.settled(recipe, chosen)
+    return replace(recipe, memory=None, batch_size=size)
 
 
 def largest_batch(
