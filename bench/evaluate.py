@@ -1,9 +1,9 @@
 """A split as it is evaluated: every image and every distinct caption is encoded once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,18 @@ from bench.trainer import autocast
 from methods.base import Method
 from methods.known_towers import text_tower
 
-if TYPE_CHECKING:
-    from bench.features import Features
-
 EVAL_BATCH = 256
 """Images or captions encoded at a time."""
+
+
+class FrozenInputs(Protocol):
+    """Cached outputs of the frozen towers: `bench.features.Features`, which imports this module."""
+
+    def of_images(self, rows: Sequence[int]) -> Any:
+        """What `frozen_image` returned for rows of the data set."""
+
+    def of_texts(self, words: Sequence[str]) -> Any:
+        """What `frozen_text` returned for captions."""
 
 
 class Evaluation:
@@ -95,7 +102,7 @@ class Evaluation:
         dtype: torch.dtype,
         device: torch.device,
         block: int,
-        cached: "Features | None" = None,
+        cached: "FrozenInputs | None" = None,
     ) -> tuple[Tensor, Tensor]:
         """Images `(S, D)` and captions `(S*C, D)`, unit length, float32, on the device.
 

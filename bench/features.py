@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,14 +21,12 @@ from bench import UserError
 from bench.batches import Loader, TokenTable, crop_and_flip, normalise
 from bench.data import short_hash
 from bench.data.cache import cache_folder
+from bench.evaluate import Evaluation
 from bench.messages import Note, Progress, Stage
 from bench.schema import Efficiency
 from bench.trainer import autocast
 from bench.units import format_bytes
 from methods.base import Batch, Method, NotApplicable
-
-if TYPE_CHECKING:
-    from bench.evaluate import Evaluation
 
 SHARE = 0.5
 """How much of the device's free memory the features may take."""
@@ -128,7 +126,7 @@ class Features:
         self,
         loader: Loader | None,
         epochs: int,
-        evaluations: "Sequence[Evaluation]",
+        evaluations: Sequence[Evaluation],
         progress: Progress = lambda _: None,
     ) -> None:
         """Run the towers once over all that training (so many epochs) and evaluation will ask for.

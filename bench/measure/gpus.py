@@ -1,7 +1,7 @@
-"""Which GPUs of this machine torch can use, and the reason where it cannot use one that is there.
+"""Which GPUs torch can use here, and why it cannot use one that the machine has.
 
-A driver that is too old, a torch built for CPUs or an empty CUDA_VISIBLE_DEVICES all look alike to
-torch: no GPU. A sweep would then train on the CPU, fifty times slower, without a word.
+If torch was built for CPUs, the driver is too old or CUDA_VISIBLE_DEVICES is empty, torch only says
+that there is no GPU. A sweep would then silently train on the CPU, fifty times slower.
 """
 
 import importlib
@@ -13,16 +13,12 @@ PROC = Path("/proc/driver/nvidia/gpus")
 
 
 def visible() -> list[str]:
-    """The GPUs that torch can use, named as CUDA_VISIBLE_DEVICES names them.
-
-    Asks the driver; starts no CUDA context.
-    """
+    """The GPUs that torch can use, named as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
-    # torch counts through NVML, which also answers where the driver is too old for this torch.
-    if _driver_too_old() is not None:
+    if not torch.cuda.is_available():  # device_count also counts where the driver is too old
         return []
-    count = torch.cuda.device_count()  # less than the variable names where some do not exist
+    count = torch.cuda.device_count()  # less than the variable names if some do not exist
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return [str(i) for i in range(count)]
@@ -30,30 +26,28 @@ def visible() -> list[str]:
 
 
 def why_none() -> str | None:
-    """Why torch sees no GPU although this machine has one; None where it has none."""
+    """Why torch sees no GPU although this machine has one; None if it has none."""
     import torch
 
-    there = _installed()
-    if not there:
+    count = _installed()
+    if not count:
         return None
-    has = f"this machine has {there} NVIDIA GPU{'s' if there > 1 else ''}, but "
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    has = f"this machine has {count} NVIDIA GPU{'s' if count > 1 else ''}, but "
     if torch.version.cuda is None and torch.version.hip is None:
         return (
             f"{has}torch {torch.__version__} is built for CPUs; install a CUDA build "
             "(https://pytorch.org/get-started/locally)"
         )
-    if (old := _driver_too_old()) is not None:
-        return has + old
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None and not torch.cuda.device_count():
         return f"{has}CUDA_VISIBLE_DEVICES={chosen!r} hides them all; unset it or name one"
     return f"{has}torch cannot use it: {_torchs_reason()}"
 
 
 def given_but_unusable() -> str | None:
-    """Inside a trial: why torch cannot use the GPU that this process was given; None: it can.
+    """Why this trial's process cannot use the GPU that it was given.
 
-    Also None where the process was given no GPU.
+    None if it can, or was given none.
     """
     import torch
 
@@ -68,7 +62,7 @@ def given_but_unusable() -> str | None:
 
 
 def _torchs_reason() -> str:
-    """What torch says when it is made to start CUDA."""
+    """What torch says when it has to start CUDA, for instance that the driver is too old."""
     import torch
 
     try:
@@ -79,39 +73,10 @@ def _torchs_reason() -> str:
 
 
 def _installed() -> int:
-    """How many NVIDIA GPUs the driver knows, through NVML or, where that fails, the kernel."""
+    """How many NVIDIA GPUs the driver's library knows, or, if that fails, the kernel."""
     try:
         nvml = importlib.import_module("pynvml")
         nvml.nvmlInit()
         return int(nvml.nvmlDeviceGetCount())
     except Exception:  # no driver, or its parts are of different versions
         return len([*PROC.iterdir()]) if PROC.is_dir() else 0
-
-
-def _driver_too_old() -> str | None:
-    """A clause where the driver is of an older CUDA generation than torch; None: not known to be.
-
-    A driver serves every CUDA version of its own generation (the number before the point) and of
-    older ones.
-    """
-    import torch
-
-    built = torch.version.cuda
-    if built is None:
-        return None
-    try:
-        nvml = importlib.import_module("pynvml")
-        nvml.nvmlInit()
-        serves = int(nvml.nvmlSystemGetCudaDriverVersion_v2())  # 12040 for 12.4
-        driver = nvml.nvmlSystemGetDriverVersion()
-    except Exception:
-        return None
-    if serves // 1000 >= int(built.partition(".")[0]):
-        return None
-    name = driver.decode() if isinstance(driver, bytes) else driver
-    cuda = f"{serves // 1000}.{serves % 1000 // 10}"
-    return (
-        f"its driver {name} serves CUDA up to {cuda} and torch {torch.__version__} is built for "
-        f"CUDA {built}: update the driver, or install a torch built for CUDA "
-        f"{serves // 1000} (https://pytorch.org/get-started/previous-versions)"
-    )
