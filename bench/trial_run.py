@@ -1,4 +1,4 @@
-"""One trial from seed to record: load, build, train, test."""
+"""One trial from its seed to its record: load, build, prepare, train, test."""
 
 import random
 import traceback
@@ -38,16 +38,17 @@ def run(
     clock: Clock | None = None,
     every: float | None = None,
 ) -> Record:
-    """Run a trial and return its record. If the trial fails, its status says so: no exception.
+    """Run a trial and return its record. A trial that fails raises nothing: its status says so.
 
-    files: is filled with functions that write the files beside the record; None: they are written
-    here. every: seconds between checkpoints; None: no checkpoints. Raises UserError for what the
-    user must put right before any trial can run (data or weights), NoRoom for a full results
-    folder.
+    files: a dict that gets the functions which write the files beside the record; None: they are
+    written here. every: seconds between checkpoints; None: no checkpoints. Raises UserError for
+    what the user must put right before any trial can run (data or weights), and NoRoom if the
+    results folder is full.
     """
     started = datetime.now(UTC)
     record = blank_record(trial)
-    clock, beside = clock or Clock(), {} if files is None else files
+    clock = clock or Clock()
+    beside: Files = {} if files is None else files
     memory_error: BaseException | None = None
     try:
         _stages(TrialRun(trial, root, results, progress, clock, every), record, beside)
@@ -61,15 +62,15 @@ def run(
         record |= {"status": "diverged", "message": str(error)}
     except Exception as error:  # the sweep goes on, and the record says what happened
         if oom.is_out_of_memory(error):
-            # Without its traceback, which would keep the model in memory.
+            # Dealt with below, when the traceback is gone: it keeps the whole model in memory.
             memory_error = error.with_traceback(None)
         message = f"{type(error).__name__}: {error}"
         record |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
     if memory_error is not None:
         known = record.get("data", {})
         recipe = Chosen(known.get("batch_size")).settled(trial.recipe)
-        asked = replace(trial, recipe=recipe)
-        message, costs = oom.explain(memory_error, asked, known.get("context_length"))
+        settled = replace(trial, recipe=recipe)
+        message, costs = oom.explain(memory_error, settled, known.get("context_length"))
         record |= {"status": "out_of_memory", "message": message, "traceback": None}
         record["efficiency"] |= costs
     if files is None:
@@ -83,8 +84,8 @@ def run(
 
 
 def _stages(work: "TrialRun", record: Record, files: Files) -> None:
-    """All stages of a trial. Each stage's results go into the record at once, so that a trial that
-    ends early still records what was known."""
+    """Run all stages. What each returns goes into the record at once, so that the record of a trial
+    that ends early still has what was known by then."""
     costs = record["efficiency"]
     record["data"], record["backbone"] = work.load()
     costs |= work.build()
@@ -107,9 +108,9 @@ def _stages(work: "TrialRun", record: Record, files: Files) -> None:
 class TrialRun:
     """A trial at work. Call `load`, `build`, `batch`, `prepare`, `train`, `test` in this order.
 
-    Each returns its part of the record.
-
-    `recipe` is the trial's, with batch and steps in place of budgets as soon as they are known.
+    Each returns its part of the record. `recipe` is the trial's, but as soon as the batch and steps
+    of its budgets are known, they take the place of `memory` and `time`. `lr` is the learning rate
+    of the training: the call's, else the recipe's, else the method's; None if nothing is trained.
     """
 
     bench: Workbench
@@ -142,7 +143,7 @@ class TrialRun:
         return 0 if self.checkpointer is None else self.checkpointer.resumed
 
     def load(self) -> tuple[Data, Backbone]:
-        """Load data set and backbone, decode images: `data` and `backbone` of the record."""
+        """Load the data set and the backbone, decode the images."""
         trial = self.trial
         random.seed(trial.seed)
         deterministic(self.recipe.deterministic)
@@ -158,7 +159,7 @@ class TrialRun:
         return described
 
     def build(self) -> Efficiency:
-        """Build the method, with the batch that fits a memory budget: part of `efficiency`."""
+        """Choose the batch for a memory budget and build the method."""
         trial = self.trial
         if self.checkpointer is not None:
             self.checkpointer.open(self.method_class, self.device)
@@ -208,15 +209,18 @@ class TrialRun:
 
     def batch(self) -> Data:
         """Images in a training batch, with a note if they are fewer than the recipe's."""
-        asked, notes = self.recipe.batch_size, list(self.bench.dataset.notes)
-        size = self.split.batch_size(asked)
-        if size < asked:
-            notes.append(f"batches have all {size} training images, for {asked} were asked for")
+        wanted, notes = self.recipe.batch_size, list(self.bench.dataset.notes)
+        size = self.split.batch_size(wanted)
+        if size < wanted:
+            notes.append(
+                f"there are only {size} training images, so each batch has all of them "
+                f"(the recipe's batch is {wanted})"
+            )
             self.progress(Note(notes[-1]))
         return {"batch_size": size, "notes": notes}
 
     def prepare(self) -> Efficiency:
-        """Loader, cached features, compiled code, a time budget's steps: part of `efficiency`."""
+        """Everything before the first step: loader, cached features, compilation, time budget."""
         assert self.lr is not None
         costs: Efficiency = {"warning": machine.busy_warning(self.device)}
         self.busy = costs["warning"]
@@ -236,12 +240,11 @@ class TrialRun:
             features.build(self.loader, epochs + 1, list(self.evaluations.values()), self.progress)
             self.loader = FeatureLoader(features, self.loader)
         if self.recipe.compile:
-            tokens.add(
-                list(all_words(self.loader, epochs + 1))
-            )  # one length of text: compiled once
+            # With all captions known, texts keep one length, and are compiled for it only once.
+            tokens.add(list(all_words(self.loader, epochs + 1)))
             costs |= self._compile(next(iter(self.loader.epoch(0))))
         if self._validates:
-            # Here, since it sets how long texts are, which must not depend on timing.
+            # Captions set how long texts are. That must not depend on when the first look comes.
             tokens.add(self.evaluations["val"].words(method))
         if self.checkpointer is not None:
             size = sum(tensor.nbytes for tensor in method.own_state().values())
@@ -277,7 +280,7 @@ class TrialRun:
         return self._compile(None) if self.recipe.compile else {}
 
     def _compile(self, batch: Batch | None) -> Efficiency:
-        """Compile everything now, so that no training step waits for it."""
+        """Compile now, so that no training step has to wait for it."""
         self.progress(Stage("compiling"))
         model = self.model
         looks = [partial(self._rank, name) for name in self.evaluations]
@@ -313,8 +316,11 @@ class TrialRun:
         return self.model.rank(self.evaluations[split], self.bench.tokens)
 
     def test(self, files: Files) -> tuple[dict[str, dict[str, float]], Efficiency]:
-        """Rank the test split, once: `metrics` and part of `efficiency`. `files` gets functions
-        that write the ranks and the trained weights."""
+        """Rank the test split, once, and validation with the restored weights.
+
+        Returns the metrics and what it cost; `files` gets the functions that write the ranks and
+        the trained weights.
+        """
         self.progress(Stage("testing"))
         memory = meter.Memory(self.device)
         memory.start()
@@ -333,7 +339,7 @@ class TrialRun:
         return metrics, costs
 
     def feature_costs(self, efficiency: Efficiency) -> Efficiency:
-        """The cost of cached features; empty without them."""
+        """What cached features cost; empty if there are none."""
         features, size = self.model.features, self.recipe.batch_size
         if features is None or not features.text_rows:
             return {}

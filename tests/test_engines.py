@@ -351,7 +351,7 @@ def machine(
     cuda: str | None = "13.0",
     works: bool = False,
     hidden: str | None = None,
-    counts: int | None = None,
+    counts: int = 0,
 ) -> None:
     """Pretend to be on a machine with this driver and this build of torch."""
 
@@ -361,9 +361,7 @@ def machine(
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     monkeypatch.setattr(gpus, "PROC", Path(__file__) / "none")  # nothing is below a file
     monkeypatch.setattr(torch.version, "cuda", cuda)
-    monkeypatch.setattr(
-        torch.cuda, "device_count", lambda: int(works if counts is None else counts)
-    )
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: counts or int(works))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: works)
     monkeypatch.setattr(torch.cuda, "init", init)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
