@@ -58,7 +58,8 @@ def test_a_batch_larger_than_the_training_set_is_told_and_recorded(tiny: Path) -
     document, notes = ran(planned(tiny, "linear"))
     assert document["trial"]["recipe"]["batch_size"] == 128
     assert document["data"]["batch_size"] == 8
-    said = "there are only 8 training images, so each batch has all of them (the recipe's batch is 128)"
+    said = "there are only 8 training images, so each batch has all of them "
+    said += "(the recipe's batch is 128)"
     assert said in notes
     assert said in document["data"]["notes"]
     (group,) = groups.group_records(record.load(tiny / "results"))
