@@ -13,90 +13,93 @@ from bench import UserError, data
 from bench.data import annotations, scenes
 from methods.base import Sample
 
-NAMES = {"train": ["pond_0", "port_1", "pond_2", "port_3"], "val": ["pond_4"], "test": ["port_5"]}
+SPLIT_OF = {
+    **dict.fromkeys(("pond_0", "port_1", "pond_2", "port_3"), "train"),
+    **{"pond_4": "val", "port_5": "test"},
+}
 
 
 def said(name: str) -> list[str]:
     return [f"picture {name} , version {k} ." for k in range(5)]
 
 
-def karpathy(folder: Path) -> str:
+def dump(folder: Path, document: object, name: str = "d.json") -> str:
+    (folder / name).write_text(json.dumps(document))
+    return name
+
+
+def karpathy(folder: Path, labels: bool = False) -> str:
     images = [
-        {"filename": f"{n}.tif", "split": s, "sentences": [{"raw": c} for c in said(n)]}
-        for s, names in NAMES.items()
-        for n in names
+        {"filename": f"{n}.tif", "split": split, "sentences": [{"raw": c} for c in said(n)]}
+        | ({"label": n[:4]} if labels else {})
+        for n, split in SPLIT_OF.items()
     ]
-    (folder / "d.json").write_text(json.dumps({"images": images}))
-    return "d.json"
+    return dump(folder, {"images": images})
 
 
 def labelled(folder: Path) -> str:
-    document = json.loads((folder / karpathy(folder)).read_text())
-    for image in document["images"]:
-        image["label"] = image["filename"][:4]
-    (folder / "d.json").write_text(json.dumps(document))
-    return "d.json"
+    return karpathy(folder, labels=True)
 
 
 def rows(folder: Path) -> str:
-    for split, names in NAMES.items():
-        if split == "train":  # as published: one entry per caption in train, one per image in test
+    """As published: one entry per caption in train, one per image in val and test."""
+    for split in data.SPLITS:
+        names = [n for n in SPLIT_OF if SPLIT_OF[n] == split]
+        entries: list[dict[str, Any]] = [
+            {"image": f"{split}/{n}.tif", "caption": said(n)} for n in names
+        ]
+        if split == "train":
             entries = [
-                {"caption": c, "image": f"train/{n}.tif", "image_id": i, "label_name": n[:4]}
-                for i, n in enumerate(names)
-                for c in said(n)
+                entry | {"caption": c, "label_name": "x"}
+                for entry in entries
+                for c in entry["caption"]
             ]
-        else:
-            entries = [{"image": f"{split}/{n}.tif", "caption": said(n)} for n in names]
-        (folder / f"d_{split}.json").write_text(json.dumps(entries))
+        dump(folder, entries, f"d_{split}.json")
     return "d_{split}.json"
 
 
 def precomp(folder: Path) -> str:
-    for split, names in NAMES.items():
-        each = 5 if split == "test" else 1
-        lines = [f"{n}.tif" for n in names for _ in range(each)]
-        (folder / f"{split}_filename.txt").write_text("\n".join(lines) + "\n")
+    for split in data.SPLITS:
+        names = [n for n in SPLIT_OF if SPLIT_OF[n] == split]
+        lines = [f"{n}.tif\n" for n in names for _ in range(5 if split == "test" else 1)]
+        (folder / f"{split}_filename.txt").write_text("".join(lines))
         captions = "".join(f"{c}\r\n" for n in names for c in said(n))
         (folder / f"{split}_caps.txt").write_text(captions, newline="")
     return ""
 
 
 def comma(folder: Path) -> str:
-    for split, names in NAMES.items():
+    for split in data.SPLITS:
+        names = [n for n in SPLIT_OF if SPLIT_OF[n] == split]
         lines = [f'/home/x/{split}/{n}.tif,"{c}"' for n in names for c in said(n)]
         (folder / f"d_{split}.csv").write_text("\n".join(["filename,title", *lines]))
     return "d_{split}.csv"
 
 
 def tab(folder: Path) -> str:
-    lines = [f"{s}/{n}.tif\t{c}" for s, names in NAMES.items() for n in names for c in said(n)]
+    lines = [f"{split}/{n}.tif\t{c}" for n, split in SPLIT_OF.items() for c in said(n)]
     (folder / "d.tsv").write_text("\n".join(["filepath\ttitle", *lines, ""]))
     return "d.tsv"
 
 
 def nwpu(folder: Path) -> str:
-    document: dict[str, list[dict[str, str]]] = {}
-    for split, names in NAMES.items():
-        for name in names:
-            keys = ("raw", "raw_1", "raw_2", "raw_3", "raw_4")
-            entry = {"filename": f"{name}.tif", "split": split}
-            entry |= dict(zip(keys, said(name), strict=True))
-            document.setdefault(f"{name[:4]}_place", []).append(entry)
-    (folder / "d.json").write_text(json.dumps(document))
-    return "d.json"
+    document: dict[str, list[dict[str, str]]] = {"pond_place": [], "port_place": []}
+    keys = ("raw", "raw_1", "raw_2", "raw_3", "raw_4")
+    for n, split in SPLIT_OF.items():
+        entry = {"filename": f"{n}.tif", "split": split, **dict(zip(keys, said(n), strict=True))}
+        document[f"{n[:4]}_place"].append(entry)
+    return dump(folder, document)
 
 
 def coco(folder: Path) -> str:
-    ids = {n: row for row, n in enumerate(n for names in NAMES.values() for n in names)}
     images = [
-        {"id": ids[n], "file_name": f"{n}.tif", "split": s}
-        for s, names in NAMES.items()
-        for n in names
+        {"id": row, "file_name": f"{n}.tif", "split": split}
+        for row, (n, split) in enumerate(SPLIT_OF.items())
     ]
-    texts = [{"image_id": ids[n], "id": 9, "caption": c} for n in ids for c in said(n)]
-    (folder / "d.json").write_text(json.dumps({"images": images, "annotations": texts}))
-    return "d.json"
+    texts = [
+        {"image_id": i, "id": 9, "caption": c} for i, n in enumerate(SPLIT_OF) for c in said(n)
+    ]
+    return dump(folder, {"images": images, "annotations": texts})
 
 
 WRITERS: list[tuple[str, Callable[[Path], str]]] = [
@@ -115,9 +118,8 @@ def make(root: Path, kind: str, annotation: str, rule: str = "none", test: str =
     """A card `d` with images beside its annotation."""
     images = root / "d" / "images"
     images.mkdir(exist_ok=True)
-    for names in NAMES.values():
-        for name in names:
-            Image.new("RGB", (8, 8)).save(images / f"{name}.png")
+    for name in SPLIT_OF:
+        Image.new("RGB", (8, 8)).save(images / f"{name}.png")
     text = f'kind = "{kind}"\nimages = "images"\n[counts]\ntrain = 4\nval = 1\ntest = 1\n'
     text += f'[scenes]\nrule = "{rule}"\n[test]\n{test}'
     if annotation:
@@ -138,7 +140,7 @@ def test_every_form_gives_the_same_samples(
     )
     dataset = data.load(card, tmp_path)
     found = {(Path(s.filename).stem, s.split): list(s.captions) for s in dataset.samples}
-    assert found == {(n, split): said(n) for split, names in NAMES.items() for n in names}
+    assert found == {(n, split): said(n) for n, split in SPLIT_OF.items()}
     told = f"the annotation was recognised as {kind}" in dataset.notes
     assert told == (stated != "kind")
     assert all(path is not None and path.exists() for path in dataset.paths)
@@ -202,15 +204,9 @@ def test_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
         annotations.read("csv", tmp_path, "d.csv")
 
 
-def test_excels_unicode_text(tmp_path: Path) -> None:
-    text = "filename\ttitle\r\ntest/a.tif\ta café\r\n"
-    (tmp_path / "d.txt").write_bytes(text.encode("utf-16"))
-    reading = annotations.read("csv", tmp_path, "d.txt")
-    assert reading.samples[0].captions == ("a café",)
-    assert reading.notes == []
-
-
-def test_a_byte_order_mark_before_json(tmp_path: Path) -> None:
+def test_text_of_excel_and_windows(tmp_path: Path) -> None:
+    (tmp_path / "d.txt").write_bytes("filename\ttitle\r\ntest/a.tif\ta café\r\n".encode("utf-16"))
+    assert annotations.read("csv", tmp_path, "d.txt").samples[0].captions == ("a café",)
     text = '[{"image": "test/a.tif", "caption": "一座桥"}]'
     (tmp_path / "d.json").write_text(text, encoding="utf-8-sig")
     assert annotations.read("rows", tmp_path, "d.json").samples[0].captions == ("一座桥",)
@@ -227,7 +223,7 @@ COCO: dict[str, Any] = {
 
 
 def test_coco_with_a_file_for_each_split(tmp_path: Path) -> None:
-    (tmp_path / "captions_val.json").write_text(json.dumps(COCO))
+    dump(tmp_path, COCO, "captions_val.json")
     found = annotations.read("auto", tmp_path).samples
     assert found == [Sample("a.tif", ("d",), "val"), Sample("b.tif", ("c", "e"), "val")]
 
@@ -253,7 +249,7 @@ def test_coco_with_a_file_for_each_split(tmp_path: Path) -> None:
     ],
 )
 def test_coco_that_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
-    (tmp_path / "d.json").write_text(json.dumps(COCO | change))
+    dump(tmp_path, COCO | change)
     with pytest.raises(UserError, match=says):
         annotations.read("auto", tmp_path)
 
@@ -295,7 +291,7 @@ def test_names_of_splits_and_labels(
     tmp_path: Path, entry: dict[str, Any], split: str, scene: str | None
 ) -> None:
     image = {"filename": "a.tif", "sentences": [{"raw": " x "}], **entry}
-    (tmp_path / "d.json").write_text(json.dumps({"images": [image]}))
+    dump(tmp_path, {"images": [image]})
     expected = Sample("a.tif", ("x",), split, scene)
     assert annotations.read("karpathy", tmp_path, "d.json").samples == [expected]
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,12 @@ from typer.testing import CliRunner
 from bench import UserError, data
 from bench.commands.data import app
 from bench.data import check, contact, newcard, summary, twins
-
-
-def edit(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
-    path = root / "tiny" / "dataset.json"
-    document = json.loads(path.read_text())
-    change(document["images"])
-    path.write_text(json.dumps(document))
+from tests.helpers import tiny as tiny_set
+from tests.helpers.tiny import edit
 
 
 def report_of(root: Path) -> check.Report:
-    return check.check(data.card(str(root / "tiny.toml")), root)
+    return check.check(tiny_set.card(root), root)
 
 
 def test_a_sound_data_set(tiny: Path) -> None:
@@ -138,7 +132,7 @@ def test_eight_signs_may_differ_and_no_more() -> None:
 
 
 def test_equal_pairs_come_first(tiny: Path) -> None:
-    samples = data.load(data.card(str(tiny / "tiny.toml")), tiny).samples[:4]
+    samples = tiny_set.load(tiny).samples[:4]
     pixels = np.random.default_rng(0).integers(0, 250, (4, 64, 64, 3), dtype=np.uint8)
     pixels[1], pixels[3] = pixels[0] + 2, pixels[2]
     look = twins.Look(samples, pixels, np.ones(4, dtype=bool), [None] * 4, {})
@@ -200,7 +194,7 @@ def test_captions_longer_than_the_context(tiny: Path) -> None:
                 sentence["raw"] = long + end
 
     def checked(tokenizer: Any) -> check.Report:
-        return check.check(data.card(str(tiny / "tiny.toml")), tiny, tokenizer)
+        return check.check(tiny_set.card(tiny), tiny, tokenizer)
 
     edit(tiny, plant)
     report = checked(check.clip_tokenizer())
@@ -265,7 +259,7 @@ def test_the_contact_sheet(tiny: Path) -> None:
     assert done.exit_code == 1, done.output  # an image is broken
     with Image.open(out) as sheet:
         assert sheet.width > 1000
-    card = data.card(str(tiny / "tiny.toml"))
+    card = tiny_set.card(tiny)
     with pytest.raises(UserError, match=r"ends in \.png"):
         contact.save(card, tiny, tiny / "a.txt")
 
@@ -280,7 +274,7 @@ def test_a_new_card_loads(tiny: Path, tmp_path: Path) -> None:
     made = data.card(str(card))
     assert made.raw["folder"] == "tiny"
     assert made.kind == "karpathy"
-    assert made.test_hash == data.card(str(tiny / "tiny.toml")).test_hash
+    assert made.test_hash == tiny_set.card(tiny).test_hash
     assert len(data.load(made, tiny).samples) == 16
     with pytest.raises(UserError, match="is there already"):
         newcard.write(newcard.Proposal("", ()), card)
@@ -319,9 +313,7 @@ def test_the_known_faults_of_the_real_data(real_data: Path) -> None:
     assert 4851 <= rsicd["train"].repeating_images + rsicd["val"].repeating_images <= 4880
 
 
-def test_long_captions_are_counted_for_the_backbone_that_is_named(
-    tiny: Path,
-) -> None:
+def test_long_captions_are_counted_for_the_backbone_that_is_named(tiny: Path) -> None:
     """A text tower with a shorter context than CLIP's cuts captions that CLIP reads whole."""
 
     def plant(images: list[dict[str, Any]]) -> None:

@@ -15,21 +15,12 @@ from bench import UserError, batches, data, resident
 from bench.batches import Loader, TokenTable, TrainSplit
 from bench.data import cache, dataset
 from bench.sweeps import sweep
-
-
-def load_tiny(root: Path) -> data.Dataset:
-    return data.load(data.card(str(root / "tiny.toml")), root)
-
-
-def edit(root: Path, change) -> None:  # type: ignore[no-untyped-def]
-    path = root / "tiny" / "dataset.json"
-    document = json.loads(path.read_text())
-    change(document)
-    path.write_text(json.dumps(document))
+from tests.helpers import tiny as tiny_set
+from tests.helpers.tiny import edit, load
 
 
 def test_a_card_and_its_annotation(tiny: Path) -> None:
-    dataset = load_tiny(tiny)
+    dataset = load(tiny)
     assert [len(dataset.split(s)) for s in data.SPLITS] == [8, 4, 4]
     assert dataset.scenes == ["pond", "port"]
     assert dataset.samples[0].captions[1] == "picture 0 of a pond , version 1 ."
@@ -56,7 +47,7 @@ def test_an_absent_data_set_says_how_to_get_it(
 
 
 def test_trials_can_be_planned_without_the_images(tiny: Path) -> None:
-    card = data.card(str(tiny / "tiny.toml"))
+    card = tiny_set.card(tiny)
     whole = data.load(card, tiny)
     shutil.rmtree(tiny / "tiny" / "images")
     planned = data.load(card, tiny, images=False)
@@ -71,24 +62,24 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 
 
 def test_counts_are_enforced(tiny: Path) -> None:
-    edit(tiny, lambda d: d["images"].pop(0))  # of train
+    edit(tiny, lambda images: images.pop(0))  # of train
     said = "images per split are 7 train, 4 val, 4 test, and the card says 8 train, 4 val, 4 test"
     with pytest.raises(UserError, match=said):
-        load_tiny(tiny)
+        load(tiny)
 
 
 def test_edited_captions_are_another_trial_unless_the_card_pins_those(tiny: Path) -> None:
-    def edited(document: dict[str, Any]) -> None:
-        document["images"][9]["sentences"][0]["raw"] += " two ships"
+    def edited(images: list[dict[str, Any]]) -> None:
+        images[9]["sentences"][0]["raw"] += " two ships"
 
     def known() -> tuple[str, list[str]]:
-        dataset = load_tiny(tiny)
+        dataset = load(tiny)
         notes = [note for note in dataset.notes if "the test set has 4 images" not in note]
         return sweep._splits(str(card), dataset).get("annotation", "as pinned"), notes
 
     card = tiny / "tiny.toml"
     first, notes = known()
-    assert first == data.content_hash(load_tiny(tiny).samples)
+    assert first == data.content_hash(load(tiny).samples)
     assert notes == []
     digest = data.card(str(card)).digest()
     card.write_text(f'annotation_sha256 = "{first}"' + card.read_text())
@@ -101,23 +92,20 @@ def test_edited_captions_are_another_trial_unless_the_card_pins_those(tiny: Path
 
 
 def test_another_test_set_is_refused(tiny: Path) -> None:
-    def rename(document):  # type: ignore[no-untyped-def]
-        document["images"][-1]["filename"] = "pond_99.png"
-
-    edit(tiny, rename)
+    edit(tiny, lambda images: images[-1].update(filename="pond_99.png"))
     with pytest.raises(UserError, match="not the ones that the card pins"):
-        load_tiny(tiny)
+        load(tiny)
 
 
 def test_a_missing_image_is_named(tiny: Path) -> None:
     (tiny / "tiny" / "images" / "pond_0.png").unlink()
     with pytest.raises(UserError, match=r"1 of 16 images are missing.*pond_0"):
-        load_tiny(tiny)
+        load(tiny)
     shutil.rmtree(tiny / "tiny" / "images")
     with pytest.raises(
         UserError, match=r"the image folder .* is missing; to get it: bench data fetch"
     ):
-        load_tiny(tiny)
+        load(tiny)
 
 
 def test_where_data_sets_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,15 +123,15 @@ def test_what_counts_as_the_same_sentence() -> None:
 
 
 def test_validation_is_held_out_where_none_is_published(tiny: Path) -> None:
-    def without(document: dict[str, Any]) -> None:
-        for image in document["images"]:
+    def without(images: list[dict[str, Any]]) -> None:
+        for image in images:
             image["split"] = image["split"].replace("val", "train")
 
     edit(tiny, without)
     card = tiny / "tiny.toml"
     text = card.read_text().replace("train = 8\nval = 4", "train = 12")
     card.write_text(f"val_share = 0.5\n{text}")
-    assert [len(load_tiny(tiny).split(s)) for s in data.SPLITS] == [6, 6, 4]
+    assert [len(load(tiny).split(s)) for s in data.SPLITS] == [6, 6, 4]
 
 
 def test_what_is_held_out_depends_on_the_bare_names_alone() -> None:
@@ -169,7 +157,7 @@ def words(captions: list[str]) -> torch.Tensor:
 
 
 def split_of(root: Path) -> TrainSplit:
-    dataset = load_tiny(root)
+    dataset = load(root)
     return TrainSplit.of(dataset, cache.images(dataset, 32), (0.5,) * 3, (0.5,) * 3)
 
 
@@ -194,10 +182,7 @@ def test_an_epoch_passes_every_pair_once_and_no_image_twice_in_a_batch(tiny: Pat
 
 
 def test_blank_captions_are_not_trained_on(tiny: Path) -> None:
-    def blank(document):  # type: ignore[no-untyped-def]
-        document["images"][0]["sentences"][2]["raw"] = " ."
-
-    edit(tiny, blank)
+    edit(tiny, lambda images: images[0]["sentences"][2].update(raw=" ."))
     split = split_of(tiny)
     assert len(split.captions[0]) == 4
 

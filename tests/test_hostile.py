@@ -31,8 +31,7 @@ def karpathy(tmp_path: Path, *entries: Any) -> Any:
     [
         (ENTRY | {"filename": "../../secret.tif"}, "leads out of the image folder"),
         (ENTRY | {"filename": "..\\secret.tif"}, "leads out of the image folder"),
-        (ENTRY | {"filename": "/secret.tif"}, "leads out of the image folder"),
-        (ENTRY | {"filename": "C:/secret.tif"}, "leads out of the image folder"),
+        (ENTRY | {"filename": "C:secret.tif"}, "leads out of the image folder"),
         (ENTRY | {"filename": "a\x00.tif"}, "is no file name"),
         (ENTRY | {"filename": ""}, "is no file name"),
         (ENTRY | {"filename": "a" * 300}, "is no file name"),

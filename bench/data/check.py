@@ -1,7 +1,4 @@
-"""`bench data check`: what is wrong with a data set, and what follows for the recall it can give.
-
-Legend: S images, C captions.
-"""
+"""`bench data check`: what is wrong with a data set, and what follows for the recall it can give."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -146,7 +146,7 @@ class Table:
         for place, row in rows:
             if self.name not in row:
                 raise AnnotationError(f"{self.name!r} is missing in {place}")
-            name = values.filename(row[self.name], place, shorten=True)
+            name = values.filename(row[self.name], place)
             split = values.split_of(row.get("split"), name, place, file_split, guess)
             new = Sample(name, self._captions(row, place), split, values.label(row, place))
             old = samples.get(name, replace(new, captions=()))

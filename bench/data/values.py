@@ -74,20 +74,19 @@ def kind_of(value: object) -> str:
     )
 
 
-def filename(value: object, place: str, shorten: bool = False) -> str:
+def filename(value: object, place: str) -> str:
     """A file name as annotated; raises AnnotationError if it leads out of its folder.
 
-    A whole number is a name without an extension (7 -> "7"), for some tools turn a column of such
-    names into numbers. shorten: keep only the last part of an absolute path, whose folders are
-    those of the machine where the annotation was written.
+    A whole number is a name without an extension (7 -> "7"), because some tools turn a column of
+    such names into numbers. Of an absolute path only the last part is kept: its folders are those
+    of the machine where the annotation was written.
     """
-    if type(value) is int:
-        value = str(value)
-    name = text(value, f"the file name in {place}").replace("\\", "/")
-    if shorten and (name.startswith("/") or re.match("[A-Za-z]:/", name)):
+    name = str(value) if type(value) is int else text(value, f"the file name in {place}")
+    name = name.replace("\\", "/")
+    if name.startswith("/") or re.match("[A-Za-z]:/", name):
         name = name.rsplit("/", 1)[-1]
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
+    if ".." in path.parts or re.match("[A-Za-z]:", name):
         raise AnnotationError(f"the file name {name[:80]!r} leads out of the image folder")
     if not path.name or len(path.name) > 255 or any(ord(letter) < 32 for letter in name):
         raise AnnotationError(f"{name[:80]!r} in {place} is no file name")
