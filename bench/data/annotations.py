@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import UserError
 from bench.data import forms, parquet, table, values
 from bench.data.text import JSON_LINES, read_json, read_text
-from bench.data.values import SPLITS, AnnotationError
+from bench.data.values import SPLITS, AnnotationError, FileSplit
 from methods.sample import Sample
 
 KINDS = ("auto", "karpathy", "coco", "rows", "nwpu", "csv", "precomp", "parquet")
@@ -72,23 +72,23 @@ def _read_file(
 
     split: that of all samples, if the file is of one split.
     """
-    suffix, guess = path.suffix.lower(), values.split_of_name(path.stem)
+    suffix, file_split = path.suffix.lower(), FileSplit.by_name(path.stem, split)
     if kind == "auto" and suffix not in (".json", *JSON_LINES):
         kind = "parquet" if suffix == ".parquet" else "csv"
     if kind == "precomp":
         names = path.with_name(path.name.replace("_caps.txt", "_filename.txt"))
         return kind, forms.precomp(read_text(path), read_text(names), str(split))
     if kind == "csv":
-        return kind, table.read_csv(read_text(path), split, guess, notes)
+        return kind, table.read_csv(read_text(path), file_split, notes)
     if kind == "parquet":
-        return kind, table.read_rows(parquet.rows(path), split, guess, notes)
+        return kind, table.read_rows(parquet.rows(path), file_split, notes)
     document = read_json(path)
     if kind == "auto":
         kind = _recognise(document)
     if kind == "rows":
-        return kind, table.read_rows(document, split, guess, notes)
+        return kind, table.read_rows(document, file_split, notes)
     if kind == "coco":
-        return kind, forms.coco(document, split, guess)
+        return kind, forms.coco(document, file_split)
     return kind, forms.karpathy(document) if kind == "karpathy" else forms.nwpu(document)
 
 

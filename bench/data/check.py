@@ -1,4 +1,4 @@
-"""`bench data check`: what is wrong with a data set, and what follows for the recall it can give."""
+"""`bench data check`: what is wrong with a data set, and what that means for its recall."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ Each is a function from a document to samples; tables (csv, rows) are in `bench.
 import re
 
 from bench.data import values
-from bench.data.values import LABELS, AnnotationError, Node
+from bench.data.values import LABELS, AnnotationError, FileSplit, Node
 from methods.sample import Sample
 
 
@@ -22,11 +22,8 @@ def karpathy(document: object) -> list[Sample]:
     return samples
 
 
-def coco(document: object, file_split: str | None, guess: str | None) -> list[Sample]:
-    """COCO's captions: `images` -> `id`, `file_name`; `annotations` -> `image_id`, `caption`.
-
-    file_split: the one that all images are in; guess: that of images about which nothing says it.
-    """
+def coco(document: object, file_split: FileSplit) -> list[Sample]:
+    """COCO's captions: `images` -> `id`, `file_name`; `annotations` -> `image_id`, `caption`."""
     captions: dict[int | str, list[str]] = {}
     for entry in Node(document)["annotations"].items():
         captions.setdefault(_id(entry["image_id"]), []).append(entry["caption"].text())
@@ -34,7 +31,7 @@ def coco(document: object, file_split: str | None, guess: str | None) -> list[Sa
     for image in Node(document)["images"].items():
         place = image.place
         name = values.filename(image["file_name"].value, place)
-        split = values.split_of(image.value.get("split"), name, place, file_split, guess)
+        split = file_split.of(image.value.get("split"), name, place)
         own = tuple(captions.pop(_id(image["id"]), []))
         label = values.label(image.value, place, LABELS[:2])
         samples.append(Sample(name, own, split, label))

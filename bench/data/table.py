@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.data import values
-from bench.data.values import LABELS, AnnotationError
+from bench.data.values import LABELS, AnnotationError, FileSplit
 from methods.sample import Sample
 
 NAME_COLUMNS = (
@@ -44,14 +44,8 @@ _ITEM = re.compile(
 )
 
 
-def read_csv(
-    content: str, file_split: str | None, guess: str | None, notes: list[str]
-) -> list[Sample]:
-    """A CSV with a header, separated by comma, tab, semicolon or bar.
-
-    file_split: that of all rows, if the file is of one split; guess: that of rows which state none.
-    Notes for the user are appended to `notes`.
-    """
+def read_csv(content: str, file_split: FileSplit, notes: list[str]) -> list[Sample]:
+    """A CSV with a header, separated by comma, tab, semicolon or bar; adds to `notes`."""
     stream = io.StringIO(content, newline="")
     first = re.split(r"[\r\n]", content, maxsplit=1)[0]
     if stated := re.fullmatch(r"sep=(.)", first.strip()):  # Excel's own first line
@@ -83,7 +77,7 @@ def read_csv(
                     )
                 yield place, dict(zip(header, cells, strict=False))
 
-        return table.read(list(rows()), file_split, guess, notes)
+        return table.read(list(rows()), file_split, notes)
     except csv.Error as error:
         raise AnnotationError(
             f"line {lines.line_num}: {error}; a text with a comma, a line break or a quotation "
@@ -91,10 +85,8 @@ def read_csv(
         ) from None
 
 
-def read_rows(
-    document: object, file_split: str | None, guess: str | None, notes: list[str]
-) -> list[Sample]:
-    """A list of JSON objects, each a caption, or an image with its captions."""
+def read_rows(document: object, file_split: FileSplit, notes: list[str]) -> list[Sample]:
+    """A list of JSON objects, each a caption, or an image with its captions; adds to `notes`."""
     if not isinstance(document, list) or not document:
         what = "an empty list" if document == [] else f"{values.kind_of(document)}, not a list"
         raise AnnotationError(f"the file is {what}")
@@ -104,7 +96,7 @@ def read_rows(
             raise AnnotationError(f"entry {number} is {values.kind_of(entry)}, not an object")
         rows.append((f"entry {number}", {_column(key): value for key, value in entry.items()}))
     names = list(dict.fromkeys(key for _, row in rows for key in row))
-    return Table(names).read(rows, file_split, guess, notes)
+    return Table(names).read(rows, file_split, notes)
 
 
 def _column(name: str) -> str:
@@ -135,11 +127,7 @@ class Table:
         self.lists = self.missing = self.repeated = 0
 
     def read(
-        self,
-        rows: list[tuple[str, Row]],
-        file_split: str | None,
-        guess: str | None,
-        notes: list[str],
+        self, rows: list[tuple[str, Row]], file_split: FileSplit, notes: list[str]
     ) -> list[Sample]:
         """Samples in the order of their first rows; `rows` are pairs such as (`line 7`, row)."""
         samples: dict[str, Sample] = {}
@@ -147,7 +135,7 @@ class Table:
             if self.name not in row:
                 raise AnnotationError(f"{self.name!r} is missing in {place}")
             name = values.filename(row[self.name], place)
-            split = values.split_of(row.get("split"), name, place, file_split, guess)
+            split = file_split.of(row.get("split"), name, place)
             new = Sample(name, self._captions(row, place), split, values.label(row, place))
             old = samples.get(name, replace(new, captions=()))
             if old.split != split:

@@ -108,35 +108,40 @@ def _split_among(words: list[str]) -> str | None:
     return known.pop() if len(known) == 1 else None
 
 
-def split_of_name(stem: str) -> str | None:
-    """The split in the name of an annotation file, as in captions_test.csv; None without one."""
-    return _split_among(re.split(r"[^a-z]+", stem.lower()))
+@dataclass(frozen=True)
+class FileSplit:
+    """What an annotation file says about the split of its images."""
 
+    all: str | None
+    """The split of all of them, if there is a file for each split."""
+    guess: str | None
+    """The split in its name, as in captions_test.csv, used where nothing else says it."""
 
-def split_of(
-    stated: object, name: str, place: str, file_split: str | None, guess: str | None
-) -> str:
-    """The split of an image: its file's, the stated one, that of a folder in `name`, or `guess`.
+    @classmethod
+    def by_name(cls, stem: str, split: str | None) -> "FileSplit":
+        return cls(split, _split_among(re.split(r"[^a-z]+", stem.lower())))
 
-    file_split: that of all images in the file, if it has one. Raises AnnotationError if `stated`
-    is another.
-    """
-    if stated is not None and stated != "":
-        known = str(stated).strip().lower() in (*SPLITS, *OTHER_NAMES)
-        if file_split is None or known:
-            own = split(stated, place)
-            if file_split not in (None, own):
-                raise AnnotationError(
-                    f"{place} is in {own}, and the file is the one of {file_split}"
-                )
-            return own
-    part = file_split or _split_among(list(PurePosixPath(name).parts[:-1])) or guess
-    if part is None:
-        raise AnnotationError(
-            f"nothing says in which split {place} is; add a column `split` with train, val or "
-            "test, or make a file for each, such as captions_train.csv and captions_test.csv"
-        )
-    return part
+    def of(self, stated: object, name: str, place: str) -> str:
+        """The split of an image: its file's, the stated one, that of a folder in `name`, the guess.
+
+        Raises AnnotationError if the stated one is another than the file's.
+        """
+        if stated is not None and stated != "":
+            known = str(stated).strip().lower() in (*SPLITS, *OTHER_NAMES)
+            if self.all is None or known:
+                own = split(stated, place)
+                if self.all not in (None, own):
+                    raise AnnotationError(
+                        f"{place} is in {own}, and the file is the one of {self.all}"
+                    )
+                return own
+        part = self.all or _split_among(list(PurePosixPath(name).parts[:-1])) or self.guess
+        if part is None:
+            raise AnnotationError(
+                f"nothing says in which split {place} is; add a column `split` with train, val or "
+                "test, or make a file for each, such as captions_train.csv and captions_test.csv"
+            )
+        return part
 
 
 def label(entry: Mapping[str, Any], place: str, keys: Sequence[str] = LABELS) -> str | None:
