@@ -1,6 +1,6 @@
 """Adapters: a small bottleneck in every block of both towers, in series or parallel to the MLP."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -33,18 +33,17 @@ class Bottleneck(nn.Module):
 class Adapter(Method):
     """Bottlenecks after attention and MLP of each block.
 
-    Bottlenecks after the attention and after the MLP of each block (Houlsby et al. 2019).
-
-    Settings: width of the bottleneck (64 as in both papers). parallel: instead one beside the MLP,
-    on the MLP's input, with ReLU and factor 0.1 (AdaptFormer, Chen et al. 2022, arXiv 2205.13535).
-    Both start at zero exactly, where Houlsby's starts near it; the norms stay frozen.
+    Settings: width of the bottleneck (64 as in both papers); parallel: instead of two bottlenecks
+    (Houlsby et al. 2019) one beside the MLP, on the MLP's input, with ReLU and factor 0.1
+    (AdaptFormer, Chen et al. 2022, arXiv 2205.13535). Both start at exactly zero, Houlsby's paper
+    near it; the norms stay frozen.
     """
 
-    family: ClassVar[str] = "Adapters"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Adapters"
+    paper = Paper(
         "Parameter-Efficient Transfer Learning for NLP", 2019, "https://arxiv.org/abs/1902.00751"
     )
-    lr: ClassVar[float | None] = 1e-3
+    lr = 1e-3
 
     def __init__(
         self, model: nn.Module, *, width: Annotated[int, Within(1)] = 64, parallel: bool = False

@@ -1,7 +1,5 @@
 """BitFit: the biases of both towers, and nothing else."""
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from methods import register
@@ -14,17 +12,17 @@ from methods.towers import tower_parameters
 class BitFit(Method):
     """Trains only the biases of both towers.
 
-    Trains the biases of every layer of both towers, the norms' included, as in the paper.
+    The biases of all layers, the norms' included, as in the paper.
     """
 
-    family: ClassVar[str] = "Scales and biases"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Scales and biases"
+    paper = Paper(
         "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked "
         "Language-models",
         2021,
         "https://arxiv.org/abs/2106.10199",
     )
-    lr: ClassVar[float | None] = 1e-3
+    lr = 1e-3
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

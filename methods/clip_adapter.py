@@ -1,6 +1,6 @@
 """CLIP-Adapter: a bottleneck on each tower's final feature, mixed with it."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -14,19 +14,19 @@ from methods.settings import Within
 class ClipAdapter(OnFeatures):
     """A small network on the final features, mixed with them.
 
-    A two-layer bottleneck with ReLU on the final features, bias-free, mixed in by a fixed ratio.
+    A bottleneck A of two bias-free layers with ReLU gives ratio A(f) + (1 - ratio) f.
 
-    Settings: reduction (4) and ratio (0.2) are the paper's: ratio A(f) + (1 - ratio) f. Its best
-    variant adapts the image only; here both towers are adapted.
+    Settings: reduction (4) and ratio (0.2) are the paper's. The paper's best variant adapts the
+    image only; here both towers are adapted.
     """
 
-    family: ClassVar[str] = "On the final features"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "On the final features"
+    paper = Paper(
         "CLIP-Adapter: Better Vision-Language Models with Feature Adapters",
         2021,
         "https://arxiv.org/abs/2110.04544",
     )
-    lr: ClassVar[float | None] = 1e-3
+    lr = 1e-3
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ image, Q queue length.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -188,13 +188,13 @@ class CMER(Method):
     split; docs/cmer.md has the figures.
     """
 
-    family: ClassVar[str] = "Side branches"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Side branches"
+    paper = Paper(
         "A Resource-Efficient Training Framework for Remote Sensing Text-Image Retrieval",
         2025,
         "https://arxiv.org/abs/2501.10638",
     )
-    lr: ClassVar[float | None] = 3e-3
+    lr = 3e-3
     frozen_features = True
 
     def __init__(

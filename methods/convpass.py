@@ -11,7 +11,7 @@ with text='none' the tower is left as it is. The factor is 1 unless you set it.
 """
 
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -81,13 +81,13 @@ class Convpass(Method):
     or none; it is ours, since the paper is about images.
     """
 
-    family: ClassVar[str] = "Adapters"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Adapters"
+    paper = Paper(
         "Convolutional Bypasses Are Better Vision Transformer Adapters",
         2022,
         "https://arxiv.org/abs/2207.07039",
     )
-    lr: ClassVar[float | None] = 1e-3  # the paper's
+    lr = 1e-3  # the paper's
 
     def __init__(
         self,
@@ -123,6 +123,4 @@ class Convpass(Method):
         tower = self.text_tower
         hidden = tower.embed(texts)
         self.real = tower.real(hidden)
-        for index in range(len(tower.blocks)):
-            hidden = tower.block(index, hidden)
-        return unit(tower.project(tower.pool(hidden)))
+        return unit(tower.finish(hidden))

@@ -1,6 +1,6 @@
 """CoOp: learned context vectors before the words of a caption, in the text tower."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,16 @@ from methods.settings import Within
 class CoOp(Method):
     """Learned vectors before the words; image tower frozen.
 
-    Learned vectors after the text's start token; the image tower stays as it is.
+    They stand after the text's start token.
 
-    Settings: context, how many vectors (16 and N(0, 0.02) are the paper's).
+    Settings: context, how many vectors. 16, and the start from N(0, 0.02), are the paper's.
     """
 
-    family: ClassVar[str] = "Prompts"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Prompts"
+    paper = Paper(
         "Learning to Prompt for Vision-Language Models", 2021, "https://arxiv.org/abs/2109.01134"
     )
-    lr: ClassVar[float | None] = 2e-3
+    lr = 2e-3
 
     def __init__(self, model: nn.Module, *, context: Annotated[int, Within(1)] = 16) -> None:
         super().__init__(model)

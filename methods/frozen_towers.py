@@ -1,7 +1,6 @@
-"""Methods that need a frozen tower's output only: what it gives can be computed once and kept."""
+"""Methods that only need the output of a frozen tower, so that it can be computed once and kept."""
 
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ class OnFeatures(Method):
     Unchanged by default.
     """
 
-    frozen_features: ClassVar[bool] = True
+    frozen_features = True
 
     def map_image(self, feature: Tensor) -> Tensor:
         """Final image feature `(B, E)`, not of unit length -> the method's, `(B, E)`."""
@@ -59,7 +58,7 @@ class OnStates(Method):
     pooled feature before the frozen projection.
     """
 
-    frozen_features: ClassVar[bool] = True
+    frozen_features = True
     image_side: nn.Module
     text_side: nn.Module
 

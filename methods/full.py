@@ -1,7 +1,5 @@
 """Full fine-tuning: every weight of both towers and the temperature."""
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from methods import register
@@ -14,17 +12,17 @@ from methods.towers import tower_parameters
 class Full(Method):
     """Full fine-tuning of both towers and the temperature.
 
-    The running statistics of a ResNet's batch norms stay as they are, and so does a text decoder
-    (CoCa), which retrieval does not use.
+    Left alone are the running statistics of a ResNet's batch norms, and CoCa's text decoder, which
+    retrieval does not use.
     """
 
-    family: ClassVar[str] = "Whole model"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Whole model"
+    paper = Paper(
         "Learning Transferable Visual Models From Natural Language Supervision",
         2021,
         "https://arxiv.org/abs/2103.00020",
     )
-    lr: ClassVar[float | None] = 1e-5
+    lr = 1e-5
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

@@ -15,7 +15,7 @@ tower the adapters do not see padding; in the authors' code they do.
 import math
 from functools import partial
 from itertools import chain
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from methods import register
 from methods.base import Method, Paper, unit
-from methods.harma import attention
+from methods.harma import additive_mask, attention
 from methods.settings import Within
 
 
@@ -90,16 +90,14 @@ class G2A(Method):
     Settings: width of the adapters (128) and dropout (0.1) are those of the authors' code.
     """
 
-    family: ClassVar[str] = "Adapters"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Adapters"
+    paper = Paper(
         "Multi-Perspective Subimage CLIP with Keyword Guidance for Remote Sensing Image-Text "
         "Retrieval",
         2026,
         "https://arxiv.org/abs/2601.18190",
     )
-    lr: ClassVar[float | None] = (
-        4e-4  # HarMA's, which is built alike; the authors use 4e-5, batch 64
-    )
+    lr = 4e-4  # HarMA's, which is built alike; the authors use 4e-5, batch 64
 
     def __init__(
         self,
@@ -134,9 +132,5 @@ class G2A(Method):
         tower = self.text_tower
         hidden = tower.embed(texts)
         self.real = tower.real(hidden)
-        padding = ~self.real[:, None, None]
-        self.text_mask = torch.zeros_like(padding, dtype=torch.float32)
-        self.text_mask.masked_fill_(padding, float("-inf"))
-        for index in range(len(tower.blocks)):
-            hidden = tower.block(index, hidden)
-        return unit(tower.project(tower.pool(hidden)))
+        self.text_mask = additive_mask(self.real)
+        return unit(tower.finish(hidden))

@@ -2,7 +2,7 @@
 
 from functools import partial
 from itertools import zip_longest
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,12 @@ from methods.surgery import OpenAttention, after, sublayers
 def attention(width: int) -> OpenAttention:
     """Self-attention with 8 heads."""
     return OpenAttention(nn.MultiheadAttention(width, 8, batch_first=True))
+
+
+def additive_mask(real: Tensor) -> Tensor:
+    """Which tokens are words, bool `(B, N)` -> a mask for attention `(B, 1, 1, N)`: 0 or -inf."""
+    padding = ~real[:, None, None]
+    return torch.zeros_like(padding, dtype=torch.float32).masked_fill_(padding, float("-inf"))
 
 
 class MiniAdapter(nn.Module):
@@ -66,21 +72,21 @@ class MultimodalAdapter(nn.Module):
 class HarMA(Method):
     """Adapters after each MLP, partly shared by both towers.
 
-    Adapters after the MLP of each block of both towers; those of one depth share a mini-adapter.
+    The two adapters of one depth, one in each tower, share a smaller one.
 
-    Settings: width of the adapters (128) as in the paper's code, whose gates, heads (8) and zero
-    starts are kept. loss: infonce, or infonce plus the paper's adaptive triplet loss (margin 0.2,
-    each term weighted by (1 - exp(-term))^2, sums, halved). Ours: in the text tower the adapters
-    do not attend to padding.
+    Settings: width of the adapters (128) and loss: infonce, or infonce plus the paper's adaptive
+    triplet loss (margin 0.2, each term weighted by (1 - exp(-term))^2, summed and halved). Width,
+    gates, number of heads (8) and the start at zero are those of the paper's code. Ours: in the
+    text tower the adapters do not attend to padding.
     """
 
-    family: ClassVar[str] = "Adapters"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Adapters"
+    paper = Paper(
         "Efficient Remote Sensing with Harmonized Transfer Learning and Modality Alignment",
         2024,
         "https://arxiv.org/abs/2404.18253",
     )
-    lr: ClassVar[float | None] = 4e-4
+    lr = 4e-4
 
     def __init__(
         self,
@@ -110,12 +116,8 @@ class HarMA(Method):
         """`(B, L)` -> `(B, D)`, unit length."""
         tower = self.text_tower
         hidden = tower.embed(texts)
-        padding = ~tower.real(hidden)[:, None, None]
-        self.text_mask = torch.zeros_like(padding, dtype=torch.float32)
-        self.text_mask.masked_fill_(padding, float("-inf"))
-        for index in range(len(tower.blocks)):
-            hidden = tower.block(index, hidden)
-        return unit(tower.project(tower.pool(hidden)))
+        self.text_mask = additive_mask(tower.real(hidden))
+        return unit(tower.finish(hidden))
 
     def loss(self, batch: Batch) -> Tensor:
         """InfoNCE, with the adaptive triplet loss where that is set."""

@@ -1,6 +1,6 @@
 """(IA)3: learned factors on keys, values and the MLP's inner activations, through peft."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
@@ -13,19 +13,19 @@ from methods.injected import Injected
 class IA3(Injected):
     """A learned factor per channel of keys, values and MLPs.
 
-    One factor per channel of keys and values, and of the input of the MLP's last layer.
+    In an MLP they scale the input of its last layer.
 
-    Where query, key and value are one layer (open_clip, timm) the query has factors too, which
-    those of the key could stand for.
+    If query, key and value are one layer (open_clip, timm), the query has factors too. They add
+    nothing: the key's factors could do the same.
     """
 
-    family: ClassVar[str] = "Scales and biases"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Scales and biases"
+    paper = Paper(
         "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning",
         2022,
         "https://arxiv.org/abs/2205.05638",
     )
-    lr: ClassVar[float | None] = 3e-3
+    lr = 3e-3
 
     def __init__(self, model: nn.Module) -> None:
         from peft import IA3Config  # slow to import
@@ -36,5 +36,5 @@ class IA3(Injected):
         self.inject(config, cast_inputs=True)
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """One group without weight decay, which would draw factors of 1 to 0."""
+        """One group without weight decay, which would pull factors of 1 towards 0."""
         return [{"params": [p for p in self.parameters() if p.requires_grad], "weight_decay": 0.0}]

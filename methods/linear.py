@@ -1,6 +1,6 @@
 """Linear probe for retrieval: one linear map on each frozen final feature."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,16 @@ from methods.surgery import last_map, plain_state
 class Linear(OnFeatures):
     """A linear map on the final feature of each tower.
 
-    A square, bias-free map on each tower's final feature, started at the identity.
+    The maps are square, have no bias and start as the identity.
     """
 
-    family: ClassVar[str] = "On the final features"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "On the final features"
+    paper = Paper(
         "Learning Transferable Visual Models From Natural Language Supervision",
         2021,
         "https://arxiv.org/abs/2103.00020",
     )
-    lr: ClassVar[float | None] = 1e-3
+    lr = 1e-3
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

@@ -1,6 +1,6 @@
 """LoRA: low-rank updates of the linear layers of both towers, through peft."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from torch import nn
 
@@ -23,13 +23,13 @@ class LoRA(Injected):
     `surgery.OpenAttention`.
     """
 
-    family: ClassVar[str] = "Low-rank updates"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Low-rank updates"
+    paper = Paper(
         "LoRA: Low-Rank Adaptation of Large Language Models",
         2021,
         "https://arxiv.org/abs/2106.09685",
     )
-    lr: ClassVar[float | None] = 1e-3
+    lr = 1e-3
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """LST: ladder side tuning, thin transformer blocks beside the frozen ones."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -71,21 +71,22 @@ class Ladder(nn.Module):
 class LST(OnStates):
     """A ladder of small blocks beside each frozen tower.
 
-    Side blocks of width D / reduction beside both frozen towers; no gradient enters a tower.
+    No gradient enters a tower.
 
-    Settings: reduction (8) is the paper's, and so are the gates sigmoid(alpha / 0.1), the one
-    up-projection, and thin transformer blocks as the side network. Ours: the side blocks start at
-    random (the paper prunes the backbone's weights), no layer is dropped, the up-projection starts
-    at zero and adds to the pooled feature, and the text's side blocks look both ways.
+    Settings: reduction: the side blocks have width D / reduction. From the paper: the reduction of
+    8, the gates sigmoid(alpha / 0.1), one up-projection, and thin transformer blocks as the side
+    network. Ours: the side blocks start at random (the paper prunes the backbone's weights), no
+    layer is dropped, the up-projection starts at zero and adds to the pooled feature, and the
+    text's side blocks look both ways.
     """
 
-    family: ClassVar[str] = "Side branches"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Side branches"
+    paper = Paper(
         "LST: Ladder Side-Tuning for Parameter and Memory Efficient Transfer Learning",
         2022,
         "https://arxiv.org/abs/2206.06522",
     )
-    lr: ClassVar[float | None] = 1e-3
+    lr = 1e-3
 
     def __init__(self, model: nn.Module, *, reduction: Annotated[int, Within(1)] = 8) -> None:
         super().__init__(model)

@@ -1,6 +1,6 @@
 """MaPLe: learned text prompts, each mapped to image prompts by a linear layer."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -14,19 +14,18 @@ from methods.settings import Within
 class MaPLe(Method):
     """Text prompts per block, and image prompts made of them.
 
-    Text prompts before each of the first blocks; a linear layer per depth makes the image's.
+    A linear layer for each depth turns text prompts into image prompts.
 
-    Settings: context, tokens per block (2), and depth (9) are the paper's. A tower with fewer
-    blocks is prompted before all of them. Started from N(0, 0.02); the paper starts the first from
-    the words "a photo of a", which captions lack. Image prompts enter after the tower's first
-    norm; in the paper's code those before the first block pass through it.
+    Settings: context, tokens per block (2), and depth, how many blocks have prompts (9): both the
+    paper's. A tower with fewer blocks has prompts before all of them. Prompts start from
+    N(0, 0.02); the paper starts the first from the words "a photo of a", which captions lack. Image
+    prompts enter after the tower's first norm; in the paper's code those before the first block
+    pass through it.
     """
 
-    family: ClassVar[str] = "Prompts"
-    paper: ClassVar[Paper | None] = Paper(
-        "MaPLe: Multi-modal Prompt Learning", 2022, "https://arxiv.org/abs/2210.03117"
-    )
-    lr: ClassVar[float | None] = 1e-3
+    family = "Prompts"
+    paper = Paper("MaPLe: Multi-modal Prompt Learning", 2022, "https://arxiv.org/abs/2210.03117")
+    lr = 1e-3
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +39,7 @@ class SharedAdapter(nn.Module):
 class MRSAdapter(Method):
     """One adapter shared by all blocks of both towers.
 
-    One adapter for all blocks of both towers, beside the norm and MLP of each.
+    It runs beside the norm and MLP of each block.
 
     Settings: width (64) and dropout (0.5) are the paper's. loss: infonce, or the paper's hybrid
     multimodal contrastive loss (hmmc): a hinge with margin 0.2 on the hardest negative, both ways,
@@ -47,15 +47,15 @@ class MRSAdapter(Method):
     on its embedded tokens. Sums as in the paper's code, so hmmc grows with the batch.
     """
 
-    family: ClassVar[str] = "Adapters"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Adapters"
+    paper = Paper(
         "Parameter-Efficient Transfer Learning for Remote Sensing Image-Text Retrieval",
         2023,
         "https://arxiv.org/abs/2308.12509",
     )
-    lr: ClassVar[float | None] = 1e-3
-    margin: ClassVar[float] = 0.2
-    view_dropout: ClassVar[float] = 0.2
+    lr = 1e-3
+    margin = 0.2
+    view_dropout = 0.2
 
     def __init__(
         self,
@@ -90,9 +90,7 @@ class MRSAdapter(Method):
         """A second view, its embedded tokens under dropout. `(B, D)`, unit length"""
         hidden = tower.embed(inputs)
         hidden = replace(hidden, tokens=F.dropout(hidden.tokens, self.view_dropout))
-        for index in range(len(tower.blocks)):
-            hidden = tower.block(index, hidden)
-        return unit(tower.project(tower.pool(hidden)))
+        return unit(tower.finish(hidden))
 
 
 def hardest_hinge(a: Tensor, b: Tensor, margin: float) -> Tensor:

@@ -1,7 +1,7 @@
 """Any adapter of the library peft: `peft(kind='oft', oft_block_size=16)`."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -31,14 +31,14 @@ class Peft(Injected):
     ln_tuning, vblora, vera, waveft) need a higher one: give lr=..., or let `bench tune` find it.
     """
 
-    family: ClassVar[str] = "Adapters of the peft library"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Adapters of the peft library"
+    paper = Paper(
         "PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods",
         2022,
         "https://github.com/huggingface/peft",
     )
-    lr: ClassVar[float | None] = 1e-3
-    decides: ClassVar[str | None] = "kind"
+    lr = 1e-3
+    decides = "kind"
 
     def __init__(
         self, model: nn.Module, *, kind: str = "oft", targets: Part = "attn+mlp", **settings: Any

@@ -1,7 +1,5 @@
 """SSF: a learned scale and shift after every linear layer and norm of both towers' blocks."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -28,19 +26,18 @@ class ScaleShift(nn.Module):
 class SSF(Method):
     """Learned scales and shifts after each layer.
 
-    Scales and shifts what each linear layer and each norm of the blocks gives.
-
-    Started at exactly 1 and 0, where the paper draws scales from N(1, 0.02) and shifts from
-    N(0, 0.02); the patch embedding, which the paper also scales, is left alone.
+    They act on the output of each linear layer and each norm of the blocks. They start at exactly
+    1 and 0; the paper draws scales from N(1, 0.02) and shifts from N(0, 0.02). The patch embedding,
+    which the paper also scales, is left alone.
     """
 
-    family: ClassVar[str] = "Scales and biases"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Scales and biases"
+    paper = Paper(
         "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning",
         2022,
         "https://arxiv.org/abs/2210.08823",
     )
-    lr: ClassVar[float | None] = 1e-3
+    lr = 1e-3
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

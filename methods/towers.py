@@ -81,7 +81,10 @@ class Tower(ABC):
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """`(B, 3, H, W)` or `(B, L)` -> `(B, E)`, not of unit length."""
-        hidden = self.embed(inputs)
+        return self.finish(self.embed(inputs))
+
+    def finish(self, hidden: Hidden) -> Tensor:
+        """Hidden states before the first block -> `(B, E)`, not of unit length."""
         for index in range(len(self.blocks)):
             hidden = self.block(index, hidden)
         return self.project(self.pool(hidden))
@@ -116,7 +119,7 @@ class Tower(ABC):
         return hidden.tokens[:, self.prefix + hidden.prompts :]
 
     def replace_prompts(self, hidden: Hidden, prompts: Tensor) -> Hidden:
-        """Put deeper prompts `(n, D)` or `(B, n, D)` in the place of the present ones."""
+        """Replace the present prompts by deeper ones, `(n, D)` or `(B, n, D)`."""
         first = self.prefix if hidden.pooled is None else 1
         tokens = hidden.tokens
         if prompts.ndim == 2:

@@ -2,7 +2,7 @@
 
 from functools import partial
 from itertools import zip_longest
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -47,21 +47,22 @@ class SharedDown(nn.Module):
 class UniAdapter(Method):
     """Adapters whose down-projection both towers share.
 
-    In each block, beside norm and MLP: own norm, shared down, ReLU, own up, factor 0.1.
+    In each block, beside norm and MLP: a norm, the shared down-projection, ReLU, an up-projection,
+    factor 0.1.
 
-    Settings: width of the bottleneck (128 is our choice). The paper's towers are of
-    one width. Where they are not (ViT-B/32: 768 and 512), the wider one has weights of its own for
-    its further channels. Its query-based fusion for a cross-modal encoder has no place here. The
+    Settings: width of the bottleneck (128 is our choice). The paper's two towers are equally wide.
+    If they are not (ViT-B/32: 768 and 512), the wider one has weights of its own for its further
+    channels. The paper's query-based fusion is for a cross-modal encoder, which CLIP has not. The
     up-projections start at zero in both towers.
     """
 
-    family: ClassVar[str] = "Adapters"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Adapters"
+    paper = Paper(
         "UniAdapter: Unified Parameter-Efficient Transfer Learning for Cross-modal Modeling",
         2023,
         "https://arxiv.org/abs/2302.06605",
     )
-    lr: ClassVar[float | None] = 1e-3
+    lr = 1e-3
 
     def __init__(self, model: nn.Module, *, width: Annotated[int, Within(1)] = 128) -> None:
         super().__init__(model)

@@ -1,6 +1,6 @@
 """UniPT: a parallel branch that lets the frozen output look back at every frozen layer."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -54,20 +54,21 @@ class LookBack(nn.Module):
 class UniPT(OnStates):
     """Attention over all layers, beside the frozen towers.
 
-    A side branch without a ladder: ReLU attention of the last layer's summary over each layer.
+    The summary of the last layer attends to each layer, with ReLU instead of softmax; no gradient
+    enters a tower.
 
-    Settings: reduction (2 is the paper's). No gradient enters a tower. Ours: the up-projection
+    Settings: reduction: the branch has width D / reduction (2 is the paper's). Ours: the up-projection
     starts at zero and adds to the pooled feature; the gate has no bias.
     """
 
-    family: ClassVar[str] = "Side branches"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Side branches"
+    paper = Paper(
         "UniPT: Universal Parallel Tuning for Transfer Learning with Efficient Parameter and "
         "Memory",
         2023,
         "https://arxiv.org/abs/2308.14316",
     )
-    lr: ClassVar[float | None] = 1e-3
+    lr = 1e-3
 
     def __init__(self, model: nn.Module, *, reduction: Annotated[int, Within(1)] = 2) -> None:
         super().__init__(model)

@@ -1,6 +1,6 @@
 """VeRA: low-rank updates of shared frozen random matrices, with learned vectors, through peft."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from torch import nn
 
@@ -21,11 +21,11 @@ class VeRA(Injected):
     fixed key, so they are not saved.
     """
 
-    family: ClassVar[str] = "Low-rank updates"
-    paper: ClassVar[Paper | None] = Paper(
+    family = "Low-rank updates"
+    paper = Paper(
         "VeRA: Vector-based Random Matrix Adaptation", 2023, "https://arxiv.org/abs/2310.11454"
     )
-    lr: ClassVar[float | None] = 1e-2
+    lr = 1e-2
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Independent vision-language prompts: learned tokens in both towers, before every block."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -14,18 +14,16 @@ from methods.settings import Within
 class VLPrompt(Method):
     """Learned tokens in the blocks of both towers, apart.
 
-    Fresh learned tokens in both towers before each of the first blocks, the towers apart.
+    Each block has tokens of its own. MaPLe's paper compares with this as independent prompting.
 
-    Settings: image_prompts and text_prompts, tokens per block (10 each: ours); depth, before how
-    many blocks, 0 for all. Started from N(0, 0.02) as in CoOp and MaPLe, whose paper compares with
-    this variant as independent prompting.
+    Settings: image_prompts and text_prompts, tokens per block (10 each: our choice); depth: how
+    many of the first blocks have tokens, 0 for all. They start from N(0, 0.02) as in CoOp and
+    MaPLe.
     """
 
-    family: ClassVar[str] = "Prompts"
-    paper: ClassVar[Paper | None] = Paper(
-        "MaPLe: Multi-modal Prompt Learning", 2022, "https://arxiv.org/abs/2210.03117"
-    )
-    lr: ClassVar[float | None] = 1e-3
+    family = "Prompts"
+    paper = Paper("MaPLe: Multi-modal Prompt Learning", 2022, "https://arxiv.org/abs/2210.03117")
+    lr = 1e-3
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """VPT: learned prompt tokens in the image tower."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +15,17 @@ from methods.settings import Within
 class VPT(Method):
     """Learned tokens in the blocks of the image tower.
 
-    Learned tokens after the class token; the text tower stays as it is.
+    They stand after the class token; the text tower stays as it is.
 
-    Settings: prompts, how many tokens (50 as in the paper's ViT-B experiments); depth: deep, fresh
-    ones before each block, or shallow, before the first only. Started from N(0, 0.02), about the
-    spread of the paper's uniform distribution at ViT-B; its dropout on prompts is left out.
+    Settings: prompts, how many tokens (50 as in the paper's ViT-B experiments); depth: deep (other
+    tokens in each block) or shallow (before the first block only). They start from N(0, 0.02),
+    about the spread of the paper's uniform distribution at ViT-B. The paper's dropout on prompts is
+    left out.
     """
 
-    family: ClassVar[str] = "Prompts"
-    paper: ClassVar[Paper | None] = Paper(
-        "Visual Prompt Tuning", 2022, "https://arxiv.org/abs/2203.12119"
-    )
-    lr: ClassVar[float | None] = 1e-3
+    family = "Prompts"
+    paper = Paper("Visual Prompt Tuning", 2022, "https://arxiv.org/abs/2203.12119")
+    lr = 1e-3
 
     def __init__(
         self,
