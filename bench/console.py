@@ -1,11 +1,9 @@
-"""How a command speaks: sentences on a terminal or in a file, warnings, errors, any encoding."""
+"""How commands print: sentences on a terminal or into a file, warnings, errors, short paths."""
 
-import codecs
 import contextlib
+import io
 import sys
 import textwrap
-import unicodedata
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +29,12 @@ def say(screen: "Console", text: str, style: str | None = None) -> None:
     A word longer than the line (a path) is not broken, so that it can be copied.
     """
     if screen.is_terminal:
-        text = "\n".join(map(partial(_wrapped, width=screen.width), text.splitlines()))
+        text = "\n".join(_wrapped(line, screen.width) for line in text.splitlines())
     screen.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _wrapped(line: str, width: int) -> str:
-    """A line in lines of a width, the further ones two letters further in than the first."""
+    """A line, wrapped; what follows is indented by two more spaces than its beginning."""
     indent = line[: len(line) - len(line.lstrip())]
     return textwrap.fill(
         line.strip(),
@@ -62,7 +60,7 @@ def from_here(path: Path) -> str:
 
 def tilde(path: Path) -> str:
     """A path with ~ for the home folder."""
-    with contextlib.suppress(ValueError, RuntimeError):  # elsewhere, or no home
+    with contextlib.suppress(ValueError, RuntimeError):  # it is elsewhere, or there is no home
         return f"~/{path.relative_to(Path.home())}"
     return str(path)
 
@@ -75,38 +73,8 @@ def complain(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-PLAIN = {"\u00b7": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00b1": "+-", "\u00d7": "x"}
-PLAIN |= {
-    "\u2026": "...",
-    "\u2192": "->",
-    "\u2264": "<=",
-    "\u2265": ">=",
-    "\u2019": "'",
-    "\u2020": "+",
-}
-"""What stands for a character that a terminal cannot show: dashes, plus-minus, times, arrows."""
-
-
 def speak_any_encoding() -> None:
-    """Let output in an encoding without some of our characters (ASCII, cp1252) replace those.
-
-    Without it a table with a dash in it ends in a UnicodeEncodeError. JSON and files are written
-    elsewhere and are not touched.
-    """
-    codecs.register_error("bench.plain", _plainly)
+    """Let output print `?` for a character that its encoding (ASCII, cp1252) lacks: no error."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="bench.plain")
-
-
-def _plainly(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end]
-    return "".join(map(_plain, text)), error.end
-
-
-def _plain(character: str) -> str:
-    if character in PLAIN:
-        return PLAIN[character]
-    base = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return base or "?"
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -26,7 +26,6 @@ from methods.settings import ANY, Refused, Setting, Within
 
 if TYPE_CHECKING:
     from methods.base import Method
-    from methods.settings import Setting, Within
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def portable(spec: str) -> str:
-    """A backbone spec without the place of its weights, which is another on each machine.
+    """A backbone spec without the folder of its weights, which differs from machine to machine.
 
     `ViT-B-32:/a/mine.pt` and `ViT-B-32:hf:OWNER/REPO/mine.pt@REVISION` are both `ViT-B-32:mine.pt`.
     """
@@ -63,17 +62,17 @@ def portable(spec: str) -> str:
 
 
 def shareable(spec: str) -> str:
-    """A backbone spec for somebody else: of a file here the name alone, of the Hub the address."""
+    """A backbone spec to give to others: an address on the Hub, or the name of a local file."""
     return spec if spec.partition(":")[2].startswith("hf:") else portable(spec)
 
 
 def load_plugins(paths: Iterable[Path] | None) -> None:
-    """Import files of somebody's own that register methods; raises UserError."""
+    """Import files that register methods of a user's own; raises UserError."""
     for path in paths or []:
         registry()  # first, so that a name taken twice is the plug-in's fault
         try:
             load_plugin(path)
-        except Exception as error:  # it is somebody's code
+        except Exception as error:  # a user's code may raise anything
             place = traceback.extract_tb(error.__traceback__)[-1]
             line = f" (line {place.lineno})" if Path(place.filename) == path.resolve() else ""
             why = f"{type(error).__name__}: {error}{line}"
@@ -91,48 +90,48 @@ def parse_calls(text: str) -> list[tuple[str, dict[str, Any]]]:
     assert isinstance(tree, ast.List)
     if not tree.elts:
         raise UserError("no method is named; write for instance --methods cmer,lora(rank=16)")
-    return [_one(node, text) for node in tree.elts]
+    return [_parse_call(node, text) for node in tree.elts]
 
 
-def _one(node: ast.expr, text: str) -> tuple[str, dict[str, Any]]:
+def _parse_call(node: ast.expr, text: str) -> tuple[str, dict[str, Any]]:
     if isinstance(node, ast.Name):
         return node.id, {}
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-        settings = {}
-        for keyword in node.keywords:
-            if keyword.arg is None:
-                break
-            if keyword.arg in settings:
-                raise UserError(
-                    f"{keyword.arg!r} is given twice in {ast.unparse(node)!r}; give it once"
-                )
-            try:
-                settings[keyword.arg] = ast.literal_eval(keyword.value)
-            except ValueError:
-                value = ast.unparse(keyword.value)
-                raise UserError(
-                    f"the value of {keyword.arg!r} in {ast.unparse(node)!r} is no number, true "
-                    f"value or text; put text in quotes: {keyword.arg}='{value}'"
-                ) from None
-        else:
-            return node.func.id, settings
-    raise UserError(
-        f"cannot read {ast.unparse(node)!r} in {text!r}; write NAME or NAME(setting=value, ...)"
-    )
+    if (
+        not isinstance(node, ast.Call)
+        or not isinstance(node.func, ast.Name)
+        or node.args
+        or any(keyword.arg is None for keyword in node.keywords)
+    ):
+        raise UserError(
+            f"cannot read {ast.unparse(node)!r} in {text!r}; write NAME or NAME(setting=value, ...)"
+        )
+    settings: dict[str, Any] = {}
+    for keyword in node.keywords:
+        name = str(keyword.arg)
+        if name in settings:
+            raise UserError(f"{name!r} is given twice in {ast.unparse(node)!r}; give it once")
+        try:
+            settings[name] = ast.literal_eval(keyword.value)
+        except ValueError:
+            raise UserError(
+                f"the value of {name!r} in {ast.unparse(node)!r} is no number, true value or text; "
+                f"put text in quotes: {name}='{ast.unparse(keyword.value)}'"
+            ) from None
+    return node.func.id, settings
 
 
 def defaults(cls: "type[Method]") -> dict[str, Any]:
     """The settings of a method with their defaults: its constructor's keyword-only arguments."""
     parameters = inspect.signature(cls.__init__).parameters.values()
-    found = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    for name, default in found.items():
+    defaults = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    for name, default in defaults.items():
         if default is inspect.Parameter.empty:
             raise UserError(f"the setting {name!r} of {cls.__name__} has no default; give it one")
-    return found
+    return defaults
 
 
-def settings_of(cls: "type[Method]", given: Mapping[str, Any]) -> "dict[str, Setting]":
-    """All settings that a call with those given may have, by name; raises UserError."""
+def settings_of(cls: "type[Method]", given: Mapping[str, Any]) -> dict[str, Setting]:
+    """All settings that a call may have, by name; those given may decide. Raises UserError."""
     hints = get_type_hints(cls.__init__, include_extras=True)
     named = {name: Setting(default, hints.get(name)) for name, default in defaults(cls).items()}
     try:
@@ -142,12 +141,12 @@ def settings_of(cls: "type[Method]", given: Mapping[str, Any]) -> "dict[str, Set
 
 
 def complete(cls: "type[Method]", settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Recorded settings and, of those that a record leaves out, the defaults; raises UserError."""
+    """Recorded settings, with the defaults of those that a record leaves out; raises UserError."""
     return {n: setting.default for n, setting in settings_of(cls, settings).items()} | {**settings}
 
 
 def misfits(cls: "type[Method]", settings: Mapping[str, Any]) -> list[str]:
-    """Names of recorded settings that the method has no more, or has and the record lacks."""
+    """Settings of a record that the method no longer has, and settings that the record lacks."""
     known, needed = settings_of(cls, settings).keys(), defaults(cls).keys()
     return sorted((settings.keys() - known) | (needed - settings.keys()))
 
@@ -166,8 +165,8 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
     if lr is not None and cls.lr is None:
         raise UserError(f"{name} trains nothing, so it has no learning rate; leave out lr={lr!r}")
     possible = settings_of(cls, given)
-    # First the one that decides which others there are.
-    for setting in sorted(given, key=lambda one: one != cls.decides):
+    # The setting that decides which others there are is checked first.
+    for setting in sorted(given, key=lambda name: name != cls.decides):
         if setting not in possible:
             options = [*possible, "lr"]
             where = (
@@ -184,18 +183,18 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
         cls.check_settings(settings)
     except Refused as error:
         raise UserError(f"{name}: {error}") from None
-    odd = [
+    stated = [
         f"{k}={v!r}"
         for k, v in settings.items()
-        if k == cls.decides or v != possible[k].default  # the one that decides is always said
+        if k == cls.decides or v != possible[k].default  # the one that decides is always stated
     ]
     if lr is not None:
-        odd.append(f"lr={float(lr):g}")
-    text = f"{name}({', '.join(odd)})" if odd else name
+        stated.append(f"lr={float(lr):g}")
+    text = f"{name}({', '.join(stated)})" if stated else name
     return Call(name, tuple(settings.items()), None if lr is None else float(lr), text)
 
 
-def _checked(name: str, setting: str, value: Any, known: "Setting") -> Any:
+def _checked(name: str, setting: str, value: Any, known: Setting) -> Any:
     """The value of a setting as it is recorded; raises UserError for a wrong one."""
     default, hint = known
     where = f"{name}({setting}=...)"
@@ -223,7 +222,7 @@ def choices_of(hint: Any) -> tuple[Any, ...] | None:
     return get_args(hint) if get_origin(hint) is Literal else None
 
 
-def range_of(hint: Any) -> "Within":
+def range_of(hint: Any) -> Within:
     """The numbers that a setting may have, from its annotation."""
     return next((extra for extra in get_args(hint)[1:] if isinstance(extra, Within)), ANY)
 
@@ -239,16 +238,17 @@ def _fits(hint: Any, value: Any) -> bool:
     """Whether a value written in a call is one of a type hint of another library."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
-        open_ended = isinstance(value, str) and any("[" in str(one) for one in inner)
-        return open_ended or any(type(one) is type(value) and one == value for one in inner)
+        # peft's Literals may hold a pattern such as "pissa_niter_[number of iters]"
+        open_ended = isinstance(value, str) and any("[" in str(choice) for choice in inner)
+        return open_ended or any(type(c) is type(value) and c == value for c in inner)
     if origin in (Union, UnionType):
-        return any(_fits(one, value) for one in inner)
+        return any(_fits(choice, value) for choice in inner)
     if origin in (list, dict):
         parts = value if origin is list else [*value.items()] if isinstance(value, dict) else []
         each = inner[0] if origin is list else tuple[inner]  # type: ignore[valid-type]
         return isinstance(value, origin) and all(_fits(each, part) for part in parts)
     if origin is tuple:
-        return all(_fits(one, part) for one, part in zip(inner, value, strict=False))
+        return all(_fits(each, part) for each, part in zip(inner, value, strict=False))
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)
     return hint is Any or (hint in (bool, int, str, list, dict, type(None)) and type(value) is hint)
@@ -258,18 +258,18 @@ def spoken(hint: Any) -> list[str]:
     """What may be written for a type hint of another library: each choice in words."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return [repr(one) for one in inner]
+        return [repr(choice) for choice in inner]
     if origin in (Union, UnionType):
-        return list(dict.fromkeys(word for one in inner for word in spoken(one)))
+        return list(dict.fromkeys(word for choice in inner for word in spoken(choice)))
     plain = {list: "a list", dict: "a dict", type(None): "None", **WORDS}
     word = plain.get(origin or hint)
     return [] if word is None else [word]
 
 
-def _as(kind: type, value: Any, where: str) -> Any:
-    """The value in the kind of its default; whole numbers pass as fractions."""
-    if kind is type(None) or type(value) is kind:
+def _as(wanted: type, value: Any, where: str) -> Any:
+    """The value if it has the type of the setting's default; a whole number may be a fraction."""
+    if wanted is type(None) or type(value) is wanted:
         return value
-    if kind is float and type(value) is int:
+    if wanted is float and type(value) is int:
         return float(value)
-    raise UserError(f"{where} takes {WORDS.get(kind, kind.__name__)}, not {value!r}")
+    raise UserError(f"{where} takes {WORDS.get(wanted, wanted.__name__)}, not {value!r}")

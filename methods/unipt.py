@@ -57,8 +57,8 @@ class UniPT(OnStates):
     The summary of the last layer attends to each layer, with ReLU instead of softmax; no gradient
     enters a tower.
 
-    Settings: reduction: the branch has width D / reduction (2 is the paper's). Ours: the up-projection
-    starts at zero and adds to the pooled feature; the gate has no bias.
+    Settings: reduction: the branch has width D / reduction (2 is the paper's). Ours: the
+    up-projection starts at zero and adds to the pooled feature; the gate has no bias.
     """
 
     family = "Side branches"

@@ -5,13 +5,16 @@ after a change that is meant to change them, and look at the difference that git
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from bench import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "tests" / "golden"
@@ -41,10 +44,6 @@ SWEEPS = {
 
 def help_pages() -> str:
     """The help of `bench` and of each of its commands, 80 columns wide."""
-    import typer
-    from typer.testing import CliRunner
-
-    from bench import cli
 
     def commands(command: Any, words: list[str]) -> Iterator[list[str]]:
         yield words
@@ -89,10 +88,10 @@ def trials(root: Path) -> dict[str, Any]:
         results = root / f"results {head}".strip()
         common = ["--dataset", str(card), "--data-root", str(root), "--results", str(results)]
         recipe = "steps=4,batch_size=8,evaluations=2,precision=fp32"
-        command = [sys.executable, "-m", "bench", "run", *common, "--recipe", recipe, *words]
-        quiet = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "BENCH_CACHE": str(root / "cache")}
-        done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+        quiet = {"CUDA_VISIBLE_DEVICES": "", "BENCH_CACHE": str(root / "cache")}
+        command = ["run", *common, "--recipe", recipe, *words]
+        done = CliRunner().invoke(cli.app, command, env=quiet)
+        assert done.exit_code == 0, done.output
         for path in sorted(results.rglob("seed*.json")):
             record = json.loads(path.read_text(encoding="utf-8"))
             names = ("step", "epoch", "loss", "lr", "val_mR")

@@ -1,5 +1,7 @@
 """CMER: what its parts promise."""
 
+import copy
+import functools
 import random
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench import backbone, trainer
+from bench.backbone.model import Backbone
 from bench.batches import TokenTable, normalise
 from bench.measure.count import saved_bytes
 from methods import registry
@@ -17,15 +20,21 @@ from tests.helpers.close import close
 FOCUSES = ("soft", "topk", "relu", "none")
 
 
+@functools.cache
+def starter() -> Backbone:
+    """The starter's architecture with random weights."""
+    return backbone.load("starter:none")
+
+
 def build(name: str, **settings: object) -> Method:
     torch.manual_seed(0)
-    return registry()[name](backbone.load("starter:none").model, **settings)
+    return registry()[name](copy.deepcopy(starter().model), **settings)
 
 
 def batch(size: int = 8, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 255, (size, 64, 64, 3), dtype=torch.uint8, generator=generator)
-    table = TokenTable(backbone.load("starter:none").tokenizer, 0)
+    table = TokenTable(starter().tokenizer, 0)
     ids = torch.arange(size)
     return Batch(
         images=normalise(pixels, (0.5,) * 3, (0.2,) * 3),

@@ -11,6 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+import methods
+from bench import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,20 +74,17 @@ def test_nothing_of_the_workplace_is_named() -> None:
             assert not [place for place in places if place in text], name
 
 
-def test_the_example_method_passes_its_contract(tmp_path: Path) -> None:
+def test_the_example_method_passes_its_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     block = re.search(r"<!-- example: shift.py -->\n```python\n(.*?)```", README, re.DOTALL)
     assert block is not None
     assert len(block[1].strip().splitlines()) <= 30
     (tmp_path / "shift.py").write_text(block[1])
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "validate", "shift.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all checks passed" in done.stdout
+    monkeypatch.setattr(methods, "_REGISTRY", methods.registry())
+    done = CliRunner().invoke(cli.app, ["validate", str(tmp_path / "shift.py")])
+    assert done.exit_code == 0, done.output
+    assert "all checks passed" in done.output
 
 
 def test_the_wheel_carries_cards_and_starter_and_no_datasets_package(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Backbones of every make: each method trains and evaluates on it, or says why it cannot."""
 
 import copy
+import functools
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -31,8 +31,9 @@ ANYWHERE = ("zeroshot", "linear", "clip_adapter", "bitfit", "full")
 """Methods that run on any tower, as the message of those that do not says."""
 
 
-def made(make: str) -> Any:
-    """A model of that make, always the same one."""
+@functools.cache
+def original(make: str) -> nn.Module:
+    """A model of that make; to be copied, since building one takes a while."""
     if make in ("mt5", "nllb"):
         pytest.importorskip("transformers")
     with torch.random.fork_rng(devices=[]):
@@ -42,7 +43,7 @@ def made(make: str) -> Any:
 
 def built(name: str, make: str) -> Method:
     torch.manual_seed(0)
-    return registry()[name](made(make))
+    return registry()[name](copy.deepcopy(original(make)))
 
 
 @torch.no_grad()
@@ -53,7 +54,7 @@ def features(method: Method) -> Tensor:
 
 @pytest.mark.parametrize("make", EVERY)
 def test_zeroshot_is_the_models_own_features(make: str) -> None:
-    model, batch, method = made(make), tiny_batch(), built("zeroshot", make).eval()
+    model, batch, method = original(make), tiny_batch(), built("zeroshot", make).eval()
     with torch.no_grad():
         own = [
             model.encode_image(batch.images, normalize=True),
@@ -148,15 +149,13 @@ def test_frozen_weights_in_bfloat16(make: str) -> None:
 @pytest.mark.parametrize("make", [make for make in CLOSED if make != "nllb"])
 def test_what_it_needs_is_predicted(make: str) -> None:
     """Not of NLLB, whose text tower asks for values; `bench plan` says so."""
-    found = {}
-    for name in ("linear", "full"):
-        rehearsal = Rehearsal(built(name, make), Recipe(precision="fp32"), 32, 48)
-        found[name] = rehearsal.peak(8)
-        assert min(rehearsal.flops(8)) > 0
-    assert found["full"] > found["linear"]
+    rehearsal = Rehearsal(built("full", make), Recipe(precision="fp32"), 32, 48)
+    weights = sum(p.numel() * p.element_size() for p in original(make).parameters())
+    assert rehearsal.peak(8) > 3 * weights  # weights, gradients and two moments of AdamW
+    assert min(rehearsal.flops(8)) > 0
 
 
-@pytest.mark.parametrize("make", ["resnet", "eva02", "coca"])
+@pytest.mark.parametrize("make", ["resnet", "coca"])
 def test_it_compiles(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     method = built("full", make).train()

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from bench.data import Card
     from bench.schema import Record
-    from bench.trial import Trial
 
 
 def evaluate(
@@ -51,94 +50,83 @@ def evaluate(
     """
     from bench import data
     from bench.report import choose
+    from bench.trial import Trial
 
     load_plugins(plugin)
-    root, screen = data.data_root(data_root), console()
+    root, screen, failed = data.data_root(data_root), console(), False
     named = [choose.several(where, results, seed, conditions) for where in records]
     paths = list(dict.fromkeys(path for some in named for path in some))
     names = [name for text in dataset or [] for name in text.split(",") if name.strip()]
     cards = [data.card(name.strip()) for name in names]
-    bad = [_again(screen, path, root) for path in paths] if not cards else []
     for card in cards:
-        data.load(card, root)  # what is missing is told once, not for each record
-    for card in cards:
-        bad += [_transfer(screen, path, card, root, rerun) for path in paths]
+        data.load(card, root)  # a data set that is missing is one error, not one for each record
+    targets: list[Card | None] = [*cards] if cards else [None]  # None: its own data set
+    for target in targets:
+        for path in paths:
+            name = str(path)
+            try:
+                document = record.read(path)
+                trial = Trial.recorded(document)
+                name = trial.name
+                if target is None:
+                    _test_again(screen, path, document, name, root)
+                elif target.name == trial.dataset_name:
+                    say(screen, f"left out {name}: {target.name} is its own data set")
+                else:
+                    _transfer(screen, path, document, name, target, root, rerun)
+            except UserError as error:
+                failed = True
+                place = "" if target is None else f" on {target.name}"
+                say(screen, f"failed {name}{place}: {error}")
     if cards:
         _print_tables(screen, paths)
-    raise typer.Exit(1 if any(bad) else 0)
+    raise typer.Exit(1 if failed else 0)
 
 
-def _read(screen: "Console", path: Path) -> "tuple[Record, Trial] | None":
-    """A record and its trial; None, with a sentence, where it cannot be read."""
-    from bench.trial import Trial
-
-    try:
-        document = record.read(path)
-        return document, Trial.recorded(document)
-    except UserError as error:
-        say(screen, f"failed: {error}")
-        return None
-
-
-def _transfer(screen: "Console", path: Path, card: "Card", root: Path, rerun: bool) -> bool:
-    """Test one record on one data set; whether that failed."""
+def _transfer(
+    screen: "Console",
+    path: Path,
+    document: "Record",
+    name: str,
+    card: "Card",
+    root: Path,
+    rerun: bool,
+) -> None:
+    """Test one record on another data set and print its recall; raises UserError."""
     from bench.data import cache
     from bench.trained import transfer
 
-    found = _read(screen, path)
-    if found is None:
-        return True
-    document, trial = found
-    name = trial.name
-    if trial.dataset_name == card.name:
-        say(screen, f"left out {name}: {card.name} is its own data set")
-        return False
     result = None if rerun else transfer.known(path, document).get(card.name)
-    said = "recorded" if result is not None else "ok"
-    try:
-        if result is None:
-            with lock.held(path) as mine:
-                if not mine:
-                    raise UserError("another command is running it; try again when that is done")
-                pixels = partial(cache.build, console=screen)
-                result = transfer.measure(path, card, root, pixels)
-    except UserError as error:
-        say(screen, f"failed {name} on {card.name}: {error}")
-        return True
-    own = document["metrics"]["test"]["mR"] if document.get("metrics") else None
+    word = "ok" if result is None else "recorded"
+    if result is None:
+        with lock.held(path) as mine:
+            if not mine:
+                raise UserError("another command is running it; try again when that is done")
+            result = transfer.measure(path, card, root, partial(cache.build, console=screen))
+    own = document.get("metrics", {}).get("test", {}).get("mR")
     beside = "" if own is None else f" ({own:.1f} on its own test set)"
-    say(screen, f"{said} {name} on {card.name}: mR {result['metrics']['mR']:.1f}{beside}")
+    say(screen, f"{word} {name} on {card.name}: mR {result['metrics']['mR']:.1f}{beside}")
     if shared := result["shared"]:
         say(
             screen,
             f"  {shared} of the {result['test_images']:,} test images share captions with images "
             "that it was trained or selected on, so part of this recall is no transfer",
         )
-    return False
 
 
-def _again(screen: "Console", path: Path, root: Path) -> bool:
-    """Test one record on its own test set and print both figures; whether that failed."""
+def _test_again(screen: "Console", path: Path, document: "Record", name: str, root: Path) -> None:
+    """Test one record on its own test set again and print both recalls; raises UserError."""
     from bench.data import cache
     from bench.trained import transfer
 
-    found = _read(screen, path)
-    if found is None:
-        return True
-    document, name = found[0], found[1].name
-    try:
-        now = transfer.retest(path, root, partial(cache.build, console=screen))
-    except UserError as error:
-        say(screen, f"failed {name}: {error}")
-        return True
-    then = (document.get("metrics") or {}).get("test") or {}
-    recorded = f"{then['mR']:.2f}" if "mR" in then else "none"
+    now = transfer.retest(path, root, partial(cache.build, console=screen))
+    then = document.get("metrics", {}).get("test", {}).get("mR")
+    recorded = "none" if then is None else f"{then:.2f}"
     say(screen, f"ok {name}: mR {now['mR']:.2f} now, {recorded} recorded")
-    return False
 
 
 def _print_tables(screen: "Console", paths: list[Path]) -> None:
-    """The tables of transfer of the records that were tested."""
+    """Print the tables of transfer of the records that were tested."""
     import os
 
     from bench.report import groups, terminal, transfer

@@ -1,8 +1,8 @@
 """The commands about records: tables and plots, comparison, retrieval, export."""
 
-import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from bench.commands.options import ConditionsOf, Plugins, Results, Root, SeedOf,
 from bench.console import console, say, warn
 from bench.spec import load_plugins
 from bench.units import DOWNLOADS, format_bytes
+
+if TYPE_CHECKING:
+    from bench.report.groups import Group
 
 
 def report(
@@ -58,26 +61,25 @@ def report(
         warn(screen, f"left out: {sentence}")
     if not len(frame):
         raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
-    write = functools.partial(
-        report_.write,
-        results,
-        out,
-        reference=reference,
-        methods=methods,
-        columns=columns,
-        frame=frame,
-        left_out=left_out,
-    )
-    if gallery:
-        from bench.data import data_root as root_of  # takes a second: it brings torch
-        from bench.report.gallery_page import block
+    block: Callable[[Group], str] | None = None
+    with screen.status("writing the report") as status:
+        if gallery:
+            from bench.data import data_root as root_of  # takes a second: it brings torch
+            from bench.report import gallery_page
 
-        load_plugins(plugin)
-        with screen.status("asking the trained methods") as status:
-            ask = lambda group: block(group, results, root_of(data_root), status.update)  # noqa: E731
-            written = write(gallery=ask)
-    else:
-        written = write()
+            load_plugins(plugin)
+            root = root_of(data_root)
+            block = lambda group: gallery_page.block(group, results, root, status.update)  # noqa: E731
+        written = report_.write(
+            results,
+            out,
+            reference=reference,
+            methods=methods,
+            columns=columns,
+            frame=frame,
+            left_out=left_out,
+            gallery=block,
+        )
     screen.print(terminal.table(frame))
     if not any(path.suffix == ".parquet" for path in written):
         screen.print(
@@ -114,20 +116,20 @@ def compare(
 
     screen = console()
     first, second, notes = choose.pair(a, b, results, seed, conditions)
-    found = compare_.compare(first, second)
-    screen.print(compare_.table(found))
+    comparison = compare_.compare(first, second)
+    screen.print(compare_.table(comparison))
     for note in notes:
         say(screen, note)
     if pictures is None:
         return
-    if found.seeds > 1:
+    if comparison.seeds > 1:
         raise UserError("--pictures shows the queries of one training; choose it: --seed")
     from bench.data import data_root as root_of
     from bench.trained import wonlost
 
     load_plugins(plugin)
     with screen.status("encoding"):
-        drawn = wonlost.draw(found, first[0], second[0], root_of(data_root))
+        drawn = wonlost.draw(comparison, first[0], second[0], root_of(data_root))
     pictures.parent.mkdir(parents=True, exist_ok=True)
     drawn.save(pictures, format="PNG")
     screen.print(f"wrote {pictures}")
