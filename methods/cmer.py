@@ -174,18 +174,17 @@ Frozen = tuple[Tensor, list[Tensor], list[Tensor]]
 class CMER(Method):
     """Side branch, scene labels in captions, reused negatives.
 
-    Side branch with a focus layer, scene label augmentation, negative sample recycling.
-
-    Settings (ours unless said; see the module): reduction: D / d (d is at least 64). stride: a tap
-    after every so many blocks, 0: as many as give at most 12. focus: soft | topk (keep a share
-    `keep` of the patches) | relu (Diao et al. 2024) | none. text_taps: end (token) | all | none.
-    scene_p: share of training captions written "{scene}. {caption}"; scene_at_test: none | oracle |
-    predicted. queue: length Q of the queues, 0: none; queue_share: at most this share of the
-    training images; queue_weight: factor on L_queue; queue_start: share of the steps before it
-    counts. mask: what is no negative: an image that shares a caption with the anchor (set), in the
-    queue also one of the anchor's scene (scene); or that carries the anchor's very caption
-    (caption), or only the anchor's own image (image). The defaults were chosen on UCM's validation
-    split; docs/cmer.md has the figures.
+    Settings; all of them are our decisions, chosen on UCM's validation split (docs/cmer.md has the
+    figures). The branch: reduction: its width is D / reduction, at least 64; stride: a tap after
+    every so many blocks, 0: as many as give at most 13 taps; focus: soft, topk (the share `keep` of
+    the patches), relu (Diao et al. 2024) or none; text_taps: end (the end token), all (tokens) or
+    none. Scene labels: scene_p: share of training captions written "{scene}. {caption}";
+    scene_at_test: none, oracle or predicted. The queues: queue: their length Q, 0: none;
+    queue_share: they hold at most this share of the training images; queue_weight: factor on
+    L_queue; queue_start: share of the steps before L_queue counts. mask: which images are no
+    negatives: those that share a caption with the anchor (set), in the queue also those of the
+    anchor's scene (scene), those with the anchor's very caption (caption), or only the anchor's own
+    image (image).
     """
 
     family = "Side branches"

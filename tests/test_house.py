@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 import methods
@@ -168,7 +169,7 @@ def test_the_page_of_predictions_shows_the_committed_ones(
 
 
 def test_what_the_pages_link_to_is_there() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
@@ -179,8 +180,9 @@ def test_one_version_stands_everywhere() -> None:
 
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert declared["project"]["version"] == bench.__version__
-    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {bench.__version__}\n" in cited
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(cited["version"]) == bench.__version__
+    assert cited["license"] == declared["project"]["license"]
     assert f"## {bench.__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

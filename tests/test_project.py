@@ -1,4 +1,4 @@
-"""The project's own files agree with the package: citation, workflow, container, contributing."""
+"""The project's own files agree with the package: workflow, container, contributing."""
 
 import re
 import tomllib
@@ -14,13 +14,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
-
-
-def test_the_citation_is_of_this_version() -> None:
-    cited = yaml.safe_load(text("CITATION.cff"))
-    assert str(cited["version"]) == PROJECT["project"]["version"]
-    assert cited["license"] == PROJECT["project"]["license"]
-    assert cited["title"].startswith(PROJECT["project"]["name"])
 
 
 def test_the_workflow_begins_with_the_oldest_python_and_runs_make_test() -> None:
@@ -49,8 +42,6 @@ def test_hooks_and_commands_that_are_named_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", text("Makefile"), re.MULTILINE))
     page = text("CONTRIBUTING.md")
     assert set(re.findall(r"make ([a-z]+)\b(?= *[`#|])", page)) <= targets
-    for link in re.findall(r"\]\(([^)#:]+)\)", page):
-        assert (ROOT / link).exists(), link
 
 
 def test_the_list_of_slow_tests_is_of_these_tests() -> None:
