@@ -50,10 +50,9 @@ def evaluate(
     """
     from bench import data
     from bench.report import choose
-    from bench.trial import Trial
 
     load_plugins(plugin)
-    root, screen, failed = data.data_root(data_root), console(), False
+    root, screen = data.data_root(data_root), console()
     named = [choose.several(where, results, seed, conditions) for where in records]
     paths = list(dict.fromkeys(path for some in named for path in some))
     names = [name for text in dataset or [] for name in text.split(",") if name.strip()]
@@ -61,26 +60,32 @@ def evaluate(
     for card in cards:
         data.load(card, root)  # a data set that is missing is one error, not one for each record
     targets: list[Card | None] = [*cards] if cards else [None]  # None: its own data set
-    for target in targets:
-        for path in paths:
-            name = str(path)
-            try:
-                document = record.read(path)
-                trial = Trial.recorded(document)
-                name = trial.name
-                if target is None:
-                    _test_again(screen, path, document, name, root)
-                elif target.name == trial.dataset_name:
-                    say(screen, f"left out {name}: {target.name} is its own data set")
-                else:
-                    _transfer(screen, path, document, name, target, root, rerun)
-            except UserError as error:
-                failed = True
-                place = "" if target is None else f" on {target.name}"
-                say(screen, f"failed {name}{place}: {error}")
+    worked = [_test(screen, path, target, root, rerun) for target in targets for path in paths]
     if cards:
         _print_tables(screen, paths)
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(0 if all(worked) else 1)
+
+
+def _test(screen: "Console", path: Path, target: "Card | None", root: Path, rerun: bool) -> bool:
+    """Test one record and print its recall; whether that worked. None: on its own data set."""
+    from bench.trial import Trial
+
+    name = str(path)
+    try:
+        document = record.read(path)
+        trial = Trial.recorded(document)
+        name = trial.name
+        if target is None:
+            _test_again(screen, path, document, name, root)
+        elif target.name == trial.dataset_name:
+            say(screen, f"left out {name}: {target.name} is its own data set")
+        else:
+            _transfer(screen, path, document, name, target, root, rerun)
+    except UserError as error:
+        place = "" if target is None else f" on {target.name}"
+        say(screen, f"failed {name}{place}: {error}")
+        return False
+    return True
 
 
 def _transfer(
