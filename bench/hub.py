@@ -144,16 +144,16 @@ def ask(choices: Sequence[HubFile]) -> Stated:
     raise UserError(_no_such_file(choices[-1]))
 
 
-def download(stated: Stated, again: bool = False) -> Path:
+def download(stated: Stated) -> Path:
     """Download a file to the cache, resuming an earlier attempt, and check its SHA-256.
 
-    again: download even if it is in the cache. Returns its path. Raises Unreachable or UserError.
+    Returns its path. Raises Unreachable or UserError.
     """
     from huggingface_hub import hf_hub_download
 
     file = stated.file
     demand_room(cache_folder(), stated.size or 0)
-    for force in (again, True):
+    for force in (False, True):
         try:
             path = hf_hub_download(
                 file.repo, file.file, revision=file.revision, force_download=force
@@ -176,8 +176,8 @@ def file_sha256(path: Path) -> str:
 
 def demand_room(folder: Path, needed: int, elsewhere: str = "HF_HOME") -> None:
     """Raise DiskFull if the disk of a folder, which need not exist yet, has too few free bytes."""
-    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    free = shutil.disk_usage(there).free
+    disk = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(disk).free
     if free < needed:
         sizes = f"{format_bytes(needed, DOWNLOADS)} needed, {format_bytes(free, DOWNLOADS)} free"
         raise DiskFull(folder, sizes, elsewhere)

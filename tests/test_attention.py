@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.backbone.attention import attention_kernels, use_sdpa
+from bench.backbone.attention import attention_kernels
 from bench.contract import tiny_batch, tiny_model
 from bench.trainer import autocast
 from methods import registry
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def sdpa() -> Iterator[None]:
     """As after `backbone.load`; torch's own choice again afterwards."""
     before = torch.backends.mha.get_fastpath_enabled()
-    use_sdpa()
+    torch.backends.mha.set_fastpath_enabled(False)
     yield
     torch.backends.mha.set_fastpath_enabled(before)
 

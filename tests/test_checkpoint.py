@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from bench import UserError, backbone
-from bench.backbone import checkpoint, loading, nearest
+from bench.backbone import checkpoint, loading
+from bench.backbone.ready import make_ready
 from bench.backbone.spec import Spec
-from tests.helpers.hub_server import HubServer
+from tests.helpers.hub_server import hub_of_this_process
 
 SIZES = {"vision": {"layers": 2, "width": 64, "patch_size": 16, "image_size": 32}}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 3}
@@ -42,9 +43,12 @@ def saved(path: Path, content: Any) -> Path:
     return path
 
 
-def same(spec: str, state: dict[str, torch.Tensor]) -> bool:
-    loaded = backbone.load(spec).model.state_dict()
-    return all(torch.equal(loaded[name], tensor.float()) for name, tensor in state.items())
+def notes_of(spec: str, state: dict[str, torch.Tensor]) -> tuple[str, ...]:
+    """Load a backbone and compare its weights with `state`; returns its notes."""
+    base = backbone.load(spec)
+    loaded = base.model.state_dict()
+    assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in state.items())
+    return base.notes
 
 
 @pytest.mark.parametrize(
@@ -64,13 +68,12 @@ def test_wrapping_and_prefixes_in_any_order_and_depth(
     extra = {f"{prefix}attn_mask": torch.zeros(77, 77), f"{prefix}input_resolution": torch.ones(())}
     state = {f"{prefix}{name}": tensor for name, tensor in small.items()}
     path = saved(tmp_path / "mine.pt", wrap({**state, **extra}))
-    assert same(f"small:{path}", small)
-    assert backbone.load(f"small:{path}").notes[0].startswith("mine.pt does not say whether")
+    assert notes_of(f"small:{path}", small)[0].startswith("mine.pt does not say whether")
 
 
 def test_a_tower_that_was_compiled_alone(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
     state = {name.replace("visual.", "visual._orig_mod."): t for name, t in small.items()}
-    assert same(f"small:{saved(tmp_path / 'mine.pt', state)}", small)
+    notes_of(f"small:{saved(tmp_path / 'mine.pt', state)}", small)
 
 
 def test_tensors_beside_the_model_are_left_out_and_named(
@@ -90,7 +93,7 @@ def test_of_two_models_in_a_file_the_usual_one_is_taken_else_none(
         own = {f"{first}{name}": tensor for name, tensor in small.items()}
         return saved(tmp_path / "mine.pt", {**other, **own})
 
-    assert same(f"small:{two('model.', 'average.')}", small)
+    notes_of(f"small:{two('model.', 'average.')}", small)
     with pytest.raises(UserError, match=r"holds 2 models \('student.', 'teacher.'\)"):
         backbone.load(f"small:{two('student.', 'teacher.')}")
 
@@ -99,7 +102,7 @@ def test_safetensors_are_read(small: dict[str, torch.Tensor], tmp_path: Path) ->
     from safetensors.torch import save_file
 
     save_file({f"module.{k}": v for k, v in small.items()}, tmp_path / "mine.safetensors")
-    assert same(f"small:{tmp_path / 'mine.safetensors'}", small)
+    notes_of(f"small:{tmp_path / 'mine.safetensors'}", small)
 
 
 def test_positions_of_another_image_size_are_interpolated_and_noted(
@@ -178,8 +181,6 @@ def test_a_clip_model_of_transformers_gives_the_same_features(
 def test_the_activation_of_a_clip_model_is_in_the_config_beside_it(
     small: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    from bench.backbone.ready import make_ready
-
     theirs = clip_model("gelu")
     theirs.save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
@@ -193,20 +194,12 @@ def test_the_activation_of_a_clip_model_is_in_the_config_beside_it(
 def test_on_the_hub_that_config_is_fetched_too(
     small: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants
-
-    from bench.backbone.ready import make_ready
-
     theirs = clip_model("quick_gelu")
     theirs.save_pretrained(tmp_path)
     names = ("config.json", "model.safetensors")
     files = {f"clip/{name}": (tmp_path / name).read_bytes() for name in names}
-    with HubServer() as server:
+    with hub_of_this_process(monkeypatch, tmp_path / "hub") as server:
         server.add_repo("owner/clip", files)
-        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         with pytest.raises(UserError, match="did you mean small-quickgelu:hf:owner/clip/clip/mod"):
             make_ready("small:hf:owner/clip/clip/model.safetensors", print)
         spec = "small-quickgelu:hf:owner/clip/clip/model.safetensors"
@@ -216,40 +209,93 @@ def test_on_the_hub_that_config_is_fetched_too(
 # What does not fit.
 
 
-def test_the_nearest_architecture_is_named(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    path = saved(tmp_path / "mine.pt", small)
-    with pytest.raises(UserError, match=r"its tensors are those of small$"):
-        backbone.load(f"ViT-B-32:{path}")
-    with pytest.raises(UserError, match=r"its tensors are those of small-quickgelu$"):
-        backbone.load(f"ViT-B-32-quickgelu:{path}")
-
-
-def test_every_architecture_of_open_clips_own_towers_is_nearest_to_itself() -> None:
-    import open_clip
-
-    for name in ("ViT-B-16", "ViT-L-14-336-quickgelu", "RN50", "RN101-quickgelu", "ViT-H-14"):
-        state = loading.create_without_memory(Spec(name, "none")).state_dict()
-        wanted = "ViT-B-32-quickgelu" if name.endswith("quickgelu") else "ViT-B-32"
-        said = nearest.nearest_architecture(state, wanted)
-        found = (said or "").removeprefix("its tensors are those of ")
-        mine, other = (open_clip.get_model_config(one) for one in (name, found))
-        assert mine["vision_cfg"] == other["vision_cfg"], said
-
-
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         ({"epoch": 3, "config": {"a": 1}}, r"holds no tensors by name \(its keys are epoch, confi"),
         ([torch.ones(3)], "holds no tensors by name;"),
         ({"fc.weight": torch.ones(3, 4), "fc.bias": torch.ones(3)}, "the file has fc.weight, fc.b"),
+        (
+            {"token_embedding.weight": torch.ones(9, 768)},
+            r"1 tensor of another shape \(token_embedding.weight: \(9, 768\) in the file, ",
+        ),
+        ("half of it", r"tensors missing \(positional_embedding, text_projection"),
+        ("a logit bias", r"1 tensor unknown to it \(logit_bias\)"),
+        (b"", r"cannot be read \(EOFError\)"),
+        (b"<html>not found</html>", "is damaged, or holds more than tensors"),
     ],
 )
 def test_other_files_are_one_sentence(
     small: dict[str, torch.Tensor], tmp_path: Path, content: Any, says: str
 ) -> None:
-    with pytest.raises(checkpoint.Misfit, match=says) as found:
-        backbone.load(f"small:{saved(tmp_path / 'mine.pt', content)}")
+    if content == "half of it":
+        content = {k: v for k, v in small.items() if k.startswith("visual")}
+    elif content == "a logit bias":
+        content = {**small, "logit_bias": torch.zeros(())}
+    path = tmp_path / "mine.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=says) as found:
+        backbone.load(f"small:{path}")
     assert "\n" not in str(found.value)
+
+
+def test_a_cut_safetensors_is_one_sentence(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(backbone.STARTER.joinpath("starter.safetensors").read_bytes()[:9999])
+    with pytest.raises(UserError, match=r"cannot be read \(.*\); it is damaged"):
+        backbone.load(f"small:{path}")
+
+
+class Code:
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return print, ("code ran",)
+
+
+def test_code_in_a_checkpoint_does_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path / "evil.pt", {"state_dict": Code()})
+    with pytest.raises(UserError, match="holds more than tensors"):
+        backbone.load(f"starter:{path}")
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_openais_own_archives_are_read_and_have_quickgelu(
+    small: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    class Archive(nn.Module):
+        """Of half precision, with three sizes among its tensors, as OpenAI's."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    module, tensors = Archive(), {name: tensor.half() for name, tensor in small.items()}
+    sizes = {name: torch.tensor(1) for name in checkpoint.OPENAI_MARKS}
+    for name, tensor in {**tensors, **sizes}.items():
+        *folders, last = name.split(".")
+        place: nn.Module = module
+        for folder in folders:
+            if not hasattr(place, folder):
+                place.add_module(folder, Archive())
+            place = place.get_submodule(folder)
+        place.register_buffer(last, tensor)
+    path = tmp_path / "ViT-B-32.pt"
+    torch.jit.trace(module, torch.zeros(1)).save(str(path))  # type: ignore[no-untyped-call]
+    assert notes_of(f"small-quickgelu:{path}", tensors) == ()
+    with pytest.raises(
+        UserError, match=rf"OpenAI's own archive.*did you mean small-quickgelu:{path}"
+    ):
+        make_ready(f"small:{path}", print)
+
+
+def test_the_starter_is_small_and_its_unseen_tokens_are_zero() -> None:
+    assert (backbone.STARTER / "starter.safetensors").stat().st_size < 12e6
+    table = backbone.starter_state()["token_embedding.weight"]
+    assert table.shape == (49408, 128)
+    assert (table == 0).all(dim=1).sum() > 40_000
 
 
 # The activation.
@@ -275,7 +321,7 @@ def test_a_file_that_the_table_knows_is_told_from_its_name(
     from bench.backbone import activation, names
 
     path = saved(tmp_path / "RemoteCLIP-ViT-B-32.pt", small)
-    found = checkpoint.read(path)
+    found = checkpoint.read(path, loading.create_without_memory(Spec("small", "none")))
     known = names.known_weights(f"ViT-B-32:{path}")
     assert activation.note("ViT-B-32-quickgelu", found, known) is None
     note = activation.note("ViT-B-32", found, known)

@@ -1,13 +1,11 @@
 """The pretrained two-tower model: an open_clip architecture and where its weights come from."""
 
-from bench.backbone.absent import Absent, absent
 from bench.backbone.model import Backbone
 from bench.backbone.names import expand, known_weights
 from bench.backbone.preprocess import Preprocess, preprocess_of
 from bench.backbone.spec import folder_name, split_spec
 from bench.backbone.starter import STARTER, save_starter, starter_state
-from bench.backbone.weights import check, image_size, weights_identity
-from bench.hub import Unreachable
+from bench.backbone.weights import Absent, check, image_size, weights_identity
 
 
 def load(spec: str) -> Backbone:
@@ -26,8 +24,6 @@ __all__ = [
     "Absent",
     "Backbone",
     "Preprocess",
-    "Unreachable",
-    "absent",
     "check",
     "expand",
     "folder_name",

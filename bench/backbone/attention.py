@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 WRITTEN_OUT = ("_softmax", "_safe_softmax")
@@ -26,21 +25,13 @@ class _Kernels(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def use_sdpa() -> None:
-    """Let `nn.MultiheadAttention` call SDPA where it would take torch's "fast path" instead.
-
-    That path, of evaluation without autocast, writes the N x N weights out on a CPU and so is no
-    faster there; on CUDA under autocast it is never taken.
-    """
-    torch.backends.mha.set_fastpath_enabled(False)
-
-
 def attention_kernels(function: Callable[[], Any]) -> dict[str, int]:
     """How often each attention kernel runs in `function()`, by torch's name for it.
 
     `scaled_dot_product_*` are SDPA's fused kernels. `softmax` and `safe_softmax` mean that weights
     were written out: by a method's own attention, or by SDPA where it has no fused kernel (on a CPU
-    with dropout). `native_multi_head_attention` is the path that `use_sdpa` shuts.
+    with dropout). `native_multi_head_attention` is torch's "fast path", which
+    `loading.load` switches off.
     """
     with _Kernels() as mode:
         function()

@@ -1,16 +1,17 @@
 """Read checkpoint files as tensors, rename these as open_clip does, and load them.
 
-People's files hold the weights under other keys (`state_dict`, `model`), other prefixes (`module.`,
-`model.`, `clip.`) or other names (a `CLIPModel` of transformers). After all this is undone the
-tensors must fit the architecture exactly, else `Misfit` says how they differ.
+Files hold the weights under various keys (`state_dict`, `model`), with various prefixes (`module.`,
+`model.`, `clip.`) or under other names (a `CLIPModel` of transformers). After all this is undone
+the tensors must fit the architecture exactly, else `Misfit` says how they differ.
 """
 
+import contextlib
 import pickle
 import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from bench import UserError, brief
 from bench.backbone import huggingface
-from bench.backbone.nearest import nearest_architecture
+from bench.console import counted
 
 State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "clip", "net", "network")
@@ -42,38 +43,53 @@ class Misfit(UserError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a file by name, unwrapped; `notes` say what was left out."""
+    """The tensors of a file by name, unwrapped; `notes` say what was left out.
+
+    openai: an archive in the form of OpenAI's own, which are trained with QuickGELU; hugging_face:
+    a `CLIPModel` of transformers.
+    """
 
     path: Path
     state: State
-    openai: bool = False
-    """Whether it is an archive in the form of OpenAI's own, which are trained with QuickGELU."""
-    hugging_face: bool = False
-    notes: list[str] = field(default_factory=list)
+    openai: bool
+    hugging_face: bool
+    notes: tuple[str, ...]
 
 
-def read(path: Path) -> Checkpoint:
-    """The tensors of a file; nothing else in it is read, and no code in it runs.
+def read(path: Path, model: nn.Module) -> Checkpoint:
+    """The tensors of a file, if possible under the names that they have in `model`.
 
-    Raises UserError for a file that is damaged, or that holds other things than tensors.
+    Nothing else in the file is read, and no code in it runs. Whatever prefix the model's names have
+    is removed. Tensors without the prefix are left out, with a note. Raises UserError for a file
+    that is damaged, that holds other things than tensors, or that holds two models.
     """
-    if is_torchscript(path):
+    torchscript = _is_torchscript(path)
+    if torchscript:
         with warnings.catch_warnings():  # torch's notice that TorchScript is deprecated
             warnings.simplefilter("ignore")
             raw: Any = torch.jit.load(str(path), map_location="cpu").state_dict()
     else:
         raw = _load(path)
-    state = _tensors(raw)
+    state = _without_shells(_tensors(raw))
     if not state:
         keys = f" (its keys are {_few(map(str, raw))})" if isinstance(raw, Mapping) else ""
         raise Misfit(
             f"the file {str(path)!r} holds no tensors by name{keys}; save the state_dict of a model"
         )
-    last = {name.rpartition(".")[2] for name in state}
-    return Checkpoint(path, state, openai=is_torchscript(path) and last >= OPENAI_MARKS)
+    openai = torchscript and {name.rpartition(".")[2] for name in state} >= OPENAI_MARKS
+    dropped = set(NO_WEIGHTS) - {name.rpartition(".")[2] for name in model.state_dict()}
+    state = {k: v for k, v in state.items() if k.rpartition(".")[2] not in dropped}
+    prefix = _prefix(path, state, model)
+    inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    left_out = [k for k in state if not k.startswith(prefix)]
+    many = f"{len(left_out)} tensors outside {prefix!r} were left out: {_few(left_out)}"
+    notes = (many,) if left_out else ()
+    if huggingface.is_clip(inside):
+        return Checkpoint(path, huggingface.renamed(inside), openai, True, notes)
+    return Checkpoint(path, inside, openai, False, notes)
 
 
-def is_torchscript(path: Path) -> bool:
+def _is_torchscript(path: Path) -> bool:
     """Whether a file is an archive of TorchScript, as OpenAI gives its own."""
     if not (path.is_file() and zipfile.is_zipfile(path)):
         return False
@@ -94,16 +110,15 @@ def _load(path: Path) -> Any:
             f"the file {str(path)!r} is damaged, or holds more than tensors, and only those are "
             "read; fetch it again, or save its state_dict alone where you trust it"
         ) from None
-    except Exception as error:  # somebody's file can lead to anything
-        why = brief(error)
+    except Exception as error:  # a damaged file can lead to any error
         raise UserError(
-            f"the file {str(path)!r} cannot be read ({why}); it is damaged or no checkpoint: "
-            "fetch it again"
+            f"the file {str(path)!r} cannot be read ({brief(error)}); it is damaged or no "
+            "checkpoint: fetch it again"
         ) from None
 
 
 def _tensors(raw: Any) -> State:
-    """The tensors of the innermost wrapper; {} where there are none."""
+    """The tensors of the innermost wrapper; {} if there are none."""
     if not isinstance(raw, Mapping):
         return {}
     for key in WRAPPERS:
@@ -114,29 +129,6 @@ def _tensors(raw: Any) -> State:
     if flat or len(raw) != 1:
         return flat
     return _tensors(next(iter(raw.values())))  # the only thing in the file, under some other key
-
-
-# Names.
-
-
-def aligned(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
-    """The checkpoint with its tensors renamed as open_clip names them, where that is possible.
-
-    Whatever prefix the model's names have is removed. Tensors without the prefix are left out, with
-    a note. Raises Misfit where the file holds two models.
-    """
-    state = _without_shells(checkpoint.state)
-    own = {name.rpartition(".")[2] for name in model.state_dict()}
-    dropped = set(NO_WEIGHTS) - own
-    state = {k: v for k, v in state.items() if k.rpartition(".")[2] not in dropped}
-    prefix = _prefix(checkpoint.path, state, model)
-    inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    notes = list(checkpoint.notes)
-    if left := [k for k in state if not k.startswith(prefix)]:
-        notes.append(f"{len(left)} tensors outside {prefix!r} were left out: {_few(left)}")
-    is_clip = huggingface.is_clip(inside)
-    renamed = huggingface.renamed(inside) if is_clip else inside
-    return Checkpoint(checkpoint.path, renamed, checkpoint.openai, is_clip, notes)
 
 
 def _without_shells(state: State) -> State:
@@ -179,7 +171,7 @@ def _prefix(path: Path, state: State, model: nn.Module) -> str:
 
 
 def fill(model: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
-    """Load an `aligned` checkpoint into a model of the architecture `name`; returns notes.
+    """Load a checkpoint into a model of the architecture `name`; returns notes.
 
     Positions of another image size or text length are interpolated, as open_clip does. For a model
     on the meta device this only checks whether the file fits. Raises Misfit.
@@ -214,47 +206,36 @@ def _interpolate(model: nn.Module, state: State, target: Mapping[str, Tensor]) -
         (image, resize_pos_embed, "image", "image size"),
         (text, resize_text_pos_embed, "text", "text length"),
     ):
-        before, after = state.get(key), target.get(key)
-        if before is None or after is None or before.shape == after.shape:
-            continue
-        if before.ndim != 2 or before.shape[1] != after.shape[1]:
-            continue  # of another width, which cannot be interpolated
-        side = round((len(before) - 1) ** 0.5)
-        if key == image and side * side != len(before) - 1:
-            continue  # no class token and a square
-        resize(state, model)
-        notes.append(
-            f"{tower} positions were interpolated from {len(before)} to {len(after)}, since the "
-            f"weights are of another {cause}"
-        )
+        before = len(state.get(key, ()))
+        # What cannot be interpolated stays as it is, so that `_demand_fit` says what differs.
+        with contextlib.suppress(Exception):
+            resize(state, model)
+        if (after := len(state.get(key, ()))) != before:
+            notes.append(
+                f"{tower} positions were interpolated from {before} to {after}, since the weights "
+                f"are of another {cause}"
+            )
     return notes
 
 
 def _demand_fit(path: Path, name: str, state: State, target: Mapping[str, Tensor]) -> None:
     missing = [key for key in target if key not in state]
     unknown = [key for key in state if key not in target]
-    other = [k for k in target if k in state and state[k].shape != target[k].shape]
-    if not (missing or unknown or other):
+    reshaped = [k for k in target if k in state and state[k].shape != target[k].shape]
+    if not (missing or unknown or reshaped):
         return
-    ways = []
-    if other:
-        first = other[0]
+    faults = []
+    if reshaped:
+        first = reshaped[0]
         sizes = f"{tuple(state[first].shape)} in the file, {tuple(target[first].shape)} in {name}"
-        ways.append(f"{_tensors_are(len(other))} of another shape ({first}: {sizes})")
+        faults.append(f"{counted(len(reshaped), 'tensor')} of another shape ({first}: {sizes})")
     if missing:
-        ways.append(f"{_tensors_are(len(missing))} missing ({_few(missing)})")
+        faults.append(f"{counted(len(missing), 'tensor')} missing ({_few(missing)})")
     if unknown:
-        ways.append(f"{_tensors_are(len(unknown))} unknown to it ({_few(unknown)})")
-    advice = nearest_architecture(state, name)
+        faults.append(f"{counted(len(unknown), 'tensor')} unknown to it ({_few(unknown)})")
     if len(missing) > len(target) // 2:  # another kind of model
-        keys = f"the file has {_few(state)}"
-        advice = f"{keys}; {advice}" if advice else keys
-    advice = f"; {advice}" if advice else ""
-    raise Misfit(f"the file {str(path)!r} does not fit {name}: {'; '.join(ways)}{advice}")
-
-
-def _tensors_are(count: int) -> str:
-    return f"{count} tensor{' is' if count == 1 else 's are'}"
+        faults.append(f"the file has {_few(state)}")
+    raise Misfit(f"the file {str(path)!r} does not fit {name}: {'; '.join(faults)}")
 
 
 def _few(names: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import logging
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,8 +11,6 @@ from torch import nn
 
 from bench import UserError, brief, hub
 from bench.backbone import activation, checkpoint, names, weights
-from bench.backbone.absent import Absent, absent
-from bench.backbone.attention import use_sdpa
 from bench.backbone.checkpoint import Checkpoint
 from bench.backbone.model import Backbone
 from bench.backbone.preprocess import preprocess_of
@@ -20,19 +18,18 @@ from bench.backbone.spec import Spec, split_spec
 from bench.backbone.starter import register, starter_state
 from methods.known_towers import text_tower
 
-BIG_VISION = (".npz", ".npy")
-"""Files of big_vision (SigLIP), which open_clip reads itself."""
-
 
 def load(spec: str) -> Backbone:
     """Build the model of a backbone spec with its weights, on the CPU, in float32.
 
-    Weights that are not on this machine are downloaded. Raises UserError when they cannot be had or
+    Weights that are not on this machine are downloaded. Raises UserError if they cannot be had or
     do not fit the architecture.
     """
-    use_sdpa()
+    # Else torch's "fast path" would compute attention in evaluation. On a CPU it writes the N x N
+    # weights out, so it is no faster there than SDPA; on CUDA under autocast it is never taken.
+    torch.backends.mha.set_fastpath_enabled(False)
     parts = split_spec(spec)
-    model, notes = build(spec)
+    model, notes = _build(spec)
     model.eval()
     tokens = tokenizer(parts)
     return Backbone(
@@ -50,7 +47,7 @@ def load(spec: str) -> Backbone:
     )
 
 
-def build(spec: str) -> tuple[Any, list[str]]:
+def _build(spec: str) -> tuple[Any, list[str]]:
     """The model of a spec with its weights, in float32, and notes for the user."""
     parts = split_spec(spec)
     torch.manual_seed(0)  # random weights are the same for every method and seed
@@ -58,10 +55,7 @@ def build(spec: str) -> tuple[Any, list[str]]:
         model = create(parts)
         model.load_state_dict(starter_state(), strict=True)
         return model, []
-    try:
-        path = weights.fetch(spec)
-    except hub.Unreachable as why:
-        raise Absent(absent(spec, str(why))) from None
+    path = weights.fetch(spec)
     if parts.has_config:
         weights.check(spec)
         return create(parts, load_weights=True, require_pretrained=True), []
@@ -69,13 +63,9 @@ def build(spec: str) -> tuple[Any, list[str]]:
     model = create(parts, force_preprocess_cfg=config)
     if path is None:
         return model, []
-    if path.suffix in BIG_VISION:
-        _load_big_vision(model, path)
-        return model, []
-    state = checkpoint.aligned(checkpoint.read(path), model)
+    state = checkpoint.read(path, model)
     if config:
-        wrong = activation.note_of_tag(*parts)
-        return model, [*checkpoint.fill(model, state, parts.name), *([wrong] if wrong else [])]
+        return model, checkpoint.fill(model, state, parts.name)
     return model, fill(model, spec, state)
 
 
@@ -93,11 +83,8 @@ def create(parts: Spec, **options: Any) -> Any:
     register()
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that nothing is loaded
     options = {"load_weights": False, "pretrained_text": False, **options}
-    try:
-        with _without_waiting(parts):
-            return open_clip.create_model(parts.name, **options)
-    except Exception as error:  # transformers' configs, somebody's folder
-        raise UserError(f"{parts.name} cannot be built{_why(parts, error)}") from None
+    with _transformers(parts, f"{parts.name} cannot be built"):
+        return open_clip.create_model(parts.name, **options)
 
 
 def create_without_memory(parts: Spec) -> Any:
@@ -111,13 +98,8 @@ def tokenizer(parts: Spec) -> Any:
     import open_clip
 
     register()
-    try:
-        with _without_waiting(parts):
-            return open_clip.get_tokenizer(parts.name)
-    except Exception as error:  # transformers' own, of a folder or the Hub
-        raise UserError(
-            f"the tokenizer of {parts.name} cannot be had{_why(parts, error)}"
-        ) from None
+    with _transformers(parts, f"the tokenizer of {parts.name} cannot be had"):
+        return open_clip.get_tokenizer(parts.name)
 
 
 def needs_transformers(parts: Spec) -> bool:
@@ -129,23 +111,22 @@ def needs_transformers(parts: Spec) -> bool:
     return bool(named) or "siglip" in parts.name.lower()
 
 
-def _without_waiting(parts: Spec) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _transformers(parts: Spec, failure: str) -> Iterator[None]:
+    """Let transformers use its cache at once without a connection; its errors become UserErrors."""
     asks_hub = parts.folder is None and needs_transformers(parts)
-    return hub.without_waiting() if asks_hub else contextlib.nullcontext()
-
-
-def _why(parts: Spec, error: Exception) -> str:
-    """The reason and the remedy for an error in open_clip or transformers."""
-    of_network = hub.is_of_network(error) and parts.folder is None
-    why = (hub.unreachable() if of_network else None) or brief(error)
-    if parts.folder is not None:
-        return (
-            f" ({why}); the folder needs the weights and, for a Hugging Face tokenizer, its files"
-        )
-    if not of_network:
-        return f" ({why})"
-    spec = parts.name if parts.has_config else f"{parts.name}:none"
-    return f" ({why}); with a connection (a login node), once: `bench backbones fetch {spec}`"
+    try:
+        with hub.without_waiting() if asks_hub else contextlib.nullcontext():
+            yield
+    except Exception as error:  # whatever open_clip and transformers raise
+        reason, remedy = brief(error), ""
+        if parts.folder is not None:
+            remedy = "; the folder needs the weights and, for a Hugging Face tokenizer, its files"
+        elif hub.is_of_network(error):
+            reason = hub.unreachable() or reason
+            spec = parts.name if parts.has_config else f"{parts.name}:none"
+            remedy = f"; with a connection (a login node), once: `bench backbones fetch {spec}`"
+        raise UserError(f"{failure} ({reason}){remedy}") from None
 
 
 def _tag_config(parts: Spec) -> dict[str, Any]:
@@ -154,18 +135,6 @@ def _tag_config(parts: Spec) -> dict[str, Any]:
 
     config = get_pretrained_cfg(*parts)
     return {key: value for key, value in config.items() if key != "size"}
-
-
-def _load_big_vision(model: Any, path: Path) -> None:
-    from open_clip.convert import load_big_vision_weights
-
-    try:
-        load_big_vision_weights(model, str(path))
-    except Exception as error:  # somebody's file can lead to anything
-        why = brief(error)
-        raise UserError(
-            f"the file {str(path)!r} cannot be loaded ({why}); is it of this architecture?"
-        ) from None
 
 
 def _side(model: Any, name: str) -> int:

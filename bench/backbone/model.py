@@ -41,6 +41,7 @@ class Backbone:
 
         from bench.batches import normalise
 
-        how = self.preprocess
-        pixels = torch.from_numpy(fit(image.convert("RGB"), self.image_size, how.resize).copy())
-        return normalise(pixels[None], how.mean, how.std)[0]
+        preprocess = self.preprocess
+        pixels = fit(image.convert("RGB"), self.image_size, preprocess.resize)
+        batch = torch.from_numpy(pixels.copy())[None]
+        return normalise(batch, preprocess.mean, preprocess.std)[0]

@@ -6,9 +6,10 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bench import UserError
+from bench.backbone.starter import STARTER
 from bench.spec import nearest, portable
 
 TABLE = Path(__file__).with_name("names.toml")
@@ -16,12 +17,11 @@ QUICK = "-quickgelu"
 """The ending of open_clip's names for the variant of an architecture with QuickGELU."""
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(TypedDict):
     """Which rows of published_numbers.csv are a backbone's zero-shot results."""
 
     backbone: str
-    methods: tuple[str, ...]
+    methods: list[str]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Named:
     brief: str
     trained_on: str
     activation: str
-    datasets: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
+    datasets: list[str]
+    links: list[str]
     tag: str = ""
     repo: str = ""
     file: str = ""
@@ -66,26 +66,8 @@ class Named:
 @functools.cache
 def table() -> dict[str, Named]:
     """The named backbones, in the order of names.toml."""
-    raw = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    return {name: _named(name, entry) for name, entry in raw.items()}
-
-
-def _named(name: str, entry: dict[str, Any]) -> Named:
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
-    }
-    if rows := fields.get("published"):
-        fields["published"] = Published(rows["backbone"], tuple(rows["methods"]))
-    return Named(name=name, **fields)
-
-
-def likely(word: str) -> str:
-    """` (did you mean 'x'?)`, or nothing. Of names that begin with the word the first is meant.
-
-    The list names the usual model of a family first: `openai` is most likely openai-b32.
-    """
-    family = [name for name in table() if word and name.startswith(word.casefold())]
-    return f" (did you mean {family[0]!r}?)" if family else nearest(word, table())
+    rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return {name: Named(name=name, **row) for name, row in rows.items()}
 
 
 def expand(spec: str) -> str:
@@ -99,14 +81,14 @@ def expand(spec: str) -> str:
     if spec in known:
         return known[spec].spec
     name, colon, weights = spec.partition(":")
-    if not weights and _config_file(name).is_file():
+    if not weights and (colon or _config_file(name).is_file()):
         raise UserError(
             f"the backbone {spec!r} names no weights; write {name}:TAG with a tag of open_clip, "
             f"{name}:FILE, {name}:hf:OWNER/REPO/FILE@REVISION, or {name}:none for random weights"
         )
     if not colon:
         raise UserError(
-            f"no backbone is called {spec!r}{likely(spec)}; `bench backbones` lists the "
+            f"no backbone is called {spec!r}{nearest(spec, known)}; `bench backbones` lists the "
             "names, and any other is written ARCHITECTURE:WEIGHTS with a tag of open_clip, a "
             "file, hf:OWNER/REPO/FILE@REVISION or none: ViT-B-32:mine.pt"
         )
@@ -121,10 +103,10 @@ def expand(spec: str) -> str:
 
 
 def known_weights(spec: str, sha256: str | None = None) -> Named | None:
-    """The table's row for a spec's weights; None where there is none.
+    """The table's row for a spec's weights; None if there is none.
 
-    A row matches by architecture and tag or file name, whatever the activation, or by the SHA-256
-    of the file.
+    A row matches if it has the same architecture, whatever the activation, and the same tag or file
+    name, or if it has the SHA-256 of the file.
     """
     if spec in table():
         return table()[spec]
@@ -156,9 +138,9 @@ def exactly(name: str, weights: str) -> Named | None:
 def architecture(name: str) -> dict[str, Any] | None:
     """open_clip's config of an architecture, also of one added to it; None if there is none.
 
-    It is read without importing open_clip, which takes seconds, where that is possible.
+    If possible it is read without importing open_clip, which takes seconds.
     """
-    path = _config_file(name)
+    path = STARTER / "starter.json" if name == "starter" else _config_file(name)
     if path.is_file():
         config: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
     else:

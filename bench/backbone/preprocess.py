@@ -1,6 +1,6 @@
 """How a backbone's images are prepared: the way of resizing, mean and deviation per channel.
 
-This depends on the weights: open_clip has a table of its tags, and folders and repositories have a
+This depends on the weights. For its tags open_clip has a table; folders and repositories have a
 config. A plain file of weights gets what all published weights of its architecture have in common
 (for SigLIP squashing and a mean of 0.5), or CLIP's own preprocessing if those differ.
 """
@@ -8,12 +8,11 @@ config. A plain file of weights gets what all published weights of its architect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 from bench import UserError, hub
 from bench.backbone.spec import Spec, split_spec
-from bench.backbone.weights import CONFIG, hub_files
+from bench.backbone.weights import CONFIG, absent_if_unreachable, hub_files
 from bench.data.resize import CLIP, Mode, Resize
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -37,35 +36,47 @@ class Preprocess:
 
         Raises UserError for a way of resizing that is not known.
         """
-        said = {key: value for key, value in config.items() if value is not None}
-        mode = said.get("resize_mode", "shortest")
+        config = {key: value for key, value in config.items() if value is not None}
+        mode = config.get("resize_mode", "shortest")
         if mode not in get_args(Mode):
             raise UserError(
                 f"the backbone's config wants images resized by {mode!r}; known are "
                 f"{', '.join(get_args(Mode))}"
             )
-        bilinear = said.get("interpolation") == "bilinear"  # 'random' is for training alone
-        resize = Resize(mode, "bilinear" if bilinear else "bicubic", int(said.get("fill_color", 0)))
-        return cls(resize, tuple(said.get("mean", CLIP_MEAN)), tuple(said.get("std", CLIP_STD)))
+        # The third interpolation that open_clip knows, 'random', is for training alone.
+        is_bilinear = config.get("interpolation") == "bilinear"
+        fill = int(config.get("fill_color", 0))
+        resize = Resize(mode, "bilinear" if is_bilinear else "bicubic", fill)
+        return cls(resize, tuple(config.get("mean", CLIP_MEAN)), tuple(config.get("std", CLIP_STD)))
 
     def config(self) -> dict[str, Any]:
         """The same as open_clip's `preprocess_cfg` (without the size), as records have it."""
-        how = self.resize
-        named = {"resize_mode": how.mode, "interpolation": how.interpolation}
-        return {**named, "fill_color": how.fill, "mean": list(self.mean), "std": list(self.std)}
+        return {
+            "resize_mode": self.resize.mode,
+            "interpolation": self.resize.interpolation,
+            "fill_color": self.resize.fill,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
 
 
 def preprocess_of(spec: str) -> Preprocess:
     """How a backbone's images are prepared, without building it.
 
     The config of a repository of the Hub is downloaded if it is not on this machine. Raises
-    hub.Unreachable.
+    weights.Absent if it cannot be.
     """
     parts = split_spec(spec)
     if parts.name == "starter":
         return Preprocess()
     if parts.has_config:
-        config = json.loads(_config_file(spec, parts).read_text(encoding="utf-8"))
+        if parts.folder is not None:
+            path = parts.folder / CONFIG
+        else:
+            file = hub_files(spec)[0][0]
+            with absent_if_unreachable(spec):
+                path = hub.cached(file) or hub.download(hub.ask([file]))
+        config = json.loads(path.read_text(encoding="utf-8"))
         return Preprocess.of(config.get("preprocess_cfg", {}))
     if (config := _of_tag(parts)) is not None:
         return Preprocess.of(config)
@@ -84,13 +95,6 @@ def _of_tag(parts: Spec) -> Mapping[str, Any] | None:
     return config or None
 
 
-def _config_file(spec: str, parts: Spec) -> Path:
-    if parts.folder is not None:
-        return parts.folder / CONFIG
-    file = hub_files(spec)[0][0]
-    return hub.cached(file) or hub.download(hub.ask([file]))
-
-
 # Records and identities.
 
 
@@ -98,7 +102,7 @@ def defining(spec: str) -> dict[str, str]:
     """What preprocessing adds to a trial's identity.
 
     The first versions always resized as CLIP does, and used CLIP's mean and deviation for every
-    file of weights. Where that is still right nothing is added, so old records keep their identity.
+    file of weights. If that is still right nothing is added, so old records keep their identity.
     Nothing is added for random weights either, whose recall means nothing.
     """
     now = preprocess_of(spec)

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench import hub
-from bench.backbone import activation, checkpoint, loading, names, weights
-from bench.backbone.absent import Absent, absent
-from bench.backbone.spec import Spec, split_spec
+from bench.backbone import activation, checkpoint, loading, weights
+from bench.backbone.spec import split_spec
 from bench.console import tilde
 from bench.units import DOWNLOADS, format_bytes
 
@@ -28,53 +26,32 @@ def make_ready(spec: str, say: Callable[[str], None], *, download: bool = True) 
     """Make sure that a backbone can be loaded, and download what is missing to the Hub's cache.
 
     `say` is called with a sentence before a download. Without `download` the Hub is only asked
-    whether it has the files. A file is opened and compared with the architecture. Raises Absent for
-    weights that are not available, UserError for those that do not work.
+    whether it has the files. A file is opened and compared with the architecture. Raises
+    weights.Absent if the Hub cannot be reached, UserError for weights that do not work.
     """
     weights.check(spec)
     parts = split_spec(spec)
     if parts.is_starter:
         return Ready()
-    try:
-        size = _download(spec, say) if download else _missing_bytes(spec)
-    except hub.Unreachable as why:
-        raise Absent(absent(spec, str(why))) from None
-    if size != 0:
+    with weights.absent_if_unreachable(spec):
+        stated = [hub.ask(files) for files in weights.missing(spec)]
+    sizes = [file.size for file in stated]
+    size = None if None in sizes else sum(filter(None, sizes))
+    if stated and not download:
         return Ready(size)
+    if stated:
+        much = "" if size is None else f" ({format_bytes(size, DOWNLOADS)})"
+        say(f"downloading {stated[-1].file}{much} to {tilde(hub.cache_folder())}")
+        weights.fetch(spec)
     if download and loading.needs_transformers(parts):
         loading.tokenizer(parts)  # this and the config of a text tower are downloaded here
         if not parts.has_config:
             loading.create_without_memory(parts)
     path = weights.locate(spec)
-    if path is None or parts.has_config:
+    if path is None or parts.has_config or parts.is_tag:
         return Ready()
-    if parts.is_tag:
-        known = names.exactly(*parts) is not None
-        wrong = None if known else activation.note_of_tag(*parts)
-        return Ready(0, (wrong,) if wrong else ())
     weights.demand_pinned(spec, path)
-    return Ready(0, tuple(_notes_on_file(spec, parts, path)))
-
-
-def _missing_bytes(spec: str) -> int | None:
-    sizes = [hub.ask(files).size for files in weights.missing(spec)]
-    return None if None in sizes else sum(filter(None, sizes))
-
-
-def _download(spec: str, say: Callable[[str], None]) -> int:
-    if missing := [hub.ask(files) for files in weights.missing(spec)]:
-        sizes = [stated.size for stated in missing]
-        much = "" if None in sizes else f" ({format_bytes(sum(filter(None, sizes)), DOWNLOADS)})"
-        say(f"downloading {missing[-1].file}{much} to {tilde(hub.cache_folder())}")
-        weights.fetch(spec)
-    return 0
-
-
-def _notes_on_file(spec: str, parts: Spec, path: Path) -> list[str]:
-    """Notes on a file; raises UserError if it is damaged or does not fit the architecture."""
-    if path.suffix in loading.BIG_VISION:
-        return []
     model = loading.create_without_memory(parts)
-    found = checkpoint.aligned(checkpoint.read(path), model)
-    activation.demand(parts.name, found, parts.weights)
-    return loading.fill(model, spec, found)
+    state = checkpoint.read(path, model)
+    activation.demand(parts.name, state, parts.weights)
+    return Ready(0, tuple(loading.fill(model, spec, state)))

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import UserError
 from bench.backbone.names import expand
 from bench.spec import portable
 
@@ -66,11 +65,6 @@ def split_spec(spec: str) -> Spec:
     if spec.startswith((REPOSITORY, FOLDER)):
         return Spec(spec, "")
     name, _, weights = spec.partition(":")
-    if not weights:
-        raise UserError(
-            f"the backbone {spec!r} names no weights; write NAME:TAG (ViT-B-32-quickgelu:openai), "
-            "NAME:FILE (ViT-B-32:mine.pt) or NAME:none for random weights"
-        )
     return Spec(name, weights)
 
 

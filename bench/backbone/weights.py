@@ -4,14 +4,16 @@ import contextlib
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench import UserError, hub
+from bench import UserError, brief, hub
 from bench.backbone import names
 from bench.backbone.names import Named, known_weights
 from bench.backbone.spec import REPOSITORY, split_spec
 from bench.backbone.starter import STARTER, register
+from bench.console import tilde
 from bench.hub import HubFile
 from bench.spec import nearest
 
@@ -22,6 +24,10 @@ TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")
 """The names of weights in repositories of transformers."""
 
 
+class Absent(UserError):
+    """Weights that are not on this machine and cannot be downloaded."""
+
+
 def check(spec: str) -> None:
     """Raise UserError for an unknown architecture, tag or file, or a tag of another activation.
 
@@ -30,7 +36,7 @@ def check(spec: str) -> None:
     parts = split_spec(spec)
     name, weights = parts
     if parts.folder is not None:
-        _folder_config(parts.folder)
+        _model_config(parts.folder / CONFIG)
     if parts.is_starter or parts.has_config or names.exactly(name, weights) is not None:
         return
     import open_clip  # takes seconds
@@ -56,49 +62,34 @@ def check(spec: str) -> None:
     )
 
 
-def _folder_config(folder: Path) -> dict[str, Any]:
-    """What open_clip's config in a folder says of the model; raises UserError."""
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {str(folder)!r}; local-dir: takes one with {CONFIG}")
-    if not (folder / CONFIG).is_file():
-        raise UserError(
-            f"the folder {str(folder)!r} has no {CONFIG}, so open_clip cannot tell the "
-            "architecture; give the file of the weights with its architecture, as in "
-            f"ViT-B-32:{folder / 'model.safetensors'}"
-        )
-    return _model_config(folder / CONFIG)
-
-
-def _model_config(path: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
-        config["vision_cfg"], config["text_cfg"], config["embed_dim"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{str(path)!r} is no config of open_clip ({type(error).__name__}: {error}); it needs "
-            "model_cfg with embed_dim, vision_cfg and text_cfg"
-        ) from None
-    return config
-
-
 def image_size(spec: str) -> int | None:
     """Side of a backbone's images in pixels, without building it; None if only loading tells.
 
     Raises UserError if the architecture is unknown.
     """
     parts = split_spec(spec)
-    config: dict[str, Any] | None
-    if parts.name == "starter":
-        config = json.loads((STARTER / "starter.json").read_text(encoding="utf-8"))
-    elif parts.folder is not None:
-        config = _folder_config(parts.folder)
-    elif parts.has_config:
-        path = hub.cached(hub_files(spec)[0][0])
-        config = None if path is None else _model_config(path)
-    else:
+    config: dict[str, Any] | None = None
+    if not parts.has_config:
         config = names.architecture(parts.name)
+    elif path := parts.folder / CONFIG if parts.folder else hub.cached(hub_files(spec)[0][0]):
+        config = _model_config(path)
     size = None if config is None else config["vision_cfg"].get("image_size")
     return size if isinstance(size, int) else None
+
+
+def _model_config(path: Path) -> dict[str, Any]:
+    """What open_clip's config in a folder or repository says of the model; raises UserError."""
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        config["vision_cfg"], config["text_cfg"], config["embed_dim"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = brief(f"{type(error).__name__}: {error}")
+        raise UserError(
+            f"{str(path)!r} is no config of open_clip ({reason}); it needs model_cfg with "
+            "embed_dim, vision_cfg and text_cfg. Weights without a config are given as a file with "
+            "their architecture: ViT-B-32:FILE"
+        ) from None
+    return config
 
 
 # Files.
@@ -152,35 +143,29 @@ def missing(spec: str) -> list[list[HubFile]]:
 def fetch(spec: str) -> Path | None:
     """Download what a backbone needs and this machine does not have; returns `locate`.
 
-    Raises hub.Unreachable, or UserError if the Hub does not have it or does not give it.
+    Raises Absent if the Hub cannot be reached, UserError if it has no such file.
     """
-    for files in missing(spec):
-        stated = hub.ask(files)
-        hub.download(stated)
-        path = PurePosixPath(stated.file.file)
-        if path.name in TRANSFORMERS_FILES:  # the config beside them says their activation
-            beside = HubFile(
-                stated.file.repo, str(path.with_name("config.json")), stated.file.revision
-            )
-            with contextlib.suppress(hub.Unreachable, UserError):  # it may not be there
-                hub.download(hub.ask([beside]))
+    with absent_if_unreachable(spec):
+        for files in missing(spec):
+            stated = hub.ask(files)
+            hub.download(stated)
+            path = PurePosixPath(stated.file.file)
+            if path.name in TRANSFORMERS_FILES:  # the config beside them says their activation
+                beside = HubFile(
+                    stated.file.repo, str(path.with_name("config.json")), stated.file.revision
+                )
+                with contextlib.suppress(hub.Unreachable, UserError):  # it may not be there
+                    hub.download(hub.ask([beside]))
     return locate(spec)
-
-
-def fetch_again_if_damaged(spec: str) -> None:
-    """Download a file of the Hub again if it does not have the SHA-256 that the table pins."""
-    path, pinned = locate(spec), _pinned(spec)
-    if path is not None and pinned and file_hash(path) != pinned:
-        hub.download(hub.ask(hub_files(spec)[-1]), again=True)
 
 
 def demand_pinned(spec: str, path: Path) -> None:
     """Raise UserError if a file does not have the SHA-256 that the table pins."""
-    known, pinned = known_weights(spec), _pinned(spec)
-    if known is not None and pinned and file_hash(path) != pinned:
+    pinned = _pinned(spec)
+    if pinned and file_hash(path) != pinned:
         raise UserError(
-            f"{path} is not the {known.file} that is known: its SHA-256 is {file_hash(path)}, "
-            f"not {pinned}; `bench backbones fetch {known.name}` downloads it again"
+            f"{path} is damaged or another file: its SHA-256 is {file_hash(path)}, not {pinned}; "
+            f"delete {path.resolve()}, then `bench backbones fetch {spec}` downloads it again"
         )
 
 
@@ -199,7 +184,7 @@ def seen_datasets(spec: str) -> tuple[str, ...]:
     """Data sets whose training split the weights were trained on, according to the table."""
     path = locate(spec)
     known = known_weights(spec) if path is None else known_of(spec, path)
-    return () if known is None else known.datasets
+    return () if known is None else tuple(known.datasets)
 
 
 # Identity.
@@ -209,7 +194,7 @@ def weights_identity(spec: str) -> str:
     """The identity of the weights, without building the model: the hash of a file, or the tag.
 
     A file on the Hub has the same hash as a local one. The Hub is asked for it if the file is not
-    in the cache and the table has no hash. Raises hub.Unreachable, UserError.
+    in the cache and the table has no hash. Raises Absent, UserError.
     """
     parts = split_spec(spec)
     if parts.folder is not None:
@@ -229,8 +214,9 @@ def _hub_hash(spec: str) -> str:
         return pinned
     if (path := locate(spec)) is not None:
         return file_hash(path)
-    stated = hub.ask(hub_files(spec)[-1])
-    return stated.sha256 or file_hash(hub.download(stated))  # the Hub hashes large files alone
+    with absent_if_unreachable(spec):
+        stated = hub.ask(hub_files(spec)[-1])
+        return stated.sha256 or file_hash(hub.download(stated))  # the Hub hashes large files alone
 
 
 def file_hash(path: Path) -> str:
@@ -242,3 +228,39 @@ def file_hash(path: Path) -> str:
 @functools.lru_cache(maxsize=256)
 def _file_hash(path: Path, size: int, changed: int) -> str:
     return hub.file_sha256(path)
+
+
+# If the weights cannot be had.
+
+
+@contextlib.contextmanager
+def absent_if_unreachable(spec: str) -> Iterator[None]:
+    """If the Hub cannot be reached, raise Absent, which names the alternatives."""
+    try:
+        yield
+    except hub.Unreachable as reason:
+        raise Absent(_alternatives(spec, str(reason))) from None
+
+
+def _alternatives(spec: str, reason: str) -> str:
+    parts = split_spec(spec)
+    name, weights = parts
+    known = known_weights(spec)
+    short = known.name if known is not None and known.spec == names.expand(spec) else spec
+    what = f"the weights {weights!r} of {name}" if weights else f"the weights of {name}"
+    size = f"{known.megabytes:,} MB -> " if known is not None else ""
+    lines = [
+        f"{what} are not on this machine and cannot be downloaded ({reason}).",
+        "",
+        "  With a connection (a login node), once:",
+        f"      bench backbones fetch {short}   # {size}{tilde(hub.cache_folder())}",
+        "  To try the machine without these weights:",
+        "      --backbone starter   # small, works offline",
+    ]
+    if not parts.has_config:  # such a name takes no other weights
+        lines += [
+            f"      --backbone {name}:none   # memory and speed only",
+            "  With a file that you have:",
+            f"      --backbone {name}:/path/to/weights.pt",
+        ]
+    return "\n".join([*lines, "  Another place for the cache: HF_HOME=/scratch/hf"])

@@ -8,6 +8,7 @@ import typer
 from bench import UserError
 from bench.commands import framework
 from bench.console import console, say, tilde
+from bench.spec import nearest
 
 if TYPE_CHECKING:
     from bench.backbone.names import Named
@@ -71,7 +72,7 @@ def show(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> Non
     known = names.table()
     if name not in known:
         raise UserError(
-            f"no backbone is called {name!r}{names.likely(name)}; `bench backbones` lists them"
+            f"no backbone is called {name!r}{nearest(name, known)}; `bench backbones` lists them"
         )
     for head, text in _rows(known[name]):
         lines = textwrap.wrap(text, 64, break_long_words=False, break_on_hyphens=False)
@@ -120,8 +121,6 @@ def fetch(
     screen = console()
     for name in names:
         spec = expand(name)
-        weights.check(spec)
-        weights.fetch_again_if_damaged(spec)
         found = make_ready(spec, lambda text: say(screen, text))
         path = weights.locate(spec)
         say(screen, f"{name} is ready" + ("" if path is None else f": {tilde(path)}"))

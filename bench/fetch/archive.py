@@ -153,11 +153,6 @@ def _members(archive: Path, limit: int) -> Iterator[Iterator[Member]]:
         yield ((name, len(content), partial(io.BytesIO, content)) for name, content in pictures)
     elif head == b"Rar!":
         yield _rar_members(archive)
-    elif head == b"7z\xbc\xaf":
-        raise Fault(
-            f"{archive.name} is a 7z archive, which is not read here; unpack it with 7-Zip "
-            "(7z x) and give the folder: bench data fetch NAME --from FOLDER"
-        )
     else:
         openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
         with openers.get(head[:2], open)(archive, "rb") as stream:
@@ -166,7 +161,8 @@ def _members(archive: Path, limit: int) -> Iterator[Iterator[Member]]:
                 tar = tarfile.open(fileobj=bounded, mode="r:")  # noqa: SIM115
             except DAMAGED:
                 raise Fault(
-                    f"{archive.name} is no zip, tar or RAR, or only a part of one"
+                    f"{archive.name} is no zip, tar or RAR, or only a part of one; of another kind "
+                    "unpack it yourself and give the folder: bench data fetch NAME --from FOLDER"
                 ) from None
             with tar:
                 yield _tar_members(archive, tar)

@@ -7,7 +7,7 @@ partial file. Tokens, HF_ENDPOINT, HF_HUB_OFFLINE and proxies work as usual.
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench import brief, hub
@@ -19,11 +19,9 @@ ELSEWHERE = "--data-root; the same command then goes on where it stopped"
 
 
 def size(remote: Remote) -> int | None:
-    """The bytes to download, from the card or else the server; None if neither says."""
-    if remote.bytes is not None or _cached(remote) is not None:
-        return remote.bytes or 0
+    """A file's size in bytes, from the card or else the server; None if neither says."""
     try:
-        return _ask(remote)[0]
+        return remote.bytes or _ask(remote)[0]
     except Fault:
         return None
 
@@ -31,18 +29,13 @@ def size(remote: Remote) -> int | None:
 def download(remote: Remote, folder: Path) -> Path:
     """Download a file into `folder` and verify its checksum; returns its path there.
 
-    Resumes an interrupted download. A file in the Hub's cache is linked instead. Raises Fault if
-    this address does not deliver the file, hub.DiskFull if the disk is full.
+    Resumes an interrupted download. Raises Fault if this address does not deliver the file,
+    hub.DiskFull if the disk is full.
     """
     whole = folder / remote.name
     if whole.exists():
         return whole
     folder.mkdir(parents=True, exist_ok=True)
-    cached = _cached(remote)
-    if cached is not None and _difference(cached, remote) is None:
-        with suppress(OSError):  # a system without links: download it
-            whole.symlink_to(cached.resolve())
-            return whole
     expected, etag = _ask(remote)
     # The name holds the version, so that a file is never completed with bytes of another one.
     version = remote.sha256 or remote.git_blob or f"{etag} {expected}"
@@ -85,26 +78,16 @@ def _read_on(remote: Remote, expected: int | None, partial: Path) -> bool:
 
 def _ask(remote: Remote) -> tuple[int | None, str | None]:
     """A file's size and version (ETag) as its server states them; raises Fault."""
-    from huggingface_hub import errors, get_hf_file_metadata
+    from huggingface_hub import get_hf_file_metadata
 
     file = hub.of_url(remote.url)
     with _faults(remote, Path()):
-        try:
-            token = None if file else False
-            stated = get_hf_file_metadata(file.url if file else remote.url, token=token)
-        except errors.HfHubHTTPError as error:
-            if file is None and error.response.status_code in (403, 405, 501):
-                return remote.bytes, None  # this server does not answer HEAD requests
-            raise
+        stated = get_hf_file_metadata(
+            file.url if file else remote.url, token=None if file else False
+        )
     if None not in (remote.bytes, stated.size) and remote.bytes != stated.size:
         raise Fault(f"{remote.name} has {stated.size:,} bytes there, on the card {remote.bytes:,}")
     return stated.size or remote.bytes, stated.etag
-
-
-def _cached(remote: Remote) -> Path | None:
-    """The file in the Hub's own cache, if another program has downloaded it already."""
-    file = hub.of_url(remote.url)
-    return None if file is None else hub.cached(file)
 
 
 def _difference(path: Path, remote: Remote) -> str | None:

@@ -177,9 +177,9 @@ class _Fetcher:
             size = _format_size(_size([source]))
             say(self.console, f"   {part.to}   {size} from {source.owner} ({names})")
         needed = 2 * (_size(sources) or 0)  # the archive and its content
-        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        disk = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         unpacking = f"about {_format_size(needed)} needed while unpacking, " if needed else ""
-        say(self.console, f"   {unpacking}{_format_size(shutil.disk_usage(there).free)} free")
+        say(self.console, f"   {unpacking}{_format_size(shutil.disk_usage(disk).free)} free")
         hub.demand_room(folder, needed, download.ELSEWHERE)
 
     def _get(self, part: Part) -> str:
@@ -190,21 +190,21 @@ class _Fetcher:
         faults = []
         for source in part.sources:
             key = "".join(file.url for file in source.remotes)
-            own = self.folder / HIDDEN / hashlib.sha256(key.encode()).hexdigest()[:12]
+            folder = self.folder / HIDDEN / hashlib.sha256(key.encode()).hexdigest()[:12]
             files = None
             try:
-                files = [download.download(file, own) for file in source.remotes]
+                files = [download.download(file, folder) for file in source.remotes]
                 checked = self._put(part.to, files, source.val)
             except Fault as fault:
                 faults.append(f"{source.owner}: {fault}")
                 if files is not None:  # what is whole, but wrong, is not kept for another try
-                    shutil.rmtree(own)
+                    shutil.rmtree(folder)
                 continue
-            compared = "no checksum is known, so it was checked by content alone"
+            comparison = "no checksum is known, so it was checked by content alone"
             if all(file.sha256 or file.git_blob for file in source.remotes):
-                compared = "checksum as on the card"
-            passed = f" (not from {'; '.join(faults)})" if faults else ""
-            return f"{part.to}: {checked}, from {source.owner}; {compared}{passed}"
+                comparison = "checksum as on the card"
+            failed = f" (not from {'; '.join(faults)})" if faults else ""
+            return f"{part.to}: {checked}, from {source.owner}; {comparison}{failed}"
         raise Fault("; ".join(faults))
 
     def _put(self, to: str, files: Sequence[Path], val: int | str | None = None) -> str:

@@ -37,7 +37,7 @@ class Job:
         return data.folder_of(self.card, self.root) / self.to
 
 
-def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
+def put(job: Job, downloads: Sequence[Path], val: int | str | None = None) -> str:
     """Build a part from a source's files; returns a sentence on what was checked.
 
     `val`: see `sources.Source`. Raises Fault if they do not hold what the card describes.
@@ -46,10 +46,10 @@ def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
     job.aside.mkdir(parents=True)
     try:
         if job.to == job.card.raw.get("annotation"):
-            return _annotation(job, given, val)
+            return _annotation(job, downloads, val)
         if job.to == job.card.raw.get("images"):
-            return _images(job, given)
-        return _folder(job, given[0])
+            return _images(job, downloads)
+        return _folder(job, downloads[0])
     finally:
         shutil.rmtree(job.aside, ignore_errors=True)
 
@@ -57,34 +57,36 @@ def put(job: Job, given: Sequence[Path], val: int | str | None = None) -> str:
 # The annotation.
 
 
-def _annotation(job: Job, given: Sequence[Path], val: int | str | None) -> str:
-    made = job.aside / job.place.name
-    converted = len(given) > 1 or given[0].suffix == ".parquet"
+def _annotation(job: Job, downloads: Sequence[Path], val: int | str | None) -> str:
+    draft = job.aside / job.place.name
+    converted = len(downloads) > 1 or downloads[0].suffix == ".parquet"
     if converted:
-        pattern = annotations.split_pattern(given[0].name) if len(given) == 1 else None
-        reading = annotations.read("auto", given[0].parent, pattern)
+        pattern = annotations.split_pattern(downloads[0].name) if len(downloads) == 1 else None
+        reading = annotations.read("auto", downloads[0].parent, pattern)
         samples = [replace(s, filename=PurePosixPath(s.filename).name) for s in reading.samples]
         samples = _published_splits(job.card, samples, val)
-        made.write_text(_karpathy(job.card, samples), encoding="utf-8")
+        draft.write_text(_karpathy(job.card, samples), encoding="utf-8")
     else:
-        _one_file(given[0], made)
-        samples = annotations.read(job.card.kind, job.aside, made.name).samples
+        _copy_or_extract(downloads[0], draft)
+        samples = annotations.read(job.card.kind, job.aside, draft.name).samples
     for fault in data.faults(job.card, samples):
         raise Fault(fault)
     job.place.parent.mkdir(parents=True, exist_ok=True)
-    made.rename(job.place)
+    draft.rename(job.place)
     return f"{len(samples):,} images with captions" + ", converted" * converted
 
 
-def _one_file(given: Path, made: Path) -> None:
-    """Copy a file, or take the file with the name of `made` out of an archive or folder."""
-    if given.is_file() and given.suffix == made.suffix:
-        shutil.copyfile(given, made)
+def _copy_or_extract(download: Path, draft: Path) -> None:
+    """Copy a file, or take the file with the name of `draft` out of an archive or folder."""
+    if download.is_file() and download.suffix == draft.suffix:
+        shutil.copyfile(download, draft)
         return
-    found = archive.extract(given, made.parent / "unpacked", lambda name: name.name == made.name)
+    found = archive.extract(
+        download, draft.parent / "unpacked", lambda name: name.name == draft.name
+    )
     if len(found) != 1:
-        raise Fault(f"{given.name} holds {len(found) or 'no'} {made.name}")
-    found[0].rename(made)
+        raise Fault(f"{download.name} holds {len(found) or 'no'} {draft.name}")
+    found[0].rename(draft)
 
 
 def _published_splits(card: Card, samples: list[Sample], val: int | str | None) -> list[Sample]:
@@ -121,7 +123,7 @@ def _karpathy(card: Card, samples: Sequence[Sample]) -> str:
 # The images.
 
 
-def _images(job: Job, given: Sequence[Path]) -> str:
+def _images(job: Job, downloads: Sequence[Path]) -> str:
     """Unpack the annotated images that are still missing, check each of them, and add them."""
     samples, _ = data.read(job.card, job.root)
     try:
@@ -136,10 +138,10 @@ def _images(job: Job, given: Sequence[Path]) -> str:
     def is_wanted(name: PurePosixPath) -> bool:
         return name.suffix.lower() in files.SUFFIXES and name.stem in stems
 
-    for number, file in enumerate(given):
+    for number, file in enumerate(downloads):
         archive.extract(file, job.aside / str(number), is_wanted)
     if not files.scan(job.aside):  # they may be in an archive inside the archive
-        for number, file in enumerate(_nested(job, given)):
+        for number, file in enumerate(_nested(job, downloads)):
             archive.extract(file, job.aside / f"nested{number}", is_wanted)
     _drop_copies(job.aside, samples)
     names = [s.filename for s in samples]
@@ -149,17 +151,17 @@ def _images(job: Job, given: Sequence[Path]) -> str:
     if found.missing:
         raise Fault(
             f"{len(found.missing):,} of {len(samples):,} images are not in "
-            f"{', '.join(file.name for file in given)}, the first is {found.missing[0]!r}"
+            f"{', '.join(file.name for file in downloads)}, the first is {found.missing[0]!r}"
         )
     numbering = _check_pictures(job, samples, found)
     _add(found, job.aside, job.place)
     return f"{len(samples):,} images, every one decodes{numbering}"
 
 
-def _nested(job: Job, given: Sequence[Path]) -> list[Path]:
+def _nested(job: Job, downloads: Sequence[Path]) -> list[Path]:
     """The archives inside the archives, unpacked."""
     inner = []
-    for number, file in enumerate(given):
+    for number, file in enumerate(downloads):
         into = job.aside / f"archives{number}"
         inner += archive.extract(file, into, lambda name: name.suffix.lower() in NESTED)
     return inner
@@ -209,12 +211,12 @@ def _add(found: files.Found, aside: Path, place: Path) -> None:
 # Anything else: the lists of scenes.
 
 
-def _folder(job: Job, given: Path) -> str:
+def _folder(job: Job, download: Path) -> str:
     """The folder of that name in an archive."""
     name = job.place.name
-    found = archive.extract(given, job.aside / "lists", lambda path: name in path.parts[:-1])
+    found = archive.extract(download, job.aside / "lists", lambda path: name in path.parts[:-1])
     if not found:
-        raise Fault(f"{given.name} holds no folder {name}")
+        raise Fault(f"{download.name} holds no folder {name}")
     top = next(parent for parent in found[0].parents if parent.name == name)
     job.place.parent.mkdir(parents=True, exist_ok=True)
     top.rename(job.place)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -17,7 +17,6 @@ from pydantic import (
 
 from bench import UserError, hub
 from bench.data.cardfile import Card, Inside
-from bench.spec import nearest
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,12 @@ class Remote:
         return address.netloc
 
 
-# What the tables may say. A field's description completes "'key' must be ...".
+# What the tables may say.
 
 
 def _address(base: str) -> str:
     if not re.match("https?://[^/]+", base) and hub.of_url(f"{base.rstrip('/')}/file") is None:
-        raise ValueError
+        raise ValueError("write https://... or hf://datasets/OWNER/NAME@REVISION")
     return base
 
 
@@ -62,17 +61,15 @@ class _Table(BaseModel):
 class File(_Table):
     """A table of `files`: the end of an address that `base` begins, and what is known of it."""
 
-    file: str = Field(
-        pattern=r"^([\w-][\w. -]*/)*[\w-][\w. -]*$", description="the rest of an address"
-    )
-    bytes: PositiveInt | None = Field(None, description="a whole number above 0")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="64 hex digits")
-    git_blob: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="40 hex digits")
+    file: str = Field(pattern=r"^([\w-][\w. -]*/)*[\w-][\w. -]*$")
+    bytes: PositiveInt | None = None
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    git_blob: str | None = Field(None, pattern="^[0-9a-f]{40}$")
 
 
 def _distinct(files: list[File]) -> list[File]:
     if len({file.file.rsplit("/", 1)[-1] for file in files}) < len(files):
-        raise ValueError
+        raise ValueError("two files have the same name")
     return files
 
 
@@ -80,18 +77,12 @@ class Source(_Table):
     """Files from which a part can be made.
 
     `val`: which of the training images are val, for a copy that has both in one: how many at the
-    end, or the numbers of the images. None: as annotated.
+    end, or the numbers of the images, such as `91-100 181`. None: as annotated.
     """
 
-    base: Annotated[str, AfterValidator(_address)] = Field(
-        description="the beginning of an address: https://... or hf://datasets/OWNER/NAME@REVISION"
-    )
-    files: Annotated[list[File], AfterValidator(_distinct)] = Field(
-        min_length=1, description="a list of tables, each with another file"
-    )
-    val: PositiveInt | Annotated[str, Field(pattern=r"^\d+(-\d+)?( \d+(-\d+)?)*$")] | None = Field(
-        None, description="a number of images, or their numbers such as '91-100 181'"
-    )
+    base: Annotated[str, AfterValidator(_address)]
+    files: Annotated[list[File], Field(min_length=1), AfterValidator(_distinct)]
+    val: PositiveInt | Annotated[str, Field(pattern=r"^\d+(-\d+)?( \d+(-\d+)?)*$")] | None = None
 
     @property
     def remotes(self) -> list[Remote]:
@@ -111,12 +102,9 @@ class Part(_Table):
     Trials can do without an optional part.
     """
 
-    to: Inside = Field(pattern="[^./]", description="a file or folder inside the data set's folder")
-    sources: list[Source] = Field(min_length=1, description="a list of tables")
-    optional: bool = Field(False, description="true or false")
-
-
-KEYS: dict[str, Any] = {**File.model_fields, **Source.model_fields, **Part.model_fields}
+    to: Inside = Field(pattern="[^./]")
+    sources: list[Source] = Field(min_length=1)
+    optional: bool = False
 
 
 def parts(card: Card) -> list[Part]:
@@ -124,16 +112,8 @@ def parts(card: Card) -> list[Part]:
     try:
         return TypeAdapter(list[Part]).validate_python(card.raw.get("fetch", []))
     except ValidationError as invalid:
-        faults = [_fault(error["type"], error["loc"]) for error in invalid.errors()]
+        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors()]
     raise UserError(
         f"the tables [[fetch]] of the card {card.name!r} cannot be used: "
-        f"{'; '.join(dict.fromkeys(faults))} (datasets/README.md says what belongs there)"
+        f"{'; '.join(faults)} (datasets/README.md says what belongs there)"
     )
-
-
-def _fault(kind: str, place: tuple[int | str, ...]) -> str:
-    """A fault that pydantic found, in the words of the key's description."""
-    if kind == "extra_forbidden":
-        return f"{place[-1]!r} is an unknown key{nearest(str(place[-1]), KEYS)}"
-    key = next((str(part) for part in reversed(place) if part in KEYS), None)
-    return f"{key!r} must be {KEYS[key].description}" if key else "each must be a table"

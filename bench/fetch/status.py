@@ -40,12 +40,12 @@ def look(card: Card, root: Path) -> Status:
         return Status(None, total, (str(error),))
     faults = tuple(data.faults(card, samples))
     try:
-        found = data.find_images(card, root, samples)
+        matches = data.find_images(card, root, samples)
     except data.Missing:
         return Status(len(samples), len(samples), faults, notes)
     except UserError as error:
         return Status(len(samples), len(samples), (*faults, str(error)), notes)
-    return Status(len(samples), len(found.missing), faults, (*notes, *found.notes))
+    return Status(len(samples), len(matches.missing), faults, (*notes, *matches.notes))
 
 
 def lacking(card: Card, root: Path, status: Status) -> list[Part]:
@@ -83,9 +83,9 @@ def _parts(card: Card, folder: Path, status: Status) -> Iterator[str]:
         text = ", captions as published"
     yield line(status.annotated, f"{card.raw.get('annotation', 'annotation')}{text}")
     total = status.annotated or sum(card.counts.values())
-    there = f"{total - status.missing:,}" if status.missing < total else "none"
-    there = there if status.missing else "all"
-    yield line(not status.missing, f"{card.raw['images']}/   {total:,} images, {there} there")
+    present = f"{total - status.missing:,}" if status.missing < total else "none"
+    present = present if status.missing else "all"
+    yield line(not status.missing, f"{card.raw['images']}/   {total:,} images, {present} there")
     scenes = card.raw.get("scenes", {})
     if scenes.get("rule") == "files":
         lists = folder / str(scenes.get("folder"))

@@ -77,8 +77,8 @@ def calibrations(groups: Iterable[Group]) -> list[Calibration]:
             float(row["mR"])
             for row in numbers()
             if row["dataset"].lower() == group.dataset
-            and row["backbone"] == known.published.backbone
-            and row["method"] in known.published.methods
+            and row["backbone"] == known.published["backbone"]
+            and row["method"] in known.published["methods"]
         ]
         for row in group.rows:
             ours = row.statistic(RECALL)

@@ -175,8 +175,8 @@ def _weights(spec: str) -> dict[str, str]:
     backbone.check(spec)
     try:
         return {"weights": backbone.weights_identity(spec), **defining(spec)}
-    except backbone.Unreachable as why:
-        raise backbone.Absent(f"{backbone.absent(spec, str(why))}\n\nNothing was run.") from None
+    except backbone.Absent as absent:
+        raise UserError(f"{absent}\n\nNothing was run.") from None
 
 
 def _demand_scenes(dataset: data.Dataset, calls: list[Call]) -> None:

@@ -12,8 +12,8 @@ It takes uploads too (a small part of the Hub's own routes), from those who have
     HfApi(endpoint=hub.url, token="hf_mine").upload_folder(repo_id="owner/name", folder_path=...)
 
 `huggingface_hub` reads `HF_ENDPOINT` when it is imported: set it to `hub.url` for a new process, or
-pass `endpoint=hub.url` within this one. Files of LFS_BYTES or more are answered as the Hub answers
-files in Git LFS: by a redirect to another address, with the SHA-256 as the ETag.
+use `hub_of_this_process` within this one. Files of LFS_BYTES or more are answered as the Hub
+answers files in Git LFS: by a redirect to another address, with the SHA-256 as the ETag.
 """
 
 import base64
@@ -24,13 +24,18 @@ import re
 import threading
 import time
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+import pytest
+
 LFS_BYTES = 100_000
 BLOCK = 2**16
-Kind = Literal["cut", "slow", "wrong", "status", "no range", "no head"]
+Kind = Literal["cut", "slow", "wrong", "status", "no range"]
 TYPES = {"models": "", "datasets": "datasets/"}
 """How a kind of repository is called in `/api/...`, and how its address begins elsewhere."""
 
@@ -140,7 +145,7 @@ class HubServer(http.server.ThreadingHTTPServer):
 
         cut: the connection ends after `after` bytes; wrong: other bytes of the same length; slow:
         a wait of `seconds` after each 64 KiB; status: an error with that number; no range: it is
-        sent from the beginning whatever was asked for; no head: HEAD is refused, for good.
+        sent from the beginning whatever was asked for.
         """
         self.faults[path] = Fault(kind, times, after, status, seconds)
 
@@ -158,6 +163,20 @@ class HubServer(http.server.ThreadingHTTPServer):
 def git_blob(content: bytes) -> str:
     """The id that Git gives a file of this content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+@contextmanager
+def hub_of_this_process(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[HubServer]:
+    """A Hub that the client in this process is pointed at, with an empty cache of its own."""
+    from huggingface_hub import constants
+
+    with HubServer() as server:
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield server
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -320,10 +339,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _content(self, path: str, content: bytes, headers: dict[str, str]) -> None:
         if self.command == "HEAD":
-            fault = self.server.faults.get(path)
-            if fault is not None and fault.kind == "no head":
-                self._error(405, "", "Method Not Allowed")
-                return
             headers = {**headers, "Accept-Ranges": "bytes"}
             self._answer(200, headers, content)
             return
