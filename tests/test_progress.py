@@ -43,14 +43,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def shown(watch: Any, console: Console) -> str:
-    watch.progress.refresh()
+    watch.live.refresh()
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
 
 
 def feed(watch: Any, clock: Clock, trial: Trial = ONE) -> None:
-    if trial.identity not in watch.state.running:
+    if trial.identity not in watch.running:
         watch.started(trial, "0")
     watch.moved(trial, STEP)
     clock.now = 60.0
@@ -82,7 +82,7 @@ def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> 
         assert said in shown(watch, console)
         assert "1 of 3 trials done" in shown(watch, console)
     for line in text.splitlines()[1:]:
-        assert len(line.rpartition("\x1b")[2]) <= 80 - 3 + 4  # ^C has room: see progress._Titled
+        assert len(line.rpartition("\x1b")[2]) <= 80 - 3 + 4  # ^C has room: see progress.Screen.table
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -38,7 +38,7 @@ def search(
 ) -> tune.Search:
     """A search whose records have these validation mR by call; None: diverged."""
     plan = Plan([trial(call) for call in calls], tmp_path, tmp_path)
-    found = tune.widen(plan, registry(), **more)
+    found = tune.widen(plan, **more)
     for one in found.plan.trials:
         path = one.path(tmp_path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,16 +89,19 @@ def test_what_trains_nothing_is_left_out(tmp_path: Path) -> None:
 
 
 def test_settings_are_searched_with_the_rate(tmp_path: Path) -> None:
-    space = grid.space_of(["lora(rank=[4, 16], lr=[1e-4, 1e-3])"], registry())
+    space = grid.space_of(["lora(rank=[4, 16], lr=[1e-4, 1e-3])"])
     found = search(tmp_path, ["lora", "lora(rank=2)"], {}, space=space, trials=2)
-    assert found.grids == {("ucm", "starter", "lora"): 4, ("ucm", "starter", "lora(rank=2)"): 2}
+    assert [(one.place[-1], one.grid_size) for one in found.searched] == [
+        ("lora", 4),
+        ("lora(rank=2)", 2),
+    ]
     assert {t.settings["rank"] for t in found.plan.trials} <= {2, 4, 16}
-    stated = [t for t, base in zip(found.plan.trials, found.bases, strict=True) if "2" in base.call]
-    assert [t.call for t in stated] == ["lora(rank=2, lr=0.0001)", "lora(rank=2, lr=0.001)"]
+    stated = [call.text for call in found.searched[1].calls]
+    assert stated == ["lora(rank=2, lr=0.0001)", "lora(rank=2, lr=0.001)"]
 
 
 def test_each_method_has_the_same_number_of_trials_and_a_seed_draws(tmp_path: Path) -> None:
-    space = grid.space_of(["lora(rank=[2, 4, 16, 32])"], registry())
+    space = grid.space_of(["lora(rank=[2, 4, 16, 32])"])
     calls = ["lora", "linear"]
 
     def drawn(seed: int) -> list[str]:
@@ -129,18 +132,18 @@ def test_each_method_has_the_same_number_of_trials_and_a_seed_draws(tmp_path: Pa
 )
 def test_a_space_that_is_none_is_one_sentence(call: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        grid.space_of([call], registry())
+        grid.space_of([call])
 
 
 def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
     best = f"lora(rank=4, lr={at(1):g})"
     found = search(tmp_path, ["lora(rank=4)"], {best: 30.0})
-    (row,), _ = tune.winners(found)
+    (row,), _ = found.winners()
     assert (row["lr"], row["at_edge"], "settings" in row) == (at(1), False, False)
     path = tmp_path / "tuned.toml"
     tuned.save([row], found, path)
     plan = Plan([trial("lora(rank=4)"), trial("lora"), trial("zeroshot")], tmp_path, tmp_path)
-    applied, without = tuned.apply(plan, path, registry())
+    applied, without = tuned.apply(plan, path)
     assert [t.lr for t in applied.trials] == [at(1), None, None]
     assert without == ["lora on ucm starter"]
 
@@ -148,9 +151,9 @@ def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
 def test_a_file_keeps_the_winners_of_other_calls(tmp_path: Path) -> None:
     file = tmp_path / "tuned.toml"
     first = search(tmp_path, ["lora"], {f"lora(lr={at(1):g})": 30.0})
-    tuned.save(tune.winners(first)[0], first, file)
+    tuned.save(first.winners()[0], first, file)
     second = search(tmp_path, ["linear"], {"linear(lr=0.003)": 20.0})
-    tuned.save([*tuned.others(second, file), *tune.winners(second)[0]], second, file)
+    tuned.save([*tuned.others(second, file), *second.winners()[0]], second, file)
     assert [row["call"] for row in tuned.read(file)["tuned"]] == ["lora", "linear"]
     again = search(tmp_path, ["lora"], {f"lora(lr={at(2):g})": 40.0})
     assert [row["call"] for row in tuned.others(again, file)] == ["linear"]
@@ -160,10 +163,10 @@ def test_a_file_keeps_the_winners_of_other_calls(tmp_path: Path) -> None:
 
 
 def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
-    space = grid.space_of(["lora(rank=[4, 16, 32])"], registry())
+    space = grid.space_of(["lora(rank=[4, 16, 32])"])
     best = f"lora(rank=16, lr={at(3):g})"
     found = search(tmp_path, ["lora"], {best: 30.0}, space=space)
-    (row,), _ = tune.winners(found)
+    (row,), _ = found.winners()
     assert (row["lr"], row["settings"], row["tried"]) == (
         at(3),
         {"rank": 16},
@@ -173,7 +176,7 @@ def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
     path = tmp_path / "tuned.toml"
     tuned.save([row], found, path)
     plan = Plan([trial("lora"), trial("lora(alpha=4)")], tmp_path, tmp_path)
-    applied, _ = tuned.apply(plan, path, registry())
+    applied, _ = tuned.apply(plan, path)
     assert [(t.call, t.lr) for t in applied.trials] == [
         ("lora(rank=16)", at(3)),
         ("lora(alpha=4)", None),
@@ -188,8 +191,8 @@ def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_was_drawn_alone_is_not_lost(tmp_path: Path) -> None:
-    space = grid.space_of(["lora(rank=[4])"], registry())
-    (row,), _ = tune.winners(search(tmp_path, ["lora"], {}, space=space))
+    space = grid.space_of(["lora(rank=[4])"])
+    (row,), _ = search(tmp_path, ["lora"], {}, space=space).winners()
     assert row["settings"] == {"rank": 4}
 
 
@@ -220,31 +223,31 @@ def test_a_setting_of_none_and_any_text_are_written_and_read_again(
     best = resolve("narrow", {**settings, "lr": 1e-3}, registry()).text
     found = search(tmp_path, ["narrow"], {best: 30.0}, space=space)
     path = tmp_path / "tuned.toml"
-    tuned.save(tune.winners(found)[0], found, path)
+    tuned.save(found.winners()[0], found, path)
     (row,) = tuned.read(path)["tuned"]
     assert (row["settings"], row["tried"]["width"]) == (settings, ["None", 4])
     elsewhere = Plan([replace(trial("narrow"), dataset="rsicd")], tmp_path, tmp_path)
-    other = tune.widen(elsewhere, registry(), space=space)
+    other = tune.widen(elsewhere, space=space)
     tuned.save(tuned.others(other, path), other, path)  # kept while another search is written
     (row,) = tuned.read(path)["tuned"]
     assert row["settings"] == settings
-    applied, _ = tuned.apply(Plan([trial("narrow")], tmp_path, tmp_path), path, registry())
+    applied, _ = tuned.apply(Plan([trial("narrow")], tmp_path, tmp_path), path)
     assert applied.trials[0].settings == settings
 
 
 def test_a_diverged_point_cannot_win(tmp_path: Path) -> None:
     calls = [f"linear(lr={lr:g})" for lr in (3e-4, 1e-3, 3e-3)]
     scores = dict(zip(calls, (10.0, 5.0, None), strict=True))
-    (row,), _ = tune.winners(search(tmp_path, ["linear(lr=1e-3)"], scores))
+    (row,), _ = search(tmp_path, ["linear(lr=1e-3)"], scores).winners()
     assert (row["lr"], row["val_mR"]) == (3e-4, [10.0, 5.0, -1.0])
     assert row["at_edge"]
-    with pytest.raises(UserError, match="ended well"):
-        tune.winners(search(tmp_path, ["linear(lr=1e-3)"], dict.fromkeys(calls)))
+    every = search(tmp_path, ["linear(lr=1e-3)"], dict.fromkeys(calls))
+    assert every.winners() == ([], ["linear on ucm starter"])
 
 
 def test_a_method_that_never_ends_well_takes_no_other_with_it(tmp_path: Path) -> None:
     calls = [f"linear(lr={lr:g})" for lr in (3e-4, 1e-3, 3e-3)]
-    (row,), without = tune.winners(search(tmp_path, ["linear", "lora"], dict.fromkeys(calls)))
+    (row,), without = search(tmp_path, ["linear", "lora"], dict.fromkeys(calls)).winners()
     assert row["call"] == "lora"
     assert without == ["linear on ucm starter"]
 
@@ -254,12 +257,12 @@ def test_winners_are_those_of_a_card_and_of_weights_wherever_they_lie(tmp_path: 
         place = {"dataset": f"{folder}my.toml", "backbone": f"starter:{folder}mine.pt"}
         return replace(trial("lora"), **place)
 
-    found = tune.widen(Plan([at_place("a/")], tmp_path, tmp_path), registry(), factors=[2])
+    found = tune.widen(Plan([at_place("a/")], tmp_path, tmp_path), factors=[2])
     for one in found.plan.trials:
         record.write(one.path(tmp_path), recorded(one, 1.0))
-    tuned.save(tune.winners(found)[0], found, tmp_path / "tuned.toml")
+    tuned.save(found.winners()[0], found, tmp_path / "tuned.toml")
     plan = Plan([at_place("")], tmp_path, tmp_path)
-    applied, without = tuned.apply(plan, tmp_path / "tuned.toml", registry())
+    applied, without = tuned.apply(plan, tmp_path / "tuned.toml")
     assert (applied.trials[0].lr, without) == (at(2), [])
 
 
@@ -267,7 +270,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     for text in ("a = 1", "[[tuned]]\nlr = 1", "="):
         (tmp_path / "x.toml").write_text(text)
         with pytest.raises(UserError, match="no learning rates"):
-            tuned.apply(Plan([], tmp_path, tmp_path), tmp_path / "x.toml", registry())
+            tuned.apply(Plan([], tmp_path, tmp_path), tmp_path / "x.toml")
 
 
 def test_the_older_form_is_read_and_told(tmp_path: Path) -> None:
@@ -275,9 +278,7 @@ def test_the_older_form_is_read_and_told(tmp_path: Path) -> None:
     row += "grid = [0.0006, 0.006]\nval_mR = [16.2, 25.1]\nat_edge = true\n"
     head = "recipe = { epochs = 30.0, steps = 30, batch_size = 128 }\nseeds = [0]\n"
     (tmp_path / "tuned-ucm.toml").write_text(f"{head}\n[[tuned]]\n{row}")
-    applied, _ = tuned.apply(
-        Plan([trial("lora")], tmp_path, tmp_path), tmp_path / "tuned-ucm.toml", registry()
-    )
+    applied, _ = tuned.apply(Plan([trial("lora")], tmp_path, tmp_path), tmp_path / "tuned-ucm.toml")
     assert (applied.trials[0].call, applied.trials[0].lr) == ("lora", 0.006)
     [(_, about, table)] = searches.tables(tmp_path, pytest.fail)
     assert "2 points for each method, seed 0, 30 steps at batch 128" in about
@@ -298,14 +299,13 @@ def ran(search: tune.Search, mr: Any) -> tune.Search:
 def grown(search: tune.Search, mr: Any) -> tune.Search:
     """The search at its end."""
     for _ in range(20):
-        search, calls = tune.grow(ran(search, mr))
-        if not calls:
+        if not ran(search, mr).grow():
             return search
     raise AssertionError("it grows for ever")
 
 
 def start(tmp_path: Path, calls: list[str], **more: Any) -> tune.Search:
-    return tune.widen(Plan([trial(call) for call in calls], tmp_path, tmp_path), registry(), **more)
+    return tune.widen(Plan([trial(call) for call in calls], tmp_path, tmp_path), **more)
 
 
 def test_a_grid_grows_while_its_best_rate_is_the_last_that_was_tried(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_grid_grows_while_its_best_rate_is_the_last_that_was_tried(tmp_path: P
     linear, lora = ([t.lr for t in found.plan.trials if t.method == m] for m in ("linear", "lora"))
     assert linear == [3e-4, 1e-3, 3e-3]  # its best lies between two others
     assert lora == [at(0.3), at(1), at(3), at(0.09), at(0.027)]  # up to the limit
-    (first, second), _ = tune.winners(found)
+    (first, second), _ = found.winners()
     assert (first["at_edge"], second["at_edge"]) == (False, True)
     assert second["grid"] == sorted(lora)
     assert second["val_mR"] == sorted(second["val_mR"], reverse=True)  # in the order of the grid
@@ -351,12 +351,12 @@ def test_a_rate_that_diverged_is_the_end(tmp_path: Path) -> None:
     calls = ["full(lr=1e-3)"]
     found = grown(start(tmp_path / "a", calls), below(3e-3))
     assert rates(found) == [3e-4, 1e-3, 3e-3, 9e-3]
-    (row,), _ = tune.winners(found)
+    (row,), _ = found.winners()
     assert (row["lr"], row["at_edge"], row["val_mR"][-1]) == (3e-3, False, -1.0)
     # where every rate diverged, smaller ones are tried
     found = grown(start(tmp_path / "b", calls), below(1e-4))
     assert rates(found) == [3e-4, 1e-3, 3e-3, 9e-5, 2.7e-5]
-    assert tune.winners(found)[0][0]["lr"] == 9e-5
+    assert found.winners()[0][0]["lr"] == 9e-5
 
 
 def test_settings_that_are_numbers_grow_too_within_their_range(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_settings_that_are_numbers_grow_too_within_their_range(tmp_path: Path) -
     space = {"lora": {"rank": [4, 8], "dropout": [0.4, 0.8], "lr": [3e-4, 1e-3, 3e-3]}}
     found = grown(start(tmp_path, ["lora"], space=space, max_points=14), score)
     assert {t.settings["rank"] for t in found.plan.trials} == {4, 8, 16, 32}
-    (row,), _ = tune.winners(found)
+    (row,), _ = found.winners()
     assert (row["settings"], row["tried"]["rank"]) == ({"rank": 32, "dropout": 0.8}, [4, 8, 16, 32])
     assert row["settings_at_edge"] == ["rank"]  # dropout is below 1
     assert found.beyond_settings == {row["points"][-1], row["points"][-2]}
@@ -377,7 +377,8 @@ def test_a_search_that_grew_goes_on_from_its_records(tmp_path: Path) -> None:
         return float(one.lr or 0.0)
 
     first = grown(start(tmp_path, ["lora"]), up)
-    again = tune.resumed(start(tmp_path, ["lora"]))
+    again = start(tmp_path, ["lora"])
+    again.resume()
     assert [t.identity for t in again.plan.trials] == [t.identity for t in first.plan.trials]
 
 
@@ -400,7 +401,7 @@ def test_the_next_value(before: float, last: float, following: float | None) -> 
 
 def test_the_rate_of_the_recipe_is_the_centre(tmp_path: Path) -> None:
     plan = Plan([replace(trial("lora"), recipe=Recipe(lr=0.1))], tmp_path, tmp_path)
-    assert rates(tune.widen(plan, registry())) == [0.03, 0.1, 0.3]
+    assert rates(tune.widen(plan)) == [0.03, 0.1, 0.3]
 
 
 def test_a_value_beyond_the_users_that_a_method_refuses_is_a_failed_point(
@@ -423,14 +424,14 @@ def test_a_value_beyond_the_users_that_a_method_refuses_is_a_failed_point(
     space = {"lora": {"rank": [4, 8], "lr": [1e-3]}}
     refused = 16
     wish = start(tmp_path, ["lora"], space=space)
-    search, outcomes = command._run(console(), wish, None, retry_failed=False)  # type: ignore[arg-type]
+    outcomes = command._run(console(), wish, None, retry_failed=False)  # type: ignore[arg-type]
     assert [len(calls) for calls in begun] == [2, 1]
     assert "lora(rank=16, lr=0.001) cannot be tried: too wide" in capsys.readouterr().out
     assert not report_failures(console(), [o.trial for o in outcomes], outcomes)
-    (row,), _ = tune.winners(search)
+    (row,), _ = wish.winners()
     assert (row["settings"], row["settings_at_edge"]) == ({"rank": 8}, [])
     refused = 4
     wish = start(tmp_path / "b", ["lora"], space=space)
-    search, outcomes = command._run(console(), wish, None, retry_failed=False)  # type: ignore[arg-type]
+    outcomes = command._run(console(), wish, None, retry_failed=False)  # type: ignore[arg-type]
     with pytest.raises(typer.Exit):
-        report_failures(console(), search.plan.trials, outcomes)
+        report_failures(console(), wish.plan.trials, outcomes)

@@ -20,7 +20,6 @@ from bench.commands.sweeping import (
 from bench.console import console, counted, from_here, say
 from bench.sweeps import forkserver
 from bench.sweeps import tuned as tuned_
-from methods import registry
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,7 +95,7 @@ def run(options: RunOptions) -> None:
     screen = console()
     announce_backbones(screen, plan, config.backbones)
     if config.tuned is not None:
-        plan, without = tuned_.apply(plan, config.tuned, registry())
+        plan, without = tuned_.apply(plan, config.tuned)
         for what in without:
             say(screen, f"{config.tuned} has no winner for {what}; default learning rate used")
     todo = plan.todo(options.rerun, options.retry_failed)
@@ -181,7 +180,7 @@ def _print_forecast(
             words = f"predicting memory of {what}"
             bar.update(task, completed=done, total=total, description=words, visible=True)
 
-        lines = forecast.forecast(plan, todo, engine.device_kind(), move if memory else None)
+        lines = forecast.forecast(plan, todo, engine.device_name(), move if memory else None)
     places = itertools.groupby(lines, key=lambda line: (line.dataset, line.backbone))
     tables = [list(place) for _, place in places]
     for place in tables:

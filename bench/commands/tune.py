@@ -22,7 +22,6 @@ from bench.console import console, counted, from_here, say
 from bench.sweeps import forkserver, grid, tuned
 from bench.sweeps import tune as tune_
 from bench.units import format_seconds
-from methods import registry
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,15 +101,16 @@ def tune(options: TuneOptions) -> None:
         ready_weights(screen, search.plan, todo, download=False)
         _print_forecast(screen, search, todo, engine)
         return
-    search, outcomes = _run(screen, search, engine, options.retry_failed, config.log)
+    outcomes = _run(screen, search, engine, options.retry_failed, config.log)
     begun = {trial.identity: trial for trial in [*todo, *(o.trial for o in outcomes)]}
     failed = report_failures(screen, list(begun.values()), outcomes)
-    rows, without = tune_.winners(search)
-    tuned.save([*others, *rows], search, out)
-    _print_winners(screen, rows, search, out)
+    rows, without = search.winners()
+    if rows:
+        tuned.save([*others, *rows], search, out)
+        _print_winners(screen, rows, search, out)
+        say(screen, f"train with the winners: {_next_command(options, out)}")
     for what in without:
-        say(screen, f"no trial of {what} ended well: it has no winner")
-    say(screen, f"train with the winners: {_next_command(options, out)}")
+        say(screen, f"no point of {what} ended well, so it has no winner")
     raise typer.Exit(1 if failed or without else 0)
 
 
@@ -121,22 +121,21 @@ def _search(plan: "Plan", config: "SweepConfig", options: TuneOptions) -> "Searc
     trials, max_points, draw_seed = options.trials, options.max_points, options.draw_seed
     search = tune_.widen(
         plan,
-        registry(),
         factors if options.factors is None else _factors(options.factors),
-        grid.space_of(options.settings or file.get("settings", []), registry()),
+        grid.space_of(options.settings or file.get("settings", [])),
         file.get("trials") if trials is None else trials,
         file.get("draw_seed", 0) if draw_seed is None else draw_seed,
         file.get("max_points") if max_points is None else max_points,
     )
-    return tune_.resumed(search)
+    search.resume()
+    return search
 
 
 def _standing(search: "Search", todo: "list[Trial]") -> str:
     """How many trials the search has, how many of them are to run, and how many may follow."""
-    least = len(search.base_trials) * search.points
-    methods = counted(len(search.grids), "method")
-    points = counted(search.points, "point") + (" drawn from each grid" * search.drawn)
-    grown = len(search.plan.trials) - least
+    methods = counted(len(search.searched), "method")
+    points = counted(search.start, "point") + (" drawn from each grid" * search.drawn)
+    grown = len(search.plan.trials) - search.least
     beyond = f", and {grown} beyond them" if grown else ""
     recorded = len(search.plan.trials) - len(todo)
     done = f"{recorded} recorded in {from_here(search.plan.results)}, {len(todo)} to run"
@@ -147,8 +146,8 @@ def _standing(search: "Search", todo: "list[Trial]") -> str:
 
 def _run(
     screen: "Console", search: "Search", engine: "Engine", retry_failed: bool, log: str = ""
-) -> "tuple[Search, list[Outcome]]":
-    """Run the search to its end; returns it as it grew, and how the trials ended that ran.
+) -> "list[Outcome]":
+    """Run the search to its end, growing it; returns how the trials ended that ran.
 
     A trial is begun once, so that one which fails again does not keep the search from ending.
     """
@@ -171,11 +170,11 @@ def _run(
                 outcomes[outcome.trial.identity] = replace(outcome, status="not_applicable")
             if refused:  # it stopped the others
                 continue
-        search, grown = tune_.grow(search)
+        grown = search.grow()
         if not grown:
             break
-        say(screen, f"{', '.join(grown)}: best at the edge of the grid, so the next is tried")
-    return search, list(outcomes.values())
+        say(screen, f"{', '.join(grown)}: the next value beyond the edge of the grid is tried")
+    return list(outcomes.values())
 
 
 def _print_forecast(
@@ -186,7 +185,7 @@ def _print_forecast(
 
     if not todo:
         return
-    lines = forecast.forecast(search.plan, todo, engine.device_kind(), None)
+    lines = forecast.forecast(search.plan, todo, engine.device_name(), None)
     say(screen, forecast.total(lines, engine.at_once()))
     known = [line.seconds for line in lines if line.left]
     if search.more and all(seconds is not None for seconds in known):

@@ -1,24 +1,29 @@
 """Where trials run: a queue over the visible GPUs (or the CPU), one process per trial."""
 
 import contextlib
+import json
 import os
-import queue
 import signal
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from bench import lock
-from bench.messages import End, Event, event_from_json
-from bench.sweeps import forkserver, overtime
+from bench.sweeps import forkserver
 from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 from bench.trial_process import give_up
+
+GRACE_SECONDS = 60.0
+"""How long a trial over its time limit has to end by itself before its process is killed."""
+LOOK_SECONDS = 1.0
+"""How often to look whether another sweep has finished a trial that this one waits for."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,6 @@ class Outcome:
     seconds: float | None = None
     """How long the trial took."""
 
-    @classmethod
-    def of(cls, trial: Trial, end: End) -> "Outcome":
-        """From the last message of a trial's process."""
-        return cls(trial, **vars(end))
-
     @property
     def why(self) -> str:
         """The message in a line; the record has all of it."""
@@ -46,20 +46,63 @@ class Outcome:
         return f"{first} ..." if more else first
 
 
-class Watcher(Protocol):
-    """What is told while trials run."""
+class Watcher:
+    """What is told while trials run. This one ignores it all."""
 
     def started(self, trial: Trial, device: str) -> None:
-        """A trial's process has started on a device."""
+        """A trial has started on a device."""
 
-    def moved(self, trial: Trial, event: Event) -> None:
-        """A trial reports a stage, a step or a note."""
+    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+        """A trial reports a stage, or step, steps, images_per_second, val_mR."""
 
     def ended(self, outcome: Outcome) -> None:
-        """A trial's process has ended."""
+        """A trial has ended."""
 
     def waits(self, trial: Trial) -> None:
         """Another sweep is running the trial, so it waits at the end of the queue."""
+
+
+class Waiting:
+    """Trials that have yet to start. One that another sweep is running waits until that has ended.
+
+    Every engine takes its trials from here, and reports their ends.
+    """
+
+    def __init__(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> None:
+        self.plan, self.watcher = plan, watcher
+        self.trials = deque(todo)
+        self.outcomes: list[Outcome] = []
+        self._announced: set[str] = set()
+        self._next_look = 0.0
+        self._mutex = threading.Lock()  # the local engine has a thread for each device
+
+    def take(self) -> Trial | None:
+        """The next trial that can start; None if there is none at the moment."""
+        with self._mutex:
+            if time.monotonic() < self._next_look:
+                return None
+            for _ in range(len(self.trials)):
+                trial = self.trials.popleft()
+                if lock.busy(trial.path(self.plan.results)):
+                    self.trials.append(trial)
+                    if trial.identity not in self._announced:
+                        self._announced.add(trial.identity)
+                        self.watcher.waits(trial)
+                elif record := self.plan.overtaken(trial):
+                    self.watcher.started(trial, "another sweep")
+                    self.ended(Outcome(trial, record["status"], record["message"]))
+                else:
+                    return trial
+            self._next_look = time.monotonic() + LOOK_SECONDS
+        return None
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take note of an end; a trial that another sweep has just begun waits again."""
+        if outcome.status == "elsewhere":
+            self.trials.append(outcome.trial)
+        else:
+            self.outcomes.append(outcome)
+        self.watcher.ended(outcome)
 
 
 def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> list[Outcome]:
@@ -84,40 +127,32 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
     finally:
         for thread in threads:
             thread.join(timeout=10)
-    if workers.broken:
-        raise workers.broken[0]
-    return workers.outcomes
+    if workers.errors:
+        raise workers.errors[0]
+    return workers.waiting.outcomes
 
 
 class _Workers:
-    """What the threads of a sweep share: one thread for each device, all take from one queue."""
+    """What the threads of a sweep share: one thread for each device."""
 
     def __init__(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> None:
         self.plan, self.watcher = plan, watcher
-        self.waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
-        for trial in todo:
-            self.waiting.put(trial)
-        self.outcomes: list[Outcome] = []
-        self.broken: list[BaseException] = []
+        self.waiting = Waiting(plan, todo, watcher)
+        self.errors: list[BaseException] = []
         self._running: set[TrialProcess] = set()
         self._stop, self._interrupted = threading.Event(), threading.Event()
-        self._put_back: set[str] = set()
-        """Identities of the trials that another sweep was running when their turn came."""
 
     def work(self, device: str) -> None:
-        """Run trials on a device until none is left; what is raised is kept in `broken`."""
+        """Run trials on a device until none is left."""
         try:
-            while not self._stop.is_set():
-                try:
-                    trial = self.waiting.get_nowait()
-                except queue.Empty:
-                    return
-                if lock.busy(trial.path(self.plan.results)):
-                    self._wait_for_another_sweep(trial)
+            while self.waiting.trials and not self._stop.is_set():
+                trial = self.waiting.take()
+                if trial is None:
+                    self._stop.wait(0.1)
                 else:
                     self._run(trial, device)
         except BaseException as error:  # `run` raises it: an exception in a thread is lost
-            self.broken.append(error)
+            self.errors.append(error)
             self._stop.set()
 
     def interrupt(self) -> None:
@@ -127,74 +162,68 @@ class _Workers:
         for process in list(self._running):
             process.send_signal(signal.SIGTERM)
 
-    def _wait_for_another_sweep(self, trial: Trial) -> None:
-        self.waiting.put(trial)
-        if trial.identity in self._put_back:  # everything else is under way or done
-            self._stop.wait(1.0)
-        else:
-            self._put_back.add(trial.identity)
-            self.watcher.waits(trial)
-
     def _run(self, trial: Trial, device: str) -> None:
         self.watcher.started(trial, device)
         try:
-            outcome = _run_one(self.plan, trial, device, self._running, self.watcher.moved)
+            outcome = run_trial(self.plan, trial, device, self._running, self.watcher.moved)
         except Exception as error:  # the other trials go on
             outcome = Outcome(trial, "killed", f"{type(error).__name__}: {error}")
         if self._interrupted.is_set() and outcome.status == "killed":
-            return  # by us: it is among the trials that are left
-        if outcome.status == "elsewhere":  # another sweep began it in this very moment
-            self.waiting.put(trial)
-        elif not self._interrupted.is_set():
-            self.outcomes.append(outcome)
-        self.watcher.ended(outcome)
+            return  # by `interrupt`: the user is told that it is left
+        self.waiting.ended(outcome)
         if outcome.status == "user_error":
             self._stop.set()
 
 
-def _run_one(
+def run_trial(
     plan: Plan,
     trial: Trial,
     device: str,
     running: set[TrialProcess],
-    moved: Callable[[Trial, Event], None],
+    moved: Callable[[Trial, dict[str, Any]], None],
 ) -> Outcome:
+    """Run a trial in a process of its own, which is in `running` meanwhile; how it ended."""
     visible = "" if device == "cpu" else device
-    # A trial has its GPU alone and gives no thread of its own to what it only imports.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible, "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process, stdin, stdout = forkserver.start_trial(environment, errors)
         running.add(process)
-        end: End | None = None
-        over: list[float] = []
-        try:
-            stdin.write(plan.job(trial).to_json() + "\n")
+        limit = (plan.time_limit or 0) + GRACE_SECONDS
+        timer = threading.Timer(limit, _kill, [process])
+        timer.daemon = True
+        if plan.time_limit is not None:
+            timer.start()
+        last: dict[str, Any] = {}
+        # The pipe breaks, or a line is not whole, where the process is killed.
+        with contextlib.suppress(BrokenPipeError, json.JSONDecodeError):
+            stdin.write(json.dumps(plan.job(trial)) + "\n")
             stdin.flush()  # left open: the trial ends when it closes
-            with overtime.killed_after(process, plan.time_limit) as over:
-                for line in stdout:
-                    event = event_from_json(line)
-                    if isinstance(event, End):
-                        end = event
-                    elif event is not None:
-                        moved(trial, event)
-                code = process.wait()
-        except BrokenPipeError:  # it has ended
-            code = process.wait()
+            for line in stdout:
+                last = json.loads(line)
+                moved(trial, last)
+        code = process.wait()
+        over_time = timer.finished.is_set()
+        timer.cancel()
         with contextlib.suppress(BrokenPipeError):
             stdin.close()
         stdout.close()
         running.discard(process)
-        if end is not None:
-            return Outcome.of(trial, end)
-        if over:
-            return Outcome(trial, *give_up(trial, plan.results, over[0]))
-        errors.seek(0)
-        tail = errors.read().strip().splitlines()[-1:]
+        if "status" in last:
+            record = Path(last["record"]) if "record" in last else None
+            mean_recall, seconds = last.get("mR"), last.get("seconds")
+            return Outcome(trial, last["status"], last["message"], record, mean_recall, seconds)
+        if over_time:
+            return Outcome(trial, *give_up(trial, plan.results, limit))
         _tidy(trial.path(plan.results))
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        if code == -signal.SIGKILL:
-            how += " (a machine that runs out of memory does that)"
-        return Outcome(trial, "killed", "; ".join([f"its process ended with {how}", *tail]))
+        errors.seek(0)
+        return Outcome(trial, "killed", _cause(code, errors.read()))
+
+
+def _kill(process: TrialProcess) -> None:
+    """Kill a trial's process and what it started."""
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _tidy(path: Path) -> None:
@@ -202,3 +231,11 @@ def _tidy(path: Path) -> None:
     if path.parent.is_dir():
         with contextlib.suppress(OSError), lock.held(path):
             pass
+
+
+def _cause(code: int, errors: str) -> str:
+    """Why a trial's process ended without a word, with the last line that it printed."""
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    if code == -signal.SIGKILL:
+        how += " (a machine that runs out of memory does that)"
+    return "; ".join([f"its process ended with {how}", *errors.strip().splitlines()[-1:]])

@@ -7,26 +7,20 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Any
 
 from bench import UserError, brief
-from bench.messages import Placed
-from bench.sweeps.engine import Outcome, Watcher
-from bench.sweeps.remote import Errand, Waiting
+from bench.sweeps.engine import Outcome, Waiting, Watcher
+from bench.sweeps.remote import Errand
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 
 POLL_SECONDS = 0.2
 STORE_BYTES = 100 * 2**20
-"""The object store of a local cluster: a trial is told in a few kilobytes."""
-
-
+"""The object store of a local cluster; a trial and its reports are a few kilobytes."""
 PATIENCE_SECONDS = 25
 """How long a cluster may take to answer; Ray itself would try for minutes, then end the process."""
-LONGEST_FOLDER = 40
-"""Ray puts sockets some 65 letters below its temporary folder, and their paths end at 107."""
 PROBE = """
 import logging, sys, ray
 try:
@@ -40,8 +34,8 @@ except Exception as error:
 def connect(address: str | None) -> Any:
     """Ray itself, connected: to a cluster (`auto`, `ray://host:10001`), or to a new one here.
 
-    It sends no usage statistics and prints no logs of its workers. Raises UserError where the
-    cluster does not answer.
+    It sends no usage statistics and prints no logs of its workers. Raises UserError if the cluster
+    does not answer or none can be started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its default to be; no notice
@@ -56,16 +50,17 @@ def connect(address: str | None) -> Any:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
     except (OSError, ImportError, RuntimeError, ValueError) as error:
         place = "here" if here else f"at {address}"
-        raise UserError(f"Ray could not be started {place}: {brief(error)}") from None
+        remedy = ""
+        if "AF_UNIX" in str(error):  # its sockets lie below the temporary folder
+            remedy = "; the temporary folder has too long a name: set RAY_TMPDIR=/tmp"
+        raise UserError(f"Ray could not be started {place}: {brief(error)}{remedy}") from None
     return ray
 
 
 def check(address: str | None) -> None:
-    """Raise UserError where no cluster answers at the address, or none can be started here."""
+    """Raise UserError if a cluster is named and does not answer."""
     address = _address(address)
-    if address == "local":
-        _demand_short_folder()
-    elif (why := _silence(address)) is not None:
+    if address != "local" and (why := _silence(address)) is not None:
         raise UserError(
             f"no Ray cluster answers at {address} ({why}); start one with `ray start --head`, set "
             "RAY_AUTH_MODE=token if it asks for one, or leave --ray-address out to use this machine"
@@ -74,16 +69,6 @@ def check(address: str | None) -> None:
 
 def _address(given: str | None) -> str:
     return given or os.environ.get("RAY_ADDRESS") or "local"
-
-
-def _demand_short_folder() -> None:
-    """Raise UserError where the temporary folder is too deep for Ray's sockets."""
-    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    if len(folder) > LONGEST_FOLDER:
-        raise UserError(
-            f"the temporary folder {folder} has too long a name for the sockets of Ray; give it a "
-            "shorter one: RAY_TMPDIR=/tmp"
-        )
 
 
 @functools.cache
@@ -118,51 +103,49 @@ def _silence(address: str) -> str | None:
 def run(
     plan: Plan, todo: list[Trial], watcher: Watcher, address: str | None, jobs_per_gpu: int
 ) -> list[Outcome]:
-    """Run the trials as tasks, each with a GPU (or its share of one) where the cluster has any.
+    """Run the trials as tasks, each with a GPU (or its share of one) if the cluster has any.
 
     A task starts the trial in a fresh process. A worker that is lost loses its trial alone.
     KeyboardInterrupt ends the running trials and goes on to the caller.
     """
     ray = connect(address)
     try:
-        return _run(ray, plan, todo, watcher, jobs_per_gpu)
+        return _run(ray, Waiting(plan, todo, watcher), jobs_per_gpu)
     finally:
         ray.shutdown()
 
 
-def _run(
-    ray: Any, plan: Plan, todo: list[Trial], watcher: Watcher, jobs_per_gpu: int
-) -> list[Outcome]:
+def _run(ray: Any, waiting: Waiting, jobs_per_gpu: int) -> list[Outcome]:
     from ray.util.queue import Queue
 
     gpu = 1 / jobs_per_gpu if ray.cluster_resources().get("GPU") else 0
-    task = ray.remote(num_cpus=1, num_gpus=gpu, max_retries=0)(_attempt)
-    news = Queue(actor_options={"num_cpus": 0})
+    remote = ray.remote(num_cpus=1, num_gpus=gpu, max_retries=0)(_work)
+    messages = Queue(actor_options={"num_cpus": 0})
     tasks: dict[Any, Trial] = {}
-    waiting = Waiting(plan, todo, watcher)
-    known = {trial.identity: trial for trial in todo}
     started: set[str] = set()
+    watcher = waiting.watcher
 
     def listen() -> None:
-        for identity, event in news.get_nowait_batch(news.size()):
-            if isinstance(event, Placed):
+        running = {trial.identity: trial for trial in tasks.values()}
+        for identity, state in messages.get_nowait_batch(messages.size()):
+            if "host" in state:
                 started.add(identity)
-                watcher.started(known[identity], event.host)
-            elif identity in started:  # not what a lost worker said last
-                watcher.moved(known[identity], event)
+                watcher.started(running[identity], state["host"])
+            elif identity in started:  # not the last words of a worker that was lost
+                watcher.moved(running[identity], state)
 
     try:
         while tasks or waiting.trials:
-            for trial in waiting.free():
-                tasks[task.remote(Errand.of(plan, trial), news)] = trial
-            if not tasks:
+            while (trial := waiting.take()) is not None:
+                tasks[remote.remote(Errand.of(waiting.plan, trial), messages)] = trial
+            if not tasks:  # all that is left is being run by another sweep
                 time.sleep(POLL_SECONDS)
                 continue
-            ended, _ = ray.wait(list(tasks), timeout=POLL_SECONDS)
+            done, _ = ray.wait(list(tasks), timeout=POLL_SECONDS)
             listen()
-            for one in ended:
-                trial = tasks.pop(one)
-                outcome = _outcome(ray, one, trial)
+            for task in done:
+                trial = tasks.pop(task)
+                outcome = _outcome(ray, task, trial)
                 if trial.identity not in started:
                     watcher.started(trial, "ray")
                 started.discard(trial.identity)
@@ -170,8 +153,8 @@ def _run(
                 if outcome.status == "user_error":
                     return waiting.outcomes
     finally:
-        for one in tasks:
-            ray.cancel(one, force=True)
+        for task in tasks:
+            ray.cancel(task, force=True)
     return waiting.outcomes
 
 
@@ -185,11 +168,12 @@ def _outcome(ray: Any, task: Any, trial: Trial) -> Outcome:
     return outcome
 
 
-def _attempt(errand: Errand, news: Any) -> Outcome:
+def _work(errand: Errand, messages: Any) -> Outcome:
     """What a worker does."""
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
     if gpus:  # one thread is Ray's rule for a task with one CPU; a trial on a GPU has its node's
         os.environ.pop("OMP_NUM_THREADS", None)
     identity = errand.trial.identity
-    news.put((identity, Placed(f"{socket.gethostname()} {f'GPU {gpus}' if gpus else 'cpu'}")))
-    return errand.run(lambda event: news.put((identity, event)), set())
+    host = f"{socket.gethostname()} {f'GPU {gpus}' if gpus else 'cpu'}"
+    messages.put((identity, {"host": host}))
+    return errand.run(lambda state: messages.put((identity, state)), set())

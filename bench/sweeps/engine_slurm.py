@@ -1,19 +1,20 @@
 """Trials as a Slurm job array, through submitit; a job that is preempted goes on in a new one."""
 
 import contextlib
+import json
 import os
 import re
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from subprocess import TimeoutExpired
 from typing import Any
 
 from bench import UserError
-from bench.messages import Event, Placed, event_from_json, event_to_json
-from bench.sweeps.engine import Outcome, Watcher
+from bench.sweeps.engine import Outcome, Waiting, Watcher
 from bench.sweeps.forkserver import TrialProcess
-from bench.sweeps.remote import Errand, Waiting
+from bench.sweeps.remote import Errand
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 
@@ -33,7 +34,7 @@ OURS = {
     "error": "logs are written to .slurm in the results folder",
 }
 """Options of sbatch that the engine sets itself, and why."""
-GPU_WORDS = ("gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket")
+GPU_OPTIONS = ("gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket")
 """Options that ask for GPUs, beside `gres=gpu:...`."""
 GRACE_SECONDS = 45
 """For a trial to end by itself; submitit is told 90 seconds before Slurm ends the job."""
@@ -49,16 +50,16 @@ class Attempt:
 
     def __call__(self, errand: Errand) -> Outcome:
         """What a job does; progress goes into its log as lines of JSON."""
-        ending: list[int] = []
-        signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
+        terminated: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: terminated.append(number))
 
-        def tell(event: Event) -> None:
-            print(event_to_json(event), flush=True)
+        def report(state: dict[str, Any]) -> None:
+            print(json.dumps(state), flush=True)
 
-        tell(Placed(socket.gethostname(), os.getpid()))
-        outcome = errand.run(tell, self.running)
-        if ending and outcome.status == "killed":
-            signal.pause()  # Slurm is ending this job, and runs it again where it preempts it
+        report({"host": socket.gethostname(), "pid": os.getpid()})
+        outcome = errand.run(report, self.running)
+        if terminated and outcome.status == "killed":
+            signal.pause()  # Slurm is ending this job, and starts it again if it was preempted
         return outcome
 
     def checkpoint(self, errand: Errand) -> Any:
@@ -72,77 +73,70 @@ class Attempt:
         return submitit.helpers.DelayedSubmission(Attempt(), errand)
 
 
-def options(words: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """`--slurm` words -> which cluster (`slurm`, `local`), and the parameters as submitit has them.
+def options(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """`--slurm` options -> which cluster (`slurm`, `local`), and the parameters for submitit.
 
     time (as sbatch takes it), gpus (2, or a100:2), cpus, memory_gb, partition, account, qos,
-    array_parallelism and whatever else submitit knows; a word that it does not know goes to sbatch
-    as it is. Raises UserError.
+    array_parallelism and whatever else submitit knows; an option that it does not know goes to
+    sbatch as it is. Raises UserError.
     """
     import submitit
 
-    given = {name.replace("-", "_"): value for name, value in words.items()}
+    given = {name.replace("-", "_"): value for name, value in given.items()}
     cluster = str(given.pop("cluster", "slurm"))
     if cluster not in ("slurm", "local"):
         raise UserError(f"--slurm cluster is slurm, or local to try it out, not {cluster!r}")
-    asked = _check_words(given)
-    general = submitit.AutoExecutor._typed_parameters()
-    special = submitit.SlurmExecutor._valid_parameters()
+    _check(given)
+    types = {**submitit.AutoExecutor._typed_parameters(), "array_parallelism": int}
+    own = submitit.SlurmExecutor._valid_parameters()
+    asks_for_gpus = _asks_for_gpus(given)
     parameters: dict[str, Any] = dict(DEFAULTS)
-    more: dict[str, Any] = {}
-    for word, value in given.items():
-        name = SHORT.get(word, word)
+    if cluster == "local":
+        parameters["gpus_per_node"] = 0
+    elif asks_for_gpus:
+        del parameters["gpus_per_node"]
+    sbatch: dict[str, Any] = {}
+    for option, value in given.items():
+        name = SHORT.get(option, option)
         if name == "timeout_min":
             parameters[name] = minutes(value)
         elif name == "gpus_per_node" and ":" in str(value):  # a type of GPU: a100:2
-            parameters[name] = _typed(word, int, str(value).rpartition(":")[2])
-            more["gpus-per-node"] = value
-        elif name in general or name == "array_parallelism":
-            parameters[name] = _typed(word, general.get(name, int), value)
-        elif name in special:
+            count = _typed(option, int, str(value).rpartition(":")[2])
+            if cluster == "local":
+                parameters[name] = count
+            sbatch["gpus-per-node"] = value
+        elif name in types:
+            prefix = "slurm_" if name == "array_parallelism" else ""
+            parameters[prefix + name] = _typed(option, types[name], value)
+        elif name in own:
             parameters[f"slurm_{name}"] = True if str(value).lower() == "true" else value
         else:
-            more[name] = value
-    if "array_parallelism" in parameters:
-        parameters["slurm_array_parallelism"] = parameters.pop("array_parallelism")
-    if not {"gpus", "gpus_per_node"} & set(asked) and (asked or cluster == "local"):
-        parameters["gpus_per_node"] = 0 if cluster == "local" else None
-    if cluster == "slurm" and "gpus-per-node" in more:
-        parameters["gpus_per_node"] = None
-    if more:
-        parameters["slurm_additional_parameters"] = more
-    return cluster, {name: value for name, value in parameters.items() if value is not None}
+            sbatch[name] = value
+    if sbatch:
+        parameters["slurm_additional_parameters"] = sbatch
+    return cluster, parameters
 
 
-def _check_words(given: dict[str, Any]) -> list[str]:
-    """The words that ask for GPUs, at most one; raises UserError for words that contradict."""
-    for word, value in given.items():
-        if word in OURS:
-            raise UserError(f"--slurm {word} cannot be given: {OURS[word]}")
+def _check(given: dict[str, Any]) -> None:
+    """Raise UserError for options that contradict each other, or what the engine does."""
+    for option, value in given.items():
+        if option in OURS:
+            raise UserError(f"--slurm {option} cannot be given: {OURS[option]}")
         more = re.search(r",\s*([a-z][\w-]*=.*)", str(value))
-        if more and word not in ("export", "comment"):
+        if more and option not in ("export", "comment"):
             first = str(value)[: more.start()]
             raise UserError(
-                f"give --slurm once for each option: --slurm {word}={first} --slurm {more[1]}"
+                f"give --slurm once for each option: --slurm {option}={first} --slurm {more[1]}"
             )
-    asked = [word for word in GPU_WORDS if word in given]
-    if _asks_for_gpus(given.get("gres")):
-        asked.append("gres")
-    if len(asked) > 1:
-        raise UserError(f"--slurm {' and '.join(asked)} both ask for GPUs; give one of them")
-    return asked
+    if len(gpus := _asks_for_gpus(given)) > 1:
+        raise UserError(f"--slurm {' and '.join(gpus)} both ask for GPUs; give one of them")
 
 
-def _asks_for_gpus(gres: Any) -> bool:
-    """Whether `gres=gpu:a100:1,lscratch:20` names GPUs."""
-    return any(word.partition(":")[0].strip() == "gpu" for word in str(gres or "").split(","))
-
-
-_TIME = re.compile(
-    r"(?P<days>\d+)-(?P<hours>\d+)(?::(?P<minutes>\d+)(?::(?P<seconds>\d+))?)?"
-    r"|(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)"
-    r"|(?P<mm>\d+)(?::(?P<ss>\d+))?"
-)
+def _asks_for_gpus(given: dict[str, Any]) -> list[str]:
+    """The options that ask for GPUs, such as `gres=gpu:a100:1,lscratch:20`."""
+    resources = str(given.get("gres", "")).split(",")
+    by_gres = any(resource.partition(":")[0].strip() == "gpu" for resource in resources)
+    return [option for option in GPU_OPTIONS if option in given] + ["gres"] * by_gres
 
 
 def minutes(value: Any) -> int:
@@ -150,93 +144,96 @@ def minutes(value: Any) -> int:
 
     The forms are MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM and D-HH:MM:SS: `30:00` is half an hour.
     """
-    found = _TIME.fullmatch(str(value).strip())
-    if found is None:
+    days, dash, clock = str(value).strip().rpartition("-")
+    numbers = clock.split(":")
+    if not all(map(str.isdecimal, [*numbers, *([days] if dash else [])])) or len(numbers) > 3:
         raise UserError(
             f"--slurm time is MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS as for sbatch, "
             f"not {value!r}"
         )
-    part = {name: int(digits or 0) for name, digits in found.groupdict().items()}
-    hours = part["days"] * 24 + part["hours"] + part["h"]
-    seconds = (hours * 60 + part["minutes"] + part["m"] + part["mm"]) * 60
-    seconds += part["seconds"] + part["s"] + part["ss"]
-    if not seconds:
+    if not dash and len(numbers) < 3:
+        numbers.insert(0, "0")  # no hours
+    hours, mins, seconds = map(int, [*numbers, "0", "0"][:3])
+    total = ((int(days or 0) * 24 + hours) * 60 + mins) * 60 + seconds
+    if not total:
         raise UserError(f"--slurm time is more than 0, not {value!r}; give the limit of one job")
-    return -(-seconds // 60)
+    return -(-total // 60)
 
 
-def _typed(name: str, kind: type, value: Any) -> Any:
+def _typed(option: str, wanted: type, value: Any) -> Any:
     try:
-        return kind(value)
+        return wanted(value)
     except ValueError:
-        words = {int: "a whole number", float: "a number"}
-        raise UserError(f"--slurm {name} is {words.get(kind, kind)}, not {value!r}") from None
+        names = {int: "a whole number", float: "a number"}
+        raise UserError(f"--slurm {option} is {names.get(wanted, wanted)}, not {value!r}") from None
 
 
-def run(plan: Plan, todo: list[Trial], watcher: Watcher, words: dict[str, Any]) -> list[Outcome]:
+def run(plan: Plan, todo: list[Trial], watcher: Watcher, given: dict[str, Any]) -> list[Outcome]:
     """Submit the trials as one array and wait for them; logs are in `.slurm` below the results.
 
-    KeyboardInterrupt cancels the jobs and goes on to the caller. Raises UserError where Slurm takes
-    no job.
+    KeyboardInterrupt cancels the jobs and goes on to the caller. Raises UserError if Slurm takes no
+    job.
     """
     import submitit
 
-    cluster, parameters = options(words)
+    cluster, parameters = options(given)
     folder = plan.results.resolve() / ".slurm"
+    waiting, logs = Waiting(plan, todo, watcher), list[_Log]()
     try:
-        executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=TIMEOUTS)
-        executor.update_parameters(**parameters)
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise _refused(error) from None
-    waiting, jobs = Waiting(plan, todo, watcher), dict[Any, _Log]()
-
-    def submit(trials: list[Trial]) -> None:
-        if not trials:
-            return
-        try:
-            array = executor.map_array(Attempt(), [Errand.of(plan, trial) for trial in trials])
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
-            raise _refused(error) from None
-        jobs.update((job, _Log(job, t, watcher)) for job, t in zip(array, trials, strict=True))
-
-    try:
-        while jobs or waiting.trials:
-            submit(waiting.free())
-            for job, log in list(jobs.items()):
-                over = job.done()
+        with _refusal_as_user_error():
+            executor = submitit.AutoExecutor(
+                folder, cluster=cluster, slurm_max_num_timeout=TIMEOUTS
+            )
+            executor.update_parameters(**parameters)
+        while logs or waiting.trials:
+            ready = list(iter(waiting.take, None))
+            if ready:
+                with _refusal_as_user_error():
+                    jobs = executor.map_array(
+                        Attempt(), [Errand.of(plan, trial) for trial in ready]
+                    )
+                logs += [_Log(job, t, watcher) for job, t in zip(jobs, ready, strict=True)]
+            for log in list(logs):
+                over = log.job.done()
                 log.listen()
-                if not over:
-                    continue
-                outcome = _outcome(job, jobs.pop(job).trial)
-                log.start()
-                waiting.ended(outcome)
-                if outcome.status == "user_error":
-                    return waiting.outcomes
-            time.sleep(POLL_SECONDS if jobs or waiting.trials else 0)
+                if over:
+                    logs.remove(log)
+                    log.start()
+                    outcome = _outcome(log.job, log.trial)
+                    waiting.ended(outcome)
+                    if outcome.status == "user_error":
+                        return waiting.outcomes
+            time.sleep(POLL_SECONDS if logs or waiting.trials else 0)
     finally:
-        for job in jobs:
-            job.cancel(check=False)
+        for log in logs:
+            log.job.cancel(check=False)
     return waiting.outcomes
 
 
-def _refused(error: Exception) -> UserError:
-    why = " ".join(str(error).split())
-    return UserError(f"Slurm takes no job ({why}); see `bench run --help` for --slurm")
+@contextlib.contextmanager
+def _refusal_as_user_error() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"Slurm takes no job ({why}); see `bench run --help` for --slurm") from None
 
 
 class _Log:
-    """A job's log, of which what is new is passed on."""
+    """A job and its log, of which what is new is passed on."""
 
     def __init__(self, job: Any, trial: Trial, watcher: Watcher) -> None:
         self.job, self.trial, self.watcher = job, trial, watcher
         self.read, self.started = 0, False
 
     def start(self, host: str = "slurm") -> None:
+        """Say that the trial has started, unless that was said."""
         if not self.started:
             self.started = True
             self.watcher.started(self.trial, f"{host} job {self.job.job_id}")
 
     def listen(self) -> None:
+        """Pass on the whole lines that are new."""
         try:
             with self.job.paths.stdout.open("rb") as file:
                 file.seek(self.read)
@@ -245,12 +242,21 @@ class _Log:
             return
         whole = text[: text.rfind(b"\n") + 1]
         self.read += len(whole)
-        for line in whole.decode("utf-8", "replace").splitlines():
-            event = event_from_json(line)
-            if isinstance(event, Placed):
-                self.start(event.host)
-            elif event is not None and self.started:
-                self.watcher.moved(self.trial, event)
+        for state in states(whole.decode("utf-8", "replace")):
+            if "host" in state:
+                self.start(state["host"])
+            elif self.started:
+                self.watcher.moved(self.trial, state)
+
+
+def states(text: str) -> list[dict[str, Any]]:
+    """The lines of JSON in a log; submitit writes other lines into it."""
+    found = []
+    for line in text.splitlines():
+        if line.startswith("{"):
+            with contextlib.suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+    return found
 
 
 def _outcome(job: Any, trial: Trial) -> Outcome:

@@ -11,18 +11,17 @@ from bench.spec import nearest
 from bench.sweeps import engine, engine_ray, engine_slurm
 from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.sweep import Plan
+from bench.sweeps.sweepfile import EngineOptions
 from bench.trial import Trial
 
 ENGINES = ("local", "ray", "slurm")
-OWN = {
+TAKEN_BY = {
     "gpus": ("local",),
     "jobs_per_gpu": ("local", "ray"),
     "ray_address": ("ray",),
     "slurm": ("slurm",),
 }
 """Options that only some engines take."""
-
-
 NEEDS = {"ray": "ray", "slurm": "submitit"}
 """Optional packages; the extra is called like the engine."""
 
@@ -42,7 +41,7 @@ class Engine:
     """What the user should know before the sweep starts."""
 
     def check(self, results: Path) -> None:
-        """Raise UserError where no trial could run: no cluster answers, or no record be written."""
+        """Raise UserError if no trial could run, or its record not be written."""
         try:
             record.probe(results)
         except record.NoRoom as error:
@@ -60,68 +59,73 @@ class Engine:
             return engine_ray.run(plan, todo, watcher, self.ray_address, self.jobs_per_gpu)
         if self.name == "slurm":
             return engine_slurm.run(plan, todo, watcher, self.slurm)
-        slots = [device for _ in range(self.jobs_per_gpu) for device in self.devices or ("cpu",)]
-        return engine.run(plan, todo, slots, watcher)
+        return engine.run(plan, todo, [*(self.devices or ["cpu"])] * self.jobs_per_gpu, watcher)
 
     def at_once(self) -> int:
         """How many trials run at the same time; 1 where a cluster decides."""
         return self.jobs_per_gpu * max(1, len(self.devices)) if self.name == "local" else 1
 
-    def device_kind(self) -> str | None:
+    def device_name(self) -> str | None:
         """What records call the device of a trial; None where a cluster decides."""
         if self.name != "local":
             return None
         from bench.measure.machine import environment
 
-        found = environment()
-        return str((found["gpu"] if self.devices else None) or found["cpu"])
+        machine = environment()
+        return str((machine["gpu"] if self.devices else None) or machine["cpu"])
 
 
-def engine_of(options: dict[str, Any]) -> Engine:
-    """The engine that the options (keys as in a sweep file) name.
+def engine_of(options: EngineOptions) -> Engine:
+    """The engine that the options name.
 
-    Raises UserError where they contradict each other, name a GPU that is not there, or need a
-    package that is not.
+    Raises UserError if they contradict each other, name a GPU that is not there, or need a package
+    that is not.
     """
     name = options.get("engine", "local")
     if name not in ENGINES:
         known = ", ".join(ENGINES)
         raise UserError(f"there is no engine {name!r}{nearest(name, ENGINES)}; known: {known}")
-    for option, engines in OWN.items():
+    for option, engines in TAKEN_BY.items():
         if option in options and name not in engines:
-            word = option.replace("_", "-")
-            right = " or ".join(engines)
-            raise UserError(f"--{word} is for the engine {right}, not for {name}; leave it out")
+            raise UserError(
+                f"--{option.replace('_', '-')} is for the engine {' or '.join(engines)}, "
+                f"not for {name}; leave it out"
+            )
     if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
         raise UserError(
             f"--engine {name} needs {NEEDS[name]}, which is not installed: "
             f"pip install 'cmer-bench[{name}]'"
         )
     devices, warning = _devices(options.get("gpus")) if name == "local" else ((), None)
-    jobs, address = options.get("jobs_per_gpu", 1), options.get("ray_address")
-    return Engine(name, devices, jobs, address, options.get("slurm", {}), warning)
+    return Engine(
+        name,
+        devices,
+        options.get("jobs_per_gpu", 1),
+        options.get("ray_address"),
+        options.get("slurm", {}),
+        warning,
+    )
 
 
-def _devices(wanted: str | None) -> tuple[tuple[str, ...], str | None]:
-    """The GPUs that `--gpus` names, all visible ones without it, and a warning where there are none
+def _devices(text: str | None) -> tuple[tuple[str, ...], str | None]:
+    """The GPUs that `--gpus` names, all visible ones without it, and a warning if there are none
     although the machine has some; raises UserError.
     """
-    words = [] if wanted is None else [w.strip() for w in wanted.split(",") if w.strip()]
+    words = [] if text is None else [word.strip() for word in text.split(",") if word.strip()]
     if words == ["none"]:
         return (), None
     visible = gpus.visible()
-    if wanted is None or words == ["all"]:
-        reason = None if visible else gpus.why_none()
-        if words and not visible:
-            why = reason or "this machine has no NVIDIA GPU"
-            raise UserError(f"--gpus all: no GPU can be used, for {why}")
+    reason = None if visible else gpus.why_none()
+    if text is None:
         return tuple(visible), None if reason is None else f"training on the CPU: {reason}"
-    missing = [word for word in words if word not in visible]
-    if not words or missing or len(set(words)) < len(words):
-        seen = f"visible are {', '.join(visible)}"
-        if not visible:
-            seen = f"no GPU can be used ({gpus.why_none() or 'this machine has no NVIDIA GPU'})"
+    if not visible:
+        why = reason or "this machine has no NVIDIA GPU"
+        raise UserError(f"--gpus {text}: no GPU can be used, for {why}")
+    if words == ["all"]:
+        return tuple(visible), None
+    if not words or not set(words) <= set(visible) or len(set(words)) < len(words):
         raise UserError(
-            f"--gpus is all, none or different visible GPUs such as 0,1, not {wanted!r}; {seen}"
+            f"--gpus is all, none or different visible GPUs such as 0,1, not {text!r}; "
+            f"visible are {', '.join(visible)}"
         )
     return tuple(words), None

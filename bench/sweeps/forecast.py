@@ -2,15 +2,14 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import record
 from bench.console import counted
 from bench.label import Label
-from bench.schema import Record
 from bench.spec import portable
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
@@ -22,13 +21,12 @@ if TYPE_CHECKING:
 
     from bench.measure.plan import Row
 
-FREE = ("epochs", "steps", "time", "lr", "weight_decay", "warmup", "clip_norm")
+SAME_STEP = ("epochs", "steps", "time", "lr", "weight_decay", "warmup", "clip_norm")
 """What of a recipe does not change the time of a step."""
 MEASURED = "at the start"
 """What a forecast says of steps that no record foretells."""
-RECORDED = len("applicable,")
-"""Letters of the widest word in the table's column of what is recorded."""
 MEASURED_MEANS = "steps: measured at the start of each training where no record tells them"
+Records = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,9 @@ class Line:
     seconds: float | None
     """What is left of it, one trial after the other; None: not known."""
     batch: int | None = None
-    """Of a recipe that gives a memory: the batch that it comes to; None: another, or not known."""
+    """The batch that the recipe's memory comes to; None: it gives none, or that is not known."""
     steps: int | str | None = None
-    """Of a recipe that gives a time: the steps that it comes to, or MEASURED; None: another."""
+    """The steps that the recipe's time comes to, or MEASURED; None: it gives none."""
     reason: str | None = None
     """Why its memory cannot be predicted, such as that not even two images fit; None: it can."""
 
@@ -66,24 +64,30 @@ def forecast(
     groups: dict[tuple[str, str, str], list[Trial]] = {}
     for trial in plan.trials:
         groups.setdefault((trial.dataset, trial.backbone, trial.call), []).append(trial)
-    left = {trial.identity for trial in todo}
-    # Only to learn how long trials take: `bench report` tells of records that cannot be read.
+    to_run = {trial.identity for trial in todo}
+    # `bench report` tells of records that cannot be read; here they are only passed over.
     read = record.read_all(record.paths(plan.results), left_out=lambda _: None)
-    known = [document for _, document in read]
-    predicted = {} if memory is None or not todo else _predicted(todo, plan.root, memory)
+    records = [document for _, document in read]
+    predicted = _predicted(todo, plan.root, memory) if memory is not None and todo else {}
     lines = []
     for place, trials in groups.items():
-        open_ = [trial for trial in trials if trial.identity in left]
-        states = Counter(plan.status(t) or "no record" for t in trials)
-        one = seconds(trials[0], known, device) if open_ else 0.0
-        total = None if one is None else one * len(open_)
+        first, left = trials[0], sum(trial.identity in to_run for trial in trials)
         row = predicted.get(place)
         figures = row.figures if row is not None else {}
-        reason = row.reason if row is not None else None
-        batch = figures.get("batch_size") if trials[0].recipe.memory is not None else None
-        found = steps(trials[0], batch, known, device) if open_ else None
-        peak = figures.get("predicted_peak_bytes")
-        lines.append(Line(*place, states, len(open_), peak, total, batch, found, reason))
+        batch = figures.get("batch_size") if first.recipe.memory is not None else None
+        each = seconds(first, records, device) if left else 0.0
+        lines.append(
+            Line(
+                *place,
+                states=Counter(plan.status(trial) or "no record" for trial in trials),
+                left=left,
+                peak_bytes=figures.get("predicted_peak_bytes"),
+                seconds=None if each is None else each * left,
+                batch=batch,
+                steps=steps(first, batch, records, device) if left else None,
+                reason=row.reason if row is not None else None,
+            )
+        )
     return lines
 
 
@@ -99,103 +103,111 @@ def _predicted(
     return {(r.dataset, r.backbone, r.call): r for r in rows}
 
 
-def trains(trial: Trial) -> bool:
-    """Whether its method trains anything."""
+def _trains(trial: Trial) -> bool:
     known = registry()
     return trial.method not in known or known[trial.method].lr is not None
 
 
 def steps(
-    trial: Trial, batch: int | None, records: list[Record], device: str | None
+    trial: Trial, batch: int | None, records: Records, device: str | None
 ) -> int | str | None:
     """How many steps a trial's time budget comes to, by the speed of records at the same batch.
 
-    MEASURED where no record tells; None where its recipe gives no time, or nothing is trained.
-    `batch`: what a recipe's memory comes to, None where that is not known or not given.
+    MEASURED if no record tells; None if its recipe gives no time, or nothing is trained. `batch`:
+    what a recipe's memory comes to, None if that is not known or not given.
     """
     recipe = trial.recipe
-    if recipe.time is None or not trains(trial):
+    if recipe.time is None or not _trains(trial):
         return None
-    found: dict[str, list[float]] = {}
-    for done in records:
-        efficiency, where = done.get("efficiency", {}), kind_of(done)
+    counts: list[tuple[str, float]] = []
+    for done in _like(trial, records, device, batch):
+        efficiency = done.get("efficiency", {})
         rate, size = efficiency.get("train_images_per_second"), _batch_of(done)
-        if not rate or not size or done["status"] != "ok" or device not in (None, where):
-            continue
-        if _alike(trial, done, batch):
+        if rate and size:
             left = recipe.time - (efficiency.get("feature_seconds") or 0.0)
-            found.setdefault(where, []).append(left * rate / (size * recipe.accumulation))
-    if len(found) != 1:
-        return MEASURED
-    return max(0, int(statistics.median(next(iter(found.values())))))
+            counts.append((device_of(done), left * rate / (size * recipe.accumulation)))
+    median = _median_of_one_device(counts)
+    return MEASURED if median is None else max(0, int(median))
 
 
-def _batch_of(done: Record) -> int | None:
-    """Images in a training batch of a record, as far as it says."""
-    size = done.get("data", {}).get("batch_size") or done["trial"]["recipe"].get("batch_size")
-    return None if size is None else int(size)
-
-
-def seconds(trial: Trial, records: list[Record], device: str | None) -> float | None:
+def seconds(trial: Trial, records: Records, device: str | None) -> float | None:
     """How long a trial will take: the median of records that differ in seed, rate or length only.
 
     A training of another length counts in proportion to its steps. A time budget takes its time,
-    and what such records took beside training. None where nothing is known.
+    and what such records took beside training. None if nothing is known.
     """
-    budget = trial.recipe.time if trains(trial) else None
-    found: dict[str, list[float]] = {}
-    for done in records:
-        where = kind_of(done)
+    budget = trial.recipe.time if _trains(trial) else None
+    times: list[tuple[str, float]] = []
+    for done in _like(trial, records, device):
         took = _scaled(trial, done) if budget is None else _beside(done, budget)
-        if took is None or done["status"] != "ok" or device not in (None, where):
-            continue
-        if _alike(trial, done, None):
-            found.setdefault(where, []).append(took)
-    return statistics.median(next(iter(found.values()))) if len(found) == 1 else budget
+        if took is not None:
+            times.append((device_of(done), took))
+    median = _median_of_one_device(times)
+    return budget if median is None else median
 
 
-def kind_of(done: Record) -> str:
+def _median_of_one_device(values: list[tuple[str, float]]) -> float | None:
+    """The median of values by device; None if there are none, or of several devices."""
+    if len({device for device, _ in values}) != 1:
+        return None
+    return statistics.median(value for _, value in values)
+
+
+def device_of(done: dict[str, Any]) -> str:
     """The device of a record: its GPU's name or its CPU's model."""
     environment = done.get("environment", {})
     return str(environment.get("gpu") or environment.get("cpu"))
 
 
-def _beside(done: Record, budget: float) -> float | None:
+def _batch_of(done: dict[str, Any]) -> int | None:
+    """Images in a training batch of a record, as far as it says."""
+    size = done.get("data", {}).get("batch_size") or done["trial"]["recipe"].get("batch_size")
+    return None if size is None else int(size)
+
+
+def _like(
+    trial: Trial, records: Records, device: str | None, batch: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """The records of trials in which a step takes as long as in this one.
+
+    `batch`: this trial's, if its recipe gives a memory and the batch is known; None: as the recipe
+    says.
+    """
+    recipe = asdict(trial.recipe)
+    ignored = {*SAME_STEP, *(("batch_size", "memory") if batch is not None else ())}
+    for done in records:
+        other = done["trial"]
+        theirs = {**recipe, **other["recipe"]}  # older records lack the newer fields
+        if (
+            done["status"] == "ok"
+            and device in (None, device_of(done))
+            and Path(other["dataset"]).stem == trial.dataset_name
+            and portable(other["backbone"]) == portable(trial.backbone)
+            and other["method"] == trial.method
+            and other["settings"] == trial.settings
+            and other.get("cached_features", trial.cached_features) == trial.cached_features
+            and batch in (None, _batch_of(done))
+            and all(recipe.get(name) == theirs[name] for name in theirs.keys() - ignored)
+        ):
+            yield done
+
+
+def _beside(done: dict[str, Any], budget: float) -> float | None:
     """Seconds of a trial with a time budget, by what a record took beside its training."""
     efficiency, curve = done.get("efficiency", {}), done.get("curve")
     total = efficiency.get("trial_seconds")
-    training = (curve[-1].get("train_seconds") if curve else None) or efficiency.get(
-        "train_seconds"
-    )
+    training = curve[-1].get("train_seconds") if curve else None
+    training = training or efficiency.get("train_seconds")
     return None if total is None or training is None else float(total - training + budget)
 
 
-def _alike(trial: Trial, done: Record, batch: int | None) -> bool:
-    """Whether a step of the record's trial takes as long as one of this trial.
-
-    `batch`: this trial's, where its recipe gives a memory and the batch is known; None: as the
-    recipe says.
-    """
-    own, other = asdict(trial), done["trial"]
-    names = ("method", "settings", "cached_features")
-    same = Path(other["dataset"]).stem == trial.dataset_name
-    same &= portable(other["backbone"]) == portable(trial.backbone)
-    fields = {**own["recipe"], **other["recipe"]}  # those that came after the record too
-    same &= all(own[name] == other.get(name, own[name]) for name in names)
-    free = {*FREE, "batch_size", "memory"} if batch is not None else set(FREE)
-    same &= batch is None or _batch_of(done) == batch
-    return same and all(
-        own["recipe"].get(name) == value for name, value in fields.items() if name not in free
-    )
-
-
-def _scaled(trial: Trial, done: Record) -> float | None:
-    """Seconds that the record's trial would take with as many steps as this one; None: unknown."""
-    efficiency = done.get("efficiency", {})
+def _scaled(trial: Trial, done: dict[str, Any]) -> float | None:
+    """Seconds that the record's trial would take with as many steps as this one."""
+    efficiency, curve = done.get("efficiency", {}), done.get("curve")
     total, training = efficiency.get("trial_seconds"), efficiency.get("train_seconds")
-    if total is None or not done.get("curve") or training is None:
+    if total is None or training is None or not curve:
         return None if total is None else float(total)
-    last = done["curve"][-1]
+    last = curve[-1]
     length = float(trial.recipe.steps or trial.recipe.epochs * last["step"] / last["epoch"])
     return float(total + training * (length / last["step"] - 1))
 
@@ -211,31 +223,26 @@ def table(lines: list[Line]) -> "Table":
     from rich import box
     from rich.table import Table
 
-    batches = any(line.batch is not None for line in lines)
-    sized = shows_peak(lines)
-    timed = any(line.steps is not None for line in lines)
-    heads = ["method", "recorded", "left", *(["batch"] if batches else [])]
-    heads += [*(["steps"] if timed else []), *(["peak, MiB"] if sized else []), "time left"]
-    shown = Table(*heads, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    columns: dict[str, list[str]] = {"recorded": [_recorded(line) for line in lines]}
+    columns["left"] = [_figure(line.left or None) for line in lines]
+    if any(line.batch is not None for line in lines):
+        columns["batch"] = [_figure(line.batch) for line in lines]
+    if any(line.steps is not None for line in lines):
+        columns["steps"] = [_figure(line.steps) for line in lines]
+    if shows_peak(lines):
+        mib = [None if line.peak_bytes is None else line.peak_bytes / 2**20 for line in lines]
+        columns["peak, MiB"] = [_figure(value) for value in mib]
+    columns["time left"] = [_clock(line.seconds) if line.left else "–" for line in lines]
+    shown = Table("method", box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     shown.title = f"{Path(lines[0].dataset).stem} · {portable(lines[0].backbone)}"
-    # All but the first are as wide as they need be: rich narrows what is widest, and would break
-    # calls within a word.
-    said = [_recorded(line) for line in lines]
-    shown.columns[1].width = max(len("recorded"), min(RECORDED, max(map(len, said))))
-    for column in shown.columns[2:]:
-        column.justify, column.no_wrap = "right", True
-    for line, recorded in zip(lines, said, strict=True):
-        cells: list[str | Label] = [
-            Label(line.call),
-            recorded,
-            str(line.left) if line.left else "–",
-        ]
-        cells += [_figure(line.batch)] if batches else []
-        cells += [_figure(line.steps)] if timed else []
-        if sized:
-            cells.append("–" if line.peak_bytes is None else f"{line.peak_bytes / 2**20:,.0f}")
-        cells.append(_clock(line.seconds) if line.left else "–")
-        shown.add_row(*cells)
+    # All but the method are as wide as they need be: rich narrows what is widest, and would break
+    # calls within a word. The longest word of what is recorded is `not applicable,`.
+    width = min(len("applicable,"), max(map(len, columns["recorded"])))
+    shown.add_column("recorded", width=max(len("recorded"), width))
+    for head in list(columns)[1:]:
+        shown.add_column(head, justify="right", no_wrap=True)
+    for line, *cells in zip(lines, *columns.values(), strict=True):
+        shown.add_row(Label(line.call), *cells)
     return shown
 
 
@@ -252,16 +259,16 @@ def _clock(seconds: float | None) -> str:
     return format_clock(seconds) if seconds >= 10 else format_seconds(seconds)
 
 
-def _figure(value: int | str | None) -> str:
+def _figure(value: float | str | None) -> str:
     if isinstance(value, str):
         return value
-    return "–" if value is None else f"{value:,}"
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def total(lines: list[Line], slots: int) -> str:
     """A sentence on the time of the whole, with so many trials at once."""
     known = [line for line in lines if line.left and line.seconds is not None]
-    unknown = sum(line.left for line in lines if line.left and line.seconds is None)
+    unknown = sum(line.left for line in lines if line.seconds is None)
     if not known:
         return "time left: unknown, no record is of the same method, data, recipe and device"
     time = format_seconds(sum(line.seconds or 0.0 for line in known) / slots)

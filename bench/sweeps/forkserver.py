@@ -4,7 +4,7 @@ A fresh Python needs several seconds to import what a trial needs, which is long
 trial. So a sweep on this machine starts one helper process early, while it still plans. The helper
 imports the libraries, touches no GPU and computes nothing (forking is safe only before CUDA and
 thread pools start), and forks itself once for each trial. Where there is no fork, or if the helper
-is gone, a trial gets a fresh Python as before: slower, and otherwise the same.
+is gone, a trial gets a fresh Python: slower, and otherwise the same.
 """
 
 import atexit
@@ -17,15 +17,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from typing import IO, Protocol
+import traceback
+from typing import IO, NoReturn, Protocol
 
 from methods import registry
 
 STARTING_PATIENCE = 120.0
-"""Seconds that the helper may take to answer; it may still be importing on a slow disk."""
-
-
+"""Seconds that the helper may take to fork; it may still be importing on a slow disk."""
 LARGEST_REQUEST = 2**20
 """Bytes of an environment as JSON; the kernel refuses a larger one before this does."""
 
@@ -46,39 +44,42 @@ class TrialProcess(Protocol):
 
 
 class Forked:
-    """A trial's process that the helper forked; its exit code comes through a pipe."""
+    """A trial's process that the helper forked. Its id and its exit code come through a pipe."""
 
-    def __init__(self, pid: int, status: int) -> None:
-        self.pid = pid
-        self._status = status
+    def __init__(self, status: int) -> None:
+        self._status = os.fdopen(status)
+        if not select.select([status], [], [], STARTING_PATIENCE)[0]:
+            raise TimeoutError("the helper process does not answer")
+        pid = self._status.readline()
+        if not pid:
+            raise ConnectionResetError("the helper process has ended")
+        self.pid = int(pid)
         self._code: int | None = None
-        self._mutex = threading.Lock()
+        self._ended = threading.Event()
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        with self._status:
+            code = self._status.read()
+        self._code = int(code) if code else -signal.SIGKILL  # its keeper was killed with it
+        self._ended.set()
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
-        return self._read(0.0)
+        return self._code
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code, once it has ended; raises TimeoutExpired after `timeout` seconds."""
-        end = None if timeout is None else time.monotonic() + timeout
-        while (code := self._read(0.5)) is None:
-            if end is not None and time.monotonic() > end:
-                raise subprocess.TimeoutExpired("a forked trial", timeout or 0.0)
-        return code
+        self._ended.wait(timeout)
+        if self._code is None:
+            raise subprocess.TimeoutExpired("a forked trial", timeout or 0.0)
+        return self._code
 
     def send_signal(self, sig: int) -> None:
         """Send a signal, unless it has ended."""
-        if self.poll() is None:
+        if self._code is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, sig)
-
-    def _read(self, timeout: float) -> int | None:
-        with self._mutex:
-            if self._code is None and select.select([self._status], [], [], timeout)[0]:
-                text = os.read(self._status, 32)  # empty: the helper died, and cannot tell
-                os.close(self._status)
-                self._code = int(text) if text else -signal.SIGKILL
-            return self._code
 
 
 class ForkServer:
@@ -86,8 +87,6 @@ class ForkServer:
 
     def __init__(self) -> None:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.channel.settimeout(STARTING_PATIENCE)
-        self._mutex = threading.Lock()
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
@@ -100,20 +99,16 @@ class ForkServer:
 
     def fork(self, stdin: int, stdout: int, stderr: int, environment: dict[str, str]) -> Forked:
         """A new trial process on these file descriptors; raises OSError if the helper is gone."""
-        status, writing = os.pipe()
+        status, to_status = os.pipe()
         try:
-            with self._mutex:
-                words = json.dumps(environment).encode()
-                socket.send_fds(self.channel, [words], [stdin, stdout, stderr, writing])
-                answer = self.channel.recv(32)
-            if not answer:
-                raise ConnectionResetError("the helper process has ended")
+            request = json.dumps(environment).encode()
+            socket.send_fds(self.channel, [request], [stdin, stdout, stderr, to_status])
         except OSError:
             os.close(status)
             raise
         finally:
-            os.close(writing)
-        return Forked(int(answer), status)
+            os.close(to_status)
+        return Forked(status)
 
     def stop(self) -> None:
         """End the helper; trials that it forked go on."""
@@ -180,65 +175,49 @@ def start_trial(
 
 
 def serve(channel: socket.socket) -> None:
-    """Fork a trial for each request, and pass on how each ended, until the parent is gone."""
-    import_libraries()
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of any kind makes it wake us
-    statuses: dict[int, int] = {}
-    while True:
-        ready, _, _ = select.select([channel.fileno(), woken], [], [])
-        if woken in ready:
-            os.read(woken, 4096)
-            _report_ends(statuses)
-        if channel.fileno() in ready:
-            words, descriptors, _, _ = socket.recv_fds(channel, LARGEST_REQUEST, 4)
-            if not words:
-                return
-            *streams, status = descriptors
-            pid = os.fork()
-            if pid == 0:
-                channel.close()
-                for descriptor in (woken, wake, status, *statuses.values()):
-                    os.close(descriptor)
-                _become_trial(streams, json.loads(words))
-            for descriptor in streams:
-                os.close(descriptor)
-            statuses[pid] = status
-            channel.sendall(str(pid).encode())
-
-
-def import_libraries() -> None:
-    """What every trial imports; whatever fails here fails in the trial again, with its reason."""
-    with contextlib.suppress(Exception):
+    """Start a trial for each request, until the parent is gone."""
+    with contextlib.suppress(Exception):  # what fails here fails in the trial again, and is told
         import open_clip  # noqa: F401
 
         from bench import trial_process, trial_run  # noqa: F401
 
         registry()
-
-
-def _report_ends(statuses: dict[int, int]) -> None:
-    for pid in list(statuses):
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            descriptor = statuses.pop(pid)
-            with contextlib.suppress(OSError):
-                os.write(descriptor, str(os.waitstatus_to_exitcode(status)).encode())
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a keeper
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(channel, LARGEST_REQUEST, 4)
+        if not request:
+            return
+        if os.fork() == 0:
+            channel.close()
+            _keep_trial(descriptors, json.loads(request))
+        for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _become_trial(streams: list[int], environment: dict[str, str]) -> None:
-    """Turn a forked copy of the helper into a trial; does not return."""
+def _keep_trial(descriptors: list[int], environment: dict[str, str]) -> NoReturn:
+    """In a fork of the helper, the keeper: fork once more, and report that fork's id and end."""
+    *streams, status = descriptors
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if pid == 0:
+        os.close(status)
+        _become_trial(streams, environment)
+    for stream in streams:
+        os.close(stream)
+    with contextlib.suppress(OSError):  # the sweep may be gone
+        os.write(status, f"{pid}\n".encode())
+        _, code = os.waitpid(pid, 0)
+        os.write(status, str(os.waitstatus_to_exitcode(code)).encode())
+    os._exit(0)
+
+
+def _become_trial(streams: list[int], environment: dict[str, str]) -> NoReturn:
     code = 1
     try:
         os.setsid()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number, descriptor in enumerate(streams):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
         os.environ.clear()
         os.environ.update(environment)
         from bench import trial_process
@@ -247,8 +226,6 @@ def _become_trial(streams: list[int], environment: dict[str, str]) -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):

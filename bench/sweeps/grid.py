@@ -6,7 +6,7 @@ A point is a complete call, such as `lora(rank=16, lr=0.003)`, and is trained on
 import itertools
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,7 @@ from methods import registry
 
 if TYPE_CHECKING:
     from bench.trial import Trial
-    from methods.base import Method
 
-Methods = Mapping[str, "type[Method]"]
 Space = dict[str, dict[str, list[Any]]]
 """Method -> setting (or lr) -> the values to try."""
 
@@ -40,47 +38,47 @@ class Point:
         return complete(registry()[self.trial.method], self.trial.settings)[axis]
 
 
-def space_of(calls: Iterable[str], known: Methods) -> Space:
+def space_of(calls: Iterable[str]) -> Space:
     """`lora(rank=[4, 8, 16])` -> what to try; raises UserError for a wrong name or value."""
     space: Space = {}
-    for name, given in (pair for call in calls for pair in parse_calls(call)):
+    for name, settings in (pair for call in calls for pair in parse_calls(call)):
         if name in space:
             raise UserError(f"--search names {name} twice; put all its settings into one call")
-        if not given:
+        if not settings:
             raise UserError(
                 f"--search {name} names no setting; write for instance lora(rank=[4,8])"
             )
-        for setting, values in given.items():
-            if not isinstance(values, list) or not values or _repeated(values):
+        for setting, values in settings.items():
+            if not isinstance(values, list) or not values or _has_repetitions(values):
                 raise UserError(
                     f"--search {name}({setting}=...) takes a list of different values, such as "
                     f"{setting}=[4, 8], not {values!r}"
                 )
-            if name in known and known[name].decides is not None:
+            if name in registry() and registry()[name].decides is not None:
                 continue  # which settings there are depends on the call; `grid_of` checks them
             for value in values:
-                resolve(name, {setting: value}, dict(known))
-        space[name] = given
+                resolve(name, {setting: value}, registry())
+        space[name] = settings
     return space
 
 
-def _repeated(values: list[Any]) -> bool:
+def _has_repetitions(values: list[Any]) -> bool:
     return any(value in values[:place] for place, value in enumerate(values))
 
 
 def grid_of(
-    base: "Trial", known: Methods, factors: tuple[float, ...], tried: dict[str, list[Any]]
+    base: "Trial", factors: Iterable[float], tried: dict[str, list[Any]]
 ) -> list[dict[str, Any]]:
-    """All points of a call: what it states, with each learning rate and each setting to try.
+    """All points of a call: the settings it states, with each learning rate and setting to try.
 
     Empty for a method that trains nothing.
     """
-    own = known[base.method].lr
-    if own is None:
+    method = registry()[base.method]
+    if method.lr is None:
         return []
-    stated, centre = stated_by(base, known), base.lr or base.recipe.lr or own
-    if (decides := known[base.method].decides) is not None:
-        stated = {decides: base.settings[decides], **stated}
+    stated, centre = stated_by(base), base.lr or base.recipe.lr or method.lr
+    if method.decides is not None:
+        stated = {method.decides: base.settings[method.decides], **stated}
     rates = tried.get("lr") or [_rounded(centre * factor) for factor in factors]
     if len({f"{rate:g}" for rate in rates}) < len(rates):  # as calls and records write them
         raise UserError(
@@ -88,20 +86,19 @@ def grid_of(
             "so some are the same; give --factors that differ more"
         )
     axes = {k: values for k, values in tried.items() if k != "lr" and k not in stated}
-    names = [*axes, "lr"]
     for name, values in axes.items():
         for value in values:
-            resolve(base.method, {**stated, name: value}, dict(known))
+            resolve(base.method, {**stated, name: value}, registry())
     return [
-        {**stated, **dict(zip(names, point, strict=True))}
+        {**stated, **dict(zip([*axes, "lr"], point, strict=True))}
         for point in itertools.product(*axes.values(), rates)
     ]
 
 
-def stated_by(trial: "Trial", known: Methods) -> dict[str, Any]:
+def stated_by(trial: "Trial") -> dict[str, Any]:
     """The settings that differ from the method's defaults: those that its call states."""
-    usual = dict(resolve(trial.method, {}, dict(known)).settings)
-    return {k: v for k, v in trial.settings.items() if k not in usual or v != usual[k]}
+    defaults = dict(resolve(trial.method, {}, registry()).settings)
+    return {k: v for k, v in trial.settings.items() if k not in defaults or v != defaults[k]}
 
 
 def drawn(grid: list[Any], points: int, seed: tuple[Any, ...]) -> list[Any]:
@@ -110,16 +107,16 @@ def drawn(grid: list[Any], points: int, seed: tuple[Any, ...]) -> list[Any]:
     return [grid[place] for place in sorted(places)]
 
 
-def axes_of(points: list[Point], usual: dict[str, Any]) -> dict[str, list[Any]]:
+def axes_of(points: list[Point], settings: dict[str, Any]) -> dict[str, list[Any]]:
     """The learning rates that were tried, and the values of each setting that was searched.
 
-    Numbers are in order of size. usual: the settings of the call itself; a setting that has this
+    Numbers are in order of size. `settings` are those of the call itself; a setting that has this
     value in every point was not searched.
     """
-    usual = complete(registry()[points[0].trial.method], usual)
+    settings = complete(registry()[points[0].trial.method], settings)
     stated = dict.fromkeys(name for point in points for name in point.trial.settings)
     axes = {name: _values(points, name) for name in ("lr", *stated)}
-    return {name: values for name, values in axes.items() if values != [usual.get(name)]}
+    return {name: values for name, values in axes.items() if values != [settings.get(name)]}
 
 
 def _values(points: list[Point], axis: str) -> list[Any]:
@@ -127,7 +124,7 @@ def _values(points: list[Point], axis: str) -> list[Any]:
     return sorted(values) if _are_numbers(values) else values
 
 
-def beyond(points: list[Point], axes: dict[str, list[Any]], known: Methods) -> dict[str, Call]:
+def beyond(points: list[Point], axes: dict[str, list[Any]]) -> dict[str, Call]:
     """For each axis with the best point at its edge, the call with the next value beyond that edge.
 
     Points that diverged or failed were tried too, so a best point beside one is not at the edge. If
@@ -138,25 +135,23 @@ def beyond(points: list[Point], axes: dict[str, list[Any]], known: Methods) -> d
     if best.score < 0:
         if not all(point.diverged for point in points):
             return {}
-        best, axes = min(points, key=lambda p: p.value("lr")), {"lr": axes["lr"]}
-    calls = {axis: _next_call(best, axis, values, known) for axis, values in axes.items()}
+        best, axes = min(points, key=lambda point: point.value("lr")), {"lr": axes["lr"]}
+    calls = {axis: _next_call(best, axis, values) for axis, values in axes.items()}
     return {axis: call for axis, call in calls.items() if call is not None}
 
 
-def _next_call(best: Point, axis: str, values: list[Any], known: Methods) -> Call | None:
+def _next_call(best: Point, axis: str, values: list[Any]) -> Call | None:
     if len(values) < 2 or not _are_numbers(values):
         return None
-    if best.value(axis) == values[-1]:
-        following = next_value(values[-2], values[-1])
-    elif best.value(axis) == values[0]:
-        following = next_value(values[1], values[0])
-    else:
+    value = best.value(axis)
+    if value not in (values[0], values[-1]):
         return None
-    if following is None:
+    last_but_one = values[1] if value == values[0] else values[-2]
+    if (following := next_value(last_but_one, value)) is None:
         return None
-    given = {**stated_by(best.trial, known), "lr": best.trial.lr, axis: following}
+    settings = {**stated_by(best.trial), "lr": best.trial.lr, axis: following}
     try:
-        return resolve(best.trial.method, given, dict(known))
+        return resolve(best.trial.method, settings, registry())
     except UserError:  # out of the setting's range
         return None
 

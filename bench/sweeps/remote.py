@@ -1,55 +1,20 @@
-"""What Ray and Slurm share: a trial told to another machine, its progress told back."""
+"""What Ray and Slurm share: a trial that runs on another machine and reports from there."""
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from bench import lock
-from bench.messages import Event, Progress, Step
 from bench.sweeps import engine
-from bench.sweeps.engine import Outcome, Watcher
+from bench.sweeps.engine import Outcome
 from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 
-
-class Waiting:
-    """Trials that are yet to be sent to a machine: each when no other sweep is at work on it."""
-
-    def __init__(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> None:
-        self.plan, self.trials, self.watcher = plan, list(todo), watcher
-        self.outcomes: list[Outcome] = []
-        """Of trials that another sweep has done meanwhile."""
-        self._told: set[str] = set()
-        self._looked = 0.0
-
-    def free(self) -> list[Trial]:
-        """Those to be sent now; they wait no longer. Looked at once a second."""
-        if not self.trials or time.monotonic() - self._looked < 1.0:
-            return []
-        found, waiting = [], []
-        for trial in self.trials:
-            if lock.busy(trial.path(self.plan.results)):
-                waiting.append(trial)
-                if trial.identity not in self._told:
-                    self.watcher.waits(trial)
-                self._told.add(trial.identity)
-            elif done := self.plan.overtaken(trial):
-                self.watcher.started(trial, "another sweep")
-                self.ended(Outcome(trial, done["status"], done["message"]))
-            else:
-                found.append(trial)
-        self.trials, self._looked = waiting, time.monotonic()
-        return found
-
-    def ended(self, outcome: Outcome) -> None:
-        """Take note of an end; a trial that another sweep had begun waits again."""
-        self.watcher.ended(outcome)
-        if outcome.status == "elsewhere":
-            self.trials.append(outcome.trial)
-        else:
-            self.outcomes.append(outcome)
+REPORT_SECONDS = 1.0
+"""A step that is neither a validation nor has a loss is reported at most this often."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +43,21 @@ class Errand:
         kept = {k: v for k, v in os.environ.items() if k.startswith(("BENCH_", "HF_"))}
         return cls(alone, trial, str(Path.cwd()), kept)
 
-    def run(self, tell: Progress, running: set[TrialProcess], interval: float = 1.0) -> Outcome:
+    def run(self, report: Callable[[dict[str, Any]], None], running: set[TrialProcess]) -> Outcome:
         """Run it in a process of its own, on the GPUs that CUDA_VISIBLE_DEVICES names here.
 
-        `tell` gets what the trial reports, but of steps without an evaluation only one every
-        `interval` seconds. `running` holds the process while there is one.
+        `report` gets what the trial says; `running` holds its process meanwhile.
         """
         os.chdir(self.folder)
         os.environ.update(self.variables)
-        told = 0.0
+        reported = 0.0
 
-        def moved(_: Trial, event: Event) -> None:
-            nonlocal told
-            bare = isinstance(event, Step) and event.look is None
-            if bare and time.monotonic() - told < interval:
-                return
-            told = time.monotonic()
-            tell(event)
+        def moved(_: Trial, state: dict[str, Any]) -> None:
+            nonlocal reported
+            now = time.monotonic()
+            if "loss" in state or "step" not in state or now - reported >= REPORT_SECONDS:
+                reported = now
+                report(state)
 
         device = os.environ.get("CUDA_VISIBLE_DEVICES") or "cpu"
-        return engine._run_one(self.plan, self.trial, device, running, moved)
+        return engine.run_trial(self.plan, self.trial, device, running, moved)

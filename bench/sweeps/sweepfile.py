@@ -3,13 +3,12 @@
 import math
 import re
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from bench import UserError, at_home
-from bench.recipe import Recipe, merge_recipe, parse_recipe
+from bench.recipe import Recipe, check_recipe, merge_recipe
 from bench.spec import nearest
 
 LARGEST_SEED = 2**53 - 1
@@ -17,11 +16,34 @@ LARGEST_SEED = 2**53 - 1
 hold the seed. Torch takes seeds of 64 bits."""
 
 
+class EngineOptions(TypedDict, total=False):
+    """Where the trials run."""
+
+    engine: str
+    gpus: str
+    jobs_per_gpu: int
+    ray_address: str
+    slurm: dict[str, Any]
+
+
+class SearchConfig(TypedDict, total=False):
+    """The table [search] of a sweep file: what `bench tune` searches, and how much."""
+
+    factors: list[float]
+    settings: list[str]
+    trials: int
+    max_points: int
+    draw_seed: int
+    seeds: list[int] | str
+    recipe: dict[str, Any]
+    results: str
+
+
 @dataclass(frozen=True)
 class SweepConfig:
     """A sweep: what the sweep file says, and the command line's options over it.
 
-    `search` is the file's table for `bench tune`. Relative paths start where the command is run.
+    Relative paths start where the command is run.
     """
 
     methods: str
@@ -41,48 +63,18 @@ class SweepConfig:
     checkpoint_every: str = "3m"
     log: str = ""
     """Trackers, with commas."""
-    engine: dict[str, Any] = field(default_factory=dict)
-    search: dict[str, Any] = field(default_factory=dict)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    search: SearchConfig = field(default_factory=SearchConfig)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_texts(value: Any) -> bool:
-    words = [value] if isinstance(value, str) else value
-    return isinstance(words, list) and bool(words) and all(map(_is_text, words))
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value > 0
-
-
-def _is_seeds(value: Any) -> bool:
-    whole = isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
-    return _is_text(value) or (whole and 0 < len(value) == len(set(value)))
-
-
-def _is_factors(value: Any) -> bool:
-    right = isinstance(value, list) and all(_is_number(v) and 0 < v < math.inf for v in value)
-    return right and 0 < len(value) == len(set(value))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-Rule = tuple[Callable[[Any], bool], str]
-TEXT: Rule = (_is_text, "a text")
-TEXTS: Rule = (_is_texts, "a list of texts")
-COUNT: Rule = (_is_count, "a whole number above 0")
-SEEDS: Rule = (_is_seeds, "a list of different whole numbers from 0")
-TABLE: Rule = (_is_table, "a table of name = value")
-KEYS: dict[str, Rule] = {
+TEXT = "a text"
+TEXTS = "a list of texts"
+COUNT = "a whole number above 0"
+SEED = "a whole number from 0"
+SEEDS = "a list of different whole numbers from 0"
+FACTORS = "a list of numbers above 0"
+TABLE = "a table of name = value"
+KEYS = {
     "methods": TEXTS,
     "datasets": TEXTS,
     "backbones": TEXTS,
@@ -105,74 +97,93 @@ KEYS: dict[str, Rule] = {
     "slurm": TABLE,
     "search": TABLE,
 }
-ENGINE = ("engine", "gpus", "jobs_per_gpu", "ray_address", "slurm")
-SEARCH: dict[str, Rule] = {
-    "factors": (_is_factors, "a list of different numbers above 0"),
+"""The keys of a sweep file, and what each takes."""
+SEARCH_KEYS = {
+    "factors": FACTORS,
     "settings": TEXTS,
     "trials": COUNT,
     "max_points": COUNT,
-    "draw_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
+    "draw_seed": SEED,
     "seeds": SEEDS,
     "recipe": TABLE,
     "results": TEXT,
 }
 
 
+def _fits(value: Any, form: str) -> bool:
+    """Whether a value of a file is what its key takes. A list of one text may be the text alone."""
+    values = value if isinstance(value, list) else [value]
+    match form:
+        case "a text":
+            return isinstance(value, str) and value.strip() != ""
+        case "a list of texts":
+            return bool(values) and all(_fits(v, TEXT) for v in values)
+        case "a whole number above 0":
+            return type(value) is int and value > 0
+        case "a whole number from 0":
+            return type(value) is int and value >= 0
+        case "a list of different whole numbers from 0":  # or a text such as 0-4
+            return _fits(value, TEXT) or (value == values and all(_fits(v, SEED) for v in values))
+        case "a list of numbers above 0":
+            return value == values and all(
+                type(v) in (int, float) and 0 < v < math.inf for v in values
+            )
+        case _:
+            return isinstance(value, dict)
+
+
 def read(path: Path) -> dict[str, Any]:
-    """What a sweep file says, by key; raises UserError for what it cannot say."""
+    """What a sweep file says, by key; raises UserError if it cannot be read or has a fault."""
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if str(path).lower() in ("true", "false", "yes", "no", "1", "0"):
-            raise UserError(
-                f"an option such as --dry-run takes no value; leave {str(path)!r} out"
-            ) from None
         raise UserError(
-            f"there is no sweep file {path}; methods are given with --methods"
+            f"there is no sweep file {path}; methods are given with --methods, and an option such "
+            "as --dry-run takes no value"
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} is no sweep file ({error}); it is a TOML, see README") from None
     _check(said, KEYS, str(path))
-    _check(said.get("search", {}), SEARCH, f"[search] of {path}")
+    _check(said.get("search", {}), SEARCH_KEYS, f"[search] of {path}")
     return said
 
 
-def _check(said: dict[str, Any], keys: dict[str, Rule], where: str) -> None:
-    for key, value in said.items():
+def _check(table: dict[str, Any], keys: dict[str, str], where: str) -> None:
+    for key, value in table.items():
         if key not in keys:
             known = ", ".join(keys)
             raise UserError(f"{where} has an unknown {key!r}{nearest(key, keys)}; known: {known}")
-        right, what = keys[key]
-        if not right(value):
-            raise UserError(f"{key} in {where} is {what}, not {value!r}")
+        if not _fits(value, keys[key]):
+            raise UserError(f"{key} in {where} is {keys[key]}, not {value!r}")
 
 
-def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepConfig:
-    """The sweep of a file (or none) with the command line's words over it; None: not given.
+def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepConfig:
+    """The sweep of a file (or none) with the options of the command line over it.
 
-    `given` has the keys of a file, with texts as they are typed: `datasets=["ucm,rsicd"]`,
-    `seeds=["0-2"]`, `recipe` and `slurm` as lists of NAME=VALUE. `searching`: the seeds, recipe and
-    results of [search] count. Raises UserError where neither names methods or data sets, and for a
-    recipe that makes no sense.
+    `options` has the keys of a file, with texts as they are typed: `datasets=["ucm,rsicd"]`,
+    `seeds=["0-2"]`, `recipe` and `slurm` as lists of NAME=VALUE; None: not given. `searching`: the
+    seeds, recipe and results of [search] count. Raises UserError if neither names methods or data
+    sets, and for a recipe that makes no sense.
     """
     said = read(file) if file is not None else {}
-    given = {key: value for key, value in given.items() if value not in (None, [])}
+    options = {key: value for key, value in options.items() if value not in (None, [], "")}
     for key in ("datasets", "backbones"):
-        if key in given:
-            given[key] = [word for text in given[key] for word in _split(text)]
-    search = said.get("search", {})
-    recipe = merge_recipe(Recipe(), _words(said.get("recipe", {})))
+        if key in options:
+            options[key] = [word for text in options[key] for word in _split(text)]
+    search: SearchConfig = said.get("search", {})
+    recipe = merge_recipe(Recipe(), _assignments(said.get("recipe", {})))
     if searching:  # a search's records are no results: they lie elsewhere unless it says so
         said = {**said, "results": search.get("results", "tuning")}
         said["seeds"] = search.get("seeds", said.get("seeds"))
-        recipe = merge_recipe(recipe, _words(search.get("recipe", {})))
-    recipe = parse_recipe(given.pop("recipe", []), recipe)
-    if given.get("engine") not in (None, said.get("engine", "local")):
-        for key in ENGINE:  # what the file says is for its own engine
-            said.pop(key, None)
-    if given.get("slurm"):
-        given["slurm"] = {**said.get("slurm", {}), **pairs(given["slurm"], "--slurm")}
-    said |= given
+        recipe = merge_recipe(recipe, _assignments(search.get("recipe", {})))
+    recipe = check_recipe(merge_recipe(recipe, options.pop("recipe", [])))
+    engine_keys = EngineOptions.__annotations__
+    if options.get("engine") not in (None, said.get("engine", "local")):
+        # What the file says is for its own engine.
+        said = {key: value for key, value in said.items() if key not in engine_keys}
+    if options.get("slurm"):
+        options["slurm"] = {**said.get("slurm", {}), **pairs(options["slurm"], "--slurm")}
+    said |= options
     for key, option in (("methods", "--methods"), ("datasets", "--dataset")):
         if not said.get(key):
             place = f"{file} names no {key}" if file else f"no {key} are named"
@@ -182,20 +193,20 @@ def gather(file: Path | None, searching: bool = False, **given: Any) -> SweepCon
     return SweepConfig(
         methods=",".join(_list(said["methods"])),
         datasets=list(dict.fromkeys(map(_at_home, _list(said["datasets"])))),
-        backbones=list(dict.fromkeys(map(_at_home, _list(said.get("backbones") or [])))),
+        backbones=list(dict.fromkeys(map(_at_home, _list(said.get("backbones", []))))),
         seeds=parse_seeds(said.get("seeds") or [0]),
         recipe=recipe,
-        data_root=_path(said.get("data_root")),
-        results=at_home(said.get("results") or "results"),
-        tuned=_path(said.get("tuned")),
-        plugins=[at_home(word) for word in _list(said.get("plugins") or [])],
-        cache_features=said.get("cache_features") or 0,
-        corrupt=said.get("corrupt") or "",
-        severity=said.get("severity") or "1,3,5",
+        data_root=at_home(said["data_root"]) if "data_root" in said else None,
+        results=at_home(said.get("results", "results")),
+        tuned=at_home(said["tuned"]) if "tuned" in said else None,
+        plugins=[at_home(word) for word in _list(said.get("plugins", []))],
+        cache_features=said.get("cache_features", 0),
+        corrupt=said.get("corrupt", ""),
+        severity=said.get("severity", "1,3,5"),
         time_limit=said.get("time_limit"),
-        checkpoint_every=said.get("checkpoint_every") or "3m",
-        log=",".join(_list(said.get("log") or [])),
-        engine={key: said[key] for key in ENGINE if key in said},
+        checkpoint_every=said.get("checkpoint_every", "3m"),
+        log=",".join(_list(said.get("log", []))),
+        engine=cast(EngineOptions, {key: said[key] for key in engine_keys if key in said}),
         search=search,
     )
 
@@ -237,17 +248,13 @@ def pairs(texts: list[str], option: str) -> dict[str, Any]:
     return found
 
 
-def _words(recipe: dict[str, Any]) -> list[str]:
+def _assignments(recipe: dict[str, Any]) -> list[str]:
     """A table as what --recipe takes."""
     return [f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in recipe.items()]
 
 
 def _list(value: Any) -> list[Any]:
     return [value] if isinstance(value, str) else list(value)
-
-
-def _path(value: Any) -> Path | None:
-    return None if value is None else at_home(value)
 
 
 def _at_home(spec: str) -> str:

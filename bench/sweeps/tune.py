@@ -7,16 +7,16 @@ The points follow from the records, so a search that was stopped continues where
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, record
 from bench.spec import Call, nearest, portable, resolve
 from bench.sweeps import grid
-from bench.sweeps.grid import Methods, Point, Space
+from bench.sweeps.grid import Point, Space
+from methods import registry
 
 if TYPE_CHECKING:
     from bench.sweeps.sweep import Plan
@@ -29,64 +29,142 @@ Place = tuple[str, str, str]
 """What is searched: data set, backbone and call without its learning rate."""
 
 
-@dataclass(frozen=True)
-class Search:
-    """The trials of a search, and for each trial the base trial whose call is searched."""
+@dataclass
+class Searched:
+    """The search of one call on one data set and backbone."""
 
-    plan: "Plan"
+    place: Place
     bases: "list[Trial]"
-    grids: dict[Place, int]
-    """How many points the grid of each call has; the search starts with the same number of each."""
-    points: int
-    """Points of each method at the start."""
-    max_points: int
-    """Points of each method at most."""
-    draw_seed: int
-    known: Methods
-    open: frozenset[Place]
-    """The calls whose grids may still grow."""
-    beyond_settings: frozenset[str] = frozenset()
+    """The trials that the user asked for, one for each seed; each point is a variant of these."""
+    grid_size: int
+    """How many points the whole grid has, of which some may be drawn."""
+    calls: list[Call]
+    """The points so far."""
+    may_grow: bool = True
+    beyond_settings: set[str] = field(default_factory=set)
     """Calls with a setting that the search added to those of the user. The method may refuse it (a
     width that does not divide), which then counts as a failed point."""
+
+    def trials(self, call: Call) -> "list[Trial]":
+        """The trials of a point, each of which has a record of its own."""
+        settings = dict(call.settings)
+        return [replace(b, call=call.text, settings=settings, lr=call.lr) for b in self.bases]
+
+    def points(self, results: Path) -> list[Point]:
+        """Every point, with its result as far as it is recorded."""
+        return [_point(self.trials(call), results) for call in self.calls]
+
+    def grow(self, results: Path, max_points: int) -> bool:
+        """Add the next points beyond the best one, as far as the limit allows; whether there were.
+
+        If the best point lies at the edge of several axes, the grid grows along each of them, the
+        learning rate first.
+        """
+        points = self.points(results)
+        further = grid.beyond(points, grid.axes_of(points, self.bases[0].settings))
+        added = list(further.items())[: max_points - len(points)]
+        self.calls += [call for _, call in added]
+        self.beyond_settings |= {call.text for axis, call in added if axis != "lr"}
+        self.may_grow = bool(added)
+        return self.may_grow
+
+    def winner(self, results: Path) -> dict[str, Any] | None:
+        """What won and all that was tried; None if no point can win.
+
+        A point with a trial that did not end well gets the mR -1 and cannot win.
+        """
+        points = self.points(results)
+        best = max(points, key=lambda point: point.score)
+        if best.score < 0:
+            return None
+        axes = grid.axes_of(points, self.bases[0].settings)
+        further = grid.beyond(points, axes)
+        tried = {name: values for name, values in axes.items() if name != "lr"}
+        if not tried:
+            points.sort(key=lambda point: float(point.value("lr")))
+        row: dict[str, Any] = dict(zip(("dataset", "backbone", "call"), self.place, strict=True))
+        row["lr"] = best.value("lr")
+        if tried:
+            won = {name: best.value(name) for name in tried}
+            row |= {"settings": won, "tried": tried, "points": [p.trial.call for p in points]}
+        row |= {"grid": axes["lr"], "val_mR": [round(point.score, 3) for point in points]}
+        row["at_edge"] = "lr" in further
+        if tried:
+            row["settings_at_edge"] = [name for name in tried if name in further]
+        return row | {"grid_size": self.grid_size}
+
+
+@dataclass
+class Search:
+    """A search: its trials are those of `plan`."""
+
+    plan: "Plan"
+    searched: list[Searched]
+    start: int
+    """Points of each call at the start."""
+    max_points: int
+    """Points of each call at most."""
+    draw_seed: int
+
+    def __post_init__(self) -> None:
+        trials = [t for one in self.searched for call in one.calls for t in one.trials(call)]
+        self.plan = replace(self.plan, trials=trials)
 
     @property
     def drawn(self) -> bool:
         """Whether some grid is larger than the number of points drawn from it."""
-        return any(size > self.points for size in self.grids.values())
+        return any(one.grid_size > self.start for one in self.searched)
 
     @property
     def budget(self) -> dict[str, Any]:
         """What every method gets: recipe, seeds, points, and the seed if points are drawn."""
         recipe = {k: v for k, v in vars(self.plan.trials[0].recipe).items() if v is not None}
         seeds = sorted({trial.seed for trial in self.plan.trials})
-        points = {"points": self.points, "max_points": self.max_points}
-        return {
-            "recipe": recipe,
-            "seeds": seeds,
-            **points,
-            **({"draw_seed": self.draw_seed} if self.drawn else {}),
-        }
+        points = {"points": self.start, "max_points": self.max_points}
+        drawn = {"draw_seed": self.draw_seed} if self.drawn else {}
+        return {"recipe": recipe, "seeds": seeds, **points, **drawn}
 
     @property
-    def base_trials(self) -> "list[Trial]":
-        """The trials that the user asked for, each once; their calls are searched."""
-        return list({base.identity: base for base in self.bases}.values())
+    def least(self) -> int:
+        """How many trials the search has at the start."""
+        return sum(len(one.bases) * self.start for one in self.searched)
 
     @property
     def more(self) -> int:
         """The most trials that can follow: if every grid that may grow reaches the limit."""
-        trials, seeds = Counter(map(place_of, self.bases)), Counter(map(place_of, self.base_trials))
-        return sum(seeds[place] * self.max_points - trials[place] for place in self.open)
+        return sum(
+            len(one.bases) * (self.max_points - len(one.calls))
+            for one in self.searched
+            if one.may_grow
+        )
 
     @property
-    def done(self) -> bool:
-        """Whether each of its trials has a record."""
-        return all(trial.path(self.plan.results).exists() for trial in self.plan.trials)
+    def beyond_settings(self) -> set[str]:
+        """Calls that a method may refuse, because the search chose their settings."""
+        return set().union(*(one.beyond_settings for one in self.searched))
+
+    def grow(self) -> list[str]:
+        """Add the next points beyond the best ones; the calls whose grids grew."""
+        results, limit = self.plan.results, self.max_points
+        grown = [one.place[-1] for one in self.searched if one.grow(results, limit)]
+        self.__post_init__()
+        return list(dict.fromkeys(grown))
+
+    def resume(self) -> None:
+        """Grow as far as the search had grown when it was run before, which its records tell."""
+        while all(trial.path(self.plan.results).exists() for trial in self.plan.trials):
+            if not self.grow():
+                break
+
+    def winners(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """A row for each call, as `bench.sweeps.tuned` saves it; and the calls without a winner."""
+        rows = {one.place: one.winner(self.plan.results) for one in self.searched}
+        without = ["{2} on {0} {1}".format(*place) for place, row in rows.items() if row is None]
+        return [row for row in rows.values() if row is not None], without
 
 
 def widen(
     plan: "Plan",
-    known: Methods,
     factors: Iterable[float] = FACTORS,
     space: Space | None = None,
     trials: int | None = None,
@@ -103,55 +181,46 @@ def widen(
     """
     space = space or {}
     bases = _bases(plan, space)
-    found = {
-        place: grid.grid_of(base, known, tuple(factors), space.get(base.method, {}))
-        for place, base in bases.items()
+    grids = {
+        place: grid.grid_of(seeds[0], tuple(factors), space.get(seeds[0].method, {}))
+        for place, seeds in bases.items()
     }
-    grids = {place: points for place, points in found.items() if points}
-    points = _points(grids, trials)
-    usual = points + math.ceil(points * GROWTH) if points > 1 else 1  # one point has no ends
+    grids = {place: points for place, points in grids.items() if points}
+    start = _start(grids, trials)
+    usual = start + math.ceil(start * GROWTH) if start > 1 else 1  # one point has no ends
     limit = usual if max_points is None else max_points
-    if limit < points:
+    if limit < start:
         raise UserError(
-            f"--max-points {limit} is less than the {points} points that each method starts with; "
+            f"--max-points {limit} is less than the {start} points that each method starts with; "
             "give at least as many, or fewer --factors"
         )
-    chosen = {place: grid.drawn(g, points, (draw_seed, *place)) for place, g in grids.items()}
-    calls = {
-        place: [resolve(bases[place].method, point, dict(known)) for point in some]
-        for place, some in chosen.items()
-    }
-    pairs = [(base, call) for base in plan.trials for call in calls.get(place_of(base), [])]
-    sizes = {place: len(points) for place, points in grids.items()}
-    return Search(
-        plan=replace(plan, trials=[_called(base, call) for base, call in pairs]),
-        bases=[base for base, _ in pairs],
-        grids=sizes,
-        points=points,
-        max_points=limit,
-        draw_seed=draw_seed,
-        known=known,
-        open=frozenset(sizes),
-    )
+    searched = []
+    for place, points in grids.items():
+        chosen = grid.drawn(points, start, (draw_seed, *place))
+        calls = [resolve(bases[place][0].method, point, registry()) for point in chosen]
+        searched.append(Searched(place, bases[place], len(points), calls))
+    return Search(plan, searched, start, limit, draw_seed)
 
 
-def _bases(plan: "Plan", space: Space) -> "dict[Place, Trial]":
-    """The first trial of each call; raises UserError if two differ only in their rate."""
+def _bases(plan: "Plan", space: Space) -> "dict[Place, list[Trial]]":
+    """The trials of each call; raises UserError if two differ only in their rate."""
     for name in space:
         names = {trial.method for trial in plan.trials}
         if name not in names:
             raise UserError(f"--search names {name!r}, --methods does not{nearest(name, names)}")
-    bases: dict[Place, Trial] = {}
+    bases: dict[Place, list[Trial]] = {}
     for trial in plan.trials:
-        base = bases.setdefault(place_of(trial), trial)
-        if base.call != trial.call:
+        seeds = bases.setdefault(place_of(trial), [])
+        seeds.append(trial)
+        if seeds[0].call != trial.call:
             raise UserError(
-                f"{base.call} and {trial.call} differ in their rate only; name one as the centre"
+                f"{seeds[0].call} and {trial.call} differ in their rate only; name one as the "
+                "centre"
             )
     return bases
 
 
-def _points(grids: dict[Place, list[dict[str, Any]]], trials: int | None) -> int:
+def _start(grids: dict[Place, list[dict[str, Any]]], trials: int | None) -> int:
     """How many points each method starts with; raises UserError if a grid is too small."""
     if not grids:
         raise UserError("none of these methods trains anything, so there is nothing to search")
@@ -165,121 +234,21 @@ def _points(grids: dict[Place, list[dict[str, Any]]], trials: int | None) -> int
     return trials or size
 
 
-def _called(base: "Trial", call: Call) -> "Trial":
-    """The trial with another call and that call's rate, which has a record of its own."""
-    return replace(base, call=call.text, settings=dict(call.settings), lr=call.lr)
-
-
-def points_of(search: Search) -> dict[Place, list[Point]]:
-    """Every point of each call, with its result as far as it is recorded."""
-    tried: dict[Place, dict[str, list[Trial]]] = {}
-    for trial, base in zip(search.plan.trials, search.bases, strict=True):
-        tried.setdefault(place_of(base), {}).setdefault(trial.call, []).append(trial)
-    return {
-        place: [_point(trials, search.plan.results) for trials in calls.values()]
-        for place, calls in tried.items()
-    }
-
-
 def _point(trials: "list[Trial]", results: Path) -> Point:
-    ended = [_ending(trial.path(results)) for trial in trials]
-    scores = [score for score, _ in ended]
+    ends = [_end(trial.path(results)) for trial in trials]
+    scores = [score for score, _ in ends]
     mean = min(scores) if min(scores) < 0 else sum(scores) / len(scores)
-    return Point(trials[0], mean, diverged=any(diverged for _, diverged in ended))
+    return Point(trials[0], mean, diverged=any(diverged for _, diverged in ends))
 
 
-def _ending(path: Path) -> tuple[float, bool]:
+def _end(path: Path) -> tuple[float, bool]:
     """The validation mR of a record (-1 if there is none), and whether the trial diverged."""
     if not path.exists():
         return -1.0, False
-    done = record.read(path)
-    recall = done.get("metrics", {}).get("val", {}).get("mR")
-    if done["status"] != "ok" or recall is None:
-        return -1.0, done["status"] == "diverged"
-    return float(recall), False
-
-
-def grow(search: Search) -> tuple[Search, list[str]]:
-    """The search with the next points beyond the best ones, and the calls whose grids grew.
-
-    If the best point of a call lies at the edge of several axes, the grid grows along each of them,
-    the learning rate first, as far as the limit allows.
-    """
-    bases: dict[Place, list[Trial]] = {}
-    for base in search.base_trials:
-        bases.setdefault(place_of(base), []).append(base)
-    pairs: list[tuple[Trial, Call]] = []
-    grown, beyond_settings = list[Place](), set(search.beyond_settings)
-    for place, points in points_of(search).items():
-        axes = grid.axes_of(points, bases[place][0].settings)
-        further = grid.beyond(points, axes, search.known)
-        taken = list(further.items())[: search.max_points - len(points)]
-        pairs += [(base, call) for base in bases[place] for _, call in taken]
-        beyond_settings |= {call.text for axis, call in taken if axis != "lr"}
-        grown += [place] * bool(taken)
-    wider = replace(
-        search,
-        plan=replace(
-            search.plan, trials=search.plan.trials + [_called(base, call) for base, call in pairs]
-        ),
-        bases=search.bases + [base for base, _ in pairs],
-        open=frozenset(grown),
-        beyond_settings=frozenset(beyond_settings),
-    )
-    return wider, list(dict.fromkeys(call for _, _, call in grown))
-
-
-def resumed(search: Search) -> Search:
-    """The search as far as it had grown when it was run before, which its records tell."""
-    while search.done:
-        search, grown = grow(search)
-        if not grown:
-            break
-    return search
-
-
-def winners(search: Search) -> tuple[list[dict[str, Any]], list[str]]:
-    """For each call the points, their validation mR (mean over seeds) and the best of them.
-
-    A point with a trial that did not end well gets the mR -1 and cannot win. Also returns the calls
-    without any point that can win. Raises UserError if these are all of them.
-    """
-    rows: list[dict[str, Any]] = []
-    without: list[str] = []
-    bases = {place_of(base): base for base in search.bases}
-    for place, points in points_of(search).items():
-        dataset, backbone, call = place
-        if max(point.score for point in points) < 0:
-            without.append(f"{call} on {dataset} {backbone}")
-            continue
-        row: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "call": call}
-        won = _winner(points, bases[place].settings, search.known)
-        rows.append(row | won | {"grid_size": search.grids[place]})
-    if not rows:
-        raise UserError(f"no trial of {', '.join(without)} ended well; see {search.plan.results}")
-    return rows, without
-
-
-def _winner(points: list[Point], usual: dict[str, Any], known: Methods) -> dict[str, Any]:
-    """The rest of a row of winners: the rate and settings that won, and all that was tried.
-
-    `usual`: the settings of the call itself.
-    """
-    axes = grid.axes_of(points, usual)
-    further = grid.beyond(points, axes, known)
-    tried = {name: values for name, values in axes.items() if name != "lr"}
-    if not tried:
-        points = sorted(points, key=lambda point: point.value("lr"))
-    best = max(points, key=lambda point: point.score)
-    row: dict[str, Any] = {"lr": best.value("lr")}
-    if tried:
-        won = {name: best.value(name) for name in tried}
-        row |= {"settings": won, "tried": tried, "points": [p.trial.call for p in points]}
-    row |= {"grid": axes["lr"], "val_mR": [round(point.score, 3) for point in points]}
-    row["at_edge"] = "lr" in further
-    if tried:
-        row["settings_at_edge"] = [name for name in tried if name in further]
-    return row
+    document = record.read(path)
+    recall = document.get("metrics", {}).get("val", {}).get("mR")
+    good = document["status"] == "ok" and recall is not None
+    return (float(recall) if good else -1.0), document["status"] == "diverged"
 
 
 def plain_call(trial: "Trial") -> str:

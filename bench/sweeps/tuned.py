@@ -12,8 +12,9 @@ from bench import UserError
 from bench.recipe import Recipe
 from bench.record import atomically
 from bench.spec import portable, resolve
-from bench.sweeps.grid import Methods, stated_by
+from bench.sweeps.grid import stated_by
 from bench.sweeps.tune import Place, Search, place_of
+from methods import registry
 
 if TYPE_CHECKING:
     from bench.sweeps.sweep import Plan
@@ -31,7 +32,8 @@ def others(search: Search, path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     said = read(path)
-    rows = [row for row in said["tuned"] if _place(row) not in search.grids]
+    searched = {one.place for one in search.searched}
+    rows = [row for row in said["tuned"] if _place(row) not in searched]
     before, now = budget_of(said), search.budget
     for what in {**before, **now} if rows else ():
         if before.get(what) != now.get(what):
@@ -62,27 +64,23 @@ def budget_of(said: dict[str, Any]) -> dict[str, Any]:
 def save(rows: list[dict[str, Any]], search: Search, path: Path) -> None:
     """Write the winners with the grid and the budget, as TOML."""
     head = "# Chosen on validation by `bench tune`; the same limit of trials for each method.\n"
-    document = {**search.budget, "tuned": [_without_none(row) for row in rows]}
-    text = head + tomli_w.dumps(document)
+    text = head + tomli_w.dumps({**search.budget, "tuned": list(map(_without_none, rows))})
     atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
 def _without_none(row: dict[str, Any]) -> dict[str, Any]:
     """A row that TOML can hold: since TOML has no null, settings of None are listed by name."""
-    settings = row.get("settings") or {}
-    absent = [name for name, value in settings.items() if value is None]
-    tried = {
-        name: [NONE if value is None else value for value in values]
-        for name, values in (row.get("tried") or {}).items()
-    }
-    written = {name: value for name, value in row.items() if value not in (None, {})}
-    if settings:
-        written["settings"] = {k: v for k, v in settings.items() if v is not None}
-    if absent:
-        written["settings_none"] = absent
-    if tried:
-        written["tried"] = tried
-    return written
+    row = {name: value for name, value in row.items() if value not in (None, {})}
+    settings = row.get("settings", {})
+    if None in settings.values():
+        row["settings"] = {k: v for k, v in settings.items() if v is not None}
+        row["settings_none"] = [k for k, v in settings.items() if v is None]
+    if "tried" in row:
+        row["tried"] = {
+            name: [NONE if value is None else value for value in values]
+            for name, values in row["tried"].items()
+        }
+    return row
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -102,7 +100,7 @@ def read(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} holds no learning rates ({why}); `bench tune` makes such a file")
 
 
-def apply(plan: "Plan", path: Path, known: Methods) -> "tuple[Plan, list[str]]":
+def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
     """The plan with the winners for calls that name no rate, and the calls that have no winner.
 
     Settings that won become part of the call; if two trials become the same, it is run once. Raises
@@ -113,14 +111,13 @@ def apply(plan: "Plan", path: Path, known: Methods) -> "tuple[Plan, list[str]]":
     without: list[str] = []
     for trial in plan.trials:
         row = rows.get(place_of(trial))
-        if trial.lr is None and row is None and known[trial.method].lr is not None:
-            without.append("{2} on {0} {1}".format(*place_of(trial)))
         if trial.lr is None and row is not None:
             trial = replace(trial, lr=row["lr"])
             if row["settings"]:
-                given = {**stated_by(trial, known), **row["settings"]}
-                call = resolve(trial.method, given, dict(known))
+                call = resolve(trial.method, {**stated_by(trial), **row["settings"]}, registry())
                 trial = replace(trial, call=call.text, settings=dict(call.settings))
+        elif trial.lr is None and registry()[trial.method].lr is not None:
+            without.append("{2} on {0} {1}".format(*place_of(trial)))
         trials.setdefault(trial.identity, trial)
     return replace(plan, trials=list(trials.values())), list(dict.fromkeys(without))
 

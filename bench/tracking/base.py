@@ -1,17 +1,16 @@
-"""What a tracker is told about a trial, and the two small protocols that it implements."""
+"""What a tracker is told about a trial, and what it has to implement."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bench.record import GOOD
-from bench.schema import Record
 from bench.spec import portable
 from bench.trial import Trial
 
 PROJECT = "cmer-bench"
-"""The project (or experiment) of all runs, unless the user's variables name another one."""
+"""The project (or experiment) of all runs, unless the user's environment names another one."""
 Value = str | int | float | bool
 Figures = dict[str, float]
 """Numbers by name; a slash groups them: `train/loss`, `val/mR`, `test/i2t_R@1`."""
@@ -19,27 +18,53 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Run:
-    """A trial as a tracker shows it: one run.
+    """A trial as trackers show it, from when its training begins."""
 
-    `identity` is the trial's (16 hex digits); the run is found by it when the trial resumes.
-    `resumed`: the trial resumes from a checkpoint, so its earlier run continues. Otherwise a new
-    run begins, even if a trial of this identity was tracked before. `folder` is a relative path for
-    this run alone, for trackers that write files.
-    """
-
-    identity: str
-    name: str
-    group: str
-    folder: Path
-    config: dict[str, Value]
-    resumed: bool
+    trial: Trial
     step: int
     """The first step that will be reported."""
+    resumed: bool
+    """Whether the trial resumes from a checkpoint. Then its earlier run continues, which is found
+    by the trial's identity. Otherwise a new run begins, even if the trial was tracked before."""
+
+    @property
+    def name(self) -> str:
+        """The trial's name and the start of its identity, which together no other trial has."""
+        return f"{self.trial.name} ({self.trial.identity[:8]})"
+
+    @property
+    def group(self) -> str:
+        """Runs of one group are worth comparing."""
+        return f"{self.trial.dataset_name} {portable(self.trial.backbone)}"
+
+    @property
+    def config(self) -> dict[str, Value]:
+        """What defines the trial, flat: `method`, `seed`, `settings.rank`, `recipe.steps`, ..."""
+        fields = asdict(self.trial) | {"identity": self.trial.identity}
+        fields |= {"dataset": self.trial.dataset_name, "backbone": portable(self.trial.backbone)}
+        flat: dict[str, Any] = {}
+        for name, value in fields.items():
+            if isinstance(value, dict):
+                flat |= {f"{name}.{key}": inner for key, inner in value.items()}
+            else:
+                flat[name] = value
+        return {
+            name: value if isinstance(value, Value) else str(value)
+            for name, value in flat.items()
+            if value is not None
+        }
+
+
+class Look(NamedTuple):
+    """Figures of one training step; steps never go back."""
+
+    step: int
+    figures: Figures
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial ended: its status, its final figures, and where its record is, if it has one."""
+    """How a trial ended: its status, its final figures, and its record, if it has one."""
 
     status: str
     figures: Figures
@@ -51,62 +76,29 @@ class Ending:
         return self.status in GOOD
 
 
-class Open(Protocol):
-    """A run that is open in a tracker."""
+class OpenRun(Protocol):
+    """A run that is open in a tracker.
 
-    def log(self, step: int, figures: Figures) -> None:
-        """Take the figures of one step; steps never go back."""
+    Runs are opened and used in a thread of the tracker's own, which they may block. An error that
+    they raise ends the run in this tracker and nothing else.
+    """
+
+    def log(self, look: Look) -> None:
+        """Show the figures of a step."""
 
     def end(self, ending: Ending) -> None:
-        """Take the final figures and close the run."""
+        """Show the final figures and close the run."""
 
 
-class Tracker(Protocol):
-    """A tracker, checked and ready. All its methods are called from one thread, which they may
-    block. An error that they raise ends the run in this tracker, and nothing else."""
+@dataclass(frozen=True)
+class Tracker:
+    """A tracker, ready to use."""
 
     name: str
     place: str
     """Where to look at the runs, as a phrase for people."""
-
-    def begin(self, run: Run) -> Open:
-        """Open a new run, or the earlier one of a trial that resumes."""
-
-
-def run_of(trial: Trial, step: int, resumed: bool) -> Run:
-    """The run of a trial that begins, or resumes, at a step."""
-    place = f"{trial.dataset_name} {portable(trial.backbone)}"
-    return Run(
-        trial.identity,
-        f"{trial.name} ({trial.identity[:8]})",
-        place,
-        trial.path(Path()).with_suffix(""),
-        config_of(trial),
-        resumed,
-        step,
-    )
-
-
-def config_of(trial: Trial) -> dict[str, Value]:
-    """What defines a trial, flat: `method`, `seed`, `settings.rank`, `recipe.batch_size`, ..."""
-    config: dict[str, Any] = {
-        "method": trial.method,
-        "call": trial.call,
-        "dataset": trial.dataset_name,
-        "backbone": portable(trial.backbone),
-        "seed": trial.seed,
-        "identity": trial.identity,
-        "lr": trial.lr,
-        "cached_features": trial.cached_features,
-    }
-    config |= {f"settings.{name}": value for name, value in trial.settings.items()}
-    config |= {f"recipe.{name}": value for name, value in asdict(trial.recipe).items()}
-    config |= {f"defines.{name}": value for name, value in trial.defines.items()}
-    return {
-        name: value if isinstance(value, Value) else str(value)
-        for name, value in config.items()
-        if value is not None
-    }
+    begin: Callable[[Run], OpenRun]
+    """Opens a new run, or the earlier one of a trial that resumes."""
 
 
 LIVE = {
@@ -118,7 +110,7 @@ LIVE = {
     "peak_memory_bytes": "cost/peak_memory_bytes",
     "process_memory_bytes": "cost/process_memory_bytes",
 }
-"""The figures that trials report while they run, and their names in trackers."""
+"""Figures that trials report while they run, and their names in trackers."""
 COST = (
     "train_images_per_second",
     "step_images_per_second",
@@ -131,20 +123,22 @@ COST = (
 """Figures of a record's `efficiency` that trackers get at the end."""
 
 
-def live_figures(values: Mapping[str, object]) -> Figures:
-    """The figures of a training step, or of a point of a record's curve, by tracker name."""
-    found = ((name, values.get(key)) for key, name in LIVE.items())
-    return {name: float(value) for name, value in found if isinstance(value, int | float)}
+def live_figures(state: dict[str, Any]) -> Figures:
+    """The figures of a progress message, or of a point of a record's curve."""
+    return {
+        name: float(state[key])
+        for key, name in LIVE.items()
+        if isinstance(state.get(key), int | float)
+    }
 
 
-def final_figures(record: Record) -> Figures:
-    """All recalls of a record's splits, and what the training cost."""
-    splits = record.get("metrics", {})
+def final_figures(record: dict[str, Any]) -> Figures:
+    """All recalls of a record, and what the training cost."""
     figures = {
-        f"{split}/{name}": float(value)
-        for split, recalls in splits.items()
+        f"{split}/{name}": value
+        for split, recalls in record.get("metrics", {}).items()
         for name, value in recalls.items()
     }
-    costs: Mapping[str, object] = record.get("efficiency", {})
-    found = ((f"final/{name}", costs.get(name)) for name in COST)
-    return figures | {name: float(value) for name, value in found if isinstance(value, int | float)}
+    costs = record.get("efficiency", {})
+    figures |= {f"final/{name}": costs.get(name) for name in COST}
+    return {name: float(value) for name, value in figures.items() if value is not None}

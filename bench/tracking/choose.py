@@ -14,31 +14,23 @@ NEEDS = {"mlflow": ("mlflow", "sqlalchemy", "alembic")}
 """The packages that a tracker needs, if not just the one of its own name."""
 
 
-def names(text: str) -> list[str]:
-    """`tensorboard,mlflow` -> the trackers' names; raises UserError for others."""
-    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    for word in words:
-        if word not in TRACKERS:
+def check(text: str) -> list[str]:
+    """`tensorboard,mlflow` -> names; raises UserError for one that is unknown or not installed."""
+    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    for name in names:
+        if name not in TRACKERS:
             known = ", ".join(TRACKERS)
             raise UserError(
-                f"there is no tracker {word!r}{nearest(word, TRACKERS)}; known: {known}"
+                f"there is no tracker {name!r}{nearest(name, TRACKERS)}; known: {known}"
             )
-    if not words:
-        raise UserError(f"--log names no tracker; known: {', '.join(TRACKERS)}")
-    return words
-
-
-def check(text: str) -> None:
-    """Raise UserError if `--log` names a tracker that is unknown or not installed."""
-    for name in names(text) if text else []:
         needed = NEEDS.get(name, (name,))
         missing = [package for package in needed if importlib.util.find_spec(package) is None]
         if missing:
-            verb = "is" if len(missing) == 1 else "are"
             raise UserError(
-                f"--log {name} needs {' and '.join(missing)}, which {verb} not installed: "
+                f"--log {name} needs the package {' and '.join(missing)}, which is not installed: "
                 f"pip install 'cmer-bench[{name}]'"
             )
+    return names
 
 
 def trackers(text: str, results: Path) -> list[Tracker]:
@@ -47,7 +39,5 @@ def trackers(text: str, results: Path) -> list[Tracker]:
     `results` is the folder of the records, in which trackers may write files. Raises UserError as
     `check` does, and if a tracker requires a login that is missing.
     """
-    check(text)
-    chosen = names(text) if text else []
-    modules = [importlib.import_module(f"bench.tracking.{name}") for name in chosen]
+    modules = [importlib.import_module(f"bench.tracking.{name}") for name in check(text)]
     return [module.make(results) for module in modules]

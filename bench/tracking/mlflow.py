@@ -2,11 +2,9 @@
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.tracking.base import PROJECT, Ending, Figures, Run
+from bench.tracking.base import PROJECT, Ending, Look, Run, Tracker
 
 IDENTITY = "bench.identity"
 """The tag by which the run of a trial is found again."""
@@ -14,80 +12,63 @@ LONGEST = 500
 """Longest parameter, in letters, that every store of MLflow accepts."""
 
 
-def make(results: Path) -> "Mlflow":
-    """The tracker; see `bench.tracking.base.Tracker`."""
-    return Mlflow()
+def make(results: Path) -> Tracker:
+    """The tracker. The server is not asked anything yet, because it may be slow to answer."""
+    import mlflow
+
+    return Tracker("mlflow", f"experiment {_name()} on {mlflow.get_tracking_uri()}", MlflowRun)
 
 
-class Mlflow:
-    """Runs of MLflow, through its client, which has no state that trials would share."""
+def _name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
 
-    name = "mlflow"
 
-    def __init__(self) -> None:
-        import mlflow
+class MlflowRun:
+    """A run, through MLflow's client, which has no state that trials would share."""
 
-        self._experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-        self.place = f"experiment {self._experiment} on {mlflow.get_tracking_uri()}"
-        self._client: Any = None
-
-    def begin(self, run: Run) -> "_Open":
-        """See `Tracker`. For a trial that resumes, the newest run of its identity continues."""
+    def __init__(self, run: Run) -> None:
+        from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        experiment, client = self._connect(), self._client
-        known = []
+        self.client, self.step = MlflowClient(), 0
+        experiment = self.client.get_experiment_by_name(_name())
+        if experiment is None:
+            number = self.client.create_experiment(_name())
+        else:
+            number = experiment.experiment_id
+        identity = run.trial.identity
         if run.resumed:
-            known = client.search_runs(
-                [experiment],
-                f"tags.`{IDENTITY}` = '{run.identity}'",
+            earlier = self.client.search_runs(
+                [number],
+                f"tags.`{IDENTITY}` = '{identity}'",
                 order_by=["attributes.start_time DESC"],
                 max_results=1,
             )
-        if known:
-            client.update_run(known[0].info.run_id, status="RUNNING")
-            return _Open(client, known[0].info.run_id)
-        tags = {IDENTITY: run.identity, "bench.group": run.group}
-        made = client.create_run(experiment, tags=tags, run_name=run.name).info.run_id
+            if earlier:
+                self.id = earlier[0].info.run_id
+                self.client.update_run(self.id, status="RUNNING")
+                return
+        tags = {IDENTITY: identity, "bench.group": run.group}
+        self.id = self.client.create_run(number, tags=tags, run_name=run.name).info.run_id
         params = [Param(name, str(value)[:LONGEST]) for name, value in run.config.items()]
-        client.log_batch(made, params=params)
-        return _Open(client, made)
+        self.client.log_batch(self.id, params=params)
 
-    def _connect(self) -> str:
-        """The id of the experiment, which is created if it does not exist."""
-        from mlflow import MlflowClient
-
-        self._client = self._client or MlflowClient()
-        known = self._client.get_experiment_by_name(self._experiment)
-        if known is None:
-            return str(self._client.create_experiment(self._experiment))
-        return str(known.experiment_id)
-
-
-@dataclass
-class _Open:
-    client: Any
-    run: str
-    step: int = 0
-
-    def log(self, step: int, figures: Figures) -> None:
-        """See `Open`."""
+    def log(self, look: Look) -> None:
+        """MLflow takes no @ in a name: `test/i2t_R@1` becomes `test/i2t_R_at_1`."""
         from mlflow.entities import Metric
 
-        self.step, now = step, int(1000 * time.time())
-        metrics = [Metric(_name(key), value, now, step) for key, value in figures.items()]
-        self.client.log_batch(self.run, metrics=metrics)
+        self.step, now = look.step, int(1000 * time.time())
+        metrics = [
+            Metric(name.replace("@", "_at_"), value, now, look.step)
+            for name, value in look.figures.items()
+        ]
+        self.client.log_batch(self.id, metrics=metrics)
 
     def end(self, ending: Ending) -> None:
-        """See `Open`."""
-        self.log(self.step, ending.figures)
-        self.client.set_tag(self.run, "bench.status", ending.status)
+        """The final figures belong to the last step."""
+        self.log(Look(self.step, ending.figures))
+        self.client.set_tag(self.id, "bench.status", ending.status)
         if ending.record is not None:
-            self.client.set_tag(self.run, "bench.record", str(ending.record))
+            self.client.set_tag(self.id, "bench.record", str(ending.record))
         stopped = "KILLED" if ending.status in ("killed", "stopped", "timeout") else "FAILED"
-        self.client.set_terminated(self.run, "FINISHED" if ending.good else stopped)
-
-
-def _name(key: str) -> str:
-    """`test/i2t_R@1` -> `test/i2t_R_at_1`: MLflow takes no @ in a name."""
-    return key.replace("@", "_at_")
+        self.client.set_terminated(self.id, "FINISHED" if ending.good else stopped)

@@ -1,57 +1,46 @@
 """TensorBoard: event files in `tensorboard/` of the results folder."""
 
 import warnings
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench.console import from_here
-from bench.tracking.base import Ending, Figures, Run, Value
+from bench.tracking.base import Ending, Look, Run, Tracker
 
 
-def make(results: Path) -> "TensorBoard":
-    """The tracker; see `bench.tracking.base.Tracker`."""
-    return TensorBoard(results / "tensorboard")
+def make(results: Path) -> Tracker:
+    """The tracker."""
+    folder = results / "tensorboard"
+    place = f"tensorboard --logdir {from_here(folder)}"
+    return Tracker("tensorboard", place, partial(EventFile, folder))
 
 
-class TensorBoard:
-    """Event files, a folder for each trial."""
+class EventFile:
+    """The event files of a trial, which have a folder of their own.
 
-    name = "tensorboard"
+    A trial that resumes writes another file into it. From `purge_step` on, TensorBoard ignores the
+    earlier files: the steps that a killed trial repeats, or everything if it begins anew.
+    """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.place = f"tensorboard --logdir {from_here(folder)}"
-
-    def begin(self, run: Run) -> "_Open":
-        """See `Tracker`. A trial that resumes writes another file into its folder.
-
-        From `purge_step` on, TensorBoard ignores the earlier files of the folder: the steps that a
-        killed trial repeats, or everything if it begins anew.
-        """
+    def __init__(self, folder: Path, run: Run) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        folder = self._folder / run.folder
-        writer = SummaryWriter(str(folder), purge_step=run.step if run.resumed else 0)
-        writer.add_text("config", _table(run.config))
-        return _Open(writer, run.config)
+        own = folder / run.trial.path(Path()).with_suffix("")
+        self.writer = SummaryWriter(str(own), purge_step=run.step if run.resumed else 0)
+        self.config, self.step = run.config, 0
+        rows = [f"| {name} | {value} |" for name, value in run.config.items()]
+        table = ["| name | value |", "| --- | --- |", *rows]  # Markdown, which TensorBoard draws
+        self.writer.add_text("config", "\n".join(table))
 
-
-@dataclass
-class _Open:
-    writer: Any
-    config: dict[str, Value]
-    step: int = 0
-
-    def log(self, step: int, figures: Figures) -> None:
-        """See `Open`."""
-        self.step = step
-        for name, value in figures.items():
-            self.writer.add_scalar(name, value, step)
+    def log(self, look: Look) -> None:
+        """Written at once, so that the curves can be watched."""
+        self.step = look.step
+        for name, value in look.figures.items():
+            self.writer.add_scalar(name, value, look.step)
         self.writer.flush()
 
     def end(self, ending: Ending) -> None:
-        """See `Open`. The page HPARAMS compares settings and final figures of all trials."""
+        """The page HPARAMS compares settings and final figures of all trials."""
         self.writer.add_text("status", ending.status, self.step)
         if ending.record is not None:
             self.writer.add_text("record", str(ending.record), self.step)
@@ -62,9 +51,3 @@ class _Open:
                     self.config, ending.figures, run_name=".", global_step=self.step
                 )
         self.writer.close()
-
-
-def _table(config: dict[str, Value]) -> str:
-    """A table in Markdown, which TensorBoard draws."""
-    rows = [f"| {name} | {value} |" for name, value in config.items()]
-    return "\n".join(["| name | value |", "| --- | --- |", *rows])

@@ -1,35 +1,29 @@
 """Trackio: a run for each trial, in its local folder, or on a Space (TRACKIO_SPACE_ID)."""
 
 import contextvars
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.tracking.base import PROJECT, Ending, Figures, Run
+from bench.tracking.base import PROJECT, Ending, Look, Run, Tracker
 
 
-def make(results: Path) -> "Trackio":
-    """The tracker; see `bench.tracking.base.Tracker`."""
-    return Trackio()
+def make(results: Path) -> Tracker:
+    """The tracker."""
+    return Tracker("trackio", f"trackio show --project {PROJECT}", TrackioRun)
 
 
-class Trackio:
-    """Runs of Trackio."""
+class TrackioRun:
+    """A run. Trackio finds the one to continue by its name, which contains the identity.
 
-    name = "trackio"
+    `init` ends the run that is open in its context, so each run gets a context of its own. Its
+    sampling of CPU and GPU is off, since it would disturb the measurement of speed.
+    """
 
-    def __init__(self) -> None:
-        self.place = f"trackio show --project {PROJECT}"
-
-    def begin(self, run: Run) -> "_Open":
-        """See `Tracker`. Trackio finds the run to continue by its name, which has the identity.
-
-        `init` ends the run that is open in its context, so each run gets a context of its own. Its
-        sampling of CPU and GPU is off, since it would disturb the measurement of speed.
-        """
+    def __init__(self, run: Run) -> None:
         import trackio
 
-        opened = contextvars.Context().run(
+        self.step = 0
+        self.run = contextvars.Context().run(
             trackio.init,
             project=PROJECT,
             name=run.name,
@@ -40,21 +34,14 @@ class Trackio:
             auto_log_gpu=False,
             auto_log_cpu=False,
         )
-        return _Open(opened)
 
-
-@dataclass
-class _Open:
-    run: Any
-    step: int = 0
-
-    def log(self, step: int, figures: Figures) -> None:
-        """See `Open`."""
-        self.step = step
-        self.run.log(dict(figures), step=step)
+    def log(self, look: Look) -> None:
+        """Figures of a step."""
+        self.step = look.step
+        self.run.log(look.figures, step=look.step)
 
     def end(self, ending: Ending) -> None:
-        """See `Open`."""
+        """The final figures belong to the last step."""
         final: dict[str, Any] = {**ending.figures, "status": ending.status}
         if ending.record is not None:
             final["record"] = str(ending.record)

@@ -1,35 +1,36 @@
 """Passes what running trials report on to trackers.
 
 It works in the process of the sweep, on the messages that each trial sends anyway; the process that
-trains knows nothing of it. Each tracker has its own thread, so a tracker that is slow, hangs or
-fails delays neither the trials nor the other trackers.
+trains knows nothing of it. Each tracker has its own thread, so one that is slow, hangs or fails
+delays neither the trials nor the other trackers.
 """
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import UserError, brief, record
-from bench.messages import Event, Stage, Step
-from bench.schema import Record
 from bench.sweeps.engine import Outcome, Watcher
 from bench.tracking.base import (
     Ending,
-    Figures,
-    Open,
+    Look,
+    OpenRun,
     Run,
     Tracker,
     final_figures,
     live_figures,
-    run_of,
 )
 from bench.trial import Trial
 
 PATIENCE_SECONDS = 60.0
-"""How long a sweep waits at its end for trackers that are still sending."""
+"""How long a sweep waits at its end for a tracker that is still sending."""
+SILENCE_SECONDS = 20.0
+"""How long it waits for one that gets nothing done, such as one whose server does not answer."""
 Say = Callable[[str], None]
 
 
@@ -38,65 +39,58 @@ class Feed:
 
     def __init__(self, tracker: Tracker, say: Say) -> None:
         self.tracker, self._say = tracker, say
-        self._open: dict[str, Open] = {}
+        self._open: dict[str, OpenRun] = {}
         self._failed = False
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[str, Run | Look | Ending] | None] = queue.SimpleQueue()
+        self._alive_at = time.monotonic()
+        """When the tracker last finished something, or had nothing to do."""
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def begin(self, run: Run) -> None:
-        """Ask the thread to open a run."""
-
-        def work() -> None:
-            self._open[run.identity] = self.tracker.begin(run)
-
-        self._work.put(lambda: self._safely(run.identity, work))
-
-    def log(self, identity: str, step: int, figures: Figures) -> None:
-        """Ask the thread to pass on figures of an open run."""
-
-        def work() -> None:
-            if identity in self._open:
-                self._open[identity].log(step, figures)
-
-        self._work.put(lambda: self._safely(identity, work))
-
-    def end(self, identity: str, ending: Ending) -> None:
-        """Ask the thread to close a run."""
-
-        def work() -> None:
-            if identity in self._open:
-                self._open.pop(identity).end(ending)
-
-        self._work.put(lambda: self._safely(identity, work))
+    def send(self, identity: str, message: Run | Look | Ending) -> None:
+        """Let the thread open a trial's run, show a step in it, or close it."""
+        self._queue.put((identity, message))
 
     def close(self) -> None:
         """Tell the thread that nothing more will come."""
-        self._work.put(None)
+        self._queue.put(None)
 
-    def wait(self, seconds: float) -> None:
-        """Wait until the tracker has taken everything, for at most so many seconds."""
-        self._thread.join(timeout=seconds)
-        if self._thread.is_alive():
-            self._say(
-                f"{self.tracker.name} has not taken everything within {seconds:.0f} s and is left "
-                "behind; the records are complete"
-            )
+    def wait(self, patience: float, silence: float) -> None:
+        """Wait until the tracker has taken everything, but no longer than it seems worth it."""
+        until = time.monotonic() + patience
+        while self._thread.is_alive():
+            if time.monotonic() > min(until, self._alive_at + silence):
+                self._say(
+                    f"{self.tracker.name} does not answer, or is too slow, and is left behind "
+                    "before it has taken everything; the records are complete"
+                )
+                return
+            self._thread.join(timeout=0.05)
 
     def _serve(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
+        while True:
+            item = self._queue.get()
+            self._alive_at = time.monotonic()
+            if item is None:
+                return
+            identity, message = item
+            try:
+                self._pass_on(identity, message)
+            except BaseException as error:  # also SystemExit, which some trackers raise
+                self._open.pop(identity, None)
+                if not self._failed:
+                    self._failed = True
+                    reason = brief(error)
+                    self._say(f"{self.tracker.name} failed ({reason}); the trials go on without it")
 
-    def _safely(self, identity: str, work: Callable[[], None]) -> None:
-        """Do it. An error ends the run in this tracker; the first one of a sweep is reported."""
-        try:
-            work()
-        except BaseException as error:  # also SystemExit, which some trackers raise
-            self._open.pop(identity, None)
-            if not self._failed:
-                self._failed = True
-                reason = brief(error)
-                self._say(f"{self.tracker.name} failed ({reason}); the trials go on without it")
+    def _pass_on(self, identity: str, message: Run | Look | Ending) -> None:
+        if isinstance(message, Run):
+            self._open[identity] = self.tracker.begin(message)
+        elif identity in self._open:  # not of a run that failed
+            if isinstance(message, Look):
+                self._open[identity].log(message)
+            else:
+                self._open.pop(identity).end(message)
 
 
 @dataclass
@@ -106,15 +100,15 @@ class _Tracked:
     begun: bool = False
     step: int = 0
     """The last step that was passed on."""
-    costs: Figures = field(default_factory=dict)
-    """The latest speed and memory, which trials report once a second."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """The latest memory, which trials report once a second."""
 
 
-class Tracking:
+class Tracking(Watcher):
     """A watcher that passes everything to another watcher, and figures to trackers.
 
-    A run begins with the first step of a trial, or with the test if the method is not trained. A
-    trial that another sweep is running gets no run.
+    A run begins with the first step of a trial, or with the test if nothing is trained. A trial
+    that another sweep is running gets no run.
     """
 
     def __init__(self, inner: Watcher, trackers: Sequence[Tracker], say: Say) -> None:
@@ -123,78 +117,68 @@ class Tracking:
         self._trials: dict[str, _Tracked] = {}
 
     def started(self, trial: Trial, device: str) -> None:
-        """See `Watcher`."""
         self._inner.started(trial, device)
         self._trials[trial.identity] = _Tracked()
 
-    def moved(self, trial: Trial, event: Event) -> None:
-        """See `Watcher`."""
-        self._inner.moved(trial, event)
+    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
+        self._inner.moved(trial, state)
         tracked = self._trials[trial.identity]
-        if not tracked.begun and isinstance(event, Step):
-            self._begin(trial, event.step, event.step > 1)
-        if not tracked.begun and event in (Stage("measuring"), Stage("testing")):
-            # "measuring" without a step before: it resumed from a checkpoint of its last step.
-            self._begin(trial, 1, event == Stage("measuring"))
-        if not isinstance(event, Step):
-            return
-        tracked.costs |= live_figures(vars(event))
-        if event.look is not None and event.step > tracked.step:
-            tracked.step = event.step
-            for feed in self._feeds:
-                feed.log(trial.identity, event.step, tracked.costs | live_figures(event.look))
+        step, stage = state.get("step", 0), state.get("stage")
+        if not tracked.begun and (step or stage in ("measuring", "testing")):
+            # "measuring" as the first stage: the trial resumed from a checkpoint of its last step
+            self._begin(trial, max(step, 1), step > 1 or stage == "measuring")
+        tracked.memory |= {k: v for k, v in state.items() if k.endswith("_memory_bytes")}
+        if "loss" in state:
+            self._look(trial, step, tracked.memory | state)
 
     def ended(self, outcome: Outcome) -> None:
-        """See `Watcher`."""
         self._inner.ended(outcome)
         trial, document = outcome.trial, _read(outcome.record)
         if document and not self._trials[trial.identity].begun:  # none of its messages arrived
-            self._begin(trial, 1, False)
-        tracked = self._trials.pop(trial.identity)
-        if not tracked.begun:
-            return
-        figures: Figures = {}
-        if document is not None:
-            figures = final_figures(document)
-            for look in document.get("curve", []):
-                if look["step"] > tracked.step:  # its message did not arrive
-                    for feed in self._feeds:
-                        feed.log(trial.identity, look["step"], live_figures(look))
-        self._end(trial.identity, Ending(outcome.status, figures, outcome.record))
+            self._begin(trial, 1, resumed=False)
+        if self._trials[trial.identity].begun:
+            for point in document.get("curve", []):  # some of their messages may not have arrived
+                self._look(trial, point["step"], point)
+            ending = Ending(outcome.status, final_figures(document), outcome.record)
+            self._send(trial.identity, ending)
+        del self._trials[trial.identity]
 
     def waits(self, trial: Trial) -> None:
-        """See `Watcher`."""
         self._inner.waits(trial)
 
-    def close(self, patience: float = PATIENCE_SECONDS) -> None:
+    def close(self, patience: float = PATIENCE_SECONDS, silence: float = SILENCE_SECONDS) -> None:
         """End the runs of trials that were stopped, and wait for the trackers."""
-        for identity, tracked in list(self._trials.items()):
+        for identity, tracked in self._trials.items():
             if tracked.begun:
-                self._end(identity, Ending("stopped", {}, None))
+                self._send(identity, Ending("stopped", {}, None))
         for feed in self._feeds:
             feed.close()
         for feed in self._feeds:
-            feed.wait(patience)
+            feed.wait(patience, silence)
 
     def _begin(self, trial: Trial, step: int, resumed: bool) -> None:
         self._trials[trial.identity].begun = True
-        run = run_of(trial, step, resumed)
+        self._send(trial.identity, Run(trial, step, resumed))
+
+    def _look(self, trial: Trial, step: int, figures: dict[str, Any]) -> None:
+        tracked = self._trials[trial.identity]
+        if step > tracked.step:  # a trial that resumes repeats steps
+            tracked.step = step
+            self._send(trial.identity, Look(step, live_figures(figures)))
+
+    def _send(self, identity: str, message: Run | Look | Ending) -> None:
         for feed in self._feeds:
-            feed.begin(run)
-
-    def _end(self, identity: str, ending: Ending) -> None:
-        for feed in self._feeds:
-            feed.end(identity, ending)
+            feed.send(identity, message)
 
 
-def _read(path: Path | None) -> Record | None:
-    """A trial's record; None if there is none or it cannot be read from here."""
+def _read(path: Path | None) -> dict[str, Any]:
+    """A trial's record; empty if there is none or it cannot be read from here."""
     if path is None:
-        return None
+        return {}
     try:
         return record.read(path)
     except (UserError, OSError):
-        return None
+        return {}
 
 
 @contextmanager
