@@ -106,11 +106,12 @@ class Forked:
 def forked(words: list[str], log: Any) -> Forked:
     """A sweep that is a fork of this process and forks its trials."""
     from bench import cli, trial_process
-    from bench.sweeps import engine
+    from bench.sweeps import forkserver
 
     def main() -> None:
         popen = lambda _, **given: Forked(trial_process.main, **given)  # noqa: E731
-        engine.subprocess = SimpleNamespace(Popen=popen, PIPE=None)
+        forkserver.subprocess = SimpleNamespace(Popen=popen, PIPE=None)
+        forkserver.warm_up = lambda: None  # no helper process: the sweep forks its trials itself
         sys.argv[1:] = words
         cli.main()
 
@@ -142,12 +143,29 @@ Start = Callable[[list[str], Any], Sweep]
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process has started and that still run."""
+    """Processes that a process has started, and those that these have started."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(w) for task in tasks for w in (task / "children").read_text().split()]
+        own = [int(w) for task in tasks for w in (task / "children").read_text().split()]
     except OSError:
         return []
+    return [*own, *(grandchild for child in own for grandchild in children(child))]
+
+
+def trials(sweep: int) -> list[int]:
+    """The processes of a sweep in which a trial runs: neither the helper that forks them nor the
+    process that keeps each."""
+    leaves = [pid for pid in children(sweep) if not children(pid)]
+    return [pid for pid in leaves if not is_helper(pid, sweep)]
+
+
+def is_helper(pid: int, sweep: int) -> bool:
+    """Whether it is the sweep's helper process, waiting for something to fork."""
+    try:
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return parent == sweep and b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def kill(*pids: int) -> bool:
@@ -239,15 +257,15 @@ class Field:
             there = there and moment(sweep, self.dice.uniform(0, 0.2), never)
         else:
             there = moment(sweep, wait, never)
-        trials = children(sweep.pid)
+        running = trials(sweep.pid)
         if not there:
             hit = False
-        elif kind in ("trial", "writing", "record") and trials:
-            hit = kill(*trials)
+        elif kind in ("trial", "writing", "record") and running:
+            hit = kill(*running)
         elif kind == "sweep alone":
             hit = kill(sweep.pid)
         else:
-            hit = kill(sweep.pid, *trials)
+            hit = kill(*running, sweep.pid, *children(sweep.pid))
         if hit:
             self.faults[kind] += 1
         for one in (sweep, other):

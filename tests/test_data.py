@@ -14,6 +14,7 @@ import torch
 from bench import UserError, batches, data, resident
 from bench.batches import Loader, TokenTable, TrainSplit
 from bench.data import cache, dataset
+from bench.recipe import Recipe
 from bench.sweeps import sweep
 from tests.helpers import tiny as tiny_set
 from tests.helpers.tiny import edit, load
@@ -75,7 +76,16 @@ def test_edited_captions_are_another_trial_unless_the_card_pins_those(tiny: Path
     def known() -> tuple[str, list[str]]:
         dataset = load(tiny)
         notes = [note for note in dataset.notes if "the test set has 4 images" not in note]
-        return sweep._splits(str(card), dataset).get("annotation", "as pinned"), notes
+        (trial,) = sweep.plan(
+            methods="zeroshot",
+            datasets=[str(card)],
+            backbones=["starter"],
+            seeds=[0],
+            recipe=Recipe(),
+            root=tiny,
+            results=tiny,
+        ).trials
+        return trial.defines.get("annotation", "as pinned"), notes
 
     card = tiny / "tiny.toml"
     first, notes = known()

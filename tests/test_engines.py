@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from bench.measure import gpus
 from bench.messages import Event, Placed, Stage, Step, event_from_json
 from bench.recipe import Recipe
 from bench.sweeps import engine, engine_ray, engine_slurm, engines, sweep
-from bench.sweeps.engine import Outcome
+from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial, blank_record
 
@@ -50,7 +51,7 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "_REGISTRY", dict(methods.registry()))
 
 
-class Seen:
+class Seen(Watcher):
     """A watcher that remembers."""
 
     def __init__(self) -> None:
@@ -134,10 +135,11 @@ def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
 def test_a_folder_too_deep_for_rays_sockets_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ray")
+    ray = pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("deep" * 20)))
-    with pytest.raises(UserError, match=r"too long a name for the sockets of Ray.*RAY_TMPDIR=/tmp"):
+    words = f"AF_UNIX path length cannot exceed 107 bytes: {tmp_path}"
+    monkeypatch.setattr(ray, "init", mock.Mock(side_effect=OSError(words)))
+    with pytest.raises(UserError, match=r"temporary folder has too long a name: set RAY_TMPDIR"):
         engine_ray.connect(None)
 
 
@@ -431,7 +433,7 @@ def test_a_sweep_that_can_no_longer_tell_its_progress_does_not_end_as_if_it_were
             ended.append(outcome.trial)
             raise SystemExit(1)
 
-    monkeypatch.setattr(engine, "_run_one", lambda plan, trial, *_: Outcome(trial, "ok"))
+    monkeypatch.setattr(engine, "run_trial", lambda plan, trial, *_: Outcome(trial, "ok"))
     trials = [replace(one, seed=seed) for seed in range(3)]
     with pytest.raises(SystemExit):
         engine.run(Plan(trials, tmp_path, tmp_path), trials, ["cpu"], Deaf())
@@ -454,7 +456,7 @@ def test_a_trial_that_ctrl_c_ends_is_left_and_not_called_killed(
         threading.Timer(0.1, sent.set).start()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "_run_one", runs)
+    monkeypatch.setattr(engine, "run_trial", runs)
     monkeypatch.setattr(engine.time, "sleep", ctrl_c)
     seen = Seen()
     with pytest.raises(KeyboardInterrupt):

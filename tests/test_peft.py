@@ -200,17 +200,17 @@ def test_a_search_reaches_the_settings_of_a_kind() -> None:
         return Trial("d", "b", asked.name, asked.text, given, asked.lr, Recipe(), 0, {})
 
     base = trial("peft(kind='loha')")
-    space = grid.space_of(["peft(r=[4, 8], alpha=[8])"], registry())
-    points = grid.grid_of(base, registry(), (1.0,), space["peft"])
+    space = grid.space_of(["peft(r=[4, 8], alpha=[8])"])
+    points = grid.grid_of(base, (1.0,), space["peft"])
     texts = [resolve("peft", point, registry()).text for point in points]
     assert texts == ["peft(kind='loha', r=4, lr=0.001)", "peft(kind='loha', lr=0.001)"]
     tried = [grid.Point(trial(text), float(n)) for n, text in enumerate(texts)]
     axes = grid.axes_of(tried, base.settings)
     assert axes == {"lr": [1e-3], "r": [4, 8]}
-    following = grid.beyond(tried, axes, registry())["r"]
+    following = grid.beyond(tried, axes)["r"]
     assert dict(following.settings)["r"] > 8
     with pytest.raises(UserError, match="has no setting 'oft_block_size'"):
-        grid.grid_of(base, registry(), (1.0,), {"oft_block_size": [8]})
+        grid.grid_of(base, (1.0,), {"oft_block_size": [8]})
 
 
 def test_a_record_is_checked_against_its_own_kind() -> None:

@@ -82,7 +82,9 @@ def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> 
         assert said in shown(watch, console)
         assert "1 of 3 trials done" in shown(watch, console)
     for line in text.splitlines()[1:]:
-        assert len(line.rpartition("\x1b")[2]) <= 80 - 3 + 4  # ^C has room: see progress.Screen.table
+        assert (
+            len(line.rpartition("\x1b")[2]) <= 80 - 3 + 4
+        )  # ^C has room: see progress.Screen.table
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -116,7 +116,7 @@ def test_a_search_and_a_sweep_that_uses_it(tiny: Path, bench: Bench) -> None:
     (winner,) = tomllib.loads(tuned.read_text())["tuned"]
     assert len(winner["grid"]) == 3  # of two values the best is one at an edge
     assert {0.001, 0.003} < set(winner["grid"])
-    assert "\nlinear: best at the edge of the grid, so the next is tried\n" in first.stdout
+    assert "\nlinear: the next value beyond the edge of the grid is tried\n" in first.stdout
     again = bench(*search)
     assert again.returncode == 0, again.stderr
     assert "3 trials (1 method x 2 points, and 1 beyond them): 3 recorded" in again.stdout
@@ -207,7 +207,7 @@ def test_random_weights_are_for_efficiency_only(tiny: Path, bench: Bench) -> Non
         (["run", "--methods", "cmer(queue=-3)", "--dataset", "synthetic"], "from 0"),
         (["run", "--warmup", "0.1"], "it is a part of the recipe: --recipe warmup=..."),
         (["run", "--dryrun"], "did you mean '--dry-run'"),
-        (["run", "--dry-run", "true"], "takes no value; leave 'true' out"),
+        (["run", "--dry-run", "true"], "an option such as --dry-run takes no value"),
         (["plan", "--step", "3"], "did you mean '--steps'"),
         (["data", "check", "--sheets", "x"], "did you mean '--sheet'"),
         (["report", "--results", "nowhere"], "no record"),

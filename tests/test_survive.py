@@ -33,7 +33,7 @@ from bench.measure import oom
 from bench.messages import Event, Step
 from bench.recipe import Recipe
 from bench.spec import resolve
-from bench.sweeps import engine, engines, forkserver, overtime
+from bench.sweeps import engine, engines, forkserver
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial, blank_record
 from methods import registry
@@ -353,7 +353,7 @@ def test_a_killed_trial_leaves_no_lock_and_no_half_file(
     monkeypatch.setattr(forkserver, "_server", None)  # a Python of its own
     monkeypatch.setattr(forkserver.sys, "executable", "/bin/false")
     plan = Plan([one], tmp_path, tmp_path)
-    outcome = engine._run_one(plan, one, "cpu", set(), lambda *_: None)
+    outcome = engine.run_trial(plan, one, "cpu", set(), lambda *_: None)
     assert (outcome.status, outcome.message) == ("killed", "its process ended with exit code 1")
     assert not list(path.parent.iterdir())
 
@@ -456,13 +456,21 @@ def test_a_trial_that_another_sweep_did_is_not_done_again(
 # Time.
 
 
-def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overtime, "GRACE", 0.1)
-    words = [sys.executable, "-c", "import time; time.sleep(60)"]
-    process = subprocess.Popen(words, text=True, start_new_session=True)
-    with overtime.killed_after(process, 0.2) as killed:
-        assert process.wait(30) == -9
-    assert len(killed) == 1
+def test_a_trial_that_does_not_end_in_time_is_killed_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: Any) -> Any:
+        words = {"text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = subprocess.Popen(["sleep", "60"], start_new_session=True, **words)
+        return process, process.stdin, process.stdout
+
+    monkeypatch.setattr(forkserver, "start_trial", start)
+    monkeypatch.setattr(engine, "GRACE_SECONDS", 0.1)
+    one = made(tmp_path, "linear")
+    plan = Plan([one], tmp_path, tmp_path, time_limit=0.1)
+    outcome = engine.run_trial(plan, one, "cpu", set(), lambda *_: None)
+    assert (outcome.status, plan.status(one)) == ("timeout", "timeout")
+    assert "it was killed 0.2 s after it began" in (outcome.message or "")
 
 
 def test_what_lies_beside_a_record_but_is_of_another_run_is_refused(tmp_path: Path) -> None:

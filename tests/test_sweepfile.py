@@ -209,7 +209,7 @@ def test_without_a_file_the_options_are_enough() -> None:
         ("dataset = ['ucm']", "unknown 'dataset' .did you mean 'datasets'."),
         ("[search]\nfactor = [1]", r"\[search\] of .* unknown 'factor' .did you mean 'factors'."),
         ("recipe = {steps = 3, epochs = 2}", "both epochs=2 and steps=3"),
-        ("seeds = [0, 0]", "seeds in .* is a list of different whole numbers"),
+        ("datasets = 'ucm'\nmethods = 'cmer'\nseeds = [0, 0]", "a seed is named twice in 0,0"),
         ("seeds = 3", "seeds in .* is a list of different whole numbers"),
         ("methods = [3]", "methods in .* is a list of texts"),
         ("jobs_per_gpu = 0", "whole number above 0"),

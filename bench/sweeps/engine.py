@@ -1,7 +1,6 @@
 """Where trials run: a queue over the visible GPUs (or the CPU), one process per trial."""
 
 import contextlib
-import json
 import os
 import signal
 import tempfile
@@ -11,9 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench import lock
+from bench.messages import End, Event, event_from_json
 from bench.sweeps import forkserver
 from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.sweep import Plan
@@ -52,8 +51,8 @@ class Watcher:
     def started(self, trial: Trial, device: str) -> None:
         """A trial has started on a device."""
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
-        """A trial reports a stage, or step, steps, images_per_second, val_mR."""
+    def moved(self, trial: Trial, event: Event) -> None:
+        """A trial reports a stage, a step or a note."""
 
     def ended(self, outcome: Outcome) -> None:
         """A trial has ended."""
@@ -90,7 +89,7 @@ class Waiting:
                         self.watcher.waits(trial)
                 elif record := self.plan.overtaken(trial):
                     self.watcher.started(trial, "another sweep")
-                    self.ended(Outcome(trial, record["status"], record["message"]))
+                    self.ended(Outcome(trial, record["status"], record.get("message")))
                 else:
                     return trial
             self._next_look = time.monotonic() + LOOK_SECONDS
@@ -180,7 +179,7 @@ def run_trial(
     trial: Trial,
     device: str,
     running: set[TrialProcess],
-    moved: Callable[[Trial, dict[str, Any]], None],
+    moved: Callable[[Trial, Event], None],
 ) -> Outcome:
     """Run a trial in a process of its own, which is in `running` meanwhile; how it ended."""
     visible = "" if device == "cpu" else device
@@ -193,14 +192,16 @@ def run_trial(
         timer.daemon = True
         if plan.time_limit is not None:
             timer.start()
-        last: dict[str, Any] = {}
-        # The pipe breaks, or a line is not whole, where the process is killed.
-        with contextlib.suppress(BrokenPipeError, json.JSONDecodeError):
-            stdin.write(json.dumps(plan.job(trial)) + "\n")
+        end: End | None = None
+        with contextlib.suppress(BrokenPipeError):  # it has ended
+            stdin.write(plan.job(trial).to_json() + "\n")
             stdin.flush()  # left open: the trial ends when it closes
             for line in stdout:
-                last = json.loads(line)
-                moved(trial, last)
+                event = event_from_json(line)
+                if isinstance(event, End):
+                    end = event
+                elif event is not None:
+                    moved(trial, event)
         code = process.wait()
         over_time = timer.finished.is_set()
         timer.cancel()
@@ -208,10 +209,8 @@ def run_trial(
             stdin.close()
         stdout.close()
         running.discard(process)
-        if "status" in last:
-            record = Path(last["record"]) if "record" in last else None
-            mean_recall, seconds = last.get("mR"), last.get("seconds")
-            return Outcome(trial, last["status"], last["message"], record, mean_recall, seconds)
+        if end is not None:
+            return Outcome(trial, **vars(end))
         if over_time:
             return Outcome(trial, *give_up(trial, plan.results, limit))
         _tidy(trial.path(plan.results))

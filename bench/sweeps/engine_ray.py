@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from bench import UserError, brief
+from bench.messages import Placed
 from bench.sweeps.engine import Outcome, Waiting, Watcher
 from bench.sweeps.remote import Errand
 from bench.sweeps.sweep import Plan
@@ -127,12 +128,12 @@ def _run(ray: Any, waiting: Waiting, jobs_per_gpu: int) -> list[Outcome]:
 
     def listen() -> None:
         running = {trial.identity: trial for trial in tasks.values()}
-        for identity, state in messages.get_nowait_batch(messages.size()):
-            if "host" in state:
+        for identity, event in messages.get_nowait_batch(messages.size()):
+            if isinstance(event, Placed):
                 started.add(identity)
-                watcher.started(running[identity], state["host"])
+                watcher.started(running[identity], event.host)
             elif identity in started:  # not the last words of a worker that was lost
-                watcher.moved(running[identity], state)
+                watcher.moved(running[identity], event)
 
     try:
         while tasks or waiting.trials:
@@ -174,6 +175,5 @@ def _work(errand: Errand, messages: Any) -> Outcome:
     if gpus:  # one thread is Ray's rule for a task with one CPU; a trial on a GPU has its node's
         os.environ.pop("OMP_NUM_THREADS", None)
     identity = errand.trial.identity
-    host = f"{socket.gethostname()} {f'GPU {gpus}' if gpus else 'cpu'}"
-    messages.put((identity, {"host": host}))
-    return errand.run(lambda state: messages.put((identity, state)), set())
+    messages.put((identity, Placed(f"{socket.gethostname()} {f'GPU {gpus}' if gpus else 'cpu'}")))
+    return errand.run(lambda event: messages.put((identity, event)), set())

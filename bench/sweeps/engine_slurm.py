@@ -1,7 +1,6 @@
 """Trials as a Slurm job array, through submitit; a job that is preempted goes on in a new one."""
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -12,6 +11,7 @@ from subprocess import TimeoutExpired
 from typing import Any
 
 from bench import UserError
+from bench.messages import Event, Placed, event_from_json, event_to_json
 from bench.sweeps.engine import Outcome, Waiting, Watcher
 from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.remote import Errand
@@ -49,14 +49,14 @@ class Attempt:
         self.running: set[TrialProcess] = set()
 
     def __call__(self, errand: Errand) -> Outcome:
-        """What a job does; progress goes into its log as lines of JSON."""
+        """What a job does; events go into its log, a line each."""
         terminated: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _: terminated.append(number))
 
-        def report(state: dict[str, Any]) -> None:
-            print(json.dumps(state), flush=True)
+        def report(event: Event) -> None:
+            print(event_to_json(event), flush=True)
 
-        report({"host": socket.gethostname(), "pid": os.getpid()})
+        report(Placed(socket.gethostname(), os.getpid()))
         outcome = errand.run(report, self.running)
         if terminated and outcome.status == "killed":
             signal.pause()  # Slurm is ending this job, and starts it again if it was preempted
@@ -242,21 +242,12 @@ class _Log:
             return
         whole = text[: text.rfind(b"\n") + 1]
         self.read += len(whole)
-        for state in states(whole.decode("utf-8", "replace")):
-            if "host" in state:
-                self.start(state["host"])
-            elif self.started:
-                self.watcher.moved(self.trial, state)
-
-
-def states(text: str) -> list[dict[str, Any]]:
-    """The lines of JSON in a log; submitit writes other lines into it."""
-    found = []
-    for line in text.splitlines():
-        if line.startswith("{"):
-            with contextlib.suppress(json.JSONDecodeError):
-                found.append(json.loads(line))
-    return found
+        for line in whole.decode("utf-8", "replace").splitlines():
+            event = event_from_json(line)  # None: submitit writes other lines into it
+            if isinstance(event, Placed):
+                self.start(event.host)
+            elif event is not None and self.started:
+                self.watcher.moved(self.trial, event)
 
 
 def _outcome(job: Any, trial: Trial) -> Outcome:

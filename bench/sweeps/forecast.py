@@ -2,14 +2,15 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import record
 from bench.console import counted
 from bench.label import Label
+from bench.schema import Record
 from bench.spec import portable
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
@@ -26,7 +27,7 @@ SAME_STEP = ("epochs", "steps", "time", "lr", "weight_decay", "warmup", "clip_no
 MEASURED = "at the start"
 """What a forecast says of steps that no record foretells."""
 MEASURED_MEANS = "steps: measured at the start of each training where no record tells them"
-Records = list[dict[str, Any]]
+Records = Iterable[Record]
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,13 @@ def _median_of_one_device(values: list[tuple[str, float]]) -> float | None:
     return statistics.median(value for _, value in values)
 
 
-def device_of(done: dict[str, Any]) -> str:
+def device_of(done: Record) -> str:
     """The device of a record: its GPU's name or its CPU's model."""
     environment = done.get("environment", {})
     return str(environment.get("gpu") or environment.get("cpu"))
 
 
-def _batch_of(done: dict[str, Any]) -> int | None:
+def _batch_of(done: Record) -> int | None:
     """Images in a training batch of a record, as far as it says."""
     size = done.get("data", {}).get("batch_size") or done["trial"]["recipe"].get("batch_size")
     return None if size is None else int(size)
@@ -167,7 +168,7 @@ def _batch_of(done: dict[str, Any]) -> int | None:
 
 def _like(
     trial: Trial, records: Records, device: str | None, batch: int | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Record]:
     """The records of trials in which a step takes as long as in this one.
 
     `batch`: this trial's, if its recipe gives a memory and the batch is known; None: as the recipe
@@ -192,7 +193,7 @@ def _like(
             yield done
 
 
-def _beside(done: dict[str, Any], budget: float) -> float | None:
+def _beside(done: Record, budget: float) -> float | None:
     """Seconds of a trial with a time budget, by what a record took beside its training."""
     efficiency, curve = done.get("efficiency", {}), done.get("curve")
     total = efficiency.get("trial_seconds")
@@ -201,7 +202,7 @@ def _beside(done: dict[str, Any], budget: float) -> float | None:
     return None if total is None or training is None else float(total - training + budget)
 
 
-def _scaled(trial: Trial, done: dict[str, Any]) -> float | None:
+def _scaled(trial: Trial, done: Record) -> float | None:
     """Seconds that the record's trial would take with as many steps as this one."""
     efficiency, curve = done.get("efficiency", {}), done.get("curve")
     total, training = efficiency.get("trial_seconds"), efficiency.get("train_seconds")

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from bench.console import counted, from_here, say
 from bench.label import Label
+from bench.messages import Event, Note, Stage, Step
 from bench.spec import portable
 from bench.sweeps.engine import Outcome, Watcher
 from bench.trial import Trial
@@ -41,16 +41,18 @@ class Running:
     """Whether that is what was allocated on a GPU, or the RAM that the process held."""
     val_mR: float | None = None  # noqa: N815 (the field's name)
 
-    def moved(self, state: dict[str, Any]) -> None:
+    def moved(self, event: Event) -> None:
         """Take in what the trial reports."""
-        self.stage = state.get("stage", self.stage)
-        if "step" not in state:
+        if isinstance(event, Stage):
+            self.stage = event.stage
+        if not isinstance(event, Step):
             return
-        self.step, self.steps, self.stage = state["step"], state["steps"], "training"
+        self.step, self.steps, self.stage = event.step, event.steps, "training"
         self.first_step = self.first_step or (time.monotonic(), self.step)
-        self.rate = state["images_per_second"]
-        self.val_mR = state.get("val_mR", self.val_mR)
-        on_gpu, in_ram = state.get("peak_memory_bytes"), state.get("process_memory_bytes")
+        self.rate = event.images_per_second
+        if event.look is not None:
+            self.val_mR = event.look.get("val_mR", self.val_mR)
+        on_gpu, in_ram = event.peak_memory_bytes, event.process_memory_bytes
         self.on_gpu = self.on_gpu or on_gpu is not None
         self.memory_bytes = max(self.memory_bytes, on_gpu or in_ram or 0)
 
@@ -101,14 +103,13 @@ class Progress(Watcher):
         name = self.names[trial.identity] + ("" if device == "cpu" else f" on {device}")
         self.running[trial.identity] = Running(name, time.monotonic())
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
-        self.running[trial.identity].moved(state)
-        note = state.get("note")
-        # Most notes follow from data and weights, and are not repeated for every trial on them.
-        place = trial.identity if state.get("of_trial") else f"{trial.dataset} {trial.backbone}"
-        if note is not None and (place, note) not in self._notes:
-            self._notes.add((place, note))
-            say(self.console, f"{trial.name}: {note}")
+    def moved(self, trial: Trial, event: Event) -> None:
+        self.running[trial.identity].moved(event)
+        if isinstance(event, Note):
+            place = trial.identity if event.of_trial else f"{trial.dataset} {trial.backbone}"
+            if (place, event.note) not in self._notes:
+                self._notes.add((place, event.note))
+                say(self.console, f"{trial.name}: {event.note}")
 
     def ended(self, outcome: Outcome) -> None:
         del self.running[outcome.trial.identity]
@@ -178,10 +179,10 @@ class Lines(Progress):
         super().started(trial, device)
         say(self.console, f"start {trial.name} on {device}")
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
-        super().moved(trial, state)
+    def moved(self, trial: Trial, event: Event) -> None:
+        super().moved(trial, event)
         running = self.running[trial.identity]
-        if "step" in state and time.monotonic() - running.spoke_at > LINE_SECONDS:
+        if isinstance(event, Step) and time.monotonic() - running.spoke_at > LINE_SECONDS:
             running.spoke_at = time.monotonic()
             say(self.console, f"  {trial.name}: {running.sentence()}")
 

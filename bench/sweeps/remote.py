@@ -2,11 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from bench.messages import Event, Progress, Step
 from bench.sweeps import engine
 from bench.sweeps.engine import Outcome
 from bench.sweeps.forkserver import TrialProcess
@@ -14,7 +13,7 @@ from bench.sweeps.sweep import Plan
 from bench.trial import Trial
 
 REPORT_SECONDS = 1.0
-"""A step that is neither a validation nor has a loss is reported at most this often."""
+"""A step without an evaluation is reported at most this often."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Errand:
         kept = {k: v for k, v in os.environ.items() if k.startswith(("BENCH_", "HF_"))}
         return cls(alone, trial, str(Path.cwd()), kept)
 
-    def run(self, report: Callable[[dict[str, Any]], None], running: set[TrialProcess]) -> Outcome:
+    def run(self, report: Progress, running: set[TrialProcess]) -> Outcome:
         """Run it in a process of its own, on the GPUs that CUDA_VISIBLE_DEVICES names here.
 
         `report` gets what the trial says; `running` holds its process meanwhile.
@@ -52,12 +51,12 @@ class Errand:
         os.environ.update(self.variables)
         reported = 0.0
 
-        def moved(_: Trial, state: dict[str, Any]) -> None:
+        def moved(_: Trial, event: Event) -> None:
             nonlocal reported
-            now = time.monotonic()
-            if "loss" in state or "step" not in state or now - reported >= REPORT_SECONDS:
-                reported = now
-                report(state)
+            is_plain_step = isinstance(event, Step) and event.look is None
+            if not is_plain_step or time.monotonic() - reported >= REPORT_SECONDS:
+                reported = time.monotonic()
+                report(event)
 
         device = os.environ.get("CUDA_VISIBLE_DEVICES") or "cpu"
         return engine.run_trial(self.plan, self.trial, device, running, moved)

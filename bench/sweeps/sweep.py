@@ -1,14 +1,15 @@
 """Plan the trials of a sweep and tell which are recorded already."""
 
 import itertools
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench import UserError, backbone, data, record
 from bench.backbone.preprocess import defining
 from bench.data import SPLITS
+from bench.messages import Job
 from bench.recipe import Recipe
+from bench.schema import Record
 from bench.spec import Call, load_plugins, parse_calls, resolve
 from bench.trial import Trial, too_few
 from bench.trial_process import clear
@@ -58,26 +59,26 @@ class Plan:
         status = self.status(trial)
         return status is None or (retry_failed and status not in record.GOOD)
 
-    def overtaken(self, trial: Trial) -> dict[str, Any] | None:
+    def overtaken(self, trial: Trial) -> Record | None:
         """The record of a trial if another sweep has written it since `todo` was called."""
         path = trial.path(self.results)
         if self.corrupt or record.digest(path) == self.before.get(trial.identity):
             return None
         return record.read(path)
 
-    def job(self, trial: Trial) -> dict[str, Any]:
+    def job(self, trial: Trial) -> Job:
         """What a trial's process is told."""
-        return {
-            "trial": asdict(trial),
-            "data_root": str(self.root.resolve()),
-            "results": str(self.results.resolve()),
-            "plugins": [str(p.resolve()) for p in self.plugins],
-            "jobs_per_gpu": self.jobs_per_gpu,
-            "time_limit": self.time_limit,
-            "checkpoint_seconds": self.checkpoint_seconds,
-            "before": self.before.get(trial.identity),
-            "corrupt": self.corrupt.get(trial.identity),
-        }
+        return Job(
+            trial,
+            self.results.resolve(),
+            self.root.resolve(),
+            [plugin.resolve() for plugin in self.plugins],
+            self.time_limit,
+            self.checkpoint_seconds,
+            self.jobs_per_gpu,
+            self.before.get(trial.identity),
+            self.corrupt.get(trial.identity),
+        )
 
 
 def plan(

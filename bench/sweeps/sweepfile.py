@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from bench import UserError, at_home
-from bench.recipe import Recipe, check_recipe, merge_recipe
+from bench.recipe import Recipe, merge_recipe, parse_recipe
 from bench.spec import nearest
 
 LARGEST_SEED = 2**53 - 1
@@ -176,7 +176,7 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
         said = {**said, "results": search.get("results", "tuning")}
         said["seeds"] = search.get("seeds", said.get("seeds"))
         recipe = merge_recipe(recipe, _assignments(search.get("recipe", {})))
-    recipe = check_recipe(merge_recipe(recipe, options.pop("recipe", [])))
+    recipe = parse_recipe(options.pop("recipe", []), recipe)
     engine_keys = EngineOptions.__annotations__
     if options.get("engine") not in (None, said.get("engine", "local")):
         # What the file says is for its own engine.

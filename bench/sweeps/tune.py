@@ -247,8 +247,9 @@ def _end(path: Path) -> tuple[float, bool]:
         return -1.0, False
     document = record.read(path)
     recall = document.get("metrics", {}).get("val", {}).get("mR")
-    good = document["status"] == "ok" and recall is not None
-    return (float(recall) if good else -1.0), document["status"] == "diverged"
+    if document["status"] != "ok" or recall is None:
+        return -1.0, document["status"] == "diverged"
+    return float(recall), False
 
 
 def plain_call(trial: "Trial") -> str:

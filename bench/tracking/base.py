@@ -1,11 +1,12 @@
 """What a tracker is told about a trial, and what it has to implement."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from bench.record import GOOD
+from bench.schema import Record
 from bench.spec import portable
 from bench.trial import Trial
 
@@ -123,22 +124,19 @@ COST = (
 """Figures of a record's `efficiency` that trackers get at the end."""
 
 
-def live_figures(state: dict[str, Any]) -> Figures:
-    """The figures of a progress message, or of a point of a record's curve."""
-    return {
-        name: float(state[key])
-        for key, name in LIVE.items()
-        if isinstance(state.get(key), int | float)
-    }
+def live_figures(values: Mapping[str, object]) -> Figures:
+    """The figures of a training step, or of a look at validation."""
+    figures = {name: values.get(key) for key, name in LIVE.items()}
+    return {name: float(v) for name, v in figures.items() if isinstance(v, int | float)}
 
 
-def final_figures(record: dict[str, Any]) -> Figures:
+def final_figures(record: Record) -> Figures:
     """All recalls of a record, and what the training cost."""
     figures = {
-        f"{split}/{name}": value
+        f"{split}/{name}": float(value)
         for split, recalls in record.get("metrics", {}).items()
         for name, value in recalls.items()
     }
-    costs = record.get("efficiency", {})
-    figures |= {f"final/{name}": costs.get(name) for name in COST}
-    return {name: float(value) for name, value in figures.items() if value is not None}
+    costs: Mapping[str, object] = record.get("efficiency", {})
+    final = {f"final/{name}": costs.get(name) for name in COST}
+    return figures | {name: float(v) for name, v in final.items() if isinstance(v, int | float)}

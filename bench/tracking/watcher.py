@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench import UserError, brief, record
+from bench.messages import Event, Stage, Step
+from bench.schema import Record
 from bench.sweeps.engine import Outcome, Watcher
 from bench.tracking.base import (
     Ending,
+    Figures,
     Look,
     OpenRun,
     Run,
@@ -100,8 +102,8 @@ class _Tracked:
     begun: bool = False
     step: int = 0
     """The last step that was passed on."""
-    memory: dict[str, Any] = field(default_factory=dict)
-    """The latest memory, which trials report once a second."""
+    costs: Figures = field(default_factory=dict)
+    """The latest speed and memory, which trials report once a second."""
 
 
 class Tracking(Watcher):
@@ -120,28 +122,29 @@ class Tracking(Watcher):
         self._inner.started(trial, device)
         self._trials[trial.identity] = _Tracked()
 
-    def moved(self, trial: Trial, state: dict[str, Any]) -> None:
-        self._inner.moved(trial, state)
+    def moved(self, trial: Trial, event: Event) -> None:
+        self._inner.moved(trial, event)
         tracked = self._trials[trial.identity]
-        step, stage = state.get("step", 0), state.get("stage")
-        if not tracked.begun and (step or stage in ("measuring", "testing")):
-            # "measuring" as the first stage: the trial resumed from a checkpoint of its last step
-            self._begin(trial, max(step, 1), step > 1 or stage == "measuring")
-        tracked.memory |= {k: v for k, v in state.items() if k.endswith("_memory_bytes")}
-        if "loss" in state:
-            self._look(trial, step, tracked.memory | state)
+        if isinstance(event, Stage) and event.stage in ("measuring", "testing"):
+            # "measuring" without a step before: it resumed from a checkpoint of its last step.
+            self._begin(trial, 1, event.stage == "measuring")
+        if isinstance(event, Step):
+            self._begin(trial, event.step, event.step > 1)
+            tracked.costs |= live_figures(vars(event))
+            if event.look is not None:
+                self._look(trial, event.step, tracked.costs | live_figures(event.look))
 
     def ended(self, outcome: Outcome) -> None:
         self._inner.ended(outcome)
         trial, document = outcome.trial, _read(outcome.record)
-        if document and not self._trials[trial.identity].begun:  # none of its messages arrived
+        figures: Figures = {}
+        if document is not None:
             self._begin(trial, 1, resumed=False)
-        if self._trials[trial.identity].begun:
-            for point in document.get("curve", []):  # some of their messages may not have arrived
-                self._look(trial, point["step"], point)
-            ending = Ending(outcome.status, final_figures(document), outcome.record)
-            self._send(trial.identity, ending)
-        del self._trials[trial.identity]
+            for look in document.get("curve", []):  # some of their messages may not have arrived
+                self._look(trial, look["step"], live_figures(look))
+            figures = final_figures(document)
+        if self._trials.pop(trial.identity).begun:
+            self._send(trial.identity, Ending(outcome.status, figures, outcome.record))
 
     def waits(self, trial: Trial) -> None:
         self._inner.waits(trial)
@@ -157,28 +160,31 @@ class Tracking(Watcher):
             feed.wait(patience, silence)
 
     def _begin(self, trial: Trial, step: int, resumed: bool) -> None:
-        self._trials[trial.identity].begun = True
-        self._send(trial.identity, Run(trial, step, resumed))
+        """Begin the run of a trial, unless it has one."""
+        tracked = self._trials[trial.identity]
+        if not tracked.begun:
+            tracked.begun = True
+            self._send(trial.identity, Run(trial, step, resumed))
 
-    def _look(self, trial: Trial, step: int, figures: dict[str, Any]) -> None:
+    def _look(self, trial: Trial, step: int, figures: Figures) -> None:
         tracked = self._trials[trial.identity]
         if step > tracked.step:  # a trial that resumes repeats steps
             tracked.step = step
-            self._send(trial.identity, Look(step, live_figures(figures)))
+            self._send(trial.identity, Look(step, figures))
 
     def _send(self, identity: str, message: Run | Look | Ending) -> None:
         for feed in self._feeds:
             feed.send(identity, message)
 
 
-def _read(path: Path | None) -> dict[str, Any]:
-    """A trial's record; empty if there is none or it cannot be read from here."""
+def _read(path: Path | None) -> Record | None:
+    """A trial's record; None if there is none or it cannot be read from here."""
     if path is None:
-        return {}
+        return None
     try:
         return record.read(path)
     except (UserError, OSError):
-        return {}
+        return None
 
 
 @contextmanager
