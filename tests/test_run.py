@@ -128,6 +128,35 @@ def test_a_search_and_a_sweep_that_uses_it(tiny: Path, bench: Bench) -> None:
     assert [p.parent.name for p in records(tiny) if p.parent.name == "linear"] == ["linear"]
 
 
+DIVERGES = """
+from methods import register
+from methods.base import Method
+
+@register('diverges')
+class Diverges(Method):
+    lr = 1e-3
+
+    def loss(self, batch):
+        return super().loss(batch) * float('nan')
+"""
+
+
+def test_a_search_in_which_every_point_diverges_ends_with_1_and_writes_nothing(
+    tiny: Path, bench: Bench
+) -> None:
+    (tiny / "diverges.py").write_text(DIVERGES)
+    words = sweep(tiny, "--methods", "diverges", "--plugin", str(tiny / "diverges.py"))[1:]
+    words = ["tune", *words, "--steps", "1", "--factors", "1,3", "--max-points", "3"]
+    words += ["--out", str(tiny / "new.toml")]
+    for _ in range(2):
+        done = bench(*words)
+        assert (done.returncode, done.stderr) == (1, "")
+        rates = [json.loads(p.read_text())["trial"]["lr"] for p in records(tiny)]
+        assert sorted(rates) == [0.000333, 0.001, 0.003]  # a smaller one was tried
+        assert "no point of diverges on tiny starter ended well, so it has no" in done.stdout
+        assert not (tiny / "new.toml").exists()
+
+
 def test_a_sweep_goes_on_after_kill_9(tiny: Path, bench: Bench) -> None:
     words = sweep(tiny, "--methods", "zeroshot,linear", "--recipe", "steps=4000,evaluations=2")
     process = subprocess.Popen(

@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 
-from bench import UserError, data, record, trial_run
+from bench import UserError, data, record, train, trial_run
 from bench.batches import TrainSplit
 from bench.data import cache, newcard
 from bench.messages import Event, Note
 from bench.recipe import Recipe
 from bench.report import conditions, groups
 from bench.sweeps import sweep
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No measuring after training."""
+    monkeypatch.setattr(train, "step_costs", lambda *_: {})
 
 
 def planned(root: Path, methods: str, recipe: Recipe | None = None, **words: Any) -> sweep.Plan:

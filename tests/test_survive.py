@@ -73,8 +73,7 @@ def ran(one: Trial, root: Path, results: str, kill: int | None = None) -> dict[s
     ("method", "settings", "kills"),
     [
         ("cmer", {"queue": 8, "queue_start": 0.0, "scene_p": 0.5}, [2, 7]),
-        ("mrs_adapter", {}, [3]),
-        ("lora", {"dropout": 0.3}, [6]),
+        ("lora", {"dropout": 0.3}, [3]),
         ("linear", {}, [8]),
     ],
 )

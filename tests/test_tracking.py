@@ -398,6 +398,7 @@ def test_a_trials_process_is_the_same_with_and_without_trackers(
 ) -> None:
     """It gets the same job and environment, and sends the same messages, figures of time aside."""
     pytest.importorskip("tensorboard", reason="pip install 'cmer-bench[tensorboard]'")
+    forkserver.warm_up()
     started: list[tuple[str, dict[str, str]]] = []
     start = forkserver.start_trial
 
@@ -436,6 +437,7 @@ def test_a_trials_process_is_the_same_with_and_without_trackers(
         assert outcome.record is not None
         outcome.record.unlink()
         told.append([event for _, event in quiet.told[1:-1]])
+    forkserver.cool_down()
     jobs = [json.loads(job) for job, _ in started]
     assert jobs[0] == jobs[1]
     assert started[0][1] == started[1][1]

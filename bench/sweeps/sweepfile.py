@@ -5,7 +5,10 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Annotated, Any, cast
+
+from annotated_types import Ge, Gt, Lt, MinLen
+from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
 from bench import UserError, at_home
 from bench.recipe import Recipe, merge_recipe, parse_recipe
@@ -16,27 +19,59 @@ LARGEST_SEED = 2**53 - 1
 hold the seed. Torch takes seeds of 64 bits."""
 
 
+Text = Annotated[str, MinLen(1)]
+Texts = list[Text] | Text
+Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0)]
+Seeds = list[Seed] | Text
+Table = dict[str, Any]
+
+
 class EngineOptions(TypedDict, total=False):
     """Where the trials run."""
 
-    engine: str
-    gpus: str
-    jobs_per_gpu: int
-    ray_address: str
-    slurm: dict[str, Any]
+    engine: Text
+    gpus: Text
+    jobs_per_gpu: Count
+    ray_address: Text
+    slurm: Table
 
 
 class SearchConfig(TypedDict, total=False):
     """The table [search] of a sweep file: what `bench tune` searches, and how much."""
 
-    factors: list[float]
-    settings: list[str]
-    trials: int
-    max_points: int
-    draw_seed: int
-    seeds: list[int] | str
-    recipe: dict[str, Any]
-    results: str
+    factors: list[Annotated[float, Gt(0), Lt(math.inf)]]
+    settings: list[Text]
+    trials: Count
+    max_points: Count
+    draw_seed: Seed
+    seeds: Seeds
+    recipe: Table
+    results: Text
+
+
+class SweepFile(EngineOptions, total=False):
+    """The keys of a sweep file, and what each takes."""
+
+    methods: Texts
+    datasets: Texts
+    backbones: Texts
+    seeds: Seeds
+    recipe: Table
+    data_root: Text
+    results: Text
+    tuned: Text
+    plugins: Texts
+    cache_features: Count
+    corrupt: Text
+    severity: Text
+    time_limit: Text
+    checkpoint_every: Text
+    log: Texts
+    search: SearchConfig
+
+
+KEYS = tuple(SweepFile.__annotations__)
 
 
 @dataclass(frozen=True)
@@ -67,71 +102,6 @@ class SweepConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
 
 
-TEXT = "a text"
-TEXTS = "a list of texts"
-COUNT = "a whole number above 0"
-SEED = "a whole number from 0"
-SEEDS = "a list of different whole numbers from 0"
-FACTORS = "a list of numbers above 0"
-TABLE = "a table of name = value"
-KEYS = {
-    "methods": TEXTS,
-    "datasets": TEXTS,
-    "backbones": TEXTS,
-    "seeds": SEEDS,
-    "recipe": TABLE,
-    "data_root": TEXT,
-    "results": TEXT,
-    "tuned": TEXT,
-    "plugins": TEXTS,
-    "cache_features": COUNT,
-    "corrupt": TEXT,
-    "severity": TEXT,
-    "time_limit": TEXT,
-    "checkpoint_every": TEXT,
-    "log": TEXTS,
-    "engine": TEXT,
-    "gpus": TEXT,
-    "jobs_per_gpu": COUNT,
-    "ray_address": TEXT,
-    "slurm": TABLE,
-    "search": TABLE,
-}
-"""The keys of a sweep file, and what each takes."""
-SEARCH_KEYS = {
-    "factors": FACTORS,
-    "settings": TEXTS,
-    "trials": COUNT,
-    "max_points": COUNT,
-    "draw_seed": SEED,
-    "seeds": SEEDS,
-    "recipe": TABLE,
-    "results": TEXT,
-}
-
-
-def _fits(value: Any, form: str) -> bool:
-    """Whether a value of a file is what its key takes. A list of one text may be the text alone."""
-    values = value if isinstance(value, list) else [value]
-    match form:
-        case "a text":
-            return isinstance(value, str) and value.strip() != ""
-        case "a list of texts":
-            return bool(values) and all(_fits(v, TEXT) for v in values)
-        case "a whole number above 0":
-            return type(value) is int and value > 0
-        case "a whole number from 0":
-            return type(value) is int and value >= 0
-        case "a list of different whole numbers from 0":  # or a text such as 0-4
-            return _fits(value, TEXT) or (value == values and all(_fits(v, SEED) for v in values))
-        case "a list of numbers above 0":
-            return value == values and all(
-                type(v) in (int, float) and 0 < v < math.inf for v in values
-            )
-        case _:
-            return isinstance(value, dict)
-
-
 def read(path: Path) -> dict[str, Any]:
     """What a sweep file says, by key; raises UserError if it cannot be read or has a fault."""
     try:
@@ -143,18 +113,28 @@ def read(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} is no sweep file ({error}); it is a TOML, see README") from None
-    _check(said, KEYS, str(path))
-    _check(said.get("search", {}), SEARCH_KEYS, f"[search] of {path}")
+    _check(said, SweepFile, str(path))
     return said
 
 
-def _check(table: dict[str, Any], keys: dict[str, str], where: str) -> None:
-    for key, value in table.items():
+def _check(table: Table, form: type, where: str) -> None:
+    """Raise UserError for a key that is unknown or has a value of another type."""
+    from pydantic import TypeAdapter, ValidationError
+
+    keys = form.__annotations__
+    for key in table:
         if key not in keys:
             known = ", ".join(keys)
             raise UserError(f"{where} has an unknown {key!r}{nearest(key, keys)}; known: {known}")
-        if not _fits(value, keys[key]):
-            raise UserError(f"{key} in {where} is {keys[key]}, not {value!r}")
+    if isinstance(table.get("search"), dict):
+        _check(table["search"], SearchConfig, f"[search] of {where}")
+    try:
+        TypeAdapter(form).validate_python(table, strict=True)
+    except ValidationError as invalid:
+        error = invalid.errors()[0]
+        key = str(error["loc"][0])
+        what = error["msg"].removeprefix("Input ")
+        raise UserError(f"{key} in {where} is {table[key]!r} and {what}") from None
 
 
 def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepConfig:
