@@ -8,7 +8,7 @@ import pytest
 
 from bench import UserError, data, perquery, record
 from bench.recalls import METRICS
-from bench.report import gallery, gallery_page, groups, page
+from bench.report import gallery, groups, page
 from bench.report.contents import contents
 from bench.trained import compare, wonlost
 from bench.trained.restore import restore
@@ -56,27 +56,22 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
         "picture 13 of a port , version 2 .",  # one of two has it: row 7
     ]
     assert list(made.images) == [12, 13]  # both have the first, one of two the second
-    for row, lines in made.images.items():
-        for path, line in zip(two, sorted(lines, key=lambda one: one.label), strict=True):
-            own = Searcher(restore(path), tiny)
+    for path, label in zip(two, ("cmer", "linear"), strict=True):
+        own = Searcher(restore(path), tiny)
+        for row, all_answers in made.images.items():
+            [answers] = [each for each in all_answers if each.label == label]
             name = Path(made.dataset.samples[row].filename)
-            assert line.hits == own.captions_for(name, gallery.TOP).hits
-            assert len(line.focus or []) == (line.label == "cmer")
-    for caption, lines in made.captions.items():
-        assert sorted(line.label for line in lines) == ["cmer", "linear"]
-        by_label = {line.label: line for line in lines}
-        for path, label in zip(two, ("cmer", "linear"), strict=True):
-            expected = Searcher(restore(path), tiny).images_for(caption, gallery.TOP)
-            assert by_label[label].hits == expected.hits
-        assert by_label["linear"].focus is None
-        focus = by_label["cmer"].focus
-        assert focus is not None
-        assert len(focus) == len(by_label["cmer"].hits)
-    block = gallery_page.html(made, one.name)
+            assert answers.hits == own.captions_for(name, gallery.TOP).hits
+            assert len(answers.focus or []) == (label == "cmer")
+        for caption, all_answers in made.captions.items():
+            [answers] = [each for each in all_answers if each.label == label]
+            assert answers.hits == own.images_for(caption, gallery.TOP).hits
+            assert len(answers.focus or []) == len(answers.hits) * (label == "cmer")
+    block = gallery.html(made, one.name)
     focus = 2 * 4 + 2  # of four images for each caption, and of each image asked
     assert block.count("data:image/jpeg") == 4 + focus  # four images once
     assert block.count('class="picture right ') == 4  # one right image, two captions, two methods
-    hits = [hit for lines in made.images.values() for line in lines for hit in line.hits]
+    hits = [hit for many in made.images.values() for each in many for hit in each.hits]
     assert block.count('<li class="right">') == sum(bool(hit.right) for hit in hits)
     assert block.count(" ✓ <small>") == sum(bool(hit.right) for hit in hits)
     frame = record.load(tiny / "results")
@@ -90,31 +85,29 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
 def test_what_is_not_there_is_a_sentence(tiny: Path, two: list[Path]) -> None:
     one = group_of(tiny)
     two[1].with_suffix(".safetensors").unlink()
-    text = gallery_page.block(one, tiny / "results", tiny, lambda label: None)
-    assert "Not here: linear: the trained weights" in text
+    text = gallery.block(one, tiny / "results", tiny, lambda label: None)
+    assert "Not here: linear: " in text
+    assert "the trained weights " in text
     assert "<code>cmer</code>" in text
     two[0].with_suffix(".safetensors").unlink()
-    text = gallery_page.block(one, tiny / "results", tiny, lambda label: None)
-    assert text.startswith('<p class="soft">No gallery: ')
-    assert "cmer, linear: the trained weights are missing" in text
+    text = gallery.block(one, tiny / "results", tiny, lambda label: None)
+    assert text.startswith('<p class="soft">No gallery. Not here: cmer, linear: ')
+    assert "the trained weights " in text
     assert "--rerun" in text
     one.scene_at_test = "oracle"
-    assert "told a scene" in str(gallery.make(one, tiny / "results", tiny))
+    assert "with a scene" in str(gallery.make(one, tiny / "results", tiny))
 
 
 def test_captions_are_chosen_by_what_methods_make_of_them(tiny: Path) -> None:
     dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
-    assert gallery.choose(dataset, []) == [
-        "picture 12 of a pond , version 0 .",
-        "picture 13 of a port , version 0 .",
-    ]
+    names = ["picture 12 of a pond , version 0 .", "picture 13 of a port , version 0 ."]
+    assert gallery.choose(dataset, []) == (names, [12, 13])
     hard, easy = np.full(20, 9.0), np.full(20, 9.0)
     easy[[0, 8]] = hard[[0, 8]] = 1  # both have version 0 of the pond and version 3 of the port
     easy[6] = 2  # one of two has version 1 of the port
-    assert gallery.choose(dataset, [hard, easy, np.ones(3)]) == [
-        "picture 12 of a pond , version 0 .",
-        "picture 13 of a port , version 1 .",
-    ]
+    ranks = [{"t2i": t2i, "i2t": np.ones(4)} for t2i in (hard, easy, np.ones(3))]
+    names[1] = "picture 13 of a port , version 1 ."
+    assert gallery.choose(dataset, ranks) == (names, [12, 13])
 
 
 def test_queries_won_and_lost_are_drawn(tiny: Path, two: list[Path]) -> None:

@@ -27,8 +27,6 @@ DECLARE_OPTIONS = {
     "bench/commands/results.py:report",
 }
 """Commands whose options make them long; of these the body alone is counted."""
-DRAWINGS = "bench/synthetic/"
-"""Scenes are drawn there, object after object; a drawing gains nothing from being cut in two."""
 AFTERNOON = 2_500
 """Lines of the files of the afternoon path, all together."""
 
@@ -121,7 +119,7 @@ def long_functions() -> dict[str, int]:
 
 
 def test_functions_are_short() -> None:
-    assert {n: lines for n, lines in long_functions().items() if not n.startswith(DRAWINGS)} == {}
+    assert long_functions() == {}
 
 
 def test_the_afternoon_path_can_be_read_in_an_afternoon() -> None:

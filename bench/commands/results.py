@@ -65,11 +65,11 @@ def report(
     with screen.status("writing the report") as status:
         if gallery:
             from bench.data import data_root as root_of  # takes a second: it brings torch
-            from bench.report import gallery_page
+            from bench.report.gallery import block as gallery_of
 
             load_plugins(plugin)
             root = root_of(data_root)
-            block = lambda group: gallery_page.block(group, results, root, status.update)  # noqa: E731
+            block = lambda group: gallery_of(group, results, root, status.update)  # noqa: E731
         written = report_.write(
             results,
             out,

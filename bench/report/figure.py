@@ -1,7 +1,9 @@
-"""What all figures share: a look for each method, the style, and writing a figure to files."""
+"""What all figures share: a look for each method, margins, style, and writing a figure to files."""
 
+import atexit
 import functools
 import itertools
+import shutil
 import tempfile
 import textwrap
 import zlib
@@ -22,23 +24,21 @@ FORMATS = ("png", "pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#444444", "#E69F00", "#56B4E9", "#8C6D1F")
 """Okabe and Ito's colours, which colour-blind people can tell apart; black and yellow are muted."""
 SHAPES = [(marker, filled) for filled in (True, False) for marker in "os^DvPX*<>pd"]
-"""Each shape differs from the others without its colour, so figures can be read in grey."""
+"""Markers that differ without their colour, so that figures can be read in grey."""
 METHODS = (
     *("cmer", "lora", "full", "linear", "zeroshot", "adapter", "vpt", "coop", "unipt", "lst"),
     *("uniadapter", "maple", "bitfit", "clip_adapter", "mrs_adapter", "ssf", "ia3", "vera"),
     *("harma", "vlprompt", "peft", "convpass", "g2a"),
 )
-"""The methods of this project in the order of their looks. Add a new one at the end: then the
-others keep their colour and marker."""
+"""This project's methods; their place decides on colour and marker. Add new ones at the end, so
+that the others keep theirs."""
 NAME_LENGTH = 30
 """Letters of a method call in a figure; the middle of a longer one is left out."""
 CHARACTERS = (*range(0x20, 0x180), *range(0x2010, 0x2027), *range(0x2190, 0x2194), 0x2212)
-"""What figures say: Latin letters, dashes and daggers, arrows, the minus sign."""
+"""What figures need of the font: Latin letters, dashes and daggers, arrows, the minus sign."""
 DPI = 160
 TITLE = 9.0
-"""Points of a title."""
-PDF_FACTS = {"Creator": "bench report", "Producer": None, "CreationDate": None}
-"""Who wrote a PDF, and no date: the same records give the same bytes."""
+"""Size of titles in points."""
 MIB = 2.0**20
 
 
@@ -54,11 +54,11 @@ class Look:
     @property
     def dark(self) -> str:
         """The colour, dark enough for small letters."""
-        parts = [int(self.colour[i : i + 2], 16) for i in (1, 3, 5)]
-        return "#" + "".join(f"{round(part * 0.62):02x}" for part in parts)
+        channels = [int(self.colour[i : i + 2], 16) for i in (1, 3, 5)]
+        return "#" + "".join(f"{round(channel * 0.62):02x}" for channel in channels)
 
     def marker_style(self, size: float = 6.5) -> dict[str, Any]:
-        """Keyword arguments for matplotlib's `plot`."""
+        """Keyword arguments of matplotlib for markers."""
         return {
             "marker": self.marker,
             "markersize": size,
@@ -66,6 +66,10 @@ class Look:
             "markeredgecolor": "black" if self.filled else self.colour,
             "markeredgewidth": 0.7 if self.filled else 1.4,
         }
+
+    def line_style(self, size: float = 4) -> dict[str, Any]:
+        """Keyword arguments of matplotlib for a line with markers."""
+        return {"color": self.colour, "linewidth": 1.1, **self.marker_style(size)}
 
 
 def looks(rows: Iterable[Row]) -> dict[str, Look]:
@@ -76,37 +80,34 @@ def looks(rows: Iterable[Row]) -> dict[str, Look]:
     one that is free in the figure.
     """
     method_of = {row.label: row.method for row in rows}
-    names = _names(sorted(method_of))
+    names = _short_names(sorted(method_of))
     # Plain calls of the project's methods first: their markers never depend on other rows.
     order = sorted(method_of, key=lambda label: (label not in METHODS, label))
     taken: set[int] = set()
     found = {}
     for label in order:
-        shape = METHODS.index(label) if label in METHODS else zlib.crc32(label.encode())
-        free = (n % len(SHAPES) for n in range(shape, shape + len(SHAPES)))
-        shape = next((n for n in free if n not in taken), shape % len(SHAPES))
+        first = _number(label)
+        shapes = [n % len(SHAPES) for n in range(first, first + len(SHAPES))]
+        shape = next((n for n in shapes if n not in taken), shapes[0])
         taken.add(shape)
-        found[label] = Look(names[label], _colour(method_of[label]), *SHAPES[shape])
+        colour = COLOURS[_number(method_of[label]) % len(COLOURS)]
+        found[label] = Look(names[label], colour, *SHAPES[shape])
     return found
 
 
-def _colour(method: str) -> str:
-    known = method in METHODS
-    return COLOURS[(METHODS.index(method) if known else zlib.crc32(method.encode())) % len(COLOURS)]
+def _number(name: str) -> int:
+    """A number that only depends on the name."""
+    return METHODS.index(name) if name in METHODS else zlib.crc32(name.encode())
 
 
-def _names(labels: list[str]) -> dict[str, str]:
+def _short_names(labels: list[str]) -> dict[str, str]:
     """Labels short enough for a figure and still different from each other."""
     for length in itertools.count(NAME_LENGTH, 10):
-        names = {label: _shorten(label, length) for label in labels}
+        half = (length - 1) // 2
+        names = {n: n if len(n) <= length else f"{n[:half]}…{n[-half:]}" for n in labels}
         if len(set(names.values())) == len(labels):
             return names
     raise AssertionError
-
-
-def _shorten(label: str, length: int) -> str:
-    half = (length - 1) // 2
-    return label if len(label) <= length else f"{label[:half]}…{label[-half:]}"
 
 
 def blank(
@@ -118,10 +119,9 @@ def blank(
     foot: float = 0.5,
     head: float = 0.2,
 ) -> "Figure":
-    """A figure of so many inches with a title of some lines, and room around its axes.
+    """A figure with a title, a line for each text of `about`; longer lines are broken. In inches.
 
     Margins are given, not left to matplotlib's constrained layout, which takes as long as drawing.
-    Lines of the title are broken where they would leave the figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -157,11 +157,12 @@ def widest(texts: Iterable[str], size: float) -> float:
 
 
 def save(figure: "Figure", stem: Path) -> list[Path]:
-    """Write a figure as `<stem>.png` and `<stem>.pdf`."""
+    """Write a figure as `<stem>.png` and `<stem>.pdf`; the same figure gives the same bytes."""
     from PIL import Image
 
     png, pdf = (stem.with_name(f"{stem.name}.{form}") for form in FORMATS)
-    figure.savefig(pdf, metadata=PDF_FACTS)
+    facts = {"Creator": "bench report", "Producer": None, "CreationDate": None}
+    figure.savefig(pdf, metadata=facts)
     figure.canvas.draw()
     pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))  # type: ignore[attr-defined]
     # With a palette of 256 colours the file is a third as large, and sooner written.
@@ -191,7 +192,7 @@ def style() -> dict[Any, Any]:
 
 @functools.cache
 def _small_font() -> str:
-    """Register DejaVu Sans without the letters that no figure has; returns its family.
+    """Register DejaVu Sans with only the letters that figures need; returns its family.
 
     Matplotlib embeds a subset of the font in every PDF. With the whole font (6,000 glyphs) this
     takes three quarters of the time of a PDF, with the small one next to nothing.
@@ -208,13 +209,9 @@ def _small_font() -> str:
     for entry in font["name"].names:
         if entry.nameID in (1, 4, 6, 16):
             entry.string = "ReportSans"
-    path = Path(_folder().name) / "ReportSans.ttf"
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    path = Path(folder) / "ReportSans.ttf"
     font.save(path)
     font_manager.fontManager.addfont(path)
     return "ReportSans"
-
-
-@functools.cache
-def _folder() -> "tempfile.TemporaryDirectory[str]":
-    """A folder that lives as long as this process."""
-    return tempfile.TemporaryDirectory()

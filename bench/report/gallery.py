@@ -1,165 +1,267 @@
-"""Hits and misses side by side: the same test queries asked of each trained method of a group.
+"""Hits and misses side by side: some test queries and what each trained method of a group answers.
 
-What it makes holds pictures of the data set: it is for looking at, not for committing.
+The block of the page that this makes holds pictures of the data set: it is for looking at, not for
+committing.
 """
 
+import base64
+import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import UserError, perquery
-from bench.data import Dataset, spoken_form
-from bench.data.resize import CLIP, Resize
+from bench.data import Dataset, cache, spoken_form
+from bench.data.resize import Pixels, Resize
 from bench.perquery import Array
-from bench.report.groups import Entry, Group, Row
+from bench.report.groups import Group, Row
+from bench.trained import sheet
 from bench.trained.restore import restore
-from bench.trained.retrieve import Hit, Searcher
+from bench.trained.retrieve import Hit, Searcher, set_text
 
 TOP = 5
 """Answers shown to each query, and the rank up to which one counts as answered."""
 WANTED = (1.0, 0.5, 0.5, 0.0)
-"""The queries asked: shares of the methods that have a right answer in the top 5."""
+"""Which queries are shown: the share of methods with a right answer in the top 5."""
+SIDE = 104
+"""Pixels of a picture: a row of answers must fit a phone."""
+ABOUT = (
+    "Test queries that nearly all, some and none of the methods answer, and the five nearest "
+    "answers of each method, the best first, with their cosines. Framed and ticked: the image "
+    "carries that caption, or the caption is one of the image's."
+)
+T = TypeVar("T")
 
 
 @dataclass
-class Line:
-    """A method's answers to one query, with its focus maps where it offers them: `(h, w)` of each
-    image answered, or of the one that was asked."""
+class Answers:
+    """A method's answers to one query. If the method offers focus maps: those of each image
+    answered, or that of the image asked, each `(h, w)`."""
 
     label: str
     hits: list[Hit]
-    focus: list[Any] | None = None
+    focus: list[NDArray[np.float32]] | None
 
 
 @dataclass
 class Gallery:
-    """Queries of the test split, each method's answers, and why some methods are not there."""
+    """Test queries, each with the answers of every method that could be restored."""
 
     dataset: Dataset
-    captions: dict[str, list[Line]]
-    images: dict[int, list[Line]]
-    """By the image's row."""
-    absent: dict[str, list[str]] = field(default_factory=dict)
-    """Reason -> methods."""
-    resize: Resize = CLIP
-    """How the group's backbone makes images square, for pictures as it sees them."""
+    resize: Resize
+    """How the backbone makes images square: pictures are shown as it sees them."""
+    captions: dict[str, list[Answers]]
+    images: dict[int, list[Answers]]
+    """By the image's row in the data set."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """Why a method is not there, by its label."""
+
+
+def block(group: Group, results: Path, root: Path, progress: Callable[[str], None]) -> str:
+    """The gallery of a group as a part of the page, or a sentence why there is none.
+
+    `root` is the data root; `progress` is called with each method before it is asked.
+    """
+    return html(make(group, results, root, progress), group.name)
 
 
 def make(
-    one: Group, results: Path, root: Path, move: Callable[[str], None] = lambda _: None
+    group: Group, results: Path, root: Path, progress: Callable[[str], None] = lambda _: None
 ) -> Gallery | str:
-    """Ask each method of a group; a sentence where there is nothing to show.
+    """Ask each method of a group; a sentence if there is nothing to show.
 
-    `root` is the data root; `move` is told which method is next. The first seed whose weights are
-    beside its record speaks for a method.
+    The first seed whose weights are beside its record speaks for a method.
     """
-    absent: dict[str, list[str]] = {}
-    gallery: Gallery | None = None
-    if one.scene_at_test != "none":
-        return "No gallery: its test captions are told a scene, and these are not."
-    ranks = {row.label: _ranks(row, results) for row in one.rows}
-    for row in one.rows:
-        move(row.label)
+    if group.scene_at_test != "none":
+        return "No gallery: these methods were tested with a scene beside each caption."
+    ranks = []
+    for row in group.rows:
+        with suppress(UserError):
+            ranks.append(_first(row, results, lambda path: perquery.load(path, "dup_").ranks))
+    gallery, absent = None, {}
+    for row in group.rows:
+        progress(row.label)
         try:
-            searcher = _searcher(row, results, root)
+            searcher = _first(row, results, lambda path: Searcher(restore(path), root))
         except UserError as error:
-            absent.setdefault(_reason(error, row, results), []).append(row.label)
+            absent[row.label] = str(error)
             continue
         if gallery is None:
-            known = [found for found in ranks.values() if found is not None]
-            texts = choose(searcher.dataset, [found["t2i"] for found in known])
-            rows = choose_images(searcher.dataset, [found["i2t"] for found in known])
-            gallery = Gallery(
-                searcher.dataset,
-                {text: [] for text in texts},
-                {row: [] for row in rows},
-                absent,
-                searcher.resize,
-            )
+            texts, images = choose(searcher.dataset, ranks)
+            by_text: dict[str, list[Answers]] = {text: [] for text in texts}
+            by_image: dict[int, list[Answers]] = {image: [] for image in images}
+            gallery = Gallery(searcher.dataset, searcher.resize, by_text, by_image, absent)
         _ask(gallery, row.label, searcher)
-    if gallery is not None:
-        return gallery
-    reasons = "; ".join(f"{', '.join(labels)}: {reason}" for reason, labels in absent.items())
-    return f"No gallery: {reasons or 'no trial ended well'}."
+    return gallery or f"No gallery. {_why(absent)}"
 
 
-def _searcher(row: Row, results: Path, root: Path) -> Searcher:
-    """The trained method of the first seed that can be restored; raises the first UserError."""
+def _first(row: Row, results: Path, load: Callable[[Path], T]) -> T:
+    """What `load` gives for the first of a row's records that it can read; else its first error."""
     errors = []
     for entry in row.ok:
         try:
-            return Searcher(restore(results / entry.path), root)
+            return load(results / entry.path)
         except UserError as error:
             errors.append(error)
     raise errors[0] if errors else UserError("no trial ended well")
 
 
-def _reason(error: UserError, row: Row, results: Path) -> str:
-    """What is wrong, without the file's name, so that methods of the same fate are told once."""
-    text = str(error)
-    for path in (results / entry.path for entry in row.ok):
-        for file in (path, path.with_suffix(".safetensors")):
-            text = text.replace(f"{file} ", "")
-    return text
+def _why(absent: dict[str, str]) -> str:
+    first = next(iter(absent.values()), "no trial ended well")
+    return f"Not here: {', '.join(absent)}: {first}."
 
 
-def _ranks(row: Row, results: Path) -> dict[str, Array] | None:
-    """The duplicate-aware ranks of the test queries, of the row's first seed that has ranks."""
+def choose(dataset: Dataset, ranks: Sequence[dict[str, Array]]) -> tuple[list[str], list[int]]:
+    """Test captions and images that nearly all, some and none of the methods answer.
 
-    def of(entry: Entry) -> dict[str, Array] | None:
-        try:
-            return perquery.load(results / entry.path, "dup_").ranks
-        except UserError:
-            return None
-
-    return next((found for entry in row.ok if (found := of(entry)) is not None), None)
-
-
-def choose(dataset: Dataset, ranks: Sequence[Array]) -> list[str]:
-    """Test captions that nearly all, some and none of the methods answer; of different scenes.
-
-    ranks: of each method `(C,)`, in the order of the test captions; without any, the first captions
-    of the first scenes.
+    Images are given by their rows; no scene is shown twice. ranks: those of each method's test
+    queries, `i2t` and `t2i`; without any, the first queries of the first scenes are chosen.
     """
     rows = dataset.split("test")
+    scenes = {row: dataset.samples[row].scene or str(row) for row in rows}
     captions = [(row, text) for row in rows for text in dataset.samples[row].captions]
-    keys = [(_scene(dataset, row), spoken_form(text)) for row, text in captions]
-    return [captions[place][1] for place in _choose(ranks, keys)]
-
-
-def choose_images(dataset: Dataset, ranks: Sequence[Array]) -> list[int]:
-    """The same of test images, by their rows; ranks: of each method `(I,)`."""
-    rows = dataset.split("test")
-    return [rows[n] for n in _choose(ranks, [(_scene(dataset, row), str(row)) for row in rows])]
-
-
-def _scene(dataset: Dataset, row: int) -> str:
-    return dataset.samples[row].scene or str(row)
+    keys = [(scenes[row], spoken_form(text)) for row, text in captions]
+    texts = _choose([r["t2i"] for r in ranks], keys)
+    images = _choose([r["i2t"] for r in ranks], [(scenes[row], str(row)) for row in rows])
+    return [captions[n][1] for n in texts], [rows[n] for n in images]
 
 
 def _choose(ranks: Sequence[Array], keys: list[tuple[str, str]]) -> list[int]:
     """Places of queries answered by the WANTED shares of methods, no part of whose keys repeats."""
     fitting = [r for r in ranks if len(r) == len(keys)]
-    found = np.mean([r <= TOP for r in fitting], axis=0) if fitting else np.zeros(len(keys))
+    share = np.mean([r <= TOP for r in fitting], axis=0) if fitting else np.zeros(len(keys))
     chosen: list[int] = []
-    used: tuple[set[str], set[str]] = (set(), set())
     for wanted in WANTED:
-        for place in np.argsort(np.abs(found - wanted), kind="stable").tolist():
-            if not any(part in seen for part, seen in zip(keys[place], used, strict=True)):
-                chosen.append(place)
-                for part, seen in zip(keys[place], used, strict=True):
-                    seen.add(part)
-                break
+        used = {part for n in chosen for part in enumerate(keys[n])}
+        nearest = np.argsort(np.abs(share - wanted), kind="stable").tolist()
+        chosen += [n for n in nearest if used.isdisjoint(enumerate(keys[n]))][:1]
     return chosen
 
 
 def _ask(gallery: Gallery, label: str, searcher: Searcher) -> None:
-    """Add the method's line to each query."""
+    """Add the method's answers to each query."""
     answers = [(searcher.images_for(text, TOP), to) for text, to in gallery.captions.items()]
     answers += [(searcher.captions_for(row, TOP), to) for row, to in gallery.images.items()]
-    for answer, lines in answers:
+    for answer, to in answers:
         maps = searcher.focus_maps(answer)
-        lines.append(Line(label, answer.hits, None if maps is None else list(maps.numpy())))
+        to.append(Answers(label, answer.hits, None if maps is None else list(maps.numpy())))
+
+
+def html(gallery: Gallery | str, name: str) -> str:
+    """A block for the page: queries, methods, answers. `name` is the group's, unique there."""
+    if isinstance(gallery, str):
+        return f'<p class="soft">{escape(gallery)}</p>'
+    pictures = _Pictures(gallery, name)
+    texts = "".join(_caption(c, answers, pictures) for c, answers in gallery.captions.items())
+    images = "".join(_image(row, answers, pictures) for row, answers in gallery.images.items())
+    absent = f'<p class="soft">{escape(_why(gallery.absent))}</p>' if gallery.absent else ""
+    return (
+        f"<details open><summary>Hits and misses</summary><style>{pictures.rules()}</style>"
+        f'<p class="soft">{ABOUT}</p><h3>Text to image</h3>{texts}<h3>Image to text</h3>{images}'
+        f"{absent}</details>"
+    )
+
+
+class _Pictures:
+    """The pictures of a gallery as CSS classes, so that one shown often is stored once."""
+
+    def __init__(self, gallery: Gallery, name: str) -> None:
+        self.dataset, self.resize = gallery.dataset, gallery.resize
+        self.prefix = "".join(c if c.isalnum() else "-" for c in name)
+        self.stored: dict[int, Pixels] = {}
+
+    def __getitem__(self, row: int) -> Pixels:
+        if row not in self.stored:
+            self.stored[row] = cache.picture(self.dataset, row, SIDE, self.resize)
+        return self.stored[row]
+
+    def span(self, row: int, place: int | None = None, right: bool | None = None) -> str:
+        """A picture (a hit's: at its place), and what a screen reader says of it."""
+        self[row]  # stores it
+        name = Path(self.dataset.samples[row].filename).name
+        about = escape(f"{f'{place}: ' if place else ''}{name}{', right' if right else ''}")
+        classes = f"picture{' right' if right else ''} {self.prefix}-{row}"
+        return f'<span class="{classes}" role="img" aria-label="{about}" title="{about}"></span>'
+
+    def rules(self) -> str:
+        """The style sheet: one class for each picture."""
+        return "".join(
+            f".{self.prefix}-{row}{{background-image:url({_jpeg(pixels)})}}"
+            for row, pixels in sorted(self.stored.items())
+        )
+
+
+def _jpeg(pixels: Pixels) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="JPEG", quality=75)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _caption(caption: str, answers: list[Answers], pictures: _Pictures) -> str:
+    """A caption and each method's images."""
+    dataset, sentence = pictures.dataset, spoken_form(caption)
+    own = [map(spoken_form, dataset.samples[row].captions) for row in dataset.split("test")]
+    right = sum(sentence in sentences for sentences in own)
+    carry = "1 test image carries it" if right == 1 else f"{right} test images carry it"
+    rows = ""
+    for each in answers:
+        rows += f'<tr><th scope="row"><code>{escape(each.label)}</code></th>'
+        for place, hit in enumerate(each.hits, 1):
+            picture = pictures.span(hit.row, place, hit.right)
+            rows += f"<td>{picture}<br><small>{hit.score:.3f}</small></td>"
+        if each.focus:
+            maps, about = _focus(each.focus, [pictures[hit.row] for hit in each.hits])
+            cells = "".join(f"<td>{image}</td>" for image in maps)
+            rows += f'</tr><tr><th scope="row">{about}</th>{cells}'
+        rows += "</tr>"
+    return (
+        f"<h4>“{escape(set_text(caption))}” <small>{carry}</small></h4>"
+        f'<div class="scroll" tabindex="0"><table class="gallery"><tbody>{rows}</tbody>'
+        "</table></div>"
+    )
+
+
+def _image(row: int, answers: list[Answers], pictures: _Pictures) -> str:
+    """An image and each method's captions."""
+    sample = pictures.dataset.samples[row]
+    own = {spoken_form(c): escape(set_text(c)) for c in sample.captions}
+    maps = {each.label: each.focus[0] for each in answers if each.focus}
+    images, about = _focus(list(maps.values()), [pictures[row]] * len(maps))
+    focus = dict(zip(maps, images, strict=True))
+    items = ""
+    for each in answers:
+        lines = "".join(map(_sentence, each.hits))
+        head = f"<code>{escape(each.label)}</code>{focus.get(each.label, '')}"
+        items += f"<li>{head}<ol>{lines}</ol></li>"
+    name, about = escape(Path(sample.filename).name), about and f"<br>{about}"
+    return (
+        f'<div class="query">{pictures.span(row)}<div><h4>{name}</h4>'
+        f"<small>Its captions: {' '.join(own.values())}</small>{about}</div></div>"
+        f'<ul class="answers">{items}</ul>'
+    )
+
+
+def _sentence(hit: Hit) -> str:
+    text = escape(set_text(hit.caption or ""))
+    kind, tick = (' class="right"', " ✓") if hit.right else ("", "")
+    return f"<li{kind}>{text}{tick} <small>{hit.score:.3f}</small></li>"
+
+
+def _focus(maps: list[NDArray[np.float32]], pictures: list[Pixels]) -> tuple[list[str], str]:
+    """Pictures under their focus maps, all on one scale, and what that is; nothing for no maps."""
+    if not maps:
+        return [], ""
+    low, high = float(min(m.min() for m in maps)), float(max(m.max() for m in maps))
+    images = [
+        f'<img class="picture" alt="focus map" src="{_jpeg(sheet.overlay(p, m, (low, high)))}">'
+        for m, p in zip(maps, pictures, strict=True)
+    ]
+    return images, f"<small>focus, {low:.3f} dark to {high:.3f} bright</small>"

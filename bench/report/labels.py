@@ -1,19 +1,31 @@
-"""Names beside the points of a plot: none over another, over a marker or over a line.
+"""Names in plots: at the right ends of lines, or beside points.
 
-Each name tries places around its point and takes the cheapest; this is repeated until none moves.
+Beside points no name may cover another, a marker or a line. Each name tries places around its
+point and takes the one that costs least; this is repeated until none moves.
 """
 
+import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.report.figure import Look
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
+Line = tuple[float, float, float, float]
+"""x0, y0, x1, y1 of a horizontal or vertical line, in data units."""
+
+NAMES = 7.5
+"""Font size, in points, of the names at the ends of lines."""
+PITCH = 0.145
+"""Inches from one such name to the next."""
+OFFSET = 0.2
+"""Inches from the axes to the names."""
 
 RADII = np.array([7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 80.0, 102.0, 128.0, 160.0])
 """Distances of a name from its point, in points."""
@@ -22,6 +34,8 @@ MARKER = 4.5
 """Half the side of a marker, in points."""
 CLEARANCE = 3.0
 """Room between a name and the markers of others, in points."""
+THICK = 0.9
+"""Room between a name and lines, in points."""
 BESIDE = 8.0
 """A name nearer than this needs no line to its point, unless another marker is as near."""
 ROUNDS = 6
@@ -30,28 +44,73 @@ OUTSIDE, COVERED, CROSSED, LEADER = 1000.0, 200.0, 25.0, 2.0
 to need a line at all."""
 
 
-@dataclass(frozen=True)
-class Placed:
-    """Where a name goes: its centre, relative to its point, and whether it needs a line there."""
+def height_for(names: int) -> float:
+    """Height in inches of a figure that has room for so many names below each other."""
+    return max(4.4, 1.0 + PITCH * names)
 
-    dx: float
-    dy: float
-    leader: bool
+
+def names_at_the_ends(
+    axes: "Axes", ends: dict[str, tuple[float, float]], look: dict[str, Look]
+) -> dict[str, float]:
+    """Write names right of the axes, in the order of the lines' ends, joined to them by lines.
+
+    Returns the height of each name, in the axes' units.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    order = sorted(ends, key=lambda label: (ends[label][1], label))
+    low, high = axes.get_ylim()
+    inches = axes.get_window_extent().height / axes.figure.dpi
+    gap = PITCH / inches * (high - low)
+    heights = spread([ends[label][1] for label in order], gap, low, high)
+    right = axes.get_yaxis_transform() + ScaledTranslation(OFFSET, 0, axes.figure.dpi_scale_trans)
+    for label, height in zip(order, heights, strict=True):
+        dark = look[label].dark
+        axes.annotate(
+            look[label].name,
+            ends[label],
+            (1.0, height),
+            textcoords=right,
+            va="center",
+            fontsize=NAMES,
+            color=dark,
+            arrowprops=_leader(dark, 0.5, gap=2, relpos=(0, 0.5)),
+            annotation_clip=False,
+        )
+    return dict(zip(order, heights, strict=True))
+
+
+def _leader(colour: str, width: float, gap: float, **more: Any) -> dict[str, Any]:
+    """Matplotlib's properties of a plain line from a name to its point, ending `gap` before it."""
+    line = {"arrowstyle": "-", "color": colour, "linewidth": width, "shrinkA": 0, "shrinkB": gap}
+    return line | more
+
+
+def spread(heights: list[float], gap: float, low: float, high: float) -> list[float]:
+    """Move rising heights as little as possible so that they are a gap apart, within bounds if
+    they fit."""
+    blocks: list[list[float]] = []  # heights less the gaps below them; they may only rise
+    for n, height in enumerate(heights):
+        blocks.append([height - n * gap])
+        while len(blocks) > 1 and statistics.fmean(blocks[-2]) > statistics.fmean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    level = [statistics.fmean(block) for block in blocks for _ in block]
+    top = max(low, high - (len(heights) - 1) * gap)
+    return [min(max(height, low), top) + n * gap for n, height in enumerate(level)]
 
 
 def place(
     axes: "Axes",
     points: Sequence[tuple[float, float]],
     names: Sequence[str],
-    colours: Sequence[Any],
-    lines: Sequence[tuple[float, float, float, float]] = (),
+    colours: Sequence[str],
+    lines: Sequence[Line] = (),
     markers: Sequence[tuple[float, float]] = (),
     fontsize: float = 8.0,
 ) -> None:
-    """Write a name for each point (data units) once the limits of the axes are final.
+    """Write a name beside each point (in data units), once the limits of the axes are final.
 
-    lines: what names keep off, as boxes x0, y0, x1, y1 in data units; markers: points without a
-    name.
+    Names also keep off `lines` and off `markers`, which are points without a name.
     """
     if not points:
         return
@@ -67,49 +126,55 @@ def place(
     at = axes.transData.transform(np.asarray([*points, *markers], dtype=float)) / scale
     corners = axes.transData.transform(np.asarray(lines, dtype=float).reshape(-1, 2)) / scale
     walls = np.sort(corners.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+    walls += np.array([-THICK, -THICK, THICK, THICK])
     frame = np.array(axes.get_window_extent(renderer).extents) / scale + (3, 3, -3, -3)
-    placed = solve(at[: len(points)], np.asarray(sizes), at, walls, frame)
-    for name, point, colour, spot in zip(names, points, colours, placed, strict=True):
-        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3.5}
+    moves, leaders = solve(at[: len(points)], np.asarray(sizes), at, walls, frame)
+    rows = zip(names, points, colours, moves.tolist(), leaders, strict=True)
+    for name, point, colour, move, leader in rows:
         axes.annotate(
             name,
             point,
-            (spot.dx, spot.dy),
+            move,
             textcoords="offset points",
             ha="center",
             va="center",
             fontsize=fontsize,
             color=colour,
-            arrowprops=line if spot.leader else None,
+            arrowprops=_leader(colour, 0.6, gap=3.5) if leader else None,
             zorder=5,
             annotation_clip=False,
         )
 
 
-def solve(at: Array, sizes: Array, markers: Array, walls: Array, frame: Array) -> list[Placed]:
-    """A place for each of N names, all in points.
+def solve(
+    at: Array, sizes: Array, markers: Array, walls: Array, frame: Array
+) -> tuple[Array, NDArray[np.bool_]]:
+    """The place of each of N names, all in points.
 
     at `(N, 2)`: points to be named; sizes `(N, 2)`; markers `(M, 2)`, of which the first N are the
-    points themselves; walls `(W, 4)` and frame `(4,)`: boxes x0, y0, x1, y1.
+    points themselves; walls `(W, 4)` and frame `(4,)`: boxes x0, y0, x1, y1. Returns how far each
+    name's centre is from its point, `(N, 2)`, and whether it needs a line to it, `(N,)`.
     """
-    count = len(at)
+    names = range(len(at))
     radius, angle = np.repeat(RADII, len(ANGLES)), np.tile(ANGLES, len(RADII))
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     # For each name (N) and candidate place (K): the name's box, the line to it, what that costs.
-    centres = at[:, None] + direction * (radius[:, None] + sizes[:, None] / 2)
+    moves = direction * (radius[:, None] + sizes[:, None] / 2)
+    centres = at[:, None] + moves
     boxes = np.concatenate([centres - sizes[:, None] / 2, centres + sizes[:, None] / 2], axis=2)
     leads = np.stack([np.broadcast_to(at[:, None], centres.shape), centres], axis=2)
     cost = np.zeros(boxes.shape[:2])
     needs = np.zeros(boxes.shape[:2], dtype=bool)
-    for n in range(count):
+    for n in names:
         cost[n], needs[n] = _fixed_cost(n, boxes[n], leads[n], radius, markers, walls, frame)
     cost += radius / 6 + np.tile(np.arange(len(ANGLES)), len(RADII)) / 50
     crowd = (np.abs(at[:, None] - at[None]).max(axis=2) < 60).sum(axis=1)
-    chosen = np.full(count, -1)
-    own, lines = np.full((count, 4), np.nan), np.full((count, 2, 2), np.nan)
+    chosen = np.full(len(at), -1)
+    # The box and the line chosen for each name; NaN until then, which covers and crosses nothing.
+    own, lines = np.full((len(at), 4), np.nan), np.full((len(at), 2, 2), np.nan)
     for _ in range(ROUNDS):
         before = chosen.copy()
-        for n in np.argsort(-crowd, kind="stable"):
+        for n in np.argsort(-crowd, kind="stable"):  # the most crowded first
             others, led = np.delete(own, n, axis=0), np.delete(lines, n, axis=0)
             total = cost[n] + COVERED * _overlap(boxes[n], others).sum(axis=1)
             total += CROSSED * _through(led, boxes[n]).sum(axis=0)
@@ -120,9 +185,7 @@ def solve(at: Array, sizes: Array, markers: Array, walls: Array, frame: Array) -
             lines[n] = leads[n, best] if needs[n, best] else np.nan
         if np.array_equal(before, chosen):
             break
-    moved = (own[:, :2] + own[:, 2:]) / 2 - at
-    found = zip(moved.tolist(), chosen, range(count), strict=True)
-    return [Placed(dx, dy, bool(needs[n, c])) for (dx, dy), c, n in found]
+    return moves[names, chosen], needs[names, chosen]
 
 
 def _fixed_cost(

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_name("page.html")
 LEFT_OUT = ("curve", "traceback", "schema")
-"""Entries of a record that the page does not carry: the curves are in the plots."""
+"""Entries of a record that the page does not carry; the curves are in the plots."""
 PIXELS_PER_INCH = 84
-"""Of a figure on the page; the same for all, so that their letters are of one size."""
+"""The scale of all figures on the page, so that their letters have one size."""
 
 
 def html(
@@ -32,10 +32,12 @@ def html(
 ) -> str:
     """The page, with its pictures (PNG) built in.
 
-    link: the way from the page to the folder of the records. galleries: a block of
-    `bench.report.gallery_page` for sections that have one, by their names.
+    link: the path from the page to the folder of the records. galleries: blocks of
+    `bench.report.gallery`, by the names of their sections.
     """
     shown = galleries or {}
+    data = {"link": link, "records": _records(frame, groups)}
+    script = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         counts=escape(report.counts),
         warnings="".join(f'<p class="warning">{escape(text)}</p>' for text in report.warnings),
@@ -45,29 +47,25 @@ def html(
         ),
         summary=_part(report.summary) if report.summary else "",
         groups="\n".join(_section(s, shown.get(s.name, "")) for s in report.sections),
-        data=_script({"link": link, "records": _records(frame, groups)}),
+        data=script.replace("<", "\\u003c"),  # no record can end the script element
     )
 
 
 def _records(frame: "pd.DataFrame", groups: list[Group]) -> list[dict[str, Any]]:
     """What the page carries of each record, and the group in whose tables it is."""
+    if not len(frame):
+        return []
     group_of: dict[str, str] = {}
     for group in groups:
         words = " · ".join(group.special) or "default recipe"
         for row in group.every:
             group_of |= {entry.path: words for entry in row.entries}
             group_of |= {entry.path: f"{words} (replaced by a later one)" for entry in row.replaced}
-    records: list[dict[str, Any]] = []
-    if len(frame):
-        for path, document in zip(frame["path"], frame["record"], strict=True):
-            kept = {key: value for key, value in document.items() if key not in LEFT_OUT}
-            records.append({**kept, "path": path, "group": group_of.get(path, "not in the tables")})
-    return records
-
-
-def _script(value: Any) -> str:
-    """A value as JSON that can stand inside a script element."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c")
+    return [
+        {key: value for key, value in document.items() if key not in LEFT_OUT}
+        | {"path": path, "group": group_of.get(path, "not in the tables")}
+        for path, document in zip(frame["path"], frame["record"], strict=True)
+    ]
 
 
 def _section(section: Section, gallery: str) -> str:
@@ -75,7 +73,7 @@ def _section(section: Section, gallery: str) -> str:
     about = escape(" ".join([*section.conditions, *section.origin]))
     wrong = "".join(f"<li>{escape(line)}</li>" for line in section.wrong)
     figures = "".join(_figure(path, section) for path in section.pictures if path.suffix == ".png")
-    parts = [_part(part) for part in section.parts]
+    parts = [_part(part) for part in section.parts]  # the first two are recall and cost
     return (
         f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>'
         f'<p class="soft">{about}</p>{"".join(parts[:2])}'
@@ -85,8 +83,7 @@ def _section(section: Section, gallery: str) -> str:
 
 
 def _figure(path: Path, section: Section) -> str:
-    """A PNG at the size that gives all figures letters of one size."""
-    content = path.read_bytes()
+    content = path.read_bytes()  # a PNG says its width and height in bytes 16 to 24
     width, height = (n * PIXELS_PER_INCH // DPI for n in struct.unpack(">II", content[16:24]))
     what = path.stem.removeprefix(f"{section.name}-").replace("_", " ")
     about = escape(f"{what}, {section.title}; the figures are in the tables above")

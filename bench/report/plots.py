@@ -1,15 +1,14 @@
 """All plots of a report, and those of memory: by batch size, and where it goes."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bench.report.curves import by_seconds, by_steps
-from bench.report.ends import NAMES, height_for, line, names_at_the_ends
 from bench.report.figure import MIB, blank, looks, save, style, widest
 from bench.report.groups import Group
+from bench.report.labels import NAMES, height_for, names_at_the_ends
 from bench.report.robustness import severity_curves
 from bench.report.tradeoff import against_memory, against_throughput
 
@@ -18,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def draw(groups: list[Group], results: Path, out: Path) -> dict[str, list[Path]]:
-    """Draw what the records allow to `<group>-<plot>.<format>`; the files by the group's name.
+    """Draw what the records allow to `<group>-<plot>.<format>`; returns the files of each group.
 
-    results: the folder in which results on corrupted images lie beside the records.
+    results: the folder of the records, which also holds the results on corrupted images.
     """
     import matplotlib
 
-    kinds: dict[str, Callable[[Group], Figure | None]] = {
+    plots: dict[str, Callable[[Group], Figure | None]] = {
         "recall_memory": against_memory,
         "recall_throughput": against_throughput,
         "recall_seconds": by_seconds,
@@ -35,34 +34,33 @@ def draw(groups: list[Group], results: Path, out: Path) -> dict[str, list[Path]]
     written: dict[str, list[Path]] = {group.name: [] for group in groups}
     with matplotlib.rc_context(style()):
         for group in groups:
-            for kind, make in kinds.items():
+            for name, make in plots.items():
                 if figure := make(group):
-                    written[group.name] += save(figure, out / f"{group.name}-{kind}")
+                    written[group.name] += save(figure, out / f"{group.name}-{name}")
         for family in families(groups):
             if figure := batch_memory(family):
-                name = family[0].name
-                written[name] += save(figure, out / f"{name}-batch_memory")
+                group_name = family[0].name
+                written[group_name] += save(figure, out / f"{group_name}-batch_memory")
     return written
 
 
 def families(groups: Iterable[Group]) -> list[list[Group]]:
     """Groups that differ in batch size alone, the smallest batch first."""
-    found: dict[str, list[Group]] = {}
+    by_family = defaultdict(list)
     for group in sorted(groups, key=lambda g: (g.recipe.batch_size, g.name)):
-        found.setdefault(group.family, []).append(group)
-    return [family for family in found.values() if len(family) > 1]
+        by_family[group.family].append(group)
+    return [family for family in by_family.values() if len(family) > 1]
 
 
 def batch_memory(family: list[Group]) -> "Figure | None":
-    """Memory by batch size, a line for each method; None where no method has two batch sizes."""
-    lines: dict[str, list[tuple[int, float]]] = {}
+    """Memory by batch size, a line for each method; None if no method has two batch sizes."""
+    points = defaultdict(list)
     for group in family:
         for row in group.rows:
-            found = row.statistic(group.memory)
-            if found and found.mean > 0:
-                point = (group.batch_size, found.mean / MIB)
-                lines.setdefault(row.label, []).append(point)
-    lines = {label: points for label, points in lines.items() if len(points) > 1}
+            memory = row.statistic(group.memory)
+            if memory and memory.mean > 0:
+                points[row.label].append((group.batch_size, memory.mean / MIB))
+    lines = {label: line for label, line in sorted(points.items()) if len(line) > 1}
     if not lines:
         return None
     first = family[0]
@@ -71,72 +69,58 @@ def batch_memory(family: list[Group]) -> "Figure | None":
     names = widest((look[label].name for label in lines), NAMES)
     figure = blank(6.8, height_for(len(lines)), title, left=0.8, right=names + 0.3)
     axes = figure.add_subplot()
-    for label, points in sorted(lines.items()):
-        line(axes, look[label], points, size=5)
+    for label, line in lines.items():
+        axes.plot(*zip(*line, strict=True), **look[label].line_style(5))
     axes.set_ylim(0, None)
-    axes.set_xticks(sorted({size for points in lines.values() for size, _ in points}))
-    names_at_the_ends(axes, {label: points[-1] for label, points in lines.items()}, look)
+    axes.set_xticks(sorted({size for line in lines.values() for size, _ in line}))
+    names_at_the_ends(axes, {label: line[-1] for label, line in lines.items()}, look)
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("batch size")
     what = "peak memory in training" if first.cuda else "bytes kept for backward"
-    axes.set_ylabel(f"{what}, MiB")
+    axes.set(xlabel="batch size", ylabel=f"{what}, MiB")
     return figure
 
 
-PARTS = (
-    ("parameters and buffers", "parameter_bytes", "#444444", ""),
-    ("gradients", "gradient_bytes", "#E69F00", "////"),
-    ("optimiser states", "optimizer_bytes", "#56B4E9", "\\\\\\\\"),
-)
+PARTS = {
+    "parameter_bytes": ("parameters and buffers", "#444444", ""),
+    "gradient_bytes": ("gradients", "#E69F00", "////"),
+    "optimizer_bytes": ("optimiser states", "#56B4E9", "\\\\\\\\"),
+    "activation_bytes": ("activations (the rest of the peak)", "#E58A4E", ""),
+    "saved_for_backward_bytes": ("kept for backward", "#E58A4E", ""),
+}
+"""Name, colour and hatching of what takes memory. Activations are measured on GPUs alone; on a CPU
+what is kept for backward stands for them."""
 
 
 def memory_parts(group: Group) -> "Figure | None":
-    """Where the memory goes, stacked; None where the records do not tell."""
-    last = (
-        ("activations (the rest of the peak)", "activation_bytes", "#E58A4E", "")
-        if group.cuda
-        else ("kept for backward", "saved_for_backward_bytes", "#E58A4E", "")
-    )
-    parts = (*PARTS, last)
+    """Where the memory goes, stacked; None if the records do not tell."""
+    other = "saved_for_backward_bytes" if group.cuda else "activation_bytes"
+    parts = [part for part in PARTS if part != other]
     look = looks(group.rows)
     bars = []
     for row in group.rows:
-        found = [row.statistic(f"efficiency.{path}") for _, path, *_ in parts]
-        sizes = [part.mean / MIB for part in found if part is not None]
+        means = [row.statistic(f"efficiency.{part}") for part in parts]
+        sizes = [each.mean / MIB for each in means if each is not None]
         if len(sizes) == len(parts):
             bars.append((look[row.label].name, sizes))
     if not bars:
         return None
     bars.sort(key=lambda bar: (-sum(bar[1]), bar[0]))
-    left = widest((name for name, _ in bars), 8) + 0.2
+    names, places = [name for name, _ in bars], range(len(bars))
+    left = widest(names, 8) + 0.2
     figure = blank(6.8, 1.35 + 0.2 * len(bars), group.title, left=left, foot=0.8)
     axes = figure.add_subplot()
-    start = np.zeros(len(bars))
-    for n, (words, _, colour, hatch) in enumerate(parts):
-        widths = np.array([sizes[n] for _, sizes in bars])
-        axes.barh(
-            range(len(bars)),
-            widths,
-            0.72,
-            left=start,
-            label=words,
-            color=colour,
-            hatch=hatch,
-            edgecolor="white",
-            linewidth=0.4,
-        )
-        start += widths
-    for height, total in enumerate(start):
-        axes.annotate(
-            f"{total:,.0f}",
-            (total, height),
-            (3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7.5,
-        )
-    axes.set_yticks(range(len(bars)), [name for name, _ in bars], fontsize=8)
-    axes.set_xlim(0, float(start.max()) * 1.1)
+    ends = [0.0] * len(bars)
+    for part, *widths in zip(parts, *(sizes for _, sizes in bars), strict=True):
+        words, colour, hatch = PARTS[part]
+        bar = axes.barh(places, widths, 0.72, left=ends, label=words, color=colour, hatch=hatch)
+        for patch in bar:
+            patch.set(edgecolor="white", linewidth=0.4)
+        ends = [end + width for end, width in zip(ends, widths, strict=True)]
+    for height, total in enumerate(ends):
+        text = axes.annotate(f"{total:,.0f}", (total, height), (3, 0), textcoords="offset points")
+        text.set(va="center", fontsize=7.5)
+    axes.set_yticks(places, names, fontsize=8)
+    axes.set_xlim(0, max(ends) * 1.1)
     axes.set_ylim(-0.7, len(bars) - 0.3)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("MiB" if group.cuda else "MiB, by tensors' sizes (CPU: no device peak)")

@@ -44,7 +44,7 @@ def write(
     methods: method calls as in `cmer,lora(rank=16)`; only these are in tables and plots, and a
     name stands for all calls of its method. columns: headings without units, with commas; one
     table of these stands for those of recall and cost. gallery: makes a block of the page for a
-    group (bench.report.gallery_page). frame: what bench.record.load gave for `results`, and
+    group (bench.report.gallery). frame: what bench.record.load gave for `results`, and
     left_out the sentences it gave on records that cannot be read; they stand at the report's top.
     """
     unreadable = list(left_out)

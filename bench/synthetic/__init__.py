@@ -1,8 +1,8 @@
-"""Generated overhead scenes with captions: real demo and tests without a download.
+"""Generated overhead scenes with captions: data for the demo and the tests, without a download.
 
-A scene function throws the facts (counts, colours, relations), writes sentences from them and
-returns a painter that draws the same facts. Geometry lives in unit coordinates (x right, y down),
-so one index is one picture at every size.
+A function for each scene draws facts at random (counts, colours, places), writes sentences about
+them, and returns these with a function that paints the same facts. Coordinates run from 0 to 1
+(x right, y down), so an index gives the same picture at every size.
 """
 
 import re
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.synthetic import land, town, traffic
-from bench.synthetic.dice import Dice
-from bench.synthetic.objects import Scenery
+from bench.synthetic.canvas import Canvas
 from bench.synthetic.plan import Plan
+from bench.synthetic.shapes import Dice
 
 COUNTS: dict[str, int] = {"train": 1536, "val": 256, "test": 256}
 PLANS: dict[str, Callable[[Dice], Plan]] = {
@@ -81,14 +81,14 @@ def _kept(part: re.Match[str]) -> str:
 
 
 def _settle(dice: Dice, sentence: str) -> str:
-    """Settles every [this|that] of a sentence, the innermost first."""
+    """Settle every [this|that] of a sentence, the innermost first."""
     while "[" in sentence:
-        sentence = _CHOICE.sub(lambda choice: dice.pick(choice[1].split("|")), sentence)
+        sentence = _CHOICE.sub(lambda choice: dice.pick(*choice[1].split("|")), sentence)
     return sentence
 
 
 def render(index: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
-    """(size, size, 3) uint8 RGB picture of an index; the same scene at every size, in pixels.
+    """(size, size, 3) uint8 RGB picture of an index; `size` is in pixels, from 32.
 
     Raises IndexError as `split`, ValueError for a size below 32.
     """
@@ -97,9 +97,9 @@ def render(index: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
     return draw(index, size, seed).finish()
 
 
-def draw(index: int, size: int, seed: int = 0) -> Scenery:
-    """The canvas of an image, with `drawn`, what was put on it."""
+def draw(index: int, size: int, seed: int = 0) -> Canvas:
+    """The canvas of an image; its `drawn` lists what was put on it."""
     plan = PLANS[_scene(index)](Dice(seed, index))
-    canvas = Scenery(size, Dice(seed, index, 1))
-    plan.paint(canvas)
+    canvas = Canvas(size, Dice(seed, index, 1), plan.turn)
+    plan.paint(canvas, canvas.dice)
     return canvas

@@ -1,4 +1,7 @@
-"""A supersampled picture: textured grounds, flat shapes, the look of a sensor."""
+"""A picture from above: textured grounds, flat shapes, things such as planes, the look of a sensor.
+
+Pictures are drawn two to four times too large and averaged down, which smooths all edges.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from bench.synthetic.colours import ASPHALT, GROUND, MARK, Colour
-from bench.synthetic.dice import Dice, Point
+from bench.synthetic.colours import ASPHALT, FOAM, GROUND, MARK, PAINT, Colour, shaded
+from bench.synthetic.shapes import Box, Dice, Point, turned
+
+# Half an outline, which is mirrored, and the height, for things of length 2 that point right.
+THINGS: dict[str, tuple[list[Point], float]] = {
+    "plane": (
+        [
+            *((1, 0), (0.9, 0.07), (0.3, 0.1), (-0.22, 0.86), (-0.42, 0.86), (-0.16, 0.1)),
+            *((-0.68, 0.07), (-0.9, 0.36), (-1.02, 0.36), (-0.92, 0)),
+        ],
+        0.22,
+    ),
+    "boat": ([(1, 0), (0.45, 0.3), (-0.7, 0.32), (-1, 0.24)], 0.2),
+    "car": ([(1, 0.48), (-1, 0.48)], 0.4),
+}
 
 
 class Object(NamedTuple):
@@ -23,29 +39,29 @@ class Object(NamedTuple):
 
 
 class Canvas:
-    """A supersampled picture; every coordinate is turned by `turn` radians about the middle."""
+    """A picture of `size` pixels; all coordinates are turned by `turn` radians about its middle."""
 
-    def __init__(self, size: int, dice: Dice) -> None:
+    def __init__(self, size: int, dice: Dice, turn: float = 0.0) -> None:
         self.size = size
         self.factor = 4 if size <= 96 else 3 if size <= 256 else 2
         self.side = size * self.factor
-        self.dice = dice
+        self.dice, self.turn = dice, turn
         self.drawn: list[Object] = []
         self.image = Image.new("RGB", (self.side, self.side))
         self.solid = ImageDraw.Draw(self.image)
-        self.glass = ImageDraw.Draw(self.image, "RGBA")  # slower, for what lets light through
-        self.turn = 0.0
+        self.glass = ImageDraw.Draw(self.image, "RGBA")  # slower, for colours with an alpha
         angle = dice.between(0.4, 1.2)
         self.sun = (math.cos(angle), math.sin(angle))  # where shadows fall
 
     def place(self, points: Sequence[Point]) -> list[Point]:
-        """Unit coordinates -> pixels of the supersampled picture."""
+        """Unit coordinates -> pixels of the enlarged picture."""
         c, s = math.cos(self.turn) * self.side, math.sin(self.turn) * self.side
         ox = 0.5 * (self.side - c + s)
         oy = 0.5 * (self.side - s - c)
         return [(ox + c * x - s * y, oy + s * x + c * y) for x, y in points]
 
     def note(self, kind: str, colour: str, x: float, y: float) -> None:
+        """Remember what was drawn, for tests of the captions."""
         ((u, v),) = self.place([(x, y)])
         self.drawn.append(Object(kind, colour, u / self.side, v / self.side))
 
@@ -97,42 +113,45 @@ class Canvas:
 
     # -- shapes -------------------------------------------------------------------------------
 
-    def polygon(self, points: Sequence[Point], colour: Colour, alpha: int = 255) -> None:
-        if alpha == 255:
-            self.solid.polygon(self.place(points), fill=colour)
-        else:
-            self.glass.polygon(self.place(points), fill=(*colour, alpha))
+    def _pen(self, colour: Colour) -> ImageDraw.ImageDraw:
+        return self.solid if len(colour) == 3 else self.glass
 
-    def box(
-        self, x: float, y: float, w: float, h: float, colour: Colour, angle: float = 0.0
-    ) -> list[Point]:
-        """A filled rectangle around (x, y), its width along `angle`; returns its corners."""
-        c, s = math.cos(angle) * 0.5, math.sin(angle) * 0.5
-        corners = [
-            (x + i * w * c - j * h * s, y + i * w * s + j * h * c)
-            for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))
-        ]
-        self.polygon(corners, colour)
-        return corners
+    def polygon(self, points: Sequence[Point], colour: Colour, tall: float = 0.0) -> None:
+        """A filled outline; `tall` is how high it stands, which gives it a shadow."""
+        if tall:
+            self.shadow(points, tall)
+        self._pen(colour).polygon(self.place(points), fill=colour)
 
-    def disc(self, x: float, y: float, r: float, colour: Colour, alpha: int = 255) -> None:
-        ((u, v),) = self.place([(x, y)])
-        r *= self.side
-        if alpha == 255:
-            self.solid.ellipse((u - r, v - r, u + r, v + r), fill=colour)
-        else:
-            self.glass.ellipse((u - r, v - r, u + r, v + r), fill=(*colour, alpha))
-
-    def line(self, points: Sequence[Point], width: float, colour: Colour, alpha: int = 255) -> None:
-        pixels = max(1, round(width * self.side))
-        pen, ink = (self.solid, colour) if alpha == 255 else (self.glass, (*colour, alpha))
-        pen.line(self.place(points), fill=ink, width=pixels, joint="curve")
-
-    def shadow(self, points: Sequence[Point], height: float) -> None:
-        """The shadow of an outline that stands `height` above the ground."""
-        dx, dy = (part * height * self.side for part in self.sun)
+    def shadow(self, points: Sequence[Point], tall: float) -> None:
+        dx, dy = (part * tall * self.side for part in self.sun)
         moved = [(u + dx, v + dy) for u, v in self.place(points)]
         self.glass.polygon(moved, fill=(14, 18, 26, 125))
+
+    def box(
+        self,
+        x: float,
+        y: float,
+        w: float,
+        h: float,
+        colour: Colour,
+        angle: float = 0.0,
+        tall: float = 0.0,
+    ) -> list[Point]:
+        """A filled rectangle around (x, y), its width along `angle`; returns its corners."""
+        corners = turned([(-w, -h), (w, -h), (w, h), (-w, h)], x, y, 0.5, angle)
+        self.polygon(corners, colour, tall)
+        return corners
+
+    def disc(self, x: float, y: float, r: float, colour: Colour, shift: float = 0.0) -> None:
+        """A filled circle, moved by `shift` in the direction in which shadows fall."""
+        ((u, v),) = self.place([(x, y)])
+        u, v = u + shift * self.side * self.sun[0], v + shift * self.side * self.sun[1]
+        r *= self.side
+        self._pen(colour).ellipse((u - r, v - r, u + r, v + r), fill=colour)
+
+    def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
+        pixels = max(1, round(width * self.side))
+        self._pen(colour).line(self.place(points), fill=colour, width=pixels, joint="curve")
 
     def road(
         self, points: Sequence[Point], width: float, colour: Colour = ASPHALT, lanes: bool = True
@@ -148,6 +167,100 @@ class Canvas:
             ]
             for a, b in zip(fine[::2], fine[1::2], strict=False):
                 self.line([a, b], 0.006, MARK)
+
+    # -- things, each noted under the kind and the colour that captions give it ------------------
+
+    def _thing(self, kind: str, x: float, y: float, half: float, colour: str, angle: float) -> None:
+        side, tall = THINGS[kind]
+        outline = side + [(a, -b) for a, b in reversed(side)]
+        self.polygon(turned(outline, x, y, half, angle), PAINT[colour], half * tall)
+        self.note(kind, colour, x, y)
+
+    def plane(self, x: float, y: float, half: float, colour: str, angle: float) -> None:
+        self._thing("plane", x, y, half, colour, angle)
+        spine = turned([(-0.95, 0), (-0.35, 0)], x, y, half, angle)
+        self.line(spine, half * 0.07, shaded(PAINT[colour], 0.7))
+
+    def boat(
+        self, x: float, y: float, half: float, colour: str, angle: float, wake: bool = False
+    ) -> None:
+        if wake:
+            self.polygon(turned([(-1, 0), (-3, 0.5), (-3, -0.5)], x, y, half, angle), (*FOAM, 70))
+        self._thing("boat", x, y, half, colour, angle)
+        ((u, v),) = turned([(-0.45, 0)], x, y, half, angle)
+        self.box(u, v, half * 0.5, half * 0.3, (92, 92, 96), angle)
+
+    def car(self, x: float, y: float, colour: str, angle: float, half: float = 0.024) -> None:
+        self._thing("car", x, y, half, colour, angle)
+        ((u, v),) = turned([(0.5, 0)], x, y, half, angle)
+        self.box(u, v, half * 0.26, half * 0.8, (52, 58, 66), angle)
+
+    def house(self, x: float, y: float, w: float, h: float, roof: str, angle: float = 0.0) -> None:
+        """A hipped roof of width w >= h along `angle`, its faces shaded by the sun."""
+        colour = shaded(PAINT[roof], self.dice.between(0.92, 1.08))
+        corners = self.box(x, y, w, h, colour, angle)
+        self.shadow(corners, 0.3 * h)
+        ridge = 0.5 * (w - 0.8 * h)
+        left, right = turned([(-ridge, 0), (ridge, 0)], x, y, 1.0, angle)
+        a, b, e, f = corners
+        faces = ((a, b, right, left), (b, e, right), (e, f, left, right), (f, a, left))
+        for k, face in enumerate(faces):
+            facing = angle + self.turn + 0.5 * (k - 1) * math.pi
+            lit = -math.cos(facing) * self.sun[0] - math.sin(facing) * self.sun[1]
+            self.polygon(face, shaded(colour, 1 + 0.2 * lit))
+        self.note("house", roof, x, y)
+
+    def building(self, x: float, y: float, w: float, h: float, roof: str, tall: float) -> None:
+        """A flat roof with a parapet and a few boxes on it."""
+        colour = shaded(PAINT[roof], self.dice.between(0.94, 1.04))
+        self.box(x, y, w, h, shaded(colour, 0.82), tall=tall)
+        self.box(x, y, w - 0.014, h - 0.014, colour)
+        for _ in range(3):
+            u, v = (self.dice.between(-0.36, 0.36) for _ in range(2))
+            self.box(x + u * w, y + v * h, 0.03, 0.022, shaded(colour, 0.86))
+        self.note("building", roof, x, y)
+
+    def tank(self, x: float, y: float, r: float, colour: str) -> None:
+        paint = PAINT[colour]
+        for shift in (0.25, 0.5):
+            self.disc(x, y, r, (14, 18, 26, 105), shift * r)
+        self.disc(x, y, r, shaded(paint, 0.74))
+        self.disc(x, y, r * 0.9, paint)
+        for k in range(3):
+            spoke = turned([(-0.86 * r, 0), (0.86 * r, 0)], x, y, 1.0, k * math.pi / 3)
+            self.line(spoke, 0.004, shaded(paint, 0.88))
+        self.note("storage tank", colour, x, y)
+
+    def pool(self, x: float, y: float) -> None:
+        self.box(x, y, 0.08, 0.05, (206, 204, 196))
+        self.box(x, y, 0.068, 0.038, (84, 178, 204))
+        self.note("swimming pool", "", x, y)
+
+    def umbrella(self, x: float, y: float, colour: str) -> None:
+        self.disc(x + 0.01 * self.sun[0], y + 0.012, 0.021, (60, 50, 40, 120))
+        self.disc(x, y, 0.021, PAINT[colour])
+        self.disc(x, y, 0.004, FOAM)
+        self.note("umbrella", colour, x, y)
+
+    def tree(self, x: float, y: float, r: float, noted: bool = False) -> None:
+        green = shaded((54, 82, 44), self.dice.between(0.72, 1.2))
+        self.disc(x, y, r, (12, 18, 14, 110), 0.6 * r)
+        self.disc(x, y, r, green)
+        self.disc(x, y, 0.55 * r, shaded(green, 1.32), -0.3 * r)
+        if noted:
+            self.note("tree", "green", x, y)
+
+    def grove(self, count: int, box: Box, r: float = 0.022) -> None:
+        """Trees all over a box; not counted by captions."""
+        for _ in range(count):
+            x, y = self.dice.between(box[0], box[2]), self.dice.between(box[1], box[3])
+            self.tree(x, y, r * self.dice.between(0.7, 1.35))
+
+    def scrub(self, count: int) -> None:
+        """Clutter: specks of dry bush and stone all over."""
+        for _ in range(count):
+            x, y, r = self.dice.unit(), self.dice.unit(), self.dice.between(0.003, 0.011)
+            self.disc(x, y, r, (*shaded((74, 78, 52), self.dice.between(0.7, 1.3)), 150))
 
     def finish(self) -> NDArray[np.uint8]:
         """(size, size, 3) uint8: averaged down, with the grain and the tint of a sensor."""

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-Colour = tuple[int, int, int]
-
+Colour = tuple[int, ...]
+"""Red, green, blue; a fourth number from 0 to 254 lets what lies below shine through."""
 PAINT: dict[str, Colour] = {
     "white": (233, 233, 228),
     "gray": (142, 144, 146),
@@ -52,5 +52,4 @@ GROUND: dict[str, Soil] = {
 
 
 def shaded(colour: Colour, factor: float) -> Colour:
-    red, green, blue = (max(0, min(255, round(part * factor))) for part in colour)
-    return red, green, blue
+    return tuple(max(0, min(255, round(part * factor))) for part in colour)

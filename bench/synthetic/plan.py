@@ -4,10 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.synthetic.canvas import Canvas
 from bench.synthetic.colours import GROUND, shaded
-from bench.synthetic.dice import Dice, Point
-from bench.synthetic.objects import Scenery
-from bench.synthetic.outline import evenly
+from bench.synthetic.shapes import Box, Dice, Point, evenly, rectangle
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 PLACES: dict[str, Point] = {
@@ -24,11 +23,13 @@ BANKS = ("green trees", "buildings", "farmlands", "bareland")
 class Plan:
     """One picture before it is drawn.
 
-    Sentences may hold [choices|like this] and (parts that go where they name "no ...").
+    Sentences may hold [choices|like this] and (parts that are dropped if they say "no ...").
+    `turn` is the angle of the whole drawing in radians.
     """
 
     sentences: list[str]
-    paint: Callable[[Scenery], None]
+    paint: Callable[[Canvas, Dice], None]
+    turn: float = 0.0
 
 
 def several(count: int, noun: str) -> str:
@@ -47,25 +48,23 @@ def heading(dice: Dice, most: float = 0.22) -> float:
     return dice.count(0, 3) * math.pi / 2 + dice.between(-most, most)
 
 
-def fill_bank(canvas: Scenery, kind: str, box: tuple[float, float, float, float]) -> None:
-    """What lies beside a river, a track or a road: fills (x0, y0, x1, y1) with `kind`."""
+def fill_bank(canvas: Canvas, kind: str, box: Box) -> None:
+    """Fill a box beside a river, a track or a road with one of BANKS."""
     x0, y0, x1, y1 = box
+    dice = canvas.dice
     if kind == "green trees":
-        canvas.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], (56, 80, 44))
+        canvas.polygon(rectangle(*box), (56, 80, 44))
         canvas.grove(round(150 * (x1 - x0) * (y1 - y0)) + 10, box, 0.032)
     elif kind == "buildings":
         for y in evenly(max(1, round((y1 - y0) / 0.2)), y0, y1):
             for x in evenly(max(1, round((x1 - x0) / 0.2)), x0, x1):
-                w, h = canvas.dice.between(0.1, 0.16), canvas.dice.between(0.1, 0.15)
-                roof = canvas.dice.pick(("gray", "white", "brown", "red"))
-                canvas.building(x, y, w, h, roof, 0.035)
+                w, h = dice.between(0.1, 0.16), dice.between(0.1, 0.15)
+                canvas.building(x, y, w, h, dice.pick("gray", "white", "brown", "red"), 0.035)
     elif kind == "farmlands":
-        rows = evenly(round((y1 - y0) / 0.2), y0, y1)
-        for y in rows:
-            crop = canvas.dice.pick(("green", "dark", "yellow", "brown"))
-            soil = GROUND[f"{crop} crop"]
+        for y in evenly(round((y1 - y0) / 0.2), y0, y1):
+            soil = GROUND[f"{dice.pick('green', 'dark', 'yellow', 'brown')} crop"]
             canvas.box((x0 + x1) / 2, y, x1 - x0, 0.19, shaded(soil.light, 0.92))
             for k in evenly(9, y - 0.09, y + 0.09):
-                canvas.line([(x0, k), (x1, k)], 0.006, soil.dark, 110)
+                canvas.line([(x0, k), (x1, k)], 0.006, (*soil.dark, 110))
     else:
-        canvas.ground("khaki", [(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+        canvas.ground("khaki", rectangle(*box))
