@@ -103,9 +103,9 @@ def by_seconds(group: Group) -> "Figure | None":
     return figure
 
 
-def _about(rows: list[Row], found: list[Course], signs: str) -> str:
+def _about(rows: list[Row], all_courses: list[Course], signs: str) -> str:
     """What the plot shows, for the second line of its title."""
-    many = any(len(course.seeds) > 1 for course in found)
+    many = any(len(course.seeds) > 1 for course in all_courses)
     about = "lines: mean over seeds" if many else "one seed"
     if many and len(rows) <= FEW_LINES:
         about += ", thin: single seeds"
@@ -113,15 +113,15 @@ def _about(rows: list[Row], found: list[Course], signs: str) -> str:
     recalls = [recall for row in rows if (recall := row.statistic("metrics.test.mR"))]
     if any((recall.std or 0.0) > longest_bar(recalls) for recall in recalls):
         about += "; long bars as figures"
-    if any(course.computed for course in found):
+    if any(course.computed for course in all_courses):
         about += "; seconds computed from images/s"
     return "; ".join([about, *explained(signs)])
 
 
-def _time_axis(axes: "Axes", found: list[Course]) -> bool:
+def _time_axis(axes: "Axes", all_courses: list[Course]) -> bool:
     """Let the axis show all times; returns whether it is logarithmic, as trainings differ much."""
-    ends = [course.mean[-1].seconds for course in found]
-    seeds = [points for course in found for points in course.seeds]
+    ends = [course.mean[-1].seconds for course in all_courses]
+    seeds = [points for course in all_courses for points in course.seeds]
     first, last = min(p[0].seconds for p in seeds), max(p[-1].seconds for p in seeds)
     log = max(ends) > LOG_FROM * min(ends)
     if log:

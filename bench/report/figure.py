@@ -84,15 +84,15 @@ def looks(rows: Iterable[Row]) -> dict[str, Look]:
     # Plain calls of the project's methods first: their markers never depend on other rows.
     order = sorted(method_of, key=lambda label: (label not in METHODS, label))
     taken: set[int] = set()
-    found = {}
+    look_of = {}
     for label in order:
         first = _number(label)
         shapes = [n % len(SHAPES) for n in range(first, first + len(SHAPES))]
         shape = next((n for n in shapes if n not in taken), shapes[0])
         taken.add(shape)
         colour = COLOURS[_number(method_of[label]) % len(COLOURS)]
-        found[label] = Look(names[label], colour, *SHAPES[shape])
-    return found
+        look_of[label] = Look(names[label], colour, *SHAPES[shape])
+    return look_of
 
 
 def _number(name: str) -> int:

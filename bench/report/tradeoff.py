@@ -88,16 +88,16 @@ def recall_against(group: Group, path: str, words: str, better: int) -> "Figure 
 
 def _points(group: Group, path: str, better: int) -> list[Point]:
     """The rows that have a recall, and a cost unless they train nothing."""
-    found = []
+    plotted = []
     for row in group.rows:
         recall, cost = row.statistic("metrics.test.mR"), row.statistic(path)
         cost = cost if cost and cost.mean > 0 else None
         if recall and (cost or not row.trains):
-            found.append((row, recall, cost))
-    longest = longest_bar([recall for _, recall, _ in found])
-    look = looks(row for row, _, _ in found)
+            plotted.append((row, recall, cost))
+    longest = longest_bar([recall for _, recall, _ in plotted])
+    look = looks(row for row, _, _ in plotted)
     points = []
-    for row, recall, cost in found:
+    for row, recall, cost in plotted:
         spread, name = recall.std or 0.0, look[row.label].name
         name += spoilt(row, path) if cost else f" {recall.mean:.1f}"
         if cost and spread > longest:
