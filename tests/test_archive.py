@@ -126,7 +126,7 @@ HOSTILE: list[tuple[str, Callable[[Path], Path], str]] = [
     ("tar twice", lambda p: tarred({"a": b"x", "./a": b"y"}, p), "twice"),
     ("tar file as folder", lambda p: tarred({"a": b"x", "a/b": b"y"}, p), "cannot be unpacked"),
     ("no archive", lambda p: written(p, b"text"), "is no zip, tar or RAR"),
-    ("7z", lambda p: written(p, b"7z\xbc\xaf\x27\x1c"), "unpack it .* --from FOLDER"),
+    ("7z", lambda p: written(p, b"7z\xbc\xaf\x27\x1c"), "unpack another kind .* --from FOLDER"),
 ]
 
 

@@ -83,9 +83,9 @@ def _model_config(path: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
         config["vision_cfg"], config["text_cfg"], config["embed_dim"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = brief(f"{type(error).__name__}: {error}")
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise UserError(
-            f"{str(path)!r} is no config of open_clip ({reason}); it needs model_cfg with "
+            f"{str(path)!r} is no config of open_clip ({brief(reason)}); it needs model_cfg with "
             "embed_dim, vision_cfg and text_cfg. Weights without a config are given as a file with "
             "their architecture: ViT-B-32:FILE"
         ) from None

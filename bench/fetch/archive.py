@@ -161,8 +161,9 @@ def _members(archive: Path, limit: int) -> Iterator[Iterator[Member]]:
                 tar = tarfile.open(fileobj=bounded, mode="r:")  # noqa: SIM115
             except DAMAGED:
                 raise Fault(
-                    f"{archive.name} is no zip, tar or RAR, or only a part of one; of another kind "
-                    "unpack it yourself and give the folder: bench data fetch NAME --from FOLDER"
+                    f"{archive.name} is no zip, tar or RAR, or only a part of one; unpack another "
+                    "kind of archive yourself and give the folder: bench data fetch NAME --from "
+                    "FOLDER"
                 ) from None
             with tar:
                 yield _tar_members(archive, tar)
