@@ -120,7 +120,7 @@ def steps(
     recipe = trial.recipe
     if recipe.time is None or not _trains(trial):
         return None
-    counts: list[tuple[str, float]] = []
+    counts: list[tuple[str, float | None]] = []
     for done in _like(trial, records, device, batch):
         efficiency = done.get("efficiency", {})
         rate, size = efficiency.get("train_images_per_second"), _batch_of(done)
@@ -138,20 +138,17 @@ def seconds(trial: Trial, records: Records, device: str | None) -> float | None:
     and what such records took beside training. None if nothing is known.
     """
     budget = trial.recipe.time if _trains(trial) else None
-    times: list[tuple[str, float]] = []
-    for done in _like(trial, records, device):
-        took = _scaled(trial, done) if budget is None else _beside(done, budget)
-        if took is not None:
-            times.append((device_of(done), took))
+    times = [(device_of(r), _took(trial, r, budget)) for r in _like(trial, records, device)]
     median = _median_of_one_device(times)
     return budget if median is None else median
 
 
-def _median_of_one_device(values: list[tuple[str, float]]) -> float | None:
+def _median_of_one_device(values: list[tuple[str, float | None]]) -> float | None:
     """The median of values by device; None if there are none, or of several devices."""
-    if len({device for device, _ in values}) != 1:
+    known = [(device, value) for device, value in values if value is not None]
+    if len({device for device, _ in known}) != 1:
         return None
-    return statistics.median(value for _, value in values)
+    return statistics.median(value for _, value in known)
 
 
 def device_of(done: Record) -> str:
@@ -193,21 +190,18 @@ def _like(
             yield done
 
 
-def _beside(done: Record, budget: float) -> float | None:
-    """Seconds of a trial with a time budget, by what a record took beside its training."""
-    efficiency, curve = done.get("efficiency", {}), done.get("curve")
-    total = efficiency.get("trial_seconds")
-    training = curve[-1].get("train_seconds") if curve else None
-    training = training or efficiency.get("train_seconds")
-    return None if total is None or training is None else float(total - training + budget)
+def _took(trial: Trial, done: Record, budget: float | None) -> float | None:
+    """Seconds of a trial by those of a record: its own training, and the rest as it was there.
 
-
-def _scaled(trial: Trial, done: Record) -> float | None:
-    """Seconds that the record's trial would take with as many steps as this one."""
+    The training takes its time budget, or what its number of steps took in the record.
+    """
     efficiency, curve = done.get("efficiency", {}), done.get("curve")
     total, training = efficiency.get("trial_seconds"), efficiency.get("train_seconds")
+    if budget is not None:
+        training = (curve[-1].get("train_seconds") if curve else None) or training
+        return None if total is None or training is None else float(total - training + budget)
     if total is None or training is None or not curve:
-        return None if total is None else float(total)
+        return total
     last = curve[-1]
     length = float(trial.recipe.steps or trial.recipe.epochs * last["step"] / last["epoch"])
     return float(total + training * (length / last["step"] - 1))

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from typing import IO, NoReturn, Protocol
+from typing import IO, NoReturn
 
 from methods import registry
 
@@ -28,23 +28,11 @@ LARGEST_REQUEST = 2**20
 """Bytes of an environment as JSON; the kernel refuses a larger one before this does."""
 
 
-class TrialProcess(Protocol):
-    """What the engine needs of a trial's process; `subprocess.Popen` has it too."""
-
-    pid: int
-
-    def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        """The exit code, once it has ended; raises TimeoutExpired after `timeout` seconds."""
-
-    def send_signal(self, sig: int) -> None:
-        """Send a signal, unless it has ended."""
-
-
 class Forked:
-    """A trial's process that the helper forked. Its id and its exit code come through a pipe."""
+    """A trial's process that the helper forked: as much of `subprocess.Popen` as engines need.
+
+    Its id and its exit code come through a pipe.
+    """
 
     def __init__(self, status: int) -> None:
         self._status = os.fdopen(status)
@@ -80,6 +68,9 @@ class Forked:
         if self._code is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, sig)
+
+
+TrialProcess = Forked | subprocess.Popen[str]
 
 
 class ForkServer:

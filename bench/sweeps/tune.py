@@ -107,13 +107,18 @@ class Search:
     draw_seed: int
 
     def __post_init__(self) -> None:
-        trials = [t for one in self.searched for call in one.calls for t in one.trials(call)]
+        trials = [
+            t
+            for searched in self.searched
+            for call in searched.calls
+            for t in searched.trials(call)
+        ]
         self.plan = replace(self.plan, trials=trials)
 
     @property
     def drawn(self) -> bool:
         """Whether some grid is larger than the number of points drawn from it."""
-        return any(one.grid_size > self.start for one in self.searched)
+        return any(searched.grid_size > self.start for searched in self.searched)
 
     @property
     def budget(self) -> dict[str, Any]:
@@ -127,26 +132,26 @@ class Search:
     @property
     def least(self) -> int:
         """How many trials the search has at the start."""
-        return sum(len(one.bases) * self.start for one in self.searched)
+        return sum(len(searched.bases) * self.start for searched in self.searched)
 
     @property
     def more(self) -> int:
         """The most trials that can follow: if every grid that may grow reaches the limit."""
         return sum(
-            len(one.bases) * (self.max_points - len(one.calls))
-            for one in self.searched
-            if one.may_grow
+            len(searched.bases) * (self.max_points - len(searched.calls))
+            for searched in self.searched
+            if searched.may_grow
         )
 
     @property
     def beyond_settings(self) -> set[str]:
         """Calls that a method may refuse, because the search chose their settings."""
-        return set().union(*(one.beyond_settings for one in self.searched))
+        return set().union(*(searched.beyond_settings for searched in self.searched))
 
     def grow(self) -> list[str]:
         """Add the next points beyond the best ones; the calls whose grids grew."""
         results, limit = self.plan.results, self.max_points
-        grown = [one.place[-1] for one in self.searched if one.grow(results, limit)]
+        grown = [searched.place[-1] for searched in self.searched if searched.grow(results, limit)]
         self.__post_init__()
         return list(dict.fromkeys(grown))
 
@@ -158,7 +163,7 @@ class Search:
 
     def winners(self) -> tuple[list[dict[str, Any]], list[str]]:
         """A row for each call, as `bench.sweeps.tuned` saves it; and the calls without a winner."""
-        rows = {one.place: one.winner(self.plan.results) for one in self.searched}
+        rows = {searched.place: searched.winner(self.plan.results) for searched in self.searched}
         without = ["{2} on {0} {1}".format(*place) for place, row in rows.items() if row is None]
         return [row for row in rows.values() if row is not None], without
 

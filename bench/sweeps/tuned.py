@@ -32,8 +32,8 @@ def others(search: Search, path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     said = read(path)
-    searched = {one.place for one in search.searched}
-    rows = [row for row in said["tuned"] if _place(row) not in searched]
+    own = {searched.place for searched in search.searched}
+    rows = [row for row in said["tuned"] if _place(row) not in own]
     before, now = budget_of(said), search.budget
     for what in {**before, **now} if rows else ():
         if before.get(what) != now.get(what):
