@@ -56,14 +56,16 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A folder of many kinds of records with ranks, and its report."""
+    """A folder of many kinds of records, and its report without plots."""
     root = tmp_path_factory.mktemp("mixed")
     documents = fakes.mixed()
     gpu = {"dataset": "rsitmd", "backbone": "ViT-B-32-quickgelu:openai", "gpu": "NVIDIA H200"}
     documents += [fakes.record("lora", seed, **gpu, **LONG) for seed in range(3)]
-    fakes.save(root / "results", documents, arrays=True)
+    fakes.save(root / "results", documents)
     (root / "results" / "tuned-ucm.toml").write_text(TUNED)
-    report.write(root / "results", root / "reports")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "draw", lambda *_: {})
+        report.write(root / "results", root / "reports")
     return root / "results", root / "reports"
 
 
@@ -92,8 +94,8 @@ def test_zero_shot_results_are_compared_with_published_ones(
     results = published.calibrations(groups_of(tmp_path, by_hand(method, [mr], **given)))
     assert bool(results) == bool(expected)
     for result in results:
-        assert expected in str(result)
-        assert result.fits == ("as it should be" in str(result))
+        assert expected in result.sentence
+        assert result.fits == ("as it should be" in result.sentence)
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -206,9 +208,6 @@ def test_markdown_tables_are_even(mixed: tuple[Path, Path]) -> None:
     assert all(len(width) <= 1 for width in widths)
     assert "| --- |" + " ---: |" * 8 in lines  # a method call at the left, figures at the right
     assert sum(bool(width) for width in widths) > 10
-    named = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", "\n".join(lines))
-    assert named
-    assert all((mixed[1] / name).exists() for name in named)
 
 
 def test_a_latex_file_for_each_table(mixed: tuple[Path, Path]) -> None:
@@ -228,16 +227,6 @@ def test_a_latex_file_for_each_table(mixed: tuple[Path, Path]) -> None:
             assert len(caption) < 250
         assert "commit" not in re.sub(r"(?m)^%.*$", "", text)
         assert text.count("% conditions: ") >= 2
-
-
-def test_a_latex_table_has_its_conditions_below_and_mr_last(mixed: tuple[Path, Path]) -> None:
-    text = (mixed[1] / "latex" / "ucm-starter-recall.tex").read_text()
-    heads = next(line for line in text.splitlines() if "R@10 &" in line)
-    assert heads.removesuffix(r" \\").split(" & ")[-2:] == ["R@10", "mR"]
-    assert text.index("210 test images; seeds 0, 1, 2") > text.index("% ")
-    notes = text[text.index(r"\bottomrule") :]
-    assert "210 test images; seeds 0, 1, 2" in notes
-    assert "sample standard deviation" in notes
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -292,21 +281,6 @@ def test_every_table_is_in_every_form(mixed: tuple[Path, Path]) -> None:
             assert word in text.replace(r"\allowbreak{}", ""), word
 
 
-def numbers_of(text: str) -> list[str]:
-    """The figures with decimals in a text."""
-    return re.findall(r"\d+\.\d+", text)
-
-
-def test_markdown_and_latex_have_the_same_decimals(mixed: tuple[Path, Path]) -> None:
-    markdown_, latex_ = (
-        (mixed[1] / name).read_text() for name in ("report.md", "latex/ucm-starter-recall.tex")
-    )
-    start = markdown_.index('<a id="ucm-starter"></a>')
-    table = markdown_[start:].partition("| --- |")[2].partition("\n\n")[0]
-    rows = latex_[latex_.index(r"\midrule") : latex_.index(r"\bottomrule")]
-    assert sorted(numbers_of(table)) == sorted(numbers_of(rows))
-
-
 @pytest.mark.usefixtures("no_plots")
 def test_only_some_methods_and_columns(tmp_path: Path) -> None:
     documents = fakes.sweep(2, ("zeroshot", "lora", "cmer", "vpt"))
@@ -346,14 +320,10 @@ def test_the_report_begins_with_contents_and_summary(mixed: tuple[Path, Path]) -
 
 
 def check_latex(text: str) -> None:
-    """Braces and environments balanced, `&` even in each tabular, no bare special character."""
+    """Braces and environments are balanced, and each row of a tabular has all its columns."""
     text = re.sub(r"(?m)^%.*\n", "", text)
     assert text.isascii(), set(text) - set(map(chr, range(128)))
-    depth = 0
-    for character in re.sub(r"\\[{}]", "", text):
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        assert depth >= 0
-    assert depth == 0
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     stack = []
     for kind, name in re.findall(r"\\(begin|end)\{([^}]*)\}", text):
         if kind == "begin":
@@ -361,19 +331,14 @@ def check_latex(text: str) -> None:
         else:
             assert stack.pop() == name
     assert not stack
-    outside = re.sub(
-        r"\\label\{[^}]*\}|~\\ref\{[^}]*\}|\\[_&%$#]|\$\^?\\[a-z]+\$|\$[<>|-]\$", "", text
-    )
-    outside = re.sub(r">\{\\raggedright\\arraybackslash\}p\{11em\}", "l", outside)
-    tabulars = re.findall(r"(?s)\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", outside)
+    text = text.replace(r">{\raggedright\arraybackslash}p{11em}", "l").replace(r"\&", "")
+    tabulars = re.findall(r"(?s)\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", text)
     assert len(tabulars) == text.count("begin{tabular}") >= 1
     for columns, body in tabulars:
         for line in body.strip().splitlines():
             if line.endswith(r"\\"):
                 spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
                 assert line.count("&") + 1 + sum(spans) == len(columns), line
-    assert not re.search(r"[_%$#^~]", outside), re.search(r".{20}[_%$#^~].{20}", outside)
-    assert all("&" not in line for line in outside.splitlines() if not line.endswith(r"\\"))
 
 
 def test_a_long_table_goes_on_in_another_float() -> None:
@@ -448,6 +413,8 @@ def test_same_records_same_bytes(mixed: tuple[Path, Path], tmp_path: Path) -> No
     assert len(first) >= 15
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", (tmp_path / "a/reports/report.md").read_text())
+    assert {tmp_path / "a" / "reports" / name for name in pictures} < set(first)
 
 
 def screen(results: Path, width: int) -> str:

@@ -474,7 +474,6 @@ def test_a_trial_that_does_not_end_in_time_is_killed_and_recorded(
 
 def test_what_lies_beside_a_record_but_is_of_another_run_is_refused(tmp_path: Path) -> None:
     path, document = tmp_path / "seed0.json", fakes.record("cmer")
-    del document["ranks"]
 
     def ranks(file: Path, number: int = 1) -> None:
         hits = {"i2t_hits": np.ones((2, 3)), "t2i_hits": np.ones((4, 3))}

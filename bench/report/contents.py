@@ -97,7 +97,7 @@ def contents(
         about = [budget, f"From {path.name}."]
         parts = [Part("table", title, table)]
         sections.append(Section(f"search-{slug(path.stem)}", f"Search: {path.stem}", parts, about))
-    off = [f"{result}." for result in published.calibrations(groups) if not result.fits]
+    off = [f"{result.sentence}." for result in published.calibrations(groups) if not result.fits]
     warnings = [*(f"left out: {text}" for text in unread), *off]
     return Contents(_counts(frame), warnings, summary(groups) if groups else None, sections)
 

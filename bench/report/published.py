@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +17,10 @@ TOLERANCE = 1.0
 ROUNDING = 0.02
 """Points of mR that a printed mean may be off from the mean of the printed recalls."""
 CAUSES = (
-    "first, images resized or cropped in another way; second, another tokenizer, or captions that "
-    "were changed; third, GELU where the weights have QuickGELU or the other way round (try "
-    "{other}); fourth, another test split (`bench data check`)"
+    "Look for the fault before you believe the rest; likely: first, images resized or cropped in "
+    "another way; second, another tokenizer, or captions that were changed; third, GELU where the "
+    "weights have QuickGELU or the other way round (try {other}); fourth, another test split "
+    "(`bench data check`)"
 )
 
 
@@ -29,44 +30,19 @@ def numbers() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A zero-shot result of ours beside what others published of the same weights and test set."""
+class Calibration(NamedTuple):
+    """Whether a zero-shot result is as others published it, and a sentence on that."""
 
-    label: str
-    backbone: str
-    dataset: str
-    found: float
-    """Our mR, in percent."""
-    low: float
-    high: float
-    other_activation: str
-    """The same weights with the other activation, as a spec."""
-
-    @property
-    def fits(self) -> bool:
-        """Whether ours lies in the published band, or within TOLERANCE of it."""
-        return self.low - TOLERANCE <= self.found <= self.high + TOLERANCE
-
-    @property
-    def band(self) -> str:
-        """What is published: `23.05 to 24.19`."""
-        return " to ".join(f"{end:.2f}" for end in sorted({self.low, self.high}))
-
-    def __str__(self) -> str:
-        where = f"{self.label} with {self.backbone} on {self.dataset}"
-        beside = f"{where}: mR {self.found:.2f}, published {self.band}"
-        if self.fits:
-            return f"{beside}: as it should be"
-        causes = CAUSES.format(other=self.other_activation)
-        return f"{beside}. Look for the fault before you believe the rest; likely: {causes}"
+    fits: bool
+    sentence: str
 
 
 def calibrations(groups: Iterable[Group]) -> list[Calibration]:
     """The zero-shot results that others published too, of backbones that have names.
 
     A model that nobody trained gives everybody the same numbers. If ours is more than TOLERANCE
-    outside the band, something is wrong, and no other result should be believed until it is found.
+    outside the published band, something is wrong, and no other result should be believed until it
+    is found.
     """
     found = []
     for group in groups:
@@ -82,9 +58,19 @@ def calibrations(groups: Iterable[Group]) -> list[Calibration]:
         ]
         for row in group.rows:
             ours = row.statistic(RECALL)
-            if band and ours is not None and not row.trains:
-                ends = (ours.mean, min(band), max(band), other_activation(group.spec))
-                found.append(Calibration(row.label, group.backbone, group.dataset, *ends))
+            if not band or ours is None or row.trains:
+                continue
+            low, high = min(band), max(band)
+            fits = low - TOLERANCE <= ours.mean <= high + TOLERANCE
+            causes = CAUSES.format(other=other_activation(group.spec))
+            found.append(
+                Calibration(
+                    fits,
+                    f"{row.label} with {group.backbone} on {group.dataset}: mR {ours.mean:.2f}, "
+                    f"published {' to '.join(f'{end:.2f}' for end in sorted({low, high}))}"
+                    + (": as it should be" if fits else f". {causes}"),
+                )
+            )
     return found
 
 

@@ -5,7 +5,7 @@ in the table have does not count there, because means of different conditions ar
 """
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,45 +27,32 @@ class Trial(NamedTuple):
     under: dict[Condition, float]
 
 
-class Measured(NamedTuple):
-    """The results of a group: the trials of each row that has any, by label, and the conditions."""
-
-    trials: dict[str, list[Trial]]
-    conditions: list[Condition]
-
-    def of_severity(self, severity: int) -> list[Condition]:
-        """The conditions of a severity."""
-        return [c for c in self.conditions if c.severity == severity]
-
-    def of_corruption(self, corruption: str) -> list[Condition]:
-        """The conditions of a corruption."""
-        return [c for c in self.conditions if c.corruption == corruption]
-
-    @property
-    def severities(self) -> list[int]:
-        """The severities that were measured."""
-        return sorted({c.severity for c in self.conditions})
-
-    @property
-    def corruptions(self) -> list[str]:
-        """The corruptions that were measured, in the order of `bench.corrupt`."""
-        return list(dict.fromkeys(c.corruption for c in self.conditions))
+Measured = dict[str, list[Trial]]
+"""The trials of each row of a group that were measured, by label."""
 
 
 def measured(group: Group, results: Path, left_out: Callable[[str], None]) -> Measured:
     """Read the results beside a group's records; `left_out` gets a sentence on unreadable ones."""
-    trials: dict[str, list[Trial]] = {}
+    found: Measured = {}
     for row in group.rows:
         for entry in row.ok:
             known = under_corruption.known(results / entry.path, entry.record, left_out)
             if known:
                 clean = next(iter(known.values()))["clean"]["mR"]
                 under = {condition: each["metrics"]["mR"] for condition, each in known.items()}
-                trials.setdefault(row.label, []).append(Trial(clean, under))
-    order = list(CORRUPTIONS)
-    conditions = {c for some in trials.values() for trial in some for c in trial.under}
-    key = lambda c: (order.index(c.corruption), c.severity)  # noqa: E731
-    return Measured(trials, sorted(conditions, key=key))
+                found.setdefault(row.label, []).append(Trial(clean, under))
+    return found
+
+
+def _conditions(found: Measured) -> tuple[dict[int, list[Condition]], dict[str, list[Condition]]]:
+    """The conditions of each severity, and those of each corruption."""
+    conditions = {c for trials in found.values() for trial in trials for c in trial.under}
+    corruptions = [name for name in CORRUPTIONS if any(c.corruption == name for c in conditions)]
+    severities = sorted({c.severity for c in conditions})
+    return (
+        {s: [c for c in sorted(conditions) if c.severity == s] for s in severities},
+        {name: [c for c in sorted(conditions) if c.corruption == name] for name in corruptions},
+    )
 
 
 def _means(trials: list[Trial], conditions: list[Condition]) -> list[float]:
@@ -82,41 +69,37 @@ def tables(
 ) -> list[Part]:
     """By severity and by corruption; empty if nothing was measured."""
     found = measured(group, results, left_out)
-    if not found.trials:
+    if not found:
         return []
-    about = f"mR on corrupted test images by severity (mean of {', '.join(found.corruptions)}), and"
-    heads = [*(f"severity {severity}" for severity in found.severities), "lost", "lost of clean"]
-    columns = [found.of_severity(severity) for severity in found.severities]
-    lines = [[*line, *_lost(trials, found)] for trials, line in _lines(found, columns)]
-    parts = [Part("severity", f"{about} what is lost", _table(heads, lines))]
-    if len(found.corruptions) > 1:
-        severities = ", ".join(map(str, found.severities))
+    by_severity, by_corruption = _conditions(found)
+    names, severities = ", ".join(by_corruption), ", ".join(map(str, by_severity))
+    about = f"mR on corrupted test images by severity (mean of {names}), and what is lost"
+    table = _table(found, {f"severity {s}": some for s, some in by_severity.items()})
+    table.heads.extend(["lost", "lost of clean"])
+    every = [condition for some in by_corruption.values() for condition in some]
+    for cells, trials in zip(table.rows, found.values(), strict=True):
+        cells.extend(_lost(trials, every))
+    parts = [Part("severity", about, table)]
+    if len(by_corruption) > 1:
         about = f"mR on corrupted test images by corruption (mean of severities {severities})"
-        columns = [found.of_corruption(corruption) for corruption in found.corruptions]
-        lines = [line for _, line in _lines(found, columns)]
-        parts.append(Part("corruption", about, _table(found.corruptions, lines)))
+        parts.append(Part("corruption", about, _table(found, by_corruption)))
     return parts
 
 
-def _table(heads: list[str], lines: list[list[Cell]]) -> Table:
-    return Table(["method", "n", "mR clean", *heads], lines)
-
-
-def _lines(
-    found: Measured, columns: list[list[Condition]]
-) -> Iterable[tuple[list[Trial], list[Cell]]]:
-    """For each method its trials, and its line with a mean for each column's conditions."""
-    for label, trials in found.trials.items():
+def _table(found: Measured, columns: Mapping[str, list[Condition]]) -> Table:
+    """For each method its mR on clean images, and the mean under the conditions of each column."""
+    rows = []
+    for label, trials in found.items():
         clean = recall_cell([trial.clean for trial in trials])
-        means = [recall_cell(_means(trials, conditions)) for conditions in columns]
-        yield trials, [Cell(label, code=True), Cell(str(len(trials))), clean, *means]
+        means = [recall_cell(_means(trials, conditions)) for conditions in columns.values()]
+        rows.append([Cell(label, code=True), Cell(str(len(trials))), clean, *means])
+    return Table(["method", "n", "mR clean", *columns], rows)
 
 
-def _lost(trials: list[Trial], found: Measured) -> list[Cell]:
+def _lost(trials: list[Trial], every: list[Condition]) -> list[Cell]:
     """The mR lost over all conditions, in points and as a share of the mR on clean images."""
-    whole = [trial for trial in trials if all(c in trial.under for c in found.conditions)]
-    means = _means(whole, found.conditions)
-    losses = [trial.clean - mean for trial, mean in zip(whole, means, strict=True)]
+    whole = [trial for trial in trials if trial.under.keys() >= set(every)]
+    losses = [trial.clean - _means([trial], every)[0] for trial in whole]
     clean = statistics.fmean(trial.clean for trial in trials)
     share = f"{100 * statistics.fmean(losses) / clean:.0f}%" if losses and clean else "–"
     return [recall_cell(losses), Cell(share)]
@@ -125,21 +108,22 @@ def _lost(trials: list[Trial], found: Measured) -> list[Cell]:
 def severity_curves(group: Group, results: Path) -> "Figure | None":
     """mR against severity, a panel for each corruption; None without two severities."""
     found = measured(group, results, lambda _: None)
-    if len(found.severities) < 2:
+    by_severity, by_corruption = _conditions(found)
+    if len(by_severity) < 2:
         return None
-    rows = [row for row in group.rows if row.label in found.trials]
+    rows = [row for row in group.rows if row.label in found]
     look = looks(rows)
     columns = min(4, len(rows))
     foot = 0.62 + 0.17 * -(-len(rows) // columns)
-    count = len(found.corruptions)
+    count = len(by_corruption)
     width = max(1.7 * count + 0.8, 5.0)
     figure = blank(width, 2.9 + foot, f"{group.title}; mean over seeds", foot=foot, head=0.4)
     figure.subplots_adjust(wspace=0.12)
     panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
-    for axes, corruption in zip(panels, found.corruptions, strict=True):
-        for label, trials in found.trials.items():
+    for axes, (corruption, conditions) in zip(panels, by_corruption.items(), strict=True):
+        for label, trials in found.items():
             points = [(0, statistics.fmean(trial.clean for trial in trials))]
-            for condition in found.of_corruption(corruption):
+            for condition in conditions:
                 if values := _means(trials, [condition]):
                     points.append((condition.severity, statistics.fmean(values)))
             shown = look[label]
@@ -147,7 +131,7 @@ def severity_curves(group: Group, results: Path) -> "Figure | None":
             style = shown.marker_style(4.5)
             axes.plot(x, y, color=shown.colour, linewidth=1.1, label=shown.name, **style)
         axes.set_title(corruption, fontsize=9)
-        axes.set_xticks([0, *found.severities])
+        axes.set_xticks([0, *by_severity])
     panels[0].set_ylim(0, None)
     panels[0].set_ylabel("mR on test (%)")
     panels[count // 2].set_xlabel("severity (0: clean)")

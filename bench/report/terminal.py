@@ -61,9 +61,9 @@ def table(frame: "pd.DataFrame") -> "Table":
         outer.add_row(inner)
     for note in notes:  # after all groups, so that each stands there once
         outer.add_row(Text(note, style="dim"))
-    for result in calibrations(groups):
-        name, style = ("calibration", "green") if result.fits else ("warning", "yellow")
-        outer.add_row(Text(f"{name}: {result}", style=style))
+    for fits, sentence in calibrations(groups):
+        name, style = ("calibration", "green") if fits else ("warning", "yellow")
+        outer.add_row(Text(f"{name}: {sentence}", style=style))
     return outer
 
 

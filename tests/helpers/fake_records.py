@@ -155,8 +155,8 @@ def record(
     }
     if status != "ok":
         return document
-    document["ranks"] = ranks(quality + rng.normal(0, 0.4), counts["test"], seed)
-    document["metrics"] = {"test": test or metrics(document["ranks"])}
+    arrays = ranks(quality + rng.normal(0, 0.4), counts["test"], seed)
+    document["metrics"] = {"test": test or metrics(arrays)}
     document["metrics"]["val"] = {k: v + 1 for k, v in document["metrics"]["test"].items()}
     efficiency |= {"eval_images_per_second": 1500.0, "eval_captions_per_second": 5200.0}
     if trainable == 0:
@@ -185,18 +185,15 @@ def record(
     return document
 
 
-def save(results: Path, documents: Iterable[dict[str, Any]], *, arrays: bool = False) -> list[Path]:
-    """Write records where a sweep would; with `arrays` also the ranks of queries."""
+def save(results: Path, documents: Iterable[dict[str, Any]]) -> list[Path]:
+    """Write records where a sweep would."""
     paths = []
     for document in documents:
         trial = document["trial"]
-        ranks_ = document.pop("ranks", None)
         folder = results / trial["dataset"] / trial["backbone"].replace(":", "_") / trial["call"]
         path = folder / f"seed{trial['seed']}-{document['identity'][:8]}.json"
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=1, sort_keys=True))
-        if arrays and ranks_ is not None:
-            np.savez(path.with_suffix(".npz"), **ranks_)
         paths.append(path)
     return paths
 
@@ -257,4 +254,4 @@ def mixed() -> list[dict[str, Any]]:
 if __name__ == "__main__":
     import sys
 
-    print(len(save(Path(sys.argv[1]), mixed(), arrays=True)), "records")
+    print(len(save(Path(sys.argv[1]), mixed())), "records")
