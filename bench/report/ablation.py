@@ -10,7 +10,6 @@ from bench.report.groups import RECALL, Group, Row, slug
 from bench.report.significance import LEVEL, p_value
 from bench.report.tables import (
     Cell,
-    Column,
     Part,
     Table,
     cell_of,
@@ -24,8 +23,6 @@ MANY = 6
 """A method with so many calls besides its default is shown outside its table of settings with only
 two calls: its default and the best on validation."""
 COLUMNS = ("mR", "i2t R@1", "t2i R@1", "memory, MiB", "images/s", "trainable parameters")
-PLACE = 3
-"""Index of the column with the difference, just behind mR."""
 
 Settings = dict[str, Any]
 
@@ -118,28 +115,21 @@ def ablation_tables(group: Group) -> list[Part]:
 
 def _table(ablation: Ablation, group: Group) -> Table:
     known = {column.title: column for column in [*recalls(), *costs(group)]}
-    columns = [known[title] for title in COLUMNS if title in known]
+    mr, *others = (known[title] for title in COLUMNS if title in known)
     base, changed = ablation.base, sorted(ablation.changed, key=_order)
     names = [_name(settings) for settings, _ in changed]
     breaks = [n + 1 for n, name in enumerate(names) if n == 0 or name != names[n - 1]]
-    lines = [_line("default", base, Cell(""), columns)]
+    heads = ["setting", "n", "mR", "mR - default", *(column.title for column in others)]
+    rows = []
     p_values = paired.holm([p_value(row, base, RECALL) for _, row in changed])
-    for (settings, row), p in zip(changed, p_values, strict=True):
+    for (settings, row), p in zip([({}, base), *changed], [None, *p_values], strict=True):
         words = ", ".join(f"{k}={v!r}" for k, v in sorted(settings.items())) or row.label
-        change = _difference(row, base, p is not None and p < LEVEL)
-        lines.append(_line(words, row, change, columns))
-    heads = ["setting", "n", *(column.title for column in columns)]
-    heads.insert(PLACE, "mR - default")
-    return Table(heads, lines, breaks=tuple(breaks))
-
-
-def _line(words: str, row: Row, change: Cell, columns: list[Column]) -> list[Cell]:
-    figures = [cell_of(row, column) for column in columns]
-    cells = [Cell(words, code=True), seeds_of(row), *figures]
-    cells.insert(PLACE, change)
-    if not row.ok:
-        cells[PLACE - 1] = Cell(row.states)
-    return cells
+        setting = Cell("default" if row is base else words, code=True)
+        change = Cell("") if row is base else _difference(row, base, p is not None and p < LEVEL)
+        recall = cell_of(row, mr) if row.ok else Cell(row.states)
+        figures = [cell_of(row, column) for column in others]
+        rows.append([setting, seeds_of(row), recall, change, *figures])
+    return Table(heads, rows, breaks=tuple(breaks))
 
 
 def _name(settings: Settings) -> str:

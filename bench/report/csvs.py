@@ -5,7 +5,7 @@ import json
 import statistics
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.report.groups import Group
 from bench.report.reached import SHARES, reach
@@ -34,24 +34,20 @@ def tidy(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def parquet(records: "pd.DataFrame", path: Path) -> bool:
-    """Write one row per record as Parquet; False where pyarrow is not installed.
+    """Write one row per record as Parquet; False if pyarrow is not installed.
 
-    A column with lists, or with words beside numbers, is written as JSON.
+    A column of Parquet has one type, so one with lists, or with words and numbers, becomes JSON.
     """
     if importlib.util.find_spec("pyarrow") is None:
         return False
     records = records.copy()
-    for name in records.columns:
-        types = {type(value) for value in records[name] if not _missing(value)}
+    for name, values in records.items():
+        types = {type(value) for value in values.dropna()}
         if list in types or (len(types) > 1 and not types <= {int, float}):
-            records[name] = [None if _missing(v) else json.dumps(v) for v in records[name]]
+            cells = zip(values, values.notna(), strict=True)
+            records[name] = [json.dumps(value) if filled else None for value, filled in cells]
     records.to_parquet(path, index=False, engine="pyarrow")
     return True
-
-
-def _missing(value: Any) -> bool:
-    """Whether a cell of a DataFrame is empty."""
-    return value is None or (isinstance(value, float) and value != value)
 
 
 def table(groups: list[Group], reference: str) -> str:

@@ -36,16 +36,16 @@ def write(
 ) -> list[Path]:
     """Write the report of all records below `results` to `out`; returns the files written.
 
-    `report.md`, a LaTeX file for each table in `latex/`, `records.csv` and, where pyarrow is
-    installed, `records.parquet` (one row per record), `table.csv` (one row per method and group),
-    `index.html`, plots. The same records give the same bytes. LaTeX tables of an earlier report
-    that this one does not have are removed.
+    The files are `report.md`, a LaTeX file for each table in `latex/`, `records.csv` and, if
+    pyarrow is installed, `records.parquet` (one row per record), `table.csv` (one row per method
+    and group), `index.html` and the plots. The same records give the same bytes. LaTeX tables of an
+    earlier report that this one does not have are removed.
 
-    methods: method calls as in `cmer,lora(rank=16)`; only these are in tables and plots, and a
-    name stands for all calls of its method. columns: headings without units, with commas; one
-    table of these stands for those of recall and cost. gallery: makes a block of the page for a
-    group (bench.report.gallery). frame: what bench.record.load gave for `results`, and
-    left_out the sentences it gave on records that cannot be read; they stand at the report's top.
+    methods: method calls such as `cmer,lora(rank=16)`, to show only these; a name stands for all
+    calls of its method. columns: headings without units, separated by commas; the report then has
+    one table of these columns instead of those of recall and cost. gallery: makes the block of the
+    page with a group's hits and misses. frame and left_out: the records below `results`, if
+    `bench.record.load` has read them already, and its sentences on those it could not read.
     """
     unreadable = list(left_out)
     frame = record.load(results, left_out=unreadable.append) if frame is None else frame
