@@ -37,9 +37,12 @@ def one(where: str, results: Path, seed: int | None = None, conditions: str | No
         return path
     found = choices(path, seed, conditions)
     records = _files(found)
-    if len(records) > 1:
-        raise UserError(f"{path} holds {len(records)} records; {_how_to_choose(found)}")
-    return records[0]
+    if len(records) == 1:
+        return records[0]
+    how = _how_to_choose(found)
+    if len(found) == 1:
+        how = f"one for each of the seeds {found[0].seeds}; choose: --seed"
+    raise UserError(f"{path} holds {len(records)} records; {how}")
 
 
 def several(
@@ -168,9 +171,7 @@ def _of_seed(seed: int, found: list[Choice], folder: Path) -> list[Choice]:
 
 
 def _how_to_choose(found: list[Choice]) -> str:
-    """How to choose among several: by folder if methods differ, else by conditions or seed."""
-    if len(found) == 1:
-        return f"there is one for each of the seeds {found[0].seeds}; choose: --seed"
+    """How to choose among several: by folder if methods differ, else by conditions."""
     if len({choice.row.label for choice in found}) > 1:
         folders = sorted({str(path.parent) for path in _files(found)})
         more = " and so on" if len(folders) > 8 else ""
