@@ -4,7 +4,6 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -16,6 +15,8 @@ from bench import record
 from bench.report import curves, figure, groups, labels, plots, tradeoff
 from methods import registry
 from tests.helpers import fake_records as fakes
+from tests.helpers.drawing import laid_out
+from tests.helpers.fake_records import group_of
 
 RATE = "efficiency.train_images_per_second"
 
@@ -34,20 +35,9 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> groups.Group:
     return group_of(tmp_path_factory.mktemp("crowded"), documents)
 
 
-def group_of(folder: Path, documents: list[dict[str, Any]]) -> groups.Group:
-    """The one group that some records make."""
-    fakes.save(folder, documents)
-    [group] = groups.group_records(record.load(folder))
-    return group
-
-
 def drawn_against(group: groups.Group, path: str, better: int) -> Figure:
     """Recall against a cost."""
-    with matplotlib.rc_context(figure.style()):
-        drawn = tradeoff.recall_against(group, path, "", better)
-        assert drawn is not None
-        drawn.draw_without_rendering()
-    return drawn
+    return laid_out(lambda: tradeoff.recall_against(group, path, "", better))
 
 
 def both_against(group: groups.Group) -> list[Figure]:
@@ -57,11 +47,7 @@ def both_against(group: groups.Group) -> list[Figure]:
 
 def curves_of(group: groups.Group) -> Figure:
     """The learning curves of a group."""
-    with matplotlib.rc_context(figure.style()):
-        drawn = curves.by_steps(group)
-        assert drawn is not None
-        drawn.draw_without_rendering()
-    return drawn
+    return laid_out(lambda: curves.by_steps(group))
 
 
 def boxes_of(texts: list[Text]) -> np.ndarray:

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 
 from bench.report import conditions, curves, groups, reached, report, tables
 from tests.helpers import fake_records as fakes
-from tests.helpers.drawing import drawn
+from tests.helpers.drawing import laid_out
 from tests.helpers.fake_records import group_of
 
 Curve = Sequence[tuple[float, float | None]]
@@ -197,7 +197,7 @@ def test_the_table_is_in_every_form_of_the_report(tmp_path: Path) -> None:
 
 def by_seconds(group: groups.Group) -> Figure:
     """The plot by seconds."""
-    return drawn(lambda: curves.by_seconds(group))
+    return laid_out(lambda: curves.by_seconds(group))
 
 
 def title_of(picture: Figure) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from bench.report import figure
 
 
-def drawn(make: Callable[[], Figure | None]) -> Figure:
+def laid_out(make: Callable[[], Figure | None]) -> Figure:
     """The figure that `make` gives, in the style of a report, laid out but not written."""
     with matplotlib.rc_context(figure.style()):
         made = make() or pytest.fail("there is no figure")
