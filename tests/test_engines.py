@@ -23,7 +23,7 @@ from bench import UserError, cli, lock, record
 from bench.measure import gpus
 from bench.messages import Event, Placed, Stage, Step, event_from_json
 from bench.recipe import Recipe
-from bench.sweeps import engine, engine_ray, engine_slurm, engines, sweep
+from bench.sweeps import engine, engine_choice, engine_ray, engine_slurm, sweep
 from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial, blank_record
@@ -120,7 +120,7 @@ def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
 
     seen = Waits()
     with limit(300):
-        outcomes = engines.engine_of({"engine": "ray"}).run(plan, plan.trials, seen)
+        outcomes = engine_choice.engine_of({"engine": "ray"}).run(plan, plan.trials, seen)
     ends = {"lost": "killed", "linear": "ok", "bitfit": "diverged"}
     assert {o.trial.method: o.status for o in outcomes} == ends
     assert "its worker was lost" in (seen.over["lost"].message or "")
@@ -177,7 +177,7 @@ def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
             os.kill(placed.pid, signal.SIGUSR2)
 
     seen = Preempting()
-    where = engines.engine_of({"engine": "slurm", "slurm": {"cluster": "local"}})
+    where = engine_choice.engine_of({"engine": "slurm", "slurm": {"cluster": "local"}})
     with limit(300):
         outcomes = where.run(plan, plan.trials, seen)
     assert [o.status for o in outcomes] == [plan.status(plan.trials[0])] == ["ok"]
@@ -317,7 +317,7 @@ def test_an_absent_extra_is_one_sentence(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=rf"pip install 'cmer-bench\[{name}\]'"):
-        engines.engine_of({"engine": name})
+        engine_choice.engine_of({"engine": name})
 
 
 def test_a_gpu_that_is_not_there_is_not_visible(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,12 +381,12 @@ def test_a_gpu_that_torch_cannot_use_is_told(
     there: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(monkeypatch, **there)
-    where = engines.engine_of({})
+    where = engine_choice.engine_of({})
     assert where.devices == ()
     assert re.search(f"training on the CPU: this machine has 1 NVIDIA GPU, .*{says}", where.warning)
     with pytest.raises(UserError, match=f"--gpus all: no GPU can be used, for .*{says}"):
-        engines.engine_of({"gpus": "all"})
-    assert engines.engine_of({"gpus": "none"}).warning is None
+        engine_choice.engine_of({"gpus": "all"})
+    assert engine_choice.engine_of({"gpus": "none"}).warning is None
 
 
 def test_a_driver_whose_library_does_not_answer_still_has_a_gpu(
@@ -395,17 +395,17 @@ def test_a_driver_whose_library_does_not_answer_still_has_a_gpu(
     machine(monkeypatch, None)
     (tmp_path / "0000:01:00.0").mkdir()
     monkeypatch.setattr(gpus, "PROC", tmp_path)
-    assert "this machine has 1 NVIDIA GPU" in (engines.engine_of({}).warning or "")
+    assert "this machine has 1 NVIDIA GPU" in (engine_choice.engine_of({}).warning or "")
 
 
 def test_without_a_gpu_the_cpu_is_no_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
     for nvml in (None, Nvml(gpus=0)):
         machine(monkeypatch, nvml)
-        assert engines.engine_of({}).warning is None
+        assert engine_choice.engine_of({}).warning is None
         with pytest.raises(UserError, match="this machine has no NVIDIA GPU"):
-            engines.engine_of({"gpus": "all"})
+            engine_choice.engine_of({"gpus": "all"})
     machine(monkeypatch, Nvml(), works=True)
-    assert engines.engine_of({"gpus": "all"}).devices == ("0",)
+    assert engine_choice.engine_of({"gpus": "all"}).devices == ("0",)
 
 
 def test_a_trial_with_a_gpu_that_fails_does_not_train_on_the_cpu(
@@ -413,7 +413,7 @@ def test_a_trial_with_a_gpu_that_fails_does_not_train_on_the_cpu(
 ) -> None:
     plan = planned(tiny, "linear")
     monkeypatch.setattr(gpus, "visible", lambda: ["7"])
-    outcomes = engines.engine_of({"gpus": "7"}).run(plan, plan.trials, Seen())
+    outcomes = engine_choice.engine_of({"gpus": "7"}).run(plan, plan.trials, Seen())
     assert [o.status for o in outcomes] == ["user_error"]
     assert "the trial was given GPU 7, but " in (outcomes[0].message or "")
 
@@ -465,7 +465,7 @@ def test_a_results_folder_that_is_a_file_is_one_sentence(tiny: Path) -> None:
     plan = replace(planned(tiny, "linear"), results=tiny / "tiny.toml")
     todo = plan.todo(rerun=False, retry_failed=False)
     with pytest.raises(UserError, match=r"nothing can be written to .*tiny\.toml"):
-        engines.engine_of({"gpus": "none"}).run(plan, todo, Seen())
+        engine_choice.engine_of({"gpus": "none"}).run(plan, todo, Seen())
 
 
 def test_each_gpu_gets_so_many_trials_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -474,7 +474,7 @@ def test_each_gpu_gets_so_many_trials_at_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(engine, "run", lambda plan, todo, slots, watcher: given.append(slots))
     plan = Plan([], Path(), Path())
     for options in ({}, {"gpus": "3", "jobs_per_gpu": 2}, {"gpus": "none", "jobs_per_gpu": 2}):
-        where = engines.engine_of(options)
+        where = engine_choice.engine_of(options)
         where.run(plan, [], Seen())
         assert where.at_once() == len(given[-1])
     assert given == [["2", "3"], ["3", "3"], ["cpu", "cpu"]]

@@ -33,7 +33,7 @@ from bench.measure import oom
 from bench.messages import Event, Step
 from bench.recipe import Recipe
 from bench.spec import resolve
-from bench.sweeps import engine, engines, forkserver
+from bench.sweeps import engine, engine_choice, forkserver
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial, blank_record
 from methods import registry
@@ -303,7 +303,7 @@ def test_a_full_or_read_only_folder_is_found_out_first(tmp_path: Path) -> None:
         with pytest.raises(record.NoRoom, match="Read-only file system"):
             record.probe(tmp_path / "results")
         with pytest.raises(UserError, match="Read-only file system"):
-            engines.Engine("local").run(Plan([], tmp_path / "results", tmp_path), [], Any)
+            engine_choice.Engine("local").run(Plan([], tmp_path / "results", tmp_path), [], Any)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.sweeps.engine import Outcome
-    from bench.sweeps.engines import Engine
+    from bench.sweeps.engine_choice import Engine
     from bench.sweeps.sweep import Plan
     from bench.sweeps.sweepfile import SweepConfig
     from bench.trial import Trial
@@ -57,7 +57,7 @@ def planned_with_engine(
     None: do not ask.
     """
     from bench.fetch import fetching
-    from bench.sweeps.engines import engine_of
+    from bench.sweeps.engine_choice import engine_of
     from bench.tracking import choose
 
     choose.check(config.log)

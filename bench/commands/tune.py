@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.sweeps.engine import Outcome
-    from bench.sweeps.engines import Engine
+    from bench.sweeps.engine_choice import Engine
     from bench.sweeps.sweep import Plan
     from bench.sweeps.sweepfile import SweepConfig
     from bench.sweeps.tune import Search
