@@ -208,19 +208,26 @@ def compared(found: dict[str, Any]) -> dict[str, Any]:
 class Field:
     """A results folder under fire."""
 
-    def __init__(self, begin: Start, root: Path, name: str, given: argparse.Namespace) -> None:
-        self.begin, self.root, self.results, self.given = begin, root, root / name, given
-        self.dice, self.faults = random.Random(f"{given.seed} {name}"), Counter[str]()
+    def __init__(self, begin: Start, root: Path, name: str, options: argparse.Namespace) -> None:
+        self.begin, self.root, self.results, self.options = begin, root, root / name, options
+        self.dice, self.faults = random.Random(f"{options.seed} {name}"), Counter[str]()
         self.deck: list[str] = []
         self.seen: dict[Path, bytes] = {}
         self.lost, self.damaged = 0, 0
 
     def start(self) -> Sweep:
         """A sweep over the tiny data set, on the CPU, with a checkpoint after each step."""
-        root, given = self.root, self.given
+        root, options = self.root, self.options
         words = [
             *("run", "--dataset", str(root / "tiny.toml"), "--data-root", str(root)),
-            *("--methods", given.methods, "--seeds", given.seeds, "--results", str(self.results)),
+            *(
+                "--methods",
+                options.methods,
+                "--seeds",
+                options.seeds,
+                "--results",
+                str(self.results),
+            ),
             *("--recipe", "steps=6,batch_size=4,evaluations=2,precision=fp32", "--gpus", "none"),
             *("--checkpoint-every", "0", "--plugin", str(root / "slow.py")),
         ]
@@ -268,12 +275,10 @@ class Field:
             hit = kill(*running, sweep.pid, *children(sweep.pid))
         if hit:
             self.faults[kind] += 1
-        for one in (sweep, other):
-            if one is None:
-                continue
-            if self.dice.random() < 0.8 and moment(one, self.dice.uniform(span / 20, span), never):
-                self.faults["sweep"] += kill(one.pid, *children(one.pid))
-            ended(one)
+        for left in [sweep] if other is None else [sweep, other]:
+            if self.dice.random() < 0.8 and moment(left, self.dice.uniform(span / 20, span), never):
+                self.faults["sweep"] += kill(left.pid, *children(left.pid))
+            ended(left)
         self.look()
 
     def finish(self) -> None:
@@ -286,9 +291,8 @@ class Field:
         found = {str(p.relative_to(self.results)): record.read(p) for p in self.seen}
         unequal = [
             name
-            for name, one in truth.items()
-            if name in found
-            and any(compared(found[name])[key] != value for key, value in compared(one).items())
+            for name, expected in truth.items()
+            if name in found and compared(found[name]) != compared(expected)
         ]
         strays = [
             path
@@ -307,30 +311,30 @@ class Field:
             "lost": self.lost + len(truth.keys() - found.keys()),
             "damaged": self.damaged + len(unequal) + len(strays),
             "left over": len(rest),
-            "resumed": sum(int(one["resumed"] > 0) for one in found.values()),
+            "resumed": sum(document["resumed"] > 0 for document in found.values()),
         }
 
 
 def main() -> int:
-    """Print what was done and found; 0 when nothing was lost, damaged or left over."""
+    """Print what was done and found; 0 if nothing was lost, damaged or left over."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--forked", action="store_true")
-    given = parser.parse_args()
-    begin, began = forked if given.forked else executed, time.monotonic()
-    if given.forked:
+    options = parser.parse_args()
+    begin = forked if options.forked else executed
+    if options.forked:
         preload()
     root = make_tiny(Path(tempfile.mkdtemp(prefix="chaos-")))
     (root / "slow.py").write_text(PLUGIN)
-    calm, calm_began = Field(begin, root, "calm", given), time.monotonic()
+    calm, began = Field(begin, root, "calm", options), time.monotonic()
     calm.finish()
     truth = {str(p.relative_to(root / "calm")): record.read(p) for p in calm.seen}
-    seconds = time.monotonic() - calm_began
-    span = seconds / max(1, len(truth)) * 1.5
+    seconds = time.monotonic() - began
     print(f"{len(truth)} trials, undisturbed in {seconds:.0f} s", flush=True)
+    span = seconds / max(1, len(truth)) * 1.5
     fields: list[Field] = []
     total = Counter[str]()
 
@@ -338,31 +342,29 @@ def main() -> int:
         return sum(field.faults.total() for field in fields)
 
     def under_fire() -> None:
-        while injected() < given.faults:
-            field = Field(begin, root, f"field{len(fields)}", given)
+        while injected() < options.faults:
+            field = Field(begin, root, f"field{len(fields)}", options)
             fields.append(field)
-            while field.look() < len(truth) and injected() < given.faults:
+            while field.look() < len(truth) and injected() < options.faults:
                 field.fire(span)
             field.finish()
             result = field.compare(truth)
             total.update(result)
-            said = ", ".join(f"{n} {kind}" for kind, n in sorted(result.items()))
-            print(f"{field.results.name}: {field.faults.total()} faults; {said}", flush=True)
+            counts = ", ".join(f"{count} {what}" for what, count in sorted(result.items()))
+            print(f"{field.results.name}: {field.faults.total()} faults; {counts}", flush=True)
 
-    if given.forked:
+    if options.forked:
         under_fire()
     else:
         with ThreadPoolExecutor(2) as pool:
-            for one in [pool.submit(under_fire) for _ in range(2)]:
-                one.result()
+            list(pool.map(lambda _: under_fire(), range(2)))
     kinds = sum((field.faults for field in fields), Counter[str]())
-    said = ", ".join(f"{kind} {n}" for kind, n in sorted(kinds.items()))
-    print(f"injected faults: {kinds.total()} ({said}), seed {given.seed}")
+    print(f"injected faults: {kinds.total()} ({dict(kinds)}), seed {options.seed}")
     print(f"records: {len(fields) * len(truth)}, {total['resumed']} of them of resumed trials")
+    bad = 0
     for what in ("lost", "damaged", "left over"):
         print(f"{what}: {total[what]}")
-    print(f"took {time.monotonic() - began:.0f} s")
-    bad = total["lost"] + total["damaged"] + total["left over"]
+        bad += total[what]
     if bad:
         print(f"kept for a look: {root}")
     else:

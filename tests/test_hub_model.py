@@ -58,35 +58,24 @@ def fitted(tiny: Path) -> tuple[Path, torch.Tensor]:
 
 
 def test_a_pushed_adapter_is_private_and_is_loaded_again(
-    server: HubServer, fitted: tuple[Path, torch.Tensor], tiny: Path, tmp_path: Path
+    server: HubServer,
+    fitted: tuple[Path, torch.Tensor],
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path, wanted = fitted
     said = command(str(path), "--push", REPO)
     assert f"to {server.url}/{REPO}" in " ".join(said.split())
     pushed = server.repos[REPO]
     assert pushed.private
-    assert set(pushed.files) == {
-        "README.md",
-        "adapter.safetensors",
-        "example.png",
-        "example.safetensors",
-        "record.json",
-    }
+    beside = {"README.md", "example.png", "example.safetensors", "record.json"}
+    assert set(pushed.files) == beside | {"adapter.safetensors"}
     assert not [name for name, content in pushed.files.items() if str(tiny).encode() in content]
-    close(features(bench.load(f"hf:{REPO}", device="cpu")), wanted)
-    close(features(bench.load(f"hf:{REPO}@{pushed.commit}", device="cpu")), wanted)
     assert f'bench.load("hf:{REPO}")' in pushed.files["README.md"].decode()
-
-
-def test_what_was_loaded_once_is_loaded_without_a_network(
-    server: HubServer, fitted: tuple[Path, torch.Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, wanted = fitted
-    command(str(path), "--push", REPO, "--public")
-    assert not server.repos[REPO].private
-    bench.load(f"hf:{REPO}", device="cpu")
+    for name in (f"hf:{REPO}", f"hf:{REPO}@{pushed.commit}"):
+        close(features(bench.load(name, device="cpu")), wanted)
     before = len(server.requests)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # what was loaded once is kept
     close(features(bench.load(f"hf:{REPO}", device="cpu")), wanted)
     assert len(server.requests) == before
     with pytest.raises(UserError, match=r"me/other is not in the Hub's cache .* HF_HUB_OFFLINE"):
@@ -97,13 +86,14 @@ def test_another_push_replaces_the_files_and_a_revision_finds_the_old(
     server: HubServer, fitted: tuple[Path, torch.Tensor], tiny: Path
 ) -> None:
     path, wanted = fitted
-    command(str(path), "--push", REPO)
+    command(str(path), "--push", REPO, "--public")
+    assert not server.repos[REPO].private
     first = server.repos[REPO].commit
     other, _ = trained(tiny, "bitfit", recipe=Recipe(steps=2, precision="fp32"))
-    command(str(other), "--push", REPO)
+    command(str(other), "--push", REPO, "--public")
     assert bench.load(f"hf:{REPO}", device="cpu").call == "bitfit"
     close(features(bench.load(f"hf:{REPO}@{first}", device="cpu")), wanted)
-    command(str(other), "--push", REPO, "--merged")
+    command(str(other), "--push", REPO, "--public", "--merged")
     assert "adapter.safetensors" not in server.repos[REPO].files
     assert "open_clip_model.safetensors" in server.repos[REPO].files
     with pytest.raises(UserError, match=f"open_clip checkpoint.*--backbone hf-hub:{REPO}"):
