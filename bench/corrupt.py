@@ -18,7 +18,7 @@ Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
 
 VERSION = 1
-"""Counted up when the same seed gives other pictures: results of two versions do not compare."""
+"""Raise it when the same seed gives other pictures: results of two versions do not compare."""
 SEVERITIES = (1, 2, 3, 4, 5)
 BLUR = (0.8, 1.3, 1.8, 2.5, 3.3)
 """Standard deviation of the Gaussian in pixels of an image of 224; in proportion from 112 on."""
@@ -35,45 +35,45 @@ AIRLIGHT = (0.88, 0.9, 0.93)
 
 
 def corrupt(images: Pixels, name: str, severity: int, seed: int = 0) -> Pixels:
-    """Images `(S, H, W, 3)` -> the same shape, each with its own draw, decided by seed and row."""
-    made = np.empty_like(images)
+    """Images `(S, H, W, 3)` -> the same shape; seed and row decide the random numbers of each."""
+    corrupted = np.empty_like(images)
 
-    def spoil(row: int) -> None:
-        made[row] = CORRUPTIONS[name](images[row], severity, _generator(name, seed, row))
+    def corrupt_row(row: int) -> None:
+        corrupted[row] = CORRUPTIONS[name](images[row], severity, _generator(name, seed, row))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(spoil, range(len(images))))
-    return made
+        list(pool.map(corrupt_row, range(len(images))))
+    return corrupted
 
 
 def _generator(name: str, seed: int, row: int) -> np.random.Generator:
-    """The same draw at every severity, so that severities differ in strength alone."""
+    """The same random numbers at every severity, so that severities differ in strength alone."""
     word = hashlib.sha256(f"{name}/{seed}/{row}".encode()).digest()
     return np.random.default_rng(int.from_bytes(word[:8], "big"))
 
 
-def blur(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+def blur(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Out of focus: a Gaussian, its width in proportion to the image. `(H, W, 3)`."""
     sigma = BLUR[severity - 1] * max(min(image.shape[:2]), 112) / 224
     return _bytes(gaussian_filter(image / 255.0, sigma, axes=(0, 1), mode="nearest"))
 
 
-def noise(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+def noise(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Gaussian noise of the sensor, independent in each band. `(H, W, 3)`."""
-    return _bytes(image / 255.0 + draw.normal(0, NOISE[severity - 1], image.shape))
+    return _bytes(image / 255.0 + rng.normal(0, NOISE[severity - 1], image.shape))
 
 
-def cloud(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+def cloud(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """White clouds, opaque within and soft at the rim, over a stated share. `(H, W, 3)`."""
     height, width = image.shape[:2]
-    field = _fractal(height, width, draw)
+    field = _fractal(height, width, rng)
     rim = np.quantile(field, 1 - CLOUD[severity - 1])
     cover = ((field - rim) / (0.15 * field.std()) + 0.5).clip(0, 1)[..., None]
     shade = 0.93 + 0.05 * ((field - field.mean()) / field.std()).clip(-1, 1)[..., None]
     return _bytes((1 - cover) * (image / 255.0) + cover * shade)
 
 
-def jpeg(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+def jpeg(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Strong JPEG compression. `(H, W, 3)`."""
     from PIL import Image
 
@@ -84,10 +84,10 @@ def jpeg(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
         return np.asarray(opened.convert("RGB"))
 
 
-def haze(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
+def haze(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Scattered light (Koschmieder: I = J t + A (1 - t)), uneven by a fifth. `(H, W, 3)`."""
     height, width = image.shape[:2]
-    field = _fractal(height, width, draw, octaves=2)
+    field = _fractal(height, width, rng, octaves=2)
     uneven = 1 + 0.2 * ((field - field.mean()) / field.std()).clip(-1, 1)
     veil = (HAZE[severity - 1] * uneven).clip(0, 1)[..., None]
     return _bytes((image / 255.0) * (1 - veil) + np.asarray(AIRLIGHT) * veil)
@@ -107,12 +107,12 @@ def _bytes(values: Values) -> Pixels:
     return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _fractal(height: int, width: int, draw: np.random.Generator, octaves: int = 5) -> Values:
+def _fractal(height: int, width: int, rng: np.random.Generator, octaves: int = 5) -> Values:
     """A smooth random field `(H, W)`: noise on grids of 3, 6, 12 ... cells, each half as strong."""
     field = np.zeros((height, width))
     for octave in range(octaves):
         cells = 3 * 2**octave
-        grid = draw.normal(size=(cells + 1, cells + 1))
+        grid = rng.normal(size=(cells + 1, cells + 1))
         field += _stretch(_stretch(grid, height, 0), width, 1) / 2**octave
     return field
 
