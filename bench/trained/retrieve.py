@@ -203,15 +203,17 @@ class Searcher:
         table = Table(title=Text(answer.query), caption=answer.summary())
         table.add_column("rank", justify="right")
         table.add_column("score", justify="right")
-        table.add_column("right", justify="center")
+        if answer.right is not None:
+            table.add_column("right", justify="center")
         for name in texts:
             table.add_column(name, overflow="fold")
         for place, hit in enumerate(answer.hits, 1):
             image = self.dataset.samples[hit.row]
             about = [image.filename, image.scene or "", image.captions[0]]
             cells = about if hit.caption is None else [hit.caption]
-            mark = "yes" if hit.right else ""
-            table.add_row(str(place), f"{hit.score:.3f}", mark, *map(Text, cells))
+            if answer.right is not None:
+                cells = ["yes" if hit.right else "", *cells]
+            table.add_row(str(place), f"{hit.score:.3f}", *map(Text, cells))
         return table
 
 
