@@ -89,7 +89,8 @@ def _text(lines: Sequence[str], width: int, size: int, bold: bool = False) -> "I
     """Lines of text, each wrapped to a width in pixels."""
     from PIL import ImageDraw
 
-    letters = int((width - 2 * GAP) / (0.75 * size))  # even capitals are hardly wider
+    letter = (0.75 if bold else 0.65) * size  # even capitals are hardly wider
+    letters = int((width - 2 * GAP) / letter)
     wrapped = [part for line in lines for part in wrap(line, letters)]
     height = round(1.45 * size)
     image = _blank(width, height * len(wrapped) + GAP // 2)
