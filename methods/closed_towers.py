@@ -1,4 +1,4 @@
-"""Towers whose blocks are not known (ResNet, ConvNeXt, EVA, CoCa): they encode, and no more.
+"""Towers whose blocks are not known (ResNet, ConvNeXt, EVA, CoCa): they can only encode.
 
 Legend: B batch, L text length, E joint embedding width.
 """
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from methods.towers import Hidden, NotApplicable, Tower
+from methods.towers import NotApplicable, Tower
 
 
 class Closed(Tower):
-    """A tower that is called as the model calls it; to ask for its blocks raises NotApplicable.
+    """A tower that is called as a whole; asking for its blocks raises NotApplicable.
 
-    It is enough for methods that work on final features or train weights wherever they are.
+    This is enough for methods that work on final features or train weights wherever they are.
     """
 
     def __init__(self, model: Any, side: Literal["image", "text"], reason: str) -> None:
@@ -56,27 +56,13 @@ class Closed(Tower):
             self._refuse()
         raise AttributeError(name)
 
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise NotApplicable(
             f"it needs the blocks of the {self.side} tower, and {self.reason}; zeroshot, linear, "
             "clip_adapter, bitfit and full run on any tower"
         )
 
-    def embed(self, inputs: Tensor, prompts: Tensor | None = None) -> Hidden:
-        """Raises NotApplicable."""
-        self._refuse()
-
-    def run_block(self, index: int, hidden: Hidden) -> Hidden:
-        """Raises NotApplicable."""
-        self._refuse()
-
-    def pool(self, hidden: Hidden) -> Tensor:
-        """Raises NotApplicable."""
-        self._refuse()
-
-    def project(self, feature: Tensor) -> Tensor:
-        """Raises NotApplicable."""
-        self._refuse()
+    embed = run_block = pool = project = _refuse
 
 
 def _embedding_width(model: Any) -> int:

@@ -4,7 +4,6 @@ peft wraps layers of the model in place. Random matrices that it never trains ar
 the same seed, when the method is built again, so only what is trained is saved.
 """
 
-from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -95,8 +94,9 @@ class Injected(Method):
         for layer in self.adapted_layers():
             module: Any = layer
             module.training = mode
-            for child in _adapter_parts(module):
-                child.train(mode)
+            for name, child in module.named_children():
+                if name != "base_layer":  # the wrapped layer of the backbone
+                    child.train(mode)
         return self
 
     def merged_state(self) -> dict[str, Tensor]:
@@ -107,8 +107,3 @@ class Injected(Method):
             why = str(error).partition("\n")[0] or type(error).__name__
             raise NotApplicable(f"peft cannot merge it into plain weights ({why})") from None
         return plain_state(self.model)
-
-
-def _adapter_parts(layer: nn.Module) -> Iterator[nn.Module]:
-    """The modules that an adapter added to the layer it wraps."""
-    return (child for name, child in layer.named_children() if name != "base_layer")

@@ -17,7 +17,7 @@ from bench.contract import KINDS, check_method, tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, unit
 from tests.helpers.close import close
-from tests.helpers.makes import WITH_BLOCKS, stirred
+from tests.helpers.makes import WITH_BLOCKS, features, stirred
 
 METHODS = registry()
 
@@ -40,12 +40,6 @@ def step(method: Method, count: int = 2) -> None:
         method.loss(tiny_batch(seed=seed)).backward()
         optimizer.step()
         optimizer.zero_grad()
-
-
-@torch.no_grad()
-def features(method: Method) -> Tensor:
-    batch = tiny_batch()
-    return torch.stack([method.encode_image(batch.images), method.encode_text(batch.texts)])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -216,14 +210,6 @@ def test_the_parameters_of_every_method_are_counted() -> None:
     assert {name for name, _, _ in COUNTS} == METHODS.keys()
 
 
-def test_bitfit_trains_every_bias_and_nothing_else() -> None:
-    method = build("bitfit")
-    named = dict(method.named_parameters())
-    biases = {n for n in named if n.endswith("bias")}
-    assert {n for n, p in named.items() if p.requires_grad} == biases | {"model.logit_scale"}
-    assert len(biases) == 6 * 6 + 3  # six in each block, three norms around them
-
-
 # LoRA.
 
 
@@ -254,30 +240,11 @@ def test_lora_reaches_attention_under_autocast() -> None:
     assert all(p.grad is not None and p.grad.any() for p in own.values())
 
 
-def test_lora_dropout_is_on_in_training_only() -> None:
-    method, batch = build("lora", dropout=0.5), tiny_batch()
-    step(method)
-    with torch.no_grad():
-        method.train()
-        assert not torch.equal(method.encode_image(batch.images), method.encode_image(batch.images))
-        method.eval()  # the same operations on the same shapes: bit for bit
-        assert torch.equal(method.encode_image(batch.images), method.encode_image(batch.images))
-
-
 # Unit length and logits are in float32, whatever autocast says.
 
 
 LOSSES = [(name, {}) for name, cls in METHODS.items() if cls.lr is not None]
 LOSSES += [("harma", {"loss": "infonce+triplet"}), ("cmer", {"queue_start": 0.0})]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_features_have_unit_length_under_autocast(name: str) -> None:
-    method = stirred(build(name))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = features(method)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.norm(dim=-1), torch.ones(found.shape[:2]), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "settings"), LOSSES)
@@ -343,17 +310,6 @@ def test_side_branches_keep_nothing_of_the_frozen_towers(name: str, kind: str) -
     assert not kept(method, "frozen_text", batch.texts)
 
 
-@pytest.mark.parametrize(
-    "name", [n for n, cls in METHODS.items() if cls.frozen_features and cls.lr is not None]
-)
-def test_no_gradient_enters_the_blocks(name: str) -> None:
-    method, batch = build(name), tiny_batch()
-    method.model.requires_grad_(True)  # if a gradient could reach a block, it would now
-    method.loss(batch).backward()
-    for tower in (method.image_tower, method.text_tower):
-        assert all(p.grad is None for p in tower.blocks.parameters())
-
-
 # The rest.
 
 
@@ -414,13 +370,6 @@ def test_the_temperature_comes_down_from_its_bound() -> None:
         method.loss(tiny_batch()).backward()
         assert method.logit_scale.grad is not None
         assert method.logit_scale.grad > 0
-
-
-def test_mrs_adapter_is_one_module_for_all_blocks() -> None:
-    method = build("mrs_adapter", dropout=0.0)
-    names = [n for n, p in method.named_parameters() if p.requires_grad and p.ndim]
-    assert all(name.startswith("adapter.") for name in names)
-    assert len(names) == 10
 
 
 def test_maple_moves_the_image_through_the_text_prompts() -> None:

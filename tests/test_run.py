@@ -278,23 +278,9 @@ def test_the_version(bench: Bench) -> None:
     assert done.stdout == f"bench {__version__}\n"
 
 
-def test_every_help_is_asked_with_h_and_ends_with_an_example(
-    bench: Bench,
-) -> None:
-    top = bench("-h").stdout
-    for panel in ("Run", "Results", "Methods and data"):
-        assert f"\u2500 {panel} \u2500" in top
-    commands = re.findall(r"^\u2502 (\w+)  ", top, re.MULTILINE)
-    assert {"run", "tune", "plan", "report", "methods", "recipe", "datasets", "data"} <= {*commands}
-    within = re.findall(r"^\u2502 (\w+)  ", bench("data", "-h").stdout, re.MULTILINE)
-    assert {"fetch", "check"} <= {*within}
-    lines = [[name] for name in commands if name != "data"] + [["data", name] for name in within]
-    for words in lines:
-        done = bench(*words, "-h")
-        assert done.returncode == 0
-        assert "<bool>" not in done.stdout
-        example = done.stdout.partition("Example")[2]
-        assert f"bench {' '.join(words)}" in example, words
+def test_help_can_be_asked_for_in_short(bench: Bench) -> None:
+    for words in ([], ["run"], ["data"], ["data", "check"]):
+        assert bench(*words, "-h").stdout == bench(*words, "--help").stdout
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

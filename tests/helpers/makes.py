@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from bench.contract import TEXT, VISION
+from bench.contract import TEXT, VISION, tiny_batch
 from methods.base import Method
 
 WITH_BLOCKS = ("open_clip", "hf", "timm")
@@ -22,6 +22,13 @@ def stirred(method: Method, scale: float = 0.1) -> Method:
             if parameter.requires_grad:
                 parameter += scale * torch.randn(parameter.shape, generator=source)
     return method.eval()
+
+
+@torch.no_grad()
+def features(method: Method) -> Tensor:
+    """What a method makes of the images and texts of `tiny_batch`: `(2, B, D)`."""
+    batch = tiny_batch()
+    return torch.stack([method.encode_image(batch.images), method.encode_text(batch.texts)])
 
 
 def with_timm(trunk: nn.Module, width: int = 32, text: dict[str, Any] | None = None) -> nn.Module:
