@@ -8,7 +8,6 @@ from bench import UserError, __version__
 from bench.commands import (
     backbones,
     data,
-    datasets,
     evaluate,
     framework,
     methods,
@@ -82,7 +81,7 @@ framework.command(
 framework.command(app, "bench validate lora", "bench validate mine.py", panel=KNOWN)(
     methods.validate
 )
-framework.command(app, "bench datasets", "bench datasets rsitmd", panel=KNOWN)(datasets.datasets)
+framework.command(app, "bench datasets", "bench datasets rsitmd", panel=KNOWN)(data.datasets)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=KNOWN)
 app.add_typer(data.app, name="data", rich_help_panel=KNOWN)
 
