@@ -4,8 +4,6 @@ import ast
 import re
 from collections import defaultdict
 
-import pytest
-
 from tests.helpers.imports import ROOT, Import, circles, imports, modules, room
 
 PAGE = ROOT / "docs" / "architecture.md"
@@ -21,12 +19,6 @@ UPWARD = {
     ("bench.trial_process", "bench.trained.under_corruption"): "a trial's process does this too",
 }
 LONGEST_FUNCTION = 60
-DECLARE_OPTIONS = {
-    "bench/commands/data.py:check",
-    "bench/commands/results.py:export",
-    "bench/commands/results.py:report",
-}
-"""Commands whose options make them long; of these the body alone is counted."""
 AFTERNOON = 2_500
 """Lines of the files of the afternoon path, all together."""
 
@@ -103,23 +95,16 @@ def test_late_imports_are_of_what_is_slow() -> None:
     assert idle == [], "move these imports to the top of their modules"
 
 
-def long_functions() -> dict[str, int]:
-    """Functions of more than 60 lines, those that only declare options without their head."""
-    found = {}
+def test_functions_are_short() -> None:
+    long = {}
     for path in modules().values():
-        name = path.relative_to(ROOT).as_posix()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                place = f"{name}:{node.name}"
                 assert node.end_lineno is not None
-                first = node.body[0].lineno if place in DECLARE_OPTIONS else node.lineno
-                if node.end_lineno - first + 1 > LONGEST_FUNCTION:
-                    found[place] = node.end_lineno - first + 1
-    return found
-
-
-def test_functions_are_short() -> None:
-    assert long_functions() == {}
+                lines = node.end_lineno - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    long[f"{path.relative_to(ROOT)}:{node.name}"] = lines
+    assert long == {}
 
 
 def test_the_afternoon_path_can_be_read_in_an_afternoon() -> None:
@@ -128,15 +113,3 @@ def test_the_afternoon_path_can_be_read_in_an_afternoon() -> None:
     assert 8 <= len(files) <= 13
     lines = {name: len((ROOT / name).read_text("utf-8").splitlines()) for name in files}
     assert sum(lines.values()) <= AFTERNOON, lines
-
-
-@pytest.mark.parametrize("place", sorted(DECLARE_OPTIONS))
-def test_the_exceptions_are_needed(place: str) -> None:
-    name, _, function = place.partition(":")
-    (node,) = (
-        node
-        for node in ast.walk(ast.parse((ROOT / name).read_text("utf-8")))
-        if isinstance(node, ast.FunctionDef) and node.name == function
-    )
-    assert node.end_lineno is not None
-    assert node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from bench import UserError
 from bench.commands import framework
+from bench.commands.framework import option
 from bench.commands.options import Root
 from bench.console import console, say
 
@@ -83,35 +85,30 @@ def fetch(
     raise typer.Exit(0 if done else 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """The options of `bench data check`."""
+
+    name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")]
+    data_root: Root = None
+    json: bool = option("Print JSON, nothing else.", default=False)
+    backbone: str | None = option(
+        "Count the captions that are too long for this backbone. Default: CLIP, which takes 77 "
+        "tokens.",
+        metavar="NAME",
+    )
+    sheet: Path | None = option("Write a PNG of samples with their captions.")
+    against: list[str] | None = option(
+        "Look for NAME's test images among the images that this data set trains and validates on; "
+        "repeatable."
+    )
+    pairs_sheet: Path | None = option("With --against: write a PNG of the images that are alike.")
+
+
 @framework.command(
     app, "bench data check ucm --sheet ucm.png", "bench data check ucm --against rsitmd"
 )
-def check(
-    name: Annotated[str, typer.Argument(help="A data set, or the TOML of a card.")],
-    data_root: Root = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Count the captions that are too long for this backbone. Default: CLIP, which "
-            "takes 77 tokens.",
-        ),
-    ] = None,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Write a PNG of samples with their captions.")
-    ] = None,
-    against: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Look for NAME's test images among the images that this data set trains "
-            "and validates on; repeatable."
-        ),
-    ] = None,
-    pairs_sheet: Annotated[
-        Path | None, typer.Option(help="With --against: write a PNG of the images that are alike.")
-    ] = None,
-) -> None:
+def check(options: CheckOptions) -> None:
     """Look at every caption and image: what is missing, broken, repeated, or in train too.
 
     Exit code 1: it is not the data of the card, or an image is missing or cannot be read.
@@ -122,15 +119,16 @@ def check(
     from bench.data import check as check_
     from bench.data import contact, leaks, summary
 
-    card, root = data.card(name), data.data_root(data_root)
-    others = [data.card(other) for other in against or []]
+    sheet, pairs_sheet, backbone = options.sheet, options.pairs_sheet, options.backbone
+    card, root = data.card(options.name), data.data_root(options.data_root)
+    others = [data.card(other) for other in options.against or []]
     if pairs_sheet is not None and not others:
         raise UserError("--pairs-sheet shows what --against finds; give --against NAME too")
     for out in (sheet, pairs_sheet):
         contact.demand_png(out)
     tokenizer = check_.clip_tokenizer() if backbone is None else _tokenizer_of(backbone)
     leaked = []
-    screen = console(stderr=as_json)
+    screen = console(stderr=options.json)
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"looking at {card.name}", total=None)
 
@@ -141,7 +139,7 @@ def check(
         for other in others:
             bar.update(task, description=f"{card.name} against {other.name}", completed=0)
             leaked.append(leaks.between(card, other, root, move))
-    if as_json:
+    if options.json:
         against_ = {"against": [leak.as_json() for leak in leaked]} if leaked else {}
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")
         json.dump(report.as_json() | against_, sys.stdout, indent=1, ensure_ascii=not unicode)

@@ -121,14 +121,10 @@ def _with_single_options(command: Callable[..., None]) -> Callable[..., None]:
         if "option" in field.metadata:
             names = field.metadata["names"] or (option_name(field),)
             hint = Annotated[hint, typer.Option(*names, **field.metadata["option"])]
-        single.append(
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=hint,
-            )
-        )
+        required = field.default is dataclasses.MISSING
+        default = inspect.Parameter.empty if required else field.default
+        parameter = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        single.append(parameter.replace(annotation=hint))
 
     def called(**values: Any) -> None:
         command(options(**values))

@@ -1,12 +1,14 @@
 """The commands about records: tables and plots, comparison, retrieval, export."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench import UserError, record, testset
+from bench.commands.framework import option
 from bench.commands.options import ConditionsOf, Plugins, Results, Root, SeedOf, Which
 from bench.console import console, say, warn
 from bench.spec import load_plugins
@@ -16,66 +18,60 @@ if TYPE_CHECKING:
     from bench.report.groups import Group
 
 
-def report(
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
-    reference: Annotated[
-        str | None,
-        typer.Option(help="Method or call that ratios refer to.", show_default="lora"),
-    ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="Only these in tables and plots: 'cmer,lora(rank=16)'. A name stands for all "
-            "calls of its method.",
-            show_default="all",
-        ),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            help="One table of these columns instead of those of recall and cost: "
-            "'mR,memory,images/s'.",
-            show_default="all",
-        ),
-    ] = None,
-    gallery: Annotated[
-        bool,
-        typer.Option(
-            "--gallery",
-            help="Put hits and misses of each method on the page, which then holds pictures of the "
-            "data set: look at its licence before you pass the page on.",
-        ),
-    ] = False,
-    data_root: Root = None,
-    plugin: Plugins = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """The options of `bench report`."""
+
+    results: Results = Path("results")
+    out: Path = option("Folder of the report.", default=Path("reports"))
+    reference: str | None = option("Method or call that ratios refer to.", show_default="lora")
+    methods: str | None = option(
+        "Only these in tables and plots: 'cmer,lora(rank=16)'. A name stands for all calls of its "
+        "method.",
+        show_default="all",
+    )
+    columns: str | None = option(
+        "One table of these columns instead of those of recall and cost: 'mR,memory,images/s'.",
+        show_default="all",
+    )
+    gallery: bool = option(
+        "Put hits and misses of each method on the page, which then holds pictures of the data "
+        "set: look at its licence before you pass the page on.",
+        default=False,
+    )
+    data_root: Root = None
+    plugin: Plugins = None
+
+
+def report(options: ReportOptions) -> None:
     """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
     from bench.report import report as report_
     from bench.report import terminal
 
     screen = console()
     left_out: list[str] = []
-    frame = record.load(results, left_out=left_out.append)
+    frame = record.load(options.results, left_out=left_out.append)
     for sentence in left_out:
         warn(screen, f"left out: {sentence}")
     if not len(frame):
-        raise UserError(f"no record below {results}; `bench run` makes some, --results says where")
+        raise UserError(
+            f"no record below {options.results}; `bench run` makes some, --results says where"
+        )
     block: Callable[[Group], str] | None = None
     with screen.status("writing the report") as status:
-        if gallery:
+        if options.gallery:
             from bench.data import data_root as root_of  # takes a second: it brings torch
             from bench.report.gallery import block as gallery_of
 
-            load_plugins(plugin)
-            root = root_of(data_root)
-            block = lambda group: gallery_of(group, results, root, status.update)  # noqa: E731
+            load_plugins(options.plugin)
+            root = root_of(options.data_root)
+            block = lambda group: gallery_of(group, options.results, root, status.update)  # noqa: E731
         written = report_.write(
-            results,
-            out,
-            reference=reference,
-            methods=methods,
-            columns=columns,
+            options.results,
+            options.out,
+            reference=options.reference,
+            methods=options.methods,
+            columns=options.columns,
             frame=frame,
             left_out=left_out,
             gallery=block,
@@ -86,7 +82,8 @@ def report(
             "no records.parquet without pyarrow: pip install 'cmer-bench\\[parquet]'",
             highlight=False,
         )
-    screen.print(f"wrote {len(written)} files; read {out / 'report.md'} or {out / 'index.html'}")
+    page, site = options.out / "report.md", options.out / "index.html"
+    screen.print(f"wrote {len(written)} files; read {page} or {site}")
 
 
 def compare(
@@ -178,40 +175,35 @@ def retrieve(
     screen.print(f"wrote {out}")
 
 
-def export(
-    record: Which,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The folder to write, a new one. Not needed with --push or --dry-run."),
-    ] = None,
-    merged: Annotated[
-        bool,
-        typer.Option(
-            "--merged",
-            help="Instead of the adapter write a plain open_clip checkpoint with the adapter in it "
-            "(lora, full, linear, bitfit, ssf, ia3, vera, most kinds of peft).",
-        ),
-    ] = False,
-    push: Annotated[
-        str | None,
-        typer.Option(
-            metavar="OWNER/NAME",
-            help="Upload it to the Hugging Face Hub, to a private repository; "
-            'bench.load("hf:OWNER/NAME") loads it again.',
-        ),
-    ] = None,
-    public: Annotated[
-        bool, typer.Option("--public", help="With --push: a repository that everybody can read.")
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only show the model card, and the files with their sizes."),
-    ] = False,
-    seed: SeedOf = None,
-    conditions: ConditionsOf = None,
-    results: Results = Path("results"),
-    plugin: Plugins = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """The options of `bench export`."""
+
+    record: Which
+    out: Path | None = option(
+        "The folder to write, a new one. Not needed with --push or --dry-run."
+    )
+    merged: bool = option(
+        "Instead of the adapter write a plain open_clip checkpoint with the adapter in it (lora, "
+        "full, linear, bitfit, ssf, ia3, vera, most kinds of peft).",
+        default=False,
+    )
+    push: str | None = option(
+        "Upload it to the Hugging Face Hub, to a private repository; "
+        'bench.load("hf:OWNER/NAME") loads it again.',
+        metavar="OWNER/NAME",
+    )
+    public: bool = option("With --push: a repository that everybody can read.", default=False)
+    dry_run: bool = option(
+        "Only show the model card, and the files with their sizes.", default=False
+    )
+    seed: SeedOf = None
+    conditions: ConditionsOf = None
+    results: Results = Path("results")
+    plugin: Plugins = None
+
+
+def export(options: ExportOptions) -> None:
     """Write a trained adapter, or a plain open_clip checkpoint, with a model card; or push it."""
     import tempfile
 
@@ -219,19 +211,21 @@ def export(
     from bench.trained import hub_model
     from bench.trained.export import export as export_
 
+    out, push, dry_run = options.out, options.push, options.dry_run
     if out is None and push is None and not dry_run:
         raise UserError("give a new folder as --out, or a repository of the Hub as --push")
-    if public and push is None:
+    if options.public and push is None:
         raise UserError("--public is about a repository of the Hub; give --push OWNER/NAME with it")
     if push is not None and not hub_model.is_name(push):
         raise UserError(
             "--push names a repository of the Hub as OWNER/NAME, such as me/lora-rsitmd"
         )
-    load_plugins(plugin)
-    screen, path = console(), choose.one(record, results, seed, conditions)
+    load_plugins(options.plugin)
+    screen = console()
+    path = choose.one(options.record, options.results, options.seed, options.conditions)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "export" if out is None or dry_run else out
-        written = export_(path, place, merged, push)
+        written = export_(path, place, options.merged, push)
         if dry_run:
             card = (place / "README.md").read_text(encoding="utf-8")
             screen.print(card, markup=False, highlight=False, soft_wrap=True)
@@ -244,5 +238,5 @@ def export(
             say(screen, f"wrote {', '.join(file.name for file in written)} to {out}")
         if push is not None:
             with screen.status(f"pushing to {push}"):
-                address = hub_model.push(place, push, public)
+                address = hub_model.push(place, push, options.public)
             say(screen, f"pushed {', '.join(file.name for file in written)} to {address}")
