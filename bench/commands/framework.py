@@ -25,6 +25,7 @@ class Command(TyperCommand):
             return super().parse_args(ctx, args)
         except Exception as error:
             wrong = getattr(error, "option_name", None)
+            # Compared by name: typer may bring a copy of click, with classes of its own.
             if type(error).__name__ != "NoSuchOption" or not wrong:
                 raise
             known = [name for param in self.get_params(ctx) for name in param.opts]
