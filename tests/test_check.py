@@ -174,7 +174,7 @@ def test_what_the_table_counts(tiny: Path) -> None:
 
 def test_a_card_that_pins_no_test_set(tiny: Path) -> None:
     def said() -> str:
-        return summary.lines(report_of(tiny))[0]
+        return next(summary.lines(report_of(tiny)))
 
     assert said().startswith("test set: the one of the card, 4 images of the same names (hash ")
     path = tiny / "tiny.toml"

@@ -5,7 +5,7 @@ equal (case and punctuation aside), and by their pixels if `bench.data.twins` ca
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Leaks:
             "leaked_by_pixels": len(_tested(self.by_pixels)),
         }
 
-    def lines(self) -> list[str]:
+    def lines(self) -> Iterator[str]:
         """The findings, one line each."""
         captions, pixels = _tested(self.by_captions), _tested(self.by_pixels)
         name, other = self.test.card.name, self.train.card.name
@@ -67,31 +67,31 @@ class Leaks:
             f"{' and '.join(pair.images)} ({len(pair.sentences)} captions)"
             for pair in self.by_captions
         ]
-        found = [
+        yield (
             f"against {other} ({len(self.train.samples):,} images in train and val): "
             f"{len(captions)} of {len(self.test.samples):,} test images of {name} share captions "
             f"with one of its images ({SENTENCES} or more of {WORDS} words or more)"
             f"{_examples(shared)}"
-        ]
+        )
         if not self.notes:
             equal = [" = ".join(pair.images) for pair in self.by_pixels]
-            found.append(
+            yield (
                 f"against {other}: {len(pixels)} test images are in it as pictures, equal or "
                 f"nearly so{_examples(equal)}"
             )
-            if captions | pixels:
-                found.append(
-                    f"LEAK {len(captions | pixels)} test images of {name} are in train or val of "
-                    f"{other} ({len(pixels)} by their pictures, {len(captions)} by their captions, "
-                    f"some by both): {remedy}"
-                )
+        if captions | pixels and not self.notes:
+            yield (
+                f"LEAK {len(captions | pixels)} test images of {name} are in train or val of "
+                f"{other} ({len(pixels)} by their pictures, {len(captions)} by their captions, "
+                f"some by both): {remedy}"
+            )
         elif captions:
-            found.append(
+            yield (
                 f"POSSIBLE LEAK: by their captions {len(captions)} test images of {name} may be in "
                 f"train or val of {other}; the pictures could not be compared. Until they are, "
                 f"{remedy}"
             )
-        return found + self.notes
+        yield from self.notes
 
 
 def _tested(pairs: Sequence[SharedCaptions | Twins]) -> set[str]:

@@ -1,9 +1,10 @@
 """A check of a data set as text for people: what is there, what is wrong, what follows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bench.data.check import Images, Report, Words
+from bench.data.twins import Twins
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,21 +72,24 @@ def verdict(report: Report) -> str:
     return "complete: the data that the card describes, and every image can be read"
 
 
-def lines(report: Report) -> list[str]:
+def lines(report: Report) -> Iterator[str]:
     """The findings, one line each, the gravest first."""
-    found = [*(f"FAULT {fault}" for fault in report.faults), _test_set(report)]
+    for fault in report.faults:
+        yield f"FAULT {fault}"
+    yield _test_set(report)
     if report.ceiling:
         best = " / ".join(f"{value:.1f}" for value in report.ceiling.values())
         why = "" if best == "100.0 / 100.0 / 100.0" else ", because images share captions"
-        found.append(f"best possible strict t2i R@1 / R@5 / R@10 on test: {best}{why}")
+        yield f"best possible strict t2i R@1 / R@5 / R@10 on test: {best}{why}"
     if silent := sum(w.images_without_words for w in report.words.values()):
-        found.append(f"images without any word: {silent:,}")
+        yield f"images without any word: {silent:,}"
     total = sum(report.counts.values())
-    found += _images(report.images, total)
+    yield from _images(report.images, total)
     if scenes := {scene for counts in report.scenes.values() for scene in counts}:
-        found.append(f"scenes: {len(scenes)}; {_scene_range(report)}")
-    found += _listed("images without a scene", report.unlabelled, total)
-    return [*found, *_lengths(report), *report.notes]
+        yield f"scenes: {len(scenes)}; {_scene_range(report)}"
+    yield from _listed("images without a scene", report.unlabelled, total)
+    yield from _lengths(report)
+    yield from report.notes
 
 
 def _test_set(report: Report) -> str:
@@ -101,46 +105,43 @@ def _test_set(report: Report) -> str:
     return f"test set: the one of the card, {images} of the same names ({digest})"
 
 
-def _lengths(report: Report) -> list[str]:
+def _lengths(report: Report) -> Iterator[str]:
     """The longest caption, and the captions that the context cuts off."""
-    if report.longest is None:
-        return []
-    tokens, text = report.longest.tokens, report.longest.caption
-    size = f"{len(text)} letters" if tokens is None else f"{tokens} tokens of {report.backbone}"
-    short = text if len(text) <= 160 else f"{text[:160]} ..."
-    found = [f"longest caption: {size}, {report.longest.filename}: {short}"]
+    if report.longest is not None:
+        tokens, text = report.longest.tokens, report.longest.caption
+        size = f"{len(text)} letters" if tokens is None else f"{tokens} tokens of {report.backbone}"
+        short = text if len(text) <= 160 else f"{text[:160]} ..."
+        yield f"longest caption: {size}, {report.longest.filename}: {short}"
     if cut := ", ".join(f"{number:,} in {split}" for split, number in report.cut.items() if number):
-        found.append(
+        yield (
             f"captions longer than the {report.context_length} tokens that {report.backbone} "
             f"takes: {cut}; a model does not see their end, and those that are equal without it "
             "count as one sentence"
         )
-    return found
 
 
-def _images(images: Images, total: int) -> list[str]:
-    found = _listed("missing images", images.missing, total)
+def _images(images: Images, total: int) -> Iterator[str]:
+    yield from _listed("missing images", images.missing, total)
     if images.undecodable:
         first = "; ".join(list(images.undecodable.values())[:SHOWN])
-        found.append(f"images that cannot be read: {len(images.undecodable):,}: {first}")
-    found += _listed("image files that no annotation names", images.extra)
+        yield f"images that cannot be read: {len(images.undecodable):,}: {first}"
+    yield from _listed("image files that no annotation names", images.extra)
     if len(images.sizes) > 1:
         sizes = ", ".join(f"{size} ({count:,})" for size, count in list(images.sizes.items())[:5])
         more = f", and {len(images.sizes) - 5} more" if len(images.sizes) > 5 else ""
-        found.append(f"image sizes: {sizes}{more}")
+        yield f"image sizes: {sizes}{more}"
     if images.twins:
         equal = sum(pair.same_pixels for pair in images.twins)
-        names = "; ".join(" = ".join(pair.images) for pair in images.twins[:SHOWN])
-        found.append(
-            f"pairs of the same picture: {equal} equal, {len(images.twins) - equal} nearly equal: "
-            f"{names}"
-        )
+        both = f"{equal} equal, {len(images.twins) - equal} nearly equal"
+        yield f"pairs of the same picture: {both}: {_examples(images.twins)}"
     for split in ("val", "test"):
         if leaks := images.leaks(split):
             leaked = {pair.images[pair.splits.index(split)] for pair in leaks}
-            names = "; ".join(" = ".join(pair.images) for pair in leaks[:SHOWN])
-            found.append(f"LEAK {len(leaked)} {split} images are in train too: {names}")
-    return found
+            yield f"LEAK {len(leaked)} {split} images are in train too: {_examples(leaks)}"
+
+
+def _examples(pairs: list[Twins]) -> str:
+    return "; ".join(" = ".join(pair.images) for pair in pairs[:SHOWN])
 
 
 def _scene_range(report: Report) -> str:
@@ -153,9 +154,8 @@ def _scene_range(report: Report) -> str:
     return f"in {split} from {few:,} images ({low}) to {many:,} ({high}){missing}"
 
 
-def _listed(fault: str, names: Sequence[str], total: int | None = None) -> list[str]:
-    if not names:
-        return []
-    of = "" if total is None else f" of {total:,}"
-    more = ", ..." if len(names) > SHOWN else ""
-    return [f"{fault}: {len(names):,}{of}: {', '.join(names[:SHOWN])}{more}"]
+def _listed(fault: str, names: Sequence[str], total: int | None = None) -> Iterator[str]:
+    if names:
+        of = "" if total is None else f" of {total:,}"
+        more = ", ..." if len(names) > SHOWN else ""
+        yield f"{fault}: {len(names):,}{of}: {', '.join(names[:SHOWN])}{more}"
