@@ -278,13 +278,17 @@ class Training:
             if self.checkpointer.resumed and "gpu_energy_joules" in costs:
                 costs["gpu_energy_joules"] = None  # unknown for the part before the checkpoint
         self.progress(Stage("measuring"))
-        costs |= step_costs(self.trainer, next(iter(self.loader.epoch(self.epochs))))
+        batch = next(iter(self.loader.epoch(self.epochs)))
+        costs |= step_costs(self.trainer, batch, min(3.0, seconds))
         self.loader.release()
         return costs
 
 
-def step_costs(trainer: Trainer, batch: Batch) -> Efficiency:
-    """What one step costs, on a batch in memory: bytes kept for backward, FLOPs, images/s."""
+def step_costs(trainer: Trainer, batch: Batch, seconds: float) -> Efficiency:
+    """What one step costs, on a batch in memory: bytes kept for backward, FLOPs, images/s.
+
+    seconds: how long to measure the speed on a CPU, no longer than the training itself took.
+    """
     method, chunk = trainer.method.train(), trainer.recipe.gradcache
     part = gradcache.first_chunk(batch, chunk) if chunk else batch
     images = len(part.image_ids)
@@ -293,10 +297,9 @@ def step_costs(trainer: Trainer, batch: Batch) -> Efficiency:
         with trainer.autocast():
             return method.loss(part)
 
-    given = [
-        t for t in (batch.images, batch.texts) if isinstance(t, Tensor)
-    ]  # not nested cached features
-    own = [*method.parameters(), *method.buffers(), *given]
+    # Cached features are nested tensors, which are left out.
+    inputs = [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]
+    own = [*method.parameters(), *method.buffers(), *inputs]
     # FLOPs are counted as operations are called, and compiled functions call none.
     eager = torch.compiler.set_stance("force_eager") if trainer.recipe.compile else nullcontext()
     with eager:
@@ -312,7 +315,7 @@ def step_costs(trainer: Trainer, batch: Batch) -> Efficiency:
         "forward_flops_per_image": forward / images,
         "backward_flops_per_image": backward / images,
         "attention_kernels": kernels,
-        "step_images_per_second": step_rate(trainer, [batch]),
+        "step_images_per_second": step_rate(trainer, [batch], seconds),
     }
 
 

@@ -73,9 +73,9 @@ def test_what_a_compiled_step_costs_is_measured(monkeypatch: pytest.MonkeyPatch)
         for whether in (True, False)
     )
     compiled.wrap(compiling.method, CPU)
-    measured = train.step_costs(compiling, tiny_batch())
+    measured = train.step_costs(compiling, tiny_batch(), 0.2)
     assert measured.pop("saved_for_backward_bytes") > 0  # a compiled step keeps what it likes
-    expected = train.step_costs(plain, tiny_batch())
+    expected = train.step_costs(plain, tiny_batch(), 0.2)
     assert measured == {key: expected[key] for key in measured}
     assert measured["forward_flops_per_image"] > 0
 

@@ -82,7 +82,7 @@ def test_a_seed_decides_a_trial(name: str, precision: str, tiny: Path, small: li
     again = ran(name, 0, tiny, small, precision)
     for what, value in first.items():
         assert again[what] == value, f"{what} of one seed differs"
-    if first["order"]:
+    if name == "lora":
         other = ran(name, 1, tiny, small, precision)
         assert other["order"] != first["order"]
         assert other["curve"] != first["curve"]

@@ -173,7 +173,7 @@ def _seconds(marks: list[tuple[Any, Any]]) -> float:
     return max(float(sum(spans)), 1e-9)
 
 
-def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float = 3.0) -> float | None:
+def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float) -> float | None:
     """Images per second of the real step on batches resident on the device, without the loader.
 
     On CUDA ten steps of warm-up and five windows of ten, elsewhere steps for about `seconds` (at
