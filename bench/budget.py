@@ -16,9 +16,8 @@ from bench.batches import Loader, TrainSplit
 from bench.features import Features, all_words, frozen_batch
 from bench.measure import pace
 from bench.recipe import Recipe
-from bench.schedule import planned_epochs
+from bench.schedule import Pace, Timing, planned_epochs
 from bench.schema import Efficiency
-from bench.timing import Pace, Timing
 from methods.base import Batch, Method, NotApplicable
 
 SHARE = 0.01

@@ -1,9 +1,9 @@
-"""One process at a time does a trial, on whatever machine: a claim file beside the record.
+"""A claim file beside the record, so that only one process at a time runs a trial.
 
-The claim is created exclusively and its time is renewed every ten seconds. Another process takes it
-over when it has not been renewed for two minutes, or at once when its owner was a process of the
-same machine that has ended. If ever two do the same trial, work is wasted and nothing is lost,
-because records are written atomically.
+It works between machines, too. The owner creates the file and renews its time every ten seconds.
+Another process takes the trial over if the claim was not renewed for two minutes, or at once if the
+owner was a process of the same machine and has ended. Should two ever run the same trial, work is
+wasted but nothing is lost, because records are written atomically.
 """
 
 import errno
@@ -31,10 +31,10 @@ STALE = 120.0
 
 @contextmanager
 def held(record: Path) -> Iterator[bool]:
-    """Claim the trial that belongs to `record`; yields False where another process has it.
+    """Claim the trial of `record`; yields False if another process has it.
 
-    A process that finds its claim taken over (it was suspended for minutes) ends. Raises OSError
-    where the folder cannot be written.
+    If a process finds that its claim was taken over (because it was suspended for minutes), it
+    ends. Raises OSError if the folder cannot be written to.
     """
     record.parent.mkdir(parents=True, exist_ok=True)
     claim = record.with_suffix(".lock")
@@ -53,7 +53,7 @@ def held(record: Path) -> Iterator[bool]:
             file.write(owner)
             file.flush()
             renewing.start()
-            for left in record.parent.glob(f".{record.stem}.*.partial"):  # of a killed owner
+            for left in record.parent.glob(f".{record.stem}.*.partial"):  # by a killed process
                 left.unlink(missing_ok=True)
             yield True
     finally:
@@ -73,8 +73,8 @@ def busy(record: Path) -> bool:
 def _is_free(claim: Path) -> bool:
     """Whether there is no claim, or its owner is lost.
 
-    Times are compared within the file system, because the clocks of machines differ: a new file
-    has the time of now.
+    What time it is now is read off a new file: the clock of this machine may differ from the clock
+    of the file system.
     """
     try:
         with claim.open(encoding="utf-8") as file:
@@ -83,7 +83,7 @@ def _is_free(claim: Path) -> bool:
             owner = file.read()
             machine = owner.partition(" ")[2]
             ended = machine != "" and machine == _machine() and _flock(file, shared=True)
-            # A claim without an owner is of a process that was killed while it wrote its name.
+            # An empty claim was left by a process that was killed before it wrote its name.
             return ended or age > (STALE if owner else BEAT)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE):  # gone, perhaps from another machine
@@ -92,9 +92,10 @@ def _is_free(claim: Path) -> bool:
 
 
 def _remove_lost(claim: Path) -> None:
-    """Remove a claim whose owner is lost, but not that of a process which was faster than we.
+    """Remove a claim whose owner is lost.
 
-    So it gets another name first, under which it is looked at once more.
+    A faster process may have put its own claim there meanwhile. So the claim is renamed first and
+    then checked once more.
     """
     aside = claim.with_name(f".{claim.stem}.{secrets.token_hex(8)}.partial")
     with suppress(FileNotFoundError):
@@ -117,7 +118,7 @@ def _renew(claim: Path, owner: str, stop: threading.Event) -> None:
 
 
 def _machine() -> str:
-    """This machine since it was started: a hash of a random number, no name; empty: unknown."""
+    """A hash that identifies this machine until it is restarted; empty if there is none."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
@@ -126,7 +127,7 @@ def _machine() -> str:
 
 
 def _flock(file: IO[str], shared: bool = False) -> bool:
-    """Lock an open file for as long as this process lives; False where that is not possible."""
+    """Lock an open file for as long as this process lives; False if that is not possible."""
     if fcntl is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The record: one JSON per trial, written last and atomically; and all of them as one DataFrame."""
+"""Records: one JSON file for each trial, written last and atomically, and read as a DataFrame."""
 
 import hashlib
 import itertools
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 STATUSES = ("ok", "out_of_memory", "diverged", "failed", "timeout", "not_applicable")
 GOOD = ("ok", "not_applicable")
-"""Statuses of a trial that need not be repeated."""
+"""Statuses that count as finished: `--retry-failed` leaves these trials alone."""
 REPAIR = (
     "put it back as it was (from git or a copy), or repeat its trial with `bench run ... --rerun`, "
     "which keeps the old file under another name"
@@ -35,15 +35,15 @@ Files = dict[str, Callable[[Path], Any]]
 
 
 class NoRoom(OSError):
-    """The results folder cannot take what a trial will write; the message is one sentence."""
+    """The results folder has no room for what a trial will write, or cannot be written to."""
 
 
 def write(path: Path, record: "Record", beside: Files | None = None) -> None:
-    """Write a record so that it is there whole or not at all, even through a crash.
+    """Write a record and the files beside it (`beside`, by suffix), all or nothing.
 
-    `beside`: by suffix, what writes a file that belongs to it; all get their names after all are on
-    the disk, the record last. Where one cannot be written the record says so. An older record of
-    the same name is kept beside it as `<name>.<time>.replaced`: nothing recorded is ever lost.
+    Each is written to the disk under another name first. Then all get their names, the record last,
+    so a crash leaves no half record. If a file beside it cannot be written, the record says so. An
+    older record of the same name stays as `<name>.<time>.replaced`: nothing recorded is ever lost.
     """
     partials: dict[str, Path] = {}
     try:
@@ -65,7 +65,7 @@ def write(path: Path, record: "Record", beside: Files | None = None) -> None:
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """The same for a JSON document that is not a record and has no files beside it."""
+    """Like `write`, for a JSON document that is not a record and has no files beside it."""
     partial = _partial(path, lambda partial: _dump(document, partial))
     try:
         _keep_replaced(path)
@@ -89,7 +89,7 @@ def atomically(path: Path, write_to: Callable[[Path], Any]) -> None:
 
 
 def _partial(path: Path, write_to: Callable[[Path], Any]) -> Path:
-    """A whole file on the disk that has yet to get its name."""
+    """A file that is whole and on the disk, but has not got its name yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)
@@ -106,16 +106,16 @@ def _partial(path: Path, write_to: Callable[[Path], Any]) -> Path:
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for each number that JSON does not know (NaN, infinity)."""
+    """The value with None in place of NaN and infinity, which JSON does not know."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _keep_replaced(path: Path) -> None:
-    """Give a record that is about to be replaced a second name, which stays."""
+    """Give a record that is about to be replaced a second name, under which it stays."""
     if not path.exists():
         return
     stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
@@ -127,12 +127,12 @@ def _keep_replaced(path: Path) -> None:
             except OSError:  # no hard links here
                 atomically(kept, lambda partial: shutil.copyfile(path, partial))
             return
-        if kept.samefile(path):  # a write that was killed after this
+        if kept.samefile(path):  # done already, by a process that was killed right after
             return
 
 
 def digest(path: Path) -> str | None:
-    """Hash of a file's bytes: 16 hex digits; None where there is none."""
+    """Hash of a file's bytes: 16 hex digits; None if there is no file."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -141,16 +141,16 @@ def digest(path: Path) -> str | None:
 
 
 def is_stray(path: Path, record: "Record", suffix: str) -> bool:
-    """Whether the file beside a record is of another run of its trial."""
+    """Whether the file beside a record was written by another run of its trial."""
     known = record.get("beside")
     return known is not None and digest(path.with_suffix(suffix)) != known.get(suffix)
 
 
 def probe(folder: Path, needed: int = 2**20) -> None:
-    """Find out now whether so many bytes can be written later; raises NoRoom."""
+    """Find out before the trial whether so many bytes can be written after it; raises NoRoom."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:  # has no name, so that nothing can be left
+        with tempfile.TemporaryFile(dir=folder) as file:  # without a name: nothing can be left
             file.write(bytes(min(needed, 2**20)))
             file.flush()
             os.fsync(file.fileno())
@@ -172,10 +172,10 @@ class Unreadable(UserError):
 
 
 def read(path: Path) -> "Record":
-    """Read one record; its fields have the types that `bench.schema.Record` gives.
+    """Read a record and check its fields against `bench.schema.Record`.
 
-    Raises Unreadable, with the remedy, where there is no record at `path`, where this version
-    cannot read it, or where it is damaged.
+    Raises Unreadable, with the remedy, if there is no record at `path`, if another version wrote
+    it, or if it is damaged.
     """
     from bench import schema
 
@@ -192,22 +192,17 @@ def read(path: Path) -> "Record":
     return sound
 
 
-def _bytes(path: Path) -> bytes:
-    """The bytes of a file that may be a record; raises Unreadable."""
+def parsed(path: Path) -> Any:
+    """The JSON in a file that may be a record, whatever it holds; raises Unreadable."""
     try:
         if path.is_dir():
             raise Unreadable(f"{path} is a folder, and a record is a file, such as seed0-*.json")
-        if not path.exists():
-            raise Unreadable(f"there is no record at {path}; `bench run` writes records")
-        return path.read_bytes()
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise Unreadable(f"there is no record at {path}; `bench run` writes records") from None
     except OSError as error:
         why = error.strerror or brief(error)
         raise Unreadable(f"{path} cannot be read ({why}); make it readable") from None
-
-
-def parsed(path: Path) -> Any:
-    """The JSON in a file that may be a record, whatever it holds; raises Unreadable."""
-    content = _bytes(path)
     try:
         text = content.decode("utf-8")
         return json.loads(text, parse_constant=_refuse, parse_int=_int, parse_float=_float)
@@ -229,14 +224,14 @@ def results_beside(
     command: str,
     left_out: Callable[[str], None],
 ) -> list[Any]:
-    """Later results of a trained trial, which lie in a folder beside its record.
+    """Results that were measured later on a trained trial, and lie in a folder beside its record.
 
-    `trial` is the path of the record, `document` what it says: only results of that very run count,
-    not those of one that it replaced. `fault` says what is wrong with a result, None: nothing.
-    `left_out` is told of each that is not sound: `what` it should be, and the `command` that
-    measures it again.
+    `trial`: path of the record `document`; results of an earlier run of the trial, which this
+    record replaced, do not count. `fault` returns what is wrong with a result, or None. `left_out`
+    gets a sentence for each unsound one: `what` it should be, and the `command` that measures it
+    again.
     """
-    found = []
+    results = []
     for path in sorted((trial.parent / folder).glob(f"*-{trial.name}")):
         try:
             result = parsed(path)
@@ -250,8 +245,8 @@ def results_beside(
             left_out(str(error))
             continue
         if result["trial_finished"] == document.get("finished"):
-            found.append(result)
-    return found
+            results.append(result)
+    return results
 
 
 def _refuse(word: str) -> Any:
@@ -259,7 +254,7 @@ def _refuse(word: str) -> Any:
 
 
 def _int(word: str) -> int:
-    """No more than 64 bits: tables cannot hold larger numbers."""
+    """A whole number of at most 64 bits, since tables cannot hold larger ones."""
     return int(word) if len(word) < 19 else _refuse(word)
 
 
@@ -269,9 +264,9 @@ def _float(word: str) -> float:
 
 
 def learning_rate(document: "Record") -> float | None:
-    """The peak learning rate that a record's training used; None where nothing was trained.
+    """The peak learning rate that a record's training used; None if nothing was trained.
 
-    Older records state it in their trial, in place of what was asked for.
+    Older records have it in their trial, in the place of what the user gave.
     """
     rate = document.get("lr") or document["trial"].get("lr")
     return None if rate is None else float(rate)
@@ -285,14 +280,14 @@ def paths(results: Path) -> list[Path]:
 def read_all(
     records: Iterable[Path], left_out: Callable[[str], None]
 ) -> "list[tuple[Path, Record]]":
-    """Read many records; `left_out` is told, in a sentence, of each that cannot be read."""
-    found = []
+    """Read many records; `left_out` gets a sentence for each that cannot be read."""
+    readable = []
     for path in records:
         try:
-            found.append((path, read(path)))
+            readable.append((path, read(path)))
         except Unreadable as error:
             left_out(str(error))
-    return found
+    return readable
 
 
 def load(
@@ -305,8 +300,8 @@ def load(
 
     Columns are `status`, `identity`, `path` (below `results`), `lr` (`learning_rate`),
     `trial.dataset`, `trial.method`, `metrics.test.mR`, `efficiency.peak_memory_train_bytes` and so
-    on; `record` holds the whole record as a dict. `only`: those records alone, as far as they
-    exist. A record that cannot be read is not in the table; `left_out` is told of it in a sentence.
+    on; `record` holds the whole record as a dict. `only`: read just these, as far as they exist. A
+    record that cannot be read is left out; `left_out` gets a sentence that says so.
     """
     import pandas as pd
 

@@ -24,9 +24,8 @@ from bench.measure.meter import Memory, Stopwatch, step_rate
 from bench.measure.training_clock import TrainingClock
 from bench.messages import Progress, Stage, Step
 from bench.recipe import Recipe
-from bench.schedule import Schedule, planned_epochs, planned_steps
+from bench.schedule import Mark, Schedule, Timing, planned_epochs, planned_steps
 from bench.schema import Efficiency, Look
-from bench.timing import Mark, Timing
 from bench.trainer import Trainer
 from methods.base import Batch, Method
 
@@ -89,7 +88,7 @@ class TrainState:
     """Since the start, evaluation included."""
     training_seconds: float = 0.0
     marks: list[Mark] = field(default_factory=list)
-    """Of `bench.timing.Timing`; none without a time budget."""
+    """Of `bench.schedule.Timing`; none without a time budget."""
     text_length: int = 0
     """Tokens of the longest text met so far."""
 
@@ -122,39 +121,37 @@ def fit(
     seconds within a budget, by changing the number of steps along the way if it must. Raises
     Diverged if the loss is not finite at a look.
     """
-    training = Training(method, loader, recipe, lr, validate, progress)
-    training.checkpointer, training.timing = checkpointer, timing
-    training.clock = clock or TrainingClock()
+    clock = clock or TrainingClock()
+    training = Training(method, loader, recipe, lr, validate, progress, checkpointer, clock, timing)
     return training.run()
 
 
+@dataclass
 class Training:
-    """A training under way, started by `fit`."""
+    """A training under way; see `fit`, which starts it, for the fields."""
 
-    checkpointer: Checkpointer | None = None
-    timing: Timing | None = None
+    method: Method
+    loader: Loader
+    recipe: Recipe
+    lr: float
+    validate: Callable[[], float] | None
+    progress: Progress
+    checkpointer: Checkpointer | None
+    clock: TrainingClock
+    timing: Timing | None
 
-    def __init__(
-        self,
-        method: Method,
-        loader: Loader,
-        recipe: Recipe,
-        lr: float,
-        validate: Callable[[], float] | None,
-        progress: Progress,
-    ) -> None:
-        self.method, self.loader, self.recipe, self.lr = method, loader, recipe, lr
-        self.validate, self.progress = validate, progress
+    def __post_init__(self) -> None:
+        loader, recipe = self.loader, self.recipe
         device = loader.device
         self.per_epoch = loader.split.batches_per_epoch(recipe.batch_size)
         self.epochs = planned_epochs(recipe, self.per_epoch)
         self.images = loader.split.batch_size(recipe.batch_size) * recipe.accumulation
-        self.trainer = Trainer(method, recipe, lr, planned_steps(recipe, self.per_epoch), device)
+        steps = planned_steps(recipe, self.per_epoch)
+        self.trainer = Trainer(self.method, recipe, self.lr, steps, device)
         self.schedule = self.trainer.schedule
         window = 10 if device.type == "cuda" else 5
         self.watch = Stopwatch(device, window, window)
         self.memory = Memory(device, loader.resident_bytes)
-        self.clock = TrainingClock()
         self.state = TrainState()
 
     def run(self) -> Fitted:

@@ -12,7 +12,7 @@ import torch
 from bench.measure import training_clock
 from bench.randomness import random_states, set_random_states
 from bench.recipe import Recipe
-from bench.timing import Pace
+from bench.schedule import Pace
 from bench.trainer import Trainer
 from methods.base import Batch, Method
 
