@@ -1,4 +1,4 @@
-"""From samples to batches on the device: tokens, pairs, augmentation, a loader that runs ahead.
+"""From samples to batches on the device: tokens, pairs, augmentation, and the loader.
 
 Legend: B batch, C captions per image, L text length.
 """
@@ -25,9 +25,10 @@ from methods.base import Batch, Sample
 
 
 class TokenTable:
-    """Every distinct caption tokenised once, trimmed to the longest one where that is exact.
+    """Tokenises each distinct caption once and trims all to the length of the longest.
 
-    `pad_id` is the token after the end of a caption; None where trimming is not exact.
+    `pad_id`: the token that fills texts up after their end; None if trimming would change the
+    text's features, so that nothing is trimmed.
     """
 
     def __init__(self, tokenizer: Callable[[list[str]], Tensor], pad_id: int | None) -> None:
@@ -44,26 +45,26 @@ class TokenTable:
         tokens = self.tokenizer(fresh)
         used = tokens.shape[1]
         if self.pad_id is not None:
-            # Not the number of columns in use: CLIP's padding, 0, is a token too, of "!" in "!?".
+            # CLIP pads with 0, which also stands for "!" in a text: look for the last other token.
             used = int((torch.arange(1, used + 1) * (tokens != self.pad_id)).max())
         self.length = max(self.length, used)
         self._rows.update(zip(fresh, tokens, strict=True))
 
     def copy(self) -> "TokenTable":
-        """A table that knows the same captions and learns others on its own."""
+        """A table with the same captions; what is added to it does not change this one."""
         other = TokenTable(self.tokenizer, self.pad_id)
         other.length, other._rows = self.length, dict(self._rows)
         return other
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
-        """Token ids `(len(captions), L)`, L the longest caption known so far."""
+        """Token ids `(len(captions), L)`; L is the length of the longest caption known so far."""
         self.add(captions)
         return torch.stack([self._rows[c] for c in captions])[:, : self.length]
 
 
 @dataclass
 class TrainSplit:
-    """The training split in arrays: what batches are made of."""
+    """The training split as arrays, from which batches are made."""
 
     pixels: Pixels
     rows: list[int]
@@ -85,9 +86,9 @@ class TrainSplit:
         splits: Sequence[str] = ("train",),
         cut: Cut | None = None,
     ) -> "TrainSplit":
-        """Collect the given splits; blank captions are dropped, an image without any too.
+        """Collect the splits, without blank captions and images that have no other.
 
-        `cut`: which captions the backbone's context cuts; those equal after it have one id.
+        `cut`: which captions the backbone's context cuts; captions that it makes equal get one id.
         """
         rows, samples, captions = [], [], []
         for row, sample in enumerate(dataset.samples):
@@ -108,10 +109,11 @@ class TrainSplit:
         return cls(pixels, rows, samples, captions, caption_ids, padded, scenes, mean, std)
 
     def epoch(self, batch_size: int, seed: int, epoch: int) -> Iterator[list[tuple[int, int]]]:
-        """Batches of (image, caption) over all pairs, no image twice in a batch.
+        """Batches of (image, caption) numbers over all pairs; no image is twice in a batch.
 
-        An epoch is as many rounds as the richest image has captions; each round passes every image
-        once with another of its captions, in a new order; a round's last short batch is left out.
+        An epoch has as many rounds as the image with most captions has captions. Each round passes
+        every image once, with another of its captions and in a new order. The last batch of a round
+        is left out if it is short.
         """
         rng = random.Random(f"{seed}/{epoch}/order")
         rounds = max((len(five) for five in self.captions), default=0)
@@ -124,7 +126,7 @@ class TrainSplit:
                 yield [(i, chosen[i][turn % len(chosen[i])]) for i in batch]
 
     def batch_size(self, asked: int) -> int:
-        """Images in a batch: as many as asked for, or all where the split has fewer."""
+        """Images in a batch: as many as asked for, or all if the split has fewer."""
         return min(asked, len(self.rows))
 
     def batches_per_epoch(self, batch_size: int) -> int:
@@ -165,16 +167,16 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 @functools.cache
 def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Per channel `(1, 3, 1, 1)`; brought to the device once, for to bring it there is to wait."""
+    """Per channel `(1, 3, 1, 1)`; cached, because copying it to the device makes a step wait."""
     return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
 def join_blocks(blocks: Iterable[Tensor], rows: int) -> Tensor:
-    """Blocks of rows, made one after another, as one tensor of so many rows in all (at least one).
+    """Join blocks of rows, computed one after another, into one tensor with `rows` rows (not 0).
 
-    The tensor is allocated with the first block, and no block outlives the next. Kept in a list,
-    they would lie scattered over the memory in which the encoder's large tensors come and go, and a
-    CPU's allocator would need a new place for those with each block.
+    It is like `torch.cat(list(blocks))`, but memory does not grow on a CPU. A list would leave its
+    small blocks scattered between the encoder's large tensors, and the allocator would have to find
+    a new place for these with each block. Here each block is freed when the next one is computed.
     """
     joined: Tensor | None = None
     done = 0
@@ -189,11 +191,11 @@ def join_blocks(blocks: Iterable[Tensor], rows: int) -> Tensor:
 
 
 class Loader:
-    """Batches on the device, the next ones gathered in a thread while the present one trains.
+    """Batches on the device. A thread gathers the next ones while the present one trains.
 
-    resident: whether the split's pixels live on the device; by default where `bench.resident` says
-    so, else they are gathered on the host into pinned memory. `resident_bytes` is what that takes
-    there until `release`.
+    resident: whether the pixels of the whole split lie on the device (None: `bench.resident`
+    decides); if not, each batch is gathered on the host into pinned memory. `resident_bytes`: what
+    they take there until `release`.
     """
 
     def __init__(
@@ -220,14 +222,14 @@ class Loader:
             uploaded = resident_.upload(split.pixels, split.rows, device)
             self.resident, self.resident_bytes = uploaded
         self.text_length = 0
-        """L of the last batch given; it may grow, for captions are made while training."""
+        """L of the last batch; it may grow, since some methods write captions while training."""
 
     def release(self) -> None:
-        """Give the device's memory back; later batches are gathered on the host."""
+        """Free the device's memory; later batches are gathered on the host."""
         self.resident, self.resident_bytes = None, 0
 
     def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Tensor]:
-        """One batch on the host: pixels (unless they are resident), texts, ids."""
+        """One batch on the host: pixels (unless they lie on the device), texts, ids."""
         split = self.split
         host = {"texts": self.table(self.words(pairs, epoch, number)), **self.ids(pairs)}
         if self.resident is None:
@@ -243,7 +245,7 @@ class Loader:
         return [self.caption(split.captions[i][c], split.samples[i], rng) for i, c in pairs]
 
     def ids(self, pairs: list[tuple[int, int]]) -> dict[str, Tensor]:
-        """What a batch says of its images and captions beside what they are."""
+        """The numbers of a batch's images, captions and scenes (see `methods.base.Batch`)."""
         split, images = self.split, torch.tensor([i for i, _ in pairs])
         return {
             "image_ids": images,
@@ -268,7 +270,7 @@ class Loader:
         return self.resident[images]
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from number `first`; only seed and epoch decide their order."""
+        """The batches of an epoch, from number `first` on; seed and epoch decide their order."""
         ready: queue.Queue[Any] = queue.Queue(maxsize=self.ahead)
         stop = threading.Event()
 

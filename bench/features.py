@@ -1,4 +1,7 @@
-"""Frozen features: what the frozen towers give, computed once per stored view and caption.
+"""Cached features (`--cache-features`): outputs of the frozen towers, computed only once.
+
+A method whose towers stay as they are needs no image during training, only what the towers made of
+it. That is computed before training for each stored view of an image and for each caption.
 
 Legend: B batch, V stored views per image.
 """
@@ -29,9 +32,9 @@ from bench.units import format_bytes
 from methods.base import Batch, Method, NotApplicable
 
 SHARE = 0.5
-"""How much of the device's free memory the features may take."""
+"""Share of the device's free memory that the features may take."""
 SPARE = 2**30
-"""Bytes of the disk that are left free."""
+"""Bytes that stay free on the disk."""
 PEAKS = (
     "peak_memory_train_bytes",
     "peak_memory_reserved_bytes",
@@ -44,14 +47,14 @@ BLOCK = 256
 
 
 class Table:
-    """The outputs of a frozen tower (nested tensors, a row per input) in one block of memory.
+    """The outputs of a frozen tower in one block of memory: nested tensors, a row for each input.
 
-    Hidden states of all tokens are kept in autocast's dtype, since the first layer that reads them
-    casts them to it anyway; other outputs keep the dtype that they have.
+    Hidden states of all tokens, the bulk of it, are kept in autocast's dtype, since the first layer
+    that reads them casts them to it anyway. Other outputs keep their dtype.
     """
 
     def __init__(self, example: Any, rows: int, dtype: torch.dtype) -> None:
-        """example: what the tower gives for one input; dtype: autocast's."""
+        """example: the tower's output for one input; dtype: autocast's."""
         leaves, self.spec = tree.tree_flatten(example)
         self.rows = rows
         self.parts: list[Tensor | None] = [
@@ -62,11 +65,11 @@ class Table:
 
     @property
     def bytes(self) -> int:
-        """Size of the block of memory, each tensor rounded up to 64 bytes."""
+        """Size of the block of memory; each tensor is rounded up to 64 bytes."""
         return sum(-(-part.nbytes // 64) * 64 for part in self.parts if part is not None)
 
     def allocate(self, block: Tensor) -> None:
-        """Take `bytes` bytes of memory, uint8."""
+        """Use this block of memory: uint8, as long as `bytes` says."""
         start = 0
         for index, part in enumerate(self.parts):
             if part is not None:
@@ -75,15 +78,15 @@ class Table:
                 start += -(-part.nbytes // 64) * 64
 
     def put(self, start: int, value: Any) -> None:
-        """Fill the rows from `start` on."""
+        """Write rows, from row `start` on."""
         for part, leaf in zip(self.parts, tree.tree_leaves(value), strict=True):
             if part is not None:
                 part[start : start + len(leaf)].copy_(leaf)
 
     def take(self, rows: Tensor) -> Any:
-        """The rows `(B,)`, on the memory's device, in the form in which the method gave them."""
-        found = [None if part is None else part.index_select(0, rows) for part in self.parts]
-        return tree.tree_unflatten(found, self.spec)
+        """Read rows `(B,)`, nested as the tower's output is, on the device of the memory."""
+        leaves = [None if part is None else part.index_select(0, rows) for part in self.parts]
+        return tree.tree_unflatten(leaves, self.spec)
 
 
 def _kept(leaf: Tensor, dtype: torch.dtype) -> torch.dtype:
@@ -92,10 +95,10 @@ def _kept(leaf: Tensor, dtype: torch.dtype) -> torch.dtype:
 
 
 class Features:
-    """The frozen features of a trial: every stored view of its images, every caption it meets.
+    """The cached features of a trial: of each stored view of its images and of all its captions.
 
-    View 0 is the centre crop, which evaluation takes. With V = 1 training takes it too; with V > 1
-    training takes views 1 .. V, augmentations drawn once by the seed.
+    View 0 is the centre crop, which evaluation uses. With V = 1 training uses it too. With V > 1
+    training uses views 1 .. V, which are augmentations that the seed has drawn.
     """
 
     images: Table
@@ -129,9 +132,10 @@ class Features:
         evaluations: Sequence[Evaluation],
         progress: Progress = lambda _: None,
     ) -> None:
-        """Run the towers once over all that training (so many epochs) and evaluation will ask for.
+        """Run the towers over everything that `epochs` epochs and the evaluations will need.
 
-        Raises UserError where the features fit neither the device nor the disk.
+        loader None: nothing is trained. Raises UserError if the features fit neither the device nor
+        the disk.
         """
         progress(Stage("caching features"))
         started = time.perf_counter()
@@ -175,7 +179,7 @@ class Features:
             return getattr(self.method, f"frozen_{which}")(inputs.to(self.device))
 
     def _allocate(self, progress: Progress) -> None:
-        """Memory for both tables: the device's where it has room, else a map of a file."""
+        """Give both tables memory: on the device if there is room, else mapped to a file."""
         size, free = self.bytes, free_memory(self.device)
         self.on_disk = size > SHARE * free
         where = f"in a file in {cache_folder()}" if self.on_disk else "on the device"
@@ -194,15 +198,15 @@ class Features:
         return self.images.bytes + self.texts.bytes
 
     def of_images(self, rows: Sequence[int]) -> Any:
-        """What `frozen_image` gave for the centre crop of rows of the data set; on the device."""
+        """The outputs of `frozen_image` for the centre crops of rows of the data set."""
         return self._take(self.images, [self.image_rows[0, row] for row in rows])
 
     def of_texts(self, words: Sequence[str]) -> Any:
-        """What `frozen_text` gave for captions; on the device."""
+        """The outputs of `frozen_text` for captions."""
         return self._take(self.texts, [self.text_row(word) for word in words])
 
     def text_row(self, word: str) -> int:
-        """The row of a caption; raises RuntimeError where it is one that was not foreseen."""
+        """The row of a caption; raises RuntimeError if its features were not computed."""
         try:
             return self.text_rows[word]
         except KeyError:
@@ -216,9 +220,9 @@ class Features:
         return tree.tree_map_only(Tensor, lambda t: t.to(self.device), table.take(index))
 
     def summary(self, efficiency: Efficiency, pairs: int) -> Efficiency:
-        """What is recorded of them, given a trial's efficiency and the pairs of one epoch.
+        """What a trial records about its features; pairs: (image, caption) pairs of an epoch.
 
-        Features on a GPU do not count in its peaks. An epoch is given without and with the build.
+        Features that lie on a GPU are taken off its peaks of memory in `efficiency`.
         """
         rate = efficiency.get("train_images_per_second")
         epoch = pairs / rate if rate else None
@@ -239,27 +243,28 @@ class Features:
 
 
 class FeatureLoader(Loader):
-    """Batches whose images and texts are what `frozen_image` and `frozen_text` gave."""
+    """Loads batches with cached features in place of images and texts."""
 
     def __init__(self, features: Features, plain: Loader) -> None:
-        """`plain`: the loader that it stands in for, with the same pairs in the same order."""
-        plain.release()  # no pixel is asked for any more
+        """`plain`: the loader that this one replaces; pairs and their order stay the same."""
+        plain.release()  # its pixels are not needed any more
         self.__dict__.update(plain.__dict__)
         self.features = features
 
     def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Any]:
-        """One batch on the host: the rows of its features (from a file: features), and ids."""
-        known, split = self.features, self.split
+        """One batch on the host: which rows of the tables it has (the features, if on disk)."""
+        features, split = self.features, self.split
         draw = random.Random(f"{self.seed}/{epoch}/{number}/view")
-        images = [(draw.choice(known.views), split.rows[i]) for i, _ in pairs]
+        images = [(draw.choice(features.views), split.rows[i]) for i, _ in pairs]
+        texts = [features.text_row(word) for word in self.words(pairs, epoch, number)]
         host: dict[str, Any] = {
-            "images": torch.tensor([known.image_rows[key] for key in images]),
-            "texts": torch.tensor([known.text_row(w) for w in self.words(pairs, epoch, number)]),
+            "images": torch.tensor([features.image_rows[key] for key in images]),
+            "texts": torch.tensor(texts),
             **self.ids(pairs),
         }
-        if known.on_disk:
-            host["images"] = known.images.take(host["images"])
-            host["texts"] = known.texts.take(host["texts"])
+        if features.on_disk:
+            host["images"] = features.images.take(host["images"])
+            host["texts"] = features.texts.take(host["texts"])
         if self.device.type == "cuda":
             host = tree.tree_map_only(Tensor, Tensor.pin_memory, host)
         return host
@@ -275,18 +280,18 @@ class FeatureLoader(Loader):
 
 @torch.no_grad()
 def frozen_batch(method: Method, batch: Batch, dtype: torch.dtype, device: torch.device) -> Batch:
-    """A batch of images and texts as a batch of cached features; dtype: autocast's."""
+    """A batch with features in place of images and texts; dtype: autocast's."""
     frozen = {}
     with autocast(dtype, device):
         for which in ("image", "text"):
-            given = getattr(method, f"frozen_{which}")(getattr(batch, f"{which}s"))
-            cast = tree.tree_map_only(Tensor, lambda leaf: leaf.to(_kept(leaf, dtype)), given)
-            frozen[f"{which}s"] = cast
+            output = getattr(method, f"frozen_{which}")(getattr(batch, f"{which}s"))
+            stored = tree.tree_map_only(Tensor, lambda leaf: leaf.to(_kept(leaf, dtype)), output)
+            frozen[f"{which}s"] = stored
     return Batch(**{**vars(batch), **frozen})
 
 
 def all_words(loader: Loader, epochs: int) -> Iterator[str]:
-    """Every caption that so many epochs will ask for, as the method writes them."""
+    """Every caption of so many epochs, as the method writes them."""
     for epoch in range(epochs):
         batches = loader.split.epoch(loader.batch_size, loader.seed, epoch)
         for number, pairs in enumerate(batches):
@@ -294,15 +299,15 @@ def all_words(loader: Loader, epochs: int) -> Iterator[str]:
 
 
 def _blocks(keys: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Sorted (view, row) in blocks of one view each, whose augmentation is drawn at once."""
+    """Sorted (view, row) in blocks of one view each; a block's augmentation is drawn at once."""
     for _, group in groupby(keys, key=lambda key: key[0]):
-        one = list(group)
-        for start in range(0, len(one), BLOCK):
-            yield one[start : start + BLOCK]
+        view = list(group)
+        for start in range(0, len(view), BLOCK):
+            yield view[start : start + BLOCK]
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU, else those that the system calls available."""
+    """Bytes of free memory: of the GPU, or, on a CPU, what the system calls available."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -313,9 +318,9 @@ def free_memory(device: torch.device) -> int:
 
 
 def map_file(size: int, folder: Path, memory: int) -> Tensor:
-    """So many bytes of memory, uint8, mapped to a file that has no name and ends with the process.
+    """Memory of `size` bytes, uint8, mapped to a file without a name that ends with the process.
 
-    Raises UserError where the disk has no room; `memory`: free bytes of the device, to be told.
+    Raises UserError if the disk has no room; `memory`: free bytes of the device, for the message.
     """
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free

@@ -35,11 +35,11 @@ class Diverged(ArithmeticError):
 
 
 class LossLog:
-    """The losses since the last look, left on the device, since reading one would wait for it.
+    """The losses since the last look. They stay on the device: to read one would be to wait for it.
 
     They are copied into one tensor that is allocated before the first step. A list would keep a
-    small tensor of every step in the middle of the memory that the step has freed, and a CPU's
-    allocator could not reuse it for the next step's large tensors: memory grew by 5 MiB a step.
+    small tensor of every step in the middle of the memory that the step has freed. A CPU's
+    allocator could not reuse that for the next step's large tensors: memory grew by 5 MiB a step.
     """
 
     def __init__(self, schedule: Schedule, device: torch.device) -> None:
@@ -58,12 +58,12 @@ class LossLog:
         return self._losses[: self._count]
 
     def restore(self, losses: Tensor) -> None:
-        """Continue from the losses of a checkpoint, which `since_look` gave."""
+        """Continue with the losses of a checkpoint (from `since_look`)."""
         self._count = len(losses)
         self.since_look().copy_(losses)
 
     def mean(self) -> float:
-        """The mean since the last look. Waits for the device, and starts anew."""
+        """The mean since the last look; waits for the device. The log is empty afterwards."""
         mean = float(self.since_look().mean())
         self._count = 0
         return mean
@@ -95,7 +95,7 @@ class TrainState:
 
 @dataclass
 class Fitted:
-    """The result of training: the best state on validation, the learning curve, the cost."""
+    """The result of a training."""
 
     best_state: dict[str, Tensor]
     best_step: int
@@ -208,8 +208,10 @@ class Training:
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
-        """Measure nothing inside. Pausing `memory` waits for the GPU, so the clock stops only after
-        the last step is done."""
+        """Measure nothing inside.
+
+        `memory` is paused first, which waits for the GPU: the clock must stop after the last step.
+        """
         with self.memory.paused(), self.watch.paused(), self.clock.paused():
             yield
 
@@ -259,7 +261,7 @@ class Training:
             self.checkpointer.save(self.trainer, self.watch, self.memory, vars(state))
 
     def _costs(self, sampler: GpuSampler) -> Efficiency:
-        """What the training cost, and one step of it, for which the method trains a little more."""
+        """What the training and one step of it cost; measuring a step trains a little more."""
         seconds = time.perf_counter() - self.started
         costs: Efficiency = {
             **self.watch.summary(),
@@ -297,7 +299,7 @@ def step_costs(trainer: Trainer, batch: Batch, seconds: float) -> Efficiency:
     # Cached features are nested tensors, which are left out.
     inputs = [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]
     own = [*method.parameters(), *method.buffers(), *inputs]
-    # FLOPs are counted as operations are called, and compiled functions call none.
+    # FLOPs are counted operation by operation, which compiled code would hide.
     eager = torch.compiler.set_stance("force_eager") if trainer.recipe.compile else nullcontext()
     with eager:
         forward, backward = flops(loss, trainer.parameters)
@@ -317,7 +319,7 @@ def step_costs(trainer: Trainer, batch: Batch, seconds: float) -> Efficiency:
 
 
 def _stream(method: Method, loader: Loader, epochs: int, done: int) -> Iterator[Batch]:
-    """All batches after the first `done`. The method is told when an epoch begins."""
+    """All batches after the first `done`; calls the method's `on_epoch` at each epoch."""
     begun, first = divmod(done, loader.split.batches_per_epoch(loader.batch_size))
     for epoch in count(begun):  # no end: a time budget may allow more steps than planned
         method.on_epoch(epoch, max(epochs, epoch + 1))
