@@ -27,10 +27,10 @@ FEWEST = 3
 MISSED = 0.03
 """A trial whose training misses its time budget by more than this share gets a warning."""
 AHEAD = 1.25
-"""Cached features are made before it is known how many steps fit, so they must be enough for more.
-They are made for this many times the steps that would fit if no step waited for its data."""
+"""Features are cached before it is known how many steps fit. They are cached for this many times
+the steps that would fit if no step waited for its data, so that there are always enough."""
 WORDS = 20_000
-"""How many captions are looked at to find out how long the texts of a batch are."""
+"""How many captions are read to find out how long the texts of a batch are."""
 
 
 @dataclass

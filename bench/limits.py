@@ -1,4 +1,4 @@
-"""A trial's time: how long it has run, over all its parts, and what ends one that runs too long."""
+"""How long a trial has run, also before it was resumed, and what ends one that runs too long."""
 
 import signal
 import time
@@ -7,13 +7,14 @@ from bench.units import format_seconds
 
 
 class TimeLimit(Exception):
-    """A trial is over its time limit."""
+    """A trial has run longer than its time limit."""
 
 
 class Clock:
-    """What ends a trial from within: its time limit, or a signal that asks it to stop.
+    """Ends a trial from within: when its time limit is over, or after a signal to stop.
 
-    `before`: seconds that its earlier parts ran, before it was stopped and started again.
+    `before`: seconds that the trial ran before it was stopped and resumed. `saves`: training is
+    under way, so a stop waits for the next checkpoint.
     """
 
     def __init__(self, limit: float | None = None) -> None:
@@ -21,7 +22,7 @@ class Clock:
         self._started = time.perf_counter()
 
     def seconds(self) -> float:
-        """Since the trial began, without the time in which it did not run."""
+        """Seconds that the trial has run."""
         return self.before + time.perf_counter() - self._started
 
     def over(self) -> bool:
@@ -39,7 +40,7 @@ class Clock:
             )
 
     def stop(self, *_: object) -> None:
-        """The handler of the signal: at once, or, while training, after a checkpoint."""
+        """Handle the signal: stop at once, or, while training, after a checkpoint."""
         self.stopped = True
         if not self.saves:
             self.check()

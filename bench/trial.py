@@ -45,26 +45,26 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """How messages call it: data set, backbone, method and seed."""
+        """Its name in messages: data set, backbone, method and seed."""
         return f"{self.dataset_name} {portable(self.backbone)} {self.call} seed {self.seed}"
 
     @property
     def call_today(self) -> str:
-        """The call that means these settings today; `call` is the one of the day of the trial."""
+        """The call that means these settings now; `call` is as it was when the trial was made."""
         return call_today(self.method, self.call, self.settings)
 
     @property
     def identity(self) -> str:
         """Hash of everything that defines the trial: 16 hex digits.
 
-        Cards and weights in files count by what they contain, not by the folder they are in.
+        Of cards and weights in files, the content counts and not the folder.
         """
         parts = {**defining(self), "recipe": defining(self.recipe)}
         parts |= {"dataset": self.dataset_name, "backbone": portable(self.backbone)}
         return short_hash(json.dumps(parts, sort_keys=True))
 
     def path(self, results: Path) -> Path:
-        """Where its record belongs."""
+        """The path of its record."""
         call = self.call.replace(" ", "").replace("'", "").replace("/", "_")
         folder = results / self.dataset_name / folder_name(self.backbone) / call
         return folder / f"seed{self.seed}-{self.identity[:8]}.json"
@@ -76,24 +76,24 @@ class Trial:
 
     @classmethod
     def recorded(cls, record: Record) -> "Trial":
-        """The trial of a record (as `bench.record.read` gives it).
+        """The trial of a record (from `bench.record.read`).
 
-        Some old records state the learning rate that was used although the trial asked for none. It
-        is removed again, so that the identity is the record's. Raises UserError for a record of a
-        newer version, with settings that this one does not know.
+        Some old records state the learning rate that was used although the call gave none. It is
+        removed, so that the trial has the record's identity. Raises UserError if a newer version
+        wrote the record, with fields that this one does not know.
         """
         document: TrialFields = {"lr": None, "defines": {}, **record["trial"]}
         known = {"trial": {f.name for f in fields(cls)}, "recipe": {f.name for f in fields(Recipe)}}
-        for what, said in (("trial", document), ("recipe", document["recipe"])):
-            if unknown := sorted(said.keys() - known[what]):
+        for what, given in (("trial", document), ("recipe", document["recipe"])):
+            if unknown := sorted(given.keys() - known[what]):
                 raise UserError(
                     f"the record's {what} has {', '.join(unknown)}, which this version "
                     f"({__version__}) does not know; use the version that wrote it "
                     f"({record.get('environment', {}).get('bench', 'a newer one')})"
                 )
         trial = cls.of(document)
-        as_asked = replace(trial, lr=None)
-        return as_asked if as_asked.identity == record["identity"] else trial
+        without_lr = replace(trial, lr=None)
+        return without_lr if without_lr.identity == record["identity"] else trial
 
 
 def blank_record(trial: Trial) -> Record:

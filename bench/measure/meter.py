@@ -31,7 +31,7 @@ QUIET_WINDOWS = 3
 
 @dataclass
 class _Window:
-    """So many images in the time between pairs of marks (several pairs where it was paused)."""
+    """Some steps, and the marks in time around them: one pair, or more if it was paused."""
 
     images: int = 0
     steps: int = 0
@@ -40,14 +40,14 @@ class _Window:
 
 
 class Stopwatch:
-    """Images per second in windows of steps, without synchronising in the step.
+    """Measures images per second over windows of steps, without waiting for the device.
 
-    On CUDA a window's ends are events, read when the device has passed them; elsewhere, and where a
-    `clock` is given (a function to seconds), they are times. The first `warmup` steps are left out;
-    a run too short for a window gives one figure over all steps but the first. A pause (validation)
-    is cut out of the window under way. `spans` are the windows in `time.perf_counter` seconds.
-    On a CPU, windows in which other processes took CPU time are counted, and left out where enough
-    quiet ones remain.
+    The ends of a window are CUDA events, which are read once the device has passed them. On a CPU,
+    or with a `clock` (a function that returns seconds), they are times. The first `warmup` steps do
+    not count. A run that is too short for a window gives one figure over all steps but the first. A
+    pause (validation) is cut out of its window. `spans`: the windows, in `time.perf_counter`.
+    On a CPU, windows in which other processes took CPU time are counted. They are left out if
+    enough quiet ones remain.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class Stopwatch:
         self._taken: float | None = None
 
     def step(self, images: int) -> None:
-        """Count one step of so many images, just issued."""
-        if self._start is None:  # the first step, or the first after `stop`: no mark before it
+        """Count a step of so many images, which was just issued to the device."""
+        if self._start is None:  # the first step, or the first after `stop`, has no mark before it
             self._start, self._opened = self._mark(), time.perf_counter()
             self._disturbed()
             return
@@ -93,7 +93,7 @@ class Stopwatch:
         self._open, self._start, self._opened = _Window(), end, time.perf_counter()
 
     def stop(self) -> None:
-        """End the measuring and wait for the device; a window not yet full does not count."""
+        """Stop measuring and wait for the device; a window that is not full does not count."""
         if self._start is not None:
             self._open.marks.append((self._start, self._mark()))
             self._start = None
@@ -117,7 +117,7 @@ class Stopwatch:
     def summary(self) -> Efficiency:
         """Median and interquartile range of the windows' images per second; stops the watch.
 
-        None where nothing was measured: the rate after a single step, the range with one window.
+        The rate is None after a single step, the range is None with a single window.
         """
         self.stop()
         rates, left_out = self.rates, self.warmup
@@ -147,7 +147,7 @@ class Stopwatch:
         return event
 
     def _disturbed(self) -> bool:
-        """Whether others took CPU time since this was last asked."""
+        """Whether other processes took CPU time since the last call."""
         before, self._taken = self._taken, self._others() if self._others else None
         if before is None or self._taken is None:
             return False
@@ -168,17 +168,17 @@ class Stopwatch:
 
 
 def _seconds(marks: list[tuple[Any, Any]]) -> float:
-    """Time between pairs of marks; a coarse clock that did not move counts as a nanosecond."""
+    """Time between pairs of marks, at least a nanosecond: a coarse clock may not have moved."""
     spans = (b - a if isinstance(a, float | int) else a.elapsed_time(b) / 1000 for a, b in marks)
     return max(float(sum(spans)), 1e-9)
 
 
 def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float) -> float | None:
-    """Images per second of the real step on batches resident on the device, without the loader.
+    """Images per second of the real training step alone, on batches that are on the device already.
 
-    On CUDA ten steps of warm-up and five windows of ten, elsewhere steps for about `seconds` (at
-    least two), and up to four times as long where others take the CPU. Trains on: call it when the
-    weights are no longer needed.
+    On CUDA: ten steps of warm-up, then five windows of ten. On a CPU: at least two steps and about
+    `seconds`, or up to four times as long if other processes take CPU time. It changes the weights,
+    so call it when they are no longer needed.
     """
     cuda = trainer.device.type == "cuda"
     watch = Stopwatch(trainer.device, *((10, 10) if cuda else (1, 1)))
@@ -200,19 +200,19 @@ def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float) -> float
 
 
 def crowded(found: Efficiency) -> str | None:
-    """A sentence where a `Stopwatch.summary` could not leave out what others disturbed."""
+    """A warning if other processes disturbed the measuring (from `Stopwatch.summary`)."""
     if not found.get("disturbed"):
         return None
     return "other processes took CPU time while images/s were measured; run it again on an idle CPU"
 
 
 class Memory:
-    """Peak memory of a CUDA device; every peak is None elsewhere.
+    """Peak memory on a CUDA device; on a CPU every peak is None.
 
-    Allocated bytes are those of tensors: the CUDA context and library handles are outside. `apart`
-    are bytes allocated before `start` and until after the reading that are no part of what is
-    measured (`bench.resident`): peaks leave them out. Only what the driver says has them in it.
-    `before` holds the peaks until the last pause; a resumed training sets those of its first part.
+    Allocated bytes are those of tensors, without the CUDA context and libraries. `apart`: bytes on
+    the device that are not part of what is measured (`bench.resident`), so peaks leave them out;
+    only the driver's figure has them in it. `before`: the peaks until the last pause, or until the
+    checkpoint of a training that was resumed.
     """
 
     def __init__(self, device: torch.device, apart: int = 0) -> None:
@@ -220,7 +220,7 @@ class Memory:
         self.before: dict[str, int] = {}
 
     def start(self) -> None:
-        """Begin a measurement, on a clean slate; never inside the loop."""
+        """Begin measuring on a clean slate. It waits for the device: never call it in the loop."""
         self.before = {}
         if self.cuda:
             gc.collect()
@@ -231,7 +231,7 @@ class Memory:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what happens inside (validation); what it leaves cached stays reserved."""
+        """Leave out what happens inside (validation); memory that it left cached stays reserved."""
         peaks = ("allocated_bytes.all.peak", "reserved_bytes.all.peak", "num_alloc_retries")
         self.before = {name: self._stat(name) or 0 for name in peaks}
         yield
@@ -240,9 +240,10 @@ class Memory:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def read(self, method: Method, optimizer: torch.optim.Optimizer | None) -> Efficiency:
-        """Training's peak and its parts; read it before anything is evaluated.
+        """The peak of training and its parts; call it before anything is evaluated.
 
-        activation_bytes is the rest of the peak. A peak after retries of the allocator is no peak.
+        activation_bytes is the rest of the peak. If the allocator had to retry, the peak was cut
+        off by the size of the GPU.
         """
         known, peak = parts(method, optimizer), self.peak()
         return {
@@ -274,11 +275,11 @@ class Memory:
 
 
 class LiveMemory:
-    """Memory so far, for people who watch: looked at once a second, without synchronising.
+    """Memory so far, for the live progress: read once a second, without waiting for the device.
 
-    On CUDA that is what the tables call memory, the most bytes allocated. A CPU has no such figure:
-    there it is the whole process with Python and torch, in which the bytes that tables of CPU
-    records show, those kept for the backward of one step, are a small part.
+    On CUDA it is what the tables show, the most bytes allocated. On a CPU it is the memory of the
+    whole process, most of which is Python and torch, while tables show what one step keeps for its
+    backward pass.
     """
 
     def __init__(self) -> None:
@@ -301,7 +302,7 @@ class LiveMemory:
 
 
 def shared(jobs: int, efficiency: Efficiency) -> Efficiency:
-    """What a record says of a device that `jobs` trials use at once; nothing where it is one."""
+    """What a record says about a device that `jobs` trials share; empty if it is only one."""
     if jobs == 1:
         return {}
     said = f"{jobs} trials at once on one device: time and memory of this trial are not comparable"
