@@ -1,4 +1,4 @@
-"""The recipe's `compile`: torch.compile for the encode functions, its time kept separate."""
+"""The recipe's `compile`: torch.compile for the encode functions, before training begins."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -45,9 +45,9 @@ def warm_up(
 ) -> float:
     """Compile everything that a trial will call. Returns the seconds that compiling took.
 
-    The training step of a batch and each evaluation run twice; the difference in time is the
-    compiling. The method's state and torch's random numbers are put back. Raises NotApplicable for
-    a method that cannot be compiled.
+    A training step and each evaluation are run twice; the first run is slower by the compilation.
+    The method's state and torch's random numbers are put back afterwards. Raises NotApplicable if
+    the method cannot be compiled.
     """
     from torch._dynamo.exc import TorchDynamoException
 

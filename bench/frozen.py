@@ -30,19 +30,19 @@ def weights(method: Method) -> Iterator[nn.Parameter]:
                 seen.add(id(weight))
 
 
-def hold(method: Method, recipe: Recipe, kind: torch.dtype) -> int:
-    """Apply the recipe's `frozen`; call it on a built method, whatever `requires_grad` is final.
+def hold(method: Method, recipe: Recipe, dtype: torch.dtype) -> int:
+    """Apply the recipe's `frozen` to a method whose `requires_grad` flags are final.
 
-    Returns how many parameters are held in bfloat16. Under bf16 autocast what comes out is
-    bit-identical to float32 weights but for words, whose embeddings are rounded. Raises UserError
-    where the computation (`kind`) is not in bfloat16.
+    Returns how many parameters are now held in bfloat16. Under bf16 autocast the outputs are bit
+    for bit those of float32 weights, except that word embeddings are rounded. Raises UserError if
+    the computation (`dtype`) is not in bfloat16.
     """
     if recipe.frozen != "bf16":
         return 0
-    if kind != torch.bfloat16:
+    if dtype != torch.bfloat16:
         raise UserError(
             f"frozen=bf16 goes with bf16 computation and this trial computes in "
-            f"{str(kind).removeprefix('torch.')}: add --recipe precision=bf16 or leave it out"
+            f"{str(dtype).removeprefix('torch.')}: add --recipe precision=bf16 or leave it out"
         )
     count = 0
     for weight in weights(method):
@@ -50,7 +50,7 @@ def hold(method: Method, recipe: Recipe, kind: torch.dtype) -> int:
         count += weight.numel()
     for module in method.model.modules():
         if isinstance(module, nn.Embedding) and module.weight.dtype == torch.bfloat16:
-            # No autocast here: what follows is to go on in float32, as with a float32 table.
+            # Autocast leaves embeddings alone: continue in float32, as with a float32 table.
             module.register_forward_hook(_in_float32)
     return count
 

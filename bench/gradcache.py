@@ -30,9 +30,9 @@ def backward(
 ) -> Tensor:
     """Add the gradients of `method.loss(batch)` to the parameters, `chunk` images at a time.
 
-    Returns the loss, without a graph. `scale` multiplies it before the backward pass (float16's
-    scaler). A method whose loss looks at the towers in another way than through `encode_image` and
-    `encode_text` of the batch still gets exact gradients; that part is not chunked.
+    Returns the loss, without a graph. `scale` scales it before the backward pass (for float16). If
+    the loss uses the towers in other ways than through `encode_image` and `encode_text` of the
+    batch, gradients are still exact, but that part is not chunked.
     """
     towers: list[tuple[Encode, list[Any]]] = [
         (method.encode_image, chunks(batch.images, chunk)),
@@ -115,7 +115,7 @@ def _tensors(nested: Any) -> list[Tensor]:
 
 @contextmanager
 def _given(method: Method, batch: Batch, features: list[Tensor]) -> Iterator[None]:
-    """Let the method's encode functions answer with known features when asked for the batch's."""
+    """Let the method's encode functions return these features for the inputs of the batch."""
 
     def instead(encode: Encode, inputs: Any, feature: Tensor) -> Encode:
         return lambda asked: feature if asked is inputs else encode(asked)

@@ -22,10 +22,10 @@ class NotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where each query's best right item stands, ties kept apart; all `(Q,)` integers.
+    """How high each query's best right item is ranked; all are `(Q,)` integers.
 
-    above: wrong items that score higher; tied_wrong, tied_right: wrong and right items that share
-    the best right item's score.
+    above: wrong items with a higher score; tied_wrong, tied_right: wrong and right items with the
+    same score as the best right item. Ties are kept apart so that no order of files decides them.
     """
 
     above: Tensor
@@ -38,9 +38,7 @@ class Ranks:
 
     def hit(self, k: int) -> Tensor:
         """Chance that a right item is in the top k under random tie-breaking. `(Q,)` float64."""
-        places = (k - self.above).clamp(
-            min=0
-        )  # places of the top k that the tied items compete for
+        places = (k - self.above).clamp(min=0)  # of the top k, for which the tied items compete
         miss = torch.ones(len(places), dtype=torch.float64)
         wrong, total = self.tied_wrong.double(), (self.tied_wrong + self.tied_right).double()
         for drawn in range(int(places.max()) if len(places) else 0):
@@ -54,9 +52,9 @@ def rank(
 ) -> list[Ranks]:
     """Rank the gallery for each query by cosine, once for each of several sets of right items.
 
-    queries `(Q, D)` and gallery `(G, D)` of unit length; rights: `(Q, P)` gallery rows that are
-    right, padded with -1, at least one each. No more than about `elements` similarities exist at a
-    time. Raises NotFinite on a NaN or infinite similarity.
+    queries `(Q, D)` and gallery `(G, D)` have unit length; rights: `(Q, P)` gallery rows that are
+    right, padded with -1, at least one for each query. At most about `elements` similarities are
+    held at a time. Raises NotFinite if a similarity is NaN or infinite.
     """
     block, gallery = max(1, elements // max(1, len(gallery))), gallery.float()
     parts = [
@@ -79,10 +77,10 @@ def rank(
 def rank_both(
     image: Tensor, text: Tensor, right: Mapping[str, Tensor], elements: int = ELEMENTS
 ) -> dict[str, Ranks]:
-    """Ranks both ways for each of `right`, whose names end in i2t or t2i (see `right_items`).
+    """Ranks for each of `right`, whose names end in i2t or t2i (see `right_items`).
 
-    image `(S, D)`, text `(T, D)`. Where all similarities fit `elements` they are computed once for
-    all; else in blocks, once for each way.
+    image `(S, D)`, text `(T, D)`. If all similarities fit into `elements`, they are computed once
+    for both directions, else in blocks for each direction.
     """
     names = {way: [name for name in right if name.endswith(way)] for way in ("i2t", "t2i")}
     rights = {way: [right[name] for name in names[way]] for way in names}
@@ -92,13 +90,13 @@ def rank_both(
     else:
         i2t = rank(image, text, rights["i2t"], elements)
         t2i = rank(text, image, rights["t2i"], elements)
-    found = dict(zip(names["i2t"] + names["t2i"], i2t + t2i, strict=True))
-    return {name: found[name] for name in right}
+    ranks = dict(zip(names["i2t"] + names["t2i"], i2t + t2i, strict=True))
+    return {name: ranks[name] for name in right}
 
 
 def rank_rows(similarity: Tensor, rights: Sequence[Tensor]) -> list[Ranks]:
     """`rank` on a given similarity `(Q, G)`; rights `(Q, P)`, padded with -1."""
-    # A sum is finite only where all are; it takes a sixth of the time of looking at each.
+    # If the sum is finite, all are. Summing takes a sixth of the time of checking each.
     if not torch.isfinite(similarity.sum()) and not torch.isfinite(similarity).all():
         raise NotFinite("a similarity is NaN or infinite")
     ranks: list[Ranks] = []
@@ -109,7 +107,7 @@ def rank_rows(similarity: Tensor, rights: Sequence[Tensor]) -> list[Ranks]:
         best = scores.max(dim=1, keepdim=True).values
         if not ranks:
             above, at_least = _count(similarity, best)
-        else:  # only where another item is best now
+        else:  # count again only for queries whose best right item has changed
             other = (best != before).squeeze(1)
             above, at_least, there = above.clone(), at_least.clone(), other.cpu()
             above[there], at_least[there] = _count(similarity[other], best[other])
@@ -119,7 +117,7 @@ def rank_rows(similarity: Tensor, rights: Sequence[Tensor]) -> list[Ranks]:
 
 
 def _count(similarity: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of a row are above its best right item, and how many are not below it. `(Q,)`"""
+    """How many items of each row score above `best`, and how many at least as high. `(Q,)` each."""
     if similarity.device.type == "cpu":  # numpy counts ten times as fast as torch sums booleans
         s, b = similarity.detach().numpy(), best.detach().numpy()
         above, at_least = np.count_nonzero(s > b, axis=1), np.count_nonzero(s >= b, axis=1)
@@ -144,20 +142,20 @@ def pad(rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 def right_items(image_of: Sequence[int], sentences: Sequence[str]) -> dict[str, Tensor]:
-    """Which gallery rows are right: strict, and with equal sentences counted as right.
+    """Which gallery rows are right, strictly and if equal sentences count as right, too (`dup_`).
 
-    image_of: the test image of each caption; sentences: each caption in a form in which two equal
-    sentences are equal. Returns `i2t`, `t2i` and `dup_i2t`, `dup_t2i`, each `(Q, P)`.
+    image_of: the test image of each caption; sentences: each caption in a form in which spelling
+    variants of a sentence are equal. Returns `i2t`, `t2i`, `dup_i2t`, `dup_t2i`, each `(Q, P)`.
     """
     images = max(image_of) + 1
     own: list[list[int]] = [[] for _ in range(images)]
     carriers: dict[str, set[int]] = {}
-    said: dict[str, list[int]] = {}
+    captions_of: dict[str, list[int]] = {}
     for caption, (image, sentence) in enumerate(zip(image_of, sentences, strict=True)):
         own[image].append(caption)
         carriers.setdefault(sentence, set()).add(image)
-        said.setdefault(sentence, []).append(caption)
-    like_own = [sorted({c for mine in row for c in said[sentences[mine]]}) for row in own]
+        captions_of.setdefault(sentence, []).append(caption)
+    like_own = [sorted({c for n in row for c in captions_of[sentences[n]]}) for row in own]
     return {
         "i2t": pad(own),
         "t2i": pad([[image] for image in image_of]),

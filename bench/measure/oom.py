@@ -1,4 +1,4 @@
-"""What a trial out of memory says: the peak it reached and the largest batch predicted to fit."""
+"""The message of a trial that ran out of memory: its peak, and a batch that should fit."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, of the GPU or of the machine."""
+    """Whether an exception means that the GPU or the machine ran out of memory."""
     signs = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA out of memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
@@ -21,7 +21,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def usable_memory() -> int | None:
-    """Bytes of the GPU that a trial can have: what is free and what this process holds."""
+    """Bytes of the GPU that a trial can use: what is free and what this process holds already."""
     if not torch.cuda.is_available():
         return None
     free, _ = torch.cuda.mem_get_info()
@@ -31,9 +31,9 @@ def usable_memory() -> int | None:
 def explain(
     error: BaseException, trial: "Trial", context_length: int | None
 ) -> tuple[str, Efficiency]:
-    """The record's message and its efficiency figures; call it when the model is let go of.
+    """The record's message and efficiency figures; call it when the model's memory is free again.
 
-    The prediction is absent where there is no GPU or it cannot be made; it never raises.
+    Without a GPU, or if predicting fails, no batch is named. It never raises.
     """
     message = next(iter(str(error).splitlines()), "") or type(error).__name__
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

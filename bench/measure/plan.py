@@ -1,4 +1,4 @@
-"""Memory and FLOPs of a trial, predicted without a GPU and without weights."""
+"""`bench plan`: memory and FLOPs of a trial, predicted without a GPU and without weights."""
 
 import copy
 import functools
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from bench.trial import Trial
 
 LIMIT = 65_536
-"""No larger batch is looked for."""
+"""The largest batch that is considered."""
 
 
 @functools.lru_cache(maxsize=1)
 def _backbone(spec: str) -> backbone.Backbone:
-    """The architecture of a backbone, with random weights: nothing is fetched."""
+    """A backbone with random weights, so that nothing has to be downloaded."""
     if spec.startswith(("hf-hub:", "local-dir:")):
         return backbone.load(spec)
     return backbone.load(f"{backbone.split_spec(spec)[0]}:none")
@@ -73,10 +73,9 @@ def predict(
     """What a trial would need on a GPU: bytes, FLOPs per image, and, given `gpu_memory` bytes,
     whether it fits and the largest batch that does.
 
-    `context_length`: tokens per text after trimming; None: the backbone's own. activation_bytes is
-    the rest of the peak. `training`: the training split, from which the batch follows where the
-    recipe gives a `memory`. `cached`: trained on cached features, whose own bytes do not count.
-    Raises NotApplicable as the method does.
+    `context_length`: tokens per text; None: the backbone's own. `training`: the training split,
+    needed for the batch if the recipe gives a `memory`. `cached`: training uses cached features,
+    whose own bytes do not count. Raises NotApplicable as the method does.
     """
     base = _backbone(spec)
     cls = registry()[method]
@@ -138,11 +137,11 @@ def _with_batch(
 def largest_batch(
     peak: Callable[[int], int], memory: int, known: tuple[int, int], limit: int = LIMIT
 ) -> int:
-    """The largest batch whose `peak` bytes fit `memory`, verified, to one percent of the memory.
+    """The largest batch whose `peak` bytes fit into `memory`, to one percent of the memory.
 
-    `known`: one batch and its peak. 0 where not even two images fit; never above `limit`. The peak
-    is a straight line but for a small square term (logits), so that a line through the last two
-    sizes seen gives the next guess.
+    `known`: one batch and its peak. Returns 0 if not even two images fit, and at most `limit`. The
+    peak grows almost linearly with the batch (but for the logits, a small square term), so a line
+    through the last two sizes gives the next guess. It ends in few steps; each takes seconds.
     """
     fits, over = (known[0], limit + 1) if known[1] <= memory else (0, known[0])
     (size, used), guess = known, known[0] // 2 if known[0] > 3 else known[0] + 2
@@ -161,9 +160,9 @@ def largest_batch(
 
 @dataclass(frozen=True)
 class Training:
-    """A training split, as far as it bears on the batch that fits a recipe's `memory`.
+    """What of a training split decides the batch that fits a recipe's `memory`.
 
-    cuda: whether a GPU's peak has to fit, else the bytes that are kept for backward.
+    cuda: the peak on a GPU has to fit; if False, the bytes that are kept for the backward pass.
     """
 
     samples: tuple[Sample, ...] = ()
@@ -173,7 +172,7 @@ class Training:
 
 @functools.cache
 def training_of(dataset: str, root: Path | None, track: str, cuda: bool) -> Training:
-    """The training split of a data set; without its captions what the card says of it."""
+    """The training split of a data set, or, if it is not there, its size as the card says."""
     card = data.card(dataset)
     splits = ("train", "val") if track == "train+val" else ("train",)
     counted = sum(card.counts.get(split, 0) for split in splits)
@@ -191,7 +190,7 @@ def training_of(dataset: str, root: Path | None, track: str, cuda: bool) -> Trai
 def text_length(dataset: str, spec: str, root: Path) -> int | None:
     """Tokens of the longest caption of a data set.
 
-    None where its captions are not there, or the backbone takes texts of one length only.
+    None if its captions are not there, or if the backbone takes only texts of one length.
     """
     base = _backbone(spec)
     if base.pad_id is None:
@@ -207,7 +206,7 @@ def text_length(dataset: str, spec: str, root: Path) -> int | None:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a plan: where, what, and either its figures or the reason why there are none."""
+    """One line of a plan: a method on a data set, and its figures or why there are none."""
 
     dataset: str
     backbone: str
@@ -225,11 +224,11 @@ def plan(
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
     cuda: bool = True,
 ) -> list[Row]:
-    """Predict each trial; those that differ only in seed or learning rate give one row.
+    """Predict each trial; trials that differ only in seed or learning rate give one row.
 
-    A method that cannot be built here, or whose step depends on values, gives a row with a reason.
-    `root`: where data sets are, so that texts are as long as theirs. `progress` is told (rows done,
-    rows in all, what is next). `cuda`: see Training.
+    A method that cannot be built, or whose step depends on values, gives a row with the reason.
+    `root`: where data sets are; texts are then as long as theirs. `progress` is called with the
+    rows done, all rows, and what comes next. `cuda`: see Training.
     """
     distinct = {
         (t.dataset, t.backbone, t.method, str(t.settings), t.recipe, t.cached_features): t

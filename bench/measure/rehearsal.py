@@ -1,4 +1,4 @@
-"""A method's real training step on tensors without data, as CUDA would run it, and its bytes."""
+"""A training step run on tensors without data, to predict the memory it would take on CUDA."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -25,9 +25,9 @@ from methods.base import Batch, Method
 CPU = torch.device("cpu")
 CAPTIONS = 5
 IMAGES = 10_000
-"""Training images told to a method: enough for every queue to be whole."""
+"""Size of the training split that a method is told: enough to fill every queue."""
 BLOCK = 512
-"""Bytes that CUDA's caching allocator rounds up to."""
+"""CUDA's caching allocator rounds sizes up to multiples of this."""
 WORKSPACE = 2 * (2 * 4096 + 8 * 16) * 1024
 """cuBLAS's workspaces inside "allocated": one of forward, one of backward (Hopper: 2 x 32 MiB)."""
 
@@ -41,9 +41,9 @@ _RESULT = """softmax.int log_softmax.int sum sum.dim_IntList prod prod.dim_int c
 
 
 class LiveBytes(TorchDispatchMode):
-    """Follows the storages of all tensors made inside: `live` bytes now and their `peak`.
+    """Counts the bytes of all tensors that are made inside: those alive now, and their peak.
 
-    Works on real and fake tensors; the inside of a kernel is not seen.
+    Works on real and fake tensors. It cannot see memory that a kernel uses internally.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def make_fake(module: nn.Module, mode: FakeTensorMode) -> None:
-    """Replace all parameters and buffers by fake ones, those that are shared by one."""
+    """Replace all parameters and buffers by fake ones; those that are shared stay shared."""
     originals: dict[int, tuple[Tensor, Tensor]] = {}
     for part in module.modules():
         for tensors in (part._parameters, part._buffers):
@@ -89,10 +89,10 @@ def make_fake(module: nn.Module, mode: FakeTensorMode) -> None:
 
 @contextmanager
 def as_on_cuda() -> Iterator[None]:
-    """Let a CPU autocast and dropout keep for backward what CUDA's keep.
+    """Make autocast and dropout of a CPU keep for the backward pass what those of CUDA keep.
 
-    CUDA's autocast computes more in float32 than a CPU's (layer norms first of all: a copy of each
-    input in float32 is kept), and CUDA's dropout keeps a mask of bytes.
+    CUDA's autocast computes more in float32 than a CPU's, above all layer norms, for which it keeps
+    a float32 copy of each input. CUDA's dropout keeps a mask of bytes.
     """
     autocast = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
 
@@ -178,7 +178,7 @@ class Rehearsal:
         return as_on_cuda() if self.cuda else nullcontext()
 
     def batch(self, images: int) -> Batch:
-        """A batch of so many images, none of which shares a caption."""
+        """A batch of so many images, none of which share a caption."""
         generator = torch.Generator().manual_seed(0)
         rows = torch.arange(images)
         fields = {
@@ -248,7 +248,7 @@ class Rehearsal:
         return forward, backward
 
     def resident(self) -> list[Tensor]:
-        """What is there between two steps: parameters, buffers, optimiser states."""
+        """What stays in memory between two steps: parameters, buffers, optimiser states."""
         states = self.trainer.optimizer.state.values() if self.trainer else ()
         tensors = [t for state in states for t in state.values() if isinstance(t, Tensor)]
         return [*self.method.parameters(), *self.method.buffers(), *tensors]
