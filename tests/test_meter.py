@@ -9,11 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import open_clip
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.contract import tiny_batch, tiny_model
 from bench.measure import count, machine, meter
 from bench.recipe import Recipe
 from bench.trainer import Trainer, compute_dtype
@@ -235,29 +235,6 @@ def test_flops_of_a_linear_layer_by_hand():
 # The methods, on a very small model.
 
 
-def tiny_model() -> nn.Module:
-    torch.manual_seed(0)
-    vision = {"layers": 3, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}
-    text = {"context_length": 24, "vocab_size": 50, "width": 32, "heads": 2, "layers": 3}
-    return open_clip.CLIP(16, vision, text)
-
-
-def tiny_batch(size: int = 8, seed: int = 0) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    texts = torch.randint(1, 48, (size, 8), generator=generator)
-    texts[:, -1] = 49
-    rows = torch.arange(size)
-    fields = {
-        "images": torch.randn(size, 3, 32, 32, generator=generator),
-        "texts": texts,
-        "image_ids": rows,
-        "caption_ids": rows,
-        "caption_sets": rows[:, None],
-        "scenes": rows % 3,
-    }
-    return Batch(**{name: fields[name] for name in Batch.__dataclass_fields__})
-
-
 def build(name: str) -> Method:
     model = tiny_model()
     torch.manual_seed(1)
@@ -323,7 +300,7 @@ def test_parts_count_shared_storage_once_and_only_trainable_gradients():
     trainer = Trainer(method, Recipe(precision="fp32"), 1e-3, 10, CPU)
     trainer.step([tiny_batch()])
     found = count.parts(method, trainer.optimizer)
-    maps = 2 * 16 * 16 + 1  # two square maps and the temperature
+    maps = 2 * 32 * 32 + 1  # two square maps and the temperature
     assert found.gradients == 4 * maps
     steps = 3 * 4  # AdamW counts the steps of each tensor in a float
     assert found.optimizer == 2 * 4 * maps + steps
@@ -343,21 +320,14 @@ def test_step_rate_is_boxed_in_time_and_uses_the_real_step():
 # The device.
 
 
-@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float16")])
-def test_a_gpu_that_only_emulates_bf16_computes_in_fp16(
-    native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-):
-    says = lambda including_emulation=True: native or including_emulation  # noqa: E731
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", says)
-    assert compute_dtype("auto", torch.device("cuda")) == getattr(torch, expected)
-
-
-@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_a_cpu_computes_in_bf16_where_it_can(
-    native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_is_bf16_where_the_hardware_has_it(native: bool, monkeypatch: pytest.MonkeyPatch):
+    emulates = lambda including_emulation=True: native or including_emulation  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", emulates)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
-    assert compute_dtype("auto", CPU) == getattr(torch, expected)
+    cuda = torch.device("cuda")
+    assert compute_dtype("auto", cuda) == (torch.bfloat16 if native else torch.float16)
+    assert compute_dtype("auto", CPU) == (torch.bfloat16 if native else torch.float32)
 
 
 def test_there_are_no_peaks_without_cuda():
@@ -369,7 +339,10 @@ def test_there_are_no_peaks_without_cuda():
     assert found["parameter_bytes"] > 0
 
 
-def test_activations_are_the_rest_of_the_peak(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("apart", [0, 3_000_000])
+def test_activations_are_the_rest_of_a_peak_without_resident_pixels(
+    apart: int, monkeypatch: pytest.MonkeyPatch
+):
     stats = {
         "allocated_bytes.all.peak": 10_000_000,
         "reserved_bytes.all.peak": 12_000_000,
@@ -377,28 +350,15 @@ def test_activations_are_the_rest_of_the_peak(monkeypatch: pytest.MonkeyPatch):
     }
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: stats)
-    monkeypatch.setattr(meter, "process_bytes", lambda device: None)
-    method = build("linear")
-    found = meter.Memory(torch.device("cuda")).read(method, None)
-    parts = ("parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes")
-    assert sum(found[part] for part in parts) == found["peak_memory_train_bytes"] == 10_000_000
-    assert found["peak_memory_reserved_bytes"] == 12_000_000
-    assert found["allocator_retries"] == 2
-
-
-def test_resident_pixels_are_counted_apart_from_every_peak(monkeypatch: pytest.MonkeyPatch):
-    stats = {"allocated_bytes.all.peak": 10_000_000, "reserved_bytes.all.peak": 12_000_000}
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: stats)
     monkeypatch.setattr(meter, "process_bytes", lambda device: 14_000_000)
-    memory = meter.Memory(torch.device("cuda"), apart=3_000_000)
+    memory = meter.Memory(torch.device("cuda"), apart)
     found = memory.read(build("linear"), None)
-    assert found["peak_memory_train_bytes"] == memory.peak() == 7_000_000
-    assert found["peak_memory_reserved_bytes"] == 9_000_000
-    assert found["driver_process_bytes"] == 14_000_000
-    assert found["resident_bytes"] == 3_000_000
     parts = ("parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes")
-    assert sum(found[part] for part in parts) == 7_000_000
+    assert found["peak_memory_train_bytes"] == memory.peak() == 10_000_000 - apart
+    assert sum(found[part] for part in parts) == 10_000_000 - apart
+    assert found["peak_memory_reserved_bytes"] == 12_000_000 - apart
+    assert found["resident_bytes"] == apart
+    assert (found["driver_process_bytes"], found["allocator_retries"]) == (14_000_000, 2)
 
 
 def test_the_peak_of_validation_is_not_the_peak_of_training(monkeypatch: pytest.MonkeyPatch):
