@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 STATUSES = ("ok", "out_of_memory", "diverged", "failed", "timeout", "not_applicable")
-GOOD = ("ok", "not_applicable")
+FINISHED_STATUSES = ("ok", "not_applicable")
 """Statuses that count as finished: `--retry-failed` leaves these trials alone."""
 REPAIR = (
     "put it back as it was (from git or a copy), or repeat its trial with `bench run ... --rerun`, "

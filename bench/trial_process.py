@@ -92,9 +92,9 @@ def _done(job: Job, progress: Progress, clock: Clock) -> End:
 
 
 def _write(path: Path, document: Record, files: Files) -> None:
-    """Write the record, and remove the checkpoint of a trial that is finished.
+    """Write the record and remove the checkpoint of a finished trial.
 
-    If the results folder is full, the record is written elsewhere, and NoRoom says where.
+    If the results folder is full, the record is written somewhere else, and NoRoom says where.
     """
     try:
         write(path, document, files)
@@ -114,8 +114,8 @@ def _write(path: Path, document: Record, files: Files) -> None:
 def clear(path: Path) -> None:
     """Remove the checkpoints of a trial whose record says that it is finished.
 
-    A process that is killed right after it wrote the record leaves them behind. A checkpoint that
-    is newer than the record stays: it belongs to a trial that is being repeated.
+    They are left behind if the process is killed right after it wrote the record. A checkpoint that
+    is newer than the record stays, since it belongs to a trial that is being repeated.
     """
     for suffix in (".checkpoint", ".checkpoint.aside"):
         left = path.with_suffix(suffix)
@@ -127,12 +127,12 @@ def clear(path: Path) -> None:
 
 
 def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:
-    """Write the record of a trial that was killed after so many seconds; its status and message."""
+    """Write the record of a trial that was killed after `seconds`; returns status and message."""
     from bench.measure.machine import environment
 
     path = trial.path(results)
     message = (
-        f"it was killed {format_seconds(seconds)} after it began, for it did not end by itself"
+        f"it was killed {format_seconds(seconds)} after it began, because it did not end by itself"
     )
     with lock.held(path) as locked:
         if locked:
@@ -143,7 +143,7 @@ def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:
 
 
 def _end_with_parent() -> None:
-    while os.read(0, 4096):  # not through sys.stdin, whose lock would hinder the end of the process
+    while os.read(0, 4096):  # sys.stdin has a lock, which would keep the process from ending
         pass
     os._exit(1)
 

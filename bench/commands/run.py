@@ -123,7 +123,11 @@ def run(options: RunOptions) -> None:
 def _earlier_failures(screen: "Console", plan: "Plan", outcomes: "list[Outcome]") -> "list[Trial]":
     """The trials that did not end well in an earlier run and were not repeated in this one."""
     ran = {outcome.trial.identity for outcome in outcomes}
-    old = [t for t in plan.trials if t.identity not in ran and plan.status(t) not in record.GOOD]
+    old = [
+        t
+        for t in plan.trials
+        if t.identity not in ran and plan.status(t) not in record.FINISHED_STATUSES
+    ]
     if old:
         trials = counted(len(old), "earlier trial")
         say(screen, f"{trials} did not end well; --retry-failed runs what failed again")

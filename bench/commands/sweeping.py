@@ -9,7 +9,7 @@ import typer
 
 from bench import UserError
 from bench.console import complain, console, counted, from_here, say, warn
-from bench.record import GOOD, STATUSES
+from bench.record import FINISHED_STATUSES, STATUSES
 from bench.spec import portable
 from bench.units import DOWNLOADS, format_bytes, parse_seconds
 
@@ -163,7 +163,7 @@ def report_failures(screen: "Console", todo: "list[Trial]", outcomes: "list[Outc
     Where the user has to mend something before any trial can run, that is said, and the command
     exits with 2.
     """
-    bad = [outcome for outcome in outcomes if outcome.status not in GOOD]
+    bad = [outcome for outcome in outcomes if outcome.status not in FINISHED_STATUSES]
     if unusable := [outcome for outcome in bad if outcome.status == "user_error"]:
         complain(f"bench: {unusable[0].message}")
         left = len(todo) - len([o for o in outcomes if o.status != "user_error"])

@@ -57,7 +57,7 @@ class Plan:
 
     def _is_left(self, trial: Trial, retry_failed: bool) -> bool:
         status = self.status(trial)
-        return status is None or (retry_failed and status not in record.GOOD)
+        return status is None or (retry_failed and status not in record.FINISHED_STATUSES)
 
     def overtaken(self, trial: Trial) -> Record | None:
         """The record of a trial if another sweep has written it since `todo` was called."""

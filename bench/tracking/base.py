@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from bench.record import GOOD
+from bench.record import FINISHED_STATUSES
 from bench.schema import Record
 from bench.spec import portable
 from bench.trial import Trial
@@ -74,7 +74,7 @@ class Ending:
     @property
     def good(self) -> bool:
         """Whether the trial counts as finished."""
-        return self.status in GOOD
+        return self.status in FINISHED_STATUSES
 
 
 class OpenRun(Protocol):
