@@ -124,13 +124,13 @@ def test_the_prediction_follows_it(name: str) -> None:
         settings = {"precision": "bf16", **recipe}
         return Rehearsal(built(name), Recipe(**settings), 32, 12, fake=fake)
 
-    peak = rehearsal(True, gradcache=4).peak(16)
-    assert peak == pytest.approx(rehearsal(False, gradcache=4).peak(16), rel=0.01)
+    peak = rehearsal(True, gradcache=4).peak(32)
+    assert peak == pytest.approx(rehearsal(False, gradcache=4).peak(32), rel=0.01)
     whole = rehearsal(True)
     if name == "lora":
-        assert peak < 0.7 * whole.peak(16)
-    forward, backward = rehearsal(True, gradcache=4).flops(16)
-    plain = whole.flops(16)
+        assert peak < 0.7 * whole.peak(32)
+    forward, backward = rehearsal(True, gradcache=4).flops(32)
+    plain = whole.flops(32)
     # The logits of a chunk are fewer; on the tiny model that is a few percent.
     assert forward == pytest.approx(plain[0], rel=0.05)
     assert backward == pytest.approx(plain[0] + plain[1], rel=0.05)
