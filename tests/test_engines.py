@@ -188,10 +188,8 @@ def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
 
 def test_slurms_words_become_submitits() -> None:
     pytest.importorskip("submitit")
-    from bench.sweeps.engine_slurm import options
-
     words = {"partition": "gpu", "time": "1-02:30:00", "gpus": 2, "memory_gb": "64", "reserve": 3}
-    assert options(words) == (
+    assert engine_slurm.options(words) == (
         "slurm",
         {
             "name": "bench",
@@ -203,26 +201,19 @@ def test_slurms_words_become_submitits() -> None:
             "slurm_additional_parameters": {"reserve": 3},
         },
     )
-    assert options({"cluster": "local"})[1]["gpus_per_node"] == 0
-    assert options({"cluster": "local", "gpus": "a100:2"})[1]["gpus_per_node"] == 2
-    for wrong in ({"time": "soon"}, {"gpus": "two"}, {"cluster": "moon"}):
-        with pytest.raises(UserError, match=str(*wrong.values())):
-            options(wrong)
+    for given, count in (({}, 0), ({"gpus": "a100:2"}, 2)):
+        _, parameters = engine_slurm.options({"cluster": "local", **given})
+        assert parameters["gpus_per_node"] == count
 
 
 @pytest.mark.parametrize(
     ("text", "minutes"),
     [
         (90, 90),
-        ("90", 90),
         ("30:00", 30),  # MM:SS
         ("30:01", 31),  # rounded up, as sbatch does
-        ("0:20", 1),
-        ("90:00", 90),
-        ("2:00:00", 120),
         ("00:45:30", 46),
         ("1-12", 36 * 60),
-        ("1-0", 24 * 60),
         ("1-02:30", 26 * 60 + 30),
         ("2-02:30:00", 50 * 60 + 30),
         (datetime.time(2, 30), 150),  # a TOML may hold 02:30:00 without quotes
@@ -277,6 +268,7 @@ def test_gpus_reach_sbatch_in_every_form(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"partition": "gpu,time=30"}, "--slurm partition=gpu --slurm time=30"),
         ({"array_parallelism": "four"}, "array_parallelism is a whole number, not 'four'"),
         ({"gpus": "a100:many"}, "gpus is a whole number, not 'many'"),
+        ({"cluster": "moon"}, "cluster is slurm, or local to try it out, not 'moon'"),
     ],
 )
 def test_words_for_slurm_that_contradict(words: dict[str, Any], says: str) -> None:

@@ -44,8 +44,8 @@ class Feed:
         self._open: dict[str, OpenRun] = {}
         self._failed = False
         self._queue: queue.SimpleQueue[tuple[str, Run | Look | Ending] | None] = queue.SimpleQueue()
-        self._alive_at = time.monotonic()
-        """When the tracker last finished something, or had nothing to do."""
+        self._busy_since: float | None = None
+        """When the tracker was given what it is doing now; None: it has nothing to do."""
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -61,7 +61,8 @@ class Feed:
         """Wait until the tracker has taken everything, but no longer than it seems worth it."""
         until = time.monotonic() + patience
         while self._thread.is_alive():
-            if time.monotonic() > min(until, self._alive_at + silence):
+            now, since = time.monotonic(), self._busy_since
+            if now > until or (since is not None and now > since + silence):
                 self._say(
                     f"{self.tracker.name} does not answer, or is too slow, and is left behind "
                     "before it has taken everything; the records are complete"
@@ -70,11 +71,8 @@ class Feed:
             self._thread.join(timeout=0.05)
 
     def _serve(self) -> None:
-        while True:
-            item = self._queue.get()
-            self._alive_at = time.monotonic()
-            if item is None:
-                return
+        while (item := self._queue.get()) is not None:
+            self._busy_since = time.monotonic()
             identity, message = item
             try:
                 self._pass_on(identity, message)
@@ -84,6 +82,7 @@ class Feed:
                     self._failed = True
                     reason = brief(error)
                     self._say(f"{self.tracker.name} failed ({reason}); the trials go on without it")
+            self._busy_since = None
 
     def _pass_on(self, identity: str, message: Run | Look | Ending) -> None:
         if isinstance(message, Run):
