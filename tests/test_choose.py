@@ -69,6 +69,16 @@ def test_of_several_kinds_those_in_common_or_those_asked_for(tmp_path: Path) -> 
     assert "different conditions" in notes[0]
 
 
+def test_calls_that_share_a_folder_and_a_group_are_told_apart(tmp_path: Path) -> None:
+    plain, cached = (fakes.record("cmer", recipe={"time": 80.0}) for _ in range(2))
+    cached["trial"]["cached_features"], cached["identity"] = 4, "0" * 16
+    paths = records(tmp_path, plain, cached)
+    said = refused(NAMES[0], tmp_path)
+    assert "--conditions 'time=80s' or --conditions 'time=80s · cached features views=4'" in said
+    for words, path in (("time=80s", paths[0]), ("cached features views=4", paths[1])):
+        assert choose.one(NAMES[0], tmp_path, conditions=words) == path
+
+
 def test_the_latest_learning_rate_speaks_for_a_method_as_in_a_report(tmp_path: Path) -> None:
     old, new = fakes.record("lora"), fakes.record("lora")
     old["trial"]["lr"], old["identity"] = 0.5, "0" * 16

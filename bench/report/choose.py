@@ -19,7 +19,8 @@ class Choice:
     @property
     def conditions(self) -> str:
         """What sets these records apart from others of the same method, for `--conditions`."""
-        return " · ".join(self.group.special) or "defaults"
+        own = self.row.label.partition(" [")[2].removesuffix("]")  # beside others in its group
+        return " · ".join(filter(None, [*self.group.special, own])) or "defaults"
 
     @property
     def seeds(self) -> str:
@@ -171,9 +172,9 @@ def _of_seed(seed: int, found: list[Choice], folder: Path) -> list[Choice]:
 
 
 def _how_to_choose(found: list[Choice]) -> str:
-    """How to choose among several: by folder if methods differ, else by conditions."""
-    if len({choice.row.label for choice in found}) > 1:
-        folders = sorted({str(path.parent) for path in _files(found)})
+    """How to choose among several: by folder if there are several, else by conditions."""
+    folders = sorted({str(path.parent) for path in _files(found)})
+    if len(folders) > 1:
         more = " and so on" if len(folders) > 8 else ""
         return f"give the folder of one method: {', '.join(folders[:8])}{more}"
     return "choose with " + " or ".join(f"--conditions '{c.conditions}'" for c in found)
