@@ -1,10 +1,50 @@
-"""A method's call in a table on a terminal, broken at its spaces if the column is narrow."""
+"""A method's call in a narrow column of a terminal: broken between settings, not within a word."""
 
-from rich.text import Text
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.measure import Measurement
+    from rich.text import Text
+
+PARTS = re.compile(r"(?<=[ (,])|\n")
+"""A line may end after a space, an opening bracket or a comma."""
 
 
-class Label(Text):
-    """Text without markup; a word that is longer than the column goes on in the next line."""
+def fold(text: str, width: int) -> list[str]:
+    """Lines of at most `width` letters; a part that is longer than a line is broken at its end."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        current = ""
+        for part in PARTS.split(line):
+            if current and len(current) + len(part.rstrip()) > width:
+                lines.append(current.rstrip())
+                current = ""
+            current += part
+            while len(current.rstrip()) > width:
+                lines.append(current[:width])
+                current = current[width:]
+        lines.append(current.rstrip())
+    return lines
+
+
+class Label:
+    """A text in a table of rich. rich itself breaks lines only at spaces, and calls have few."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text, overflow="fold")
+        self.text = text
+
+    def __rich_measure__(self, console: "Console", options: "ConsoleOptions") -> "Measurement":
+        from rich.measure import Measurement
+
+        parts = [len(part.rstrip()) for part in PARTS.split(self.text)]
+        lines = [len(line) for line in self.text.splitlines()]
+        return Measurement(max(parts), max(lines)).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Text]":
+        from rich.text import Text
+
+        for line in fold(self.text, options.max_width):
+            yield Text(line, overflow="fold")

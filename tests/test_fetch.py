@@ -166,6 +166,13 @@ def test_the_reasons_are_told_with_the_remedy(
     assert "no connection to 127.0.0.1" in reason(f"{nobody.url}/a.zip")
 
 
+def test_a_server_that_answers_no_head_request(hub: HubServer, tmp_path: Path) -> None:
+    remote = elsewhere(hub)
+    hub.fail("files/a.zip", "no head")
+    assert download.size(remote) is None
+    assert download.download(remote, tmp_path / "d").read_bytes() == CONTENT
+
+
 def test_a_full_disk_is_told_before_the_download(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,13 +78,19 @@ def _read_on(remote: Remote, expected: int | None, partial: Path) -> bool:
 
 def _ask(remote: Remote) -> tuple[int | None, str | None]:
     """A file's size and version (ETag) as its server states them; raises Fault."""
-    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub import errors, get_hf_file_metadata
 
     file = hub.of_url(remote.url)
     with _faults(remote, Path()):
-        stated = get_hf_file_metadata(
-            file.url if file else remote.url, token=None if file else False
-        )
+        try:
+            stated = get_hf_file_metadata(
+                file.url if file else remote.url, token=None if file else False
+            )
+        except errors.HfHubHTTPError as error:
+            # Some servers, signed addresses among them, deliver files but answer no HEAD request.
+            if file is None and error.response.status_code in (403, 405, 501):
+                return remote.bytes, None
+            raise
     if None not in (remote.bytes, stated.size) and remote.bytes != stated.size:
         raise Fault(f"{remote.name} has {stated.size:,} bytes there, on the card {remote.bytes:,}")
     return stated.size or remote.bytes, stated.etag

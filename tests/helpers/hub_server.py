@@ -35,7 +35,7 @@ import pytest
 
 LFS_BYTES = 100_000
 BLOCK = 2**16
-Kind = Literal["cut", "slow", "wrong", "status", "no range"]
+Kind = Literal["cut", "slow", "wrong", "status", "no range", "no head"]
 TYPES = {"models": "", "datasets": "datasets/"}
 """How a kind of repository is called in `/api/...`, and how its address begins elsewhere."""
 
@@ -145,7 +145,7 @@ class HubServer(http.server.ThreadingHTTPServer):
 
         cut: the connection ends after `after` bytes; wrong: other bytes of the same length; slow:
         a wait of `seconds` after each 64 KiB; status: an error with that number; no range: it is
-        sent from the beginning whatever was asked for.
+        sent from the beginning whatever was asked for; no head: HEAD is refused, for good.
         """
         self.faults[path] = Fault(kind, times, after, status, seconds)
 
@@ -339,6 +339,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _content(self, path: str, content: bytes, headers: dict[str, str]) -> None:
         if self.command == "HEAD":
+            fault = self.server.faults.get(path)
+            if fault is not None and fault.kind == "no head":
+                self._error(405, "", "Method Not Allowed")
+                return
             headers = {**headers, "Accept-Ranges": "bytes"}
             self._answer(200, headers, content)
             return
