@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from bench import UserError
-from bench.trainer import autocast
+from bench.trainer import pass_through
 from methods.base import Batch, Method, NotApplicable
 
 BACKEND = "inductor"
@@ -56,7 +56,7 @@ def warm_up(
         with torch.random.fork_rng():
             works = list(evaluations)
             if batch is not None:
-                works.insert(0, partial(_forward_and_backward, method, batch, dtype, device))
+                works.insert(0, partial(pass_through, method, batch, dtype, device))
             seconds = sum(_seconds(work, device) - _seconds(work, device) for work in works)
     except TorchDynamoException as error:
         first = next(iter(str(error).strip().splitlines()), "")
@@ -66,16 +66,6 @@ def warm_up(
         ) from None
     method.load_own_state(state)
     return max(0.0, seconds)
-
-
-def _forward_and_backward(
-    method: Method, batch: Batch, dtype: torch.dtype, device: torch.device
-) -> None:
-    method.train()
-    with autocast(dtype, device):
-        loss = method.loss(batch)
-    loss.backward()
-    method.zero_grad()
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -85,3 +85,12 @@ class Trainer:
     def autocast(self) -> AbstractContextManager[Any]:
         """Autocast as the recipe's precision says."""
         return autocast(self.dtype, self.device)
+
+
+def pass_through(method: Method, batch: Batch, dtype: torch.dtype, device: torch.device) -> None:
+    """Forward and backward pass of a batch without an optimiser step; gradients are cleared."""
+    method.train()
+    with autocast(dtype, device):
+        loss = method.loss(batch)
+    loss.backward()
+    method.zero_grad()
