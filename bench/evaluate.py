@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from bench import retrieval
 from bench.backbone import Backbone
-from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset, cut
 from bench.data.cache import Pixels
 from bench.schema import Efficiency
-from bench.trainer import autocast
+from bench.training.batches import TokenTable, join_blocks, normalise
+from bench.training.trainer import autocast
 from methods.base import Method
 from methods.known_towers import text_tower
 
@@ -23,7 +23,7 @@ EVAL_BATCH = 256
 
 
 class FrozenInputs(Protocol):
-    """Cached outputs of the frozen towers: `bench.features.Features`, which imports this module."""
+    """Cached outputs of the frozen towers; `bench.training.features.Features` is one."""
 
     def of_images(self, rows: Sequence[int]) -> Any:
         """What `frozen_image` returned for rows of the data set."""

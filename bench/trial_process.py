@@ -16,11 +16,11 @@ from pathlib import Path
 
 from bench import UserError, lock
 from bench.data.cache import cache_folder
-from bench.limits import Clock
 from bench.measure import gpus
 from bench.messages import End, Event, Job, Progress, Stage, event_to_json
 from bench.record import Files, NoRoom, digest, probe, read, write
 from bench.schema import Record
+from bench.training.limits import Clock
 from bench.trial import Trial, blank_record
 from bench.units import format_seconds
 from methods import load_plugin

@@ -10,19 +10,20 @@ from typing import Any
 
 import torch
 
-from bench import UserError, backbone, batches, budget, compiled, data, perquery, train
-from bench.budget import Chosen
-from bench.checkpoint import Checkpointer
-from bench.features import FeatureLoader, Features, all_words
-from bench.limits import Clock, TimeLimit
+from bench import UserError, backbone, data, perquery
 from bench.measure import fitting_batch, machine, meter, oom
 from bench.measure.training_clock import TrainingClock
 from bench.messages import Note, Progress, Stage
 from bench.record import Files, NoRoom, atomically, probe
 from bench.retrieval import NotFinite, Ranks
 from bench.schema import Backbone, Data, Efficiency, Record
-from bench.train import Diverged, Fitted
-from bench.trainer import deterministic
+from bench.training import batches, budget, compiled, train
+from bench.training.budget import Chosen
+from bench.training.checkpoint import Checkpointer
+from bench.training.features import FeatureLoader, Features, all_words
+from bench.training.limits import Clock, TimeLimit
+from bench.training.train import Diverged, Fitted
+from bench.training.trainer import deterministic
 from bench.trial import Trial, blank_record, too_few
 from bench.workbench import Model, Workbench
 from methods import registry

@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
-from bench import frozen
 from bench.backbone import Backbone
-from bench.batches import TokenTable, TrainSplit
 from bench.data import SPLITS, Dataset, cache, cut
 from bench.data.resize import Pixels, Resize
 from bench.evaluate import EVAL_BATCH, Evaluation
-from bench.features import Features
 from bench.recipe import Recipe
 from bench.retrieval import Ranks
 from bench.schema import Backbone as BackboneFields
 from bench.schema import Data
 from bench.testset import digest
-from bench.trainer import compute_dtype
+from bench.training import frozen
+from bench.training.batches import TokenTable, TrainSplit
+from bench.training.features import Features
+from bench.training.trainer import compute_dtype
 from methods.base import Method
 
 Decode = Callable[[Dataset, int, Resize], Pixels]

@@ -26,11 +26,13 @@ import numpy as np
 import torch
 from torch.utils import _pytree as tree
 
-from bench import backbone, batches, data, paired, train
-from bench.features import FeatureLoader, Features, Table
+from bench import backbone, data
 from bench.recipe import Recipe
 from bench.spec import resolve
-from bench.trainer import compute_dtype
+from bench.trained import paired
+from bench.training import batches, train
+from bench.training.features import FeatureLoader, Features, Table
+from bench.training.trainer import compute_dtype
 from bench.workbench import Workbench
 from methods import registry
 from methods.base import Method

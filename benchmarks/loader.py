@@ -26,12 +26,13 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from bench import backbone, batches, data, record
+from bench import backbone, data, record
 from bench.data import cache
 from bench.measure import machine
 from bench.recipe import Recipe
 from bench.spec import Call, parse_calls, resolve
-from bench.trainer import Trainer
+from bench.training import batches
+from bench.training.trainer import Trainer
 from bench.workbench import Workbench
 from methods import registry
 from methods.base import Batch, NotApplicable

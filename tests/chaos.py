@@ -132,7 +132,6 @@ def preload() -> None:
     import torch
 
     import methods
-    from bench import train  # noqa: F401
 
     torch.set_num_threads(1)
     methods.registry()

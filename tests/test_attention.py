@@ -8,7 +8,7 @@ from torch import nn
 
 from bench.backbone.attention import attention_kernels
 from bench.contract import tiny_batch, tiny_model
-from bench.trainer import autocast
+from bench.training.trainer import autocast
 from methods import registry
 from methods.known_towers import image_tower, text_tower
 from tests.helpers.makes import WITH_BLOCKS

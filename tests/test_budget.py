@@ -9,12 +9,13 @@ from typing import Any, cast
 import pytest
 import torch
 
-from bench import UserError, budget, evaluate, features, train, trainer, trial_run
-from bench.batches import Loader, TokenTable
+from bench import UserError, evaluate, trial_run
 from bench.measure import fitting_batch, training_clock
 from bench.messages import Event, Progress, Stage, Step
 from bench.recipe import Recipe, merge_recipe, parse_recipe, written
 from bench.spec import resolve
+from bench.training import budget, features, train, trainer
+from bench.training.batches import Loader, TokenTable
 from bench.trial import Trial
 from methods import registry
 from methods.base import NotApplicable

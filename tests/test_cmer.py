@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import backbone, trainer
+from bench import backbone
 from bench.backbone.model import Backbone
-from bench.batches import TokenTable, normalise
 from bench.measure.count import saved_bytes
+from bench.training import trainer
+from bench.training.batches import TokenTable, normalise
 from methods import registry
 from methods.base import Batch, Method, Sample, info_nce, share_caption
 from methods.cmer import CMER, FocusLayer, Past, Recycler, labelled, queue_loss, tap_places

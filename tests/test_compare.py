@@ -12,11 +12,11 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench import UserError, cli, paired, perquery, record, retrieval, testset
+from bench import UserError, cli, perquery, record, retrieval, testset
 from bench.data import spoken_form
 from bench.recalls import METRICS
 from bench.recipe import Recipe
-from bench.trained import compare
+from bench.trained import compare, paired
 from methods.base import Sample
 
 COUNTS = (5, 5, 3, 1, 5, 4)

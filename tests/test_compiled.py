@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import UserError, compiled, train, trainer
+from bench import UserError
 from bench.contract import tiny_batch, tiny_model
 from bench.recipe import Recipe
+from bench.training import compiled, train, trainer
 from methods.base import Batch, Method, NotApplicable
 from methods.linear import Linear
 from tests.helpers.close import close

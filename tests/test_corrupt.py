@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.corrupt import CLOUD, CORRUPTIONS, NOISE, SEVERITIES, corrupt
+from bench.data.corrupt import CLOUD, CORRUPTIONS, NOISE, SEVERITIES, corrupt
 
 RNG = np.random.default_rng(0)
 COARSE = RNG.integers(20, 200, (2, 12, 16, 3), dtype=np.uint8)

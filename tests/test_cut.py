@@ -9,9 +9,9 @@ from torch import Tensor
 
 from bench import data
 from bench.backbone.preprocess import Preprocess
-from bench.batches import TrainSplit
 from bench.data import Sample, cache, cut
 from bench.evaluate import Evaluation
+from bench.training.batches import TrainSplit
 
 LENGTH = 16
 

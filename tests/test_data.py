@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import UserError, batches, data, resident
-from bench.batches import Loader, TokenTable, TrainSplit
+from bench import UserError, data
 from bench.data import cache, dataset
 from bench.recipe import Recipe
 from bench.sweeps import sweep
+from bench.training import batches, resident
+from bench.training.batches import Loader, TokenTable, TrainSplit
 from tests.helpers import tiny as tiny_set
 from tests.helpers.tiny import edit, load
 

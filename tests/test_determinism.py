@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import backbone, contract, train, trainer, trial_run
+from bench import backbone, contract, trial_run
 from bench.backbone.preprocess import Preprocess
 from bench.recipe import Recipe
 from bench.spec import resolve
+from bench.training import train, trainer
 from bench.trial import Trial
 from methods import registry
 from tests.helpers.curves import untimed

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from bench import data
 from bench.backbone.preprocess import Preprocess
-from bench.batches import TokenTable
 from bench.data import Sample, cache
 from bench.evaluate import Evaluation
+from bench.training.batches import TokenTable
 
 
 class Backbone:

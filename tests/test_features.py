@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-from bench import UserError, backbone, batches, data, features, train, trial_run
+from bench import UserError, backbone, data, trial_run
 from bench.contract import tiny_batch, tiny_model
 from bench.data import cache
-from bench.features import FeatureLoader, Features, Table
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.sweeps import sweep
+from bench.training import batches, features, train
+from bench.training.features import FeatureLoader, Features, Table
 from bench.trial import Trial
 from methods import registry
 from methods.base import Method, NotApplicable

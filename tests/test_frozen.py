@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from bench import UserError, frozen
+from bench import UserError
 from bench.contract import KINDS, tiny_batch, tiny_model
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe, parse_recipe
 from bench.trained.restore import restore
-from bench.trainer import Trainer
+from bench.training import frozen
+from bench.training.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers.trained import trained

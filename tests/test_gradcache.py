@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import UserError, contract, gradcache
+from bench import UserError, contract
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe, defining, parse_recipe
-from bench.trainer import Trainer
+from bench.training import gradcache
+from bench.training.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
 

@@ -63,7 +63,7 @@ def test_only_the_training_loop_and_the_contract_go_backward() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if ".backward()" in path.read_text(encoding="utf-8")
     ]
-    assert sorted(calls) == ["bench/contract.py", "bench/gradcache.py", "bench/trainer.py"]
+    assert sorted(calls) == ["bench/contract.py", "training/gradcache.py", "training/trainer.py"]
 
 
 def test_nothing_of_the_workplace_is_named() -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from bench import compiled, frozen
 from bench.contract import tiny_batch, tiny_model
 from bench.measure.count import saved_bytes
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe
-from bench.trainer import Trainer
+from bench.training import compiled, frozen
+from bench.training.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
 from methods.closed_towers import Closed

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import batches, contract, data, train
+from bench import contract, data
 from bench.data import cache
 from bench.recipe import Recipe
+from bench.training import batches, train
 from methods import registry
 from methods.base import Method, NotApplicable
 

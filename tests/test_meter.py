@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bench.contract import tiny_batch, tiny_model
 from bench.measure import count, machine, meter
 from bench.recipe import Recipe
-from bench.trainer import Trainer, compute_dtype
+from bench.training.trainer import Trainer, compute_dtype
 from methods import registry
 from methods.base import Batch, Method, NotApplicable
 from tests.helpers.close import close

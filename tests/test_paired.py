@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from bench import paired
+from bench.trained import paired
 
 
 def normal(

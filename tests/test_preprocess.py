@@ -13,7 +13,6 @@ from PIL import Image
 from bench import UserError, backbone, record, trial_run
 from bench.backbone import Preprocess, preprocess_of
 from bench.backbone.preprocess import defining, of_record
-from bench.batches import normalise
 from bench.contract import TEXT, VISION
 from bench.data import cache
 from bench.data.resize import CLIP, Resize
@@ -22,6 +21,7 @@ from bench.sweeps import sweep
 from bench.trained.model import TrainedModel
 from bench.trained.restore import restore
 from bench.trained.retrieve import Searcher
+from bench.training.batches import normalise
 
 HALF = (0.5, 0.5, 0.5)
 SIGLIP = Preprocess(Resize("squash"), HALF, HALF)

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from bench import UserError, data, record, train, trial_run
-from bench.batches import TrainSplit
+from bench import UserError, data, record, trial_run
 from bench.data import cache, newcard
 from bench.messages import Event, Note
 from bench.recipe import Recipe
 from bench.report import conditions, groups
 from bench.sweeps import sweep
+from bench.training import train
+from bench.training.batches import TrainSplit
 
 
 @pytest.fixture(autouse=True)

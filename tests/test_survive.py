@@ -16,18 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import (
-    UserError,
-    checkpoint,
-    data,
-    limits,
-    lock,
-    perquery,
-    record,
-    train,
-    trial_process,
-    trial_run,
-)
+from bench import UserError, data, lock, perquery, record, trial_process, trial_run
 from bench.data import cache
 from bench.measure import oom
 from bench.messages import Event, Step
@@ -35,6 +24,7 @@ from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.sweeps import engine, engine_choice, forkserver
 from bench.sweeps.sweep import Plan
+from bench.training import checkpoint, limits, train
 from bench.trial import Trial, blank_record
 from methods import registry
 from methods.base import Method
@@ -147,9 +137,9 @@ def test_only_code_that_trains_counts_for_a_checkpoint(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     checkpoint.code(registry()["linear"])
-    bench = Path(checkpoint.__file__).resolve().parent
+    bench = Path(checkpoint.__file__).resolve().parent.parent
     names = [path.relative_to(bench).as_posix() for path in read if path.is_relative_to(bench)]
-    assert {"train.py", "data/cache.py", "measure/count.py"} <= {*names}
+    assert {"training/train.py", "data/cache.py", "measure/count.py"} <= {*names}
     assert not [name for name in names if name.startswith(("report/", "sweeps/", "commands/"))]
     assert [path for path in read if path.parent.name == "methods" and path.name == "linear.py"]
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import UserError, data, limits, lock, record, trial_process
+from bench import UserError, data, lock, record, trial_process
 from bench.data import contact
 from bench.messages import Stage
 from bench.report import contents, groups, markdown, plots, robustness
 from bench.sweeps.sweep import Plan
 from bench.trained import under_corruption
 from bench.trained.under_corruption import Condition
+from bench.training import limits
 from bench.trial import Trial
 from tests.helpers import fake_records as fakes
 from tests.helpers.trained import trained

@@ -9,10 +9,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.batches import crop_and_flip, normalise
 from bench.contract import tiny_batch, tiny_model
 from bench.recipe import Recipe
-from bench.trainer import Trainer
+from bench.training.batches import crop_and_flip, normalise
+from bench.training.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers import fake_cuda

@@ -39,7 +39,7 @@ class Backbone:
         """A Pillow image of any shape -> what the image tower takes, `(3, S, S)`."""
         import torch
 
-        from bench.batches import normalise
+        from bench.training.batches import normalise
 
         preprocess = self.preprocess
         pixels = fit(image.convert("RGB"), self.image_size, preprocess.resize)

@@ -7,9 +7,9 @@ from pathlib import Path
 from textwrap import wrap
 
 from bench import UserError, data
-from bench.corrupt import CORRUPTIONS, corrupt
 from bench.data import Card, Dataset, cache
 from bench.data.cache import Pixels
+from bench.data.corrupt import CORRUPTIONS, corrupt
 
 SIDE, GAP, TEXT, LINE = 200, 24, 400, 20
 SHOWN = 224

@@ -10,10 +10,10 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from bench import units
-from bench.batches import TokenTable
 from bench.measure.rehearsal import WORKSPACE, Rehearsal
 from bench.randomness import random_states, set_random_states
 from bench.recipe import Recipe
+from bench.training.batches import TokenTable
 from methods.base import Method, NotApplicable, Sample
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from bench.schema import Efficiency
 from methods.base import Batch, Method
 
 if TYPE_CHECKING:
-    from bench.trainer import Trainer
+    from bench.training.trainer import Trainer
 
 Span = tuple[float, float]
 BUSY = 0.05
@@ -210,9 +210,9 @@ class Memory:
     """Peak memory on a CUDA device; on a CPU every peak is None.
 
     Allocated bytes are those of tensors, without the CUDA context and libraries. `apart`: bytes on
-    the device that are not part of what is measured (`bench.resident`), so peaks leave them out;
-    only the driver's figure has them in it. `before`: the peaks until the last pause, or until the
-    checkpoint of a training that was resumed.
+    the device that are not part of what is measured (`bench.training.resident`), so peaks leave
+    them out; only the driver's figure has them in it. `before`: the peaks until the last pause,
+    or until the checkpoint of a training that was resumed.
     """
 
     def __init__(self, device: torch.device, apart: int = 0) -> None:

@@ -12,8 +12,8 @@ import torch
 from bench.measure import training_clock
 from bench.randomness import random_states, set_random_states
 from bench.recipe import Recipe
-from bench.schedule import Pace
-from bench.trainer import Trainer
+from bench.training.schedule import Pace
+from bench.training.trainer import Trainer
 from methods.base import Batch, Method
 
 UNMEASURED = 2

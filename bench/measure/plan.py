@@ -13,10 +13,11 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
 )
 
-from bench import UserError, backbone, batches, brief, data
+from bench import UserError, backbone, brief, data
 from bench.measure import fitting_batch
 from bench.measure.rehearsal import WORKSPACE, Rehearsal
 from bench.recipe import Recipe
+from bench.training import batches
 from methods import registry
 from methods.base import Method, NotApplicable, Sample
 

@@ -15,11 +15,11 @@ from torch.library import _scoped_library
 from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import frozen, gradcache
-from bench.features import frozen_batch
 from bench.measure import count
 from bench.recipe import Recipe
-from bench.trainer import Trainer, autocast, compute_dtype
+from bench.training import frozen, gradcache
+from bench.training.features import frozen_batch
+from bench.training.trainer import Trainer, autocast, compute_dtype
 from methods.base import Batch, Method
 
 CPU = torch.device("cpu")

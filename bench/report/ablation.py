@@ -5,7 +5,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import paired
 from bench.report.groups import RECALL, Group, Row, slug
 from bench.report.significance import LEVEL, p_value
 from bench.report.tables import (
@@ -18,6 +17,7 @@ from bench.report.tables import (
     recalls,
     seeds_of,
 )
+from bench.trained import paired
 
 MANY = 6
 """A method with so many calls besides its default is shown outside its table of settings with only

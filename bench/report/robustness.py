@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.corrupt import CORRUPTIONS
+from bench.data.corrupt import CORRUPTIONS
 from bench.report.figure import blank, looks
 from bench.report.groups import Group
 from bench.report.tables import Cell, Part, Table, recall_cell

@@ -5,9 +5,9 @@ result on the same test images. Whether other test images would is for `bench co
 what each query found. Only records are used, so the same records get the same marks everywhere.
 """
 
-from bench import paired
 from bench.report.conditions import spoilt
 from bench.report.groups import Group, Row
+from bench.trained import paired
 
 LEVEL = 0.05
 ABOUT = "Student's paired t over seeds at 95%, on these test images"

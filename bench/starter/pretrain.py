@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from bench import backbone, batches, data, train
+from bench import backbone, data
 from bench.messages import Event, Step, event_to_json
 from bench.recipe import Recipe
+from bench.training import batches, train
 from bench.workbench import Model, Workbench
 from methods import registry
 

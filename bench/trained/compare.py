@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import UserError, paired, perquery, record, testset
+from bench import UserError, perquery, record, testset
 from bench.perquery import Array, PerQuery
 from bench.recalls import METRICS, WAYS
 from bench.schema import Record
+from bench.trained import paired
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,13 +14,13 @@ from bench import UserError, data, record, testset
 from bench import backbone as backbones
 from bench.backbone import Backbone
 from bench.backbone.preprocess import of_record
-from bench.batches import TokenTable, join_blocks, normalise
 from bench.data import Dataset, cache
 from bench.data.resize import Pixels
 from bench.evaluate import EVAL_BATCH, Evaluation
 from bench.schema import Record
 from bench.spec import misfits, nearest
-from bench.trainer import autocast
+from bench.training.batches import TokenTable, join_blocks, normalise
+from bench.training.trainer import autocast
 from bench.trial import Trial
 from bench.workbench import Decode, Model, Workbench
 from methods import registry

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import UserError, record, schema
-from bench.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
+from bench.data.corrupt import CORRUPTIONS, SEVERITIES, VERSION, corrupt
 from bench.messages import End, Progress, Stage
 from bench.schema import Corrupted, Record
 from bench.spec import nearest

@@ -1,4 +1,4 @@
-"""One optimiser step: precision, loss, gradients, update. `bench.train` repeats it."""
+"""One optimiser step: precision, loss, gradients, update. `bench.training.train` repeats it."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import gradcache
 from bench.recipe import Recipe
-from bench.schedule import Schedule
+from bench.training import gradcache
+from bench.training.schedule import Schedule
 from methods.base import Batch, Method
 
 

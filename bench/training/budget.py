@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import islice, repeat
 
 from bench import units
-from bench.batches import Loader, TrainSplit
-from bench.features import Features, all_words, frozen_batch
 from bench.measure import pace
 from bench.recipe import Recipe
-from bench.schedule import Pace, Timing, planned_epochs
 from bench.schema import Efficiency
+from bench.training.batches import Loader, TrainSplit
+from bench.training.features import Features, all_words, frozen_batch
+from bench.training.schedule import Pace, Timing, planned_epochs
 from methods.base import Batch, Method, NotApplicable
 
 SHARE = 0.01

@@ -71,7 +71,7 @@ class Schedule:
 
 def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
     """Optimiser steps of a whole training; a recipe's `time` must have become steps before."""
-    assert recipe.time is None, "bench.budget.settled turns it into steps"
+    assert recipe.time is None, "bench.training.budget.settled turns it into steps"
     if recipe.steps is not None:
         return recipe.steps
     return max(1, round(recipe.epochs * batches_per_epoch / recipe.accumulation))

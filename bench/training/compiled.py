@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from bench import UserError
-from bench.trainer import pass_through
+from bench.training.trainer import pass_through
 from methods.base import Batch, Method, NotApplicable
 
 BACKEND = "inductor"

@@ -17,16 +17,16 @@ import torch
 
 import bench
 import methods
-from bench.budget import Chosen
-from bench.limits import Clock
 from bench.measure.meter import Memory, Stopwatch
 from bench.messages import Note, Progress
 from bench.randomness import random_states, set_random_states
 from bench.record import atomically
+from bench.training.budget import Chosen
+from bench.training.limits import Clock
 from methods.base import Method
 
 if TYPE_CHECKING:
-    from bench.trainer import Trainer
+    from bench.training.trainer import Trainer
 
 SHARE = 0.01
 """Checkpoints take no more than this share of a training's time."""

@@ -14,19 +14,19 @@ from itertools import count, islice, pairwise
 import torch
 from torch import Tensor
 
-from bench import gradcache
 from bench.backbone.attention import attention_kernels
-from bench.batches import Loader
-from bench.checkpoint import Checkpointer, plain
 from bench.measure.count import flops, saved_bytes
 from bench.measure.machine import GpuSampler
 from bench.measure.meter import Memory, Stopwatch, step_rate
 from bench.measure.training_clock import TrainingClock
 from bench.messages import Progress, Stage, Step
 from bench.recipe import Recipe
-from bench.schedule import Mark, Schedule, Timing, planned_epochs, planned_steps
 from bench.schema import Efficiency, Look
-from bench.trainer import Trainer
+from bench.training import gradcache
+from bench.training.batches import Loader
+from bench.training.checkpoint import Checkpointer, plain
+from bench.training.schedule import Mark, Schedule, Timing, planned_epochs, planned_steps
+from bench.training.trainer import Trainer
 from methods.base import Batch, Method
 
 
@@ -88,7 +88,7 @@ class TrainState:
     """Since the start, evaluation included."""
     training_seconds: float = 0.0
     marks: list[Mark] = field(default_factory=list)
-    """Of `bench.schedule.Timing`; none without a time budget."""
+    """Of `bench.training.schedule.Timing`; none without a time budget."""
     text_length: int = 0
     """Tokens of the longest text met so far."""
 

@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.utils import _pytree as tree
 
 from bench import UserError
-from bench.batches import Loader, TokenTable, crop_and_flip, normalise
 from bench.data import short_hash
 from bench.data.cache import cache_folder
 from bench.evaluate import Evaluation
 from bench.messages import Note, Progress, Stage
 from bench.schema import Efficiency
-from bench.trainer import autocast
+from bench.training.batches import Loader, TokenTable, crop_and_flip, normalise
+from bench.training.trainer import autocast
 from bench.units import format_bytes
 from methods.base import Batch, Method, NotApplicable
 

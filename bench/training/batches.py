@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import resident as resident_
 from bench.data import Dataset, short_hash, spoken_form
 from bench.data.cache import Pixels
 from bench.data.cut import Cut
+from bench.training import resident as resident_
 from methods.base import Batch, Sample
 
 
@@ -193,9 +193,9 @@ def join_blocks(blocks: Iterable[Tensor], rows: int) -> Tensor:
 class Loader:
     """Batches on the device. A thread gathers the next ones while the present one trains.
 
-    resident: whether the pixels of the whole split lie on the device (None: `bench.resident`
-    decides); if not, each batch is gathered on the host into pinned memory. `resident_bytes`: what
-    they take there until `release`.
+    resident: whether the pixels of the whole split lie on the device (None:
+    `bench.training.resident` decides); if not, each batch is gathered on the host into pinned
+    memory. `resident_bytes`: what they take there until `release`.
     """
 
     def __init__(

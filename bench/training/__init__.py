@@ -1,0 +1,1 @@
+"""How a method is trained: batches, cached features, the loop, schedule, budgets, checkpoints."""
