@@ -39,7 +39,7 @@ KINDS = ("record", "record", "sweep", "sweep alone", "trial", "two", "writing")
 PLUGIN = """
 import os, time
 from pathlib import Path
-from bench import train
+from bench.training import train
 
 def slow(real):
     def call(*given, **named):
@@ -333,7 +333,10 @@ def main() -> int:
     truth = {str(p.relative_to(root / "calm")): record.read(p) for p in calm.seen}
     seconds = time.monotonic() - began
     print(f"{len(truth)} trials, undisturbed in {seconds:.0f} s", flush=True)
-    span = seconds / max(1, len(truth)) * 1.5
+    if not truth:  # else it would look for something to kill for ever
+        print((root / "sweeps.log").read_text())
+        return 1
+    span = seconds / len(truth) * 1.5
     fields: list[Field] = []
     total = Counter[str]()
 
