@@ -328,15 +328,15 @@ def _state(candidate: Candidate) -> str:
     assert not wrong, (
         f"own_state must be the trainable parameters and own buffers; see {_some(wrong)}"
     )
-    other = candidate.build()
-    other.load_own_state(state)
+    fresh = candidate.build()
+    fresh.load_own_state(state)
     # Bit for bit: the same operations on the same numbers in the same shapes.
-    assert _features(method.eval()).equal(_features(other.eval())), (
+    assert _features(method.eval()).equal(_features(fresh.eval())), (
         "a fresh method with the saved state encodes differently; keep all that is learned in "
         "parameters and buffers"
     )
-    again = other.own_state()
-    assert all(again[n].equal(t) for n, t in state.items()), "the state does not come back"
+    returned = fresh.own_state()
+    assert all(returned[n].equal(t) for n, t in state.items()), "the state does not come back"
     return f"{sum(t.numel() * t.element_size() for t in state.values()):,} bytes"
 
 
@@ -391,9 +391,9 @@ def _autocast(candidate: Candidate) -> None:
 
 
 def _seed(candidate: Candidate) -> None:
-    one, other = candidate.training, Training(candidate.build())
-    state, other_state = one.method.own_state(), other.method.own_state()
-    same = one.losses == other.losses  # bit for bit: one process, the same shapes
+    first, second = candidate.training, Training(candidate.build())
+    state, other_state = first.method.own_state(), second.method.own_state()
+    same = first.losses == second.losses  # bit for bit: one process, the same shapes
     same = same and all(tensor.equal(other_state[name]) for name, tensor in state.items())
     assert same, "two runs with one seed differ; draw random numbers from torch's generator only"
 
@@ -414,14 +414,14 @@ def _cached(candidate: Candidate) -> None:
 
 
 def _bytes(candidate: Candidate) -> str:
-    image, text = _kept(candidate.build().train())
+    image, text = _saved_bytes(candidate.build().train())
     full = Method(tiny_model(candidate.kind))
     full.model.requires_grad_(True)
-    share = 100 * (image + text) / max(1, sum(_kept(full)))
+    share = 100 * (image + text) / max(1, sum(_saved_bytes(full)))
     return f"image {image:,}, text {text:,} ({share:.0f}% of full fine-tuning)"
 
 
-def _kept(method: Method) -> tuple[int, int]:
+def _saved_bytes(method: Method) -> tuple[int, int]:
     """Bytes that encoding the images and the texts of a batch keeps for the backward pass."""
     batch = tiny_batch()
     known = [*method.parameters(), *method.buffers(), batch.images, batch.texts]

@@ -13,15 +13,15 @@ from typing import Any
 
 def call_today(method: str, call: str, settings: dict[str, Any]) -> str:
     """The call that means `settings` today; for a method from a plug-in, the recorded `call`."""
-    usual = _defaults().get(method)
-    if not usual or not settings:
+    defaults = _defaults().get(method)
+    if not defaults or not settings:
         return call
     tree = ast.parse(call, mode="eval").body
-    said = {k.arg: ast.unparse(k.value) for k in getattr(tree, "keywords", [])}
+    recorded = {k.arg: ast.unparse(k.value) for k in getattr(tree, "keywords", [])}
     # Settings that no longer exist, or that came after the record, are left out.
-    names = [name for name in usual if name in settings]
-    stated = [f"{name}={settings[name]!r}" for name in names if settings[name] != usual[name]]
-    stated += [f"{name}={value}" for name, value in said.items() if name not in usual]  # lr
+    names = [name for name in defaults if name in settings]
+    stated = [f"{name}={settings[name]!r}" for name in names if settings[name] != defaults[name]]
+    stated += [f"{name}={value}" for name, value in recorded.items() if name not in defaults]  # lr
     return f"{method}({', '.join(stated)})" if stated else method
 
 

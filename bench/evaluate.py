@@ -1,4 +1,4 @@
-"""A split as it is evaluated: every image and every distinct caption is encoded once."""
+"""Evaluate a method on one split: encode every image and every distinct caption once, then rank."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class FrozenInputs(Protocol):
     def of_images(self, rows: Sequence[int]) -> Any:
         """What `frozen_image` returned for rows of the data set."""
 
-    def of_texts(self, words: Sequence[str]) -> Any:
+    def of_texts(self, captions: Sequence[str]) -> Any:
         """What `frozen_text` returned for captions."""
 
 
@@ -38,8 +38,8 @@ class Evaluation:
     def __init__(self, dataset: Dataset, split: str, pixels: Pixels, backbone: Backbone) -> None:
         self.rows, self.scenes = dataset.split(split), dataset.scenes
         self.samples = [dataset.samples[row] for row in self.rows]
-        how = backbone.preprocess
-        self.pixels, self.mean, self.std = pixels, how.mean, how.std
+        preprocess = backbone.preprocess
+        self.pixels, self.mean, self.std = pixels, preprocess.mean, preprocess.std
         self.captions = [
             (image, caption) for image, s in enumerate(self.samples) for caption in s.captions
         ]
@@ -52,7 +52,7 @@ class Evaluation:
 
     @torch.no_grad()
     def label(self, mode: str, backbone: Backbone, table: TokenTable) -> None:
-        """Choose the scene that a method may put into a test query.
+        """Choose the scene label that a method may add to a test query.
 
         `none`; `oracle`: the true one; `predicted`: the scene whose name is nearest to the caption
         in the untrained backbone, which needs no label.
@@ -63,15 +63,17 @@ class Evaluation:
             return
         tower = text_tower(backbone.model)
 
-        def encode(words: list[str]) -> Tensor:
-            parts = (tower(part) for part in table(words).split(EVAL_BATCH))
-            return nn.functional.normalize(join_blocks(parts, len(words)).float(), dim=-1)
+        def encode(texts: list[str]) -> Tensor:
+            blocks = (tower(block) for block in table(texts).split(EVAL_BATCH))
+            return nn.functional.normalize(join_blocks(blocks, len(texts)).float(), dim=-1)
 
-        names = self.scenes
-        distinct = {c: i for i, c in enumerate(dict.fromkeys(c for _, c in self.captions))}
-        nearest = (encode(list(distinct)) @ encode(names).t()).argmax(dim=1).tolist()
+        distinct = list(dict.fromkeys(caption for _, caption in self.captions))
+        nearest = (encode(distinct) @ encode(self.scenes).t()).argmax(dim=1).tolist()
+        scene_of = {
+            caption: self.scenes[number] for caption, number in zip(distinct, nearest, strict=True)
+        }
         self.queries = [
-            replace(self.samples[image], scene=names[nearest[distinct[caption]]])
+            replace(self.samples[image], scene=scene_of[caption])
             for image, caption in self.captions
         ]
 
@@ -87,8 +89,8 @@ class Evaluation:
         )
         return {"eval_images_per_second": images, "eval_captions_per_second": captions}
 
-    def words(self, method: Method) -> list[str]:
-        """The test queries: each caption in the form that the method wants."""
+    def captions_for(self, method: Method) -> list[str]:
+        """All captions, in order, as the method wants to read them (see `Method.test_caption`)."""
         return [
             method.test_caption(caption, sample)
             for (_, caption), sample in zip(self.captions, self.queries, strict=True)
@@ -110,8 +112,8 @@ class Evaluation:
         encodes instead of images and texts.
         """
         method.eval()
-        words = self.words(method)
-        distinct = list(dict.fromkeys(words))
+        captions = self.captions_for(method)
+        distinct = list(dict.fromkeys(captions))
         tokens = table(distinct)
 
         def encode_images(part: slice) -> Tensor:
@@ -138,8 +140,8 @@ class Evaluation:
 
         images = encoded("images", len(self.rows), encode_images)
         texts = encoded("captions", len(distinct), encode_texts)
-        place = {word: number for number, word in enumerate(distinct)}
-        return images, texts[torch.tensor([place[word] for word in words], device=device)]
+        row_of = {caption: number for number, caption in enumerate(distinct)}
+        return images, texts[torch.tensor([row_of[caption] for caption in captions], device=device)]
 
     def ranks(self, image: Tensor, text: Tensor) -> dict[str, retrieval.Ranks]:
         """Ranks both ways, strict and duplicate-aware (`dup_`)."""

@@ -23,7 +23,7 @@ URL = re.compile(
     r"(?:@(?P<revision>[\w.-]+))?/(?P<file>.+)"
 )
 """`hf://datasets/OWNER/NAME@REVISION/FILE`, the form in which Hugging Face writes addresses."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, an exhausted quota and a file above the size limit."""
 OFFLINE = "HF_HUB_OFFLINE is set"
 WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
@@ -222,7 +222,7 @@ def explained(error: Exception, source: HubFile | str) -> Unreachable | UserErro
     file = source if isinstance(source, HubFile) else None
     host = urlsplit(constants.ENDPOINT if file else str(source)).netloc
     causes = list(_causes(error))
-    if any(getattr(cause, "errno", None) in FULL for cause in causes):
+    if any(getattr(cause, "errno", None) in DISK_FULL for cause in causes):
         return DiskFull(cache_folder(), brief(error))
     if constants.HF_HUB_OFFLINE or any(isinstance(c, errors.OfflineModeIsEnabled) for c in causes):
         return Unreachable(OFFLINE)

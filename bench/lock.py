@@ -20,7 +20,7 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # not a Unix: the times of claims alone
+except ImportError:  # not Unix: only the age of a claim shows that its owner is lost
     fcntl = None  # type: ignore[assignment]
 
 BEAT = 10.0
@@ -53,8 +53,9 @@ def held(record: Path) -> Iterator[bool]:
             file.write(owner)
             file.flush()
             renewing.start()
-            for left in record.parent.glob(f".{record.stem}.*.partial"):  # by a killed process
-                left.unlink(missing_ok=True)
+            # A killed process may have left half-written files behind.
+            for partial in record.parent.glob(f".{record.stem}.*.partial"):
+                partial.unlink(missing_ok=True)
             yield True
     finally:
         stop.set()
@@ -73,8 +74,7 @@ def busy(record: Path) -> bool:
 def _is_free(claim: Path) -> bool:
     """Whether there is no claim, or its owner is lost.
 
-    What time it is now is read off a new file: the clock of this machine may differ from the clock
-    of the file system.
+    The time is taken from a new file, since this machine's clock may differ from the file server's.
     """
     try:
         with claim.open(encoding="utf-8") as file:

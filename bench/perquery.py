@@ -1,12 +1,12 @@
-"""Where each test query found its answer: the `.npz` file beside a record.
+"""The rank of the best right answer to each test query: the `.npz` file beside a record.
 
-Arrays, with Q the queries of a way (the I test images for `i2t`, the C captions for `t2i`), in the
-order of the data set's annotation; each exists for the ways `i2t`, `t2i` and, with images and
-captions that share a sentence counted as right, `dup_i2t` and `dup_t2i`:
+Queries are the I test images (`i2t`) or their captions (`t2i`), in the order of the data set's
+annotation. These arrays exist for `i2t`, `t2i`, and also for `dup_i2t` and `dup_t2i`, where images
+and captions that share a sentence count as right. Q is the number of queries:
 
-- `t2i`: `(Q,)` rank of the best right item, from 1; ties at their expected place.
-- `t2i_hits`: `(Q, 3)` chance of a hit in the first 1, 5 and 10, ties broken at random. 100 times
-  their mean are the recalls of the record.
+- `t2i`: `(Q,)` rank of the best right item, from 1; for ties the expected rank.
+- `t2i_hits`: `(Q, 3)` chance that a right item is among the first 1, 5 and 10, ties broken at
+  random. 100 times the mean of a column is a recall of the record.
 - `captions`: `(I,)` how many captions each image has.
 """
 
@@ -29,12 +29,12 @@ Array = NDArray[Any]
 
 
 class Missing(UserError):
-    """There is no such file beside a record."""
+    """There is no per-query file beside a record."""
 
 
 @dataclass(frozen=True)
 class PerQuery:
-    """The arrays of one file, strict or duplicate-aware: by way `(Q,)` ranks and `(Q, 3)` hits."""
+    """The strict or the duplicate-aware arrays of one file; keys are `i2t` and `t2i`."""
 
     ranks: dict[str, Array]
     hits: dict[str, Array]
@@ -56,11 +56,11 @@ class PerQuery:
 
 
 def arrays(ranks: "Mapping[str, Ranks]", image_of: Sequence[int]) -> dict[str, Array]:
-    """The arrays to be saved: ranks by way, and the test image of each caption."""
+    """The arrays to save, by name. image_of: the test image of each caption."""
     named: dict[str, Array] = {"captions": np.bincount(image_of)}
-    for way, of in ranks.items():
-        named[way] = of.expected().float().numpy()
-        named[f"{way}_hits"] = np.stack([of.hit(k).numpy() for k in KS], axis=1)
+    for way, rank in ranks.items():
+        named[way] = rank.expected().float().numpy()
+        named[f"{way}_hits"] = np.stack([rank.hit(k).numpy() for k in KS], axis=1)
     return named
 
 
@@ -71,20 +71,19 @@ def save(path: Path, named: Mapping[str, Array]) -> None:
 
 
 def load(path: Path, prefix: str = "") -> PerQuery:
-    """The file beside the record at `path`; prefix `dup_` for the duplicate-aware arrays.
+    """Read the file beside the record at `path`; prefix `dup_` for the duplicate-aware arrays.
 
-    Raises Missing if there is none, and UserError if it is damaged or of another run, both with the
-    remedy.
+    Raises Missing if there is none, and UserError if it is damaged or belongs to another run.
     """
     file = path.with_suffix(".npz")
-    again = "repeat the trial with `bench run ... --rerun`"
+    remedy = "repeat the trial with `bench run ... --rerun`"
     if not file.exists():
         raise Missing(
-            f"{file} is missing, which holds what each query found (it is not committed with the "
-            f"records); {again}"
+            f"{file} is missing; it holds the ranks of the test queries and is not committed with "
+            f"the records; {remedy}"
         )
     if path.is_file() and record.is_stray(path, record.read(path), ".npz"):
-        raise UserError(f"{file} is of another run than the record beside it; {again}")
+        raise UserError(f"{file} belongs to another run than the record beside it; {remedy}")
     try:
         with np.load(file) as archive:
             ranks = {way: np.asarray(archive[f"{prefix}{way}"], np.float64) for way in WAYS}
@@ -92,7 +91,7 @@ def load(path: Path, prefix: str = "") -> PerQuery:
             captions = np.asarray(archive["captions"])
         for way, count in (("i2t", len(captions)), ("t2i", int(captions.sum()))):
             if ranks[way].shape != (count,) or hits[way].shape != (count, len(KS)):
-                raise ValueError(f"{way} has not {count} queries")
+                raise ValueError(f"{way} does not have {count} queries")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file} is damaged ({brief(error)}); {again}") from None
+        raise UserError(f"{file} is damaged ({brief(error)}); {remedy}") from None
     return PerQuery(ranks, hits, captions)

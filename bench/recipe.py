@@ -170,11 +170,11 @@ def _value(name: str, hint: Any, text: str) -> Any:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
         raise UserError(f"recipe {name} is true or false, not {text!r}")
-    whole = hint in (int, int | None)
+    is_int = hint in (int, int | None)
     try:
-        return int(text) if whole else float(text)
+        return int(text) if is_int else float(text)
     except ValueError:
-        what = "a whole number" if whole else "a number"
+        what = "a whole number" if is_int else "a number"
         raise UserError(f"recipe {name} is {what}, not {text!r}") from None
 
 
@@ -208,6 +208,6 @@ def _check(recipe: Recipe) -> None:
         ),
         "batch_size must be at least 2: a contrastive loss needs a negative": recipe.batch_size < 2,
     }
-    for fault, there in faults.items():
-        if there:
+    for fault, holds in faults.items():
+        if holds:
             raise UserError(f"recipe {fault}")

@@ -38,7 +38,9 @@ class Ranks:
 
     def hit(self, k: int) -> Tensor:
         """Chance that a right item is in the top k under random tie-breaking. `(Q,)` float64."""
-        places = (k - self.above).clamp(min=0)  # of the top k, for which the tied items compete
+        # Tied items are drawn one after another for the places of the top k that are left to them;
+        # a miss means that only wrong ones were drawn.
+        places = (k - self.above).clamp(min=0)
         miss = torch.ones(len(places), dtype=torch.float64)
         wrong, total = self.tied_wrong.double(), (self.tied_wrong + self.tied_right).double()
         for drawn in range(int(places.max()) if len(places) else 0):
@@ -100,18 +102,18 @@ def rank_rows(similarity: Tensor, rights: Sequence[Tensor]) -> list[Ranks]:
     if not torch.isfinite(similarity.sum()) and not torch.isfinite(similarity).all():
         raise NotFinite("a similarity is NaN or infinite")
     ranks: list[Ranks] = []
-    before = above = at_least = torch.empty(0)
-    for given in rights:
-        right = given.to(similarity.device)
+    previous_best = above = at_least = torch.empty(0)
+    for padded in rights:
+        right = padded.to(similarity.device)
         scores = similarity.gather(1, right.clamp(min=0)).masked_fill(right < 0, float("-inf"))
         best = scores.max(dim=1, keepdim=True).values
         if not ranks:
             above, at_least = _count(similarity, best)
-        else:  # count again only for queries whose best right item has changed
-            other = (best != before).squeeze(1)
-            above, at_least, there = above.clone(), at_least.clone(), other.cpu()
-            above[there], at_least[there] = _count(similarity[other], best[other])
-        before, tied_right = best, (scores == best).sum(dim=1).cpu()
+        else:  # strict and duplicate-aware best items rarely differ: count again only where they do
+            changed = (best != previous_best).squeeze(1)
+            above, at_least, rows = above.clone(), at_least.clone(), changed.cpu()
+            above[rows], at_least[rows] = _count(similarity[changed], best[changed])
+        previous_best, tied_right = best, (scores == best).sum(dim=1).cpu()
         ranks.append(Ranks(above, at_least - above - tied_right, tied_right))
     return ranks
 
@@ -142,25 +144,29 @@ def pad(rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 def right_items(image_of: Sequence[int], sentences: Sequence[str]) -> dict[str, Tensor]:
-    """Which gallery rows are right, strictly and if equal sentences count as right, too (`dup_`).
+    """Which gallery rows are right for each query, strictly and duplicate-aware (`dup_`).
 
-    image_of: the test image of each caption; sentences: each caption in a form in which spelling
-    variants of a sentence are equal. Returns `i2t`, `t2i`, `dup_i2t`, `dup_t2i`, each `(Q, P)`.
+    Strictly, only an image's own captions are right, and only a caption's own image. Duplicate-
+    aware, so is everything that carries the same sentence. image_of: the test image of each
+    caption; sentences: each caption in a form in which spelling variants are equal. Returns `i2t`,
+    `t2i`, `dup_i2t`, `dup_t2i`, each `(Q, P)`.
     """
-    images = max(image_of) + 1
-    own: list[list[int]] = [[] for _ in range(images)]
-    carriers: dict[str, set[int]] = {}
-    captions_of: dict[str, list[int]] = {}
+    captions_of: list[list[int]] = [[] for _ in range(max(image_of) + 1)]
+    images_with: dict[str, set[int]] = {}
+    captions_with: dict[str, list[int]] = {}
     for caption, (image, sentence) in enumerate(zip(image_of, sentences, strict=True)):
-        own[image].append(caption)
-        carriers.setdefault(sentence, set()).add(image)
-        captions_of.setdefault(sentence, []).append(caption)
-    like_own = [sorted({c for n in row for c in captions_of[sentences[n]]}) for row in own]
+        captions_of[image].append(caption)
+        images_with.setdefault(sentence, set()).add(image)
+        captions_with.setdefault(sentence, []).append(caption)
+    same_sentences = [
+        sorted({same for caption in own for same in captions_with[sentences[caption]]})
+        for own in captions_of
+    ]
     return {
-        "i2t": pad(own),
+        "i2t": pad(captions_of),
         "t2i": pad([[image] for image in image_of]),
-        "dup_i2t": pad(like_own),
-        "dup_t2i": pad([sorted(carriers[sentence]) for sentence in sentences]),
+        "dup_i2t": pad(same_sentences),
+        "dup_t2i": pad([sorted(images_with[sentence]) for sentence in sentences]),
     }
 
 

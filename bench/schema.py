@@ -74,7 +74,7 @@ class Data(TypedDict, total=False):
     captions_cut: dict[str, Count]
     """Captions of each split that are longer than the backbone's context, which cuts their end."""
     batch_size: Whole
-    """Images in a training batch: the recipe's, or all where there are fewer."""
+    """Images in a training batch: the recipe's number, or all images if there are fewer."""
 
 
 class Backbone(TypedDict, total=False):
@@ -85,7 +85,7 @@ class Backbone(TypedDict, total=False):
     weights: str
     """The weights, as they were named."""
     weights_sha256: str
-    """Their hash, the first 16 digits."""
+    """Hash of the weights: its first 16 digits."""
     parameters: Count
     """Parameters of both towers."""
     image_size: Whole
@@ -95,24 +95,24 @@ class Backbone(TypedDict, total=False):
     notes: list[str]
     """What the user was told about the backbone."""
     trained_on: list[str]
-    """Data sets whose training images the weights have seen, as far as known."""
+    """Data sets whose training images the weights are known to have seen."""
 
 
 class Look(TypedDict):
     """One evaluation during the training."""
 
     step: Whole
-    """Optimiser steps until then."""
+    """Optimiser steps so far."""
     epoch: Positive
-    """Passes over the training pairs until then."""
+    """Passes over the training pairs so far."""
     loss: NotRequired[Number | None]
-    """Mean training loss since the look before."""
+    """Mean training loss since the previous evaluation."""
     lr: NotRequired[Number | None]
     """Learning rate of the last step."""
     val_mR: NotRequired[Number | None]
     """Mean recall on validation."""
     train_seconds: NotRequired[Number | None]
-    """Seconds of training until then: steps and building cached features, without evaluation."""
+    """Seconds of training so far: steps and building cached features, without evaluation."""
 
 
 class Efficiency(TypedDict, total=False):
@@ -125,19 +125,20 @@ class Efficiency(TypedDict, total=False):
     attention_kernels: dict[str, Count]
     """Kernels that computed attention in one step, and how often each."""
     warning: str | None
-    """Why the figures are not to be trusted; null where they are."""
+    """Why the figures cannot be trusted; null if they can."""
     jobs_per_device: Whole
     """How many trials used the device at once; absent where it was one."""
     disturbed: bool
-    """Other processes took CPU time while speed was measured, and it could not be left out."""
+    """Other processes took CPU time in too many windows of the speed measurement to leave those
+    windows out."""
     gpu_throttle_reasons: list[str]
     """Why the GPU lowered its clock during the training."""
     windows: Count | None
     """Windows of several steps in which the speed was measured."""
     busy_windows: Count | None
-    """Those in which other processes took CPU time."""
+    """Windows in which other processes took CPU time."""
     throttled_windows: Count | None
-    """Those in which the GPU had lowered its clock."""
+    """Windows in which the GPU had lowered its clock."""
     warmup_steps: Count | None
     """First steps that are left out of the speed."""
     trainable_parameters: Count
@@ -147,11 +148,11 @@ class Efficiency(TypedDict, total=False):
     bf16_parameters: Count
     """Frozen parameters that are held in bfloat16 (`frozen=bf16`)."""
     train_images_per_second: Number | None
-    """Median over the windows, loading included."""
+    """Speed of training, loading included: the median over the windows."""
     train_images_per_second_iqr: Number | None
     """Its interquartile range."""
     step_images_per_second: Number | None
-    """Of the step alone, on batches that are on the device already."""
+    """Speed of the training step alone, on a batch that is on the device already."""
     eval_images_per_second: Number | None
     """Images encoded in the evaluation."""
     eval_captions_per_second: Number | None
@@ -167,20 +168,20 @@ class Efficiency(TypedDict, total=False):
     budget_seconds_used: Number
     """Training seconds, as in the curve; to be compared with the recipe's `time`."""
     budget_warning: str | None
-    """Where the training ended too far from its `time`: by how much."""
+    """By how much training missed the recipe's `time`; null if it kept to it."""
     budget_predicted_bytes: Number
-    """Predicted for the batch that the recipe's `memory` came to (`data.batch_size`): the peak on a
-    GPU, what is kept for backward on a CPU."""
+    """Predicted for the batch that was chosen to fit the recipe's `memory` (`data.batch_size`): the
+    peak on a GPU, the bytes kept for backward on a CPU."""
     train_seconds: Number | None
     """From before the first step to after the last, the evaluations between them included."""
     trial_seconds: Number | None
-    """The whole trial, all its parts if it was stopped and went on."""
+    """The whole trial, including the parts before it was stopped and resumed."""
     compile_seconds: Number | None
-    """What the recipe's `compile` took."""
+    """Time that the recipe's `compile` took."""
     epoch_seconds: Number | None
     """One epoch of training on cached features, at the speed that was measured."""
     epoch_and_features_seconds: Number | None
-    """That, and building the cached features."""
+    """`epoch_seconds` and the time to build the cached features."""
     peak_memory_train_bytes: Number | None
     """Most bytes allocated on the GPU in training; null on a CPU."""
     peak_memory_reserved_bytes: Number | None
@@ -192,37 +193,37 @@ class Efficiency(TypedDict, total=False):
     parameter_bytes: Number | None
     """Parameters and buffers."""
     gradient_bytes: Number | None
-    """Their gradients."""
+    """Gradients of the trainable parameters."""
     optimizer_bytes: Number | None
     """The optimiser's state."""
     activation_bytes: Number | None
-    """The rest of the peak."""
+    """The peak of training without parameters, gradients and the optimiser's state."""
     resident_bytes: Number | None
     """Training images held on the GPU; peaks leave them out."""
     feature_bytes: Number | None
     """Cached features."""
     feature_place: str
-    """Where they are: `device` or `disk`."""
+    """Where cached features are: `device` or `disk`."""
     feature_images: Count
     """Image features that are cached."""
     feature_captions: Count
     """Caption features that are cached."""
     feature_seconds: Number | None
-    """Building them."""
+    """Time to build the cached features."""
     driver_process_bytes: Number | None
-    """What the driver says that the process held."""
+    """Memory that the process held, according to the driver."""
     predicted_peak_bytes: Number | None
     """The peak as `bench plan` predicts it."""
     largest_batch_predicted: Count
     """After running out of memory: the batch predicted to fit; 0: not even two images."""
     allocator_retries: Number | None
-    """How often the allocator had to free its cache; above 0 the peak is no peak."""
+    """How often the allocator had to free its cache; above 0, the GPU's size limited the peak."""
     forward_flops_per_image: Number | None
     """Floating-point operations of the forward pass."""
     backward_flops_per_image: Number | None
     """Floating-point operations of the backward pass."""
     gpu_hours: Number | None
-    """The same in hours, on a GPU."""
+    """`train_seconds` in hours; null on a CPU."""
     gpu_energy_joules: Number | None
     """Energy of the GPU in training."""
     gpu_clock_mhz_median: Number | None
@@ -301,9 +302,9 @@ class Record(TypedDict):
     backbone: NotRequired[Backbone]
     environment: NotRequired[Environment]
     beside: NotRequired[dict[str, str | None]]
-    """Hashes of the files beside the record, by ending."""
+    """Hashes of the files beside the record, by suffix."""
     resumed: NotRequired[Count]
-    """How often the training was stopped and went on from a checkpoint."""
+    """How often the training was stopped and resumed from a checkpoint."""
     started: NotRequired[str]
     """When the trial began (ISO 8601, UTC)."""
     finished: NotRequired[str]
@@ -333,7 +334,7 @@ class TransferFields(TypedDict):
 
     schema: int
     identity: Text
-    """Of the trial that trained the method."""
+    """Identity of the trial that trained the method."""
     trial_finished: str | None
     """When that run of the trial ended; tells it from other runs of the same trial."""
     seed: int
@@ -393,7 +394,7 @@ def fault(document: Any) -> str | None:
 def fault_in_search(document: Any) -> str | None:
     """The same for the file of a search; its recipe lacks what is None, which TOML has not."""
     return _fault(_form(Search), document) or _fault(
-        _recipe(whole=False), document["recipe"], "recipe"
+        _recipe(complete=False), document["recipe"], "recipe"
     )
 
 
@@ -432,15 +433,15 @@ def _form(fields: type) -> TypeAdapter[Any]:
 
 
 @cache
-def _recipe(whole: bool = True) -> TypeAdapter[Any]:
-    """The fields of `bench.recipe.Recipe`; of a whole one those added later may be absent."""
+def _recipe(complete: bool = True) -> TypeAdapter[Any]:
+    """The fields of `bench.recipe.Recipe`; `complete`: those of the first release are required."""
     hints: dict[str, Any] = get_type_hints(Recipe)
     hints |= {"batch_size": Whole, "accumulation": Whole, "epochs": Positive}
     hints |= {"time": Positive | None, "memory": Whole | None}
     later = {field.name for field in dataclasses.fields(Recipe) if field.metadata.get("later")}
     required: Any = ...
     fields: Any = {
-        name: (hint, required if whole and name not in later else None)
+        name: (hint, required if complete and name not in later else None)
         for name, hint in hints.items()
     }
     config = ConfigDict(allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Which test queries a record was made with, and whether two records have the same.
+"""Whether two records were made with the same test queries.
 
 Models are compared query by query, so images, captions, scenes and their order must be the same.
 """
@@ -61,7 +61,7 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
     }
     if all(pairs["test captions, scenes or order of images"]):
         del pairs["captions or scenes"]  # those of the training images may differ
-    for what, (one, other) in pairs.items():
-        if one is not None and other is not None and one != other:
+    for what, (value_a, value_b) in pairs.items():
+        if value_a is not None and value_b is not None and value_a != value_b:
             return what
     return None

@@ -45,7 +45,7 @@ def main() -> int:
             clock.check()
 
     try:
-        progress(_done(job, progress, clock))
+        progress(_run_job(job, progress, clock))
     except UserError as error:
         progress(End("user_error", str(error)))
         return 2
@@ -54,7 +54,7 @@ def main() -> int:
     return 0
 
 
-def _done(job: Job, progress: Progress, clock: Clock) -> End:
+def _run_job(job: Job, progress: Progress, clock: Clock) -> End:
     """Do a job under the trial's lock. Returns how it ended."""
     from bench import trial_run
     from bench.measure.meter import shared

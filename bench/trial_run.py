@@ -20,7 +20,7 @@ from bench.schema import Backbone, Data, Efficiency, Record
 from bench.training import batches, budget, compiled, train
 from bench.training.budget import Chosen
 from bench.training.checkpoint import Checkpointer
-from bench.training.features import FeatureLoader, Features, all_words
+from bench.training.features import FeatureLoader, Features, all_captions
 from bench.training.limits import Clock, TimeLimit
 from bench.training.train import Diverged, Fitted
 from bench.training.trainer import deterministic
@@ -130,8 +130,8 @@ class TrialRun:
         self.progress = progress
         self.method_class = registry()[trial.method]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        usual = self.method_class.lr
-        self.lr = usual and (trial.lr or self.recipe.lr or usual)
+        own_lr = self.method_class.lr
+        self.lr = own_lr and (trial.lr or self.recipe.lr or own_lr)
         self.chosen = Chosen()
         self.checkpointer: Checkpointer | None = None
         if every is not None and self.lr is not None:
@@ -242,11 +242,11 @@ class TrialRun:
             self.loader = FeatureLoader(features, self.loader)
         if self.recipe.compile:
             # With all captions known, texts keep one length, and are compiled for it only once.
-            tokens.add(list(all_words(self.loader, epochs + 1)))
+            tokens.add(list(all_captions(self.loader, epochs + 1)))
             costs |= self._compile(next(iter(self.loader.epoch(0))))
         if self._validates:
             # Captions set how long texts are. That must not depend on when the first look comes.
-            tokens.add(self.evaluations["val"].words(method))
+            tokens.add(self.evaluations["val"].captions_for(method))
         if self.checkpointer is not None:
             size = sum(tensor.nbytes for tensor in method.own_state().values())
             probe(self.checkpointer.path.parent, size + 2**20)

@@ -89,7 +89,7 @@ def test_captions_met_while_measuring_make_no_text_longer(monkeypatch: pytest.Mo
 
     table = TokenTable(tokens, 0)
     table.add(["short"])
-    monkeypatch.setattr(budget, "all_words", lambda *_: iter(["a much longer one"]))
+    monkeypatch.setattr(budget, "all_captions", lambda *_: iter(["a much longer one"]))
     own = budget._apart(cast(Loader, SimpleNamespace(table=table)))
     assert (own.table.length, table.length) == (17, 5)
     assert table(["a much longer one"]).shape == (1, 17)  # met here for the first time

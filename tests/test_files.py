@@ -18,8 +18,8 @@ def put(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"x")
 
 
-def names(found: files.Found) -> list[str | None]:
-    return [None if path is None else path.name for path in found.paths]
+def names(matches: files.Matches) -> list[str | None]:
+    return [None if path is None else path.name for path in matches.paths]
 
 
 NFC, NFD = (unicodedata.normalize(form, "étang_1.tif") for form in ("NFC", "NFD"))

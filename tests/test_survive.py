@@ -439,7 +439,7 @@ def test_a_trial_that_another_sweep_did_is_not_done_again(
     job = plan.job(one)
     record.write(one.path(plan.results.resolve()), blank_record(one))
     monkeypatch.setattr(trial_run, "run", lambda *_: pytest.fail("it was run again"))
-    assert trial_process._done(job, lambda _: None, limits.Clock()).status == "ok"
+    assert trial_process._run_job(job, lambda _: None, limits.Clock()).status == "ok"
 
 
 # Time.

@@ -102,7 +102,7 @@ def test_a_trials_process_measures_what_is_missing_under_its_lock(tiny: Path) ->
     told: list[Any] = []
 
     def done() -> Any:
-        return trial_process._done(plan.job(one), told.append, limits.Clock()).status
+        return trial_process._run_job(plan.job(one), told.append, limits.Clock()).status
 
     with lock.held(path):
         assert done() == "elsewhere"
@@ -112,7 +112,7 @@ def test_a_trials_process_measures_what_is_missing_under_its_lock(tiny: Path) ->
     assert all(p.read_bytes() == content for p, content in files.items())
     plan.corrupt[one.identity] = [("haze", 1)]
     path.with_suffix(".safetensors").unlink()
-    ended = trial_process._done(plan.job(one), told.append, limits.Clock())
+    ended = trial_process._run_job(plan.job(one), told.append, limits.Clock())
     assert ended.status == "not_measured"
     assert "--rerun" in ended.message
 

@@ -50,27 +50,27 @@ def note(name: str, state: Checkpoint, known: Named | None) -> str | None:
     other, quick = sibling(name), is_quick(name)
     if other is None:
         return None
-    found = _of_file(state)
-    if found is None and known is not None:
-        found = is_quick(known.architecture), known.activation
-    if found is None:
+    trained_with = _of_file(state)
+    if trained_with is None and known is not None:
+        trained_with = is_quick(known.architecture), known.activation
+    if trained_with is None:
         return (
             f"{state.path.name} does not say whether it was trained with GELU or QuickGELU: "
             f"{WORDS[quick]} is assumed, as {name} has it ({other} has {WORDS[not quick]})"
         )
-    if found[0] != quick:
-        wrong = _mismatch(state.path.name, name, *found)
+    if trained_with[0] != quick:
+        wrong = _mismatch(state.path.name, name, *trained_with)
         return f"{wrong}, so recalls will be too low; {other} has {WORDS[not quick]}"
     return None
 
 
 def demand(name: str, state: Checkpoint, weights: str) -> None:
     """Raise UserError if the file itself shows that it has the other activation."""
-    found, other = _of_file(state), sibling(name)
-    if found is not None and other is not None and found[0] != is_quick(name):
+    trained_with, other = _of_file(state), sibling(name)
+    if trained_with is not None and other is not None and trained_with[0] != is_quick(name):
         raise UserError(
-            f"{_mismatch(repr(weights), name, *found)}, so every recall would be too low (did you "
-            f"mean {other}:{weights}?)"
+            f"{_mismatch(repr(weights), name, *trained_with)}, so every recall would be too low "
+            f"(did you mean {other}:{weights}?)"
         )
 
 

@@ -82,8 +82,8 @@ def read(path: Path, model: nn.Module) -> Checkpoint:
     prefix = _prefix(path, state, model)
     inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     left_out = [k for k in state if not k.startswith(prefix)]
-    many = f"{len(left_out)} tensors outside {prefix!r} were left out: {_few(left_out)}"
-    notes = (many,) if left_out else ()
+    note = f"{len(left_out)} tensors outside {prefix!r} were left out: {_few(left_out)}"
+    notes = (note,) if left_out else ()
     if huggingface.is_clip(inside):
         return Checkpoint(path, huggingface.renamed(inside), openai, True, notes)
     return Checkpoint(path, inside, openai, False, notes)

@@ -40,8 +40,8 @@ def make_ready(spec: str, say: Callable[[str], None], *, download: bool = True) 
     if stated and not download:
         return Ready(size)
     if stated:
-        much = "" if size is None else f" ({format_bytes(size, DOWNLOADS)})"
-        say(f"downloading {stated[-1].file}{much} to {tilde(hub.cache_folder())}")
+        size_note = "" if size is None else f" ({format_bytes(size, DOWNLOADS)})"
+        say(f"downloading {stated[-1].file}{size_note} to {tilde(hub.cache_folder())}")
         weights.fetch(spec)
     if download and loading.needs_transformers(parts):
         loading.tokenizer(parts)  # this and the config of a text tower are downloaded here

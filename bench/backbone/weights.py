@@ -151,11 +151,11 @@ def fetch(spec: str) -> Path | None:
             hub.download(stated)
             path = PurePosixPath(stated.file.file)
             if path.name in TRANSFORMERS_FILES:  # the config beside them says their activation
-                beside = HubFile(
+                config = HubFile(
                     stated.file.repo, str(path.with_name("config.json")), stated.file.revision
                 )
                 with contextlib.suppress(hub.Unreachable, UserError):  # it may not be there
-                    hub.download(hub.ask([beside]))
+                    hub.download(hub.ask([config]))
     return locate(spec)
 
 
@@ -199,8 +199,8 @@ def weights_identity(spec: str) -> str:
     parts = split_spec(spec)
     if parts.folder is not None:
         files = sorted(path for path in parts.folder.glob("*") if path.is_file())
-        whole = "".join(f"{path.name} {file_hash(path)}\n" for path in files)
-        return "sha256:" + hashlib.sha256(whole.encode()).hexdigest()[:16]
+        listing = "".join(f"{path.name} {file_hash(path)}\n" for path in files)
+        return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()[:16]
     path = STARTER / "starter.safetensors" if parts.is_starter else parts.file
     if path is not None:
         return "sha256:" + file_hash(path)[:16]

@@ -163,26 +163,26 @@ def _images(
 ) -> tuple[Images, list[str]]:
     """The images, and notes for the user."""
     try:
-        found = data.find_images(card, root, samples)
+        matches = data.find_images(card, root, samples)
     except UserError as error:
         return Images(compared=False), [f"no image was looked at: {error}"]
-    look = twins.look(card, samples, found.paths, progress=progress)
+    look = twins.look(card, samples, matches.paths, progress=progress)
     sizes = {
         sample.filename: f"{size[0]} x {size[1]}"
         for sample, size in zip(samples, look.sizes, strict=True)
         if size is not None
     }
     counts = dict(Counter(sizes.values()).most_common())
-    usual = next(iter(counts), None)
+    usual_size = next(iter(counts), None)
     images = Images(
-        missing=found.missing,
-        extra=[path.name for path in found.extra],
+        missing=matches.missing,
+        extra=[path.name for path in matches.extra],
         undecodable=look.undecodable,
         sizes=counts,
-        odd_sized=[name for name, size in sizes.items() if size != usual],
+        odd_sized=[name for name, size in sizes.items() if size != usual_size],
         twins=twins.find(look, look),
     )
-    return images, [*found.notes, *brightness.warnings(found.paths, card.scale)]
+    return images, [*matches.notes, *brightness.warnings(matches.paths, card.scale)]
 
 
 def words(by_split: Splits, sentence: Callable[[str], str] = spoken_form) -> dict[str, Words]:

@@ -86,19 +86,19 @@ def load(card: Card, root: Path, images: bool = True) -> Dataset:
         raise UserError(wrong[0])
     if not card.counts.get("val"):
         samples = _hold_out(samples, card.raw.get("val_share", 0.1))
-    found = find_images(card, root, samples) if images else files.Found([None] * len(samples))
-    if found.missing:
+    matches = find_images(card, root, samples) if images else files.Matches([None] * len(samples))
+    if matches.missing:
         folder = folder_of(card, root) / card.raw["images"]
-        many = f"{len(found.missing)} of {len(samples)} images are missing in {folder}"
-        raise Missing(card, root, f"{card.name}: {many}, the first is {found.missing[0]!r}")
+        how_many = f"{len(matches.missing)} of {len(samples)} images are missing in {folder}"
+        raise Missing(card, root, f"{card.name}: {how_many}, the first is {matches.missing[0]!r}")
     hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
     if card.annotation_hash is None or OTHER_TEXTS in notes:  # `read` compared them
         hashes["annotation"] = content_hash(samples)
     if card.test_hash is None and card.kind != "synthetic":
         notes.append(UNPINNED)
-    notes += [*found.notes, *brightness.warnings(found.paths, card.scale)]
+    notes += [*matches.notes, *brightness.warnings(matches.paths, card.scale)]
     notes += [*few_test_images(samples), *_blank_captions(samples)]
-    return Dataset(card, folder_of(card, root), samples, found.paths, hashes, notes)
+    return Dataset(card, folder_of(card, root), samples, matches.paths, hashes, notes)
 
 
 def read(card: Card, root: Path) -> tuple[list[Sample], list[str]]:
@@ -128,10 +128,10 @@ def read(card: Card, root: Path) -> tuple[list[Sample], list[str]]:
     return samples, notes
 
 
-def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Found:
+def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Matches:
     """The file of each sample; raises Missing without the folder, UserError if it is unreadable."""
     if card.kind == "synthetic":
-        return files.Found([None] * len(samples))
+        return files.Matches([None] * len(samples))
     images = folder_of(card, root) / card.raw["images"]
     if not images.is_dir():
         raise Missing(card, root, f"{card.name}: the image folder {images} is missing")

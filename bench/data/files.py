@@ -17,7 +17,7 @@ FOREIGN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
 
 
 @dataclass(frozen=True)
-class Found:
+class Matches:
     """The file of each annotated image (None: missing), and what else the folder holds."""
 
     paths: list[Path | None]
@@ -58,7 +58,7 @@ def match(
     folder: Path,
     filenames: Sequence[str],
     other_stem: Callable[[str], str | None] = lambda filename: None,
-) -> Found:
+) -> Matches:
     """Find each annotated image by its name, else by its stem, else by `other_stem`.
 
     Images that are then still missing may have a file that no other image has taken, whose name
@@ -109,7 +109,7 @@ def match(
         notes.append(f"{numbered} images were found by number in their original class folders")
     missing = [filename for filename in filenames if filename not in file_of]
     extra = [path for path in files if path not in taken]
-    return Found([file_of.get(f) for f in filenames], missing, extra, notes)
+    return Matches([file_of.get(f) for f in filenames], missing, extra, notes)
 
 
 def _grouped(files: Sequence[Path], key: Callable[[Path], str]) -> dict[str, list[Path]]:

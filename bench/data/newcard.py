@@ -33,8 +33,8 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     annotation, images = _absolute(annotation), _absolute(images)
     if not images.is_dir() and annotation.suffix != ".parquet":
         raise UserError(f"{images} is no folder; --images is the folder of the images")
-    whole = annotation.is_dir()
-    folder, file = (annotation, None) if whole else (annotation.parent, _pattern(annotation))
+    is_precomp = annotation.is_dir()
+    folder, file = (annotation, None) if is_precomp else (annotation.parent, _pattern(annotation))
     try:
         reading = annotations.read("auto", folder, file)
     except annotations.Absent as absent:
@@ -49,11 +49,11 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
             f"{annotation} has {counts['train']} images in train and none in test; test images are "
             "needed, in the annotation or as one file per split ({split} in its name)"
         )
-    found = files.match(name, images, [s.filename for s in samples])
+    matches = files.match(name, images, [s.filename for s in samples])
     keys = {"name": name, "title": name, "kind": reading.kind, "citation": "", "licence": ""}
     keys |= {"source": "its authors", "put": "", **_places(folder, file, images, root)}
     text = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
-    notes = [*reading.notes, *found.notes]
+    notes = [*reading.notes, *matches.notes]
     if not counts["train"]:
         notes.append(
             "there are no training images: the card is for `zeroshot` and for methods that were "
@@ -61,13 +61,13 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
         )
     elif not counts["val"]:
         text.append("val_share = 0.1")
-    values = brightness.sample(found.paths)
+    values = brightness.sample(matches.paths)
     if values is not None and (warning := values.warning(None)) is not None:
         text.append(f"scale = {brightness.as_toml(values.scale)}")
         notes.append(f"{warning}; the card states it now: look whether it suits your images")
-    if found.missing:
-        first = found.missing[0]
-        notes.append(f"{len(found.missing)} images are missing, the first is {first!r}")
+    if matches.missing:
+        first = matches.missing[0]
+        notes.append(f"{len(matches.missing)} images are missing, the first is {first!r}")
     rule, note = _scenes(samples)
     text += ["", "[counts]", *(f"{split} = {count}" for split, count in counts.items() if count)]
     test = data.names_hash([s for s in samples if s.split == "test"])

@@ -97,14 +97,14 @@ def find(first: Look, second: Look) -> list[Twins]:
     """The pairs of (nearly) equal images of two looks, or of one with itself, the closest first."""
     rows, columns = np.nonzero(first.seen)[0], np.nonzero(second.seen)[0]
     pixels, others = first.pixels[rows], second.pixels[columns]
-    found = []
+    pairs = []
     for a, b, levels in near(pixels, others):
         if first is not second or a < b:
             pair = first.samples[rows[a]], second.samples[columns[b]]
             names = pair[0].filename, pair[1].filename
             splits = pair[0].split, pair[1].split
-            found.append(Twins(names, splits, bool((pixels[a] == others[b]).all()), levels))
-    return sorted(found, key=lambda twins: (not twins.same_pixels, twins.grey_levels))
+            pairs.append(Twins(names, splits, bool((pixels[a] == others[b]).all()), levels))
+    return sorted(pairs, key=lambda twins: (not twins.same_pixels, twins.grey_levels))
 
 
 def near(first: Pixels, second: Pixels) -> list[tuple[int, int, float]]:

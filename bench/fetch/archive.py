@@ -25,7 +25,7 @@ from bench import UserError, brief
 from bench.data import parquet
 from bench.fetch import Fault
 from bench.fetch.download import ELSEWHERE
-from bench.hub import FULL, DiskFull
+from bench.hub import DISK_FULL, DiskFull
 
 RATIO = 100
 """The largest ratio of unpacked to packed size that is allowed; images have one or two."""
@@ -69,7 +69,7 @@ def extract(archive: Path, into: Path, keep: Callable[[PurePosixPath], bool]) ->
         is_damaged = isinstance(error, DAMAGED) or type(error).__module__.startswith("unrar")
         if isinstance(error, (UserError, Fault)) or not is_damaged:
             raise
-        if getattr(error, "errno", None) in FULL:
+        if getattr(error, "errno", None) in DISK_FULL:
             raise DiskFull(into.parent, brief(error), ELSEWHERE) from None
         raise Fault(f"{archive.name} cannot be unpacked ({brief(error)})") from None
 

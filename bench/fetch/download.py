@@ -32,9 +32,9 @@ def download(remote: Remote, folder: Path) -> Path:
     Resumes an interrupted download. Raises Fault if this address does not deliver the file,
     hub.DiskFull if the disk is full.
     """
-    whole = folder / remote.name
-    if whole.exists():
-        return whole
+    complete = folder / remote.name
+    if complete.exists():
+        return complete
     folder.mkdir(parents=True, exist_ok=True)
     expected, etag = _ask(remote)
     # The name holds the version, so that a file is never completed with bytes of another one.
@@ -45,9 +45,11 @@ def download(remote: Remote, folder: Path) -> Path:
         resumed = _read_on(remote, expected, partial)
         difference = _difference(partial, remote)
         if difference is None:
-            return partial.rename(whole)
+            return partial.rename(complete)
         partial.unlink()
-        if not resumed:  # else its beginning may have been wrong: once more, from the start
+        if (
+            not resumed
+        ):  # if it was, its beginning may have been wrong: try once more from the start
             raise Fault(difference)
 
 
@@ -101,12 +103,15 @@ def _difference(path: Path, remote: Remote) -> str | None:
     start, key = hashlib.sha256(), "sha256"
     if remote.sha256 is None:  # Git hashes a header, then the content
         start, key = hashlib.sha1(b"blob %d\0" % path.stat().st_size), "git_blob"
-    known = remote.sha256 or remote.git_blob
+    expected = remote.sha256 or remote.git_blob
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: start).hexdigest() if known else None
-    if found == known:
+        actual = hashlib.file_digest(file, lambda: start).hexdigest() if expected else None
+    if actual == expected:
         return None
-    return f"{remote.name} is another file than the card names ({key} {found}, on the card {known})"
+    return (
+        f"{remote.name} is another file than the card names ({key} {actual}, on the card "
+        f"{expected})"
+    )
 
 
 @contextmanager
@@ -115,7 +120,7 @@ def _faults(remote: Remote, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if getattr(error, "errno", None) in hub.FULL:
+        if getattr(error, "errno", None) in hub.DISK_FULL:
             raise hub.DiskFull(folder, brief(error), ELSEWHERE) from None
         reason = str(hub.explained(error, hub.of_url(remote.url) or remote.url))
         remedy = ": unset it to download" if reason == hub.OFFLINE else ""

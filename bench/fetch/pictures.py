@@ -54,13 +54,13 @@ def misnumbered(
     card: Card, samples: Sequence[Sample], pixels: Pixels, seen: npt.NDArray[np.bool_]
 ) -> list[str]:
     """File names of the `seen` pictures `(S, side, side, 3)` that do not have the card's hash."""
-    known = pinned(card)
-    if not known:
+    hash_of = pinned(card)
+    if not hash_of:
         return []
     return [
         sample.filename
-        for sample, found, is_seen in zip(samples, hashes(pixels), seen, strict=True)
+        for sample, actual, is_seen in zip(samples, hashes(pixels), seen, strict=True)
         if is_seen
-        and (right := known.get(Path(sample.filename).stem)) is not None
-        and int((found != right).sum()) > FAR
+        and (expected := hash_of.get(Path(sample.filename).stem)) is not None
+        and int((actual != expected).sum()) > FAR
     ]

@@ -49,7 +49,7 @@ def put(job: Job, downloads: Sequence[Path], val: int | str | None = None) -> st
             return _annotation(job, downloads, val)
         if job.to == job.card.raw.get("images"):
             return _images(job, downloads)
-        return _folder(job, downloads[0])
+        return _scene_lists(job, downloads[0])
     finally:
         shutil.rmtree(job.aside, ignore_errors=True)
 
@@ -81,12 +81,12 @@ def _copy_or_extract(download: Path, draft: Path) -> None:
     if download.is_file() and download.suffix == draft.suffix:
         shutil.copyfile(download, draft)
         return
-    found = archive.extract(
+    extracted = archive.extract(
         download, draft.parent / "unpacked", lambda name: name.name == draft.name
     )
-    if len(found) != 1:
-        raise Fault(f"{download.name} holds {len(found) or 'no'} {draft.name}")
-    found[0].rename(draft)
+    if len(extracted) != 1:
+        raise Fault(f"{download.name} holds {len(extracted) or 'no'} {draft.name}")
+    extracted[0].rename(draft)
 
 
 def _published_splits(card: Card, samples: list[Sample], val: int | str | None) -> list[Sample]:
@@ -145,16 +145,16 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
             archive.extract(file, job.aside / f"nested{number}", is_wanted)
     _drop_copies(job.aside, samples)
     names = [s.filename for s in samples]
-    found = files.match(
+    matches = files.match(
         job.card.name, job.aside, names, lambda name: scenes.original_stem(rule, name)
     )
-    if found.missing:
+    if matches.missing:
         raise Fault(
-            f"{len(found.missing):,} of {len(samples):,} images are not in "
-            f"{', '.join(file.name for file in downloads)}, the first is {found.missing[0]!r}"
+            f"{len(matches.missing):,} of {len(samples):,} images are not in "
+            f"{', '.join(file.name for file in downloads)}, the first is {matches.missing[0]!r}"
         )
-    numbering = _check_pictures(job, samples, found)
-    _add(found, job.aside, job.place)
+    numbering = _check_pictures(job, samples, matches)
+    _add(matches, job.aside, job.place)
     return f"{len(samples):,} images, every one decodes{numbering}"
 
 
@@ -179,9 +179,9 @@ def _drop_copies(folder: Path, samples: Sequence[Sample]) -> None:
             path.unlink()
 
 
-def _check_pictures(job: Job, samples: Sequence[Sample], found: files.Found) -> str:
+def _check_pictures(job: Job, samples: Sequence[Sample], matches: files.Matches) -> str:
     """Decode every image and compare numbered ones with the card's hashes; raises Fault."""
-    look = twins.look(job.card, samples, found.paths, pictures.SIDE, job.progress)
+    look = twins.look(job.card, samples, matches.paths, pictures.SIDE, job.progress)
     if look.undecodable:
         first = next(iter(look.undecodable.values()))
         raise Fault(f"{len(look.undecodable):,} images cannot be read, the first: {first}")
@@ -196,9 +196,9 @@ def _check_pictures(job: Job, samples: Sequence[Sample], found: files.Found) -> 
     return ", numbered as published" if job.card.raw.get("pictures") else ""
 
 
-def _add(found: files.Found, aside: Path, place: Path) -> None:
+def _add(matches: files.Matches, aside: Path, place: Path) -> None:
     """Move images to `place`, all into one folder if no two have the same name."""
-    paths = [path for path in found.paths if path is not None]
+    paths = [path for path in matches.paths if path is not None]
     flat = len({path.name for path in paths}) == len(paths)
     for path in paths:
         # The first folder below `aside` only says from which archive the file came.
@@ -211,13 +211,13 @@ def _add(found: files.Found, aside: Path, place: Path) -> None:
 # Anything else: the lists of scenes.
 
 
-def _folder(job: Job, download: Path) -> str:
+def _scene_lists(job: Job, download: Path) -> str:
     """The folder of that name in an archive."""
     name = job.place.name
-    found = archive.extract(download, job.aside / "lists", lambda path: name in path.parts[:-1])
-    if not found:
+    extracted = archive.extract(download, job.aside / "lists", lambda path: name in path.parts[:-1])
+    if not extracted:
         raise Fault(f"{download.name} holds no folder {name}")
-    top = next(parent for parent in found[0].parents if parent.name == name)
+    top = next(parent for parent in extracted[0].parents if parent.name == name)
     job.place.parent.mkdir(parents=True, exist_ok=True)
     top.rename(job.place)
-    return f"{len(found)} files"
+    return f"{len(extracted)} files"

@@ -47,8 +47,8 @@ def saved_bytes(function: Callable[[], Any], exclude: Iterable[Tensor] = ()) -> 
 
 def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
     """Bytes of each distinct storage under living tensors; a sparse tensor has two."""
-    found = (part.untyped_storage() for tensor in tensors for part in _dense(tensor))
-    return {storage._cdata: storage.nbytes() for storage in found}
+    used = (part.untyped_storage() for tensor in tensors for part in _dense(tensor))
+    return {storage._cdata: storage.nbytes() for storage in used}
 
 
 def _dense(tensor: Tensor) -> tuple[Tensor, ...]:

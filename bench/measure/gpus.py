@@ -51,12 +51,12 @@ def given_but_unusable() -> str | None:
     """
     import torch
 
-    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if given in ("", "-1") or torch.cuda.is_available():
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if gpu in ("", "-1") or torch.cuda.is_available():
         return None
     reason = why_none() or f"torch cannot use it: {_torchs_reason()}"
     return (
-        f"the trial was given GPU {given}, but {reason}; mend that, or train on the CPU "
+        f"the trial was given GPU {gpu}, but {reason}; mend that, or train on the CPU "
         "(--gpus none; with Slurm: --slurm gpus=0)"
     )
 

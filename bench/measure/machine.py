@@ -114,11 +114,11 @@ def foreign_cpu_seconds() -> float | None:
     file = Path("/proc/stat")
     if not hasattr(os, "sched_getaffinity") or not file.exists():
         return None
-    mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    own_cpus = {f"cpu{number}" for number in os.sched_getaffinity(0)}
     ticks = 0
     for line in file.read_text(encoding="ascii").splitlines():
         name, *values = line.split()
-        if name in mine:
+        if name in own_cpus:
             user, nice, system, _, _, irq, softirq, steal = map(int, values[:8])
             ticks += user + nice + system + irq + softirq + steal
     return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
@@ -149,9 +149,9 @@ def _ask(nvml: Any, name: str, *arguments: Any) -> Any:
 
 
 def _driver(device: torch.device) -> str | None:
-    found = _nvml(device)
-    if found is not None:
-        version = _ask(found[0], "nvmlSystemGetDriverVersion")
+    gpu = _nvml(device)
+    if gpu is not None:
+        version = _ask(gpu[0], "nvmlSystemGetDriverVersion")
         return version.decode() if isinstance(version, bytes) else version
     file = Path("/sys/module/nvidia/version")
     return file.read_text(encoding="utf-8").strip() if file.exists() else None
@@ -159,10 +159,10 @@ def _driver(device: torch.device) -> str | None:
 
 def process_bytes(device: torch.device) -> int | None:
     """What the driver says this process holds on the device; None where it cannot say."""
-    found = _nvml(device)
-    if found is None:
+    gpu = _nvml(device)
+    if gpu is None:
         return None
-    nvml, handle = found
+    nvml, handle = gpu
     for process in _ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle) or ():
         if process.pid == os.getpid() and process.usedGpuMemory:
             return int(process.usedGpuMemory)
@@ -178,8 +178,8 @@ def busy_warning(device: torch.device, slack_bytes: int = 2 * 2**30) -> str | No
         return None
     free, total = torch.cuda.mem_get_info(device)
     others = total - free - torch.cuda.memory_reserved(device)
-    found = _nvml(device)
-    rates = _ask(found[0], "nvmlDeviceGetUtilizationRates", found[1]) if found else None
+    gpu = _nvml(device)
+    rates = _ask(gpu[0], "nvmlDeviceGetUtilizationRates", gpu[1]) if gpu else None
     if others > slack_bytes:
         return (
             f"another process holds {format_bytes(others)} of the GPU: time and memory of this "

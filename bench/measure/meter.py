@@ -199,9 +199,9 @@ def step_rate(trainer: "Trainer", batches: list[Batch], seconds: float) -> float
     return watch.summary()["train_images_per_second"]
 
 
-def crowded(found: Efficiency) -> str | None:
+def crowded(efficiency: Efficiency) -> str | None:
     """A warning if other processes disturbed the measuring (from `Stopwatch.summary`)."""
-    if not found.get("disturbed"):
+    if not efficiency.get("disturbed"):
         return None
     return "other processes took CPU time while images/s were measured; run it again on an idle CPU"
 
@@ -305,6 +305,6 @@ def shared(jobs: int, efficiency: Efficiency) -> Efficiency:
     """What a record says about a device that `jobs` trials share; empty if it is only one."""
     if jobs == 1:
         return {}
-    said = f"{jobs} trials at once on one device: time and memory of this trial are not comparable"
+    note = f"{jobs} trials at once on one device: time and memory of this trial are not comparable"
     old = efficiency.get("warning")
-    return {"jobs_per_device": jobs, "warning": f"{old}; {said}" if old else said}
+    return {"jobs_per_device": jobs, "warning": f"{old}; {note}" if old else note}

@@ -37,19 +37,19 @@ def explain(
     """
     message = next(iter(str(error).splitlines()), "") or type(error).__name__
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    found: Efficiency = {"peak_memory_train_bytes": peak}
+    figures: Efficiency = {"peak_memory_train_bytes": peak}
     if peak is not None:
         message += f" Its peak was {format_bytes(peak)}."
     largest = _largest_batch(trial, context_length)
     if largest is not None:
-        found["largest_batch_predicted"] = largest
+        figures["largest_batch_predicted"] = largest
         message += (
             f" Predicted to fit this GPU: a batch of {largest} (now {trial.recipe.batch_size}); "
             "--recipe checkpointing=true needs less."
             if largest
             else " Predicted: not even a batch of 2 fits this GPU."
         )
-    return message, found
+    return message, figures
 
 
 def _largest_batch(trial: "Trial", context_length: int | None) -> int | None:
@@ -59,7 +59,7 @@ def _largest_batch(trial: "Trial", context_length: int | None) -> int | None:
             return None
         from bench.measure import plan
 
-        found = plan.predict(
+        prediction = plan.predict(
             trial.backbone,
             trial.method,
             trial.settings,
@@ -67,6 +67,6 @@ def _largest_batch(trial: "Trial", context_length: int | None) -> int | None:
             context_length=context_length,
             gpu_memory=limit,
         )
-        return found["largest_batch"]
+        return prediction["largest_batch"]
     except Exception:  # whatever hinders a prediction, the record is written
         return None

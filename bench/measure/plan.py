@@ -91,7 +91,7 @@ def predict(
     peak = rehearsal.peak(batch) + workspace
     parts = rehearsal.parts()
     forward, backward = rehearsal.flops(batch)
-    found: Prediction = {
+    prediction: Prediction = {
         "trainable_parameters": sum(p.numel() for p in built.parameters() if p.requires_grad),
         "total_parameters": sum(p.numel() for p in built.parameters()),
         "context_length": length,
@@ -106,11 +106,11 @@ def predict(
         "backward_flops_per_image": backward / batch,
     }
     if gpu_memory is not None:
-        found["fits"] = peak <= gpu_memory
-        found["largest_batch"] = largest_batch(
+        prediction["fits"] = peak <= gpu_memory
+        prediction["largest_batch"] = largest_batch(
             lambda images: rehearsal.peak(images) + workspace, gpu_memory, (batch, peak)
         )
-    return found
+    return prediction
 
 
 def _with_batch(
@@ -178,11 +178,11 @@ def training_of(dataset: str, root: Path | None, track: str, cuda: bool) -> Trai
     splits = ("train", "val") if track == "train+val" else ("train",)
     counted = sum(card.counts.get(split, 0) for split in splits)
     try:
-        found = data.load(card, root, images=False).samples if root else ()
+        all_samples = data.load(card, root, images=False).samples if root else ()
     except UserError:
-        found = ()
+        all_samples = ()
     samples = tuple(
-        s for s in found if s.split in splits and any(map(data.spoken_form, s.captions))
+        s for s in all_samples if s.split in splits and any(map(data.spoken_form, s.captions))
     )
     return Training(samples, len(samples) or counted or LIMIT, cuda)
 

@@ -52,7 +52,7 @@ def table(
     predicted = [row for row in rows if row.reason is None]
     unit, size = _unit(predicted)
     sized = any("fits" in row.figures for row in predicted)
-    steps = {call: found for call, found in (steps or {}).items() if found is not None}
+    steps = {call: count for call, count in (steps or {}).items() if count is not None}
     differ = len({row.figures["batch_size"] for row in predicted}) > 1
     names = ["method", "trains", *(["batch"] if differ else []), *(["steps"] if steps else [])]
     names.append(f"peak {unit}")
@@ -136,10 +136,10 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
 
-def _steps(found: int | str | None) -> str:
-    if isinstance(found, str):
-        return found
-    return "–" if found is None else f"{found:,}"
+def _steps(steps: int | str | None) -> str:
+    if isinstance(steps, str):
+        return steps
+    return "–" if steps is None else f"{steps:,}"
 
 
 def _batch(figures: Prediction) -> str:

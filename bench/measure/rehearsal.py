@@ -203,8 +203,8 @@ class Rehearsal:
         return live.peak
 
     def _step(self, live: LiveBytes, images: int, ready: Batch | None) -> None:
-        given = [] if ready is None else tree.tree_leaves([ready.images, ready.texts])
-        for tensor in [*self.resident(), *given]:
+        cached = [] if ready is None else tree.tree_leaves([ready.images, ready.texts])
+        for tensor in [*self.resident(), *cached]:
             live.add(tensor)
         if self.trainer is not None:
             parts = self.recipe.accumulation

@@ -231,7 +231,7 @@ class Loader:
     def gather(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> dict[str, Tensor]:
         """One batch on the host: pixels (unless they lie on the device), texts, ids."""
         split = self.split
-        host = {"texts": self.table(self.words(pairs, epoch, number)), **self.ids(pairs)}
+        host = {"texts": self.table(self.captions(pairs, epoch, number)), **self.ids(pairs)}
         if self.resident is None:
             rows = np.asarray([split.rows[i] for i, _ in pairs])
             host["pixels"] = torch.from_numpy(split.pixels[rows])
@@ -239,7 +239,7 @@ class Loader:
             host = {name: tensor.pin_memory() for name, tensor in host.items()}
         return host
 
-    def words(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> list[str]:
+    def captions(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> list[str]:
         """The captions of one batch as the method writes them."""
         split, rng = self.split, random.Random(f"{self.seed}/{epoch}/{number}/caption")
         return [self.caption(split.captions[i][c], split.samples[i], rng) for i, c in pairs]

@@ -16,7 +16,7 @@ from bench.measure import pace
 from bench.recipe import Recipe
 from bench.schema import Efficiency
 from bench.training.batches import Loader, TrainSplit
-from bench.training.features import Features, all_words, frozen_batch
+from bench.training.features import Features, all_captions, frozen_batch
 from bench.training.schedule import Pace, Timing, planned_epochs
 from methods.base import Batch, Method, NotApplicable
 
@@ -29,7 +29,7 @@ MISSED = 0.03
 AHEAD = 1.25
 """Features are cached before it is known how many steps fit. They are cached for this many times
 the steps that would fit if no step waited for its data, so that there are always enough."""
-WORDS = 20_000
+CAPTIONS = 20_000
 """How many captions are read to find out how long the texts of a batch are."""
 
 
@@ -155,8 +155,8 @@ def _measured(
     method: Method, batches: Iterator[Batch], loader: Loader, recipe: Recipe, lr: float
 ) -> Pace:
     assert recipe.time is not None
-    images, enough = len(loader.split.rows), SHARE * recipe.time
-    return pace.measure(method, batches, recipe, lr, images, loader.device, enough)
+    images, seconds = len(loader.split.rows), SHARE * recipe.time
+    return pace.measure(method, batches, recipe, lr, images, loader.device, seconds)
 
 
 def _apart(loader: Loader) -> Loader:
@@ -166,7 +166,7 @@ def _apart(loader: Loader) -> Loader:
     """
     separate = copy.copy(loader)
     separate.table = loader.table.copy()
-    separate.table.add(list(islice(all_words(separate, 1), WORDS)))
+    separate.table.add(list(islice(all_captions(separate, 1), CAPTIONS)))
     return separate
 
 

@@ -140,12 +140,16 @@ class Features:
         progress(Stage("caching features"))
         started = time.perf_counter()
         self.method.eval()
-        words = [word for evaluation in evaluations for word in evaluation.words(self.method)]
+        captions = [
+            caption
+            for evaluation in evaluations
+            for caption in evaluation.captions_for(self.method)
+        ]
         keys = {(0, row) for evaluation in evaluations for row in evaluation.rows}
         if loader is not None:
-            words += all_words(loader, epochs)
+            captions += all_captions(loader, epochs)
             keys |= {(view, row) for view in self.views for row in loader.split.rows}
-        self.text_rows = {word: row for row, word in enumerate(dict.fromkeys(words))}
+        self.text_rows = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
         self.image_rows = {key: row for row, key in enumerate(sorted(keys))}
         tokens = self.table(list(self.text_rows))
         source = evaluations[0] if loader is None else loader.split
@@ -201,17 +205,17 @@ class Features:
         """The outputs of `frozen_image` for the centre crops of rows of the data set."""
         return self._take(self.images, [self.image_rows[0, row] for row in rows])
 
-    def of_texts(self, words: Sequence[str]) -> Any:
+    def of_texts(self, captions: Sequence[str]) -> Any:
         """The outputs of `frozen_text` for captions."""
-        return self._take(self.texts, [self.text_row(word) for word in words])
+        return self._take(self.texts, [self.text_row(caption) for caption in captions])
 
-    def text_row(self, word: str) -> int:
+    def text_row(self, caption: str) -> int:
         """The row of a caption; raises RuntimeError if its features were not computed."""
         try:
-            return self.text_rows[word]
+            return self.text_rows[caption]
         except KeyError:
             raise RuntimeError(
-                f"the caption {word!r} was not foreseen: to cache features train_caption may "
+                f"the caption {caption!r} was not foreseen: to cache features train_caption may "
                 "depend on its arguments only, not on how far training is"
             ) from None
 
@@ -256,7 +260,7 @@ class FeatureLoader(Loader):
         features, split = self.features, self.split
         draw = random.Random(f"{self.seed}/{epoch}/{number}/view")
         images = [(draw.choice(features.views), split.rows[i]) for i, _ in pairs]
-        texts = [features.text_row(word) for word in self.words(pairs, epoch, number)]
+        texts = [features.text_row(caption) for caption in self.captions(pairs, epoch, number)]
         host: dict[str, Any] = {
             "images": torch.tensor([features.image_rows[key] for key in images]),
             "texts": torch.tensor(texts),
@@ -290,12 +294,12 @@ def frozen_batch(method: Method, batch: Batch, dtype: torch.dtype, device: torch
     return Batch(**{**vars(batch), **frozen})
 
 
-def all_words(loader: Loader, epochs: int) -> Iterator[str]:
+def all_captions(loader: Loader, epochs: int) -> Iterator[str]:
     """Every caption of so many epochs, as the method writes them."""
     for epoch in range(epochs):
         batches = loader.split.epoch(loader.batch_size, loader.seed, epoch)
         for number, pairs in enumerate(batches):
-            yield from loader.words(pairs, epoch, number)
+            yield from loader.captions(pairs, epoch, number)
 
 
 def _blocks(keys: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:

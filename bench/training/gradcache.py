@@ -59,9 +59,9 @@ def backward(
                 continue
             set_random_state(state)  # dropout draws what it drew for the features
             with autocast():
-                again = encode(part)
-            if again.requires_grad:
-                again.backward(gradient)
+                encoded_again = encode(part)
+            if encoded_again.requires_grad:
+                encoded_again.backward(gradient)
     set_random_state(after)
     return loss.detach()
 

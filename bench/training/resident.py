@@ -30,12 +30,12 @@ def share() -> float:
     """The share of a GPU's memory that the split may take: $BENCH_RESIDENT, else 0.1."""
     text = os.environ.get("BENCH_RESIDENT", str(SHARE))
     try:
-        given = float(text)
+        value = float(text)
     except ValueError:
-        given = -1.0
-    if not 0 <= given <= 1:
+        value = -1.0
+    if not 0 <= value <= 1:
         raise UserError(f"$BENCH_RESIDENT is a share of the GPU's memory, 0 to 1, not {text!r}")
-    return given
+    return value
 
 
 def fits(pixels: Pixels, rows: Sequence[int], device: torch.device) -> bool:
@@ -50,9 +50,9 @@ def upload(pixels: Pixels, rows: Sequence[int], device: torch.device) -> tuple[T
     """The rows `(len(rows), H, W, 3)` uint8 on the device, and the bytes that it allocated."""
     cuda = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) if cuda else 0
-    there = torch.empty((len(rows), *pixels.shape[1:]), dtype=torch.uint8, device=device)
-    taken = torch.cuda.memory_allocated(device) - before if cuda else there.nbytes
+    uploaded = torch.empty((len(rows), *pixels.shape[1:]), dtype=torch.uint8, device=device)
+    taken = torch.cuda.memory_allocated(device) - before if cuda else uploaded.nbytes
     for start in range(0, len(rows), PART):
         part = pixels[list(rows[start : start + PART])]
-        there[start : start + len(part)] = torch.from_numpy(part)
-    return there, taken
+        uploaded[start : start + len(part)] = torch.from_numpy(part)
+    return uploaded, taken
