@@ -1,7 +1,7 @@
-"""Checks that a method keeps the contract, on small models with random weights.
+"""Check that a method keeps the contract, on small models with random weights.
 
-They need no data and no network. `bench validate` prints them; `check_method` is for tests of one's
-own method.
+This needs no data and no network. `bench validate` prints the results; `check_method` is for your
+own tests of your own method.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -203,7 +203,8 @@ class Candidate:
 class Training:
     """A method, trained for three steps, and what happened meanwhile.
 
-    In the first step some gradients are zero because a weight that follows starts at zero.
+    Three, because in the first step some gradients are zero: LoRA's second matrix, for instance,
+    starts at zero.
     """
 
     method: Method
@@ -271,7 +272,7 @@ def _features(method: Method, seed: int = 2) -> Tensor:
 
 
 def _lengths_off(features: Tensor, tolerance: float) -> str | None:
-    """What is wrong with the lengths of features, or None."""
+    """What is wrong if features do not have unit length; else None."""
     lengths = features.float().norm(dim=-1)
     if torch.allclose(lengths, torch.ones_like(lengths), atol=tolerance):
         return None

@@ -1,4 +1,4 @@
-"""Old records under the call that means the same today.
+"""Rewrite the call of an old record so that it means the same today.
 
 A call states only what differs from a method's defaults, so its meaning changes when a default
 does. A record keeps the call it was made with (part of its identity) and all settings. For

@@ -85,7 +85,7 @@ INSTEAD = {
     "the length of the training": ("epochs", "steps", "time"),
     "the batch": ("batch_size", "memory"),
 }
-"""Settings that stand for the same thing, so that a recipe takes one of them."""
+"""Settings that exclude each other, because they decide the same thing."""
 ABOVE_ZERO = ("epochs", "steps", "time", "batch_size", "lr", "clip_norm", "evaluations")
 LONGEST, LARGEST = 366 * 86400.0, 2**50
 """Limits of `time` in seconds and `memory` in bytes: more than that is a typing error."""
@@ -134,7 +134,8 @@ def parse_recipe(words: list[str], base: Recipe | None = None) -> Recipe:
 def merge_recipe(base: Recipe, words: list[str]) -> Recipe:
     """As `parse_recipe`, but values are not checked against each other: more may follow.
 
-    A value that stands for another one (INSTEAD) takes that back to its default.
+    Values that exclude each other (INSTEAD): the one that is stated sets the others to their
+    defaults.
     """
     hints, defaults = get_type_hints(Recipe), {f.name: f.default for f in fields(Recipe)}
     values: dict[str, Any] = {}

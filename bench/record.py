@@ -89,7 +89,7 @@ def atomically(path: Path, write_to: Callable[[Path], Any]) -> None:
 
 
 def _partial(path: Path, write_to: Callable[[Path], Any]) -> Path:
-    """A file that is whole and on the disk, but has not got its name yet."""
+    """Write a file completely, flush it to the disk, and return it under a temporary name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)
@@ -115,7 +115,7 @@ def _finite(value: Any) -> Any:
 
 
 def _keep_replaced(path: Path) -> None:
-    """Give a record that is about to be replaced a second name, under which it stays."""
+    """Keep a record that is about to be replaced, under a second name."""
     if not path.exists():
         return
     stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
@@ -127,7 +127,7 @@ def _keep_replaced(path: Path) -> None:
             except OSError:  # no hard links here
                 atomically(kept, lambda partial: shutil.copyfile(path, partial))
             return
-        if kept.samefile(path):  # done already, by a process that was killed right after
+        if kept.samefile(path):  # a process did this and was killed before it replaced the record
             return
 
 
@@ -147,7 +147,7 @@ def is_stray(path: Path, record: "Record", suffix: str) -> bool:
 
 
 def probe(folder: Path, needed: int = 2**20) -> None:
-    """Find out before the trial whether so many bytes can be written after it; raises NoRoom."""
+    """Raise NoRoom unless `needed` bytes can be written; called before a trial, not after it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:  # without a name: nothing can be left

@@ -50,7 +50,7 @@ class Trial:
 
     @property
     def call_today(self) -> str:
-        """The call that means these settings now; `call` is as it was when the trial was made."""
+        """The call with these settings, written with today's defaults (see `bench.earlier`)."""
         return call_today(self.method, self.call, self.settings)
 
     @property

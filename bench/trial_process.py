@@ -30,7 +30,8 @@ def main() -> int:
     """Run the job given on standard input. Returns 2 for an error of the user's, else 0."""
     job = Job.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    out = os.fdopen(os.dup(1), "w")  # for progress alone; other prints go to standard error
+    # Standard output is kept for events. What libraries print there goes to standard error.
+    out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     clock = Clock(job.time_limit)
     signal.signal(signal.SIGTERM, clock.stop)
@@ -55,7 +56,7 @@ def main() -> int:
 
 
 def _run_job(job: Job, progress: Progress, clock: Clock) -> End:
-    """Do a job under the trial's lock. Returns how it ended."""
+    """Run a job under the trial's lock. Returns how it ended."""
     from bench import trial_run
     from bench.measure.meter import shared
 
@@ -118,12 +119,13 @@ def clear(path: Path) -> None:
     is newer than the record stays, since it belongs to a trial that is being repeated.
     """
     for suffix in (".checkpoint", ".checkpoint.aside"):
-        left = path.with_suffix(suffix)
+        checkpoint = path.with_suffix(suffix)
         with contextlib.suppress(OSError, UserError):
-            if left.stat().st_mtime_ns > path.stat().st_mtime_ns:
+            if checkpoint.stat().st_mtime_ns > path.stat().st_mtime_ns:
                 continue
+            # After other statuses the trial may be resumed with --retry-failed.
             if read(path)["status"] in ("ok", "diverged", "not_applicable"):
-                left.unlink()
+                checkpoint.unlink()
 
 
 def give_up(trial: Trial, results: Path, seconds: float) -> tuple[str, str]:

@@ -245,7 +245,8 @@ class TrialRun:
             tokens.add(list(all_captions(self.loader, epochs + 1)))
             costs |= self._compile(next(iter(self.loader.epoch(0))))
         if self._validates:
-            # Captions set how long texts are. That must not depend on when the first look comes.
+            # The longest caption known sets the length of texts. Without this it would change at
+            # the first evaluation.
             tokens.add(self.evaluations["val"].captions_for(method))
         if self.checkpointer is not None:
             size = sum(tensor.nbytes for tensor in method.own_state().values())
@@ -317,7 +318,7 @@ class TrialRun:
         return self.model.rank(self.evaluations[split], self.bench.tokens)
 
     def test(self, files: Files) -> tuple[dict[str, dict[str, float]], Efficiency]:
-        """Rank the test split, once, and validation with the restored weights.
+        """Rank the test split, for the first and only time, and validation with the best weights.
 
         Returns the metrics and what it cost; `files` gets the functions that write the ranks and
         the trained weights.

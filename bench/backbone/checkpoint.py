@@ -157,9 +157,10 @@ def _prefix(path: Path, state: State, model: nn.Module) -> str:
         return ""
     most = max(counts.values())
     best = sorted((p for p, n in counts.items() if n == most), key=lambda p: (p.count("."), p))
-    whole = [p for p in best if most > len(own) // 4]
     usual = [p for p in best if set(p.split(".")) <= {*WRAPPERS, ""}]
-    if len(whole) > 1 and len(usual) != 1:
+    # Two prefixes with as many names each are two models (such as a student and its average),
+    # unless the names are so few that they may match by chance.
+    if len(best) > 1 and most > len(own) // 4 and len(usual) != 1:
         raise Misfit(
             f"the file {str(path)!r} holds {len(best)} models ({', '.join(map(repr, best))}); "
             "save the state_dict of the one that you want alone"

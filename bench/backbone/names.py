@@ -28,7 +28,8 @@ class Published(TypedDict):
 class Named:
     """A backbone of the table; names.toml says what the fields mean.
 
-    Either `tag` is set, and `repo` is where open_clip finds it, or `repo`, `file` and `revision`.
+    Weights are either a `tag` of open_clip, which it finds in `repo`, or a file of the Hub: `repo`,
+    `file` and `revision`.
     """
 
     name: str

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BLOCK = 256
 """Images are decoded and written in blocks of this many, so that memory stays small."""
 MAP = re.compile(r"(?P<card>.+)-(?P<size>\d+)-(?P<key>[0-9a-f]{16})\.npy(?P<partial>\.partial)?")
-"""How the files of the cache are called."""
+"""The names of the cache's files."""
 
 
 def cache_folder() -> Path:

@@ -67,7 +67,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a check; `faults` say in what it is another data set than the card's."""
+    """The result of a check; `faults` say how the data differs from what the card describes."""
 
     name: str
     title: str
@@ -101,12 +101,12 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether it is the data of the card, with every image looked at and sound."""
+        """Whether it is the data of the card, and every image was opened and can be read."""
         images = self.images
         return images.compared and not (self.faults or images.missing or images.undecodable)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything as `--json` prints it, what is said of the images on the same level."""
+        """Everything as `--json` prints it; the fields of `images` are on the top level."""
         report: dict[str, Any] = asdict(self)
         report |= report.pop("images")
         report["images_compared"] = report.pop("compared")

@@ -36,7 +36,7 @@ def save(card: Card, root: Path, out: Path, number: int = 12) -> None:
         try:
             pictures = [cache.picture(dataset, row, SIDE)]
             lines = [line for caption in sample.captions for line in wrap(f"- {caption}", 52)]
-        except UserError as error:  # of an image that cannot be decoded the reason is shown
+        except UserError as error:  # show why the image cannot be decoded in its place
             pictures, lines = [], wrap(str(error), 52)
         cells.append(Cell(head, pictures, lines))
     write(cells, out)
@@ -69,7 +69,7 @@ def _shuffled(card: Card, root: Path) -> tuple[Dataset, list[int]]:
 
 
 def demand_png(out: Path | None) -> None:
-    """Raise UserError for a sheet, if one is wanted, whose name says that it is no PNG."""
+    """Raise UserError if a sheet is wanted and its name does not end in .png."""
     if out is not None and out.suffix.lower() != ".png":
         raise UserError(f"the sheet is a PNG, not {out}; give a name that ends in .png")
 

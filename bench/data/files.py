@@ -61,10 +61,10 @@ def match(
 ) -> Matches:
     """Find each annotated image by its name, else by its stem, else by `other_stem`.
 
-    Images that are then still missing may have a file that no other image has taken, whose name
-    differs in letter case, Unicode form, full-width signs or leading zeros. Of several files with
-    the name, the one in the annotated folder is taken. Raises UserError if this is ambiguous, or if
-    two entries mean the same file.
+    For images that are still missing, names of the remaining files may also differ in letter case,
+    Unicode form, full-width signs or leading zeros. If several files have the name, the one in the
+    annotated folder is taken. Raises UserError if this is ambiguous, or if two entries mean the
+    same file.
     """
     files = scan(folder)
     by_name, by_stem = _grouped(files, lambda path: path.name), _grouped(files, lambda p: p.stem)
@@ -126,7 +126,7 @@ def _spelling(stem: str) -> str:
 
 
 def _chosen(name: str, filename: str, paths: list[Path]) -> Path:
-    """The one of several files that an annotated name means, by its folder."""
+    """Which of several files an annotated name means, decided by the folder in the name."""
     parts = PurePosixPath(filename).parent.parts
     if len(paths) > 1 and parts:
         paths = [p for p in paths if p.parent.parts[-len(parts) :] == parts] or paths

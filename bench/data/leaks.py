@@ -1,4 +1,4 @@
-"""Leakage between data sets: test images of one that train or val of another has too.
+"""Leakage between data sets: test images of one that are also in train or val of another.
 
 Two images count as the same by their captions if at least two sentences of six words or more are
 equal (case and punctuation aside), and by their pixels if `bench.data.twins` calls them near.

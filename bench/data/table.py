@@ -105,7 +105,7 @@ def _column(name: str) -> str:
 
 
 class Table:
-    """Knows which columns of a table hold what, and counts what the notes to the user say.
+    """Which columns of a table hold what; counts oddities on the way for the notes to the user.
 
     Raises AnnotationError if there is no column of file names or none of captions.
     """

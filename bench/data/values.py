@@ -122,9 +122,10 @@ class FileSplit:
         return cls(split, _split_among(re.split(r"[^a-z]+", stem.lower())))
 
     def of(self, stated: object, name: str, place: str) -> str:
-        """The split of an image: its file's, the stated one, that of a folder in `name`, the guess.
+        """The split of an image, from the first source that has one.
 
-        Raises AnnotationError if the stated one is another than the file's.
+        These are its entry (`stated`), the file if it is of one split, a folder in `name`, and the
+        file's name. Raises AnnotationError if entry and file contradict each other.
         """
         if stated is not None and stated != "":
             known = str(stated).strip().lower() in (*SPLITS, *OTHER_NAMES)

@@ -197,7 +197,7 @@ class _Fetcher:
                 checked = self._put(part.to, files, source.val)
             except Fault as fault:
                 faults.append(f"{source.owner}: {fault}")
-                if files is not None:  # what is whole, but wrong, is not kept for another try
+                if files is not None:  # downloaded completely, but wrong: resuming cannot help
                     shutil.rmtree(folder)
                 continue
             comparison = "no checksum is known, so it was checked by content alone"

@@ -19,8 +19,8 @@ SIDE = 32
 """Pictures are compared at this size, in pixels."""
 BITS = 56
 FAR = 14
-"""Bits of 56 in which a picture may differ from its hash. Copies of UCM's pictures as JPEG of
-quality 50 differ in 11 at most, half of all different pictures in 27 or more."""
+"""A picture may differ from its hash in this many of 56 bits. JPEG copies of UCM's pictures at
+quality 50 differ in at most 11; half of all pairs of different pictures differ in 27 or more."""
 SHARE = 0.01
 """If more than this share of the pictures are wrong, the numbering is."""
 

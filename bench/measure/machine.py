@@ -106,10 +106,9 @@ def _git() -> tuple[str | None, bool | None]:
 
 
 def foreign_cpu_seconds() -> float | None:
-    """CPU seconds since the start that others spent on the CPUs this process may use (Linux).
+    """CPU seconds that other processes have used on this process's CPUs, up to a constant.
 
-    What its own threads used is subtracted; what a hypervisor took away counts as spent by others.
-    None where the system does not tell.
+    Compare two values. What a hypervisor took away counts too. None if the system is not Linux.
     """
     file = Path("/proc/stat")
     if not hasattr(os, "sched_getaffinity") or not file.exists():
@@ -170,9 +169,9 @@ def process_bytes(device: torch.device) -> int | None:
 
 
 def busy_warning(device: torch.device, slack_bytes: int = 2 * 2**30) -> str | None:
-    """A sentence when somebody else uses the GPU, so that its figures would not be worth recording.
+    """A warning if another process uses the GPU, so that time and memory are not comparable.
 
-    Call it before training. `slack_bytes`: context and libraries of this process.
+    Call it before training. `slack_bytes`: what this process's own context and libraries may take.
     """
     if device.type != "cuda":
         return None

@@ -31,7 +31,7 @@ QUIET_WINDOWS = 3
 
 @dataclass
 class _Window:
-    """Some steps, and the marks in time around them: one pair, or more if it was paused."""
+    """Some steps, and pairs of marks: when they began and ended; several pairs if it was paused."""
 
     images: int = 0
     steps: int = 0
@@ -210,9 +210,9 @@ class Memory:
     """Peak memory on a CUDA device; on a CPU every peak is None.
 
     Allocated bytes are those of tensors, without the CUDA context and libraries. `apart`: bytes on
-    the device that are not part of what is measured (`bench.training.resident`), so peaks leave
-    them out; only the driver's figure has them in it. `before`: the peaks until the last pause,
-    or until the checkpoint of a training that was resumed.
+    the device that are not part of what is measured (`bench.training.resident`); they are
+    subtracted from peaks, but not from the driver's figure. `before`: the peaks until the last
+    pause, or until the checkpoint of a training that was resumed.
     """
 
     def __init__(self, device: torch.device, apart: int = 0) -> None:
@@ -302,7 +302,7 @@ class LiveMemory:
 
 
 def shared(jobs: int, efficiency: Efficiency) -> Efficiency:
-    """What a record says about a device that `jobs` trials share; empty if it is only one."""
+    """What a record says if `jobs` trials shared the device; empty for a single trial."""
     if jobs == 1:
         return {}
     note = f"{jobs} trials at once on one device: time and memory of this trial are not comparable"

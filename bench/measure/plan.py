@@ -161,7 +161,7 @@ def largest_batch(
 
 @dataclass(frozen=True)
 class Training:
-    """What of a training split decides the batch that fits a recipe's `memory`.
+    """The facts about a training split that decide which batch fits a recipe's `memory`.
 
     cuda: the peak on a GPU has to fit; if False, the bytes that are kept for the backward pass.
     """
@@ -258,7 +258,7 @@ def plan(
             rows[id(trial)] = Row(*place, {}, str(error))
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             rows[id(trial)] = Row(*place, {}, f"its step depends on values ({error.func})")
-        except Exception as error:  # a method may be somebody's own
+        except Exception as error:  # a plug-in's method may raise anything
             why = brief(f"{type(error).__name__}: {error}")
             rows[id(trial)] = Row(*place, {}, f"{why}; `bench validate {trial.method}` tells more")
     progress(len(order), len(order), "")

@@ -166,7 +166,7 @@ class Rehearsal:
         method.train()
         method.on_fit(images)
         method.on_epoch(0, 1)
-        method.on_step(99, 100)  # whatever a schedule switches on is on
+        method.on_step(99, 100)  # near the end, when a schedule has switched everything on
         self.trainer: Trainer | None = None
         if any(p.requires_grad for p in method.parameters()):
             self.trainer = Trainer(method, recipe, 1e-3, 100, CPU)

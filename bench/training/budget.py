@@ -64,7 +64,7 @@ class Chosen:
         return planned_epochs(recipe, split.batches_per_epoch(recipe.batch_size))
 
     def timing(self, time: float | None) -> Timing | None:
-        """What keeps training within its time budget; None without one."""
+        """The `Timing` that keeps training within its time budget; None without one."""
         if time is None:
             return None
         assert self.pace is not None

@@ -41,7 +41,7 @@ PEAKS = (
     "peak_memory_eval_bytes",
     "activation_bytes",
 )
-"""Figures of a record that would count features on a GPU."""
+"""Peaks from which features on a GPU are subtracted, as they are reported on their own."""
 BLOCK = 256
 """Inputs of one pass through a tower, as in evaluation."""
 
@@ -57,10 +57,9 @@ class Table:
         """example: the tower's output for one input; dtype: autocast's."""
         leaves, self.spec = tree.tree_flatten(example)
         self.rows = rows
+        # Shapes without memory, until `allocate`.
         self.parts: list[Tensor | None] = [
-            None if leaf is None else torch.empty(rows, *leaf.shape[1:], dtype=kept, device="meta")
-            for leaf in leaves
-            for kept in (None if leaf is None else _kept(leaf, dtype),)
+            None if leaf is None else _without_memory(leaf, rows, dtype) for leaf in leaves
         ]
 
     @property
@@ -89,9 +88,15 @@ class Table:
         return tree.tree_unflatten(leaves, self.spec)
 
 
-def _kept(leaf: Tensor, dtype: torch.dtype) -> torch.dtype:
-    states = leaf.ndim > 2 and leaf.is_floating_point()
-    return dtype if states and dtype.itemsize < leaf.dtype.itemsize else leaf.dtype
+def _without_memory(leaf: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
+    shape, stored = (rows, *leaf.shape[1:]), _stored_dtype(leaf, dtype)
+    return torch.empty(shape, dtype=stored, device="meta")
+
+
+def _stored_dtype(leaf: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which an output is kept; see `Table`."""
+    hidden_states = leaf.ndim > 2 and leaf.is_floating_point()
+    return dtype if hidden_states and dtype.itemsize < leaf.dtype.itemsize else leaf.dtype
 
 
 class Features:
@@ -289,8 +294,9 @@ def frozen_batch(method: Method, batch: Batch, dtype: torch.dtype, device: torch
     with autocast(dtype, device):
         for which in ("image", "text"):
             output = getattr(method, f"frozen_{which}")(getattr(batch, f"{which}s"))
-            stored = tree.tree_map_only(Tensor, lambda leaf: leaf.to(_kept(leaf, dtype)), output)
-            frozen[f"{which}s"] = stored
+            frozen[f"{which}s"] = tree.tree_map_only(
+                Tensor, lambda leaf: leaf.to(_stored_dtype(leaf, dtype)), output
+            )
     return Batch(**{**vars(batch), **frozen})
 
 

@@ -79,7 +79,7 @@ def chunks(nested: Any, chunk: int) -> list[Any]:
 
 
 def kept(method: Method, batch: Batch, chunk: int, autocast: Context, exclude: list[Tensor]) -> int:
-    """Bytes that autograd keeps at most at one time: for a chunk of one tower, or for the loss."""
+    """The most bytes that autograd keeps at any time: for a chunk of one tower, or for the loss."""
 
     def encoding(encode: Encode, inputs: Any) -> int:
         part = chunks(inputs, chunk)[0]

@@ -1,4 +1,4 @@
-"""How long a trial has run, also before it was resumed, and what ends one that runs too long."""
+"""The clock of a trial: counts its seconds, also across resumptions, and ends it at its limit."""
 
 import signal
 import time

@@ -1,14 +1,13 @@
-"""The pixels of the training split on the GPU, where they fit a set share of its memory.
+"""Keep the pixels of the training split on the GPU if they take only a small share of its memory.
 
-A batch is then an index there: no bytes are gathered on the host and none cross the bus. The
-batches are the same bit for bit, so this belongs to the machine and not to a trial's identity.
+A batch is then a selection of rows there, so nothing is copied from the host. The batches are the
+same bit for bit, so this is not part of a trial's identity.
 
-It is on by default and counted apart. These bytes are allocated before training and stay until it
-ends, so they are part of every moment's "allocated" by the same amount: taken off the peak
-(`bench.measure.meter.Memory`), they leave exactly the peak of a training that gathers on the host.
-What cannot be taken off is that they are not free for the method: a trial within that share of the
-GPU's memory may run out of it. `BENCH_RESIDENT=0` turns it off, and so does whoever asks which
-batch still fits (`benchmarks/efficiency.py`).
+It is on by default. The bytes are allocated before training and stay until it ends, so
+`bench.measure.meter.Memory` can subtract them from the peak: the result is exactly the peak without
+them. But the method cannot use this memory, so a trial that nearly fills the GPU may run out of it.
+`BENCH_RESIDENT=0` turns it off; `benchmarks/efficiency.py` does that when it searches the largest
+batch that fits.
 """
 
 import os
@@ -21,7 +20,7 @@ from bench import UserError
 from bench.data.resize import Pixels
 
 SHARE = 0.1
-"""Of the GPU's whole memory. RSITMD at 224 px takes 0.5 GiB, RSICD 1.2 GiB."""
+"""Share of the GPU's memory that may be used. RSITMD at 224 px takes 0.5 GiB, RSICD 1.2 GiB."""
 PART = 1024
 """Images copied at once, so that the host never holds the split a second time."""
 

@@ -25,13 +25,12 @@ def learning_rate(step: float, steps: int, warmup: float) -> float:
 
 
 class Schedule:
-    """The plan of a training. What is left of it may be stretched while the training runs.
+    """The plan of a training: how many steps, and the learning rate and evaluations along the way.
 
-    A time budget needs that when the machine becomes faster or slower. The learning rate then
-    continues without a jump and still ends at zero. `planned`: steps at the beginning; `steps`:
-    steps as of now; `place`: where a step is in the original plan. Called with a step, it gives the
-    factor on the learning rate, as torch's LambdaLR wants it; LambdaLR also saves these attributes
-    in checkpoints.
+    Under a time budget the rest of the plan is stretched or shortened when the machine becomes
+    faster or slower; the learning rate continues without a jump and still ends at zero. `planned`:
+    steps at the beginning; `steps`: steps as of now. Called with a step, it gives the factor on the
+    learning rate, as torch's LambdaLR wants it, which also saves these attributes in checkpoints.
     """
 
     def __init__(self, steps: int, warmup: float, evaluations: int = 1) -> None:
@@ -71,7 +70,7 @@ class Schedule:
 
 def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
     """Optimiser steps of a whole training; a recipe's `time` must have become steps before."""
-    assert recipe.time is None, "bench.training.budget.settled turns it into steps"
+    assert recipe.time is None, "bench.training.budget.Chosen.settled turns it into steps"
     if recipe.steps is not None:
         return recipe.steps
     return max(1, round(recipe.epochs * batches_per_epoch / recipe.accumulation))
