@@ -174,11 +174,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def demand_room(folder: Path, needed: int, elsewhere: str = "HF_HOME") -> None:
-    """Raise DiskFull if the disk of a folder, which need not exist yet, has too few free bytes."""
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the disk of a folder, which need not exist yet."""
     disk = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    free = shutil.disk_usage(disk).free
-    if free < needed:
+    return shutil.disk_usage(disk).free
+
+
+def demand_room(folder: Path, needed: int, elsewhere: str = "HF_HOME") -> None:
+    """Raise DiskFull if the disk of a folder has fewer than `needed` free bytes."""
+    if (free := free_bytes(folder)) < needed:
         sizes = f"{format_bytes(needed, DOWNLOADS)} needed, {format_bytes(free, DOWNLOADS)} free"
         raise DiskFull(folder, sizes, elsewhere)
 

@@ -47,9 +47,10 @@ class Workbench:
     def training(self, track: str = "train") -> TrainSplit:
         """The images to train on, their captions tokenised; `track` is the recipe's."""
         splits = ("train", "val") if track == "train+val" else ("train",)
-        how = self.backbone.preprocess
-        split = TrainSplit.of(self.dataset, self.pixels, how.mean, how.std, splits, self.cut)
+        mean, std = self.backbone.preprocess.mean, self.backbone.preprocess.std
+        split = TrainSplit.of(self.dataset, self.pixels, mean, std, splits, self.cut)
         captions = [caption for several in split.captions for caption in several]
+        # Texts get the length of the longest training caption; without any, of the longest at all.
         self.tokens.add(captions or self.dataset.captions)
         return split
 

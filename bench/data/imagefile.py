@@ -164,7 +164,7 @@ def _tiff(path: Path) -> Wide:
         import tifffile
     except ImportError:
         raise UserError(
-            f"the image {path} is a TIFF of an unusual kind, or none; reading those needs "
+            f"the image {path} is an unusual TIFF, or no TIFF at all; reading unusual ones needs "
             "`pip install 'cmer-bench[geo]'`"
         ) from None
     with tifffile.TiffFile(path) as file:
@@ -253,5 +253,4 @@ def _damaged(path: Path, error: Exception) -> UserError:
             f"the image {path} is of a compression that needs imagecodecs; "
             "`pip install 'cmer-bench[geo]'`"
         )
-    reason = brief(error) or type(error).__name__
-    return UserError(f"the image {path} cannot be read ({reason}); fetch it again")
+    return UserError(f"the image {path} cannot be read ({brief(error)}); fetch it again")

@@ -177,9 +177,8 @@ class _Fetcher:
             size = _format_size(_size([source]))
             say(self.console, f"   {part.to}   {size} from {source.owner} ({names})")
         needed = 2 * (_size(sources) or 0)  # the archive and its content
-        disk = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         unpacking = f"about {_format_size(needed)} needed while unpacking, " if needed else ""
-        say(self.console, f"   {unpacking}{_format_size(shutil.disk_usage(disk).free)} free")
+        say(self.console, f"   {unpacking}{_format_size(hub.free_bytes(folder))} free")
         hub.demand_room(folder, needed, download.ELSEWHERE)
 
     def _get(self, part: Part) -> str:

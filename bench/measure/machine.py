@@ -199,20 +199,20 @@ class GpuSampler:
     """
 
     def __init__(self, device: torch.device, interval: float = 0.5) -> None:
-        self._found, self._interval = _nvml(device), interval
+        self._gpu, self._interval = _nvml(device), interval
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._samples: list[dict[str, Any]] = []
         self._joules: tuple[float | None, float | None] = (None, None)
 
     def __enter__(self) -> "GpuSampler":
-        if self._found is not None:
+        if self._gpu is not None:
             self._joules = (self._energy(), None)
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._found is not None:
+        if self._gpu is not None:
             self._stop.set()
             self._thread.join()
             self._joules = (self._joules[0], self._energy())
@@ -240,8 +240,8 @@ class GpuSampler:
         return float(function(values)) if values else None
 
     def _energy(self) -> float | None:
-        assert self._found is not None
-        millijoules = _ask(self._found[0], "nvmlDeviceGetTotalEnergyConsumption", self._found[1])
+        assert self._gpu is not None
+        millijoules = _ask(self._gpu[0], "nvmlDeviceGetTotalEnergyConsumption", self._gpu[1])
         return None if millijoules is None else millijoules / 1000
 
     def _run(self) -> None:
@@ -249,8 +249,8 @@ class GpuSampler:
             self._samples.append(self._sample())
 
     def _sample(self) -> dict[str, Any]:
-        assert self._found is not None
-        nvml, gpu = self._found
+        assert self._gpu is not None
+        nvml, gpu = self._gpu
         milliwatts = _ask(nvml, "nvmlDeviceGetPowerUsage", gpu)
         mask = _ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", gpu)
         if mask is None:  # its name in older drivers

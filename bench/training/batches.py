@@ -20,6 +20,7 @@ from torch import Tensor
 from bench.data import Dataset, short_hash, spoken_form
 from bench.data.cache import Pixels
 from bench.data.cut import Cut
+from bench.retrieval import pad
 from bench.training import resident as resident_
 from methods.base import Batch, Sample
 
@@ -101,9 +102,7 @@ class TrainSplit:
         ids: dict[str, int] = {}
         numbers = iter([ids.setdefault(s, len(ids)) for s in (cut or Cut()).sentences(texts)])
         caption_ids = [tuple(next(numbers) for _ in five) for five in captions]
-        sets = [sorted(set(five)) for five in caption_ids]
-        width = max((len(s) for s in sets), default=1)
-        padded = torch.tensor([s + [-1] * (width - len(s)) for s in sets], dtype=torch.long)
+        padded = pad([sorted(set(five)) for five in caption_ids])
         names = {name: i for i, name in enumerate(dataset.scenes)}
         scenes = torch.tensor([names.get(s.scene or "", -1) for s in samples], dtype=torch.long)
         return cls(pixels, rows, samples, captions, caption_ids, padded, scenes, mean, std)
@@ -116,23 +115,24 @@ class TrainSplit:
         is left out if it is short.
         """
         rng = random.Random(f"{seed}/{epoch}/order")
-        rounds = max((len(five) for five in self.captions), default=0)
         chosen = [rng.sample(range(len(five)), len(five)) for five in self.captions]
         batch_size = self.batch_size(batch_size)
-        for turn in range(rounds):
+        for turn in range(self._rounds()):
             order = rng.sample(range(len(self.rows)), len(self.rows))
             for start in range(0, len(order) - batch_size + 1, batch_size):
                 batch = order[start : start + batch_size]
                 yield [(i, chosen[i][turn % len(chosen[i])]) for i in batch]
 
-    def batch_size(self, asked: int) -> int:
-        """Images in a batch: as many as asked for, or all if the split has fewer."""
-        return min(asked, len(self.rows))
+    def _rounds(self) -> int:
+        return max((len(five) for five in self.captions), default=0)
+
+    def batch_size(self, wanted: int) -> int:
+        """Images in a batch: as many as wanted, or all if the split has fewer."""
+        return min(wanted, len(self.rows))
 
     def batches_per_epoch(self, batch_size: int) -> int:
         """Batches in one epoch; 0 where there is no image."""
-        rounds = max((len(five) for five in self.captions), default=0)
-        return rounds * (len(self.rows) // max(self.batch_size(batch_size), 1))
+        return self._rounds() * (len(self.rows) // max(self.batch_size(batch_size), 1))
 
 
 def crop_and_flip(

@@ -135,7 +135,10 @@ def _given(method: Method, batch: Batch, features: list[Tensor]) -> Iterator[Non
 
 
 def random_state() -> tuple[Tensor, Tensor | None]:
-    """The state of torch's random numbers on the CPU and on the GPU in use."""
+    """The state of torch's random numbers on the CPU and on the GPU in use.
+
+    Other generators are left alone: methods draw from torch's only, which the contract checks.
+    """
     started = torch.cuda.is_available() and torch.cuda.is_initialized()
     return torch.get_rng_state(), torch.cuda.get_rng_state() if started else None
 
