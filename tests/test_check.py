@@ -135,7 +135,7 @@ def test_equal_pairs_come_first(tiny: Path) -> None:
     samples = tiny_set.load(tiny).samples[:4]
     pixels = np.random.default_rng(0).integers(0, 250, (4, 64, 64, 3), dtype=np.uint8)
     pixels[1], pixels[3] = pixels[0] + 2, pixels[2]
-    look = twins.Look(samples, pixels, np.ones(4, dtype=bool), [None] * 4, {})
+    look = twins.Decoded(samples, pixels, np.ones(4, dtype=bool), [None] * 4, {})
     pairs = [(pair.images, pair.same_pixels) for pair in twins.find(look, look)]
     assert pairs == [(("pond_2.png", "port_3.png"), True), (("pond_0.png", "port_1.png"), False)]
 

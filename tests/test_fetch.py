@@ -651,7 +651,7 @@ def test_the_hashes_of_ucm_are_those_of_its_pictures(real_data: Path) -> None:
     card = data.card("ucm")
     samples, _ = data.read(card, real_data)
     paths = data.find_images(card, real_data, samples).paths
-    look = twins.look(card, samples, paths, pictures.SIDE)
+    look = twins.decode(card, samples, paths, pictures.SIDE)
     assert len(pictures.pinned(card)) == 2100
     assert not pictures.misnumbered(card, samples, look.pixels, look.seen)
     rolled = np.roll(look.pixels, 1, axis=0)
@@ -779,8 +779,8 @@ def test_owners_are_addresses_that_one_can_open() -> None:
 
 def test_the_screen_of_a_data_set(hub: HubServer, tmp_path: Path) -> None:
     card, root = whole_card(hub, tmp_path, citation="Some, 2022", page="https://p.org"), tmp_path
-    found = status.look(card, root)
-    said = "\n".join([*status.lines(card, root, found), *status.how(card, root, found)])
+    found = status.read(card, root)
+    said = "\n".join([*status.lines(card, root, found), *status.instructions(card, root, found)])
     assert "The Set   8 train · 4 val · 4 test   NOT COMPLETE in" in said
     assert "[ ] d.json, missing" in said
     assert "[ ] images/   16 images, none there" in said
@@ -790,6 +790,6 @@ def test_the_screen_of_a_data_set(hub: HubServer, tmp_path: Path) -> None:
     assert "Citation: Some, 2022" in said
     fetch(card, root)
     (root / "d/images/pond_12.tif").unlink()
-    said = "\n".join(status.lines(card, root, status.look(card, root)))
+    said = "\n".join(status.lines(card, root, status.read(card, root)))
     assert "[x] d.json" in said
     assert "[ ] images/   16 images, 15 there" in said

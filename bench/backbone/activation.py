@@ -8,7 +8,7 @@ import json
 
 from bench import UserError
 from bench.backbone.checkpoint import Checkpoint
-from bench.backbone.names import Named, architecture, other_activation
+from bench.backbone.names import NamedBackbone, architecture, other_activation
 
 WORDS = {True: "QuickGELU", False: "GELU"}
 
@@ -42,7 +42,7 @@ def check_tag(name: str, tag: str) -> None:
         )
 
 
-def note(name: str, state: Checkpoint, known: Named | None) -> str | None:
+def note(name: str, state: Checkpoint, known: NamedBackbone | None) -> str | None:
     """A note if a file's activation is unknown or not that of the architecture; else None.
 
     `known`: the row for these weights in the table of names.

@@ -25,7 +25,7 @@ class Published(TypedDict):
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedBackbone:
     """A backbone of the table; names.toml says what the fields mean.
 
     Weights are either a `tag` of open_clip, which it finds in `repo`, or a file of the Hub: `repo`,
@@ -65,10 +65,10 @@ class Named:
 
 
 @functools.cache
-def table() -> dict[str, Named]:
+def table() -> dict[str, NamedBackbone]:
     """The named backbones, in the order of names.toml."""
     rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    return {name: Named(name=name, **row) for name, row in rows.items()}
+    return {name: NamedBackbone(name=name, **row) for name, row in rows.items()}
 
 
 def expand(spec: str) -> str:
@@ -103,7 +103,7 @@ def expand(spec: str) -> str:
     return spec
 
 
-def known_weights(spec: str, sha256: str | None = None) -> Named | None:
+def known_weights(spec: str, sha256: str | None = None) -> NamedBackbone | None:
     """The table's row for a spec's weights; None if there is none.
 
     A row matches if it has the same architecture, whatever the activation, and the same tag or file
@@ -130,7 +130,7 @@ def _without_activation(spec: str) -> str:
     return other_activation(spec) if spec.partition(":")[0].endswith(QUICK) else spec
 
 
-def exactly(name: str, weights: str) -> Named | None:
+def exactly(name: str, weights: str) -> NamedBackbone | None:
     """The table's row of exactly this architecture and these weights; None without one."""
     rows = (row for row in table().values() if (row.architecture, row.weights) == (name, weights))
     return next(rows, None)

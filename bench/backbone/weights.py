@@ -10,7 +10,7 @@ from typing import Any
 
 from bench import UserError, brief, hub
 from bench.backbone import names
-from bench.backbone.names import Named, known_weights
+from bench.backbone.names import NamedBackbone, known_weights
 from bench.backbone.spec import REPOSITORY, split_spec
 from bench.backbone.starter import STARTER, register
 from bench.console import tilde
@@ -175,7 +175,7 @@ def _pinned(spec: str) -> str:
     return known.sha256 if known is not None and split_spec(spec).weights == known.weights else ""
 
 
-def known_of(spec: str, path: Path) -> Named | None:
+def known_of(spec: str, path: Path) -> NamedBackbone | None:
     """The table's row for a file of weights, by its name or its SHA-256."""
     return known_weights(spec) or known_weights(spec, file_hash(path))
 

@@ -11,7 +11,7 @@ from bench.console import console, say, tilde
 from bench.spec import nearest
 
 if TYPE_CHECKING:
-    from bench.backbone.names import Named
+    from bench.backbone.names import NamedBackbone
 
 
 class NamesOrCommands(framework.Group):
@@ -79,7 +79,7 @@ def show(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> Non
         print(f"{head:<14}{lines[0]}", *(f"{'':<14}{line}" for line in lines[1:]), sep="\n")
 
 
-def _rows(named: "Named") -> list[tuple[str, str]]:
+def _rows(named: "NamedBackbone") -> list[tuple[str, str]]:
     """What is shown of a backbone: headings and texts."""
     from bench.backbone import weights
 

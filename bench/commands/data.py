@@ -41,14 +41,14 @@ def datasets(
         table = Table(*heads, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for card in data.cards().values():
             counts = [str(card.counts.get(split, "-")) for split in SPLITS]
-            table.add_row(card.name, card.title, *counts, _state(status.look(card, root)))
+            table.add_row(card.name, card.title, *counts, _state(status.read(card, root)))
         screen.print(table)
         say(screen, "-: none published; 10% of train, chosen by a hash of the file name, serves")
         say(screen, "To get one: bench data fetch NAME. More on one: bench datasets NAME.")
         return
     card = data.card(name)
-    found = status.look(card, root)
-    for line in (*status.lines(card, root, found), *status.how(card, root, found)):
+    found = status.read(card, root)
+    for line in (*status.lines(card, root, found), *status.instructions(card, root, found)):
         say(screen, line)
 
 

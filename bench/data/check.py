@@ -166,10 +166,10 @@ def _images(
         matches = data.find_images(card, root, samples)
     except UserError as error:
         return Images(compared=False), [f"no image was looked at: {error}"]
-    look = twins.look(card, samples, matches.paths, progress=progress)
+    decoded = twins.decode(card, samples, matches.paths, progress=progress)
     sizes = {
         sample.filename: f"{size[0]} x {size[1]}"
-        for sample, size in zip(samples, look.sizes, strict=True)
+        for sample, size in zip(samples, decoded.sizes, strict=True)
         if size is not None
     }
     counts = dict(Counter(sizes.values()).most_common())
@@ -177,10 +177,10 @@ def _images(
     images = Images(
         missing=matches.missing,
         extra=[path.name for path in matches.extra],
-        undecodable=look.undecodable,
+        undecodable=decoded.undecodable,
         sizes=counts,
         odd_sized=[name for name, size in sizes.items() if size != usual_size],
-        twins=twins.find(look, look),
+        twins=twins.find(decoded, decoded),
     )
     return images, [*matches.notes, *brightness.warnings(matches.paths, card.scale)]
 

@@ -115,7 +115,7 @@ def between(card: Card, other: Card, root: Path, progress: Progress) -> Leaks:
     pairs: list[Twins] = []
     if not notes:
         first, second = (
-            twins.look(part.card, part.samples, part.paths, progress=progress)
+            twins.decode(part.card, part.samples, part.paths, progress=progress)
             for part in (test, train)
         )
         pairs = twins.find(first, second)

@@ -30,8 +30,8 @@ BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen of the images of `samples`: pixels `(S, side, side, 3)`, width and height."""
+class Decoded:
+    """The decoded images of `samples`: pixels `(S, side, side, 3)`, and sizes before resizing."""
 
     samples: Sequence[Sample]
     pixels: Pixels
@@ -54,13 +54,13 @@ class Twins:
     """Mean difference of 16 x 16 thumbnails, in levels of 255."""
 
 
-def look(
+def decode(
     card: Card,
     samples: Sequence[Sample],
     paths: Sequence[Path | None],
     side: int = SIDE,
     progress: Progress = lambda done, total: None,
-) -> Look:
+) -> Decoded:
     """Decode every image that is there at `side` pixels; what cannot be decoded is listed."""
     pixels = np.zeros((len(samples), side, side, 3), dtype=np.uint8)
     seen = np.zeros(len(samples), dtype=bool)
@@ -90,11 +90,11 @@ def look(
                 undecodable[samples[row].filename] = error
             if row % 64 == 63:
                 progress(row + 1, len(samples))
-    return Look(samples, pixels, seen, sizes, undecodable)
+    return Decoded(samples, pixels, seen, sizes, undecodable)
 
 
-def find(first: Look, second: Look) -> list[Twins]:
-    """The pairs of (nearly) equal images of two looks, or of one with itself, the closest first."""
+def find(first: Decoded, second: Decoded) -> list[Twins]:
+    """The pairs of (nearly) equal images of two data sets, or within one, the closest first."""
     rows, columns = np.nonzero(first.seen)[0], np.nonzero(second.seen)[0]
     pixels, others = first.pixels[rows], second.pixels[columns]
     pairs = []

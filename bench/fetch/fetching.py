@@ -37,22 +37,22 @@ def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
         say(console, f"{card.name} is drawn by this package; there is nothing to fetch")
         return True
     fetcher = _Fetcher(card, root, console)
-    before = status.look(card, root)
+    before = status.read(card, root)
     if file is not None:
         fetcher.take(file)
     elif before.faults:
         raise UserError(
             f"{before.faults[0]}; nothing there is overwritten: move it away and fetch again"
         )
-    elif parts := status.lacking(card, root, before):
+    elif parts := status.missing_parts(card, root, before):
         fetcher.fetch(parts)
-    after = status.look(card, root)
+    after = status.read(card, root)
     lines = status.lines(card, root, after)
     if after.complete:
         check = fetcher.command.replace("fetch", "check", 1)
         lines.append(f"Next: {check}   (leaks between splits, shared captions)")
     else:
-        lines += status.how(card, root, after)
+        lines += status.instructions(card, root, after)
     for line in lines:
         say(console, line)
     return after.complete
@@ -79,7 +79,7 @@ def with_data(make: Callable[[], Result], yes: bool, console: "Console") -> Resu
 def _is_wanted(missing: data.Missing, yes: bool) -> bool:
     """Whether to fetch it: `yes`, or the user's answer; never for a card without sources."""
     card, root = missing.card, missing.root
-    parts = status.lacking(card, root, status.look(card, root))
+    parts = status.missing_parts(card, root, status.read(card, root))
     if not parts or yes:
         return bool(parts)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -126,8 +126,8 @@ class _Fetcher:
         self._announce(parts)
         with _locked(self.folder, self.console):
             # While this process waited, another one may have fetched them.
-            now = status.look(self.card, self.root)
-            for part in status.lacking(self.card, self.root, now):
+            now = status.read(self.card, self.root)
+            for part in status.missing_parts(self.card, self.root, now):
                 try:
                     say(self.console, self._get(part))
                 except Fault as fault:
@@ -231,7 +231,7 @@ class _Fetcher:
         for name in names:
             if name and "{split}" not in name and not (self.folder / name).exists():
                 yield name
-        if status.look(self.card, self.root).missing:  # now that the annotation may be there
+        if status.read(self.card, self.root).missing:  # now that the annotation may be there
             yield str(raw["images"])
 
 

@@ -181,11 +181,11 @@ def _drop_copies(folder: Path, samples: Sequence[Sample]) -> None:
 
 def _check_pictures(job: Job, samples: Sequence[Sample], matches: files.Matches) -> str:
     """Decode every image and compare numbered ones with the card's hashes; raises Fault."""
-    look = twins.look(job.card, samples, matches.paths, pictures.SIDE, job.progress)
-    if look.undecodable:
-        first = next(iter(look.undecodable.values()))
-        raise Fault(f"{len(look.undecodable):,} images cannot be read, the first: {first}")
-    wrong = pictures.misnumbered(job.card, samples, look.pixels, look.seen)
+    decoded = twins.decode(job.card, samples, matches.paths, pictures.SIDE, job.progress)
+    if decoded.undecodable:
+        first = next(iter(decoded.undecodable.values()))
+        raise Fault(f"{len(decoded.undecodable):,} images cannot be read, the first: {first}")
+    wrong = pictures.misnumbered(job.card, samples, decoded.pixels, decoded.seen)
     if len(wrong) > pictures.SHARE * len(samples):
         raise Fault(
             f"{len(wrong):,} of {len(samples):,} pictures are others than their numbers say (the "

@@ -29,7 +29,7 @@ class Status:
         return self.annotated is not None and not self.missing and not self.faults
 
 
-def look(card: Card, root: Path) -> Status:
+def read(card: Card, root: Path) -> Status:
     """Read the annotation, and find the images by their names."""
     total = sum(card.counts.values())
     try:
@@ -48,7 +48,7 @@ def look(card: Card, root: Path) -> Status:
     return Status(len(samples), len(matches.missing), faults, (*notes, *matches.notes))
 
 
-def lacking(card: Card, root: Path, status: Status) -> list[Part]:
+def missing_parts(card: Card, root: Path, status: Status) -> list[Part]:
     """The parts that are missing or incomplete, as far as the card has sources for them."""
     folder = data.folder_of(card, root)
     return [
@@ -92,11 +92,11 @@ def _parts(card: Card, folder: Path, status: Status) -> Iterator[str]:
         yield line(lists.is_dir(), f"{lists.name}/   the scenes of the images")
 
 
-def how(card: Card, root: Path, status: Status) -> list[str]:
+def instructions(card: Card, root: Path, status: Status) -> list[str]:
     """Lines for the user: how to get what is missing, the licence and whom to cite."""
     sentences = []
     if not status.complete:
-        command, parts = data.fetch_command(card, root), lacking(card, root, status)
+        command, parts = data.fetch_command(card, root), missing_parts(card, root, status)
         sentences += [f"To get it:   {command}"] if parts else []
         for part in parts:
             owners = dict.fromkeys(source.owner for source in part.sources)
