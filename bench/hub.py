@@ -116,7 +116,7 @@ def cached(file: HubFile) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Stated:
+class HubFileInfo:
     """What the Hub says about a file: its size in bytes and, for large files, the SHA-256."""
 
     file: HubFile
@@ -124,7 +124,7 @@ class Stated:
     sha256: str | None
 
 
-def ask(choices: Sequence[HubFile]) -> Stated:
+def find(choices: Sequence[HubFile]) -> HubFileInfo:
     """The first of these files that the Hub has, after one short request for each.
 
     Raises Unreachable, or UserError if the Hub has none of them or refuses access.
@@ -140,19 +140,21 @@ def ask(choices: Sequence[HubFile]) -> Stated:
         except Exception as error:
             raise explained(error, file) from None
         etag = metadata.etag or ""
-        return Stated(file, metadata.size, etag if re.fullmatch(r"[0-9a-f]{64}", etag) else None)
+        return HubFileInfo(
+            file, metadata.size, etag if re.fullmatch(r"[0-9a-f]{64}", etag) else None
+        )
     raise UserError(_no_such_file(choices[-1]))
 
 
-def download(stated: Stated) -> Path:
+def download(info: HubFileInfo) -> Path:
     """Download a file to the cache, resuming an earlier attempt, and check its SHA-256.
 
     Returns its path. Raises Unreachable or UserError.
     """
     from huggingface_hub import hf_hub_download
 
-    file = stated.file
-    demand_room(cache_folder(), stated.size or 0)
+    file = info.file
+    demand_room(cache_folder(), info.size or 0)
     for force in (False, True):
         try:
             path = hf_hub_download(
@@ -160,7 +162,7 @@ def download(stated: Stated) -> Path:
             )
         except Exception as error:
             raise explained(error, file) from None
-        if stated.sha256 is None or file_sha256(Path(path)) == stated.sha256:
+        if info.sha256 is None or file_sha256(Path(path)) == info.sha256:
             return Path(path)
     raise UserError(
         f"{file} arrived damaged twice (its SHA-256 is not the one that the Hub states); try "

@@ -18,7 +18,7 @@ from bench.record import Files, NoRoom, atomically, probe
 from bench.retrieval import NotFinite, Ranks
 from bench.schema import Backbone, Data, Efficiency, Record
 from bench.training import batches, budget, compiled, train
-from bench.training.budget import Chosen
+from bench.training.budget import BudgetChoice
 from bench.training.checkpoint import Checkpointer
 from bench.training.features import FeatureLoader, Features, all_captions
 from bench.training.limits import Clock, TimeLimit
@@ -69,7 +69,7 @@ def run(
         record |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
     if memory_error is not None:
         known = record.get("data", {})
-        recipe = Chosen(known.get("batch_size")).settled(trial.recipe)
+        recipe = BudgetChoice(known.get("batch_size")).settled(trial.recipe)
         settled = replace(trial, recipe=recipe)
         message, costs = oom.explain(memory_error, settled, known.get("context_length"))
         record |= {"status": "out_of_memory", "message": message, "traceback": None}
@@ -132,7 +132,7 @@ class TrialRun:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         own_lr = self.method_class.lr
         self.lr = own_lr and (trial.lr or self.recipe.lr or own_lr)
-        self.chosen = Chosen()
+        self.chosen = BudgetChoice()
         self.checkpointer: Checkpointer | None = None
         if every is not None and self.lr is not None:
             path = trial.path(results).with_suffix(".checkpoint")

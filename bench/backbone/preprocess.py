@@ -75,7 +75,7 @@ def preprocess_of(spec: str) -> Preprocess:
         else:
             file = hub_files(spec)[0][0]
             with absent_if_unreachable(spec):
-                path = hub.cached(file) or hub.download(hub.ask([file]))
+                path = hub.cached(file) or hub.download(hub.find([file]))
         config = json.loads(path.read_text(encoding="utf-8"))
         return Preprocess.of(config.get("preprocess_cfg", {}))
     if (config := _of_tag(parts)) is not None:

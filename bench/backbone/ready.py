@@ -34,14 +34,14 @@ def make_ready(spec: str, say: Callable[[str], None], *, download: bool = True) 
     if parts.is_starter:
         return Ready()
     with weights.absent_if_unreachable(spec):
-        stated = [hub.ask(files) for files in weights.missing(spec)]
-    sizes = [file.size for file in stated]
+        infos = [hub.find(files) for files in weights.missing(spec)]
+    sizes = [info.size for info in infos]
     size = None if None in sizes else sum(filter(None, sizes))
-    if stated and not download:
+    if infos and not download:
         return Ready(size)
-    if stated:
+    if infos:
         size_note = "" if size is None else f" ({format_bytes(size, DOWNLOADS)})"
-        say(f"downloading {stated[-1].file}{size_note} to {tilde(hub.cache_folder())}")
+        say(f"downloading {infos[-1].file}{size_note} to {tilde(hub.cache_folder())}")
         weights.fetch(spec)
     if download and loading.needs_transformers(parts):
         loading.tokenizer(parts)  # this and the config of a text tower are downloaded here

@@ -147,15 +147,15 @@ def fetch(spec: str) -> Path | None:
     """
     with absent_if_unreachable(spec):
         for files in missing(spec):
-            stated = hub.ask(files)
-            hub.download(stated)
-            path = PurePosixPath(stated.file.file)
+            info = hub.find(files)
+            hub.download(info)
+            path = PurePosixPath(info.file.file)
             if path.name in TRANSFORMERS_FILES:  # the config beside them says their activation
                 config = HubFile(
-                    stated.file.repo, str(path.with_name("config.json")), stated.file.revision
+                    info.file.repo, str(path.with_name("config.json")), info.file.revision
                 )
                 with contextlib.suppress(hub.Unreachable, UserError):  # it may not be there
-                    hub.download(hub.ask([config]))
+                    hub.download(hub.find([config]))
     return locate(spec)
 
 
@@ -215,8 +215,8 @@ def _hub_hash(spec: str) -> str:
     if (path := locate(spec)) is not None:
         return file_hash(path)
     with absent_if_unreachable(spec):
-        stated = hub.ask(hub_files(spec)[-1])
-        return stated.sha256 or file_hash(hub.download(stated))  # the Hub hashes large files alone
+        info = hub.find(hub_files(spec)[-1])
+        return info.sha256 or file_hash(hub.download(info))  # the Hub hashes large files alone
 
 
 def file_hash(path: Path) -> str:

@@ -139,7 +139,7 @@ def _file(file: HubFile) -> Path:
     if cached is not None and re.fullmatch(r"[0-9a-f]{40}", file.revision):
         return cached
     try:
-        return hub.download(hub.ask([file]))
+        return hub.download(hub.find([file]))
     except hub.Unreachable:
         if cached is None:
             raise

@@ -34,7 +34,7 @@ CAPTIONS = 20_000
 
 
 @dataclass
-class Chosen:
+class BudgetChoice:
     """The batch and the steps that fit a recipe's budgets; None where there is no such budget.
 
     The checkpoint keeps them, so that a killed trial resumes with the same batch and steps.
@@ -109,7 +109,7 @@ def foreseen_epochs(
 
 
 def choose_steps(
-    chosen: Chosen,
+    chosen: BudgetChoice,
     method: Method,
     loader: Loader,
     recipe: Recipe,

@@ -21,7 +21,7 @@ from bench.measure.meter import Memory, Stopwatch
 from bench.messages import Note, Progress
 from bench.randomness import random_states, set_random_states
 from bench.record import atomically
-from bench.training.budget import Chosen
+from bench.training.budget import BudgetChoice
 from bench.training.limits import Clock
 from methods.base import Method
 
@@ -52,7 +52,7 @@ class Checkpointer:
         self.path, self.identity, self.every = path, identity, every
         self.clock, self.progress = clock, progress
         self.resumed = 0
-        self.chosen = Chosen()
+        self.chosen = BudgetChoice()
         """The batch and steps of a trial with budgets: they must be the same after resuming."""
         self._loaded: dict[str, Any] | None = None
         self._wrote, self._cost = time.perf_counter(), 0.0
@@ -62,7 +62,7 @@ class Checkpointer:
         """Load the trial's checkpoint if there is one: `chosen` now, the rest in `restore`."""
         self._loaded = self._read(method, device)
         if self._loaded is not None:
-            self.chosen = Chosen(**self._loaded["chosen"])
+            self.chosen = BudgetChoice(**self._loaded["chosen"])
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""

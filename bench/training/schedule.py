@@ -70,7 +70,7 @@ class Schedule:
 
 def planned_steps(recipe: Recipe, batches_per_epoch: int) -> int:
     """Optimiser steps of a whole training; a recipe's `time` must have become steps before."""
-    assert recipe.time is None, "bench.training.budget.Chosen.settled turns it into steps"
+    assert recipe.time is None, "bench.training.budget.BudgetChoice.settled turns it into steps"
     if recipe.steps is not None:
         return recipe.steps
     return max(1, round(recipe.epochs * batches_per_epoch / recipe.accumulation))
