@@ -36,11 +36,11 @@ def load(
 ) -> "TrainedModel":
     """A trained model, ready to encode and search, from a record of `bench run`.
 
-    `record` is a `seed*.json`, whose trained weights lie beside it; the folder of a `bench export`;
-    or `hf:OWNER/NAME` (`@REVISION` may follow) for one that was pushed to the Hugging Face Hub,
-    which is downloaded once. `device` is torch's name for where it runs ("cuda", "cpu"); None: the
-    GPU if there is one. `backbone` says where the weights of the backbone are, if not where the
-    record says. Raises UserError if the record, its weights or the backbone cannot be had.
+    `record` is a `seed*.json`, with the trained weights next to it; the folder of a `bench export`;
+    or `hf:OWNER/NAME` (or `hf:OWNER/NAME@REVISION`) for a model that was pushed to the Hugging Face
+    Hub, which is downloaded once. `device`: "cuda", "cpu" or another device of torch; None: the GPU
+    if there is one. `backbone`: its spec, if its weights are not where the record says. Raises
+    UserError if the record, its weights or the backbone are missing.
     """
     from bench.trained import hub_model
     from bench.trained.model import TrainedModel
@@ -70,9 +70,9 @@ def run(
 ) -> pd.DataFrame:
     """Train and test methods, as `bench run` does, and return the records of these trials.
 
-    The words are those of the command: `methods="cmer,lora(rank=16)"`, `dataset="rsitmd"`,
+    Arguments are as on the command line: `methods="cmer,lora(rank=16)"`, `dataset="rsitmd"`,
     `recipe={"epochs": 10}`. Each trial runs in a process of its own; what is recorded in `results`
-    already is not run again. `log` names trackers that show the curves: `log="tensorboard"`. Rows
+    already is not run again. `log` names trackers to show the curves in: `log="tensorboard"`. Rows
     are as in `records`; a trial that failed is a row with its `status` and `message`. Raises
     UserError if nothing can run.
     """
@@ -97,7 +97,7 @@ def run(
     todo = plan.todo(rerun, retry_failed)
     try:
         outcomes = run_trials(console(), plan, todo, engine, log=config.log) if todo else []
-    except typer.Exit:  # it has said what is left
+    except typer.Exit:  # Ctrl-C; `run_trials` has printed what is left
         raise KeyboardInterrupt from None
     for outcome in outcomes:
         if outcome.status == "user_error":
@@ -106,7 +106,7 @@ def run(
 
 
 def _table(folder: Path, only: Sequence[Path] | None = None) -> pd.DataFrame:
-    """Records as rows; `only`: those of these paths, in this order."""
+    """The records in a folder as rows; `only`: those of these paths, in this order."""
     frame = record_.load(folder, only=only)
     if len(frame):
         frame["path"] = [str(folder / path) for path in frame["path"]]

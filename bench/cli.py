@@ -1,4 +1,4 @@
-"""The command line: puts the commands together; what a user can mend is one sentence."""
+"""The command `bench`: its subcommands, each with the examples at the end of its help."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from bench.commands import (
     run,
     tune,
 )
-from bench.console import complain, speak_any_encoding
+from bench.console import complain, replace_unprintable
 from bench.recipe import defaults_in_a_line
 
 RUN, RESULTS, KNOWN = "Run", "Results", "Methods and data"
@@ -109,8 +109,8 @@ def options(
 
 
 def main() -> None:
-    """Run the command; what a user can mend is one sentence and exit code 2."""
-    speak_any_encoding()
+    """Run the command. A UserError becomes one sentence on standard error and exit code 2."""
+    replace_unprintable()
     try:
         app(prog_name="bench")
     except UserError as error:

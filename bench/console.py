@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def console(stderr: bool = False) -> "Console":
-    """Where a command prints."""
+    """The console that a command prints to."""
     from rich.console import Console
 
     return Console(stderr=stderr)
@@ -34,7 +34,7 @@ def say(screen: "Console", text: str, style: str | None = None) -> None:
 
 
 def _wrapped(line: str, width: int) -> str:
-    """A line, wrapped; what follows is indented by two more spaces than its beginning."""
+    """Wrap a line; the lines after the first are indented by two more spaces."""
     indent = line[: len(line) - len(line.lstrip())]
     return textwrap.fill(
         line.strip(),
@@ -52,15 +52,15 @@ def counted(number: int, noun: str) -> str:
 
 
 def from_here(path: Path) -> str:
-    """A path as short as it can be typed in the current folder."""
+    """A path relative to the current folder if it lies below that, else as it is."""
     with contextlib.suppress(ValueError, OSError):
         return str(path.resolve().relative_to(Path.cwd()))
     return str(path)
 
 
 def tilde(path: Path) -> str:
-    """A path with ~ for the home folder."""
-    with contextlib.suppress(ValueError, RuntimeError):  # it is elsewhere, or there is no home
+    """A path with `~` instead of the home folder."""
+    with contextlib.suppress(ValueError, RuntimeError):  # not below home, or no home
         return f"~/{path.relative_to(Path.home())}"
     return str(path)
 
@@ -73,8 +73,11 @@ def complain(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def speak_any_encoding() -> None:
-    """Let output print `?` for a character that its encoding (ASCII, cp1252) lacks: no error."""
+def replace_unprintable() -> None:
+    """Print `?` for a character that the encoding of the output (ASCII, cp1252) lacks.
+
+    Without this, Python raises UnicodeEncodeError.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

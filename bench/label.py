@@ -1,4 +1,4 @@
-"""A method's call in a narrow column of a terminal: broken between settings, not within a word."""
+"""Show a method's call in a narrow column of a terminal: broken between settings, not in words."""
 
 import re
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from rich.measure import Measurement
     from rich.text import Text
 
-PARTS = re.compile(r"(?<=[ (,])|\n")
-"""A line may end after a space, an opening bracket or a comma."""
+BREAKS = re.compile(r"(?<=[ (,])|\n")
+"""Where a line may be broken: after a space, an opening bracket or a comma, and at a newline."""
 
 
 def fold(text: str, width: int) -> list[str]:
@@ -18,7 +18,7 @@ def fold(text: str, width: int) -> list[str]:
     lines: list[str] = []
     for line in text.splitlines():
         current = ""
-        for part in PARTS.split(line):
+        for part in BREAKS.split(line):
             if current and len(current) + len(part.rstrip()) > width:
                 lines.append(current.rstrip())
                 current = ""
@@ -31,7 +31,7 @@ def fold(text: str, width: int) -> list[str]:
 
 
 class Label:
-    """A text in a table of rich. rich itself breaks lines only at spaces, and calls have few."""
+    """A text for a table of rich, which itself breaks lines only at spaces; calls have few."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -39,7 +39,7 @@ class Label:
     def __rich_measure__(self, console: "Console", options: "ConsoleOptions") -> "Measurement":
         from rich.measure import Measurement
 
-        parts = [len(part.rstrip()) for part in PARTS.split(self.text)]
+        parts = [len(part.rstrip()) for part in BREAKS.split(self.text)]
         lines = [len(line) for line in self.text.splitlines()]
         return Measurement(max(parts), max(lines)).with_maximum(options.max_width)
 

@@ -20,17 +20,17 @@ def format_bytes(size: float, units: dict[str, int] = MEMORY) -> str:
 
 
 def exact_bytes(size: int) -> str:
-    """A number of bytes as `parse_bytes` reads it back, bit for bit: `24GiB`, `80GB`, `1234B`."""
+    """A number of bytes that `parse_bytes` reads back without loss: `24GiB`, `80GB`, `1234B`."""
     factors = {**MEMORY, **DOWNLOADS, "B": 1}
-    whole = {unit: size // factor for unit, factor in factors.items() if size % factor == 0}
-    unit = min(whole, key=lambda unit: whole[unit])  # 80GB, not 78125000KiB
-    return f"{whole[unit]}{unit}"
+    counts = {unit: size // factor for unit, factor in factors.items() if size % factor == 0}
+    unit = min(counts, key=lambda unit: counts[unit])  # 80GB, not 78125000KiB
+    return f"{counts[unit]}{unit}"
 
 
 def parse_bytes(text: str, what: str, plain: str = "gib") -> int:
-    """`24GiB`, `80GB` or `24` (GiB, or another unit as `plain`) as bytes; raises UserError.
+    """`24GiB`, `80GB` or `24` as bytes; raises UserError, which begins with `what`.
 
-    `what` begins the error: "the GPU memory".
+    `plain`: the unit of a number without one.
     """
     factors = {unit.lower(): factor for unit, factor in (MEMORY | DOWNLOADS).items()}
     factors["b"] = 1
@@ -44,24 +44,24 @@ def format_seconds(seconds: float) -> str:
     """A duration in its two largest units: `2 h 5 min`, `3 min 20 s`, `45 s`, `0.2 s`."""
     if seconds < 10:
         return f"{seconds:.2g} s"
-    whole = round(seconds) if seconds < 3600 else 60 * round(seconds / 60)
-    parts = {"h": whole // 3600, "min": whole // 60 % 60, "s": whole % 60}
+    rounded = round(seconds) if seconds < 3600 else 60 * round(seconds / 60)
+    parts = {"h": rounded // 3600, "min": rounded // 60 % 60, "s": rounded % 60}
     return " ".join(f"{count} {unit}" for unit, count in parts.items() if count)
 
 
 def exact_seconds(seconds: float) -> str:
-    """A duration as `parse_seconds` reads it back, bit for bit: `1h30m`, `10m`, `0.5s`."""
+    """A duration that `parse_seconds` reads back without loss: `1h30m`, `10m`, `0.5s`."""
     if seconds != round(seconds):
         return f"{seconds:.15g}s"
-    whole = round(seconds)
-    parts = {"h": whole // 3600, "m": whole // 60 % 60, "s": whole % 60}
+    rounded = round(seconds)
+    parts = {"h": rounded // 3600, "m": rounded // 60 % 60, "s": rounded % 60}
     return "".join(f"{count}{unit}" for unit, count in parts.items() if count) or "0s"
 
 
 def parse_seconds(text: str, option: str, plain: str = "min") -> float:
-    """`2h`, `1h30m`, `45s` or `90` (minutes, or another unit as `plain`) as seconds.
+    """`2h`, `1h30m`, `45s` or `90` as seconds; raises UserError, which names `option`.
 
-    Raises UserError, which names `option`.
+    `plain`: the unit of a number without one.
     """
     number = r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s|)\s*"
     words = text.strip().lower()

@@ -290,7 +290,7 @@ def test_long_calls_and_titles_stay_in_the_picture(tmp_path: Path) -> None:
     for n in (0.1, 0.2):
         documents.append(fakes.record("lora", **given, **{"dropout": n, **long, "rank": 4}))
     group = group_of(tmp_path / "r", [*documents, fakes.record("zeroshot", **given)])
-    names = [look.name for look in figure.looks(group.rows).values()]
+    names = [look.name for look in figure.method_styles(group.rows).values()]
     assert len(set(names)) == len(names) == 5
     assert max(map(len, names)) < 140 < max(len(row.label) for row in group.rows)
     assert any("…" in name for name in names)
@@ -303,7 +303,7 @@ def test_long_calls_and_titles_stay_in_the_picture(tmp_path: Path) -> None:
 
 def test_a_method_looks_the_same_in_every_report(crowded: groups.Group, tmp_path: Path) -> None:
     def look_of(label: str, rows: list[groups.Row]) -> tuple[str, str, bool]:
-        look = figure.looks(rows)[label]
+        look = figure.method_styles(rows)[label]
         return look.colour, look.marker, look.filled
 
     alone = {row.label: look_of(row.label, [row]) for row in crowded.rows}
@@ -317,7 +317,7 @@ def test_a_method_looks_the_same_in_every_report(crowded: groups.Group, tmp_path
 
 
 def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
-    found = figure.looks(crowded.rows)
+    found = figure.method_styles(crowded.rows)
     shapes = [(look.marker, look.filled) for look in found.values()]
     assert len(set(shapes)) == len(shapes) == 17
     of_method = {look.colour for label, look in found.items() if label.startswith("cmer")}

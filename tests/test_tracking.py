@@ -20,7 +20,7 @@ from bench.sweeps import engine, forkserver, sweepfile
 from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.sweep import Plan
 from bench.tracking import choose
-from bench.tracking.base import Ending, Look, Run, Tracker
+from bench.tracking.base import Ending, Figures, Run, StepFigures, Tracker
 from bench.tracking.watcher import Tracking, tracking
 from bench.trial import Trial, blank_record
 
@@ -62,7 +62,7 @@ class Remembers:
     def __init__(self, fails: str = "") -> None:
         self.fails = fails
         self.runs: list[Run] = []
-        self.logged: list[Look] = []
+        self.logged: list[StepFigures] = []
         self.endings: list[Ending] = []
 
     def _maybe(self, call: str) -> None:
@@ -74,9 +74,9 @@ class Remembers:
         self.runs.append(run)
         return self
 
-    def log(self, look: Look) -> None:
+    def log(self, step: int, figures: Figures) -> None:
         self._maybe("log")
-        self.logged.append(look)
+        self.logged.append(StepFigures(step, figures))
 
     def end(self, ending: Ending) -> None:
         self._maybe("end")

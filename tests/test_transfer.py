@@ -57,7 +57,7 @@ def test_a_trained_method_is_tested_elsewhere_and_that_is_recorded(other: Path) 
     assert file == transfer.path_of(path, "other")
     assert path.read_bytes() == before
     assert record.paths(other / "results") == [path]  # no result is taken for a trial
-    found = transfer.known(path, record.read(path))["other"]
+    found = transfer.results_of(path, record.read(path))["other"]
     assert [found[key] for key in ("test_images", "shared", "captions_cut", "seed")] == [4, 1, 0, 0]
     assert found["hashes"].keys() == {"test", "annotation"}
     assert found["identity"] == record.read(path)["identity"]
@@ -93,7 +93,7 @@ def test_what_is_recorded_is_not_measured_again(
     assert run(other, *words, "--rerun").exit_code == 0
     assert len(list(file.parent.glob("*.replaced"))) == 1  # nothing recorded is lost
     record.write(path, record.read(path) | {"finished": "later"})  # the trial was repeated
-    assert transfer.known(path, record.read(path)) == {}
+    assert transfer.results_of(path, record.read(path)) == {}
     assert "ok tiny starter linear seed 0 on other" in run(other, *words).stdout
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_tested_is_named_and_the_rest_is_done(other: Path) -> Non
     assert "failed tiny starter linear seed 0 on other: the trained weights" in done.stdout
     assert "--rerun" in done.stdout
     assert "ok tiny starter zeroshot seed 0 on other" in done.stdout
-    assert transfer.known(kept, record.read(kept)).keys() == {"other"}
+    assert transfer.results_of(kept, record.read(kept)).keys() == {"other"}
     for words, said in (
         ((other / "tiny",), "has no record of a trial that ended well"),
         ((kept, "--dataset", "ucmm"), "no data set is called 'ucmm'"),
@@ -135,10 +135,10 @@ def test_a_file_that_is_no_result_is_told_and_replaced(other: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text('{"schema": 1}')
     told: list[str] = []
-    assert transfer.known(path, record.read(path), told.append) == {}
+    assert transfer.results_of(path, record.read(path), told.append) == {}
     assert "is not a sound result on another data set: it has no identity" in told[0]
     assert run(other, path, "--dataset", other / "other.toml").exit_code == 0
-    assert transfer.known(path, record.read(path), told.append).keys() == {"other"}
+    assert transfer.results_of(path, record.read(path), told.append).keys() == {"other"}
     assert len(told) == 1
 
 

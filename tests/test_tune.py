@@ -171,13 +171,13 @@ def test_a_file_keeps_the_winners_of_other_calls(tmp_path: Path) -> None:
     first = ran(start(tmp_path, "lora"), best(f"lora(lr={at(1):g})"))
     tuned.save(first.winners()[0], first, file)
     second = ran(start(tmp_path, "linear"), best("linear(lr=0.003)"))
-    tuned.save([*tuned.others(second, file), *second.winners()[0]], second, file)
+    tuned.save([*tuned.other_winners(second, file), *second.winners()[0]], second, file)
     assert [row["call"] for row in tuned.read(file)["tuned"]] == ["lora", "linear"]
     again = start(tmp_path, "lora", factors=[0.5, 1, 2])  # resumed with other factors
-    assert [row["call"] for row in tuned.others(again, file)] == ["linear"]
+    assert [row["call"] for row in tuned.other_winners(again, file)] == ["linear"]
     other = start(tmp_path, "lora", factors=[1.0, 2.0])
     with pytest.raises(UserError, match="another points; write these to another file"):
-        tuned.others(other, file)
+        tuned.other_winners(other, file)
 
 
 def test_settings_that_won_are_part_of_the_call(tmp_path: Path) -> None:
@@ -240,7 +240,9 @@ def test_a_setting_of_none_and_any_text_are_written_and_read_again(
     assert (row["settings"], row["tried"]["width"]) == (settings, ["None", 4])
     elsewhere = Plan([trial("narrow", dataset="rsicd")], tmp_path, tmp_path)
     other = tune.widen(elsewhere, space=space)
-    tuned.save(tuned.others(other, path), other, path)  # kept while another search is written
+    tuned.save(
+        tuned.other_winners(other, path), other, path
+    )  # kept while another search is written
     (row,) = tuned.read(path)["tuned"]
     assert row["settings"] == settings
     applied, _ = tuned.apply(Plan([trial("narrow")], tmp_path, tmp_path), path)

@@ -24,7 +24,7 @@ WANTED = under_corruption.conditions("blur,cloud", "5")
 
 
 def measured(path: Path) -> dict[Condition, dict[str, Any]]:
-    return under_corruption.known(path, record.read(path))
+    return under_corruption.results_of(path, record.read(path))
 
 
 def test_conditions_are_read() -> None:
@@ -70,7 +70,7 @@ def test_results_lie_beside_the_record_and_belong_to_its_run(tiny: Path) -> None
     assert len(kept) == 2  # nothing recorded is lost
     next((path.parent / "corrupted").glob("*.json")).write_text("{}")
     said: list[str] = []
-    assert len(under_corruption.known(path, document, said.append)) == 1
+    assert len(under_corruption.results_of(path, document, said.append)) == 1
     assert len(said) == 1
     assert "is not a sound result under corruption: it has no schema" in said[0]
     assert pending(plan) != []  # it is measured again

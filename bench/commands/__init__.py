@@ -1,1 +1,1 @@
-"""The commands of `bench`: options, what they print; `bench/cli.py` puts them together."""
+"""The commands of `bench`, with their options and output; `bench/cli.py` puts them together."""

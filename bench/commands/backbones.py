@@ -80,7 +80,7 @@ def show(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> Non
 
 
 def _rows(named: "NamedBackbone") -> list[tuple[str, str]]:
-    """What is shown of a backbone: headings and texts."""
+    """The headings and texts that `bench backbones NAME` shows."""
     from bench.backbone import weights
 
     path = None if named.name == "starter" else weights.locate(named.spec)
@@ -121,8 +121,8 @@ def fetch(
     screen = console()
     for name in names:
         spec = expand(name)
-        found = make_ready(spec, lambda text: say(screen, text))
+        ready = make_ready(spec, lambda text: say(screen, text))
         path = weights.locate(spec)
         say(screen, f"{name} is ready" + ("" if path is None else f": {tilde(path)}"))
-        for note in found.notes:
+        for note in ready.notes:
             say(screen, f"note: {note}")

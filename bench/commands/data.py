@@ -47,15 +47,15 @@ def datasets(
         say(screen, "To get one: bench data fetch NAME. More on one: bench datasets NAME.")
         return
     card = data.card(name)
-    found = status.read(card, root)
-    for line in (*status.lines(card, root, found), *status.instructions(card, root, found)):
+    state = status.read(card, root)
+    for line in (*status.lines(card, root, state), *status.instructions(card, root, state)):
         say(screen, line)
 
 
-def _state(found: "Status") -> str:
-    if found.complete:
+def _state(state: "Status") -> str:
+    if state.complete:
         return "yes"
-    return "no" if found.annotated is None and not found.faults else "incomplete"
+    return "no" if state.annotated is None and not state.faults else "incomplete"
 
 
 @framework.command(
@@ -132,8 +132,8 @@ def check(options: CheckOptions) -> None:
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"looking at {card.name}", total=None)
 
-        def move(done: int, of: int) -> None:
-            bar.update(task, completed=done, total=of)
+        def move(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
 
         report = check_.check(card, root, tokenizer, move, backbone or "CLIP")
         for other in others:
@@ -158,12 +158,12 @@ def check(options: CheckOptions) -> None:
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _tokenizer_of(word: str) -> Any:
+def _tokenizer_of(name: str) -> Any:
     """The tokenizer of a backbone, without its weights; raises UserError."""
     from bench import backbone
     from bench.backbone import loading
 
-    return loading.tokenizer(backbone.split_spec(word))
+    return loading.tokenizer(backbone.split_spec(name))
 
 
 @framework.command(app, "bench data corruptions ucm --out corruptions.png")
@@ -195,11 +195,11 @@ def new(
     from bench.data import newcard
 
     path = out or Path(f"{name}.toml")
-    made = newcard.propose(name, annotations, images, data.data_root(data_root))
-    newcard.write(made, path)
+    proposal = newcard.propose(name, annotations, images, data.data_root(data_root))
+    newcard.write(proposal, path)
     screen = console()
-    screen.print(made.toml, markup=False, highlight=False)
-    for note in made.notes:
+    screen.print(proposal.toml, markup=False, highlight=False)
+    for note in proposal.notes:
         say(screen, note)
     say(screen, f"wrote {path}; look at it, then: bench data check {path}")
 

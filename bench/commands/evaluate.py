@@ -60,14 +60,17 @@ def evaluate(
     for card in cards:
         data.load(card, root)  # a data set that is missing is one error, not one for each record
     targets: list[Card | None] = [*cards] if cards else [None]  # None: its own data set
-    worked = [_test(screen, path, target, root, rerun) for target in targets for path in paths]
+    succeeded = [_test(screen, path, target, root, rerun) for target in targets for path in paths]
     if cards:
         _print_tables(screen, paths)
-    raise typer.Exit(0 if all(worked) else 1)
+    raise typer.Exit(0 if all(succeeded) else 1)
 
 
 def _test(screen: "Console", path: Path, target: "Card | None", root: Path, rerun: bool) -> bool:
-    """Test one record and print its recall; whether that worked. None: on its own data set."""
+    """Test one record and print its recall; returns whether that worked.
+
+    target: the data set to test on; None: the one that the method was trained on.
+    """
     from bench.trial import Trial
 
     name = str(path)
@@ -101,11 +104,11 @@ def _transfer(
     from bench.data import cache
     from bench.trained import transfer
 
-    result = None if rerun else transfer.known(path, document).get(card.name)
+    result = None if rerun else transfer.results_of(path, document).get(card.name)
     word = "ok" if result is None else "recorded"
     if result is None:
-        with lock.held(path) as mine:
-            if not mine:
+        with lock.held(path) as acquired:
+            if not acquired:
                 raise UserError("another command is running it; try again when that is done")
             result = transfer.measure(path, card, root, partial(cache.build, console=screen))
     own = document.get("metrics", {}).get("test", {}).get("mR")
@@ -131,17 +134,13 @@ def _test_again(screen: "Console", path: Path, document: "Record", name: str, ro
 
 
 def _print_tables(screen: "Console", paths: list[Path]) -> None:
-    """Print the tables of transfer of the records that were tested."""
+    """Print the transfer tables of the records that were tested."""
     import os
 
     from bench.report import groups, terminal, transfer
 
-    whole = [path.resolve() for path in paths]
-    folder = Path(os.path.commonpath([path.parent for path in whole]))
-    frame = record.load(folder)
-    if not len(frame):
-        return
-    mine = frame[frame["path"].isin([str(path.relative_to(folder)) for path in whole])]
-    for group in groups.group_records(mine):
+    tested = [path.resolve() for path in paths]
+    folder = Path(os.path.commonpath([path.parent for path in tested]))
+    for group in groups.group_records(record.load(folder, only=tested)):
         for part in transfer.tables(group, folder, short=True):
             screen.print(terminal.short(part))

@@ -1,4 +1,4 @@
-"""How commands are declared: their help, their options, and what a mistyped option is told."""
+"""How commands are declared: their help, their options, and the error for a mistyped option."""
 
 import dataclasses
 import functools
@@ -20,12 +20,12 @@ class Command(TyperCommand):
     """A command whose help shows flags without a type (`--dry-run`, not `--dry-run <bool>`)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        """As typer does; for an option that does not exist, raises UserError with a suggestion."""
+        """Parse as typer does, but raise UserError with a suggestion for an unknown option."""
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
             wrong = getattr(error, "option_name", None)
-            # Compared by name: typer may bring a copy of click, with classes of its own.
+            # Compared by name, since typer may bundle a copy of click with its own classes.
             if type(error).__name__ != "NoSuchOption" or not wrong:
                 raise
             known = [name for param in self.get_params(ctx) for name in param.opts]
@@ -75,7 +75,7 @@ def group(help_text: str, *, name: str | None = None, completion: bool = False) 
 def command(
     app: typer.Typer, *examples: str, panel: str | None = None, notes: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of a group, with notes and examples at the end of its help."""
+    """Register a function as a command, with notes and examples at the end of its help."""
     lines = ["Examples:" if len(examples) > 1 else "Example:", *examples]
     paragraphs = [*([notes] if notes else []), *(lines if examples else [])]
     epilog = "\n\n".join(line.replace("[", "\\[") for line in paragraphs) or None
@@ -93,7 +93,7 @@ def command(
 def option(
     help_text: str, *names: str, panel: str | None = None, default: object = None, **more: Any
 ) -> Any:
-    """A field of a dataclass of options: one option, called like the field unless named here."""
+    """A field of a dataclass of options; the option has the name of the field unless given here."""
     declaration = {"help": help_text, "rich_help_panel": panel, **more}
     return dataclasses.field(default=default, metadata={"names": names, "option": declaration})
 
@@ -105,10 +105,10 @@ def option_name(field: "dataclasses.Field[Any]") -> str:
 
 
 def _with_single_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes its options one by one, as typer wants it, of one that takes an object.
+    """Turn a command that takes one options object into one that takes each option by itself.
 
-    A command with many options takes them as one dataclass: `def run(options: RunOptions)`. typer
-    reads options from a function's signature, so here each field becomes a parameter.
+    A command with many options takes them as a dataclass: `def run(options: RunOptions)`. But typer
+    reads the options from the signature, so here each field becomes a parameter of a new function.
     """
     parameters = list(inspect.signature(command, eval_str=True).parameters.values())
     if len(parameters) != 1 or not dataclasses.is_dataclass(parameters[0].annotation):
@@ -127,11 +127,11 @@ def _with_single_options(command: Callable[..., None]) -> Callable[..., None]:
         parameter = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default)
         single.append(parameter.replace(annotation=hint))
 
-    def called(**values: Any) -> None:
+    def expanded(**values: Any) -> None:
         command(options(**values))
 
-    functools.update_wrapper(called, command)
-    del called.__wrapped__  # type: ignore[attr-defined]  # typer would read its signature instead
-    called.__signature__ = inspect.Signature(single)  # type: ignore[attr-defined]
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in single}
-    return called
+    functools.update_wrapper(expanded, command)
+    del expanded.__wrapped__  # type: ignore[attr-defined]  # typer would read its signature instead
+    expanded.__signature__ = inspect.Signature(single)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in single}
+    return expanded

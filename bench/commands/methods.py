@@ -73,7 +73,8 @@ def _list(known: "dict[str, type[Method]]") -> None:
             if cls.family == family:
                 count = counts[key]
                 trains = "\u2013" if count is None else parameters.rounded(count)
-                table.add_row(key, trains, escape(_summary(cls)))
+                summary = (inspect.getdoc(cls) or "").partition("\n")[0]
+                table.add_row(key, trains, escape(summary))
         screen.print(f"[italic]{escape(family)}[/]", highlight=False)
         screen.print(table)
     say(
@@ -83,10 +84,6 @@ def _list(known: "dict[str, type[Method]]") -> None:
     )
 
 
-def _summary(cls: "type[Method]") -> str:
-    return (inspect.getdoc(cls) or "").partition("\n")[0]
-
-
 def _show(call: "Call", cls: "type[Method]") -> None:
     """What a method is, its paper, and its settings with the values they may have."""
     from rich import box
@@ -94,8 +91,9 @@ def _show(call: "Call", cls: "type[Method]") -> None:
     from rich.table import Table
 
     screen, name, given = console(), call.name, dict(call.settings)
-    flowing = escape(re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(cls) or ""))
-    screen.print(f"[bold]{name}[/]\n{flowing}\n", highlight=False)
+    # Paragraphs without their line breaks, so that rich wraps them to the terminal.
+    text = escape(re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(cls) or ""))
+    screen.print(f"[bold]{name}[/]\n{text}\n", highlight=False)
     if cls.paper:
         say(screen, f"Paper: {cls.paper.title} ({cls.paper.year}), {cls.paper.link}")
     count = parameters.trainable(cls, **given)
@@ -117,7 +115,10 @@ def _show(call: "Call", cls: "type[Method]") -> None:
 
 
 def _show_kinds(cls: "type[Method]", name: str, decides: str) -> None:
-    """For each value of the setting that decides on others: what it trains, or why not."""
+    """A table of the kinds of a method: how many parameters each trains, or why it cannot be used.
+
+    decides: the setting that names the kind and so decides which other settings there are.
+    """
     from rich import box
     from rich.table import Table
 
@@ -195,9 +196,9 @@ def recipe() -> None:
     from rich.table import Table
 
     table = Table("name", "default", "what it is", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    says = meanings()
+    meaning = meanings()
     for field in dataclasses.fields(Recipe):
-        table.add_row(field.name, written(field.name, field.default), says[field.name])
+        table.add_row(field.name, written(field.name, field.default), meaning[field.name])
     screen = console()
     screen.print(table)
     say(screen, "Set them with --recipe NAME=VALUE, for instance: --recipe epochs=10,warmup=0.1")

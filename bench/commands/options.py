@@ -2,7 +2,7 @@
 
 `bench plan`, `run` and `tune` take their options as one object each: `SweepOptions` holds what all
 three share, `TrainOptions` what the two that train share. A field with the name of a key of sweep
-files (methods, datasets, ...) is that key on the command line.
+files (methods, datasets, ...) overrides that key.
 """
 
 from dataclasses import dataclass, fields
@@ -212,7 +212,8 @@ class TrainOptions(SweepOptions):
     def words_for_run(self) -> list[str]:
         """These options as words of a `bench run` that trains under the same conditions.
 
-        Without the learning rate, which the search has found, and without what is about one start.
+        Left out are the learning rate, which the search has found, and the options that concern
+        only one start of the search.
         """
         words = [] if self.sweep is None else [str(self.sweep)]
         for field in fields(TrainOptions):

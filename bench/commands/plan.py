@@ -59,29 +59,29 @@ def plan(options: PlanOptions) -> None:
     steps = _steps(trials, rows)
     if options.json:
         rows_with_steps = [
-            asdict(row) | ({"steps": steps[_place(row)]} if steps else {}) for row in rows
+            asdict(row) | ({"steps": steps[_key(row)]} if steps else {}) for row in rows
         ]
         print(json.dumps(rows_with_steps, indent=1))
         return
     screen = console()
-    for _, place in itertools.groupby(rows, key=lambda row: (row.dataset, row.backbone)):
-        group = list(place)
+    for _, same in itertools.groupby(rows, key=lambda row: (row.dataset, row.backbone)):
+        group = list(same)
         say(screen, plan_table.header(group, limit))
         if any(row.reason is None for row in group):
-            own = {row.call: steps.get(_place(row)) for row in group}
-            screen.print(plan_table.table(group, options.parts, own))
+            steps_of = {row.call: steps.get(_key(row)) for row in group}
+            screen.print(plan_table.table(group, options.parts, steps_of))
         if forecast.MEASURED in steps.values():
             say(screen, forecast.MEASURED_MEANS)
         for line in plan_table.legend(group, config.recipe, options.parts):
             say(screen, line)
 
 
-def _place(row: "Row") -> tuple[str, str, str]:
+def _key(row: "Row") -> tuple[str, str, str]:
     return row.dataset, row.backbone, row.call
 
 
 def _steps(plan: "Plan", rows: "list[Row]") -> "dict[tuple[str, str, str], int | str | None]":
-    """The steps that the recipe's time comes to, by the speed of records; empty without a time."""
+    """The steps that fit the recipe's time budget, by the speed of records; empty without one."""
     from bench.sweeps import forecast
 
     trials = {(t.dataset, t.backbone, t.call): t for t in plan.trials}
@@ -90,9 +90,9 @@ def _steps(plan: "Plan", rows: "list[Row]") -> "dict[tuple[str, str, str], int |
     read = record.read_all(record.paths(plan.results), left_out=lambda _: None)
     known = [document for _, document in read]
     return {
-        _place(row): forecast.steps(
-            trials[_place(row)],
-            row.figures.get("batch_size") if trials[_place(row)].recipe.memory else None,
+        _key(row): forecast.steps(
+            trials[_key(row)],
+            row.figures.get("batch_size") if trials[_key(row)].recipe.memory else None,
             known,
             None,
         )

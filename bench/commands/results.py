@@ -224,19 +224,19 @@ def export(options: ExportOptions) -> None:
     screen = console()
     path = choose.one(options.record, options.results, options.seed, options.conditions)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "export" if out is None or dry_run else out
-        written = export_(path, place, options.merged, push)
+        target = Path(folder) / "export" if out is None or dry_run else out
+        written = export_(path, target, options.merged, push)
         if dry_run:
-            card = (place / "README.md").read_text(encoding="utf-8")
+            card = (target / "README.md").read_text(encoding="utf-8")
             screen.print(card, markup=False, highlight=False, soft_wrap=True)
             for file in written:
                 say(screen, f"{file.name}: {format_bytes(file.stat().st_size, DOWNLOADS)}")
-            what = f"would be pushed to {push}" if push else "would be written"
-            say(screen, f"dry run: these {len(written)} files {what}; nothing was done")
+            verb = f"would be pushed to {push}" if push else "would be written"
+            say(screen, f"dry run: these {len(written)} files {verb}; nothing was done")
             return
         if out is not None:
             say(screen, f"wrote {', '.join(file.name for file in written)} to {out}")
         if push is not None:
             with screen.status(f"pushing to {push}"):
-                address = hub_model.push(place, push, options.public)
+                address = hub_model.push(target, push, options.public)
             say(screen, f"pushed {', '.join(file.name for file in written)} to {address}")

@@ -96,10 +96,10 @@ def run(options: RunOptions) -> None:
     announce_backbones(screen, plan, config.backbones)
     if config.tuned is not None:
         plan, without = tuned_.apply(plan, config.tuned)
-        for what in without:
-            say(screen, f"{config.tuned} has no winner for {what}; default learning rate used")
+        for name in without:
+            say(screen, f"{config.tuned} has no winner for {name}; default learning rate used")
     todo = plan.todo(options.rerun, options.retry_failed)
-    say(screen, _standing(plan, todo, options.rerun))
+    say(screen, _state_of(plan, todo, options.rerun))
     if options.dry_run:
         ready_weights(screen, plan, todo, download=False)
         _print_forecast(screen, plan, todo, engine, memory=not options.no_memory)
@@ -110,31 +110,31 @@ def run(options: RunOptions) -> None:
     outcomes = run_trials(screen, plan, todo, engine, log=config.log) if todo else []
     _print_results(screen, plan)
     failed = report_failures(screen, todo, outcomes)
-    old = _earlier_failures(screen, plan, outcomes)
+    failed_before = _earlier_failures(screen, plan, outcomes)
     if not todo:
         say(screen, "nothing to do: every trial is recorded; --rerun runs them again")
     unmeasured = _run_corrupted(screen, plan, conditions, engine) if conditions else False
     if any(plan.status(trial) == "ok" for trial in plan.trials):
-        place = "" if config.results == Path("results") else f" --results {config.results}"
-        say(screen, f"tables, plots and a web page of all records: bench report{place}")
-    raise typer.Exit(1 if failed or old or unmeasured else 0)
+        folder = "" if config.results == Path("results") else f" --results {config.results}"
+        say(screen, f"tables, plots and a web page of all records: bench report{folder}")
+    raise typer.Exit(1 if failed or failed_before or unmeasured else 0)
 
 
 def _earlier_failures(screen: "Console", plan: "Plan", outcomes: "list[Outcome]") -> "list[Trial]":
     """The trials that did not end well in an earlier run and were not repeated in this one."""
     ran = {outcome.trial.identity for outcome in outcomes}
-    old = [
+    failed = [
         t
         for t in plan.trials
         if t.identity not in ran and plan.status(t) not in record.FINISHED_STATUSES
     ]
-    if old:
-        trials = counted(len(old), "earlier trial")
+    if failed:
+        trials = counted(len(failed), "earlier trial")
         say(screen, f"{trials} did not end well; --retry-failed runs what failed again")
-    return old
+    return failed
 
 
-def _standing(plan: "Plan", todo: "list[Trial]", rerun: bool) -> str:
+def _state_of(plan: "Plan", todo: "list[Trial]", rerun: bool) -> str:
     """How many trials are recorded, and how many are to run."""
     trials = counted(len(plan.trials), "trial")
     recorded = sum(plan.status(trial) is not None for trial in plan.trials)
@@ -147,22 +147,22 @@ def _standing(plan: "Plan", todo: "list[Trial]", rerun: bool) -> str:
 def _run_corrupted(
     screen: "Console", plan: "Plan", conditions: "list[Condition]", engine: "Engine"
 ) -> bool:
-    """Test the trained methods on corrupted images, a process for each; whether some failed."""
+    """Test the trained methods on corrupted images, a process for each; returns if any failed."""
     from bench.report import groups, robustness, terminal
     from bench.trained import under_corruption
 
-    def left() -> "list[tuple[Trial, list[Condition]]]":
+    def pending() -> "list[tuple[Trial, list[Condition]]]":
         return under_corruption.todo(plan.trials, plan.results, conditions)
 
-    work = left()
+    work = pending()
     trials = [trial for trial, _ in work]
     evaluations = sum(len(missing) for _, missing in work)
     say(screen, f"corrupted test images: {counted(evaluations, 'evaluation')} to do")
     outcomes = []
     if work:
-        corrupt = {trial.identity: [astuple(one) for one in missing] for trial, missing in work}
+        corrupt = {trial.identity: list(map(astuple, missing)) for trial, missing in work}
         tests = replace(plan, corrupt=corrupt, time_limit=None)
-        outcomes = run_trials(screen, tests, trials, engine, lambda: [t for t, _ in left()])
+        outcomes = run_trials(screen, tests, trials, engine, lambda: [t for t, _ in pending()])
     own = [trial.path(plan.results) for trial in plan.trials]
     for group in groups.group_records(record.load(plan.results, only=own)):
         for part in robustness.tables(group, plan.results):

@@ -75,10 +75,10 @@ def planned_with_engine(
     return plan, engine
 
 
-def announce_backbones(screen: "Console", plan: "Plan", given: list[str]) -> None:
-    """Say which backbones the trials have, and of which data set's card one is the default.
+def announce_backbones(screen: "Console", plan: "Plan", named: list[str]) -> None:
+    """Say which backbones the trials have, and for which data sets each is the default.
 
-    `given`: the backbones that the user named; none: each data set's default is used.
+    `named`: the backbones that the user named; empty: each data set's default is used.
     """
     from bench import backbone
 
@@ -87,34 +87,34 @@ def announce_backbones(screen: "Console", plan: "Plan", given: list[str]) -> Non
         for word in words:
             spec = backbone.expand(word)
             full = f" ({portable(spec)})" if spec != word else ""
-            lines.setdefault(f"{portable(word)}{full}", []).append("" if given else name)
-    for what, names in lines.items():
-        whose = [Path(name).stem for name in names if name]
-        default = f", the default of {', '.join(whose)}" if whose else ""
-        say(screen, f"backbone: {what}{default}")
+            lines.setdefault(f"{portable(word)}{full}", []).append("" if named else name)
+    for title, names in lines.items():
+        datasets = [Path(name).stem for name in names if name]
+        default = f", the default of {', '.join(datasets)}" if datasets else ""
+        say(screen, f"backbone: {title}{default}")
 
 
 def ready_weights(
     screen: "Console", plan: "Plan", todo: "list[Trial]", download: bool = True
 ) -> None:
-    """Look at the weights of all trials to run, once, before anything else is done for them.
+    """Check the weights of all trials to run, once, before anything else is done for them.
 
-    What is missing is downloaded, or with `download=False` only said to be. Raises UserError.
+    Missing weights are downloaded, or with `download=False` only announced. Raises UserError.
     """
     from bench.backbone.ready import make_ready
 
     for spec in dict.fromkeys(trial.backbone for trial in todo):
         try:
-            found = make_ready(spec, lambda text: say(screen, text), download=download)
+            ready = make_ready(spec, lambda text: say(screen, text), download=download)
         except UserError as error:
             verb = "is" if len(todo) == 1 else "are"
             rest = f"Nothing was run: {counted(len(todo), 'trial')} {verb} left."
             raise UserError(f"{error}\n\n{rest}") from None
-        if found.to_download != 0:
-            much = found.to_download
-            size = "" if much is None else f", {format_bytes(much, DOWNLOADS)}"
+        if ready.to_download != 0:
+            missing = ready.to_download  # None: the size is not known
+            size = "" if missing is None else f", {format_bytes(missing, DOWNLOADS)}"
             say(screen, f"the weights of {portable(spec)} will be downloaded{size}")
-        for note in found.notes:
+        for note in ready.notes:
             say(screen, f"note: {note}")
 
 
@@ -130,9 +130,8 @@ def run_trials(
 ) -> "list[Outcome]":
     """Run trials and show their progress; after Ctrl-C say what is left, and exit with 130.
 
-    `left_over` tells which trials are left; None: those without a record. `log`: the trackers that
-    are to show them too. prepare=False: weights and images are known to be ready. `more`: how many
-    trials may follow at most.
+    `left_over` tells which trials are left; None: those without a record. `log`: names of trackers.
+    prepare=False: weights and images are known to be ready. `more`: how many trials may be added.
     """
     from bench.sweeps.progress import watcher
     from bench.tracking import choose
@@ -145,10 +144,12 @@ def run_trials(
         _build_caches(screen, plan, todo)
         for tracker in trackers:
             say(screen, f"{tracker.name}: {tracker.place}")
-    tell = partial(say, screen)
-    with watcher(screen, todo, more) as shown, tracking(shown, trackers, tell) as watch:
+    with (
+        watcher(screen, todo, more) as progress,
+        tracking(progress, trackers, partial(say, screen)) as watching,
+    ):
         try:
-            return engine.run(plan, todo, watch)
+            return engine.run(plan, todo, watching)
         except KeyboardInterrupt:
             left = [t for t in todo if plan.status(t) is None] if left_over is None else left_over()
     say(screen, f"stopped; {counted(len(left), 'trial')} left, the same command goes on with:")
@@ -158,10 +159,9 @@ def run_trials(
 
 
 def report_failures(screen: "Console", todo: "list[Trial]", outcomes: "list[Outcome]") -> bool:
-    """Name the trials that did not end well; whether there are any.
+    """Name the trials that did not end well; returns whether there are any.
 
-    Where the user has to mend something before any trial can run, that is said, and the command
-    exits with 2.
+    If the user has to mend something before any trial can run, print that and exit with 2.
     """
     bad = [outcome for outcome in outcomes if outcome.status not in FINISHED_STATUSES]
     if unusable := [outcome for outcome in bad if outcome.status == "user_error"]:
@@ -171,8 +171,8 @@ def report_failures(screen: "Console", todo: "list[Trial]", outcomes: "list[Outc
         say(screen, f"{ran}: {counted(left, 'trial')} left")
         raise typer.Exit(2)
     for outcome in bad:
-        place = outcome.why if outcome.record is None else from_here(outcome.record)
-        say(screen, f"{outcome.status.replace('_', ' ')} {outcome.trial.name}: {place}")
+        reason = outcome.why if outcome.record is None else from_here(outcome.record)
+        say(screen, f"{outcome.status.replace('_', ' ')} {outcome.trial.name}: {reason}")
     if bad:
         say(screen, _count(bad))
     return bool(bad)

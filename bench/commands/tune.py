@@ -76,7 +76,7 @@ class TuneOptions(TrainOptions):
         "Seed of the draw of --trials. Default: 0.", metavar="SEED", min=0, panel=SEARCH
     )
     dry_run: bool = option(
-        "Only say what is recorded, what is left at least and at most, and the time.",
+        "Only say what is recorded, what is left at trials_at_start and at most, and the time.",
         panel=AGAIN,
         default=False,
     )
@@ -92,11 +92,11 @@ def tune(options: TuneOptions) -> None:
     )
     search = _search(plan, config, options)
     out = options.out or config.tuned or Path("tuned.toml")
-    others = tuned.others(search, out)
+    kept = tuned.other_winners(search, out)
     screen = console()
     announce_backbones(screen, plan, config.backbones)
     todo = search.plan.todo(False, options.retry_failed)
-    say(screen, _standing(search, todo))
+    say(screen, _state_of(search, todo))
     if options.dry_run:
         ready_weights(screen, search.plan, todo, download=False)
         _print_forecast(screen, search, todo, engine)
@@ -106,11 +106,11 @@ def tune(options: TuneOptions) -> None:
     failed = report_failures(screen, list(begun.values()), outcomes)
     rows, without = search.winners()
     if rows:
-        tuned.save([*others, *rows], search, out)
+        tuned.save([*kept, *rows], search, out)
         _print_winners(screen, rows, search, out)
         say(screen, f"train with the winners: {_next_command(options, out)}")
-    for what in without:
-        say(screen, f"no point of {what} ended well, so it has no winner")
+    for name in without:
+        say(screen, f"no point of {name} ended well, so it has no winner")
     raise typer.Exit(1 if failed or without else 0)
 
 
@@ -131,11 +131,11 @@ def _search(plan: "Plan", config: "SweepConfig", options: TuneOptions) -> "Searc
     return search
 
 
-def _standing(search: "Search", todo: "list[Trial]") -> str:
+def _state_of(search: "Search", todo: "list[Trial]") -> str:
     """How many trials the search has, how many of them are to run, and how many may follow."""
     methods = counted(len(search.searched), "method")
     points = counted(search.start, "point") + (" drawn from each grid" * search.drawn)
-    grown = len(search.plan.trials) - search.least
+    grown = len(search.plan.trials) - search.trials_at_start
     beyond = f", and {grown} beyond them" if grown else ""
     recorded = len(search.plan.trials) - len(todo)
     done = f"{recorded} recorded in {from_here(search.plan.results)}, {len(todo)} to run"
@@ -147,19 +147,17 @@ def _standing(search: "Search", todo: "list[Trial]") -> str:
 def _run(
     screen: "Console", search: "Search", engine: "Engine", retry_failed: bool, log: str = ""
 ) -> "list[Outcome]":
-    """Run the search to its end, growing it; returns how the trials ended that ran.
+    """Run the search to its end, letting it grow; returns how the trials ended that ran.
 
-    A trial is begun once, so that one which fails again does not keep the search from ending.
+    Each trial is started once at most, so that the search ends even if one always fails.
     """
     outcomes: dict[str, Outcome] = {}
     while True:
         todo = [t for t in search.plan.todo(False, retry_failed) if t.identity not in outcomes]
         if todo:
+            first = not outcomes
             ran = run_trials(
-                *(screen, search.plan, todo, engine),
-                log=log,
-                prepare=not outcomes,
-                more=search.more,
+                screen, search.plan, todo, engine, log=log, prepare=first, more=search.more
             )
             outcomes |= {outcome.trial.identity: outcome for outcome in ran}
             refused = [outcome for outcome in ran if outcome.status == "user_error"]
@@ -168,7 +166,7 @@ def _run(
             for outcome in refused:
                 say(screen, f"{outcome.trial.call} cannot be tried: {outcome.why}")
                 outcomes[outcome.trial.identity] = replace(outcome, status="not_applicable")
-            if refused:  # it stopped the others
+            if refused:  # a user error ends the sweep, so go on with the rest
                 continue
         grown = search.grow()
         if not grown:
@@ -180,7 +178,7 @@ def _run(
 def _print_forecast(
     screen: "Console", search: "Search", todo: "list[Trial]", engine: "Engine"
 ) -> None:
-    """Say how long the search takes at least and at most, as far as records tell."""
+    """Say how long the search takes at trials_at_start and at most, as far as records tell."""
     from bench.sweeps import forecast
 
     if not todo:
@@ -195,7 +193,7 @@ def _print_forecast(
 
 
 def _print_winners(screen: "Console", rows: list[Any], search: "Search", out: Path) -> None:
-    """Print the table of winners, and of which of them a better one may lie beyond the grid."""
+    """Print the table of winners; for those at the edge of their grid, say what to do."""
     from bench.report import searches, terminal
 
     for part in searches.short_tables(rows):

@@ -1,1 +1,1 @@
-"""Records to tables, plots and a page; nothing here trains or measures."""
+"""Tables, plots and a web page, made from records; nothing here trains or measures."""

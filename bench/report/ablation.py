@@ -20,8 +20,8 @@ from bench.report.tables import (
 from bench.trained import paired
 
 MANY = 6
-"""A method with so many calls besides its default is shown outside its table of settings with only
-two calls: its default and the best on validation."""
+"""A method with so many calls besides its default has only two rows in the main tables: its default
+and the best on validation. The others are in its table of settings alone."""
 COLUMNS = ("mR", "i2t R@1", "t2i R@1", "memory, MiB", "images/s", "trainable parameters")
 
 Settings = dict[str, Any]
@@ -40,9 +40,9 @@ class Ablation:
         """What the table shows."""
         own = _settings(self.base)
         names = sorted({name for settings, _ in self.changed for name in settings})
-        usual = ", ".join(f"{name}={own[name]!r}" for name in names if name in own)
+        default = ", ".join(f"{name}={own[name]!r}" for name in names if name in own)
         title = f"Settings of {self.method}, one changed at a time"
-        title += f"; default: {usual}" if usual else ""
+        title += f"; default: {default}" if default else ""
         several = any(len(settings) > 1 for settings, _ in self.changed)
         return title + ("; last, what changes several" if several else "")
 
@@ -55,18 +55,18 @@ def ablations(group: Group) -> list[Ablation]:
     rows with cached features stand beside the others; they are left out, since caching is no
     setting of the method.
     """
-    found = []
-    alike = [row for row in group.every if row.entries[0].cached_features == group.cached_features]
-    for method in sorted({row.method for row in alike}):
-        rows = [row for row in alike if row.method == method]
-        choices = [
+    chosen = []
+    comparable = [r for r in group.every if r.entries[0].cached_features == group.cached_features]
+    for method in sorted({row.method for row in comparable}):
+        rows = [row for row in comparable if row.method == method]
+        candidates = [
             Ablation(method, base, [(_changes(base, row), row) for row in rows if row is not base])
             for base in rows
             if _without_lr(base) == method
         ]
-        if choices and len(rows) > 1:
-            found.append(max(choices, key=lambda a: sum(len(s) == 1 for s, _ in a.changed)))
-    return found
+        if candidates and len(rows) > 1:
+            chosen.append(max(candidates, key=lambda a: sum(len(s) == 1 for s, _ in a.changed)))
+    return chosen
 
 
 def _without_lr(row: Row) -> str:
@@ -81,23 +81,23 @@ def _settings(row: Row) -> Settings:
 
 
 def _changes(base: Row, row: Row) -> Settings:
-    """Settings that differ from the base's; one that an older record lacks is as in the base."""
-    usual, own = _settings(base), _settings(row)
-    return {k: v for k, v in own.items() if json.dumps(v) != json.dumps(usual.get(k, v))}
+    """Settings that differ from the base's; a setting that an older record lacks does not count."""
+    default, own = _settings(base), _settings(row)
+    return {k: v for k, v in own.items() if json.dumps(v) != json.dumps(default.get(k, v))}
 
 
 def fold(group: Group) -> Group:
     """The group with the rows of methods that have many calls moved to `folded`."""
-    away: list[Row] = []
+    folded: list[Row] = []
     for ablation in ablations(group):
         rows = [row for _, row in ablation.changed]
         if len(rows) >= MANY:
             scores = [(s.mean, row) for row in rows if (s := row.statistic("metrics.val.mR"))]
             best = max(scores, key=lambda pair: pair[0])[1] if scores else None
-            away += [row for row in rows if row is not best]
-    if not away:
+            folded += [row for row in rows if row is not best]
+    if not folded:
         return group
-    return replace(group, rows=[row for row in group.rows if row not in away], folded=away)
+    return replace(group, rows=[row for row in group.rows if row not in folded], folded=folded)
 
 
 def ablation_tables(group: Group) -> list[Part]:
@@ -133,7 +133,7 @@ def _table(ablation: Ablation, group: Group) -> Table:
 
 
 def _name(settings: Settings) -> str:
-    """The name of the one setting that is changed; several are sorted behind every name."""
+    """The name of the one setting that is changed; `~`, which sorts last, for several."""
     return next(iter(settings)) if len(settings) == 1 else "~"
 
 

@@ -19,7 +19,7 @@ class Choice:
     @property
     def conditions(self) -> str:
         """What sets these records apart from others of the same method, for `--conditions`."""
-        own = self.row.label.partition(" [")[2].removesuffix("]")  # beside others in its group
+        own = self.row.label.partition(" [")[2].removesuffix("]")  # the row's, within its group
         return " · ".join(filter(None, [*self.group.special, own])) or "defaults"
 
     @property
@@ -29,20 +29,20 @@ class Choice:
 
 
 def one(where: str, results: Path, seed: int | None = None, conditions: str | None = None) -> Path:
-    """The one record that `where` names: its file, or a folder that holds one (of that seed).
+    """The one record that `where` names: its file, or a folder that holds just one (of that seed).
 
-    Raises UserError if it names none or several, and lists them.
+    Raises UserError if it names none or several; the error lists them.
     """
     path = locate(where, results)
     if path.is_file():
         return path
-    found = choices(path, seed, conditions)
-    records = _files(found)
+    matches = choices(path, seed, conditions)
+    records = _files(matches)
     if len(records) == 1:
         return records[0]
-    how = _how_to_choose(found)
-    if len(found) == 1:
-        how = f"one for each of the seeds {found[0].seeds}; choose: --seed"
+    how = _how_to_choose(matches)
+    if len(matches) == 1:
+        how = f"one for each of the seeds {matches[0].seeds}; choose: --seed"
     raise UserError(f"{path} holds {len(records)} records; {how}")
 
 
@@ -57,18 +57,18 @@ def several(
     return [path] if path.is_file() else _files(choices(path, seed, conditions))
 
 
-def _files(found: list[Choice]) -> list[Path]:
-    return sorted(path for choice in found for path in choice.records.values())
+def _files(matches: list[Choice]) -> list[Path]:
+    return sorted(path for choice in matches for path in choice.records.values())
 
 
 def pair(
     a: str, b: str, results: Path, seed: int | None = None, conditions: str | None = None
 ) -> tuple[list[Path], list[Path], list[str]]:
-    """The records to compare, those of the same seed at the same place, and notes for the user.
+    """The records of `a` and of `b` to compare, paired by seed, and notes for the user.
 
-    `a` and `b` each name a record or a folder; of a folder all seeds that both have are taken, or
-    `seed` alone. `conditions` chooses if a folder holds records made under several. Raises
-    UserError if it is not clear which records to compare.
+    `a` and `b` each name a record or a folder. From folders, all seeds that both have are taken, or
+    `seed` alone; `conditions` chooses if a folder holds records of several. Raises UserError if it
+    is not clear which records to compare.
     """
     notes: list[str] = []
     paths = [locate(where, results) for where in (a, b)]
@@ -117,9 +117,9 @@ def choices(
     conditions: str | None = None,
     left_out: list[str] | None = None,
 ) -> list[Choice]:
-    """What a folder holds, as a report would show it, or a file; raises UserError for nothing.
+    """The records in a folder as a report groups them, or those of a file; UserError for none.
 
-    `seed` and `conditions` narrow down what a folder holds. A sentence on each record that cannot
+    `seed` and `conditions` narrow down those of a folder. A sentence on each record that cannot
     be read is added to `left_out`.
     """
     left_out = [] if left_out is None else left_out
@@ -128,42 +128,43 @@ def choices(
         record.read(path)  # raises an error if it is no record
         folder, only, seed, conditions = path.parent, [path], None, None
     groups = group_records(record.load(folder, only=only, left_out=left_out.append))
-    found = [
+    matches = [
         Choice(group, row, {entry.seed: folder / entry.path for entry in row.ok})
         for group in groups
         for row in group.rows
         if row.ok
     ]
-    if not found:
+    if not matches:
         failed = [trial for group in groups for row in group.rows for trial in _failed(row)]
         why = "; ".join([*failed, *left_out]) or "it holds no seed*.json"
         raise UserError(f"{path} has no record of a trial that ended well: {why}")
     if conditions is not None:
-        found = _under(conditions, found, folder)
-    return found if seed is None else _of_seed(seed, found, folder)
+        matches = _under(conditions, matches, folder)
+    return matches if seed is None else _of_seed(seed, matches, folder)
 
 
 def _failed(row: Row) -> list[str]:
     return [f"{row.label} seed {e.seed} ({e.record['status']})" for e in row.not_ok]
 
 
-def _under(conditions: str, found: list[Choice], folder: Path) -> list[Choice]:
-    """Those made under some conditions and, if there are any, under no other special ones."""
+def _under(conditions: str, matches: list[Choice], folder: Path) -> list[Choice]:
+    """The choices that were made under these conditions; those with no further ones, if any."""
 
     def words(text: str) -> set[str]:
         return {word.strip() for word in text.replace("·", ",").split(",") if word.strip()}
 
-    fitting = [choice for choice in found if words(conditions) <= words(choice.conditions)]
+    fitting = [choice for choice in matches if words(conditions) <= words(choice.conditions)]
     if not fitting:
-        raise UserError(f"{folder} has nothing recorded with {conditions}; {_how_to_choose(found)}")
+        how = _how_to_choose(matches)
+        raise UserError(f"{folder} has nothing recorded with {conditions}; {how}")
     exact = [choice for choice in fitting if words(conditions) == words(choice.conditions)]
     return exact or fitting
 
 
-def _of_seed(seed: int, found: list[Choice], folder: Path) -> list[Choice]:
-    kept = [replace(c, records={seed: c.records[seed]}) for c in found if seed in c.records]
+def _of_seed(seed: int, matches: list[Choice], folder: Path) -> list[Choice]:
+    kept = [replace(c, records={seed: c.records[seed]}) for c in matches if seed in c.records]
     if not kept:
-        seeds = sorted({number for choice in found for number in choice.records})
+        seeds = sorted({number for choice in matches for number in choice.records})
         raise UserError(
             f"{folder} has no record of seed {seed} that ended well; it has seeds "
             f"{', '.join(map(str, seeds))}"
@@ -171,10 +172,10 @@ def _of_seed(seed: int, found: list[Choice], folder: Path) -> list[Choice]:
     return kept
 
 
-def _how_to_choose(found: list[Choice]) -> str:
+def _how_to_choose(matches: list[Choice]) -> str:
     """How to choose among several: by folder if there are several, else by conditions."""
-    folders = sorted({str(path.parent) for path in _files(found)})
+    folders = sorted({str(path.parent) for path in _files(matches)})
     if len(folders) > 1:
         more = " and so on" if len(folders) > 8 else ""
         return f"give the folder of one method: {', '.join(folders[:8])}{more}"
-    return "choose with " + " or ".join(f"--conditions '{c.conditions}'" for c in found)
+    return "choose with " + " or ".join(f"--conditions '{c.conditions}'" for c in matches)

@@ -17,9 +17,10 @@ SHOWN = 6
 
 
 def _busy(entry: Entry) -> str:
-    """How the machine was busy with something else; empty if the figures are sound.
+    """How the machine was busy with something else; empty if the figures can be trusted.
 
-    Busy windows that could be left out of the speed do no harm.
+    Some windows of the measurement may be busy: they are left out of the speed and do no harm
+    unless there are too many (`disturbed`).
     """
     words = []
     efficiency = entry.efficiency
@@ -44,7 +45,7 @@ def _throttled(entry: Entry) -> str:
 
 @dataclass(frozen=True)
 class Mark:
-    """A sign behind figures that something spoilt, so that they cannot be compared."""
+    """A footnote sign behind figures that cannot be compared, because something disturbed them."""
 
     sign: str
     short: str
@@ -52,20 +53,20 @@ class Mark:
     about: str
     """What happened, for tables."""
     describe: Callable[[Entry], str]
-    """What happened to a trial; empty if nothing did."""
+    """Tells what happened to a trial; empty if nothing did."""
     spoils: set[str]
-    """The fields whose figures are then wrong."""
+    """The fields whose figures are wrong then."""
 
 
 MARKS = (
-    # Whoever else used the GPU may also have used its memory.
+    # Another program on the GPU may have used its memory too, so the peak is doubtful as well.
     Mark("†", "machine busy", "the machine was busy with something else", _busy, {*TIMED, PEAK}),
     Mark("‡", "clock lowered", "the GPU lowered its clock", _throttled, TIMED),
 )
 
 
 def spoilt(row: Row, path: str) -> str:
-    """The signs that a row's mean of a number needs; empty if the number is sound."""
+    """The footnote signs for a row's mean of a field; empty if the number can be trusted."""
     entries = [entry for entry in row.ok if entry.get(path) is not None]
     return "".join(
         mark.sign for mark in MARKS if path in mark.spoils and any(map(mark.describe, entries))
@@ -96,7 +97,7 @@ def footnotes(group: Group, *, name_trials: bool = True) -> dict[str, str]:
 
 
 def trained_on(group: Group) -> str:
-    """What the sign behind a backbone means that was trained on the data set of its table."""
+    """A note on the sign behind a backbone that was trained on the data set of its table."""
     return (
         f"{SEEN} {group.backbone} was trained on the training images and captions of "
         f"{group.dataset} itself, so these figures are not comparable with those of backbones that "
@@ -224,13 +225,13 @@ def letter(number: int) -> str:
 
 
 def legend(group: Group) -> str:
-    """What the letters of the column `differs` mean, and what is usual; empty without letters."""
-    meant = letters(group)
-    if not meant:
+    """What the letters of the column `differs` mean, and the usual values; empty without any."""
+    meanings = letters(group)
+    if not meanings:
         return ""
-    names = [n for n in group.usual if any(words.startswith(f"{n} ") for words in meant)]
+    names = [n for n in group.usual if any(words.startswith(f"{n} ") for words in meanings)]
     usual = ", ".join(f"{name} {group.usual[name]}" for name in names)
-    listed = "; ".join(f"{sign}: {words}" for words, sign in meant.items())
+    listed = "; ".join(f"{sign}: {words}" for words, sign in meanings.items())
     return f"Differs from the group{f' ({usual})' if usual else ''}: {listed}."
 
 

@@ -1,4 +1,4 @@
-"""What a report says, before it is written in any form: its sections and their tables."""
+"""The contents of a report, independent of its formats: its sections and their tables."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Section:
-    """What a report says of a group of records, or of published results, or of a search."""
+    """A section on a group of records, on published results, or on a search."""
 
     name: str
     title: str
@@ -44,7 +44,7 @@ class Section:
     """Trials that did not end well."""
     pictures: list[Path] = field(default_factory=list)
     subject: str = ""
-    """What captions in a paper name, if anything."""
+    """The group that the captions of LaTeX tables name; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +66,21 @@ def contents(
     columns: list[list[Column]] | None = None,
     left_out: Sequence[str] = (),
 ) -> Contents:
-    """What a report of some records says.
+    """The contents of the report of some records.
 
     reference: the method or call that ratios refer to; drawn: the files of each group's plots;
     columns: for each group the columns of one table that stands for those of recall and cost;
     left_out: sentences on records that cannot be read, which become warnings.
     """
-    unread = list(left_out)
+    unreadable = list(left_out)
     sections = []
     for number, group in enumerate(groups):
         chosen = columns[number] if columns else None
-        parts = _tables(group, results, group.row(reference), reference, chosen, unread.append)
+        parts = _tables(group, results, group.row(reference), reference, chosen, unreadable.append)
         section = Section(
             group.name,
             group.title,
-            [_explained(part, group) for part in parts],
+            [_with_notes(part, group) for part in parts],
             conditions.conditions(group),
             [
                 f"Machine: {conditions.machine_words(group)}.",
@@ -92,13 +92,13 @@ def contents(
         )
         sections.append(section)
     sections += _published(groups)
-    for path, budget, table in searches.tables(results, unread.append):
+    for path, budget, table in searches.tables(results, unreadable.append):
         title = f"Search of learning rate and settings, {path.stem}"
         about = [budget, f"From {path.name}."]
         parts = [Part("table", title, table)]
         sections.append(Section(f"search-{slug(path.stem)}", f"Search: {path.stem}", parts, about))
     off = [f"{result.sentence}." for result in published.calibrations(groups) if not result.fits]
-    warnings = [*(f"left out: {text}" for text in unread), *off]
+    warnings = [*(f"left out: {text}" for text in unreadable), *off]
     return Contents(_counts(frame), warnings, summary(groups) if groups else None, sections)
 
 
@@ -146,8 +146,8 @@ def _tables(
     return parts
 
 
-def _explained(part: Part, group: Group) -> Part:
-    """A table of a group with notes on the marks that are in it."""
+def _with_notes(part: Part, group: Group) -> Part:
+    """Add notes on the marks that occur in a table."""
     differs = conditions.legend(group) if "differs" in part.table.heads else ""
     return replace(part, notes=[*_notes(part.table, group), *part.notes], differs=differs)
 

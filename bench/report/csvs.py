@@ -20,17 +20,17 @@ THEN = ("lr", "trial.seed", "status")
 
 def tidy(frame: "pd.DataFrame") -> "pd.DataFrame":
     """The records with columns in the order of interest: what was run, how well, at what cost."""
-    given = [name for name in frame.columns if name not in ("record", "curve", "traceback")]
+    names = [name for name in frame.columns if name not in ("record", "curve", "traceback")]
     order = [
         *FIRST,
-        *sorted(name for name in given if name.startswith("trial.settings.")),
+        *sorted(name for name in names if name.startswith("trial.settings.")),
         *THEN,
         *(column.path for column in recalls()),
-        *sorted(name for name in given if name.startswith("metrics.test.")),
-        *sorted(name for name in given if name.startswith("efficiency.")),
-        *sorted(given),
+        *sorted(name for name in names if name.startswith("metrics.test.")),
+        *sorted(name for name in names if name.startswith("efficiency.")),
+        *sorted(names),
     ]
-    return frame[[name for name in dict.fromkeys(order) if name in given]]
+    return frame[[name for name in dict.fromkeys(order) if name in names]]
 
 
 def parquet(records: "pd.DataFrame", path: Path) -> bool:
@@ -78,13 +78,13 @@ def table(groups: list[Group], reference: str) -> str:
             }
             for column in columns:
                 name = column.path.rpartition(".")[2]
-                if found := row.statistic(column.path):
-                    line |= {f"{name}_{part}": value for part, value in asdict(found).items()}
+                if statistic := row.statistic(column.path):
+                    line |= {f"{name}_{key}": value for key, value in asdict(statistic).items()}
             if shares and row.label in shares.seconds:
                 line["best_val_mR_mean"] = statistics.fmean(shares.courses[row.label].best)
                 line["reach_reference"] = shares.reference
                 for share, seconds in zip(SHARES, shares.seconds[row.label], strict=True):
                     line[f"seconds_to_{share}_percent"] = seconds
             lines.append(line)
-    frame = pd.DataFrame(lines, dtype=object)  # object: whole numbers stay whole beside gaps
+    frame = pd.DataFrame(lines, dtype=object)  # so that integers in columns with gaps stay integers
     return str(frame.to_csv(index=False, lineterminator="\n"))

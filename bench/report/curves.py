@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from bench.report.conditions import explained, spoilt
-from bench.report.figure import Look, blank, looks, widest
+from bench.report.figure import MethodStyle, blank, method_styles, widest
 from bench.report.groups import Group, Row
 from bench.report.labels import NAMES, OFFSET, height_for, names_at_the_ends
 from bench.report.reached import Course, courses
@@ -33,27 +33,30 @@ def by_steps(group: Group) -> "Figure | None":
 
     None also for an equal time budget, where steps differ: `by_seconds` shows these.
     """
-    words: dict[Measure, str] = {"loss": "loss (each method's own)", "val_mR": "mR on val (%)"}
-    curves = {name: {row.label: _means(row, name) for row in group.rows} for name in words}
-    names = [name for name in words if any(curves[name].values())]
+    axis_labels: dict[Measure, str] = {
+        "loss": "loss (each method's own)",
+        "val_mR": "mR on val (%)",
+    }
+    curves = {name: {row.label: _means(row, name) for row in group.rows} for name in axis_labels}
+    names = [name for name in axis_labels if any(curves[name].values())]
     labels = {label for name in names for label, points in curves[name].items() if points}
     drawn = [points for name in names for points in curves[name].values()]
     if max(map(len, drawn), default=0) < 2 or group.recipe.time is not None:
         return None
     steps = sorted({step for points in drawn for step, _ in points})
-    look = looks(row for row in group.rows if row.label in labels)
-    right = widest((entry.name for entry in look.values()), NAMES) + 0.3
+    styles = method_styles(row for row in group.rows if row.label in labels)
+    right = widest((entry.name for entry in styles.values()), NAMES) + 0.3
     about = f"{group.title}; mean over seeds"
     figure = blank(7 + right, height_for(len(labels)), about, right=right)
     panels = figure.subplots(1, len(names), width_ratios=(1, 1.6)[: len(names)], squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         shown = {label: points for label, points in curves[name].items() if points}
         for label, points in shown.items():
-            axes.plot(*zip(*points, strict=True), **look[label].line_style())
+            axes.plot(*zip(*points, strict=True), **styles[label].line_style())
         every = -(-len(steps) // MOST_TICKS)
-        axes.set_xticks(steps[::-1][::every][::-1])  # evenly spaced, the last one among them
-        axes.set(xlabel="step", ylabel=words[name])
-    names_at_the_ends(panels[-1], {label: points[-1] for label, points in shown.items()}, look)
+        axes.set_xticks(steps[::-1][::every][::-1])  # from the last step backwards, so it has one
+        axes.set(xlabel="step", ylabel=axis_labels[name])
+    names_at_the_ends(panels[-1], {label: points[-1] for label, points in shown.items()}, styles)
     return figure
 
 
@@ -61,26 +64,27 @@ def _means(row: Row, name: Measure) -> list[tuple[int, float]]:
     """(step, mean over seeds) of a number in the learning curves."""
     values = defaultdict(list)
     for entry in row.ok:
-        for look in entry.record["curve"]:
-            value = look.get(name)
+        for evaluation in entry.record["curve"]:
+            value = evaluation.get(name)
             if value is not None:
-                values[look["step"]].append(value)
+                values[evaluation["step"]].append(value)
     return [(step, statistics.fmean(values[step])) for step in sorted(values)]
 
 
 def by_seconds(group: Group) -> "Figure | None":
     """Best validation mR by seconds of training, and test mR; None without two evaluations.
 
-    Lines continue, dotted, to the right edge, since what was reached stays reached. The test mR is
-    in a second panel at the height of the method's name, so each method has a row there.
+    Lines continue, dotted, to the right edge, since the best mR so far never falls. The test mR is
+    in a second panel, level with the method's name, so each method has a row there.
     """
     course_of = courses(group.rows)
     if max((len(course.mean) for course in course_of.values()), default=0) < 2:
         return None
     rows = [row for row in group.rows if row.label in course_of]
     signs = {row.label: spoilt(row, SPEED) for row in rows}
-    look = {n: replace(each, name=each.name + signs[n]) for n, each in looks(rows).items()}
-    names = widest((each.name for each in look.values()), NAMES) + OFFSET + 0.15
+    plain = method_styles(rows)
+    styles = {n: replace(style, name=style.name + signs[n]) for n, style in plain.items()}
+    names = widest((each.name for each in styles.values()), NAMES) + OFFSET + 0.15
     about = _about(rows, list(course_of.values()), "".join(signs.values()))
     width, height = LEFT + names + RIGHT + 0.77, height_for(len(rows)) + 0.155
     figure = blank(width, height, group.title, about)
@@ -88,17 +92,20 @@ def by_seconds(group: Group) -> "Figure | None":
     left, right = figure.subplots(1, 2, width_ratios=(LEFT, RIGHT), gridspec_kw=between)
     log = _time_axis(left, list(course_of.values()))
     single_seeds = len(rows) <= FEW_LINES
-    ends = {n: _course(left, look[n], each, single_seeds) for n, each in course_of.items()}
+    ends = {
+        label: _draw_course(left, styles[label], course, single_seeds)
+        for label, course in course_of.items()
+    }
     left.set_xlabel("seconds of training" + (", log scale" if log else ""))
     left.set_ylabel("best mR on val until then (%)")
-    heights = names_at_the_ends(left, ends, look)
+    heights = names_at_the_ends(left, ends, styles)
     low, high = left.get_ylim()
     room = 0.03 * (high - low)  # for the markers beside the highest and lowest name
     for axes in (left, right):
         axes.set_ylim(low - room, high + room)
     right.set_yticks([])
     right.spines["left"].set_visible(False)
-    _test_recalls(right, rows, heights, look)
+    _test_recalls(right, rows, heights, styles)
     right.set_xlabel("mR on test (%)")
     return figure
 
@@ -133,28 +140,30 @@ def _time_axis(axes: "Axes", all_courses: list[Course]) -> bool:
     return log
 
 
-def _course(axes: "Axes", look: Look, course: Course, single_seeds: bool) -> tuple[float, float]:
+def _draw_course(
+    axes: "Axes", style: MethodStyle, course: Course, single_seeds: bool
+) -> tuple[float, float]:
     """Draw a method's stepped line, and perhaps each seed's. Returns the line's end."""
     if single_seeds and len(course.seeds) > 1:
         for points in course.seeds:
             x, y = zip(*((p.seconds, p.best) for p in points), strict=True)
-            axes.step(x, y, where="post", color=look.colour, linewidth=0.5, alpha=0.5)
+            axes.step(x, y, where="post", color=style.colour, linewidth=0.5, alpha=0.5)
     x, y = zip(*((p.seconds, p.best) for p in course.mean), strict=True)
     edge = axes.get_xlim()[1]
-    axes.plot([x[-1], edge], [y[-1]] * 2, color=look.colour, linewidth=0.8, linestyle=":")
-    axes.step(x, y, where="post", **look.line_style())
+    axes.plot([x[-1], edge], [y[-1]] * 2, color=style.colour, linewidth=0.8, linestyle=":")
+    axes.step(x, y, where="post", **style.line_style())
     return edge, y[-1]
 
 
 def _test_recalls(
-    axes: "Axes", rows: list[Row], heights: dict[str, float], look: dict[str, Look]
+    axes: "Axes", rows: list[Row], heights: dict[str, float], styles: dict[str, MethodStyle]
 ) -> None:
     """Draw each row's recall on the test set at its height."""
     recalls = {row.label: recall for row in rows if (recall := row.statistic("metrics.test.mR"))}
     longest = longest_bar(list(recalls.values()))
     for label, recall in recalls.items():
-        spread, dark, at = recall.std or 0.0, look[label].dark, (recall.mean, heights[label])
-        style = {"ecolor": dark, "elinewidth": 0.9, "capsize": 2, **look[label].marker_style(5)}
+        spread, dark, at = recall.std or 0.0, styles[label].dark, (recall.mean, heights[label])
+        style = {"ecolor": dark, "elinewidth": 0.9, "capsize": 2, **styles[label].marker_style(5)}
         axes.errorbar(*at, xerr=spread if 0 < spread <= longest else None, **style)
         if spread > longest:
             text = axes.annotate(f"± {spread:.1f}", at, (6, 0), textcoords="offset points")

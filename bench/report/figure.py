@@ -1,4 +1,4 @@
-"""What all figures share: a look for each method, margins, style, and writing a figure to files."""
+"""What all figures share: a style for each method, margins, fonts, and writing figures to files."""
 
 import atexit
 import functools
@@ -35,7 +35,7 @@ that the others keep theirs."""
 NAME_LENGTH = 30
 """Letters of a method call in a figure; the middle of a longer one is left out."""
 CHARACTERS = (*range(0x20, 0x180), *range(0x2010, 0x2027), *range(0x2190, 0x2194), 0x2212)
-"""What figures need of the font: Latin letters, dashes and daggers, arrows, the minus sign."""
+"""The characters that figures may contain: Latin letters, dashes, daggers, arrows, minus sign."""
 DPI = 160
 TITLE = 9.0
 """Size of titles in points."""
@@ -43,7 +43,7 @@ MIB = 2.0**20
 
 
 @dataclass(frozen=True)
-class Look:
+class MethodStyle:
     """How a method call is drawn in a figure."""
 
     name: str
@@ -72,8 +72,8 @@ class Look:
         return {"color": self.colour, "linewidth": 1.1, **self.marker_style(size)}
 
 
-def looks(rows: Iterable[Row]) -> dict[str, Look]:
-    """A look for each row's label: colour by method, marker by call.
+def method_styles(rows: Iterable[Row]) -> dict[str, MethodStyle]:
+    """A style for each row's label: colour by method, marker by call.
 
     Both follow from the names, not from the order of the rows, so that a method looks the same in
     every report. Calls with settings take the marker that a hash of the call picks, or the next
@@ -84,15 +84,15 @@ def looks(rows: Iterable[Row]) -> dict[str, Look]:
     # Plain calls of the project's methods first: their markers never depend on other rows.
     order = sorted(method_of, key=lambda label: (label not in METHODS, label))
     taken: set[int] = set()
-    look_of = {}
+    styles = {}
     for label in order:
         first = _number(label)
         shapes = [n % len(SHAPES) for n in range(first, first + len(SHAPES))]
         shape = next((n for n in shapes if n not in taken), shapes[0])
         taken.add(shape)
         colour = COLOURS[_number(method_of[label]) % len(COLOURS)]
-        look_of[label] = Look(names[label], colour, *SHAPES[shape])
-    return look_of
+        styles[label] = MethodStyle(names[label], colour, *SHAPES[shape])
+    return styles
 
 
 def _number(name: str) -> int:
@@ -138,7 +138,7 @@ def blank(
 
 
 def _wrapped(text: str, inches: float) -> list[str]:
-    """The lines of a text that is broken so that none is wider."""
+    """The lines of a text, broken so that none is wider than `inches`."""
     for letters in range(int(18 * inches), 0, -2):
         lines = textwrap.wrap(text, letters, break_on_hyphens=False)
         if widest(lines, TITLE) <= inches:
@@ -161,20 +161,21 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     from PIL import Image
 
     png, pdf = (stem.with_name(f"{stem.name}.{form}") for form in FORMATS)
-    facts = {"Creator": "bench report", "Producer": None, "CreationDate": None}
-    figure.savefig(pdf, metadata=facts)
+    metadata = {"Creator": "bench report", "Producer": None, "CreationDate": None}
+    figure.savefig(pdf, metadata=metadata)
     figure.canvas.draw()
     pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))  # type: ignore[attr-defined]
     # With a palette of 256 colours the file is a third as large, and sooner written.
     image = pixels.convert("RGB").quantize(
         256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
     )
-    image.putpalette([255 if part >= 254 else part for part in image.getpalette() or []])  # white
+    # Quantizing may make white a shade darker; make it white again.
+    image.putpalette([255 if part >= 254 else part for part in image.getpalette() or []])
     image.save(png)
     return [png, pdf]
 
 
-def style() -> dict[Any, Any]:
+def rc_settings() -> dict[Any, Any]:
     """Matplotlib's settings for all figures."""
     return {
         "font.family": [_small_font(), "DejaVu Sans"],

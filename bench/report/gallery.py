@@ -28,7 +28,8 @@ from bench.trained.retrieve import Hit, Searcher, set_text
 TOP = 5
 """Answers shown to each query, and the rank up to which one counts as answered."""
 WANTED = (1.0, 0.5, 0.5, 0.0)
-"""Which queries are shown: the share of methods with a right answer in the top 5."""
+"""The queries to show, by the share of methods with a right answer in the top 5: one that (nearly)
+all answer, two that about half answer, one that none does."""
 SIDE = 104
 """Pixels of a picture: a row of answers must fit a phone."""
 ABOUT = (
@@ -41,8 +42,11 @@ T = TypeVar("T")
 
 @dataclass
 class Answers:
-    """A method's answers to one query. If the method offers focus maps: those of each image
-    answered, or that of the image asked, each `(h, w)`."""
+    """A method's answers to one query.
+
+    focus: if the method has focus maps, those of the images found or of the query's image, each
+    `(h, w)`.
+    """
 
     label: str
     hits: list[Hit]
@@ -64,19 +68,17 @@ class Gallery:
 
 
 def block(group: Group, results: Path, root: Path, progress: Callable[[str], None]) -> str:
-    """The gallery of a group as a part of the page, or a sentence why there is none.
-
-    `root` is the data root; `progress` is called with each method before it is asked.
-    """
+    """The gallery of a group as a part of the page, or a sentence why there is none."""
     return html(make(group, results, root, progress), group.name)
 
 
 def make(
     group: Group, results: Path, root: Path, progress: Callable[[str], None] = lambda _: None
 ) -> Gallery | str:
-    """Ask each method of a group; a sentence if there is nothing to show.
+    """Ask each method of a group the same queries; returns a sentence if there is nothing to show.
 
-    The first seed whose weights are beside its record speaks for a method.
+    `root` is the data root; `progress` is called with the name of each method before it is asked.
+    Of each method the first seed is asked whose weights lie next to its record.
     """
     if group.scene_at_test != "none":
         return "No gallery: these methods were tested with a scene beside each caption."
@@ -133,7 +135,7 @@ def choose(dataset: Dataset, ranks: Sequence[dict[str, Array]]) -> tuple[list[st
 
 
 def _choose(ranks: Sequence[Array], keys: list[tuple[str, str]]) -> list[int]:
-    """Places of queries answered by the WANTED shares of methods, no part of whose keys repeats."""
+    """Indices of queries answered by the WANTED shares of methods, no scene or sentence twice."""
     fitting = [r for r in ranks if len(r) == len(keys)]
     share = np.mean([r <= TOP for r in fitting], axis=0) if fitting else np.zeros(len(keys))
     chosen: list[int] = []
@@ -146,11 +148,12 @@ def _choose(ranks: Sequence[Array], keys: list[tuple[str, str]]) -> list[int]:
 
 def _ask(gallery: Gallery, label: str, searcher: Searcher) -> None:
     """Add the method's answers to each query."""
-    answers = [(searcher.images_for(text, TOP), to) for text, to in gallery.captions.items()]
-    answers += [(searcher.captions_for(row, TOP), to) for row, to in gallery.images.items()]
-    for answer, to in answers:
+    pairs = [(searcher.images_for(text, TOP), shown) for text, shown in gallery.captions.items()]
+    pairs += [(searcher.captions_for(row, TOP), shown) for row, shown in gallery.images.items()]
+    for answer, shown in pairs:
         maps = searcher.focus_maps(answer)
-        to.append(Answers(label, answer.hits, None if maps is None else list(maps.numpy())))
+        focus = None if maps is None else list(maps.numpy())
+        shown.append(Answers(label, answer.hits, focus))
 
 
 def html(gallery: Gallery | str, name: str) -> str:
@@ -182,7 +185,7 @@ class _Pictures:
         return self.stored[row]
 
     def span(self, row: int, place: int | None = None, right: bool | None = None) -> str:
-        """A picture (a hit's: at its place), and what a screen reader says of it."""
+        """A picture with its text for screen readers; `place` and `right` are those of a hit."""
         self[row]  # stores it
         name = Path(self.dataset.samples[row].filename).name
         about = escape(f"{f'{place}: ' if place else ''}{name}{', right' if right else ''}")
@@ -256,12 +259,12 @@ def _sentence(hit: Hit) -> str:
 
 
 def _focus(maps: list[NDArray[np.float32]], pictures: list[Pixels]) -> tuple[list[str], str]:
-    """Pictures under their focus maps, all on one scale, and what that is; nothing for no maps."""
-    if not maps:
+    """Pictures under their focus maps, all on one scale, and a line on that scale."""
+    scale = sheet.focus_scale(maps)
+    if scale is None:
         return [], ""
-    low, high = float(min(m.min() for m in maps)), float(max(m.max() for m in maps))
     images = [
-        f'<img class="picture" alt="focus map" src="{_jpeg(sheet.overlay(p, m, (low, high)))}">'
+        f'<img class="picture" alt="focus map" src="{_jpeg(sheet.overlay(p, m, scale))}">'
         for m, p in zip(maps, pictures, strict=True)
     ]
-    return images, f"<small>focus, {low:.3f} dark to {high:.3f} bright</small>"
+    return images, f"<small>focus, {scale[0]:.3f} dark to {scale[1]:.3f} bright</small>"

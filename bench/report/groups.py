@@ -92,12 +92,12 @@ class Entry:
 
     @property
     def trial(self) -> TrialFields:
-        """What was asked for."""
+        """The fields that define the trial."""
         return self.record["trial"]
 
     @property
     def efficiency(self) -> Efficiency:
-        """What the trial took; empty if the record does not say."""
+        """What the trial cost; empty if the record does not say."""
         return self.record.get("efficiency", {})
 
     @property
@@ -157,7 +157,7 @@ class Row:
     """The call, with what sets the row apart from others of the same call."""
     entries: list[Entry]
     differs: list[str] = field(default_factory=list)
-    """What should be as in the rest of the group and is not, such as `torch 2.11.0`."""
+    """What differs from the rest of the group and should not, such as `torch 2.11.0`."""
     replaced: list[Entry] = field(default_factory=list)
     """Older trials that the report leaves out: of the same seed, or at a learning rate that was the
     method's own before."""
@@ -174,16 +174,16 @@ class Row:
 
     @property
     def not_ok(self) -> list[Entry]:
-        """The trials that did not."""
+        """The trials that did not end well."""
         return [entry for entry in self.entries if not entry.ok]
 
     @property
     def states(self) -> str:
-        """How the trials ended that did not end well."""
+        """The statuses of the trials that did not end well."""
         return ", ".join(sorted({entry.status for entry in self.not_ok}))
 
     def values(self, dotted: str) -> dict[int, float]:
-        """By seed, a number of the trials that ended well; trials without it are left out."""
+        """A field of the trials that ended well, by seed; trials without it are left out."""
         numbers = {entry.seed: entry.get(dotted) for entry in self.ok}
         return {seed: float(number) for seed, number in numbers.items() if number is not None}
 
@@ -216,7 +216,7 @@ class Group:
     """The same for groups that differ only in batch size."""
     rows: list[Row] = field(default_factory=list)
     usual: dict[str, str] = field(default_factory=dict)
-    """The most frequent value of each name in SHOULD_BE_EQUAL."""
+    """The most frequent value of each field in SHOULD_BE_EQUAL."""
     folded: list[Row] = field(default_factory=list)
     """Rows that stand only in a table of settings (see `bench.report.ablation`)."""
 
@@ -258,7 +258,7 @@ class Group:
 
     @property
     def special(self) -> list[str]:
-        """In what the group differs from trials with default settings: `steps=200`, ..."""
+        """How the group differs from trials with default settings: `steps=200`, ..."""
         values = {f.name: (getattr(self.recipe, f.name), f.default) for f in fields(Recipe)}
         special = [
             f"{name}={_written(name, value)}"
@@ -303,7 +303,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """How the names of the group's files begin; other groups do not change it."""
+        """How the names of the group's files begin; does not depend on what other groups exist."""
         words = [self.dataset, self.backbone, *([self.device] if self.cuda else []), *self.special]
         name = "-".join(slug(word) for word in words)
         return name if len(name) <= 100 else f"{name[:93]}-{self.digest[:6]}"
@@ -323,7 +323,7 @@ class Group:
 def _trained_on(entry: Entry) -> set[str]:
     """The data sets that a record's backbone was trained on, as far as known.
 
-    Early records do not say it, but for backbones that have names it is known.
+    Early records do not say so, but for named backbones it is known.
     """
     known = known_weights(entry.trial["backbone"])
     recorded = entry.record.get("backbone", {}).get("trained_on", [])
@@ -331,7 +331,7 @@ def _trained_on(entry: Entry) -> set[str]:
 
 
 def _written(name: str, value: Any) -> str:
-    """A setting of the recipe as in names of files: `80s`, not `1m20s`."""
+    """A recipe field as titles and file names have it: `80s`, not `1m20s`."""
     return f"{value:g}s" if name == "time" and value % 60 else written(name, value)
 
 
@@ -376,7 +376,7 @@ def _group_of(entry: Entry) -> Group:
     """The group that a record belongs to, still without rows."""
     known = {f.name for f in fields(Recipe)} - {"lr"}
     stated = {name: value for name, value in entry.trial["recipe"].items() if name in known}
-    recipe = Recipe(**stated)  # older records lack what came later: it was at its default
+    recipe = Recipe(**stated)  # fields that an older record lacks were at their default
     shared: dict[str, Any] = {
         "dataset": Path(entry.trial["dataset"]).stem,
         "backbone": portable(entry.trial["backbone"]),
@@ -384,11 +384,11 @@ def _group_of(entry: Entry) -> Group:
         "scene_at_test": entry.trial["settings"].get("scene_at_test") or "none",
         "cached_features": 0 if recipe.time is not None else entry.cached_features,
     }
-    rules = {name: value for name, value in asdict(recipe).items() if name != "lr"}
-    others = {name: value for name, value in rules.items() if name != "batch_size"}
+    fixed = {name: value for name, value in asdict(recipe).items() if name != "lr"}
+    any_batch = {name: value for name, value in fixed.items() if name != "batch_size"}
     defines = entry.trial.get("defines")
-    digest = _digest([{**shared, "recipe": rules}, defines])
-    family = _digest([{**shared, "recipe": others}, defines])
+    digest = _digest([{**shared, "recipe": fixed}, defines])
+    family = _digest([{**shared, "recipe": any_batch}, defines])
     return Group(**shared, recipe=recipe, digest=digest, family=family)
 
 
@@ -397,7 +397,7 @@ def _digest(value: Any) -> str:
 
 
 def _row(entries: list[Entry]) -> Row:
-    """The last trial of each seed, of those at the learning rate of the last trial.
+    """A row of the latest trial of each seed, among those at the latest learning rate.
 
     A method's own learning rate changes with its code and with each `bench tune`, and trials at
     different rates must not be averaged.
@@ -415,7 +415,7 @@ def _call(entry: Entry) -> str:
 
 
 def _label_rows(group: Group) -> None:
-    """Label rows by their calls; where rows share a call, add in what they differ."""
+    """Label rows by their calls; where rows share a call, add how they differ."""
     for row in group.rows:
         first = row.entries[0]
         row.label = _call(first)
@@ -434,7 +434,7 @@ def _label_rows(group: Group) -> None:
 
 
 def _find_differences(group: Group) -> None:
-    """Note for each row what should be as in the rest of the group and is not."""
+    """Note for each row what differs from the rest of the group and should not."""
     usual = {name: (group.values(path) or [None])[0] for name, path in SHOULD_BE_EQUAL.items()}
     group.usual = {name: _shown(name, value) for name, value in usual.items() if value is not None}
     seed_sets = Counter(tuple(entry.seed for entry in row.ok) for row in group.rows if row.ok)

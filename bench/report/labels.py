@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.report.figure import Look
+from bench.report.figure import MethodStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,8 +40,8 @@ BESIDE = 8.0
 """A name nearer than this needs no line to its point, unless another marker is as near."""
 ROUNDS = 6
 OUTSIDE, COVERED, CROSSED, LEADER = 1000.0, 200.0, 25.0, 2.0
-"""What it costs to leave the axes, to cover a marker, line or name, to lead a line through one, and
-to need a line at all."""
+"""Costs of a place: outside the axes; covering a marker, line or name; a line to the point that
+crosses one; needing such a line at all."""
 
 
 def height_for(names: int) -> float:
@@ -50,7 +50,7 @@ def height_for(names: int) -> float:
 
 
 def names_at_the_ends(
-    axes: "Axes", ends: dict[str, tuple[float, float]], look: dict[str, Look]
+    axes: "Axes", ends: dict[str, tuple[float, float]], styles: dict[str, MethodStyle]
 ) -> dict[str, float]:
     """Write names right of the axes, in the order of the lines' ends, joined to them by lines.
 
@@ -65,9 +65,9 @@ def names_at_the_ends(
     heights = spread([ends[label][1] for label in order], gap, low, high)
     right = axes.get_yaxis_transform() + ScaledTranslation(OFFSET, 0, axes.figure.dpi_scale_trans)
     for label, height in zip(order, heights, strict=True):
-        dark = look[label].dark
+        dark = styles[label].dark
         axes.annotate(
-            look[label].name,
+            styles[label].name,
             ends[label],
             (1.0, height),
             textcoords=right,
@@ -87,9 +87,12 @@ def _leader(colour: str, width: float, gap: float, **more: Any) -> dict[str, Any
 
 
 def spread(heights: list[float], gap: float, low: float, high: float) -> list[float]:
-    """Move rising heights as little as possible so that they are a gap apart, within bounds if
-    they fit."""
-    blocks: list[list[float]] = []  # heights less the gaps below them; they may only rise
+    """Move rising heights as little as possible so that they are a gap apart.
+
+    They stay within the bounds if they fit. Without the gaps below them the heights only have to
+    rise, which merging neighbouring blocks to their means achieves (isotonic regression).
+    """
+    blocks: list[list[float]] = []
     for n, height in enumerate(heights):
         blocks.append([height - n * gap])
         while len(blocks) > 1 and statistics.fmean(blocks[-2]) > statistics.fmean(blocks[-1]):
@@ -222,9 +225,9 @@ def _overlap(boxes: Array, walls: Array) -> NDArray[np.bool_]:
 
 def _through(segments: Array, boxes: Array) -> NDArray[np.bool_]:
     """Which segments `(S, 2, 2)` run through which boxes `(B, 4)`: `(S, B)`."""
-    start, way = segments[:, None, 0], segments[:, None, 1] - segments[:, None, 0]
-    way = np.where(way == 0, 1e-9, way)
-    first, last = (boxes[None, :, :2] - start) / way, (boxes[None, :, 2:] - start) / way
+    start, step = segments[:, None, 0], segments[:, None, 1] - segments[:, None, 0]
+    step = np.where(step == 0, 1e-9, step)
+    first, last = (boxes[None, :, :2] - start) / step, (boxes[None, :, 2:] - start) / step
     enter = np.minimum(first, last).max(axis=2)
     leave = np.maximum(first, last).min(axis=2)
     return np.asarray(np.maximum(enter, 0) < np.minimum(leave, 1))

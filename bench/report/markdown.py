@@ -21,15 +21,15 @@ def _section(section: Section) -> list[str]:
     parts = [f'<a id="{section.name}"></a>\n\n## {_text(section.title)}']
     parts.append(_text(" ".join([*section.conditions, *section.origin])))
     shown = [part for part in section.parts if not part.folded]
-    for part in shown[:2]:
+    for part in shown[:2]:  # recall and cost
         parts += _part(part)
     if section.wrong:
         lines = "\n".join(f"- {_text(line)}" for line in section.wrong)
         parts.append(f"Trials that did not end well:\n\n{lines}")
     for path in section.pictures:
         if path.suffix == ".png":
-            what = path.stem.removeprefix(f"{section.name}-").replace("_", " ")
-            parts.append(f"![{what}, {_text(section.title)}]({path.name})")
+            plot = path.stem.removeprefix(f"{section.name}-").replace("_", " ")
+            parts.append(f"![{plot}, {_text(section.title)}]({path.name})")
     for part in shown[2:]:
         parts += _part(part)
     for part in section.parts:

@@ -52,7 +52,7 @@ def html(
 
 
 def _records(frame: "pd.DataFrame", groups: list[Group]) -> list[dict[str, Any]]:
-    """What the page carries of each record, and the group in whose tables it is."""
+    """Each record without LEFT_OUT, with its path and the group in whose tables it is."""
     if not len(frame):
         return []
     group_of: dict[str, str] = {}
@@ -83,10 +83,10 @@ def _section(section: Section, gallery: str) -> str:
 
 
 def _figure(path: Path, section: Section) -> str:
-    content = path.read_bytes()  # a PNG says its width and height in bytes 16 to 24
+    content = path.read_bytes()  # a PNG has its width and height in bytes 16 to 24
     width, height = (n * PIXELS_PER_INCH // DPI for n in struct.unpack(">II", content[16:24]))
-    what = path.stem.removeprefix(f"{section.name}-").replace("_", " ")
-    about = escape(f"{what}, {section.title}; the figures are in the tables above")
+    plot = path.stem.removeprefix(f"{section.name}-").replace("_", " ")
+    about = escape(f"{plot}, {section.title}; the figures are in the tables above")
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     size = f'width="{width}" height="{height}"'
     return f'<figure><img loading="lazy" {size} alt="{about}" src="{source}"></figure>'

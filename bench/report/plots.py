@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.report.curves import by_seconds, by_steps
-from bench.report.figure import MIB, blank, looks, save, style, widest
+from bench.report.figure import MIB, blank, method_styles, rc_settings, save, widest
 from bench.report.groups import Group
 from bench.report.labels import NAMES, height_for, names_at_the_ends
 from bench.report.robustness import severity_curves
@@ -32,7 +32,7 @@ def draw(groups: list[Group], results: Path, out: Path) -> dict[str, list[Path]]
         "corruption": lambda group: severity_curves(group, results),
     }
     written: dict[str, list[Path]] = {group.name: [] for group in groups}
-    with matplotlib.rc_context(style()):
+    with matplotlib.rc_context(rc_settings()):
         for group in groups:
             for name, make in plots.items():
                 if figure := make(group):
@@ -64,19 +64,19 @@ def batch_memory(family: list[Group]) -> "Figure | None":
     if not lines:
         return None
     first = family[0]
-    look = looks(row for group in family for row in group.rows if row.label in lines)
+    styles = method_styles(row for group in family for row in group.rows if row.label in lines)
     title = f"{first.dataset} · {first.backbone} · {first.device}"
-    names = widest((look[label].name for label in lines), NAMES)
+    names = widest((styles[label].name for label in lines), NAMES)
     figure = blank(6.8, height_for(len(lines)), title, left=0.8, right=names + 0.3)
     axes = figure.add_subplot()
     for label, line in lines.items():
-        axes.plot(*zip(*line, strict=True), **look[label].line_style(5))
+        axes.plot(*zip(*line, strict=True), **styles[label].line_style(5))
     axes.set_ylim(0, None)
     axes.set_xticks(sorted({size for line in lines.values() for size, _ in line}))
-    names_at_the_ends(axes, {label: line[-1] for label, line in lines.items()}, look)
+    names_at_the_ends(axes, {label: line[-1] for label, line in lines.items()}, styles)
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    what = "peak memory in training" if first.cuda else "bytes kept for backward"
-    axes.set(xlabel="batch size", ylabel=f"{what}, MiB")
+    axis = "peak memory in training" if first.cuda else "bytes kept for backward"
+    axes.set(xlabel="batch size", ylabel=f"{axis}, MiB")
     return figure
 
 
@@ -87,21 +87,21 @@ PARTS = {
     "activation_bytes": ("activations (the rest of the peak)", "#E58A4E", ""),
     "saved_for_backward_bytes": ("kept for backward", "#E58A4E", ""),
 }
-"""Name, colour and hatching of what takes memory. Activations are measured on GPUs alone; on a CPU
-what is kept for backward stands for them."""
+"""Name, colour and hatching of each part of the memory. Activations are only measured on GPUs; on a
+CPU the bytes kept for backward stand in for them."""
 
 
 def memory_parts(group: Group) -> "Figure | None":
     """Where the memory goes, stacked; None if the records do not tell."""
-    other = "saved_for_backward_bytes" if group.cuda else "activation_bytes"
-    parts = [part for part in PARTS if part != other]
-    look = looks(group.rows)
+    unused = "saved_for_backward_bytes" if group.cuda else "activation_bytes"
+    parts = [part for part in PARTS if part != unused]
+    styles = method_styles(group.rows)
     bars = []
     for row in group.rows:
         means = [row.statistic(f"efficiency.{part}") for part in parts]
         sizes = [each.mean / MIB for each in means if each is not None]
         if len(sizes) == len(parts):
-            bars.append((look[row.label].name, sizes))
+            bars.append((styles[row.label].name, sizes))
     if not bars:
         return None
     bars.sort(key=lambda bar: (-sum(bar[1]), bar[0]))

@@ -1,4 +1,4 @@
-"""Published results beside ours, and a warning if a zero-shot result is not what others have."""
+"""Published results beside ours, and a warning if a zero-shot result is off."""
 
 import csv
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ from bench.report.tables import Cell, Part, Table, cell_of, count, recalls
 
 PUBLISHED = Path(__file__).with_name("published_numbers.csv")
 TOLERANCE = 1.0
-"""Points of mR that a zero-shot result may lie outside the published band."""
+"""How far, in points of mR, a zero-shot result may lie outside the published band."""
 ROUNDING = 0.02
-"""Points of mR that a printed mean may be off from the mean of the printed recalls."""
+"""How far, in points, a printed mR may differ from the mean of the printed recalls."""
 CAUSES = (
     "Look for the fault before you believe the rest; likely: first, images resized or cropped in "
     "another way; second, another tokenizer, or captions that were changed; third, GELU where the "
@@ -40,11 +40,11 @@ class Calibration(NamedTuple):
 def calibrations(groups: Iterable[Group]) -> list[Calibration]:
     """The zero-shot results that others published too, of backbones that have names.
 
-    A model that nobody trained gives everybody the same numbers. If ours is more than TOLERANCE
-    outside the published band, something is wrong, and no other result should be believed until it
-    is found.
+    An untrained (zero-shot) model should give everybody the same numbers. If ours is more than
+    TOLERANCE outside the published band, something is wrong, and no other result should be believed
+    until the fault is found.
     """
-    found = []
+    results = []
     for group in groups:
         known = known_weights(group.spec)
         if known is None or known.published is None or group.scene_at_test != "none":
@@ -63,7 +63,7 @@ def calibrations(groups: Iterable[Group]) -> list[Calibration]:
             low, high = min(band), max(band)
             fits = low - TOLERANCE <= ours.mean <= high + TOLERANCE
             causes = CAUSES.format(other=other_activation(group.spec))
-            found.append(
+            results.append(
                 Calibration(
                     fits,
                     f"{row.label} with {group.backbone} on {group.dataset}: mR {ours.mean:.2f}, "
@@ -71,11 +71,11 @@ def calibrations(groups: Iterable[Group]) -> list[Calibration]:
                     + (": as it should be" if fits else f". {causes}"),
                 )
             )
-    return found
+    return results
 
 
 class Line(NamedTuple):
-    """A row of the table: its cells, under which protocol it was made, and where it is from."""
+    """A row of the table: its cells, its protocol, and its source."""
 
     cells: list[Cell]
     protocol: str
@@ -103,9 +103,9 @@ def beside_ours(groups: list[Group], dataset: str) -> Part | None:
         "Protocol " + "; ".join(f"{letter(n)}: {text}" for n, text in enumerate(protocols)) + ".",
         "Source " + "; ".join(f"{n}: {text}" for n, text in enumerate(sources, 1)) + ".",
     ]
-    other = [f"{row['method']} {row['mR_recomputed']}" for row in published if _is_off(row)]
-    if other:
-        notes.append(f"*: the mean of its six recalls is not the mR printed: {', '.join(other)}.")
+    off = [f"{row['method']} {row['mR_recomputed']}" for row in published if _is_off(row)]
+    if off:
+        notes.append(f"*: the mean of its six recalls is not the mR printed: {', '.join(off)}.")
     titles = [column.title for column in recalls()]
     table = Table(["method", "backbone", "trainable parameters", *titles, "notes"], rows)
     title = f"Published results on {dataset}, recall in percent"
@@ -113,7 +113,7 @@ def beside_ours(groups: list[Group], dataset: str) -> Part | None:
 
 
 def _ours(group: Group) -> list[Line]:
-    """A line for each method of a group; none if others have nothing that compares."""
+    """A line for each method of a group; none if published results cannot be compared with it."""
     if group.scene_at_test != "none" or group.cached_features:
         return []
     protocol = "best on val" if group.recipe.track == "train" else "train+val, last step"

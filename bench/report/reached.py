@@ -21,8 +21,8 @@ from bench.report.tables import (
 )
 
 SHARES = (90, 95, 100)
-"""Percent of the reference's validation mR; the table says what it costs to reach each."""
-FEWEST_LOOKS = 3
+"""Percent of the reference's validation mR; the table shows the cost of reaching each."""
+FEWEST_EVALUATIONS = 3
 """With fewer evaluations in a training, the time of reaching a recall would be too coarse."""
 
 
@@ -51,8 +51,8 @@ class Course:
         If seeds have different numbers of evaluations, only those that all seeds have.
         """
         return [
-            Point(statistics.fmean(p.seconds for p in look), statistics.fmean(p.best for p in look))
-            for look in zip(*self.seeds, strict=False)
+            Point(statistics.fmean(p.seconds for p in same), statistics.fmean(p.best for p in same))
+            for same in zip(*self.seeds, strict=False)
         ]
 
     @property
@@ -78,10 +78,11 @@ def courses(rows: list[Row]) -> dict[str, Course]:
 
 
 def _points(entry: Entry) -> list[Point]:
-    """The points of a trial; none if an evaluation lacks the recall (seeds could not be paired)."""
+    """The points of a trial; none if an evaluation lacks the recall, since seeds are averaged
+    evaluation by evaluation."""
     best: list[float] = []
-    for look in entry.record.get("curve", []):
-        recall = look.get("val_mR")
+    for evaluation in entry.record.get("curve", []):
+        recall = evaluation.get("val_mR")
         if recall is None:
             return []
         best.append(max([recall, *best[-1:]]))
@@ -90,7 +91,8 @@ def _points(entry: Entry) -> list[Point]:
 
 def _recorded(entry: Entry) -> list[float] | None:
     """Seconds of training at each evaluation; None if the record lacks any."""
-    seconds = [look.get("train_seconds") or 0.0 for look in entry.record.get("curve", [])]
+    curve = entry.record.get("curve", [])
+    seconds = [evaluation.get("train_seconds") or 0.0 for evaluation in curve]
     return seconds if all(each > 0 for each in seconds) else None
 
 
@@ -104,8 +106,8 @@ def _computed(entry: Entry) -> list[float]:
         return []
     features = entry.efficiency.get("feature_seconds") or 0.0
     images = entry.batch_size * entry.accumulation
-    looks = entry.record.get("curve", [])
-    return [features + look["step"] * images / images_per_second for look in looks]
+    steps = [evaluation["step"] for evaluation in entry.record.get("curve", [])]
+    return [features + step * images / images_per_second for step in steps]
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def reach(group: Group, reference: str) -> Reach | None:
     known = {
         label: course
         for label, course in courses(group.every).items()
-        if len(course.mean) >= FEWEST_LOOKS
+        if len(course.mean) >= FEWEST_EVALUATIONS
     }
     if len(known) < 2:
         return None
@@ -146,53 +148,53 @@ def reach(group: Group, reference: str) -> Reach | None:
 
 def reach_table(group: Group, reference: str) -> Part | None:
     """The table of `reach`, with the memory of each method; None if `reach` gives none."""
-    found = reach(group, reference)
-    if found is None:
+    costs = reach(group, reference)
+    if costs is None:
         return None
     memory = Column("memory, MiB", group.memory, size, 0, MIB)
     lines = []
     for row in group.rows:
-        if row.label in found.seconds:
-            lines.append((row, [*_figures(row, found), cell_of(row, memory)]))
+        if row.label in costs.seconds:
+            lines.append((row, [*_figures(row, costs), cell_of(row, memory)]))
         elif not row.ok:
             none = [Cell("–")] * (2 + len(SHARES))
             lines.append((row, [seeds_of(row), Cell(row.states), *none]))
     shares = [f"seconds to {share}%" for share in SHARES]
-    heads = ["n", "best val mR", f"val mR / {found.reference}", *shares, memory.title]
+    heads = ["n", "best val mR", f"val mR / {costs.reference}", *shares, memory.title]
     table = with_differences(group, heads, lines)
     named = group.row(reference)
-    goal = f"the validation mR of {found.reference}"
-    if named is None or named.label != found.reference:
-        goal = f"the best validation mR, that of {found.reference},"
+    goal = f"the validation mR of {costs.reference}"
+    if named is None or named.label != costs.reference:
+        goal = f"the best validation mR, that of {costs.reference},"
     title = f"What 90, 95 and 100% of {goal} cost"
-    return Part("reach", title, table, [*_notes(found), memory_words(group)])
+    return Part("reach", title, table, [*_notes(costs), memory_words(group)])
 
 
-def _figures(row: Row, found: Reach) -> list[Cell]:
-    course, sign = found.courses[row.label], spoilt(row, SPEED)
-    share = 100 * course.mean[-1].best / found.goal if found.goal else 0.0
-    n, of = len(course.seeds), len(row.entries)
+def _figures(row: Row, costs: Reach) -> list[Cell]:
+    course, sign = costs.courses[row.label], spoilt(row, SPEED)
+    share = 100 * course.mean[-1].best / costs.goal if costs.goal else 0.0
+    n, total = len(course.seeds), len(row.entries)
     return [
-        Cell(f"{n} of {of}" if n < of else str(n)),
+        Cell(f"{n} of {total}" if n < total else str(n)),
         recall_cell(course.best),
         Cell(f"{percent(share)}%"),
         *(
             Cell("–") if seconds is None else Cell(rate(seconds), sign=sign)
-            for seconds in found.seconds[row.label]
+            for seconds in costs.seconds[row.label]
         ),
     ]
 
 
-def _notes(found: Reach) -> list[str]:
-    looks = sorted({len(course.mean) for course in found.courses.values()})
+def _notes(costs: Reach) -> list[str]:
+    counts = sorted({len(course.mean) for course in costs.courses.values()})
     notes = [
         f"Seconds of training until a method first reached that share of the validation mR of "
-        f"{found.reference}, {percent(found.goal)}; –: never reached. What is compared is the mean "
+        f"{costs.reference}, {percent(costs.goal)}; –: never reached. What is compared is the mean "
         f"over seeds of the best mR so far, at the first evaluation, the second, and so on; there "
-        f"were {' or '.join(map(str, looks))}, and the seconds are as coarse as that. They include "
-        "the building of cached features, but neither evaluation nor set-up."
+        f"were {' or '.join(map(str, counts))}, and the seconds are as coarse as that. They "
+        "include the building of cached features, but neither evaluation nor set-up."
     ]
-    if any(course.computed for course in found.courses.values()):
+    if any(course.computed for course in costs.courses.values()):
         notes.append(
             "For records without such seconds they are computed from the measured rate: step × "
             "batch / images/s."

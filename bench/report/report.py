@@ -1,4 +1,4 @@
-"""Writing a report: Markdown, LaTeX, CSV, Parquet, plots and page of a folder of records."""
+"""Write the report on a folder of records: Markdown, LaTeX, CSV, Parquet, plots and a web page."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REFERENCE = "lora"
 """What ratios refer to unless another method or call is named."""
 TABLES = "latex"
-"""The folder of the LaTeX tables in that of the report."""
+"""The folder of the LaTeX tables, within the folder of the report."""
 
 
 def write(
@@ -85,12 +85,12 @@ def write(
 
 
 def _only(groups: list[Group], methods: str) -> list[Group]:
-    """The groups with the rows of some method calls; raises UserError for one without records."""
+    """The groups with the rows of these method calls; raises UserError for a call without any."""
     known = {name for group in groups for row in group.every for name in (row.label, row.method)}
     wanted = set()
     for name, settings in parse_calls(methods):
-        inside = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-        wanted.add(f"{name}({inside})" if settings else name)
+        inner = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        wanted.add(f"{name}({inner})" if settings else name)
     for call in sorted(wanted - known):
         raise UserError(f"no trial of {call!r} is recorded{nearest(call, known)}")
     chosen = []
@@ -114,7 +114,7 @@ def _checked_reference(groups: list[Group], reference: str | None) -> str:
 
 
 def _link(results: Path, out: Path) -> str:
-    """The way from the report's folder to the records, for links on the page."""
+    """The path from the report's folder to the records, for links on the page."""
     try:
         return Path(os.path.relpath(results.resolve(), out.resolve())).as_posix()
     except ValueError:  # another drive

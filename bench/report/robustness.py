@@ -1,7 +1,7 @@
 """What corrupted images cost: mR by severity and by corruption, as tables and one plot.
 
-Cells are means over seeds of the mean over conditions. A trial that lacks a condition which others
-in the table have does not count there, because means of different conditions are not comparable.
+Cells are means over seeds of the mean over conditions. A trial that lacks one of these conditions
+is left out of the cell, because means over different conditions cannot be compared.
 """
 
 import statistics
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.data.corrupt import CORRUPTIONS
-from bench.report.figure import blank, looks
+from bench.report.figure import blank, method_styles
 from bench.report.groups import Group
 from bench.report.tables import Cell, Part, Table, recall_cell
 from bench.trained import under_corruption
@@ -33,20 +33,20 @@ Measured = dict[str, list[Trial]]
 
 def measured(group: Group, results: Path, left_out: Callable[[str], None]) -> Measured:
     """Read the results beside a group's records; `left_out` gets a sentence on unreadable ones."""
-    found: Measured = {}
+    by_row: Measured = {}
     for row in group.rows:
         for entry in row.ok:
-            known = under_corruption.known(results / entry.path, entry.record, left_out)
-            if known:
-                clean = next(iter(known.values()))["clean"]["mR"]
-                under = {condition: each["metrics"]["mR"] for condition, each in known.items()}
-                found.setdefault(row.label, []).append(Trial(clean, under))
-    return found
+            tested = under_corruption.results_of(results / entry.path, entry.record, left_out)
+            if tested:
+                clean = next(iter(tested.values()))["clean"]["mR"]
+                under = {condition: test["metrics"]["mR"] for condition, test in tested.items()}
+                by_row.setdefault(row.label, []).append(Trial(clean, under))
+    return by_row
 
 
-def _conditions(found: Measured) -> tuple[dict[int, list[Condition]], dict[str, list[Condition]]]:
+def _conditions(by_row: Measured) -> tuple[dict[int, list[Condition]], dict[str, list[Condition]]]:
     """The conditions of each severity, and those of each corruption."""
-    conditions = {c for trials in found.values() for trial in trials for c in trial.under}
+    conditions = {c for trials in by_row.values() for trial in trials for c in trial.under}
     corruptions = [name for name in CORRUPTIONS if any(c.corruption == name for c in conditions)]
     severities = sorted({c.severity for c in conditions})
     return (
@@ -67,29 +67,29 @@ def _means(trials: list[Trial], conditions: list[Condition]) -> list[float]:
 def tables(
     group: Group, results: Path, left_out: Callable[[str], None] = lambda _: None
 ) -> list[Part]:
-    """By severity and by corruption; empty if nothing was measured."""
-    found = measured(group, results, left_out)
-    if not found:
+    """Two tables, by severity and by corruption; none if nothing was measured."""
+    by_row = measured(group, results, left_out)
+    if not by_row:
         return []
-    by_severity, by_corruption = _conditions(found)
+    by_severity, by_corruption = _conditions(by_row)
     names, severities = ", ".join(by_corruption), ", ".join(map(str, by_severity))
     about = f"mR on corrupted test images by severity (mean of {names}), and what is lost"
-    table = _table(found, {f"severity {s}": some for s, some in by_severity.items()})
+    table = _table(by_row, {f"severity {s}": some for s, some in by_severity.items()})
     table.heads.extend(["lost", "lost of clean"])
     every = [condition for some in by_corruption.values() for condition in some]
-    for cells, trials in zip(table.rows, found.values(), strict=True):
+    for cells, trials in zip(table.rows, by_row.values(), strict=True):
         cells.extend(_lost(trials, every))
     parts = [Part("severity", about, table)]
     if len(by_corruption) > 1:
         about = f"mR on corrupted test images by corruption (mean of severities {severities})"
-        parts.append(Part("corruption", about, _table(found, by_corruption)))
+        parts.append(Part("corruption", about, _table(by_row, by_corruption)))
     return parts
 
 
-def _table(found: Measured, columns: Mapping[str, list[Condition]]) -> Table:
+def _table(by_row: Measured, columns: Mapping[str, list[Condition]]) -> Table:
     """For each method its mR on clean images, and the mean under the conditions of each column."""
     rows = []
-    for label, trials in found.items():
+    for label, trials in by_row.items():
         clean = recall_cell([trial.clean for trial in trials])
         means = [recall_cell(_means(trials, conditions)) for conditions in columns.values()]
         rows.append([Cell(label, code=True), Cell(str(len(trials))), clean, *means])
@@ -98,8 +98,8 @@ def _table(found: Measured, columns: Mapping[str, list[Condition]]) -> Table:
 
 def _lost(trials: list[Trial], every: list[Condition]) -> list[Cell]:
     """The mR lost over all conditions, in points and as a share of the mR on clean images."""
-    whole = [trial for trial in trials if trial.under.keys() >= set(every)]
-    losses = [trial.clean - _means([trial], every)[0] for trial in whole]
+    complete = [trial for trial in trials if trial.under.keys() >= set(every)]
+    losses = [trial.clean - _means([trial], every)[0] for trial in complete]
     clean = statistics.fmean(trial.clean for trial in trials)
     share = f"{100 * statistics.fmean(losses) / clean:.0f}%" if losses and clean else "–"
     return [recall_cell(losses), Cell(share)]
@@ -107,12 +107,12 @@ def _lost(trials: list[Trial], every: list[Condition]) -> list[Cell]:
 
 def severity_curves(group: Group, results: Path) -> "Figure | None":
     """mR against severity, a panel for each corruption; None without two severities."""
-    found = measured(group, results, lambda _: None)
-    by_severity, by_corruption = _conditions(found)
+    by_row = measured(group, results, lambda _: None)
+    by_severity, by_corruption = _conditions(by_row)
     if len(by_severity) < 2:
         return None
-    rows = [row for row in group.rows if row.label in found]
-    look = looks(rows)
+    rows = [row for row in group.rows if row.label in by_row]
+    styles = method_styles(rows)
     columns = min(4, len(rows))
     foot = 0.62 + 0.17 * -(-len(rows) // columns)
     count = len(by_corruption)
@@ -121,15 +121,14 @@ def severity_curves(group: Group, results: Path) -> "Figure | None":
     figure.subplots_adjust(wspace=0.12)
     panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     for axes, (corruption, conditions) in zip(panels, by_corruption.items(), strict=True):
-        for label, trials in found.items():
+        for label, trials in by_row.items():
             points = [(0, statistics.fmean(trial.clean for trial in trials))]
             for condition in conditions:
                 if values := _means(trials, [condition]):
                     points.append((condition.severity, statistics.fmean(values)))
-            shown = look[label]
+            style = styles[label]
             x, y = zip(*points, strict=True)
-            style = shown.marker_style(4.5)
-            axes.plot(x, y, color=shown.colour, linewidth=1.1, label=shown.name, **style)
+            axes.plot(x, y, label=style.name, **style.line_style(4.5))
         axes.set_title(corruption, fontsize=9)
         axes.set_xticks([0, *by_severity])
     panels[0].set_ylim(0, None)

@@ -14,11 +14,11 @@ from bench.sweeps import tuned
 
 
 def tables(results: Path, left_out: Callable[[str], None]) -> list[tuple[Path, str, Table]]:
-    """File, budget and winners of each search whose TOML (`tuned*.toml`) lies in `results`.
+    """File, budget and table of winners of each search (`tuned*.toml`) in `results`.
 
     `left_out` is called with a sentence for each file that cannot be read.
     """
-    found = []
+    searches = []
     for path in sorted(results.glob("tuned*.toml")):
         try:
             document = tuned.read(path)
@@ -29,22 +29,22 @@ def tables(results: Path, left_out: Callable[[str], None]) -> list[tuple[Path, s
             left_out(f"{path} is not the whole file of a search: {fault}; `bench tune` writes one")
             continue
         search = cast(Search, document)
-        found.append((path, budget(search), _table(search)))
-    return found
+        searches.append((path, budget(search), _table(search)))
+    return searches
 
 
 def _table(search: Search) -> Table:
     """A row for each winner; with the number of points if methods may differ in it."""
     winners = search["tuned"]
     heads = ["data set", "backbone", "method", "points", "tried", "val mR", "winner"]
-    grows = search.get("max_points", 0) > search.get("points", 0)
-    if not grows and len({len(row["val_mR"]) for row in winners}) == 1:
+    may_grow = search.get("max_points", 0) > search.get("points", 0)
+    if not may_grow and len({len(row["val_mR"]) for row in winners}) == 1:
         heads.remove("points")
     return Table(heads, [[_cells(row)[head] for head in heads] for row in winners])
 
 
 def _cells(row: Winner) -> dict[str, Cell]:
-    """All that tables show of a winner, by heading."""
+    """The cells of a winner, by heading."""
     scores = row["val_mR"]
     ends = edges(row)
     won = _listed({"lr": [row["lr"]], **{k: [v] for k, v in row.get("settings", {}).items()}}, ", ")
@@ -69,7 +69,7 @@ def _listed(values: dict[str, list[Any]], separator: str) -> str:
 
 
 def edges(row: Winner) -> list[str]:
-    """In what the winner is still the last value that was tried: lr, names of settings."""
+    """The axes (lr, names of settings) along which the winner is the last value that was tried."""
     at_edge = ["lr"] if row["at_edge"] and len(row["grid"]) > 1 else []
     return [*at_edge, *row.get("settings_at_edge", [])]
 

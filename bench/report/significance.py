@@ -1,8 +1,9 @@
 """Whether the best method of a column is better than the second by more than chance.
 
 The test is Student's paired t over seeds. It asks whether other trainings would come to the same
-result on the same test images. Whether other test images would is for `bench compare`, which knows
-what each query found. Only records are used, so the same records get the same marks everywhere.
+result on the same test images. Whether other test images would is asked by `bench compare`, which
+reads the rank of each query. Here only records are read, so that the same records get the same
+marks on every machine.
 """
 
 from bench.report.conditions import spoilt
@@ -14,7 +15,7 @@ ABOUT = "Student's paired t over seeds at 95%, on these test images"
 
 
 def p_value(a: Row, b: Row, path: str) -> float | None:
-    """Two-sided p of the difference of a number over the seeds that two rows share.
+    """Two-sided p of the difference in a field, paired over the seeds that two rows share.
 
     None if they share fewer than two seeds.
     """
@@ -24,7 +25,7 @@ def p_value(a: Row, b: Row, path: str) -> float | None:
 
 
 def marks(group: Group, path: str, better: int) -> dict[str, str]:
-    """The marks `best` and `second` of a number, by the labels of the rows.
+    """The marks `best` and `second` in a column, by the labels of the rows.
 
     If the difference is not significant, both rows are `second`. Nothing is marked if one of the
     two has a single seed or a figure that cannot be compared (see `conditions.spoilt`).

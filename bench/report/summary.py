@@ -36,7 +36,7 @@ def _line(group: Group) -> list[Cell]:
 
 
 def _sorted(group: Group, path: str, better: int) -> list[tuple[Row, float]]:
-    """The rows with a sound number, and its mean, the best first."""
+    """The rows with a trustworthy mean of a field, and that mean; the best first."""
     rows = [(row, s.mean) for row in group.rows if (s := row.statistic(path))]
     rows = [(row, mean) for row, mean in rows if not spoilt(row, path)]
     return sorted(rows, key=lambda pair: -better * pair[1])

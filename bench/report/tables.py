@@ -1,4 +1,4 @@
-"""What the tables of a report say: columns, cells and rows."""
+"""The tables of a report: their columns, rows and cells."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ WORDS = {
     *("method", "setting", "backbone", "differs", "notes", "records", "data set", "tried"),
     *("val mR", "winner", "best mR", "not significantly lower", "least memory", "most images/s"),
 }
-"""Headings of columns of words; all others hold figures."""
+"""Headings of the columns that hold words; all others hold numbers."""
 CHANCE_IN_SCENE = {"rsitmd": 32.42, "rsicd": 14.53, "ucm": 46.88}
 """mR of knowing only the true scene of a query and ranking at random inside it (our count)."""
 SPEED = "efficiency.train_images_per_second"
@@ -23,10 +23,10 @@ SPEED = "efficiency.train_images_per_second"
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table: a text, perhaps with a spread (`± 0.3`) and a mark.
+    """A cell of a table: a text, perhaps with a spread (`± 0.3`) and a mark.
 
-    mark: best | second | empty; code: in the type of code; sign: footnote signs behind the text;
-    link: the name of a section.
+    mark: `best`, `second` or empty; code: shown as code; sign: footnote signs after the text; link:
+    the name of a section.
     """
 
     text: str
@@ -39,9 +39,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A number of the records: heading, field, how it is written, and which way is better (±1).
+    """A field of the records as a column.
 
-    base: the row to whose mean the column shows the ratio.
+    title: the heading; path: the field; show: formats the number; better: 1 if more is better, -1
+    if less is; unit: what the number is divided by; base: if given, the column shows the ratio to
+    the mean of this row.
     """
 
     title: str
@@ -113,7 +115,7 @@ def rate(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """So many times."""
+    """A ratio: `1.25×`."""
     return f"{value:.2f}×" if value >= 0.095 else f"{value:.1g}×"
 
 
@@ -129,7 +131,7 @@ def recalls(prefix: str = "") -> list[Column]:
 
 
 def costs(group: Group, base: Row | None = None) -> list[Column]:
-    """What training costs on the group's device, each beside its ratio to a row's."""
+    """What training costs on the group's device; memory and speed also as ratios to a row."""
     kept = "efficiency.saved_for_backward_bytes"
     columns = [
         Column("trainable parameters", "efficiency.trainable_parameters", count),
@@ -155,7 +157,7 @@ def _ratio(title: str, path: str, base: Row | None) -> list[Column]:
 
 
 def machine(group: Group) -> list[Column]:
-    """What a trial did to its machine, and the machine to it."""
+    """Compute, and the state of the machine during the trials."""
     evaluation = [  # no speed with cached features, since nothing is encoded then
         Column("evaluation images/s", "efficiency.eval_images_per_second", rate),
         Column("evaluation captions/s", "efficiency.eval_captions_per_second", rate),
@@ -212,14 +214,14 @@ def named_columns(groups: list[Group], reference: str, names: Sequence[str]) -> 
 
 
 def recall_table(group: Group) -> Table:
-    """Recall of each method, and what bounds it."""
+    """The recall of each method, and bounds on it."""
     table = method_table(group, recalls())
     table.rows.extend(_bounds(group, table.heads))
     return table
 
 
 def _bounds(group: Group, heads: list[str]) -> list[list[Cell]]:
-    """Rows with the ceiling that shared captions set, and chance if the true scene is told."""
+    """Rows with the ceiling due to shared captions, and with chance if the true scene is given."""
     ceiling = {}
     for k in KS:
         values = group.values(f"metrics.test.ceiling_t2i_R@{k}")
@@ -236,7 +238,7 @@ def _bounds(group: Group, heads: list[str]) -> list[list[Cell]]:
 
 
 def method_table(group: Group, columns: list[Column], *, marked: bool = True) -> Table:
-    """A row for each method; where no trial ended well the first column says how they ended."""
+    """A row for each method; if none of its trials ended well, the first column says how."""
     marks = {
         column.title: significance.marks(group, column.path, column.better)
         for column in columns
@@ -252,9 +254,9 @@ def method_table(group: Group, columns: list[Column], *, marked: bool = True) ->
 
 
 def with_differences(group: Group, heads: list[str], lines: list[tuple[Row, list[Cell]]]) -> Table:
-    """A table of rows of a group, with letters for what should be equal and differs, if anything.
+    """A table of rows of a group, with a column `differs` if any row differs where it should not.
 
-    `legend` of bench.report.conditions says what the letters mean.
+    It holds letters, which `bench.report.conditions.legend` explains.
     """
     letter = letters(group)
     rows = []
@@ -271,26 +273,27 @@ def seeds_of(row: Row) -> Cell:
 
 def cell_of(row: Row, column: Column, mark: str = "") -> Cell:
     """The mean of a row's number over seeds with its sample standard deviation, or its ratio."""
-    found = row.statistic(column.path)
-    if found is None:
+    statistic = row.statistic(column.path)
+    if statistic is None:
         return Cell("–")
     sign = spoilt(row, column.path)
     if column.base is not None:
-        below = column.base.statistic(column.path)
+        base = column.base.statistic(column.path)
         sign = sign or spoilt(column.base, column.path)
-        return Cell(column.show(found.mean / below.mean), sign=sign) if below else Cell("–")
-    text = column.show(found.mean / column.unit)
-    # A count of bytes that differs in the fourth digit has no spread to speak of.
-    same = column.path.startswith("efficiency.") and (found.std or 0) <= 1e-4 * abs(found.mean)
-    if found.std is None or column.better == 0 or same:
+        return Cell(column.show(statistic.mean / base.mean), sign=sign) if base else Cell("–")
+    text = column.show(statistic.mean / column.unit)
+    # Costs that hardly differ (bytes in the fourth digit, say) are shown without a spread.
+    tiny = (statistic.std or 0) <= 1e-4 * abs(statistic.mean)
+    same = column.path.startswith("efficiency.") and tiny
+    if statistic.std is None or column.better == 0 or same:
         return Cell(text, mark=mark, sign=sign)
     decimals = len(text.partition(".")[2])
-    return Cell(text, f"{found.std / column.unit:,.{decimals}f}", mark, sign=sign)
+    return Cell(text, f"{statistic.std / column.unit:,.{decimals}f}", mark, sign=sign)
 
 
 def recall_cell(values: list[float]) -> Cell:
     """Mean and sample standard deviation of recalls in percent."""
-    found = Statistic.of(values)
-    if found is None:
+    statistic = Statistic.of(values)
+    if statistic is None:
         return Cell("–")
-    return Cell(percent(found.mean), "" if found.std is None else percent(found.std))
+    return Cell(percent(statistic.mean), "" if statistic.std is None else percent(statistic.std))

@@ -1,4 +1,4 @@
-"""Tables for a terminal of 80 to 100 columns: the records in short, and tables of a report."""
+"""Tables for a terminal of 80 to 100 columns: a summary of records, and tables of a report."""
 
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ def table(frame: "pd.DataFrame") -> "Table":
         signs = footnotes(group, name_trials=False).values()
         notes |= dict.fromkeys(filter(None, [meaning, *signs, replaced(group)]))
         outer.add_row(inner)
-    for note in notes:  # after all groups, so that each stands there once
+    for note in notes:  # after all groups, so that each note is printed once
         outer.add_row(Text(note, style="dim"))
     for fits, sentence in calibrations(groups):
         name, style = ("calibration", "green") if fits else ("warning", "yellow")

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.report.conditions import explained, spoilt
-from bench.report.figure import Look, blank, looks
+from bench.report.figure import MethodStyle, blank, method_styles
 from bench.report.groups import Group, Row, Statistic
 from bench.report.labels import Line, place
 from bench.units import format_bytes
@@ -26,10 +26,10 @@ named."""
 
 @dataclass(frozen=True)
 class Point:
-    """A method in the plot, with the lengths of its error bars; no cost if it trains nothing."""
+    """A method in the plot; `cost` is None if it trains nothing."""
 
     row: Row
-    look: Look
+    style: MethodStyle
     name: str
     recall: float
     recall_bar: float
@@ -79,7 +79,7 @@ def recall_against(group: Group, path: str, words: str, better: int) -> "Figure 
         axes,
         [places[n] for n in named],
         [points[n].name for n in named],
-        [points[n].look.dark for n in named],
+        [points[n].style.dark for n in named],
         lines,
         [places[n] for n in range(len(points)) if n not in named],
     )
@@ -95,23 +95,25 @@ def _points(group: Group, path: str, better: int) -> list[Point]:
         if recall and (cost or not row.trains):
             plotted.append((row, recall, cost))
     longest = longest_bar([recall for _, recall, _ in plotted])
-    look = looks(row for row, _, _ in plotted)
+    styles = method_styles(row for row, _, _ in plotted)
     points = []
     for row, recall, cost in plotted:
-        spread, name = recall.std or 0.0, look[row.label].name
+        spread, name = recall.std or 0.0, styles[row.label].name
         name += spoilt(row, path) if cost else f" {recall.mean:.1f}"
         if cost and spread > longest:
             name += f" ± {spread:.1f}"
         drawn = spread if spread <= longest else 0.0
-        wide = (cost.std or 0.0) if cost and better > 0 else 0.0  # that of memory is next to none
+        wide = (cost.std or 0.0) if cost and better > 0 else 0.0  # memory hardly varies
         mean = cost.mean if cost else None
-        points.append(Point(row, look[row.label], name, recall.mean, drawn, mean, wide))
+        points.append(Point(row, styles[row.label], name, recall.mean, drawn, mean, wide))
     return points
 
 
 def longest_bar(recalls: Sequence[Statistic]) -> float:
-    """Longer error bars are written as numbers: that of one unstable method would run across the
-    whole plot and press the others together."""
+    """The longest error bar that is drawn; longer ones are written as numbers.
+
+    That of a single unstable method would run across the plot and press the others together.
+    """
     means = [recall.mean for recall in recalls] or [0.0]
     typical = statistics.median([recall.std or 0.0 for recall in recalls] or [0.0])
     return max(0.3 * (max(means) - min(means)), 2 * typical)
@@ -143,13 +145,13 @@ def _limits(axes: "Axes", points: list[Point]) -> None:
 
 def _draw(axes: "Axes", point: Point, x: float, y: float) -> list[Line]:
     """Draw a point with its error bars; returns the lines of these."""
-    look, high, wide = point.look, point.recall_bar, point.cost_bar
+    style, high, wide = point.style, point.recall_bar, point.cost_bar
     if point.cost is None:
-        axes.axhline(y, color=look.dark, linestyle=":", linewidth=0.8, zorder=1)
-        axes.plot(x, y, clip_on=False, zorder=4, **look.marker_style())
+        axes.axhline(y, color=style.dark, linestyle=":", linewidth=0.8, zorder=1)
+        axes.plot(x, y, clip_on=False, zorder=4, **style.marker_style())
         return [(axes.get_xlim()[0], y, axes.get_xlim()[1], y)]
-    style = {"ecolor": look.dark, "elinewidth": 0.9, "capsize": 2, **look.marker_style()}
-    axes.errorbar(x, y, yerr=high or None, xerr=wide or None, zorder=3, **style)
+    bars = {"ecolor": style.dark, "elinewidth": 0.9, "capsize": 2, **style.marker_style()}
+    axes.errorbar(x, y, yerr=high or None, xerr=wide or None, zorder=3, **bars)
     return [(x, y - high, x, y + high), (x - wide, y, x + wide, y)]
 
 
@@ -166,7 +168,7 @@ def _named(
 
 
 def pareto(points: Iterable[tuple[float, float]], better: int) -> list[tuple[float, float]]:
-    """The points that no other beats in both, from the best cost on; higher y is better."""
+    """The points that no other beats in both cost and recall, the best cost first."""
     front: list[tuple[float, float]] = []
     for cost, recall in sorted(points, key=lambda p: (-better * p[0], -p[1])):
         if not front or recall > front[-1][1]:

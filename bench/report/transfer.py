@@ -1,4 +1,4 @@
-"""Recall on the test sets of other data sets than the one trained on: a table for each."""
+"""Recall on the test sets of data sets other than the one trained on: a table for each."""
 
 import statistics
 from collections.abc import Callable
@@ -20,15 +20,15 @@ def tables(
     *,
     short: bool = False,
 ) -> list[Part]:
-    """For each data set that methods of the group were tested on a table; short: for a terminal.
+    """A table for each data set that methods of the group were tested on; short: for a terminal.
 
     `left_out` gets a sentence on each file that cannot be read as such a result.
     """
     by_dataset: dict[str, dict[str, list[TransferFields]]] = {}  # data set, then label of the row
     for row in group.every:
         for entry in row.ok:
-            known = transfer.known(results / entry.path, entry.record, left_out)
-            for dataset, result in known.items():
+            measured = transfer.results_of(results / entry.path, entry.record, left_out)
+            for dataset, result in measured.items():
                 by_label = by_dataset.setdefault(dataset, {})
                 by_label.setdefault(row.label, []).append(result)
     return [
@@ -38,7 +38,7 @@ def tables(
 
 
 def _latest(by_label: dict[str, list[TransferFields]]) -> dict[str, list[TransferFields]]:
-    """The results on the test set as it was last, because it may have changed in between."""
+    """The results on the latest state of the test set, which may have changed in between."""
     latest = max((r for some in by_label.values() for r in some), key=lambda r: r["finished"])
     state = transfer.state_of_test_set(latest)
     return {
@@ -67,11 +67,11 @@ def _part(
     rows = [row for row in group.every if row.label in by_label]
     lines = []
     for row in sorted(rows, key=lambda r: -statistics.fmean(_values("mR", by_label[r.label]))):
-        own = by_label[row.label]
+        results = by_label[row.label]
         names = [column.path.rpartition(".")[2] for column in columns]
-        cells = [recall_cell(_values(name, own)) for name in names]
-        at_home = recall_cell(list(row.values(RECALL).values()))
-        lines.append([Cell(row.label, code=True), Cell(str(len(own))), *cells, at_home])
+        cells = [recall_cell(_values(name, results)) for name in names]
+        own = recall_cell(list(row.values(RECALL).values()))
+        lines.append([Cell(row.label, code=True), Cell(str(len(results))), *cells, own])
     heads = ["method", "n", *(column.title for column in columns), f"mR on {group.dataset}"]
     return Part(f"transfer-{slug(dataset)}", title, Table(heads, lines))
 

@@ -46,7 +46,7 @@ class Outcome:
 
 
 class Watcher:
-    """What is told while trials run. This one ignores it all."""
+    """Follows a sweep: its methods are called while trials run. This base class does nothing."""
 
     def started(self, trial: Trial, device: str) -> None:
         """A trial has started on a device."""
@@ -61,10 +61,11 @@ class Watcher:
         """Another sweep is running the trial, so it waits at the end of the queue."""
 
 
-class Waiting:
-    """Trials that have yet to start. One that another sweep is running waits until that has ended.
+class TrialQueue:
+    """The trials that have yet to start, and the outcomes of those that ended.
 
-    Every engine takes its trials from here, and reports their ends.
+    Every engine takes its trials from here and reports back how they ended. A trial that another
+    sweep is running stays in the queue until that sweep is done with it.
     """
 
     def __init__(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> None:
@@ -80,14 +81,14 @@ class Waiting:
         with self._mutex:
             if time.monotonic() < self._next_look:
                 return None
-            for _ in range(len(self.trials)):
+            for _ in range(len(self.trials)):  # once around the queue
                 trial = self.trials.popleft()
                 if lock.busy(trial.path(self.plan.results)):
                     self.trials.append(trial)
                     if trial.identity not in self._announced:
                         self._announced.add(trial.identity)
                         self.watcher.waits(trial)
-                elif record := self.plan.overtaken(trial):
+                elif record := self.plan.overtaken(trial):  # another sweep has run it by now
                     self.watcher.started(trial, "another sweep")
                     self.ended(Outcome(trial, record["status"], record.get("message")))
                 else:
@@ -96,7 +97,7 @@ class Waiting:
         return None
 
     def ended(self, outcome: Outcome) -> None:
-        """Take note of an end; a trial that another sweep has just begun waits again."""
+        """Note how a trial ended; one that another sweep has just begun goes back in the queue."""
         if outcome.status == "elsewhere":
             self.trials.append(outcome.trial)
         else:
@@ -107,8 +108,8 @@ class Waiting:
 def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> list[Outcome]:
     """Run the trials, one at a time on each device; no devices: on the CPU.
 
-    Ctrl-C ends the running trials and leaves the rest; KeyboardInterrupt goes on to the caller. So
-    does what a watcher raises, when the trials that run have ended.
+    Ctrl-C ends the running trials, leaves the rest and raises KeyboardInterrupt. An exception in a
+    watcher is raised here too, once the running trials have ended.
     """
     workers = _Workers(plan, todo, watcher)
     threads = [
@@ -128,15 +129,15 @@ def run(plan: Plan, todo: list[Trial], devices: list[str], watcher: Watcher) -> 
             thread.join(timeout=10)
     if workers.errors:
         raise workers.errors[0]
-    return workers.waiting.outcomes
+    return workers.queue.outcomes
 
 
 class _Workers:
-    """What the threads of a sweep share: one thread for each device."""
+    """The threads of a sweep, one for each device, and what they share."""
 
     def __init__(self, plan: Plan, todo: list[Trial], watcher: Watcher) -> None:
         self.plan, self.watcher = plan, watcher
-        self.waiting = Waiting(plan, todo, watcher)
+        self.queue = TrialQueue(plan, todo, watcher)
         self.errors: list[BaseException] = []
         self._running: set[TrialProcess] = set()
         self._stop, self._interrupted = threading.Event(), threading.Event()
@@ -144,8 +145,8 @@ class _Workers:
     def work(self, device: str) -> None:
         """Run trials on a device until none is left."""
         try:
-            while self.waiting.trials and not self._stop.is_set():
-                trial = self.waiting.take()
+            while self.queue.trials and not self._stop.is_set():
+                trial = self.queue.take()
                 if trial is None:
                     self._stop.wait(0.1)
                 else:
@@ -168,8 +169,8 @@ class _Workers:
         except Exception as error:  # the other trials go on
             outcome = Outcome(trial, "killed", f"{type(error).__name__}: {error}")
         if self._interrupted.is_set() and outcome.status == "killed":
-            return  # by `interrupt`: the user is told that it is left
-        self.waiting.ended(outcome)
+            return  # `interrupt` killed it, so it still counts as left to run
+        self.queue.ended(outcome)
         if outcome.status == "user_error":
             self._stop.set()
 
@@ -181,21 +182,25 @@ def run_trial(
     running: set[TrialProcess],
     moved: Callable[[Trial, Event], None],
 ) -> Outcome:
-    """Run a trial in a process of its own, which is in `running` meanwhile; how it ended."""
+    """Run a trial in a process of its own and return how it ended.
+
+    While it runs, its process is in `running`, and `moved` is called with each event.
+    """
     visible = "" if device == "cpu" else device
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible, "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process, stdin, stdout = forkserver.start_trial(environment, errors)
         running.add(process)
+        # The trial watches its own time limit; the timer is for one that hangs.
         limit = (plan.time_limit or 0) + GRACE_SECONDS
         timer = threading.Timer(limit, _kill, [process])
         timer.daemon = True
         if plan.time_limit is not None:
             timer.start()
         end: End | None = None
-        with contextlib.suppress(BrokenPipeError):  # it has ended
+        with contextlib.suppress(BrokenPipeError):  # the process has ended already
             stdin.write(plan.job(trial).to_json() + "\n")
-            stdin.flush()  # left open: the trial ends when it closes
+            stdin.flush()  # not closed: a closed stdin tells the trial that the sweep is gone
             for line in stdout:
                 event = event_from_json(line)
                 if isinstance(event, End):
@@ -226,14 +231,14 @@ def _kill(process: TrialProcess) -> None:
 
 
 def _tidy(path: Path) -> None:
-    """Take away what a killed trial left: its lock, files that it had begun."""
-    if path.parent.is_dir():
+    """Remove what a killed trial left behind: its lock and half-written files."""
+    if path.parent.is_dir():  # taking and giving back the lock does that
         with contextlib.suppress(OSError), lock.held(path):
             pass
 
 
 def _cause(code: int, errors: str) -> str:
-    """Why a trial's process ended without a word, with the last line that it printed."""
+    """Why a process ended without reporting an end, with the last line that it printed."""
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     if code == -signal.SIGKILL:
         how += " (a machine that runs out of memory does that)"

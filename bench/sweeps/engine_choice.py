@@ -21,9 +21,9 @@ TAKEN_BY = {
     "ray_address": ("ray",),
     "slurm": ("slurm",),
 }
-"""Options that only some engines take."""
+"""The engines that take an option; options that are not here are for every engine."""
 NEEDS = {"ray": "ray", "slurm": "submitit"}
-"""Optional packages; the extra is called like the engine."""
+"""The optional package of an engine; the extra that installs it has the name of the engine."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Engine:
     jobs_per_gpu: int = 1
     ray_address: str | None = None
     slurm: dict[str, Any] = field(default_factory=dict)
-    """What --slurm says."""
+    """The options of `--slurm`, by name."""
     warning: str | None = None
     """What the user should know before the sweep starts."""
 
     def check(self, results: Path) -> None:
-        """Raise UserError if no trial could run, or its record not be written."""
+        """Raise UserError if trials could not run or their records could not be written."""
         try:
             record.probe(results)
         except record.NoRoom as error:
@@ -78,8 +78,8 @@ class Engine:
 def engine_of(options: EngineOptions) -> Engine:
     """The engine that the options name.
 
-    Raises UserError if they contradict each other, name a GPU that is not there, or need a package
-    that is not.
+    Raises UserError if they contradict each other, name a GPU that does not exist, or need a
+    package that is not installed.
     """
     name = options.get("engine", "local")
     if name not in ENGINES:
@@ -108,8 +108,9 @@ def engine_of(options: EngineOptions) -> Engine:
 
 
 def _devices(text: str | None) -> tuple[tuple[str, ...], str | None]:
-    """The GPUs that `--gpus` names, all visible ones without it, and a warning if there are none
-    although the machine has some; raises UserError.
+    """The GPUs that `--gpus` names; without it, all visible ones.
+
+    Also returns a warning if the machine has GPUs but none can be used. Raises UserError.
     """
     words = [] if text is None else [word.strip() for word in text.split(",") if word.strip()]
     if words == ["none"]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import UserError, brief
 from bench.messages import Placed
-from bench.sweeps.engine import Outcome, Waiting, Watcher
+from bench.sweeps.engine import Outcome, TrialQueue, Watcher
 from bench.sweeps.remote import Errand
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial
@@ -21,7 +21,7 @@ POLL_SECONDS = 0.2
 STORE_BYTES = 100 * 2**20
 """The object store of a local cluster; a trial and its reports are a few kilobytes."""
 PATIENCE_SECONDS = 25
-"""How long a cluster may take to answer; Ray itself would try for minutes, then end the process."""
+"""How long a cluster may take to answer; Ray would try for minutes, then end this process."""
 PROBE = """
 import logging, sys, ray
 try:
@@ -33,24 +33,24 @@ except Exception as error:
 
 
 def connect(address: str | None) -> Any:
-    """Ray itself, connected: to a cluster (`auto`, `ray://host:10001`), or to a new one here.
+    """The module `ray`, connected to a cluster (`auto`, `ray://host:10001`) or to a new one here.
 
-    It sends no usage statistics and prints no logs of its workers. Raises UserError if the cluster
+    Usage statistics and the logs of workers are off. Raises UserError if the cluster
     does not answer or none can be started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its default to be; no notice
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice
     import ray
 
     check(address)
     address = _address(address)
-    here: dict[str, Any] = {}
+    local: dict[str, Any] = {}
     if address == "local":
-        here = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+        local = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except (OSError, ImportError, RuntimeError, ValueError) as error:
-        place = "here" if here else f"at {address}"
+        place = "here" if local else f"at {address}"
         remedy = ""
         if "AF_UNIX" in str(error):  # its sockets lie below the temporary folder
             remedy = "; the temporary folder has too long a name: set RAY_TMPDIR=/tmp"
@@ -61,22 +61,22 @@ def connect(address: str | None) -> Any:
 def check(address: str | None) -> None:
     """Raise UserError if a cluster is named and does not answer."""
     address = _address(address)
-    if address != "local" and (why := _silence(address)) is not None:
+    if address != "local" and (why := _why_unreachable(address)) is not None:
         raise UserError(
             f"no Ray cluster answers at {address} ({why}); start one with `ray start --head`, set "
             "RAY_AUTH_MODE=token if it asks for one, or leave --ray-address out to use this machine"
         )
 
 
-def _address(given: str | None) -> str:
-    return given or os.environ.get("RAY_ADDRESS") or "local"
+def _address(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 @functools.cache
-def _silence(address: str) -> str | None:
+def _why_unreachable(address: str) -> str | None:
     """Why no cluster answers at an address; None: one does.
 
-    It is tried in a process of its own, which can be ended when it hangs.
+    First try the port, then Ray itself, in a process of its own that can be killed if it hangs.
     """
     place = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+?)\]?:(\d+)", address)
     if place is not None:
@@ -106,17 +106,17 @@ def run(
 ) -> list[Outcome]:
     """Run the trials as tasks, each with a GPU (or its share of one) if the cluster has any.
 
-    A task starts the trial in a fresh process. A worker that is lost loses its trial alone.
-    KeyboardInterrupt ends the running trials and goes on to the caller.
+    A task starts its trial in a fresh process, so a lost worker costs only that trial. Ctrl-C ends
+    the running trials and raises KeyboardInterrupt.
     """
     ray = connect(address)
     try:
-        return _run(ray, Waiting(plan, todo, watcher), jobs_per_gpu)
+        return _run(ray, TrialQueue(plan, todo, watcher), jobs_per_gpu)
     finally:
         ray.shutdown()
 
 
-def _run(ray: Any, waiting: Waiting, jobs_per_gpu: int) -> list[Outcome]:
+def _run(ray: Any, queue: TrialQueue, jobs_per_gpu: int) -> list[Outcome]:
     from ray.util.queue import Queue
 
     gpu = 1 / jobs_per_gpu if ray.cluster_resources().get("GPU") else 0
@@ -124,7 +124,7 @@ def _run(ray: Any, waiting: Waiting, jobs_per_gpu: int) -> list[Outcome]:
     messages = Queue(actor_options={"num_cpus": 0})
     tasks: dict[Any, Trial] = {}
     started: set[str] = set()
-    watcher = waiting.watcher
+    watcher = queue.watcher
 
     def listen() -> None:
         running = {trial.identity: trial for trial in tasks.values()}
@@ -132,14 +132,14 @@ def _run(ray: Any, waiting: Waiting, jobs_per_gpu: int) -> list[Outcome]:
             if isinstance(event, Placed):
                 started.add(identity)
                 watcher.started(running[identity], event.host)
-            elif identity in started:  # not the last words of a worker that was lost
+            elif identity in started:  # late messages of a lost worker are ignored
                 watcher.moved(running[identity], event)
 
     try:
-        while tasks or waiting.trials:
-            while (trial := waiting.take()) is not None:
-                tasks[remote.remote(Errand.of(waiting.plan, trial), messages)] = trial
-            if not tasks:  # all that is left is being run by another sweep
+        while tasks or queue.trials:
+            while (trial := queue.take()) is not None:
+                tasks[remote.remote(Errand.of(queue.plan, trial), messages)] = trial
+            if not tasks:  # another sweep is running all that is left
                 time.sleep(POLL_SECONDS)
                 continue
             done, _ = ray.wait(list(tasks), timeout=POLL_SECONDS)
@@ -147,16 +147,16 @@ def _run(ray: Any, waiting: Waiting, jobs_per_gpu: int) -> list[Outcome]:
             for task in done:
                 trial = tasks.pop(task)
                 outcome = _outcome(ray, task, trial)
-                if trial.identity not in started:
+                if trial.identity not in started:  # a watcher wants a start before an end
                     watcher.started(trial, "ray")
                 started.discard(trial.identity)
-                waiting.ended(outcome)
+                queue.ended(outcome)
                 if outcome.status == "user_error":
-                    return waiting.outcomes
+                    return queue.outcomes
     finally:
         for task in tasks:
             ray.cancel(task, force=True)
-    return waiting.outcomes
+    return queue.outcomes
 
 
 def _outcome(ray: Any, task: Any, trial: Trial) -> Outcome:
@@ -170,9 +170,9 @@ def _outcome(ray: Any, task: Any, trial: Trial) -> Outcome:
 
 
 def _work(errand: Errand, messages: Any) -> Outcome:
-    """What a worker does."""
+    """Runs in a Ray worker: one trial, whose events go into the queue `messages`."""
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if gpus:  # one thread is Ray's rule for a task with one CPU; a trial on a GPU has its node's
+    if gpus:  # Ray sets it to 1 for a task with one CPU; a trial on a GPU may use more threads
         os.environ.pop("OMP_NUM_THREADS", None)
     identity = errand.trial.identity
     messages.put((identity, Placed(f"{socket.gethostname()} {f'GPU {gpus}' if gpus else 'cpu'}")))

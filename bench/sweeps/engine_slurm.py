@@ -1,4 +1,4 @@
-"""Trials as a Slurm job array, through submitit; a job that is preempted goes on in a new one."""
+"""Trials as a Slurm job array, through submitit; a preempted job is continued by a new one."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import UserError
 from bench.messages import Event, Placed, event_from_json, event_to_json
-from bench.sweeps.engine import Outcome, Waiting, Watcher
+from bench.sweeps.engine import Outcome, TrialQueue, Watcher
 from bench.sweeps.forkserver import TrialProcess
 from bench.sweeps.remote import Errand
 from bench.sweeps.sweep import Plan
@@ -25,7 +25,7 @@ SHORT = {
     "cpus": "cpus_per_task",
     "memory_gb": "mem_gb",
 }
-"""Our names of options, and submitit's."""
+"""Short names of options, and what submitit calls them."""
 DEFAULTS = {"name": "bench", "timeout_min": 12 * 60, "gpus_per_node": 1, "cpus_per_task": 4}
 OURS = {
     "array": "bench makes the array, one job a trial; limit how many run at once with "
@@ -33,13 +33,13 @@ OURS = {
     "output": "logs are written to .slurm in the results folder",
     "error": "logs are written to .slurm in the results folder",
 }
-"""Options of sbatch that the engine sets itself, and why."""
+"""Options of sbatch that the user cannot set, and why."""
 GPU_OPTIONS = ("gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket")
 """Options that ask for GPUs, beside `gres=gpu:...`."""
 GRACE_SECONDS = 45
-"""For a trial to end by itself; submitit is told 90 seconds before Slurm ends the job."""
+"""How long a trial has to save a checkpoint; Slurm warns 90 seconds before it ends the job."""
 TIMEOUTS = 20
-"""How often a trial may reach the time limit of its job and go on in another."""
+"""How often a trial may reach the time limit of its job and continue in another."""
 
 
 class Attempt:
@@ -49,7 +49,7 @@ class Attempt:
         self.running: set[TrialProcess] = set()
 
     def __call__(self, errand: Errand) -> Outcome:
-        """What a job does; events go into its log, a line each."""
+        """Runs in the job: one trial, whose events are printed to the job's log, a line each."""
         terminated: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _: terminated.append(number))
 
@@ -59,11 +59,11 @@ class Attempt:
         report(Placed(socket.gethostname(), os.getpid()))
         outcome = errand.run(report, self.running)
         if terminated and outcome.status == "killed":
-            signal.pause()  # Slurm is ending this job, and starts it again if it was preempted
+            signal.pause()  # Slurm ends this job; returning now would count the trial as killed
         return outcome
 
     def checkpoint(self, errand: Errand) -> Any:
-        """What submitit asks of a job that must make room: the trial, once more, in a new job."""
+        """Called by submitit before Slurm ends the job: resubmit the trial as a new job."""
         import submitit
 
         for process in self.running:
@@ -74,7 +74,7 @@ class Attempt:
 
 
 def options(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """`--slurm` options -> which cluster (`slurm`, `local`), and the parameters for submitit.
+    """The options of `--slurm` as the cluster (`slurm`, `local`) and the parameters of submitit.
 
     time (as sbatch takes it), gpus (2, or a100:2), cpus, memory_gb, partition, account, qos,
     array_parallelism and whatever else submitit knows; an option that it does not know goes to
@@ -118,10 +118,11 @@ def options(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _check(given: dict[str, Any]) -> None:
-    """Raise UserError for options that contradict each other, or what the engine does."""
+    """Raise UserError for options that contradict each other or that the engine sets itself."""
     for option, value in given.items():
         if option in OURS:
             raise UserError(f"--slurm {option} cannot be given: {OURS[option]}")
+        # A second option in the value, as in `--slurm partition=gpu,time=60`?
         more = re.search(r",\s*([a-z][\w-]*=.*)", str(value))
         if more and option not in ("export", "comment"):
             first = str(value)[: more.start()]
@@ -171,22 +172,21 @@ def _typed(option: str, wanted: type, value: Any) -> Any:
 def run(plan: Plan, todo: list[Trial], watcher: Watcher, given: dict[str, Any]) -> list[Outcome]:
     """Submit the trials as one array and wait for them; logs are in `.slurm` below the results.
 
-    KeyboardInterrupt cancels the jobs and goes on to the caller. Raises UserError if Slurm takes no
-    job.
+    Ctrl-C cancels the jobs and raises KeyboardInterrupt. Raises UserError if Slurm accepts no job.
     """
     import submitit
 
     cluster, parameters = options(given)
     folder = plan.results.resolve() / ".slurm"
-    waiting, logs = Waiting(plan, todo, watcher), list[_Log]()
+    queue, logs = TrialQueue(plan, todo, watcher), list[_Log]()
     try:
         with _refusal_as_user_error():
             executor = submitit.AutoExecutor(
                 folder, cluster=cluster, slurm_max_num_timeout=TIMEOUTS
             )
             executor.update_parameters(**parameters)
-        while logs or waiting.trials:
-            ready = list(iter(waiting.take, None))
+        while logs or queue.trials:
+            ready = list(iter(queue.take, None))
             if ready:
                 with _refusal_as_user_error():
                     jobs = executor.map_array(
@@ -194,20 +194,20 @@ def run(plan: Plan, todo: list[Trial], watcher: Watcher, given: dict[str, Any]) 
                     )
                 logs += [_Log(job, t, watcher) for job, t in zip(jobs, ready, strict=True)]
             for log in list(logs):
-                over = log.job.done()
+                done = log.job.done()  # asked first, so that the last lines are read below
                 log.listen()
-                if over:
+                if done:
                     logs.remove(log)
                     log.start()
                     outcome = _outcome(log.job, log.trial)
-                    waiting.ended(outcome)
+                    queue.ended(outcome)
                     if outcome.status == "user_error":
-                        return waiting.outcomes
-            time.sleep(POLL_SECONDS if logs or waiting.trials else 0)
+                        return queue.outcomes
+            time.sleep(POLL_SECONDS if logs or queue.trials else 0)
     finally:
         for log in logs:
             log.job.cancel(check=False)
-    return waiting.outcomes
+    return queue.outcomes
 
 
 @contextlib.contextmanager
@@ -220,29 +220,29 @@ def _refusal_as_user_error() -> Iterator[None]:
 
 
 class _Log:
-    """A job and its log, of which what is new is passed on."""
+    """Follows the log of a job and passes on to the watcher what the trial writes into it."""
 
     def __init__(self, job: Any, trial: Trial, watcher: Watcher) -> None:
         self.job, self.trial, self.watcher = job, trial, watcher
         self.read, self.started = 0, False
 
     def start(self, host: str = "slurm") -> None:
-        """Say that the trial has started, unless that was said."""
+        """Tell the watcher that the trial has started; only the first call does."""
         if not self.started:
             self.started = True
             self.watcher.started(self.trial, f"{host} job {self.job.job_id}")
 
     def listen(self) -> None:
-        """Pass on the whole lines that are new."""
+        """Pass on the complete lines that were written since the last call."""
         try:
             with self.job.paths.stdout.open("rb") as file:
                 file.seek(self.read)
                 text = file.read()
         except OSError:
             return
-        whole = text[: text.rfind(b"\n") + 1]
-        self.read += len(whole)
-        for line in whole.decode("utf-8", "replace").splitlines():
+        complete = text[: text.rfind(b"\n") + 1]
+        self.read += len(complete)
+        for line in complete.decode("utf-8", "replace").splitlines():
             event = event_from_json(line)  # None: submitit writes other lines into it
             if isinstance(event, Placed):
                 self.start(event.host)
@@ -251,7 +251,7 @@ class _Log:
 
 
 def _outcome(job: Any, trial: Trial) -> Outcome:
-    """How a job ended: what the trial said, or why it said nothing."""
+    """The outcome that a job returned, or why it returned none."""
     import submitit
 
     try:

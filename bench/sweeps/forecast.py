@@ -1,4 +1,4 @@
-"""What a sweep will take, before it runs: what is left, memory predicted, time as far as known."""
+"""What a sweep will take: the trials left, their predicted memory, and the time if it is known."""
 
 import statistics
 from collections import Counter
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from bench.measure.plan import Row
 
-SAME_STEP = ("epochs", "steps", "time", "lr", "weight_decay", "warmup", "clip_norm")
-"""What of a recipe does not change the time of a step."""
+NOT_STEP_TIME = ("epochs", "steps", "time", "lr", "weight_decay", "warmup", "clip_norm")
+"""Fields of a recipe that do not change how long a step takes."""
 MEASURED = "at the start"
-"""What a forecast says of steps that no record foretells."""
+"""Shown instead of a number of steps if no record tells the speed."""
 MEASURED_MEANS = "steps: measured at the start of each training where no record tells them"
 Records = Iterable[Record]
 
@@ -40,15 +40,15 @@ class Line:
     states: Counter[str]
     left: int
     peak_bytes: int | None
-    """Predicted for a GPU; None: not asked for, or not predictable."""
+    """Predicted peak memory on a GPU; None: not asked for, or not predictable."""
     seconds: float | None
-    """What is left of it, one trial after the other; None: not known."""
+    """Time of the trials left, one after the other; None: not known."""
     batch: int | None = None
-    """The batch that the recipe's memory comes to; None: it gives none, or that is not known."""
+    """The batch that fits the recipe's memory budget; None: no such budget, or not known."""
     steps: int | str | None = None
-    """The steps that the recipe's time comes to, or MEASURED; None: it gives none."""
+    """The steps that fit the recipe's time budget, or MEASURED; None: no such budget."""
     reason: str | None = None
-    """Why its memory cannot be predicted, such as that not even two images fit; None: it can."""
+    """Why its memory cannot be predicted (not even two images fit, say); None: it can."""
 
 
 def forecast(
@@ -59,27 +59,27 @@ def forecast(
 ) -> list[Line]:
     """One line per data set, backbone and method of a plan.
 
-    `device`: as records name it (a GPU's name, a CPU's model), None: whatever the records are of,
-    if that is one. `memory`: predict it, and tell this how far it is; None: leave it out.
+    `device`: a GPU's name or a CPU's model, as records have it; None: the device of the records, if
+    all have the same. `memory`: called with the progress of predicting memory; None: predict none.
     """
     groups: dict[tuple[str, str, str], list[Trial]] = {}
     for trial in plan.trials:
         groups.setdefault((trial.dataset, trial.backbone, trial.call), []).append(trial)
     to_run = {trial.identity for trial in todo}
-    # `bench report` tells of records that cannot be read; here they are only passed over.
+    # `bench report` warns of records that cannot be read; here they are skipped in silence.
     read = record.read_all(record.paths(plan.results), left_out=lambda _: None)
     records = [document for _, document in read]
     predicted = _predicted(todo, plan.root, memory) if memory is not None and todo else {}
     lines = []
-    for place, trials in groups.items():
+    for key, trials in groups.items():
         first, left = trials[0], sum(trial.identity in to_run for trial in trials)
-        row = predicted.get(place)
+        row = predicted.get(key)
         figures = row.figures if row is not None else {}
         batch = figures.get("batch_size") if first.recipe.memory is not None else None
         each = seconds(first, records, device) if left else 0.0
         lines.append(
             Line(
-                *place,
+                *key,
                 states=Counter(plan.status(trial) or "no record" for trial in trials),
                 left=left,
                 peak_bytes=figures.get("predicted_peak_bytes"),
@@ -95,7 +95,7 @@ def forecast(
 def _predicted(
     trials: list[Trial], root: Path, progress: Callable[[int, int, str], None]
 ) -> "dict[tuple[str, str, str], Row]":
-    """The rows of `bench plan`; batches are those of the device of this machine."""
+    """The rows of `bench plan`, with the batches that fit the device of this machine."""
     import torch
 
     from bench.measure import plan
@@ -112,16 +112,16 @@ def _trains(trial: Trial) -> bool:
 def steps(
     trial: Trial, batch: int | None, records: Records, device: str | None
 ) -> int | str | None:
-    """How many steps a trial's time budget comes to, by the speed of records at the same batch.
+    """How many steps fit a trial's time budget, by the speed of records at the same batch.
 
-    MEASURED if no record tells; None if its recipe gives no time, or nothing is trained. `batch`:
-    what a recipe's memory comes to, None if that is not known or not given.
+    MEASURED if no record tells; None without a time budget, or if nothing is trained. `batch`: the
+    batch that fits the recipe's memory budget; None: no such budget, or not known.
     """
     recipe = trial.recipe
     if recipe.time is None or not _trains(trial):
         return None
     counts: list[tuple[str, float | None]] = []
-    for done in _like(trial, records, device, batch):
+    for done in _comparable(trial, records, device, batch):
         efficiency = done.get("efficiency", {})
         rate, size = efficiency.get("train_images_per_second"), _batch_of(done)
         if rate and size:
@@ -134,17 +134,18 @@ def steps(
 def seconds(trial: Trial, records: Records, device: str | None) -> float | None:
     """How long a trial will take: the median of records that differ in seed, rate or length only.
 
-    A training of another length counts in proportion to its steps. A time budget takes its time,
-    and what such records took beside training. None if nothing is known.
+    A training of another length counts in proportion to its steps. With a time budget the training
+    takes that time, and everything else as long as in the records. None if nothing is known.
     """
     budget = trial.recipe.time if _trains(trial) else None
-    times = [(device_of(r), _took(trial, r, budget)) for r in _like(trial, records, device)]
+    similar = _comparable(trial, records, device)
+    times = [(device_of(r), _seconds_by(trial, r, budget)) for r in similar]
     median = _median_of_one_device(times)
     return budget if median is None else median
 
 
 def _median_of_one_device(values: list[tuple[str, float | None]]) -> float | None:
-    """The median of values by device; None if there are none, or of several devices."""
+    """The median of (device, value) pairs; None if there are none, or several devices."""
     known = [(device, value) for device, value in values if value is not None]
     if len({device for device, _ in known}) != 1:
         return None
@@ -163,16 +164,15 @@ def _batch_of(done: Record) -> int | None:
     return None if size is None else int(size)
 
 
-def _like(
+def _comparable(
     trial: Trial, records: Records, device: str | None, batch: int | None = None
 ) -> Iterator[Record]:
     """The records of trials in which a step takes as long as in this one.
 
-    `batch`: this trial's, if its recipe gives a memory and the batch is known; None: as the recipe
-    says.
+    `batch`: the batch of this trial if it follows from a memory budget; None: the recipe's.
     """
     recipe = asdict(trial.recipe)
-    ignored = {*SAME_STEP, *(("batch_size", "memory") if batch is not None else ())}
+    ignored = {*NOT_STEP_TIME, *(("batch_size", "memory") if batch is not None else ())}
     for done in records:
         other = done["trial"]
         theirs = {**recipe, **other["recipe"]}  # older records lack the newer fields
@@ -190,10 +190,11 @@ def _like(
             yield done
 
 
-def _took(trial: Trial, done: Record, budget: float | None) -> float | None:
-    """Seconds of a trial by those of a record: its own training, and the rest as it was there.
+def _seconds_by(trial: Trial, done: Record, budget: float | None) -> float | None:
+    """Seconds that a trial will take, judged by the record of another.
 
-    The training takes its time budget, or what its number of steps took in the record.
+    The training takes its time budget, or as long as so many steps took in the record; everything
+    else takes as long as in the record.
     """
     efficiency, curve = done.get("efficiency", {}), done.get("curve")
     total, training = efficiency.get("trial_seconds"), efficiency.get("train_seconds")
@@ -208,7 +209,7 @@ def _took(trial: Trial, done: Record, budget: float | None) -> float | None:
 
 
 def shows_peak(lines: list[Line]) -> bool:
-    """Whether a table has room and reason for the peak: a memory budget says as much itself."""
+    """Whether a table has a column for the peak; a memory budget says as much itself."""
     budgeted = any(line.batch is not None for line in lines)
     return not budgeted and any(line.peak_bytes is not None for line in lines)
 
@@ -230,8 +231,8 @@ def table(lines: list[Line]) -> "Table":
     columns["time left"] = [_clock(line.seconds) if line.left else "–" for line in lines]
     shown = Table("method", box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     shown.title = f"{Path(lines[0].dataset).stem} · {portable(lines[0].backbone)}"
-    # All but the method are as wide as they need be: rich narrows what is widest, and would break
-    # calls within a word. The longest word of what is recorded is `not applicable,`.
+    # Rich narrows the widest column first and would break a method's call within a word, so the
+    # other columns get a fixed width. The longest word in `recorded` is `applicable,`.
     width = min(len("applicable,"), max(map(len, columns["recorded"])))
     shown.add_column("recorded", width=max(len("recorded"), width))
     for head in list(columns)[1:]:
@@ -248,7 +249,7 @@ def _recorded(line: Line) -> str:
 
 
 def _clock(seconds: float | None) -> str:
-    """As narrow as it can be: `1:20:00`, `5:00`, `0.2 s`."""
+    """A duration in few letters: `1:20:00`, `5:00`, `0.2 s`."""
     if seconds is None:
         return "unknown"
     return format_clock(seconds) if seconds >= 10 else format_seconds(seconds)
@@ -261,7 +262,7 @@ def _figure(value: float | str | None) -> str:
 
 
 def total(lines: list[Line], slots: int) -> str:
-    """A sentence on the time of the whole, with so many trials at once."""
+    """A sentence on the total time left if `slots` trials run at once."""
     known = [line for line in lines if line.left and line.seconds is not None]
     unknown = sum(line.left for line in lines if line.seconds is None)
     if not known:

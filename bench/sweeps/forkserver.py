@@ -49,7 +49,7 @@ class Forked:
     def _follow(self) -> None:
         with self._status:
             code = self._status.read()
-        self._code = int(code) if code else -signal.SIGKILL  # its keeper was killed with it
+        self._code = int(code) if code else -signal.SIGKILL  # its keeper was killed too
         self._ended.set()
 
     def poll(self) -> int | None:
@@ -167,7 +167,7 @@ def start_trial(
 
 def serve(channel: socket.socket) -> None:
     """Start a trial for each request, until the parent is gone."""
-    with contextlib.suppress(Exception):  # what fails here fails in the trial again, and is told
+    with contextlib.suppress(Exception):  # what fails here fails in the trial too, which says so
         import open_clip  # noqa: F401
 
         from bench import trial_process, trial_run  # noqa: F401

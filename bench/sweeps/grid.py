@@ -23,7 +23,7 @@ Space = dict[str, dict[str, list[Any]]]
 
 @dataclass(frozen=True)
 class Point:
-    """A call that was tried, and what it reached on validation."""
+    """A call that was tried, and its score on validation."""
 
     trial: "Trial"
     """Its trial of the first seed; the trials of the other seeds differ only in the seed."""
@@ -69,7 +69,7 @@ def _has_repetitions(values: list[Any]) -> bool:
 def grid_of(
     base: "Trial", factors: Iterable[float], tried: dict[str, list[Any]]
 ) -> list[dict[str, Any]]:
-    """All points of a call: the settings it states, with each learning rate and setting to try.
+    """All points of a call: the settings that it states, with each combination of values to try.
 
     Empty for a method that trains nothing.
     """
@@ -102,16 +102,16 @@ def stated_by(trial: "Trial") -> dict[str, Any]:
 
 
 def drawn(grid: list[Any], points: int, seed: tuple[Any, ...]) -> list[Any]:
-    """So many points drawn from the grid, in the grid's order; the same ones for the same seed."""
+    """Draw points from a grid without repetition, in the grid's order; decided by the seed."""
     places = random.Random(repr(seed)).sample(range(len(grid)), points)
     return [grid[place] for place in sorted(places)]
 
 
 def axes_of(points: list[Point], settings: dict[str, Any]) -> dict[str, list[Any]]:
-    """The learning rates that were tried, and the values of each setting that was searched.
+    """The values tried of the learning rate and of each setting that was searched.
 
-    Numbers are in order of size. `settings` are those of the call itself; a setting that has this
-    value in every point was not searched.
+    Numbers are sorted. `settings` are those of the call itself: a setting that has the same value
+    there as in every point was not searched.
     """
     settings = complete(registry()[points[0].trial.method], settings)
     stated = dict.fromkeys(name for point in points for name in point.trial.settings)
@@ -127,9 +127,9 @@ def _values(points: list[Point], axis: str) -> list[Any]:
 def beyond(points: list[Point], axes: dict[str, list[Any]]) -> dict[str, Call]:
     """For each axis with the best point at its edge, the call with the next value beyond that edge.
 
-    Points that diverged or failed were tried too, so a best point beside one is not at the edge. If
-    every point diverged, it is the next smaller learning rate. Left out are axes without an order
-    (texts, truth values) or with one value, and edges beyond which the method allows no value.
+    Points that diverged or failed count as tried, so a best point next to one is not at the edge.
+    If every point diverged, the next smaller learning rate is returned. Left out are axes without
+    an order (texts, truth values) or with one value, and values that the method does not allow.
     """
     best = max(points, key=lambda point: point.score)
     if best.score < 0:

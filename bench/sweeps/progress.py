@@ -28,21 +28,21 @@ class Running:
     """What is known of a running trial."""
 
     name: str = ""
-    spoke_at: float = 0.0
-    """When it last had a line in a file."""
+    last_line_at: float = 0.0
+    """When `Lines` last printed a line on it."""
     stage: str = "starting"
     first_step: tuple[float, int] | None = None
-    """When a step was first seen, and which that was."""
+    """When the first step was reported, and its number (above 1 if the trial resumed)."""
     step: int = 0
     steps: int = 0
     rate: float | None = None
     memory_bytes: int = 0
     on_gpu: bool = False
-    """Whether that is what was allocated on a GPU, or the RAM that the process held."""
+    """Whether `memory_bytes` is memory of a GPU; otherwise it is the RAM of the process."""
     val_mR: float | None = None  # noqa: N815 (the field's name)
 
     def moved(self, event: Event) -> None:
-        """Take in what the trial reports."""
+        """Update from an event of the trial."""
         if isinstance(event, Stage):
             self.stage = event.stage
         if not isinstance(event, Step):
@@ -88,12 +88,12 @@ class Running:
 
 
 class Progress(Watcher):
-    """What a terminal and a file have in common: how the sweep stands, and notes on its trials."""
+    """What terminal and file have in common: the state of the sweep, and notes on its trials."""
 
     def __init__(self, console: Console, trials: Sequence[Trial], more: int = 0) -> None:
         self.console, self.total, self.done = console, len(trials), 0
         self.more = more
-        """How many trials may follow at most: a search adds some while it is not at its end."""
+        """How many trials may be added at most: a search grows while it runs."""
         self.began = time.monotonic()
         self.names = short_names(trials)
         self.running: dict[str, Running] = {}
@@ -116,15 +116,15 @@ class Progress(Watcher):
         self.done += outcome.status != "elsewhere"
 
     def waits(self, trial: Trial) -> None:
-        what = "is being run by another sweep; it is looked at again at the end"
-        say(self.console, f"{trial.name} {what}")
+        sentence = "is being run by another sweep; it is looked at again at the end"
+        say(self.console, f"{trial.name} {sentence}")
 
     def finished(self) -> float:
-        """Trials that ended, and the shares of those that run."""
+        """How many trials are done; a running one counts by its share of steps."""
         return self.done + sum(running.share for running in list(self.running.values()))
 
     def time_left(self) -> str:
-        """As if the rest went like what is done; empty before a twentieth of a trial is."""
+        """The time left if the rest goes as fast; empty until 5% of a trial is done."""
         done = self.finished()
         if done < 0.05 or done >= self.total:
             return ""
@@ -145,8 +145,8 @@ class Screen(Progress):
     def table(self) -> Table:
         """How the trials stand now.
 
-        Three columns at the right stay empty: there the terminal shows ^C when the sweep is
-        stopped. In a full line it would begin a new one, and a line of the table would stay behind.
+        Three columns at the right stay empty for the ^C that the terminal shows when the sweep is
+        stopped. In a full line it would wrap, and a line of the table would stay on the screen.
         """
         trials = list(self.running.values())
         width = max(40, self.console.width - 3)
@@ -182,8 +182,8 @@ class Lines(Progress):
     def moved(self, trial: Trial, event: Event) -> None:
         super().moved(trial, event)
         running = self.running[trial.identity]
-        if isinstance(event, Step) and time.monotonic() - running.spoke_at > LINE_SECONDS:
-            running.spoke_at = time.monotonic()
+        if isinstance(event, Step) and time.monotonic() - running.last_line_at > LINE_SECONDS:
+            running.last_line_at = time.monotonic()
             say(self.console, f"  {trial.name}: {running.sentence()}")
 
     def ended(self, outcome: Outcome) -> None:
@@ -194,9 +194,9 @@ class Lines(Progress):
 
 
 def short_names(trials: Sequence[Trial]) -> dict[str, str]:
-    """What tells each trial of a sweep from the others, by identity.
+    """A short name for each trial of a sweep, by identity.
 
-    Only the call if data set, backbone and seed are the same for all.
+    It holds the call, and data set, backbone and seed only where trials differ in them.
     """
     parts = {
         trial.identity: (
@@ -218,7 +218,7 @@ def short_names(trials: Sequence[Trial]) -> dict[str, str]:
 def ending(outcome: Outcome) -> str:
     """One line on how a trial ended: `ok ucm starter lora seed 0: mR 27.7, 3:12, res/.../s.json`.
 
-    What a user has to mend stands at the end of the sweep, in full.
+    Without the message of a `user_error`, which is printed in full at the end of the sweep.
     """
     parts = [] if outcome.status == "user_error" else [outcome.why]
     if outcome.test_mR is not None:
@@ -233,7 +233,7 @@ def ending(outcome: Outcome) -> str:
 
 @contextmanager
 def watcher(console: Console, trials: Sequence[Trial], more: int = 0) -> Iterator[Watcher]:
-    """What shows a sweep's progress on this console; `more`: trials that may follow these."""
+    """The watcher that shows progress on this console; `more`: trials that may be added."""
     if not console.is_terminal:
         yield Lines(console, trials, more)
         return

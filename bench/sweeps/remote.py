@@ -18,10 +18,10 @@ REPORT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Errand:
-    """One trial for a worker: what it is, from which folder and with which variables it is run.
+    """One trial for a worker, with the working folder and the environment variables it needs.
 
-    The folder, the data, the image cache and the results are at the same paths everywhere: on a
-    file system that the machines share.
+    The folder, the data, the image cache and the results must have the same paths on all machines,
+    on a file system that they share.
     """
 
     plan: Plan
@@ -31,8 +31,8 @@ class Errand:
 
     @classmethod
     def of(cls, plan: Plan, trial: Trial) -> "Errand":
-        """The errand of one trial of a plan; it carries no other trial."""
-        alone = replace(
+        """The errand of one trial of a plan, without the other trials."""
+        single = replace(
             plan,
             trials=[trial],
             results=plan.results.resolve(),
@@ -40,12 +40,12 @@ class Errand:
             plugins=[path.resolve() for path in plan.plugins],
         )
         kept = {k: v for k, v in os.environ.items() if k.startswith(("BENCH_", "HF_"))}
-        return cls(alone, trial, str(Path.cwd()), kept)
+        return cls(single, trial, str(Path.cwd()), kept)
 
     def run(self, report: Progress, running: set[TrialProcess]) -> Outcome:
         """Run it in a process of its own, on the GPUs that CUDA_VISIBLE_DEVICES names here.
 
-        `report` gets what the trial says; `running` holds its process meanwhile.
+        `report` is called with its events; its process is in `running` while it runs.
         """
         os.chdir(self.folder)
         os.environ.update(self.variables)

@@ -1,4 +1,4 @@
-"""Plan the trials of a sweep and tell which are recorded already."""
+"""Plan the trials of a sweep and find out which are recorded already."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from methods import registry
 
 @dataclass
 class Plan:
-    """The trials of a sweep, in order, and where they stand."""
+    """The trials of a sweep, in order, and everything needed to run them."""
 
     trials: list[Trial]
     results: Path
@@ -30,8 +30,8 @@ class Plan:
     checkpoint_seconds: float = 180.0
     """Seconds between the checkpoints of a trial; 0: after each step."""
     before: dict[str, str | None] = field(default_factory=dict)
-    """Hash of the record that each trial had when it was planned, by identity. If its record has
-    another hash when it starts, another sweep has run it meanwhile."""
+    """Hash of each trial's record when `todo` was called, by identity. If the record has another
+    hash when the trial is to start, another sweep has run it in the meantime."""
     corrupt: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     """Corruptions and severities to test trained trials under, by identity. If there are any,
     nothing is trained."""
@@ -67,7 +67,7 @@ class Plan:
         return record.read(path)
 
     def job(self, trial: Trial) -> Job:
-        """What a trial's process is told."""
+        """The message that tells a trial's process what to run."""
         return Job(
             trial,
             self.results.resolve(),
@@ -158,8 +158,11 @@ def _calls(methods: str) -> list[Call]:
 
 
 def _weights(spec: str) -> dict[str, str]:
-    """Hash of a backbone's weights, and its preprocessing if that is not what the first versions
-    did; raises UserError if they cannot be used."""
+    """What of a backbone enters a trial's identity; raises UserError if it cannot be used.
+
+    That is the hash of its weights, and its preprocessing if it differs from that of the first
+    versions of this project (so their records keep their identities).
+    """
     backbone.check(spec)
     try:
         return {"weights": backbone.weights_identity(spec), **defining(spec)}

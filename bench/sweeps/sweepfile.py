@@ -76,7 +76,7 @@ KEYS = tuple(SweepFile.__annotations__)
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """A sweep: what the sweep file says, and the command line's options over it.
+    """A sweep: the sweep file, overridden by the options of the command line.
 
     Relative paths start where the command is run.
     """
@@ -84,7 +84,7 @@ class SweepConfig:
     methods: str
     datasets: list[str]
     backbones: list[str]
-    """[]: of each data set the one that its card names."""
+    """Empty: for each data set the one that its card names."""
     seeds: list[int]
     recipe: Recipe
     data_root: Path | None
@@ -97,7 +97,7 @@ class SweepConfig:
     time_limit: str | None = None
     checkpoint_every: str = "3m"
     log: str = ""
-    """Trackers, with commas."""
+    """Names of trackers, with commas."""
     engine: EngineOptions = field(default_factory=EngineOptions)
     search: SearchConfig = field(default_factory=SearchConfig)
 
@@ -105,7 +105,7 @@ class SweepConfig:
 def read(path: Path) -> dict[str, Any]:
     """What a sweep file says, by key; raises UserError if it cannot be read or has a fault."""
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"there is no sweep file {path}; methods are given with --methods, and an option such "
@@ -113,8 +113,8 @@ def read(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} is no sweep file ({error}); it is a TOML, see README") from None
-    _check(said, SweepFile, str(path))
-    return said
+    _check(document, SweepFile, str(path))
+    return document
 
 
 def _check(table: Table, form: type, where: str) -> None:
@@ -138,98 +138,98 @@ def _check(table: Table, form: type, where: str) -> None:
 
 
 def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepConfig:
-    """The sweep of a file (or none) with the options of the command line over it.
+    """The sweep of a file (if any), overridden by the options of the command line.
 
     `options` has the keys of a file, with texts as they are typed: `datasets=["ucm,rsicd"]`,
     `seeds=["0-2"]`, `recipe` and `slurm` as lists of NAME=VALUE; None: not given. `searching`: the
-    seeds, recipe and results of [search] count. Raises UserError if neither names methods or data
-    sets, and for a recipe that makes no sense.
+    table [search] overrides seeds, recipe and results of the file. Raises UserError if neither
+    names methods or data sets, and for a recipe that makes no sense.
     """
-    said = read(file) if file is not None else {}
+    values = read(file) if file is not None else {}
     options = {key: value for key, value in options.items() if value not in (None, [], "")}
     for key in ("datasets", "backbones"):
         if key in options:
             options[key] = [word for text in options[key] for word in _split(text)]
-    search: SearchConfig = said.get("search", {})
-    recipe = merge_recipe(Recipe(), _assignments(said.get("recipe", {})))
-    if searching:  # a search's records are no results: they lie elsewhere unless it says so
-        said = {**said, "results": search.get("results", "tuning")}
-        said["seeds"] = search.get("seeds", said.get("seeds"))
+    search: SearchConfig = values.get("search", {})
+    recipe = merge_recipe(Recipe(), _assignments(values.get("recipe", {})))
+    if searching:  # a search's records stay apart from the results, unless [search] says otherwise
+        values = {**values, "results": search.get("results", "tuning")}
+        values["seeds"] = search.get("seeds", values.get("seeds"))
         recipe = merge_recipe(recipe, _assignments(search.get("recipe", {})))
     recipe = parse_recipe(options.pop("recipe", []), recipe)
     engine_keys = EngineOptions.__annotations__
-    if options.get("engine") not in (None, said.get("engine", "local")):
-        # What the file says is for its own engine.
-        said = {key: value for key, value in said.items() if key not in engine_keys}
+    if options.get("engine") not in (None, values.get("engine", "local")):
+        # The engine options of the file are for another engine.
+        values = {key: value for key, value in values.items() if key not in engine_keys}
     if options.get("slurm"):
-        options["slurm"] = {**said.get("slurm", {}), **pairs(options["slurm"], "--slurm")}
-    said |= options
+        options["slurm"] = {**values.get("slurm", {}), **pairs(options["slurm"], "--slurm")}
+    values |= options
     for key, option in (("methods", "--methods"), ("datasets", "--dataset")):
-        if not said.get(key):
-            place = f"{file} names no {key}" if file else f"no {key} are named"
-            raise UserError(f"{place}; give {option}, or {key} = [...] in a sweep file")
-    if said.get("log") and not any(map(str.strip, _list(said["log"]))):
+        if not values.get(key):
+            problem = f"{file} names no {key}" if file else f"no {key} are named"
+            raise UserError(f"{problem}; give {option}, or {key} = [...] in a sweep file")
+    if values.get("log") and not any(map(str.strip, _list(values["log"]))):
         raise UserError("--log names no tracker; leave it out for none")
     return SweepConfig(
-        methods=",".join(_list(said["methods"])),
-        datasets=list(dict.fromkeys(map(_at_home, _list(said["datasets"])))),
-        backbones=list(dict.fromkeys(map(_at_home, _list(said.get("backbones", []))))),
-        seeds=parse_seeds(said.get("seeds") or [0]),
+        methods=",".join(_list(values["methods"])),
+        datasets=list(dict.fromkeys(map(_at_home, _list(values["datasets"])))),
+        backbones=list(dict.fromkeys(map(_at_home, _list(values.get("backbones", []))))),
+        seeds=parse_seeds(values.get("seeds") or [0]),
         recipe=recipe,
-        data_root=at_home(said["data_root"]) if "data_root" in said else None,
-        results=at_home(said.get("results", "results")),
-        tuned=at_home(said["tuned"]) if "tuned" in said else None,
-        plugins=[at_home(word) for word in _list(said.get("plugins", []))],
-        cache_features=said.get("cache_features", 0),
-        corrupt=said.get("corrupt", ""),
-        severity=said.get("severity", "1,3,5"),
-        time_limit=said.get("time_limit"),
-        checkpoint_every=said.get("checkpoint_every", "3m"),
-        log=",".join(_list(said.get("log", []))),
-        engine=cast(EngineOptions, {key: said[key] for key in engine_keys if key in said}),
+        data_root=at_home(values["data_root"]) if "data_root" in values else None,
+        results=at_home(values.get("results", "results")),
+        tuned=at_home(values["tuned"]) if "tuned" in values else None,
+        plugins=[at_home(word) for word in _list(values.get("plugins", []))],
+        cache_features=values.get("cache_features", 0),
+        corrupt=values.get("corrupt", ""),
+        severity=values.get("severity", "1,3,5"),
+        time_limit=values.get("time_limit"),
+        checkpoint_every=values.get("checkpoint_every", "3m"),
+        log=",".join(_list(values.get("log", []))),
+        engine=cast(EngineOptions, {key: values[key] for key in engine_keys if key in values}),
         search=search,
     )
 
 
-def parse_seeds(said: list[int] | list[str] | str) -> list[int]:
+def parse_seeds(seeds: list[int] | list[str] | str) -> list[int]:
     """`0,1,2`, `0-2` or `[0, 1, 2]` -> whole numbers; raises UserError."""
-    words = [word for part in _list(said) for word in _split(str(part))]
-    seeds: list[int] = []
+    words = [word for part in _list(seeds) for word in _split(str(part))]
+    numbers: list[int] = []
     for word in words:
-        found = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", word)
-        if found is None or int(found[2] or found[1]) < int(found[1]):
+        match = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", word)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
             raise UserError(f"seeds are whole numbers from 0, such as 0,1,2 or 0-2, not {word!r}")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if last > LARGEST_SEED:
             raise UserError(f"a seed is at most {LARGEST_SEED}, not {last}")
         if last - first >= 10_000:
             raise UserError(f"{word} is {last - first + 1:,} seeds; name fewer")
-        seeds += range(first, last + 1)
-    if not seeds:
+        numbers += range(first, last + 1)
+    if not numbers:
         raise UserError("no seed is named; write for instance --seeds 0,1,2")
-    if len(set(seeds)) < len(seeds):
+    if len(set(numbers)) < len(numbers):
         raise UserError(f"a seed is named twice in {','.join(words)}; name each seed once")
-    return seeds
+    return numbers
 
 
 def _split(text: str) -> list[str]:
-    """`ucm, rsicd` -> its parts; commas in brackets do not part."""
+    """`ucm, rsicd` -> `["ucm", "rsicd"]`; a comma in brackets does not separate."""
     return [word.strip() for word in re.split(r",(?![^(\[]*[)\]])", text) if word.strip()]
 
 
 def pairs(texts: list[str], option: str) -> dict[str, Any]:
     """`["partition=gpu", "time=720"]` -> a dict, whole numbers as such; raises UserError."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise UserError(f"write {option} NAME=VALUE, not {text!r}")
-        found[name.strip()] = int(value) if value.isdecimal() else value
-    return found
+        values[name.strip()] = int(value) if value.isdecimal() else value
+    return values
 
 
 def _assignments(recipe: dict[str, Any]) -> list[str]:
-    """A table as what --recipe takes."""
+    """A recipe table as NAME=VALUE words, as --recipe takes them."""
     return [f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in recipe.items()]
 
 
@@ -238,6 +238,6 @@ def _list(value: Any) -> list[Any]:
 
 
 def _at_home(spec: str) -> str:
-    """`ViT-B-32:~/mine.pt` with the home folder, which a shell would not look for there."""
+    """Expand the `~` in `ViT-B-32:~/mine.pt`, which a shell does not do within a word."""
     name, tilde, path = spec.partition("~/")
     return f"{name}{at_home(f'~/{path}')}" if tilde and name[-1:] in ("", ":") else spec

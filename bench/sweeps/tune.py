@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 FACTORS = (0.3, 1.0, 3.0)
 GROWTH = 2 / 3
-"""How much a grid may grow unless --max-points says otherwise: by two thirds, from 3 to 5."""
+"""How much a grid may grow unless --max-points says otherwise: by two thirds (3 points to 5)."""
 Place = tuple[str, str, str]
-"""What is searched: data set, backbone and call without its learning rate."""
+"""What one search is about: data set, backbone, and call without its learning rate."""
 
 
 @dataclass
@@ -42,8 +42,8 @@ class Searched:
     """The points so far."""
     may_grow: bool = True
     beyond_settings: set[str] = field(default_factory=set)
-    """Calls with a setting that the search added to those of the user. The method may refuse it (a
-    width that does not divide), which then counts as a failed point."""
+    """Calls with a value of a setting that the search chose. The method may refuse it (a width that
+    does not divide), which counts as a failed point and not as an error of the user."""
 
     def trials(self, call: Call) -> "list[Trial]":
         """The trials of a point, each of which has a record of its own."""
@@ -51,11 +51,11 @@ class Searched:
         return [replace(b, call=call.text, settings=settings, lr=call.lr) for b in self.bases]
 
     def points(self, results: Path) -> list[Point]:
-        """Every point, with its result as far as it is recorded."""
+        """Every point, with its score if that is recorded."""
         return [_point(self.trials(call), results) for call in self.calls]
 
     def grow(self, results: Path, max_points: int) -> bool:
-        """Add the next points beyond the best one, as far as the limit allows; whether there were.
+        """Add the next points beyond the best one, up to the limit; returns whether it added any.
 
         If the best point lies at the edge of several axes, the grid grows along each of them, the
         learning rate first.
@@ -69,7 +69,7 @@ class Searched:
         return self.may_grow
 
     def winner(self, results: Path) -> dict[str, Any] | None:
-        """What won and all that was tried; None if no point can win.
+        """The row of `tuned.toml`: the best point and all that was tried; None if no point can win.
 
         A point with a trial that did not end well gets the mR -1 and cannot win.
         """
@@ -96,7 +96,7 @@ class Searched:
 
 @dataclass
 class Search:
-    """A search: its trials are those of `plan`."""
+    """The searches of all calls; `plan` holds their trials."""
 
     plan: "Plan"
     searched: list[Searched]
@@ -107,6 +107,9 @@ class Search:
     draw_seed: int
 
     def __post_init__(self) -> None:
+        self._update_plan()
+
+    def _update_plan(self) -> None:
         trials = [
             t
             for searched in self.searched
@@ -130,7 +133,7 @@ class Search:
         return {"recipe": recipe, "seeds": seeds, **points, **drawn}
 
     @property
-    def least(self) -> int:
+    def trials_at_start(self) -> int:
         """How many trials the search has at the start."""
         return sum(len(searched.bases) * self.start for searched in self.searched)
 
@@ -149,14 +152,14 @@ class Search:
         return set().union(*(searched.beyond_settings for searched in self.searched))
 
     def grow(self) -> list[str]:
-        """Add the next points beyond the best ones; the calls whose grids grew."""
+        """Add the next points beyond the best ones; returns the calls whose grids grew."""
         results, limit = self.plan.results, self.max_points
         grown = [searched.place[-1] for searched in self.searched if searched.grow(results, limit)]
-        self.__post_init__()
+        self._update_plan()
         return list(dict.fromkeys(grown))
 
     def resume(self) -> None:
-        """Grow as far as the search had grown when it was run before, which its records tell."""
+        """Grow as far as an earlier run of the same search did, as its records tell."""
         while all(trial.path(self.plan.results).exists() for trial in self.plan.trials):
             if not self.grow():
                 break
@@ -176,13 +179,14 @@ def widen(
     draw_seed: int = 0,
     max_points: int | None = None,
 ) -> Search:
-    """The same number of points for each call that trains: its learning rates x its settings.
+    """The search of each call that trains, over the grid of its learning rates and settings.
 
     Rates are those in `space`, or `factors` times the rate of the call (else of its method). A
-    setting that the call states is left as it is. From a grid larger than `trials` (None: the size
-    of the smallest grid) that many points are drawn, by `draw_seed` and the call. `max_points`: how
-    far `grow` may go. Raises UserError if nothing trains, a grid is too small, the limit is below
-    the start, or `space` names a method that the plan does not.
+    setting that the call states is left as it is. All calls start with the same number of points,
+    `trials` (None: the size of the smallest grid); from a larger grid these are drawn at random, by
+    `draw_seed` and the call. `max_points`: how far `grow` may go. Raises UserError if
+    nothing trains, a grid is too small, the limit is below the start, or `space` names a method
+    that the plan does not.
     """
     space = space or {}
     bases = _bases(plan, space)
@@ -192,12 +196,13 @@ def widen(
     }
     grids = {place: points for place, points in grids.items() if points}
     start = _start(grids, trials)
-    usual = start + math.ceil(start * GROWTH) if start > 1 else 1  # one point has no ends
-    limit = usual if max_points is None else max_points
+    limit = max_points
+    if limit is None:
+        limit = start + math.ceil(start * GROWTH) if start > 1 else 1  # one point has no ends
     if limit < start:
         raise UserError(
             f"--max-points {limit} is less than the {start} points that each method starts with; "
-            "give at least as many, or fewer --factors"
+            "give at trials_at_start as many, or fewer --factors"
         )
     searched = []
     for place, points in grids.items():
@@ -240,13 +245,13 @@ def _start(grids: dict[Place, list[dict[str, Any]]], trials: int | None) -> int:
 
 
 def _point(trials: "list[Trial]", results: Path) -> Point:
-    ends = [_end(trial.path(results)) for trial in trials]
+    ends = [_result(trial.path(results)) for trial in trials]
     scores = [score for score, _ in ends]
-    mean = min(scores) if min(scores) < 0 else sum(scores) / len(scores)
+    mean = -1.0 if min(scores) < 0 else sum(scores) / len(scores)  # -1: a trial did not end well
     return Point(trials[0], mean, diverged=any(diverged for _, diverged in ends))
 
 
-def _end(path: Path) -> tuple[float, bool]:
+def _result(path: Path) -> tuple[float, bool]:
     """The validation mR of a record (-1 if there is none), and whether the trial diverged."""
     if not path.exists():
         return -1.0, False
@@ -257,11 +262,8 @@ def _end(path: Path) -> tuple[float, bool]:
     return float(recall), False
 
 
-def plain_call(trial: "Trial") -> str:
-    """The call without its learning rate."""
-    return re.sub(r"\(lr=[^,)]+\)$", "", re.sub(r", lr=[^,)]+\)$", ")", trial.call))
-
-
 def place_of(trial: "Trial") -> Place:
-    """What a row of winners is about: data set, backbone and call without learning rate."""
-    return trial.dataset_name, portable(trial.backbone), plain_call(trial)
+    """The search that a trial belongs to."""
+    call = re.sub(r", lr=[^,)]+\)$", ")", trial.call)  # lora(rank=4, lr=0.01) -> lora(rank=4)
+    call = re.sub(r"\(lr=[^,)]+\)$", "", call)  # lora(lr=0.01) -> lora
+    return trial.dataset_name, portable(trial.backbone), call

@@ -24,40 +24,40 @@ NONE = "None"
 """How None is written in a list of values, since TOML has no null."""
 
 
-def others(search: Search, path: Path) -> list[dict[str, Any]]:
-    """The winners of other calls in a file, for `save` to keep; empty if there is no file.
+def other_winners(search: Search, path: Path) -> list[dict[str, Any]]:
+    """The winners in a file that this search does not replace; empty if there is no file.
 
-    Raises UserError if these come from a search with another budget: a file holds one search.
+    Raises UserError if they come from a search with another budget: one file, one budget.
     """
     if not path.exists():
         return []
-    said = read(path)
+    document = read(path)
     own = {searched.place for searched in search.searched}
-    rows = [row for row in said["tuned"] if _place(row) not in own]
-    before, now = budget_of(said), search.budget
-    for what in {**before, **now} if rows else ():
-        if before.get(what) != now.get(what):
+    rows = [row for row in document["tuned"] if _place(row) not in own]
+    before, now = budget_of(document), search.budget
+    for name in {**before, **now} if rows else ():
+        if before.get(name) != now.get(name):
             raise UserError(
-                f"{path} holds the winners of a search with another {what.replace('_', ' ')}; "
+                f"{path} holds the winners of a search with another {name.replace('_', ' ')}; "
                 "write these to another file: --out"
             )
     return rows
 
 
-def budget_of(said: dict[str, Any]) -> dict[str, Any]:
-    """The budget of the search in a file, in the form of `Search.budget`.
+def budget_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The budget of the search in a file, as `Search.budget` gives it.
 
-    Older files do not state the number of points; their grids did not grow.
+    Older files do not state the number of points: then each grid had as many as its row lists.
     """
     known = {field.name for field in fields(Recipe)}
-    recipe = Recipe(**{k: v for k, v in said.get("recipe", {}).items() if k in known})
-    points = said["points"] if "points" in said else len(said["tuned"][0]["grid"])
+    recipe = Recipe(**{k: v for k, v in document.get("recipe", {}).items() if k in known})
+    points = document["points"] if "points" in document else len(document["tuned"][0]["grid"])
     return {
         "recipe": {k: v for k, v in vars(recipe).items() if v is not None},
-        "seeds": said.get("seeds"),
+        "seeds": document.get("seeds"),
         "points": points,
-        "max_points": said.get("max_points", points),
-        **({"draw_seed": said["draw_seed"]} if "draw_seed" in said else {}),
+        "max_points": document.get("max_points", points),
+        **({"draw_seed": document["draw_seed"]} if "draw_seed" in document else {}),
     }
 
 
@@ -84,10 +84,10 @@ def _without_none(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read what `save` wrote, also in its older form without settings; raises UserError."""
+    """Read a file that `save` wrote, now or in an earlier version; raises UserError."""
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-        for row in said["tuned"]:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        for row in document["tuned"]:
             row["dataset"], row["backbone"], _ = _place(row)
             row["lr"], row["settings"] = float(row["lr"]), dict(row.get("settings", {}))
             row["settings"] |= dict.fromkeys(row.pop("settings_none", []))
@@ -96,14 +96,15 @@ def read(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"
     else:
-        return said
+        return document
     raise UserError(f"{path} holds no learning rates ({why}); `bench tune` makes such a file")
 
 
 def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
-    """The plan with the winners for calls that name no rate, and the calls that have no winner.
+    """Put the winners into the calls of a plan that state no learning rate.
 
-    Settings that won become part of the call; if two trials become the same, it is run once. Raises
+    Settings that won become part of the call; trials that thereby become equal are run once. Also
+    returns the calls without a winner. Raises
     UserError for a file that cannot be read or that has settings which the method lacks.
     """
     rows = {_place(row): row for row in read(path)["tuned"]}

@@ -1,4 +1,4 @@
-"""What a tracker is told about a trial, and what it has to implement."""
+"""What trackers are told about trials, and what a tracker has to implement."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -25,12 +25,12 @@ class Run:
     step: int
     """The first step that will be reported."""
     resumed: bool
-    """Whether the trial resumes from a checkpoint. Then its earlier run continues, which is found
-    by the trial's identity. Otherwise a new run begins, even if the trial was tracked before."""
+    """Whether the trial resumes from a checkpoint. If so, its earlier run in the tracker, found by
+    the trial's identity, continues; if not, a new run begins, even for a trial tracked before."""
 
     @property
     def name(self) -> str:
-        """The trial's name and the start of its identity, which together no other trial has."""
+        """The trial's name and the start of its identity; together they are unique."""
         return f"{self.trial.name} ({self.trial.identity[:8]})"
 
     @property
@@ -56,7 +56,7 @@ class Run:
         }
 
 
-class Look(NamedTuple):
+class StepFigures(NamedTuple):
     """Figures of one training step; steps never go back."""
 
     step: int
@@ -80,11 +80,11 @@ class Ending:
 class OpenRun(Protocol):
     """A run that is open in a tracker.
 
-    Runs are opened and used in a thread of the tracker's own, which they may block. An error that
-    they raise ends the run in this tracker and nothing else.
+    It is opened and used in a thread of its tracker, which it may block. An error that it raises
+    ends the run in this tracker and nothing else.
     """
 
-    def log(self, look: Look) -> None:
+    def log(self, step: int, figures: Figures) -> None:
         """Show the figures of a step."""
 
     def end(self, ending: Ending) -> None:
@@ -97,7 +97,7 @@ class Tracker:
 
     name: str
     place: str
-    """Where to look at the runs, as a phrase for people."""
+    """Where the user can look at the runs, in words."""
     begin: Callable[[Run], OpenRun]
     """Opens a new run, or the earlier one of a trial that resumes."""
 
@@ -121,11 +121,11 @@ COST = (
     "train_seconds",
     "trial_seconds",
 )
-"""Figures of a record's `efficiency` that trackers get at the end."""
+"""Figures of a record's `efficiency` that trackers get when the trial has ended."""
 
 
 def live_figures(values: Mapping[str, object]) -> Figures:
-    """The figures of a training step, or of a look at validation."""
+    """The figures of a training step or of an evaluation, by their names in trackers."""
     figures = {name: values.get(key) for key, name in LIVE.items()}
     return {name: float(v) for name, v in figures.items() if isinstance(v, int | float)}
 

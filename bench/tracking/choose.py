@@ -9,7 +9,7 @@ from bench.spec import nearest
 from bench.tracking.base import Tracker
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
-"""Each name is that of a module here, of an extra of this project, and of a Python package."""
+"""Each is the name of a module in this folder, of an extra of this project and of a package."""
 NEEDS = {"mlflow": ("mlflow", "sqlalchemy", "alembic")}
 """The packages that a tracker needs, if not just the one of its own name."""
 

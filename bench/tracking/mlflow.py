@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from bench.tracking.base import PROJECT, Ending, Look, Run, Tracker
+from bench.tracking.base import PROJECT, Ending, Figures, Run, Tracker
 
 IDENTITY = "bench.identity"
 """The tag by which the run of a trial is found again."""
@@ -53,20 +53,19 @@ class MlflowRun:
         params = [Param(name, str(value)[:LONGEST]) for name, value in run.config.items()]
         self.client.log_batch(self.id, params=params)
 
-    def log(self, look: Look) -> None:
+    def log(self, step: int, figures: Figures) -> None:
         """MLflow takes no @ in a name: `test/i2t_R@1` becomes `test/i2t_R_at_1`."""
         from mlflow.entities import Metric
 
-        self.step, now = look.step, int(1000 * time.time())
+        self.step, now = step, int(1000 * time.time())
         metrics = [
-            Metric(name.replace("@", "_at_"), value, now, look.step)
-            for name, value in look.figures.items()
+            Metric(name.replace("@", "_at_"), value, now, step) for name, value in figures.items()
         ]
         self.client.log_batch(self.id, metrics=metrics)
 
     def end(self, ending: Ending) -> None:
         """The final figures belong to the last step."""
-        self.log(Look(self.step, ending.figures))
+        self.log(self.step, ending.figures)
         self.client.set_tag(self.id, "bench.status", ending.status)
         if ending.record is not None:
             self.client.set_tag(self.id, "bench.record", str(ending.record))

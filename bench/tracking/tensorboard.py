@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.console import from_here
-from bench.tracking.base import Ending, Look, Run, Tracker
+from bench.tracking.base import Ending, Figures, Run, Tracker
 
 
 def make(results: Path) -> Tracker:
@@ -32,11 +32,11 @@ class EventFile:
         table = ["| name | value |", "| --- | --- |", *rows]  # Markdown, which TensorBoard draws
         self.writer.add_text("config", "\n".join(table))
 
-    def log(self, look: Look) -> None:
+    def log(self, step: int, figures: Figures) -> None:
         """Written at once, so that the curves can be watched."""
-        self.step = look.step
-        for name, value in look.figures.items():
-            self.writer.add_scalar(name, value, look.step)
+        self.step = step
+        for name, value in figures.items():
+            self.writer.add_scalar(name, value, step)
         self.writer.flush()
 
     def end(self, ending: Ending) -> None:

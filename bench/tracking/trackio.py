@@ -4,7 +4,7 @@ import contextvars
 from pathlib import Path
 from typing import Any
 
-from bench.tracking.base import PROJECT, Ending, Look, Run, Tracker
+from bench.tracking.base import PROJECT, Ending, Figures, Run, Tracker
 
 
 def make(results: Path) -> Tracker:
@@ -35,10 +35,10 @@ class TrackioRun:
             auto_log_cpu=False,
         )
 
-    def log(self, look: Look) -> None:
+    def log(self, step: int, figures: Figures) -> None:
         """Figures of a step."""
-        self.step = look.step
-        self.run.log(look.figures, step=look.step)
+        self.step = step
+        self.run.log(figures, step=step)
 
     def end(self, ending: Ending) -> None:
         """The final figures belong to the last step."""

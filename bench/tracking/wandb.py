@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from bench import UserError
-from bench.tracking.base import PROJECT, Ending, Look, Run, Tracker
+from bench.tracking.base import PROJECT, Ending, Figures, Run, Tracker
 
 OFFLINE = ("offline", "dryrun", "disabled")
 
@@ -53,9 +53,9 @@ class WandbRun:
         self.run.define_metric("step", hidden=True)
         self.run.define_metric("*", step_metric="step")
 
-    def log(self, look: Look) -> None:
+    def log(self, step: int, figures: Figures) -> None:
         """Figures of a step."""
-        self.run.log({"step": look.step, **look.figures})
+        self.run.log({"step": step, **figures})
 
     def end(self, ending: Ending) -> None:
         """The final figures are the run's summary."""

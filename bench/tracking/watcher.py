@@ -1,7 +1,7 @@
 """Passes what running trials report on to trackers.
 
-It works in the process of the sweep, on the messages that each trial sends anyway; the process that
-trains knows nothing of it. Each tracker has its own thread, so one that is slow, hangs or fails
+It works in the process of the sweep, on the messages that trials send anyway, so it cannot slow
+down the training. Each tracker has its own thread, so one that is slow, hangs or fails
 delays neither the trials nor the other trackers.
 """
 
@@ -20,9 +20,9 @@ from bench.sweeps.engine import Outcome, Watcher
 from bench.tracking.base import (
     Ending,
     Figures,
-    Look,
     OpenRun,
     Run,
+    StepFigures,
     Tracker,
     final_figures,
     live_figures,
@@ -30,10 +30,11 @@ from bench.tracking.base import (
 from bench.trial import Trial
 
 PATIENCE_SECONDS = 60.0
-"""How long a sweep waits at its end for a tracker that is still sending."""
+"""How long a finished sweep waits for a tracker that is still sending."""
 SILENCE_SECONDS = 20.0
-"""How long it waits for one that gets nothing done, such as one whose server does not answer."""
+"""How long it waits for a tracker that gets nothing done, because its server does not answer."""
 Say = Callable[[str], None]
+Message = Run | StepFigures | Ending
 
 
 class Feed:
@@ -43,14 +44,14 @@ class Feed:
         self.tracker, self._say = tracker, say
         self._open: dict[str, OpenRun] = {}
         self._failed = False
-        self._queue: queue.SimpleQueue[tuple[str, Run | Look | Ending] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[str, Message] | None] = queue.SimpleQueue()
         self._busy_since: float | None = None
-        """When the tracker was given what it is doing now; None: it has nothing to do."""
+        """When the tracker began what it is doing now; None: it is idle."""
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def send(self, identity: str, message: Run | Look | Ending) -> None:
-        """Let the thread open a trial's run, show a step in it, or close it."""
+    def send(self, identity: str, message: Message) -> None:
+        """Queue a message for the thread: open a trial's run, show a step in it, or close it."""
         self._queue.put((identity, message))
 
     def close(self) -> None:
@@ -58,7 +59,7 @@ class Feed:
         self._queue.put(None)
 
     def wait(self, patience: float, silence: float) -> None:
-        """Wait until the tracker has taken everything, but no longer than it seems worth it."""
+        """Wait for the tracker: at most `patience` seconds, or `silence` for a single message."""
         until = time.monotonic() + patience
         while self._thread.is_alive():
             now, since = time.monotonic(), self._busy_since
@@ -84,19 +85,19 @@ class Feed:
                     self._say(f"{self.tracker.name} failed ({reason}); the trials go on without it")
             self._busy_since = None
 
-    def _pass_on(self, identity: str, message: Run | Look | Ending) -> None:
+    def _pass_on(self, identity: str, message: Message) -> None:
         if isinstance(message, Run):
             self._open[identity] = self.tracker.begin(message)
-        elif identity in self._open:  # not of a run that failed
-            if isinstance(message, Look):
-                self._open[identity].log(message)
+        elif identity in self._open:  # its run did not fail
+            if isinstance(message, StepFigures):
+                self._open[identity].log(message.step, message.figures)
             else:
                 self._open.pop(identity).end(message)
 
 
 @dataclass
 class _Tracked:
-    """What is known of a running trial."""
+    """The state of a running trial."""
 
     begun: bool = False
     step: int = 0
@@ -125,13 +126,14 @@ class Tracking(Watcher):
         self._inner.moved(trial, event)
         tracked = self._trials[trial.identity]
         if isinstance(event, Stage) and event.stage in ("measuring", "testing"):
-            # "measuring" without a step before: it resumed from a checkpoint of its last step.
+            # Measuring comes after training: without a step before, the trial has resumed from a
+            # checkpoint of its last step.
             self._begin(trial, 1, event.stage == "measuring")
         if isinstance(event, Step):
             self._begin(trial, event.step, event.step > 1)
             tracked.costs |= live_figures(vars(event))
             if event.look is not None:
-                self._look(trial, event.step, tracked.costs | live_figures(event.look))
+                self._log(trial, event.step, tracked.costs | live_figures(event.look))
 
     def ended(self, outcome: Outcome) -> None:
         self._inner.ended(outcome)
@@ -139,8 +141,8 @@ class Tracking(Watcher):
         figures: Figures = {}
         if document is not None:
             self._begin(trial, 1, resumed=False)
-            for look in document.get("curve", []):  # some of their messages may not have arrived
-                self._look(trial, look["step"], live_figures(look))
+            for look in document.get("curve", []):  # the messages on some may have been lost
+                self._log(trial, look["step"], live_figures(look))
             figures = final_figures(document)
         if self._trials.pop(trial.identity).begun:
             self._send(trial.identity, Ending(outcome.status, figures, outcome.record))
@@ -165,13 +167,13 @@ class Tracking(Watcher):
             tracked.begun = True
             self._send(trial.identity, Run(trial, step, resumed))
 
-    def _look(self, trial: Trial, step: int, figures: Figures) -> None:
+    def _log(self, trial: Trial, step: int, figures: Figures) -> None:
         tracked = self._trials[trial.identity]
         if step > tracked.step:  # a trial that resumes repeats steps
             tracked.step = step
-            self._send(trial.identity, Look(step, figures))
+            self._send(trial.identity, StepFigures(step, figures))
 
-    def _send(self, identity: str, message: Run | Look | Ending) -> None:
+    def _send(self, identity: str, message: Message) -> None:
         for feed in self._feeds:
             feed.send(identity, message)
 

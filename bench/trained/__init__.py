@@ -1,1 +1,1 @@
-"""A trained method, used: asked, compared, exported."""
+"""What can be done with a trained method: search, compare, export, test on other data."""

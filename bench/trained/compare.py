@@ -1,4 +1,4 @@
-"""Two trained models compared query by query on the same test set; query: image or caption."""
+"""Compare two trained models query by query on one test set; a query is an image or a caption."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """One recall of A and B in percent as their records have it (means over seeds), the 95%
-    interval of B - A and p."""
+    """One recall of A and B in percent (recorded, means over seeds), with the 95% interval of B - A
+    and the p-value."""
 
     metric: str
     a: float
@@ -37,7 +37,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """B against A. The last three are empty if the per-query results of a record are missing."""
+    """B against A. `won`, `lost` and `queries` are empty if per-query results are missing."""
 
     a: str
     b: str
@@ -46,22 +46,22 @@ class Comparison:
     notes: tuple[str, ...]
     """What a reader must know to trust the numbers."""
     won: dict[str, list[int]]
-    """For `i2t` and `t2i` the numbers of the queries that B ranks better (mean over seeds), the
+    """For `i2t` and `t2i`, the indices of the queries that B ranks better (mean over seeds), the
     largest change of rank first."""
     lost: dict[str, list[int]]
-    """The same of those that B ranks worse."""
+    """The same for the queries that B ranks worse."""
     queries: dict[str, int]
-    """How many there are."""
+    """How many queries there are of each kind."""
 
 
 @dataclass(frozen=True)
 class _Model:
-    """One of the two models: for each seed a record and what each query found."""
+    """One of the two models: for each seed its record and its per-query results."""
 
     paths: Sequence[Path]
     records: list[Record]
     queries: list[PerQuery]
-    """Empty if they are missing."""
+    """Empty if the per-query results of a seed are missing."""
 
     @property
     def name(self) -> str:
@@ -86,8 +86,8 @@ def compare(
     """Compare the trained models of records on the same test queries.
 
     `a` and `b`: a record each, or as many of each, of the same seeds in the same order. Raises
-    UserError if a record is not ok, if the test queries are not the same, and for a single record
-    without its per-query results.
+    UserError if a record is not ok, if the test queries differ, and for a single record without
+    per-query results.
     """
     if len(a) != len(b):
         raise UserError("give as many records of one model as of the other, of the same seeds")
@@ -101,11 +101,11 @@ def compare(
             gain = first.rank(way) - second.rank(way)
             won[way], lost[way], counts[way] = _gaining(gain), _gaining(-gain), len(gain)
     else:
-        differences = (second.recalls() - first.recalls())[:, None]  # as if of a single image
+        differences = (second.recalls() - first.recalls())[:, None]  # (S, 1, M): one "image"
         notes.append(
-            "What single queries found is not beside the records (*.npz), so this is about these "
-            "test images alone, and which queries are won is not known; `bench run ... --rerun` "
-            "writes it."
+            "Per-query ranks (*.npz) are missing next to the records, so this is about these test "
+            "images alone, and which queries are won is not known; `bench run ... --rerun` writes "
+            "them."
         )
     if len(a) > 1:
         low, high, p = paired.seeds_and_images(differences)
@@ -133,12 +133,12 @@ def _read(paths: Sequence[Path]) -> _Model:
     except perquery.Missing:
         if len(paths) < 2:
             raise
-        queries = []  # the seeds can be compared without them
+        queries = []  # several seeds can be compared by their recalls alone
     return _Model(paths, records, queries)
 
 
 def _check_queries(first: _Model, second: _Model) -> list[str]:
-    """Raise UserError if test queries differ; returns notes on what could not be checked."""
+    """Raise UserError if the test queries differ; returns notes on what could not be checked."""
     counts = [queries.captions for queries in [*first.queries, *second.queries]]
     same_counts = all(np.array_equal(counts[0], other) for other in counts)
     reference = first.records[0].get("data", {})
@@ -154,13 +154,13 @@ def _check_queries(first: _Model, second: _Model) -> list[str]:
                 f"{paths[0]} and {path} differ in their {what}, so their queries cannot be "
                 "paired; give two records of one data set and one version of its annotation"
             )
-    older = {"A": first.records, "B": second.records}
-    letters = [name for name, of in older.items() if not all(map(testset.is_known, of))]
-    return [f"{' and '.join(letters)}: {testset.UNKNOWN}."] if letters else []
+    sides = {"A": first.records, "B": second.records}
+    unknown = [name for name, side in sides.items() if not all(map(testset.is_known, side))]
+    return [f"{' and '.join(unknown)}: {testset.UNKNOWN}."] if unknown else []
 
 
 def _gaining(gain: Array) -> list[int]:
-    """Queries with a gain, the largest first."""
+    """The indices of queries with a gain, the largest gain first."""
     order: list[int] = np.argsort(-gain, kind="stable").tolist()
     return [query for query in order if gain[query] > 0]
 
@@ -172,9 +172,9 @@ def table(comparison: Comparison) -> "Table":
     lines = []
     for way, total in comparison.queries.items():
         won, lost = len(comparison.won[way]), len(comparison.lost[way])
-        what = "images" if way == "i2t" else "captions"
+        noun = "images" if way == "i2t" else "captions"
         alike = total - won - lost
-        lines.append(f"{way}: of {total} {what} B ranks {won} better, {lost} worse, {alike} alike")
+        lines.append(f"{way}: of {total} {noun} B ranks {won} better, {lost} worse, {alike} alike")
     lines += [_about(comparison), *comparison.notes]
     shown = Table(title=f"A  {comparison.a}\nB  {comparison.b}", caption="\n".join(lines))
     shown.title_justify = shown.caption_justify = "left"
@@ -182,7 +182,7 @@ def table(comparison: Comparison) -> "Table":
     for title in ("A", "B", "B - A", "95% interval", "p"):
         shown.add_column(title, justify="right", no_wrap=True)
     for row in comparison.differences:
-        sure = row.p < 0.05 and (row.low > 0 or row.high < 0)
+        significant = row.p < 0.05 and (row.low > 0 or row.high < 0)
         shown.add_row(
             row.metric,
             f"{row.a:.2f}",
@@ -190,13 +190,13 @@ def table(comparison: Comparison) -> "Table":
             f"{row.difference:+.2f}",
             f"{row.low:+.2f} to {row.high:+.2f}",
             f"{row.p:.4f}" if row.p >= 1e-4 else "< 0.0001",
-            style="bold" if sure else "",
+            style="bold" if significant else "",
         )
     return shown
 
 
 def _about(comparison: Comparison) -> str:
-    """How interval and p came about, and what they do not cover."""
+    """How interval and p-value are computed, and what they do not cover."""
     if comparison.seeds == 1:
         return (
             "95% interval: bootstrap over test images; p: permutation of A and B image by image. "
@@ -204,5 +204,5 @@ def _about(comparison: Comparison) -> str:
         )
     text = f"95% interval, p: Student's t over {comparison.seeds} seeds"
     text += ", widened for the choice of test images" if comparison.queries else ""
-    few = ". Two seeds say little: a third narrows the interval a lot."
-    return text + (few if comparison.seeds == 2 else "")
+    advice = ". Two seeds say little: a third narrows the interval a lot."
+    return text + (advice if comparison.seeds == 2 else "")

@@ -1,4 +1,4 @@
-"""An image, a sentence and their features beside an export: who loads it can see that it is right.
+"""An image, a sentence and their features, exported with a model to check that it loads correctly.
 
 Legend: D embedding width.
 """
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 SENTENCE = "many planes in an airport"
 IMAGE, FEATURES = "example.png", "example.safetensors"
 CLOSE = 0.999
-"""Cosine with the known feature that a right model reaches, whatever number format it computes in;
-one without the adapter's attention, or with another preprocessing, does not."""
+"""The lowest cosine with the exported feature of a correctly loaded model, in any dtype. A model
+without the adapter's attention, or with another preprocessing, stays below."""
 SAME = 1e-4
-"""Largest difference that rounding in float32 makes in a feature of unit length, where an adapter
-changes weights by much."""
+"""The most that rounding in float32 changes a feature of unit length when an adapter is merged."""
 
 
 def write(out: Path, method: Method, base: Backbone) -> None:
@@ -33,7 +32,7 @@ def write(out: Path, method: Method, base: Backbone) -> None:
 
 
 def picture() -> "Image":
-    """An aerial picture, drawn; not square, so that a wrong way of resizing shows."""
+    """A generated aerial image; not square, so that a wrong way of resizing shows."""
     from PIL.Image import fromarray
 
     return fromarray(synthetic.render(0, 160)[:104])
@@ -42,17 +41,17 @@ def picture() -> "Image":
 @torch.no_grad()
 def features(method: Method, base: Backbone) -> dict[str, Tensor]:
     """Features of `image` and `text`, each `(1, D)`, as evaluation would ask for them."""
-    words = method.test_caption(SENTENCE, Sample("", (), "test"))
+    caption = method.test_caption(SENTENCE, Sample("", (), "test"))
     method.eval()
     return {
         "image": method.encode_image(base.transform(picture())[None]),
-        "text": method.encode_text(base.tokenizer([words])),
+        "text": method.encode_text(base.tokenizer([caption])),
     }
 
 
 @torch.no_grad()
 def difference(model: Any, base: Backbone, out: Path) -> float:
-    """Largest difference of a model's features from those in `out`; it encodes as open_clip's."""
+    """Largest difference between the features of an open_clip model and those in `out`."""
     from safetensors.torch import load_file
 
     known = load_file(out / FEATURES)
@@ -66,4 +65,4 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     from safetensors.torch import save_file
 
     named = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    save_file(named, path, metadata={"format": "pt"})  # one entry: more have no order
+    save_file(named, path, metadata={"format": "pt"})  # a second entry might swap places

@@ -1,4 +1,4 @@
-"""A trained model as files for others: its adapter or a plain open_clip checkpoint, and a card."""
+"""Export a trained model for others: its adapter or a plain open_clip checkpoint, and a card."""
 
 import json
 import shutil
@@ -23,12 +23,12 @@ MERGED, MERGED_CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 def export(path: Path, out: Path, merge: bool = False, repo: str | None = None) -> list[Path]:
     """Write the model of the record at `path` into the folder `out`; returns what was written.
 
-    `adapter.safetensors` is all that was trained; of an adapter that is peft's,
-    `adapter_model.safetensors` and `adapter_config.json` are what `PeftModel.from_pretrained`
-    reads. With `merge` there is instead a plain checkpoint of open_clip, adapter and backbone in
-    one. Beside them: `record.json`; an image, a sentence and their features, to check that it was
-    loaded right; and the card `README.md`. `repo`: OWNER/NAME, where the files are to be pushed to
-    the Hub; the card names it, and the record names no folder of this machine. Raises UserError as
+    `adapter.safetensors` is all that was trained. For an adapter of peft there are also
+    `adapter_model.safetensors` and `adapter_config.json`, which `PeftModel.from_pretrained` reads.
+    With `merge` there is instead a plain open_clip checkpoint of backbone and adapter together.
+    Beside them: `record.json`; an image, a sentence and their features, to check that the model
+    loads correctly; and the card `README.md`. `repo`: the OWNER/NAME on the Hub that the files are
+    for; the card names it, and local paths are taken out of the record. Raises UserError as
     `restore` does, if `out` is not empty, and if a method cannot be merged.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -43,7 +43,7 @@ def export(path: Path, out: Path, merge: bool = False, repo: str | None = None) 
         example.write(out, method, base)
         form: Form = "merged" if merge else _save_adapter(restored, method, base, out)
         (out / "README.md").write_text(card_of(restored, form, repo), encoding="utf-8")
-        if merge:  # last, because it uses the method up
+        if merge:  # last, because it destroys the method
             _save_merged(restored, method, base, out)
     except BaseException:
         shutil.rmtree(out)
@@ -65,16 +65,16 @@ def export(path: Path, out: Path, merge: bool = False, repo: str | None = None) 
 
 
 def _in_float32(restored: Restored) -> tuple[Method, Backbone]:
-    """The method and its backbone in float32; the same objects where they are so already."""
+    """The method and its backbone in float32; rebuilt if the backbone was frozen in bf16."""
     trial, method = restored.trial, restored.method
     if trial.recipe.frozen != "bf16":
         return method, restored.backbone
     base = backbones.load(trial.backbone)
     base.preprocess = restored.backbone.preprocess
     torch.manual_seed(trial.seed)
-    whole = type(method)(base.model, **trial.settings)
-    whole.load_own_state(method.own_state())
-    return whole.eval(), base
+    rebuilt = type(method)(base.model, **trial.settings)
+    rebuilt.load_own_state(method.own_state())
+    return rebuilt.eval(), base
 
 
 def _save_adapter(restored: Restored, method: Method, base: Backbone, out: Path) -> Form:
@@ -83,9 +83,9 @@ def _save_adapter(restored: Restored, method: Method, base: Backbone, out: Path)
 
 
 def _save_merged(restored: Restored, method: Method, base: Backbone, out: Path) -> None:
-    """Write a plain checkpoint beside the example; `method` cannot be used afterwards.
+    """Write a plain checkpoint that open_clip loads; `method` cannot be used afterwards.
 
-    Nothing of this project is needed to use it. Raises UserError if the method cannot be merged.
+    Raises UserError if the method cannot be merged.
     """
     import open_clip
 
@@ -98,7 +98,7 @@ def _save_merged(restored: Restored, method: Method, base: Backbone, out: Path) 
     plain: Any = backbones.load(restored.trial.backbone).model
     plain.load_state_dict(state, strict=True)
     difference = example.difference(plain, base, out)
-    if not difference < example.SAME:
+    if not difference < example.SAME:  # `not <`: NaN is refused too
         raise UserError(
             f"{name} cannot be merged: the features of the merged weights differ by "
             f"{difference:.2g}; {remedy}"

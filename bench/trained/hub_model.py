@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PREFIX = "hf:"
 WRITTEN = (EXPORTED, ADAPTER, "adapter_*", "example.*", "open_clip_*", "README.md")
-"""Files of an earlier export; a new push removes those that it does not replace."""
+"""Files that an export may write; a push deletes those of an earlier push that it lacks."""
 SILENCE = 60
 """Seconds without an answer after which a push gives up."""
 
@@ -46,7 +46,7 @@ def push(folder: Path, repo: str, public: bool) -> str:
             "there is no token of the Hugging Face Hub here; log in with `hf auth login`, or set "
             "HF_TOKEN"
         )
-    get_session().timeout = SILENCE  # huggingface_hub itself would wait for ever
+    get_session().timeout = SILENCE  # by default it waits for ever
     api = HfApi(endpoint=constants.ENDPOINT)
     try:
         _create(api, repo, public)
@@ -77,7 +77,7 @@ def _create(api: "HfApi", repo: str, public: bool) -> None:
 
 
 def _explained(error: Exception, repo: str) -> UserError:
-    """An error of huggingface_hub while pushing, as a sentence."""
+    """Turn an error of huggingface_hub during a push into a sentence with the remedy."""
     from huggingface_hub import constants
 
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -103,8 +103,8 @@ def folder_of(spec: str) -> Path:
     """The folder of a pushed adapter in the Hub's cache; it is downloaded if it is not there yet.
 
     spec: `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` (a commit, a branch or a tag). Without a
-    network the cache is used. Raises UserError if the Hub has no such repository, if it does not
-    hold an adapter of this project, or if it is neither in the cache nor can be downloaded.
+    network the cached copy is used. Raises UserError if the Hub has no such repository, if that
+    holds no adapter of this project, and if it is neither cached nor can be downloaded.
     """
     repo, at, revision = spec.removeprefix(PREFIX).partition("@")
     if not is_name(repo) or not re.fullmatch(r"[\w./-]+" if at else "", revision):

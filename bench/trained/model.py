@@ -29,9 +29,9 @@ class Match:
     score: float
     """Cosine similarity."""
     index: int
-    """The place of the image in what was searched."""
+    """The index of the image in what was searched."""
     image: "str | Path | Picture | None"
-    """The image as it was given; None where features were searched."""
+    """The image as it was passed; None if features were passed."""
 
 
 class TrainedModel:
@@ -51,7 +51,7 @@ class TrainedModel:
         self.call: str = self._restored.trial.call_today
         try:
             self._scale = data.card(self._restored.trial.dataset).scale
-        except UserError:  # a card of the user's own that is not here: its images may need none
+        except UserError:  # the user's own card is not here; most data sets need no scale
             self._scale = None
 
     def __repr__(self) -> str:
@@ -83,14 +83,14 @@ class TrainedModel:
     ) -> list[Match]:
         """The `top` images nearest to a text, best first.
 
-        `images` are files or Pillow images, or what `encode_images` gave, so that a collection that
-        is searched often is encoded once.
+        `images` are files or Pillow images, or their features from `encode_images`: so a collection
+        that is searched often is encoded once.
         """
         features = images if isinstance(images, Tensor) else self.encode_images(images)
         scores = features @ self.encode_texts([text])[0]
         best = torch.sort(scores, descending=True, stable=True).indices[:top].tolist()
-        known = [None] * len(images) if isinstance(images, Tensor) else images
-        return [Match(float(scores[i]), i, known[i]) for i in best]
+        given = [None] * len(images) if isinstance(images, Tensor) else images
+        return [Match(float(scores[i]), i, given[i]) for i in best]
 
     def _pixels(self, image: "str | Path | Picture") -> Pixels:
         base = self._restored.backbone
@@ -100,7 +100,7 @@ class TrainedModel:
         return fit(image.convert("RGB"), base.image_size, base.preprocess.resize)
 
 
-def _demand_list(values: Any, what: str) -> None:
-    """Raise UserError for a single text or image, which is easily passed, and for none."""
+def _demand_list(values: Any, noun: str) -> None:
+    """Raise UserError for a single text or image, which is easily passed, and for an empty list."""
     if isinstance(values, str | Path) or not isinstance(values, Sequence) or not len(values):
-        raise UserError(f"give the {what} as a list with at least one, not {values!r}")
+        raise UserError(f"give the {noun} as a list with at least one, not {values!r}")

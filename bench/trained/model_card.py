@@ -1,6 +1,7 @@
-"""The card of an exported model, written from `card.md`: what it is, its metrics, how to load it.
+"""The card (README) of an exported model: what it is, its metrics, how to load it.
 
-At its top stands what the Hugging Face Hub reads: tags, base model, recalls as results.
+The text comes from the template `card.md`; above it stands the metadata that the Hugging Face Hub
+reads: tags, base model, and recalls as results.
 """
 
 import inspect
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
 Form = Literal["adapter", "peft", "peft_opened", "merged"]
-"""How a model was exported: its adapter alone, also in peft's own format (for the plain backbone,
-or for one whose attention is opened), or as a plain checkpoint of open_clip."""
+"""How a model was exported: the adapter alone; also in the format of peft, for the plain backbone
+(`peft`) or for one whose attention is replaced by `methods.surgery.Opened` (`peft_opened`); or as a
+plain open_clip checkpoint (`merged`)."""
 LIBRARY = {"peft": "peft", "peft_opened": "peft", "merged": "open_clip", "adapter": "cmer-bench"}
 """What the Hub names as the library of a model."""
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -30,7 +32,7 @@ CHECK = f"""\
 known = load_file("{example.FEATURES}")
 assert (image * known["image"]).sum() > {example.CLOSE}
 assert (text * known["text"]).sum() > {example.CLOSE}"""
-"""What each piece of code on the card ends with."""
+"""The last lines of each code example on the card."""
 WAYS = {"i2t": "image to text", "t2i": "text to image"}
 
 
@@ -79,7 +81,7 @@ def _plugin(method_class: type[Method]) -> str | None:
 
 
 def _for_the_hub(restored: Restored, form: Form, name: str, title: str) -> "ModelCardData":
-    """The metadata of a card; huggingface_hub writes the results as the Hub expects them."""
+    """The metadata of a card, with the recalls as results in the form that the Hub expects."""
     from huggingface_hub import EvalResult, ModelCardData
 
     trial, recalls = restored.trial, restored.record["metrics"].get("test", {})

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 RESAMPLES = 10_000
-NOTHING = 1e-9
-"""Differences of recall, in points, below which only rounding is at work."""
+ROUNDING = 1e-9
+"""Differences of recall, in points, that are only rounding."""
 
 
 def bootstrap(differences: Array, resamples: int = RESAMPLES, seed: int = 0) -> tuple[Array, Array]:
@@ -32,31 +32,31 @@ def bootstrap(differences: Array, resamples: int = RESAMPLES, seed: int = 0) -> 
 
 
 def permutation(differences: Array, resamples: int = RESAMPLES, seed: int = 0) -> Array:
-    """Two-sided p of mean differences `(I, M)` under exchange of A and B image by image: `(M,)`."""
+    """Two-sided p of mean differences `(I, M)`, by swapping A and B image by image: `(M,)`."""
     rng = np.random.default_rng(seed)
-    seen = np.abs(differences.mean(axis=0))
+    observed = np.abs(differences.mean(axis=0))
     extreme = np.zeros(differences.shape[1])
     for count in _blocks(resamples):
         signs = rng.choice((-1.0, 1.0), size=(count, len(differences)))
         drawn = np.abs(signs @ differences / len(differences))
-        extreme += (drawn >= seen - NOTHING).sum(axis=0)
+        extreme += (drawn >= observed - ROUNDING).sum(axis=0)
     return np.asarray((extreme + 1) / (resamples + 1))
 
 
 def _blocks(resamples: int) -> list[int]:
-    """Resamples in blocks of 500 at most, which fit into memory."""
+    """The sizes of blocks of resamples, 500 at most, so that a block fits into memory."""
     return [min(500, resamples - start) for start in range(0, resamples, 500)]
 
 
 def seeds_and_images(differences: Array, level: float = 0.95) -> tuple[Array, Array, Array]:
     """Interval and two-sided p of the mean of differences `(S, I, M)`: three `(M,)`; S at least 2.
 
-    For other trainings and other test images. Each seed was tested on the same images, so the
-    variance of the mean has two parts: that of the seeds' means, which also holds the noise of
+    It covers both other trainings and other test images. Each seed was tested on the same images,
+    so the variance of the mean has two parts: that of the seeds' means, which includes the noise of
     single queries, and that of the images beyond this noise. Each is stretched by its own quantile
-    of Student's t. So the interval covers with two seeds as well (tests/test_paired.py simulates
-    it), where a bootstrap over seeds covers no more than 83%, and it is never narrower than that of
-    a paired t-test over seeds.
+    of Student's t. So even with two seeds the interval covers 95% (tests/test_paired.py simulates
+    it), where a bootstrap over seeds covers no more than 83%. It is never narrower than the
+    interval of a paired t-test over seeds.
     """
     seeds, images, _ = differences.shape
     mean = differences.mean(axis=(0, 1))
@@ -71,23 +71,23 @@ def seeds_and_images(differences: Array, level: float = 0.95) -> tuple[Array, Ar
         seed, image = (_t(level, n - 1) for n in (seeds, max(images, 2)))
         return np.asarray(np.sqrt(seed**2 * of_seeds + image**2 * of_images))
 
-    p = _where_equal(width, np.abs(mean))
+    p = _p_value(width, np.abs(mean))
     half = width(level)
     return mean - half, mean + half, p
 
 
-def _where_equal(width: Any, mean: Array) -> Array:
-    """1 less the level at which an interval just reaches 0; by bisection."""
+def _p_value(width: Any, mean: Array) -> Array:
+    """The p-value: 1 minus the level at which an interval just reaches 0, found by bisection."""
     low, high = np.zeros_like(mean), np.ones_like(mean)  # levels
     for _ in range(40):
         middle = (low + high) / 2
         inside = width(middle) <= mean
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    return np.where(mean <= NOTHING, 1.0, 1 - low)
+    return np.where(mean <= ROUNDING, 1.0, 1 - low)
 
 
 def _t(level: float | Array, freedom: int) -> Array:
-    """Quantile of Student's t that holds so much of it in the middle."""
+    """The t between whose negative and itself Student's distribution has the share `level`."""
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(freedom, (1 + np.asarray(level)) / 2))
@@ -102,8 +102,10 @@ def t_test(differences: Sequence[float]) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p-values of several tests, corrected so that the chance of any false alarm among them
-    stays below the level (Holm, 1979); None stays None and does not count as a test."""
+    """Holm's correction (1979) for several tests: keeps the chance of any false alarm at the level.
+
+    None stays None and does not count as a test.
+    """
     order = sorted((p, n) for n, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     least = 0.0

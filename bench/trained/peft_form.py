@@ -1,4 +1,4 @@
-"""A trained adapter in the form of the library peft: what `PeftModel.from_pretrained` reads."""
+"""Save a trained adapter in the format of peft, which `PeftModel.from_pretrained` reads."""
 
 import copy
 import json
@@ -23,8 +23,8 @@ def save(out: Path, spec: str, seed: int, method: Method, base: Backbone) -> For
     """Write weights and config for peft, if possible. Returns the form that the export has.
 
     spec: the backbone's; seed: the trial's, for random matrices that an adapter does not train.
-    Nothing is written if the method is not one of peft's. peft then loads what was written; if that
-    does not give the same features (an adapter that changed the frozen weights), it is removed.
+    Nothing is written for a method that does not use peft. What was written is loaded again with
+    peft; if that gives other features (some adapters change frozen weights), it is removed.
     """
     from peft import PeftModel
 
@@ -38,10 +38,10 @@ def save(out: Path, spec: str, seed: int, method: Method, base: Backbone) -> For
     try:
         _write(out, config, method, _fresh(spec, opened), seed)
         loaded = PeftModel.from_pretrained(_fresh(spec, opened), str(out)).eval()
-        right = example.difference(loaded, base, out) < example.SAME
+        same = example.difference(loaded, base, out) < example.SAME
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, NotImplementedError):
-        right = False  # it has no such form, or not in this version of peft
-    if not right:
+        same = False  # peft, or this version of it, cannot save such an adapter
+    if not same:
         for name in (WEIGHTS, CONFIG):
             (out / name).unlink(missing_ok=True)
         return "adapter"
@@ -55,7 +55,7 @@ def _fresh(spec: str, opened: bool) -> nn.Module:
 
 
 def _write(out: Path, config: Any, method: Method, model: nn.Module, seed: int) -> None:
-    """Put the method's weights into a `PeftModel`, which knows what peft saves of them, and how."""
+    """Write weights and config through a `PeftModel`, since peft decides what it saves and how."""
     from peft import PeftModel, get_peft_model_state_dict
 
     torch.manual_seed(seed)
@@ -74,7 +74,7 @@ def _write(out: Path, config: Any, method: Method, model: nn.Module, seed: int) 
 def _name_layers(config: Any, model: nn.Module, within: str) -> None:
     """Put the full names of the wrapped layers into the config.
 
-    peft keeps only endings of names ("c_fc"), which might match other layers of another model.
+    peft keeps only endings of names ("c_fc"), which may match more layers in another model.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 

@@ -1,4 +1,4 @@
-"""A trained method, rebuilt from its record and the weights beside it.
+"""Rebuild a trained method from its record and the weights next to it.
 
 Legend: B images or captions, D embedding width, S side of the backbone's images.
 """
@@ -27,7 +27,7 @@ from methods import registry
 from methods.base import Method, NotApplicable, Sample
 
 EXPORTED, ADAPTER = "record.json", "adapter.safetensors"
-"""What an export calls the record and the trained weights."""
+"""The names of the record and the trained weights in an export."""
 
 
 @dataclass
@@ -90,14 +90,14 @@ class Restored:
     def own_dataset(self, root: Path) -> Dataset:
         """The data set of the trial, from the data root.
 
-        Raises UserError if it is not there, or if its test set is not the one that was recorded.
+        Raises UserError if it is missing, or if its test set is not the recorded one.
         """
         dataset = data.load(data.card(self.trial.dataset), root)
-        what = testset.difference(self.record.get("data", {}), testset.described(dataset))
-        if what is not None:
+        difference = testset.difference(self.record.get("data", {}), testset.described(dataset))
+        if difference is not None:
             raise UserError(
                 f"{dataset.card.name} is not here as {self.path} was made with it: they differ in "
-                f"their {what}; use the annotation it was made with, or run the trial again"
+                f"their {difference}; use the annotation it was made with, or run the trial again"
             )
         return dataset
 
@@ -123,7 +123,7 @@ class Encoded:
 
     evaluation: Evaluation
     pixels: Pixels
-    """Of the whole data set."""
+    """All images of the data set, not only those of the test split."""
     images: Tensor
     texts: Tensor
 
@@ -136,9 +136,9 @@ class Encoded:
 def restore(path: Path, device: str | None = None, backbone: str | None = None) -> Restored:
     """Rebuild a trained method in evaluation mode; `device` None: on the GPU if there is one.
 
-    `path` is the record, or the folder of an export; the weights are beside it. `backbone`: where
-    its weights are, if not in the place that the record says. Raises UserError, with the remedy, if
-    the trial did not end well, or if weights or method are missing or are not those of the record.
+    `path` is the record, or the folder of an export; the trained weights lie next to it.
+    `backbone`: its spec, if its weights are not where the record says. Raises UserError if the
+    trial did not end well, or if weights or method are missing or are not those of the record.
     """
     if path.is_dir():
         path = path / EXPORTED
@@ -159,11 +159,11 @@ def restore(path: Path, device: str | None = None, backbone: str | None = None) 
     method_class = _method_class(trial)
     base = _backbone(trial, document)
     recipe = trial.recipe
-    if recipe.frozen == "bf16":  # as it was trained, on whatever device this is
+    if recipe.frozen == "bf16":  # trained in bf16, so restored in bf16 on any device
         recipe = replace(recipe, precision="bf16")
-    where = None if device is None else torch.device(device)
-    # The seed draws again what a method draws at first and never trains.
-    model = Model.build(method_class, trial.settings, base, recipe, trial.seed, where)
+    place = None if device is None else torch.device(device)
+    # The seed matters: it draws again the random weights that a method never trains.
+    model = Model.build(method_class, trial.settings, base, recipe, trial.seed, place)
     _load_weights(model.method, path)
     method = model.method.eval()
     return Restored(path, document, trial, method, base, model.device, model.dtype)
@@ -186,7 +186,7 @@ def _method_class(trial: Trial) -> type[Method]:
 
 
 def _backbone(trial: Trial, document: Record) -> Backbone:
-    """The backbone, if it has the weights of the record, with the preprocessing of the record."""
+    """The backbone with the preprocessing of the record; raises UserError for other weights."""
     base = backbones.load(trial.backbone)
     recorded = document.get("backbone", {})
     base.preprocess = of_record(trial.backbone, recorded, base.preprocess)

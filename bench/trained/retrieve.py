@@ -1,4 +1,4 @@
-"""Ask a trained method about its test split: images for a text, captions for an image."""
+"""Search the test split with a trained method: images for a text, captions for an image."""
 
 import re
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class Hit:
     score: float
     """Cosine similarity."""
     row: int
-    """The row of its image in the data set."""
+    """Where its image is in the data set."""
     caption: str | None
-    """The sentence that was found; None where an image was searched for."""
+    """The caption; None if images were searched."""
     right: bool | None
-    """None: not known."""
+    """Whether it belongs to the query; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,22 @@ class Answer:
     """The text, or the file name of the image."""
     hits: list[Hit]
     right: int | None
-    """How many of the images or sentences that were searched are right; None: not known."""
+    """How many of the searched images or captions belong to the query; None: not known."""
     searched: int
-    """How many those are."""
+    """How many images or captions were searched."""
     pixels: Pixels | None = None
-    """The image of the query as the backbone takes it, `(S, S, 3)`; None: the query is a text."""
+    """The query's image as the backbone takes it, `(S, S, 3)`; None: the query is a text."""
     picture: Pixels | None = None
-    """The same image to be shown."""
+    """The same image, larger, for the picture sheet."""
 
     def summary(self) -> str:
-        """What was searched and how many of the right ones were found."""
-        what, query = ("image", "caption") if self.pixels is None else ("sentence", "image")
-        searched = f"Top {len(self.hits)} of {self.searched} test {what}s"
+        """A sentence on what was searched and how many right answers were found."""
+        noun, query = ("image", "caption") if self.pixels is None else ("sentence", "image")
+        searched = f"Top {len(self.hits)} of {self.searched} test {noun}s"
         if self.right is None:
             return f"{searched}; the query is no test {query}, so which are right is not known"
         found = sum(hit.right is True for hit in self.hits)
-        return f"{searched}; {found} of {self.right} right {what}{'s' * (self.right > 1)} found"
+        return f"{searched}; {found} of {self.right} right {noun}{'s' * (self.right > 1)} found"
 
 
 class Searcher:
@@ -81,7 +81,7 @@ class Searcher:
 
     @cached_property
     def _sentences(self) -> dict[str, tuple[str, int]]:
-        """The distinct sentences of the test split: of each a caption and the row of its image."""
+        """The distinct sentences of the test split, each with one caption and its image's row."""
         sentences: dict[str, tuple[str, int]] = {}
         for row in self.rows:
             for caption in self.dataset.samples[row].captions:
@@ -105,8 +105,8 @@ class Searcher:
     def captions_for(self, image: Path | int, top: int) -> Answer:
         """The distinct sentences nearest to an image.
 
-        `image` is a file, the file name of a test image, or its row. Of a test image, the sentences
-        that it carries are right.
+        `image` is a file, the file name of a test image, or its row. If it is a test image, its own
+        captions are right.
         """
         row = image if isinstance(image, int) else self._row_of(image)
         if row is None:
@@ -121,12 +121,12 @@ class Searcher:
         sentences = list(self._sentences.items())
         hits = []
         for score, n in _best(scores, top):
-            sentence, (caption, of) = sentences[n]
-            hits.append(Hit(score, of, caption, sentence in right if right else None))
+            sentence, (caption, owner) = sentences[n]
+            hits.append(Hit(score, owner, caption, sentence in right if right else None))
         return Answer(name, hits, len(right) or None, len(sentences), pixels, picture)
 
     def focus_maps(self, answer: Answer) -> Tensor | None:
-        """Where the method looks, `(N, h, w)`: in the query's image or else in each one found.
+        """Focus maps `(N, h, w)`: of the query's image, or else of each image that was found.
 
         None for a method without focus maps.
         """
@@ -161,7 +161,7 @@ class Searcher:
         )
 
     def draw(self, answer: Answer, title: str, notes: list[str], focus: Tensor | None) -> "Image":
-        """The picture sheet of an answer; `focus`: what `focus_maps` gave, if that is wanted."""
+        """The picture sheet of an answer; `focus`: the focus maps to draw, if any."""
         maps = [None] * len(answer.hits) if focus is None else list(focus.numpy())
         labels = [
             f"{place}   {hit.score:.3f}{'  ✓' if hit.right else ''}"
@@ -218,11 +218,11 @@ class Searcher:
 
 
 def _best(scores: Tensor, top: int) -> list[tuple[float, int]]:
-    """The highest scores and their places; equal ones in the order of their places."""
+    """The highest scores with their indices; equal scores in the order of the indices."""
     ordered = torch.sort(scores, descending=True, stable=True)
     return list(zip(ordered.values[:top].tolist(), ordered.indices[:top].tolist(), strict=True))
 
 
 def set_text(caption: str) -> str:
-    """A caption as a printer sets it: "a port ." -> "a port."."""
+    """A caption without the space before punctuation: "a port ." -> "a port."."""
     return re.sub(r"\s+([.,;:!?])", r"\1", caption.strip())

@@ -1,6 +1,6 @@
-"""Picture sheets: images in rank order with scores, right ones marked, focus maps beneath.
+"""Picture sheets: images in rank order with scores, right ones framed, focus maps beneath.
 
-Each function returns an image; larger ones are put together from smaller ones.
+Each function returns an image; the larger ones are put together from the smaller ones.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Tile:
 
 def draw_images(title: str, notes: Sequence[str], tiles: Sequence[Tile]) -> "Image":
     """A sheet of images in rank order, five in a row, each with its focus map beneath."""
-    scale = _focus_scale(tiles)
+    scale = focus_scale([tile.focus for tile in tiles])
     cells = [_tile(tile, scale) for tile in tiles]
     rows = [_beside(cells[n : n + COLUMNS]) for n in range(0, len(cells), COLUMNS)]
     return stack([*_head(title, notes, scale), *rows])
@@ -45,7 +45,7 @@ def draw_captions(
     title: str, notes: Sequence[str], tile: Tile, captions: Sequence[tuple[str, bool]]
 ) -> "Image":
     """A sheet of one image, and beside it captions in rank order, the right ones in bold."""
-    scale = _focus_scale([tile])
+    scale = focus_scale([tile.focus])
     picture = _tile(tile, scale)
     lines = [_text([text], WIDTH - picture.width, 18, right) for text, right in captions]
     return stack([*_head(title, notes, scale), _beside([picture, stack(lines)])])
@@ -53,21 +53,21 @@ def draw_captions(
 
 def stack(images: "Sequence[Image]") -> "Image":
     """Images, one under the other."""
-    whole = _blank(max(image.width for image in images), sum(image.height for image in images))
+    sheet = _blank(max(image.width for image in images), sum(image.height for image in images))
     y = 0
     for image in images:
-        whole.paste(image, (0, y))
+        sheet.paste(image, (0, y))
         y += image.height
-    return whole
+    return sheet
 
 
 def _beside(images: "Sequence[Image]") -> "Image":
-    whole = _blank(WIDTH, max(image.height for image in images))
+    row = _blank(WIDTH, max(image.height for image in images))
     x = 0
     for image in images:
-        whole.paste(image, (x, 0))
+        row.paste(image, (x, 0))
         x += image.width
-    return whole
+    return row
 
 
 def _blank(width: int, height: int) -> "Image":
@@ -89,7 +89,7 @@ def _text(lines: Sequence[str], width: int, size: int, bold: bool = False) -> "I
     """Lines of text, each wrapped to a width in pixels."""
     from PIL import ImageDraw
 
-    letter = (0.75 if bold else 0.65) * size  # even capitals are hardly wider
+    letter = (0.75 if bold else 0.65) * size  # a generous width, even for capitals
     letters = int((width - 2 * GAP) / letter)
     wrapped = [part for line in lines for part in wrap(line, letters)]
     height = round(1.45 * size)
@@ -127,12 +127,12 @@ def _tile(tile: Tile, scale: tuple[float, float] | None) -> "Image":
     return stack([framed, _text(tile.lines, framed.width, 15)])
 
 
-def _focus_scale(tiles: Sequence[Tile]) -> tuple[float, float] | None:
-    """Lowest and highest focus on a sheet, so that its maps compare; None without maps."""
-    maps = [tile.focus for tile in tiles if tile.focus is not None]
-    if not maps:
+def focus_scale(maps: Sequence[NDArray[np.float32] | None]) -> tuple[float, float] | None:
+    """Lowest and highest value of some focus maps, to draw all on one scale; None without maps."""
+    drawn = [focus for focus in maps if focus is not None]
+    if not drawn:
         return None
-    return float(min(m.min() for m in maps)), float(max(m.max() for m in maps))
+    return float(min(m.min() for m in drawn)), float(max(m.max() for m in drawn))
 
 
 def overlay(picture: Pixels, focus: NDArray[np.float32], scale: tuple[float, float]) -> Pixels:

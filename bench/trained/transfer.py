@@ -1,7 +1,7 @@
 """Trained methods on the test set of another data set: a small record for each.
 
-It lies in `transfer/` beside the trial's record, under a name that no trial has, and belongs to
-that very run of the trial: after `bench run --rerun` it is measured again.
+Each lies in `transfer/` beside the trial's record, under a file name that no
+trial has. It belongs to one run of the trial: after `bench run --rerun` it is measured again.
 """
 
 import json
@@ -20,11 +20,11 @@ Decode = Callable[[Dataset, int, Resize], Pixels]
 
 
 def path_of(trial: Path, dataset: str) -> Path:
-    """Where the result of a trial (the path of its record) on a data set belongs."""
+    """The file of a result; `trial` is the path of the trial's record."""
     return trial.parent / "transfer" / f"{dataset}-{trial.name}"
 
 
-def known(
+def results_of(
     trial: Path, document: Record, left_out: Callable[[str], None] = lambda _: None
 ) -> dict[str, TransferFields]:
     """The results beside a trial's record (its path and content) that belong to it, by data set.
@@ -39,7 +39,7 @@ def known(
 
 
 def state_of_test_set(result: TransferFields) -> str:
-    """What tells one state of the test set from another: card, images and captions."""
+    """A hash of the test set as it was measured: its card, images and captions."""
     return data.short_hash(json.dumps([result["card"], result["hashes"]], sort_keys=True))
 
 
@@ -86,7 +86,10 @@ def retest(trial: Path, root: Path, decode: Decode = cache.images) -> dict[str, 
 
 
 def _shared_with(trained_on: str, dataset: Dataset, root: Path) -> int | None:
-    """Test images that share captions with train or val of another data set; None: not there."""
+    """How many test images share captions with train or val of the data set trained on.
+
+    None if that data set is not here.
+    """
     try:
         samples, _ = data.read(data.card(trained_on), root)
     except UserError:

@@ -1,7 +1,7 @@
 """Trained methods on corrupted test images: a small record for each corruption and severity.
 
-It lies in `corrupted/` beside the trial's record, under a name that no trial has, and belongs to
-that very run of the trial: after `bench run --rerun` it is measured again.
+Each lies in `corrupted/` beside the trial's record, under a file name that no
+trial has. It belongs to one run of the trial: after `bench run --rerun` it is measured again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -45,12 +45,12 @@ def conditions(names: str, severities: str) -> list[Condition]:
 
 
 def path_of(trial: Path, condition: Condition) -> Path:
-    """Where the result of a trial (the path of its record) under a condition belongs."""
+    """The file of a result; `trial` is the path of the trial's record."""
     name = f"{condition.corruption}-{condition.severity}-{trial.name}"
     return trial.parent / "corrupted" / name
 
 
-def known(
+def results_of(
     trial: Path, document: Record, left_out: Callable[[str], None] = lambda _: None
 ) -> dict[Condition, Corrupted]:
     """The results beside a trial's record (its path and content) that belong to it.
@@ -70,10 +70,10 @@ def known(
 
 
 def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condition]:
-    """Test a trial's method under each condition and record it; yields each that is done.
+    """Test a trial's method under each condition and record it; yields each one when done.
 
-    The draws are decided by the trial's seed and the place of the image in the test split, so all
-    methods see the same pictures. Raises UserError if the trained weights are missing.
+    What is random depends on the trial's seed and on the place of an image in the test split alone,
+    so all methods see the same pictures. Raises UserError if the trained weights are missing.
     """
     from bench.evaluate import EVAL_BATCH
     from bench.measure.machine import environment
@@ -94,8 +94,8 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
         "environment": environment(restored.device),
     }
     for condition in wanted:
-        made = corrupt(test_images, condition.corruption, condition.severity, seed)
-        images = restored.encode_images(made, EVAL_BATCH)
+        corrupted = corrupt(test_images, condition.corruption, condition.severity, seed)
+        images = restored.encode_images(corrupted, EVAL_BATCH)
         document = common | {
             "condition": asdict(condition),
             "metrics": encoded.metrics(images),
@@ -108,7 +108,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
 def todo(
     trials: Iterable[Trial], results: Path, wanted: list[Condition]
 ) -> list[tuple[Trial, list[Condition]]]:
-    """The trials that ended well with a recall, each with the conditions that are not measured."""
+    """The trained trials that lack results, each with the conditions that are not measured yet."""
     pending = []
     for trial in trials:
         path = trial.path(results)
@@ -116,18 +116,18 @@ def todo(
             continue
         document = record.read(path)
         if document["status"] == "ok" and document.get("metrics"):
-            measured = known(path, document)
+            measured = results_of(path, document)
             if left := [condition for condition in wanted if condition not in measured]:
                 pending.append((trial, left))
     return pending
 
 
 def work(trial: Path, root: Path, wanted: list[tuple[str, int]], progress: Progress) -> End:
-    """Measure what is still missing; call it under the trial's lock. Returns how it ended.
+    """Measure what is missing, in the process of a trial that holds the trial's lock.
 
-    If the trained weights are missing, the message says so, with the remedy.
+    If the trained weights are missing, the message of the end says so, with the remedy.
     """
-    measured = known(trial, record.read(trial))
+    measured = results_of(trial, record.read(trial))
     left = [condition for pair in wanted if (condition := Condition(*pair)) not in measured]
     try:
         for done, condition in enumerate(measure(trial, root, left) if left else (), 1):

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 EACH = 2
-"""Captions shown of those won and of those lost, and as many images."""
+"""How many captions are shown of those won and of those lost; as many images."""
 TOP = 5
-"""Answers shown to each."""
+"""Answers shown to each query."""
 
 
 def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> "Image":
@@ -36,12 +36,12 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
         n = "AB".index(letter)
         if way == "t2i":
             answer, shown = models[n].images_for(captions[query], TOP), set_text(captions[query])
-            what, shown = "own image", f"“{shown}”"
+            target, shown = "own image", f"“{shown}”"
         else:
             answer = models[n].captions_for(rows[query], TOP)
-            what, shown = "best own caption", answer.query
+            target, shown = "best own caption", answer.query
         name = (comparison.a, comparison.b)[n]
-        note = f"{letter}  {name}: rank {ranks[n][way][query]:g} of its {what}"
+        note = f"{letter}  {name}: rank {ranks[n][way][query]:g} of its {target}"
         heading = f"{title}{shown}" if title else ""
         return models[n].draw(answer, heading, [note], models[n].focus_maps(answer))
 
@@ -52,7 +52,7 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
             shown: set[str] = set()
             for query in sorted(queries, key=factor.__getitem__, reverse=outcome == "won"):
                 key = spoken_form(captions[query]) if way == "t2i" else str(query)
-                if key not in shown and len(shown) < EACH:  # captions may be the same sentence
+                if key not in shown and len(shown) < EACH:  # several images may share a caption
                     shown.add(key)
                     sheets.append(answer_sheet("A", way, query, f"B {outcome}: "))
                     sheets.append(answer_sheet("B", way, query, ""))
