@@ -134,7 +134,6 @@ def _test_again(screen: "Console", path: Path, document: "Record", name: str, ro
 
 
 def _print_tables(screen: "Console", paths: list[Path]) -> None:
-    """Print the transfer tables of the records that were tested."""
     import os
 
     from bench.report import groups, terminal, transfer

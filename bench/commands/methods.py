@@ -57,7 +57,6 @@ def methods(
 
 
 def _list(known: "dict[str, type[Method]]") -> None:
-    """A line for each method, by family."""
     from rich.markup import escape
     from rich.table import Table
 

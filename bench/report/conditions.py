@@ -152,7 +152,6 @@ def conditions(group: Group) -> list[str]:
 
 
 def _batch(group: Group) -> str:
-    """How many images a training batch had."""
     recipe = group.recipe
     if recipe.memory is not None:
         return f"batch {_range([e.batch_size * recipe.accumulation for e in _trained(group)])}"
@@ -163,7 +162,6 @@ def _batch(group: Group) -> str:
 
 
 def _length(group: Group) -> str:
-    """How long the trainings were."""
     recipe = group.recipe
     if recipe.time is not None:
         return f"{_range([entry.record['curve'][-1]['step'] for entry in _trained(group)])} steps"

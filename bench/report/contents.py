@@ -103,7 +103,6 @@ def contents(
 
 
 def _counts(frame: "pd.DataFrame") -> str:
-    """How many records there are, by status."""
     counts = Counter(map(str, frame["status"])) if len(frame) else Counter()
     order = [*(s for s in record.STATUSES if s in counts), *sorted(counts.keys() - record.STATUSES)]
     states = ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in order)
@@ -177,7 +176,6 @@ def _notes(table: Table, group: Group) -> list[str]:
 
 
 def _published(groups: list[Group]) -> list[Section]:
-    """A section of published results for each data set that has any."""
     about = [
         "Other backbones and protocols are other tasks: read each row with its notes.",
         "Ours: means over seeds; the others: as printed at the source.",

@@ -158,7 +158,6 @@ def _draw_course(
 def _test_recalls(
     axes: "Axes", rows: list[Row], heights: dict[str, float], styles: dict[str, MethodStyle]
 ) -> None:
-    """Draw each row's recall on the test set at its height."""
     recalls = {row.label: recall for row in rows if (recall := row.statistic("metrics.test.mR"))}
     longest = longest_bar(list(recalls.values()))
     for label, recall in recalls.items():

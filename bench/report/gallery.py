@@ -147,7 +147,6 @@ def _choose(ranks: Sequence[Array], keys: list[tuple[str, str]]) -> list[int]:
 
 
 def _ask(gallery: Gallery, label: str, searcher: Searcher) -> None:
-    """Add the method's answers to each query."""
     pairs = [(searcher.images_for(text, TOP), shown) for text, shown in gallery.captions.items()]
     pairs += [(searcher.captions_for(row, TOP), shown) for row, shown in gallery.images.items()]
     for answer, shown in pairs:
@@ -209,7 +208,6 @@ def _jpeg(pixels: Pixels) -> str:
 
 
 def _caption(caption: str, answers: list[Answers], pictures: _Pictures) -> str:
-    """A caption and each method's images."""
     dataset, sentence = pictures.dataset, spoken_form(caption)
     own = [map(spoken_form, dataset.samples[row].captions) for row in dataset.split("test")]
     right = sum(sentence in sentences for sentences in own)
@@ -233,7 +231,6 @@ def _caption(caption: str, answers: list[Answers], pictures: _Pictures) -> str:
 
 
 def _image(row: int, answers: list[Answers], pictures: _Pictures) -> str:
-    """An image and each method's captions."""
     sample = pictures.dataset.samples[row]
     own = {spoken_form(c): escape(set_text(c)) for c in sample.captions}
     maps = {each.label: each.focus[0] for each in answers if each.focus}

@@ -114,7 +114,6 @@ def _checked_reference(groups: list[Group], reference: str | None) -> str:
 
 
 def _link(results: Path, out: Path) -> str:
-    """The path from the report's folder to the records, for links on the page."""
     try:
         return Path(os.path.relpath(results.resolve(), out.resolve())).as_posix()
     except ValueError:  # another drive

@@ -44,7 +44,6 @@ def _table(search: Search) -> Table:
 
 
 def _cells(row: Winner) -> dict[str, Cell]:
-    """The cells of a winner, by heading."""
     scores = row["val_mR"]
     ends = edges(row)
     won = _listed({"lr": [row["lr"]], **{k: [v] for k, v in row.get("settings", {}).items()}}, ", ")

@@ -52,7 +52,6 @@ def _best(group: Group, column: Column, unit: str = "") -> str:
 
 
 def _not_lower(group: Group) -> str:
-    """The methods whose mR is not significantly lower than the best."""
     rows = [row for row, _ in _sorted(group, RECALL, 1)]
     if len(rows) < 2:
         return "–"

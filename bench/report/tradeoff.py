@@ -134,7 +134,6 @@ def _about(group: Group, points: list[Point], path: str, better: int) -> str:
 
 
 def _limits(axes: "Axes", points: list[Point]) -> None:
-    """Let the axes show all points and their bars."""
     x = [math.log2(point.cost) for point in points if point.cost]
     room = max(0.12 * (max(x) - min(x)), 0.35)
     axes.set_xlim(2 ** (min(x) - room), 2 ** (max(x) + room))

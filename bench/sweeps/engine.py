@@ -224,7 +224,6 @@ def run_trial(
 
 
 def _kill(process: TrialProcess) -> None:
-    """Kill a trial's process and what it started."""
     with contextlib.suppress(ProcessLookupError):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

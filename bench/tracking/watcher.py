@@ -97,8 +97,6 @@ class Feed:
 
 @dataclass
 class _Tracked:
-    """The state of a running trial."""
-
     begun: bool = False
     step: int = 0
     """The last step that was passed on."""
