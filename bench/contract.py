@@ -203,8 +203,8 @@ class Candidate:
 class Training:
     """A method, trained for three steps, and what happened meanwhile.
 
-    Three, because in the first step some gradients are zero: LoRA's second matrix, for instance,
-    starts at zero.
+    Three, because in the first step some gradients are zero: the second matrix of an adapter
+    starts at zero, which stops the gradient of the first.
     """
 
     method: Method
