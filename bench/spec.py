@@ -69,6 +69,8 @@ def shareable(spec: str) -> str:
 def load_plugins(paths: Iterable[Path] | None) -> None:
     """Import files that register methods of a user's own; raises UserError."""
     for path in paths or []:
+        if not path.is_file():
+            raise UserError(f"there is no plug-in file {path}; give a Python file")
         registry()  # first, so that a name taken twice is the plug-in's fault
         try:
             load_plugin(path)
@@ -155,7 +157,8 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
     """Check a call against the registry and make its settings complete; raises UserError."""
     if name not in known:
         raise UserError(
-            f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them"
+            f"no method is called {name!r}{nearest(name, known)}; `bench methods` lists them, and "
+            "one of your own is loaded with --plugin FILE.py"
         )
     cls = known[name]
     default, given = defaults(cls), dict(given)

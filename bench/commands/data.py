@@ -13,6 +13,7 @@ from bench.commands import framework
 from bench.commands.framework import option
 from bench.commands.options import Root
 from bench.console import console, say
+from bench.outfile import demand_png
 
 if TYPE_CHECKING:
     from bench.fetch.status import Status
@@ -125,7 +126,7 @@ def check(options: CheckOptions) -> None:
     if pairs_sheet is not None and not others:
         raise UserError("--pairs-sheet shows what --against finds; give --against NAME too")
     for out in (sheet, pairs_sheet):
-        contact.demand_png(out)
+        demand_png(out)
     tokenizer = check_.clip_tokenizer() if backbone is None else _tokenizer_of(backbone)
     leaked = []
     screen = console(stderr=options.json)

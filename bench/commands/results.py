@@ -11,6 +11,7 @@ from bench import UserError, record, testset
 from bench.commands.framework import option
 from bench.commands.options import ConditionsOf, Plugins, Results, Root, SeedOf, Which
 from bench.console import console, say, warn
+from bench.outfile import demand_png, writing
 from bench.spec import load_plugins
 from bench.units import DOWNLOADS, format_bytes
 
@@ -111,6 +112,7 @@ def compare(
     from bench.report import choose
     from bench.trained import compare as compare_
 
+    demand_png(pictures)
     screen = console()
     first, second, notes = choose.pair(a, b, results, seed, conditions)
     comparison = compare_.compare(first, second)
@@ -127,8 +129,8 @@ def compare(
     load_plugins(plugin)
     with screen.status("encoding"):
         drawn = wonlost.draw(comparison, first[0], second[0], root_of(data_root))
-    pictures.parent.mkdir(parents=True, exist_ok=True)
-    drawn.save(pictures, format="PNG")
+    with writing(pictures):
+        drawn.save(pictures)
     screen.print(f"wrote {pictures}")
 
 
@@ -152,6 +154,7 @@ def retrieve(
     """Ask a trained method: the top test images for a text, or captions for an image."""
     if (query is None or not query.strip()) == (image is None):
         raise UserError('give either a text to find images for ("many planes") or --image FILE')
+    demand_png(out)
     from bench.data import data_root as root_of
     from bench.report import choose
     from bench.trained.restore import restore
@@ -167,8 +170,8 @@ def retrieve(
         else:
             answer = searcher.captions_for(image, top)
         drawn = searcher.picture_sheet(answer, focus)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    drawn.save(out, format="PNG")
+    with writing(out):
+        drawn.save(out)
     screen.print(searcher.table(answer))
     if not testset.is_known(searcher.restored.record):
         say(screen, f"{path.name}: {testset.UNKNOWN}")

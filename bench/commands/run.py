@@ -82,6 +82,8 @@ def run(options: RunOptions) -> None:
     if options.no_memory and not options.dry_run:
         raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
     config = options.config()
+    if options.severity is not None and not config.corrupt:
+        raise UserError("--severity says how strongly --corrupt does it; give --corrupt with it")
     if not options.dry_run:
         forkserver.warm_up()  # it imports in the background while this process plans
     from bench.trained import under_corruption

@@ -19,6 +19,7 @@ from bench.commands.sweeping import (
     run_trials,
 )
 from bench.console import console, counted, from_here, say
+from bench.outfile import demand_writable
 from bench.sweeps import forkserver, grid, tuned
 from bench.sweeps import tune as tune_
 from bench.units import format_seconds
@@ -93,6 +94,8 @@ def tune(options: TuneOptions) -> None:
     search = _search(plan, config, options)
     out = options.out or config.tuned or Path("tuned.toml")
     kept = tuned.other_winners(search, out)
+    if not options.dry_run:
+        demand_writable(out)
     screen = console()
     announce_backbones(screen, plan, config.backbones)
     todo = search.plan.todo(False, options.retry_failed)

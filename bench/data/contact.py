@@ -10,6 +10,7 @@ from bench import UserError, data
 from bench.data import Card, Dataset, cache
 from bench.data.cache import Pixels
 from bench.data.corrupt import CORRUPTIONS, corrupt
+from bench.outfile import demand_png, writing
 
 SIDE, GAP, TEXT, LINE = 200, 24, 400, 20
 SHOWN = 224
@@ -68,12 +69,6 @@ def _shuffled(card: Card, root: Path) -> tuple[Dataset, list[int]]:
     return Dataset(card, data.folder_of(card, root), samples, paths, {}), rows
 
 
-def demand_png(out: Path | None) -> None:
-    """Raise UserError if a sheet is wanted and its name does not end in .png."""
-    if out is not None and out.suffix.lower() != ".png":
-        raise UserError(f"the sheet is a PNG, not {out}; give a name that ends in .png")
-
-
 def write(cells: Sequence[Cell], out: Path, columns: int = 2) -> None:
     """Write a sheet as PNG; raises UserError."""
     from PIL import Image, ImageDraw, ImageFont
@@ -98,10 +93,5 @@ def write(cells: Sequence[Cell], out: Path, columns: int = 2) -> None:
             x += picture.shape[1] + 4
         for number, line in enumerate(cell.lines, 1):
             draw.text((x + 10, y + number * LINE), line, fill=QUIET, font=font)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out):
         sheet.save(out)
-    except OSError as error:
-        raise UserError(
-            f"the sheet {out} cannot be written ({error.strerror}); give another name"
-        ) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench import UserError, data
 from bench.data import SPLITS, annotations, brightness, files, parquet, scenes
+from bench.outfile import writing
 from methods.sample import Sample
 
 
@@ -117,12 +118,7 @@ def _pattern(annotation: Path) -> str:
 
 def write(proposal: Proposal, path: Path) -> None:
     """Write a proposed card; a file that is there is not overwritten (UserError)."""
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(proposal.toml)
-    except FileExistsError:
-        raise UserError(f"{path} is there already; move it or give --out") from None
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}); give another --out"
-        ) from None
+    if path.exists():
+        raise UserError(f"{path} is there already; move it or give --out")
+    with writing(path), path.open("x", encoding="utf-8") as file:
+        file.write(proposal.toml)

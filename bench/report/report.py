@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import UserError, record
+from bench.outfile import writing
 from bench.report import csvs, latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.contents import contents
@@ -55,7 +56,8 @@ def write(
     base = _checked_reference(groups, reference)
     names = [name.strip() for name in (columns or "").split(",") if name.strip()]
     chosen = named_columns(groups, base, names) if names else None
-    (out / TABLES).mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        (out / TABLES).mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(groups, results, out)
     report = contents(frame, groups, results, base, drawn, chosen, unreadable)
     galleries = {group.name: gallery(group) for group in groups} if gallery else {}
@@ -76,8 +78,9 @@ def write(
             old = file.readline().startswith(latex.MADE)
         if old:
             path.unlink()
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
+    with writing(out):
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8")
     files = [out / name for name in texts]
     if csvs.parquet(tidy, out / "records.parquet"):
         files.append(out / "records.parquet")

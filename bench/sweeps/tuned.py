@@ -91,7 +91,9 @@ def read(path: Path) -> dict[str, Any]:
             row["dataset"], row["backbone"], _ = _place(row)
             row["lr"], row["settings"] = float(row["lr"]), dict(row.get("settings", {}))
             row["settings"] |= dict.fromkeys(row.pop("settings_none", []))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        why = error.strerror or str(error)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         why = str(error)
     except (KeyError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ import torch
 from bench import UserError
 from bench import backbone as backbones
 from bench.backbone import Backbone
+from bench.outfile import writing
 from bench.spec import shareable
 from bench.trained import example, peft_form
 from bench.trained.model_card import Form, card_of
@@ -38,7 +39,8 @@ def export(path: Path, out: Path, merge: bool = False, repo: str | None = None) 
         raise UserError(f"{restored.trial.method} trains nothing, so there is nothing to export")
     method, base = _in_float32(restored)
     existed = out.exists()
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     try:
         example.write(out, method, base)
         form: Form = "merged" if merge else _save_adapter(restored, method, base, out)

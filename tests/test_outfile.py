@@ -1,0 +1,37 @@
+"""Files that a user names for a result: what cannot be written is one sentence, before any work."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import fake_records
+from tests.helpers.command import bench
+
+WHERE = "--dataset synthetic --backbone starter"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"tune --methods linear {WHERE} --results {{}}/tuning --out {{}}/file/tuned.toml",
+        f"tune --methods linear {WHERE} --results {{}}/tuning --out {{}}/folder",
+        "report --results {}/results --out {}/file/reports",
+        "report --results {}/results --out {}/file",
+        "retrieve no/record text --out {}/file/found.png",
+        "retrieve no/record text --out {}/found.jpg",
+        "compare no/record other/record --pictures {}/file/won.png",
+        "compare no/record other/record --pictures {}/won.jpg",
+        "data check synthetic --sheet {}/file/sheet.png",
+        "data check synthetic --sheet {}/sheet.jpg",
+        "data corruptions synthetic --out {}/file/sheet.png",
+    ],
+)
+def test_what_cannot_be_written_is_one_sentence(words: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    fake_records.save(tmp_path / "results", fake_records.sweep(1, ["lora"]))
+    done = bench(*words.replace("{}", str(tmp_path)).split())
+    assert done.code == 2, done.out
+    assert str(tmp_path) in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "tuning").exists()
