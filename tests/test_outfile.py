@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.helpers import fake_records
 from tests.helpers.command import bench
@@ -24,11 +25,14 @@ WHERE = "--dataset synthetic --backbone starter"
         "data check synthetic --sheet {}/file/sheet.png",
         "data check synthetic --sheet {}/sheet.jpg",
         "data corruptions synthetic --out {}/file/sheet.png",
+        "data new mine --annotations {}/captions.csv --images {}/folder --out {}/file/mine.toml",
     ],
 )
 def test_what_cannot_be_written_is_one_sentence(words: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "captions.csv").write_text("filename,caption\na.png,a pond\n")
     (tmp_path / "folder").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "folder/a.png")
     fake_records.save(tmp_path / "results", fake_records.sweep(1, ["lora"]))
     done = bench(*words.replace("{}", str(tmp_path)).split())
     assert done.code == 2, done.out

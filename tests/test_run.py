@@ -233,6 +233,11 @@ def test_random_weights_are_for_efficiency_only(tiny: Path, bench: Bench) -> Non
         (["run", "--methods", "lora", "--dataset", "synthetic", "--backbone", "x"], "no backbone"),
         (["run", "--methods", "lora", "--dataset", "UCM"], "did you mean 'ucm'"),
         (["run", "--methods", "lora", "--dataset", "ucm", "--corrupt", "blurr"], "mean 'blur'"),
+        (["run", "--methods", "lora", "--dataset", "ucm", "--severity", "3"], "give --corrupt"),
+        (
+            ["run", "--methods", "lora", "--dataset", "synthetic", "--tuned", "no.toml"],
+            "no.toml holds no learning rates (No such file or directory)",
+        ),
         (["run", "--methods", "cmer(queue=-3)", "--dataset", "synthetic"], "from 0"),
         (["run", "--warmup", "0.1"], "it is a part of the recipe: --recipe warmup=..."),
         (["run", "--dryrun"], "did you mean '--dry-run'"),

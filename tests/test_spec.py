@@ -91,7 +91,7 @@ def test_wrong_calls(text: str, words: str) -> None:
 def test_a_plug_in_that_is_not_there_is_one_sentence() -> None:
     error = CliRunner().invoke(cli.app, ["methods", "--plugin", "nowhere.py"]).exception
     assert isinstance(error, UserError)
-    assert "nowhere.py cannot be loaded" in str(error)
+    assert "there is no plug-in file nowhere.py" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def datasets(
         heads = ("data set", "title", "train", "val", "test", escape(f"found in {root}"))
         table = Table(*heads, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for card in data.cards().values():
-            counts = [str(card.counts.get(split, "-")) for split in SPLITS]
+            counts = [f"{n:,}" if (n := card.counts.get(split)) else "-" for split in SPLITS]
             table.add_row(card.name, card.title, *counts, _state(status.read(card, root)))
         screen.print(table)
         say(screen, "-: none published; 10% of train, chosen by a hash of the file name, serves")

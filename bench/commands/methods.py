@@ -10,7 +10,7 @@ import typer
 
 from bench import UserError
 from bench.commands.options import Plugins
-from bench.console import console, say
+from bench.console import console, counted, say
 from bench.measure import parameters
 from bench.recipe import Recipe, meanings, written
 from bench.spec import (
@@ -108,7 +108,9 @@ def _show(call: "Call", cls: "type[Method]") -> None:
         screen.print(table)
         first = [(n, s.default) for n, s in settings.items()]
         setting, default = next(iter([*first, ("lr", cls.lr)]))
-        say(screen, f"Set them in brackets: --methods '{name}({setting}={default!r})'")
+        example = f"{name}({setting}={given.get(setting, default)!r})"
+        quote = '"' if "'" in example else "'"  # of the shell
+        say(screen, f"Set them in brackets: --methods {quote}{example}{quote}")
     if cls.lr is None:
         say(screen, "Nothing is trained.")
 
@@ -183,7 +185,7 @@ def validate(
         results = check_method(registry()[name], dict(call.settings))
         screen.print(table(results, call.text))
         failed += sum(result.passed is False for result in results)
-    screen.print("all checks passed" if not failed else f"{failed} checks failed")
+    screen.print("all checks passed" if not failed else f"{counted(failed, 'check')} failed")
     raise typer.Exit(1 if failed else 0)
 
 

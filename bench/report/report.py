@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import UserError, record
-from bench.outfile import writing
+from bench.outfile import demand_writable, writing
 from bench.report import csvs, latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.contents import contents
@@ -56,8 +56,7 @@ def write(
     base = _checked_reference(groups, reference)
     names = [name.strip() for name in (columns or "").split(",") if name.strip()]
     chosen = named_columns(groups, base, names) if names else None
-    with writing(out):
-        (out / TABLES).mkdir(parents=True, exist_ok=True)
+    demand_writable(out / TABLES / "report.tex")
     drawn = plots.draw(groups, results, out)
     report = contents(frame, groups, results, base, drawn, chosen, unreadable)
     galleries = {group.name: gallery(group) for group in groups} if gallery else {}
