@@ -224,6 +224,7 @@ def test_the_command_lists_kinds_and_settings() -> None:
     done = CliRunner().invoke(cli.app, ["methods", "peft(kind='loha')"])
     assert done.exit_code == 0, done.output
     assert "rank_dropout" in done.output
+    assert """--methods "peft(kind='loha')\"""" in done.output  # in quotes that a shell takes
     assert "Not usable" not in done.output
 
 

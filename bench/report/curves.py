@@ -6,7 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from bench.report.conditions import explained, spoilt
-from bench.report.figure import MethodStyle, blank, method_styles, widest
+from bench.report.figure import (
+    LEFT_MARGIN,
+    RIGHT_MARGIN,
+    MethodStyle,
+    blank,
+    method_styles,
+    widest,
+)
 from bench.report.groups import Group, Row
 from bench.report.labels import NAMES, OFFSET, height_for, names_at_the_ends
 from bench.report.reached import Course, courses
@@ -86,7 +93,8 @@ def by_seconds(group: Group) -> "Figure | None":
     styles = {n: replace(style, name=style.name + signs[n]) for n, style in plain.items()}
     names = widest((each.name for each in styles.values()), NAMES) + OFFSET + 0.15
     about = _about(rows, list(course_of.values()), "".join(signs.values()))
-    width, height = LEFT + names + RIGHT + 0.77, height_for(len(rows)) + 0.155
+    width = LEFT_MARGIN + LEFT + names + RIGHT + RIGHT_MARGIN
+    height = height_for(len(rows)) + 0.155
     figure = blank(width, height, group.title, about)
     between = {"wspace": names / ((LEFT + RIGHT) / 2)}  # in widths of an average panel
     left, right = figure.subplots(1, 2, width_ratios=(LEFT, RIGHT), gridspec_kw=between)

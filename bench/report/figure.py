@@ -40,6 +40,8 @@ DPI = 160
 TITLE = 9.0
 """Size of titles in points."""
 MIB = 2.0**20
+LEFT_MARGIN, RIGHT_MARGIN = 0.76, 0.15
+"""In inches; on the left is room for a label beside numbers of six characters, such as 14.775."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ def blank(
     width: float,
     height: float,
     *about: str,
-    left: float = 0.62,
-    right: float = 0.15,
+    left: float = LEFT_MARGIN,
+    right: float = RIGHT_MARGIN,
     foot: float = 0.5,
     head: float = 0.2,
 ) -> "Figure":
