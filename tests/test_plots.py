@@ -391,7 +391,7 @@ def test_the_label_of_the_left_axis_is_on_the_page_beside_long_numbers(
     by_time = laid_out(lambda: curves.by_seconds(crowded))
     for drawn in (by_time, curves_of(crowded), *both_against(crowded)):
         axes = drawn.axes[0]
-        axes.set_ylim(14.77, 14.79)
+        axes.set_ylim(14.7, 14.9)
         drawn.draw_without_rendering()
         assert max(len(text.get_text()) for text in axes.get_yticklabels()) == 6
         assert axes.yaxis.label.get_window_extent().x0 > 0
