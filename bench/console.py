@@ -1,9 +1,11 @@
 """How commands print: sentences on a terminal or into a file, warnings, errors, short paths."""
 
+import codecs
 import contextlib
 import io
 import sys
 import textwrap
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,11 +75,40 @@ def complain(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+PLAIN = str.maketrans(
+    {
+        "\u00b7": "-",
+        "\u2013": "-",
+        "\u2014": "-",
+        "\u2212": "-",
+        "\u00b1": "+-",
+        "\u00d7": "x",
+        "\u2192": "->",
+        "\u2264": "<=",
+        "\u2265": ">=",
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u2020": "+",
+    }
+)
+"""What is printed for dashes, plus-minus, times, arrows, quotation marks that are not ASCII."""
+
+
 def replace_unprintable() -> None:
-    """Print `?` for a character that the encoding of the output (ASCII, cp1252) lacks.
+    """Print a stand-in for a character that the encoding of the output (ASCII, cp1252) lacks.
 
     Without this, Python raises UnicodeEncodeError.
     """
+    codecs.register_error("bench.plain", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="bench.plain")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end].translate(PLAIN)
+    letters = unicodedata.normalize("NFKD", missing)  # an accent is left out
+    return letters.encode("ascii", "ignore").decode() or "?", error.end

@@ -212,6 +212,17 @@ def test_text_of_excel_and_windows(tmp_path: Path) -> None:
     assert annotations.read("rows", tmp_path, "d.json").samples[0].captions == ("一座桥",)
 
 
+def test_a_json_whose_lines_all_begin_with_a_brace_is_no_json_lines(tmp_path: Path) -> None:
+    entries = [{"image": f"{split}/a.tif", "caption": "a bridge"} for split in data.SPLITS]
+    (tmp_path / "d.json").write_text("\n".join(map(json.dumps, entries)))
+    assert len(annotations.read("rows", tmp_path, "d.json").samples) == 3
+    karpathy(tmp_path)
+    text = (tmp_path / "d.json").read_text().replace(', {"filename"', ',\n{"filename"')
+    (tmp_path / "d.json").write_text(text.replace("[{", "[\n{", 1))
+    assert all(line.startswith("{") for line in (tmp_path / "d.json").read_text().splitlines())
+    assert annotations.read("auto", tmp_path, "d.json").kind == "karpathy"
+
+
 COCO: dict[str, Any] = {
     "images": [{"id": 1, "file_name": "a.tif"}, {"id": "x", "file_name": "b.tif"}],
     "annotations": [

@@ -1,6 +1,7 @@
 """Records compared query by query: their own recalls, the same queries, what cannot be paired."""
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -244,6 +245,11 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         document = record.read(b)
         record.write(b, document, {".npz": lambda file, broken=broken: file.write_bytes(broken)})
         assert "is damaged" in refused(a, b)
+    changed = trial(tmp_path, "changed", of)
+    document = record.read(changed)
+    document["metrics"]["test"]["i2t_R@1"] += 1
+    changed.write_text(json.dumps(document))
+    assert "does not give the recalls" in refused(a, changed)
 
 
 def test_the_command_takes_folders_below_the_results(tmp_path: Path) -> None:

@@ -143,3 +143,11 @@ def test_the_folder_of_the_annotation_decides_between_two_files(tmp_path: Path) 
     assert [p.parent.name for p in found.paths if p] == ["test", "train"]
     with pytest.raises(UserError, match=r"several images could be 'a\.tif'"):
         files.match("d", tmp_path, ["a.tif"])
+
+
+def test_of_a_missing_image_the_nearest_file_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "river_10.tif", "zoo.tif")
+    assert files.match("d", tmp_path, ["a/river_11.tif"]).first_missing == (
+        "'a/river_11.tif' (did you mean 'river_10.tif'?)"
+    )
+    assert files.match("d", tmp_path, ["1.png"]).first_missing == "'1.png'"

@@ -151,3 +151,17 @@ def test_what_the_weights_were_trained_on_is_known_by_every_spelling() -> None:
     assert starter is not None
     assert starter.datasets == ["rsicd"]
     assert backbone.known_weights("starter:none") is None
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("openai", "openai-b32"),
+        ("remoteclip", "remoteclip-b32"),
+        ("geo", "georsclip-b32"),
+        ("openai-l15", "openai-l14"),
+        ("", None),
+    ],
+)
+def test_the_usual_model_of_a_family_is_suggested(word: str, meant: str | None) -> None:
+    assert names.likely(word) == ("" if meant is None else f" (did you mean {meant!r}?)")

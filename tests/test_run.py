@@ -15,7 +15,7 @@ from typing import Protocol
 import pytest
 
 import methods
-from bench import cli
+from bench import cli, console
 from tests.helpers.curves import untimed
 
 pytestmark = pytest.mark.slow  # most of them start whole sweeps
@@ -296,6 +296,24 @@ def test_a_terminal_without_our_characters_is_no_error(
     for command in (["--help"], ["methods"], ["datasets"], words):
         done = bench(*command, encoding=encoding)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("ascii", '35.1 +- 0.4 - 3 x 2 -> cafe "a" ?'),
+        ("cp1252", "35.1 ± 0.4 · 3 × 2 -> café “a” ?"),
+        ("utf-8", "35.1 ± 0.4 · 3 × 2 → café “a” 港"),
+    ],
+)
+def test_a_terminal_without_our_characters_gets_plain_ones(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding, write_through=True))
+    console.replace_unprintable()
+    print("35.1 ± 0.4 · 3 × 2 → café “a” 港", end="")
+    assert written.getvalue().decode(encoding) == shown
 
 
 def test_help_imports_no_torch() -> None:

@@ -300,6 +300,12 @@ def test_the_older_form_is_read_and_shown(tmp_path: Path) -> None:
 # Growth.
 
 
+def test_of_equal_rates_the_smallest_wins(tmp_path: Path) -> None:
+    found = ran(start(tmp_path, "lora", factors=(3, 1, 0.3)), lambda _: 20.0)
+    (row,), _ = found.winners()
+    assert row["lr"] == at(0.3)
+
+
 def test_a_grid_grows_while_its_best_rate_is_the_last_that_was_tried(tmp_path: Path) -> None:
     def peak(one: Trial) -> float:
         return 50.0 - abs((one.lr or 0.0) - (0.0 if one.method == "lora" else 1e-3))

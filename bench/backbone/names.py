@@ -71,6 +71,15 @@ def table() -> dict[str, NamedBackbone]:
     return {name: NamedBackbone(name=name, **row) for name, row in rows.items()}
 
 
+def likely(word: str) -> str:
+    """` (did you mean 'x'?)`, or nothing. Of names that begin with the word, the first is meant.
+
+    The table names the usual model of a family first: `openai` is most likely openai-b32.
+    """
+    family = [name for name in table() if word and name.startswith(word.casefold())]
+    return f" (did you mean {family[0]!r}?)" if family else nearest(word, table())
+
+
 def expand(spec: str) -> str:
     """A backbone's full spec: `openai-b32` -> `ViT-B-32-quickgelu:openai`.
 
@@ -89,7 +98,7 @@ def expand(spec: str) -> str:
         )
     if not colon:
         raise UserError(
-            f"no backbone is called {spec!r}{nearest(spec, known)}; `bench backbones` lists the "
+            f"no backbone is called {spec!r}{likely(spec)}; `bench backbones` lists the "
             "names, and any other is written ARCHITECTURE:WEIGHTS with a tag of open_clip, a "
             "file, hf:OWNER/REPO/FILE@REVISION or none: ViT-B-32:mine.pt"
         )

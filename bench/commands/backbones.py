@@ -8,7 +8,6 @@ import typer
 from bench import UserError
 from bench.commands import framework
 from bench.console import console, say, tilde
-from bench.spec import nearest
 
 if TYPE_CHECKING:
     from bench.backbone.names import NamedBackbone
@@ -72,7 +71,7 @@ def show(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> Non
     known = names.table()
     if name not in known:
         raise UserError(
-            f"no backbone is called {name!r}{nearest(name, known)}; `bench backbones` lists them"
+            f"no backbone is called {name!r}{names.likely(name)}; `bench backbones` lists them"
         )
     for head, text in _rows(known[name]):
         lines = textwrap.wrap(text, 64, break_long_words=False, break_on_hyphens=False)

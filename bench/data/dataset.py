@@ -90,7 +90,7 @@ def load(card: Card, root: Path, images: bool = True) -> Dataset:
     if matches.missing:
         folder = folder_of(card, root) / card.raw["images"]
         how_many = f"{len(matches.missing)} of {len(samples)} images are missing in {folder}"
-        raise Missing(card, root, f"{card.name}: {how_many}, the first is {matches.missing[0]!r}")
+        raise Missing(card, root, f"{card.name}: {how_many}, the first is {matches.first_missing}")
     hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
     if card.annotation_hash is None or OTHER_TEXTS in notes:  # `read` compared them
         hashes["annotation"] = content_hash(samples)

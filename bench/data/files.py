@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bench import UserError
+from bench.spec import nearest
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".ppm", ".pgm"}
@@ -24,6 +25,12 @@ class Matches:
     missing: list[str] = field(default_factory=list)
     extra: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def first_missing(self) -> str:
+        """The name of the first missing image, and of a file that may be meant."""
+        name = self.missing[0]
+        return f"{name!r}{nearest(PurePosixPath(name).name, [path.name for path in self.extra])}"
 
 
 def scan(folder: Path) -> list[Path]:

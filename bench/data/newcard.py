@@ -67,8 +67,8 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
         text.append(f"scale = {brightness.as_toml(values.scale)}")
         notes.append(f"{warning}; the card states it now: look whether it suits your images")
     if matches.missing:
-        first = matches.missing[0]
-        notes.append(f"{len(matches.missing)} images are missing, the first is {first!r}")
+        many = f"{len(matches.missing)} images are missing"
+        notes.append(f"{many}, the first is {matches.first_missing}")
     rule, note = _scenes(samples)
     text += ["", "[counts]", *(f"{split} = {count}" for split, count in counts.items() if count)]
     test = data.names_hash([s for s in samples if s.split == "test"])

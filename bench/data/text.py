@@ -1,5 +1,6 @@
 """Read text and JSON files, with one sentence for what is wrong with them."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ def _bytes(path: Path) -> bytes:
 def read_json(path: Path) -> Any:
     """A JSON file, or JSON Lines as a list, whatever it is called; raises UserError."""
     text = read_text(path)
+    if path.suffix.lower() not in JSON_LINES:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     objects = all(line.lstrip().startswith("{") for _, line in lines)
     if path.suffix.lower() in JSON_LINES or (objects and len(lines) > 1):

@@ -6,6 +6,7 @@ that there is no GPU. A sweep would then silently train on the CPU, fifty times 
 
 import importlib
 import os
+import warnings
 from pathlib import Path
 
 PROC = Path("/proc/driver/nvidia/gpus")
@@ -16,8 +17,12 @@ def visible() -> list[str]:
     """The GPUs that torch can use, named as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
-    if not torch.cuda.is_available():  # device_count also counts where the driver is too old
-        return []
+    # device_count also counts where the driver is too old. This starts the driver, but no context:
+    # it takes no memory of a GPU, and trials are not forked from this process.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `why_none` says what torch would warn of
+        if not torch.cuda.is_available():
+            return []
     count = torch.cuda.device_count()  # less than the variable names if some do not exist
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:

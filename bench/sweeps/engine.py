@@ -192,8 +192,8 @@ def run_trial(
         process, stdin, stdout = forkserver.start_trial(environment, errors)
         running.add(process)
         # The trial watches its own time limit; the timer is for one that hangs.
-        limit = (plan.time_limit or 0) + GRACE_SECONDS
-        timer = threading.Timer(limit, _kill, [process])
+        limit, killed = (plan.time_limit or 0) + GRACE_SECONDS, threading.Event()
+        timer = threading.Timer(limit, _kill, [process, killed])
         timer.daemon = True
         if plan.time_limit is not None:
             timer.start()
@@ -208,7 +208,6 @@ def run_trial(
                 elif event is not None:
                     moved(trial, event)
         code = process.wait()
-        over_time = timer.finished.is_set()
         timer.cancel()
         with contextlib.suppress(BrokenPipeError):
             stdin.close()
@@ -216,16 +215,18 @@ def run_trial(
         running.discard(process)
         if end is not None:
             return Outcome(trial, **vars(end))
-        if over_time:
+        if killed.is_set():
             return Outcome(trial, *give_up(trial, plan.results, limit))
         _tidy(trial.path(plan.results))
         errors.seek(0)
         return Outcome(trial, "killed", _cause(code, errors.read()))
 
 
-def _kill(process: TrialProcess) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        if process.poll() is None:
+def _kill(process: TrialProcess, killed: threading.Event) -> None:
+    """Kill a trial's process and what it started, unless it has ended."""
+    if process.poll() is None:
+        killed.set()  # first, since whoever waits for the process looks at it next
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 

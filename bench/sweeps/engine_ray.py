@@ -129,6 +129,8 @@ def _run(ray: Any, queue: TrialQueue, jobs_per_gpu: int) -> list[Outcome]:
     def listen() -> None:
         running = {trial.identity: trial for trial in tasks.values()}
         for identity, event in messages.get_nowait_batch(messages.size()):
+            if identity not in running:
+                continue  # of a worker that was lost, and still sends
             if isinstance(event, Placed):
                 started.add(identity)
                 watcher.started(running[identity], event.host)

@@ -74,14 +74,14 @@ class Searched:
         A point with a trial that did not end well gets the mR -1 and cannot win.
         """
         points = self.points(results)
-        best = max(points, key=lambda point: point.score)
-        if best.score < 0:
+        if max(point.score for point in points) < 0:
             return None
         axes = grid.axes_of(points, self.bases[0].settings)
         further = grid.beyond(points, axes)
         tried = {name: values for name, values in axes.items() if name != "lr"}
         if not tried:
             points.sort(key=lambda point: float(point.value("lr")))
+        best = max(points, key=lambda point: point.score)  # of equal ones the smallest rate
         row: dict[str, Any] = dict(zip(("dataset", "backbone", "call"), self.place, strict=True))
         row["lr"] = best.value("lr")
         if tried:

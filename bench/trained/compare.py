@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+ROUNDING = 1e-6
+"""Recalls in percent that differ by less are equal."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """One recall of A and B in percent (recorded, means over seeds), with the 95% interval of B - A
@@ -96,6 +100,8 @@ def compare(
     won, lost, counts = {}, {}, {}
     if first.queries and second.queries:
         per_image = [np.stack([q.per_image() for q in m.queries]) for m in (first, second)]
+        for model, of_images in zip((first, second), per_image, strict=True):
+            _check_recalls(model, of_images)
         differences = per_image[1] - per_image[0]
         for way in WAYS:
             gain = first.rank(way) - second.rank(way)
@@ -157,6 +163,20 @@ def _check_queries(first: _Model, second: _Model) -> list[str]:
     sides = {"A": first.records, "B": second.records}
     unknown = [name for name, side in sides.items() if not all(map(testset.is_known, side))]
     return [f"{' and '.join(unknown)}: {testset.UNKNOWN}."] if unknown else []
+
+
+def _check_recalls(model: _Model, per_image: Array) -> None:
+    """Raise UserError if the per-query results do not give the recalls of the records.
+
+    Older records do not hold the hash of the file beside them, which may be of another run.
+    """
+    gaps = np.abs(per_image.mean(axis=1) - model.recalls()).max(axis=1)
+    for path, gap in zip(model.paths, gaps, strict=True):
+        if not gap <= ROUNDING:
+            raise UserError(
+                f"{path.with_suffix('.npz')} does not give the recalls of the record beside it, so "
+                "one of them was changed; repeat the trial with `bench run ... --rerun`"
+            )
 
 
 def _gaining(gain: Array) -> list[int]:
