@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench import UserError
+from bench import UserError, brief
 from bench.measure.count import saved_bytes
 from methods.base import Batch, Method, NotApplicable
 
@@ -158,6 +158,19 @@ def check_method(
         else:
             results += [_result(candidate, name) for name in CHECKS]
     return results
+
+
+def obstacle(cls: type[Method], settings: Mapping[str, Any]) -> str | None:
+    """Why a method cannot be built around a model as wide as real ones; None if it can."""
+    from open_clip import CLIP
+
+    vision, text = {**VISION, "layers": 1, "width": 512}, {**TEXT, "layers": 1, "width": 256}
+    try:
+        with _seeded(0):
+            cls(CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text), **settings)
+    except Exception as error:  # perhaps of another library
+        return brief(error)
+    return None
 
 
 def _result(candidate: "Candidate", name: str) -> Result:

@@ -10,7 +10,8 @@ import torch
 from typer.testing import CliRunner
 
 from bench import UserError, cli
-from bench.contract import check_method, tiny_batch, tiny_model
+from bench.contract import check_method, obstacle, tiny_batch, tiny_model
+from bench.measure import parameters
 from bench.recipe import Recipe
 from bench.spec import Call, complete, misfits, parse_calls, resolve
 from bench.trained.export import export
@@ -220,6 +221,11 @@ def test_a_record_is_checked_against_its_own_kind() -> None:
     assert misfits(PEFT, {"kind": "loha"}) == ["targets"]
 
 
+def test_why_a_kind_cannot_be_had() -> None:
+    assert obstacle(PEFT, {"kind": "c3a", "block_size": 7}) is not None
+    assert obstacle(PEFT, {"kind": "shira"}) is None  # too narrow are the towers of the contract
+
+
 def test_the_command_lists_kinds_and_settings() -> None:
     done = CliRunner().invoke(cli.app, ["methods", "peft(kind='loha')"])
     assert done.exit_code == 0, done.output
@@ -229,9 +235,17 @@ def test_the_command_lists_kinds_and_settings() -> None:
 
 
 def test_the_command_lists_the_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    some = {name: kinds()[name] for name in ("oft", "poly")}
+    some = {name: kinds()[name] for name in ("loha", "oft", "poly")}
     monkeypatch.setattr("methods.peft_kinds.kinds", lambda: some)
+
+    def needs_a_package(cls: object, kind: str) -> int | None:
+        return None if kind == "loha" else trainable(PEFT, kind=kind)
+
+    trainable = parameters.trainable
+    monkeypatch.setattr(parameters, "trainable", needs_a_package)
+    monkeypatch.setattr("bench.contract.obstacle", lambda *_: "oh dear")
     done = CliRunner().invoke(cli.app, ["methods", "peft"])
     assert done.exit_code == 0, done.output
     assert "1.67 M" in done.output
+    assert "Not usable: loha: oh dear." in done.output
     assert "Not usable: poly: it chooses among adapters" in done.output

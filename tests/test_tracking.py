@@ -259,6 +259,8 @@ def test_a_sweep_file_names_trackers(tmp_path: Path) -> None:
     assert sweepfile.gather(path).log == "tensorboard,mlflow"
     assert sweepfile.gather(path, log=["wandb"]).log == "wandb"
     assert sweepfile.gather(path, log=["wandb,trackio", "mlflow"]).log == "wandb,trackio,mlflow"
+    with pytest.raises(UserError, match="names no tracker"):
+        sweepfile.gather(path, log=[","])
 
 
 # Each tracker, with its own package.

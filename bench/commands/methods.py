@@ -123,26 +123,30 @@ def _show_kinds(cls: "type[Method]", name: str, decides: str) -> None:
     from rich import box
     from rich.table import Table
 
+    from bench.contract import obstacle
+
     screen = console()
     table = Table(decides, "trains", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     reasons: dict[str, list[str]] = {}
     with screen.status("counting parameters"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peft, about things that do not matter here
         for value, reason in cls.alternatives().items():
+            count = None if reason else parameters.trainable(cls, **{decides: value})
+            if count is None:  # perhaps it needs weights, perhaps a package that is missing
+                reason = reason or obstacle(cls, {decides: value})
             if reason is not None:
                 reasons.setdefault(reason, []).append(value)
                 continue
-            count = parameters.trainable(cls, **{decides: value})
             table.add_row(value, "?" if count is None else parameters.rounded(count))
     screen.print(table)
     say(
         screen,
         f"The figure is for {parameters.REFERENCE} with default settings; ?: it can only be "
-        "counted with weights, or needs another package. To see the settings of one: bench methods "
+        "counted with weights. To see the settings of one: bench methods "
         f"\"{name}({decides}='...')\"\n",
     )
     for reason, values in reasons.items():
-        say(screen, f"Not usable: {', '.join(values)}: {reason}.")
+        say(screen, f"Not usable: {', '.join(values)}: {reason.removesuffix('.')}.")
 
 
 def _values(default: Any, hint: Any) -> str:

@@ -168,7 +168,7 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
         if not values.get(key):
             problem = f"{file} names no {key}" if file else f"no {key} are named"
             raise UserError(f"{problem}; give {option}, or {key} = [...] in a sweep file")
-    if values.get("log") and not any(map(str.strip, _list(values["log"]))):
+    if values.get("log") and not any(map(_split, _list(values["log"]))):
         raise UserError("--log names no tracker; leave it out for none")
     return SweepConfig(
         methods=",".join(_list(values["methods"])),
