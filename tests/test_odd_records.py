@@ -74,7 +74,7 @@ def use(results: Path, path: Path) -> None:
     terminal.table(record.load(results, left_out=lambda _: None))
     documents = [document for _, document in record.read_all(record.paths(results), print)]
     forecast.seconds(Trial.of(SOUND[TARGETS[0]]["trial"]), documents, None)
-    tune._end(path)
+    tune._result(path)
     for act in (
         lambda: Trial.recorded(record.read(path)),
         lambda: choose.choices(path.parent),
