@@ -77,7 +77,7 @@ class TuneOptions(TrainOptions):
         "Seed of the draw of --trials. Default: 0.", metavar="SEED", min=0, panel=SEARCH
     )
     dry_run: bool = option(
-        "Only say what is recorded, what is left at trials_at_start and at most, and the time.",
+        "Only say what is recorded, what is left at least and at most, and the time.",
         panel=AGAIN,
         default=False,
     )
@@ -181,7 +181,7 @@ def _run(
 def _print_forecast(
     screen: "Console", search: "Search", todo: "list[Trial]", engine: "Engine"
 ) -> None:
-    """Say how long the search takes at trials_at_start and at most, as far as records tell."""
+    """Say how long the search takes at least and at most, as far as records tell."""
     from bench.sweeps import forecast
 
     if not todo:

@@ -202,7 +202,7 @@ def widen(
     if limit < start:
         raise UserError(
             f"--max-points {limit} is less than the {start} points that each method starts with; "
-            "give at trials_at_start as many, or fewer --factors"
+            "give at least as many, or fewer --factors"
         )
     searched = []
     for place, points in grids.items():
