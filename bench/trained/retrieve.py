@@ -209,8 +209,8 @@ class Searcher:
             table.add_column(name, overflow="fold")
         for place, hit in enumerate(answer.hits, 1):
             image = self.dataset.samples[hit.row]
-            about = [image.filename, image.scene or "", image.captions[0]]
-            cells = about if hit.caption is None else [hit.caption]
+            about = [image.filename, image.scene or "", set_text(image.captions[0])]
+            cells = about if hit.caption is None else [set_text(hit.caption)]
             if answer.right is not None:
                 cells = ["yes" if hit.right else "", *cells]
             table.add_row(str(place), f"{hit.score:.3f}", *map(Text, cells))
