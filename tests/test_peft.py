@@ -238,8 +238,8 @@ def test_the_command_lists_the_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     some = {name: kinds()[name] for name in ("loha", "oft", "poly")}
     monkeypatch.setattr("methods.peft_kinds.kinds", lambda: some)
 
-    def needs_a_package(cls: object, kind: str) -> int | None:
-        return None if kind == "loha" else trainable(PEFT, kind=kind)
+    def needs_a_package(_: object, **settings: Any) -> int | None:
+        return None if settings["kind"] == "loha" else trainable(PEFT, **settings)
 
     trainable = parameters.trainable
     monkeypatch.setattr(parameters, "trainable", needs_a_package)
