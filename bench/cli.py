@@ -1,5 +1,6 @@
 """The command `bench`: its subcommands, each with the examples at the end of its help."""
 
+import errno
 from typing import Annotated
 
 import typer
@@ -19,6 +20,12 @@ from bench.commands import (
 from bench.console import complain, replace_unprintable
 from bench.recipe import defaults_in_a_line
 
+OF_THE_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO),
+)
+"""Errors of the system that are about the user's folders and files, and not faults of the program.
+Another OSError keeps its traceback."""
 RUN, RESULTS, KNOWN = "Run", "Results", "Methods and data"
 
 app = framework.group(
@@ -115,6 +122,15 @@ def main() -> None:
         app(prog_name="bench")
     except UserError as error:
         complain(f"bench: {error}")
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        place = "a file" if error.filename is None else error.filename
+        complain(
+            f"bench: {place} cannot be read or written ({error.strerror}); make room, allow it, or "
+            "give another folder or name"
+        )
         raise SystemExit(2) from None
 
 

@@ -62,7 +62,7 @@ def held(record: Path) -> Iterator[bool]:
         if renewing.ident is not None:
             renewing.join()
         with suppress(OSError):
-            if claim.read_text(encoding="utf-8") in (owner, ""):
+            if claim.read_text(encoding="utf-8", errors="replace") in (owner, ""):
                 claim.unlink()
 
 
@@ -77,7 +77,7 @@ def _is_free(claim: Path) -> bool:
     The time is taken from a new file, since this machine's clock may differ from the file server's.
     """
     try:
-        with claim.open(encoding="utf-8") as file:
+        with claim.open(encoding="utf-8", errors="replace") as file:
             with tempfile.TemporaryFile(dir=claim.parent) as new:
                 age = os.fstat(new.fileno()).st_mtime - os.fstat(file.fileno()).st_mtime
             owner = file.read()
@@ -110,7 +110,7 @@ def _renew(claim: Path, owner: str, stop: threading.Event) -> None:
     """Renew a claim until `stop`; ends the process when the claim is another's."""
     while not stop.wait(BEAT):
         with suppress(OSError):  # a file system that is away for a moment
-            if claim.read_text(encoding="utf-8") != owner:
+            if claim.read_text(encoding="utf-8", errors="replace") != owner:
                 message = "another process took this trial over: no sign of life for two minutes"
                 print(message, file=sys.stderr, flush=True)
                 os._exit(1)

@@ -36,6 +36,9 @@ class Job:
     corrupt: list[tuple[str, int]] | None = None
     """If given, nothing is trained: the trained method is tested under these corruptions and
     severities."""
+    folder: Path = field(default_factory=Path.cwd)
+    """Where the sweep was started: relative paths to cards and weights start here. The helper that
+    forks a trial's process may have been started in another folder."""
 
     def to_json(self) -> str:
         """One line."""
@@ -46,7 +49,7 @@ class Job:
         """The inverse of `to_json`."""
         fields = json.loads(line)
         fields["trial"] = Trial.of(fields["trial"])
-        for name in ("results", "data_root"):
+        for name in ("results", "data_root", "folder"):
             fields[name] = Path(fields[name])
         fields["plugins"] = [Path(plugin) for plugin in fields.get("plugins", [])]
         return cls(**fields)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from bench import UserError, units
-from bench.spec import nearest
+from bench.spec import HIGHEST_RATE, LARGEST_WHOLE, nearest
 
 LATER = {"later": True}
 """Marks a field that was added after the first release. At its default it is left out of the hash,
@@ -173,10 +173,13 @@ def _value(name: str, hint: Any, text: str) -> Any:
         raise UserError(f"recipe {name} is true or false, not {text!r}")
     is_int = hint in (int, int | None)
     try:
-        return int(text) if is_int else float(text)
+        number = int(text) if is_int else float(text)
     except ValueError:
         what = "a whole number" if is_int else "a number"
-        raise UserError(f"recipe {name} is {what}, not {text!r}") from None
+        raise UserError(f"recipe {name} is {what}, not {text[:99]!r}") from None
+    if is_int and abs(number) > LARGEST_WHOLE:
+        raise UserError(f"recipe {name} is a whole number up to {LARGEST_WHOLE}, not {number}")
+    return number
 
 
 def _check(recipe: Recipe) -> None:
@@ -197,6 +200,7 @@ def _check(recipe: Recipe) -> None:
         f"memory={memory} is more than any device has; write for instance 24GiB": (
             (recipe.memory or 0) > LARGEST
         ),
+        f"lr is at most {HIGHEST_RATE:g}": (recipe.lr or 0) > HIGHEST_RATE,
         "weight_decay must be a number from 0": not 0 <= recipe.weight_decay < math.inf,
         "warmup is a share of the steps, 0 to 1": not 0 <= recipe.warmup <= 1,
         "accumulation must be at least 1": recipe.accumulation < 1,

@@ -27,6 +27,11 @@ from methods.settings import ANY, Refused, Setting, Within
 if TYPE_CHECKING:
     from methods.base import Method
 
+LARGEST_WHOLE = 2**53 - 1
+"""The largest whole number that every reader of JSON keeps exactly, a browser included."""
+HIGHEST_RATE = 1e30
+"""Records hold no higher learning rate, so nothing may be trained with one."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -74,7 +79,7 @@ def load_plugins(paths: Iterable[Path] | None) -> None:
         registry()  # first, so that a name taken twice is the plug-in's fault
         try:
             load_plugin(path)
-        except Exception as error:  # a user's code may raise anything
+        except (Exception, SystemExit) as error:  # a user's code may raise anything
             place = traceback.extract_tb(error.__traceback__)[-1]
             line = f" (line {place.lineno})" if Path(place.filename) == path.resolve() else ""
             why = f"{type(error).__name__}: {error}{line}"
@@ -85,11 +90,12 @@ def parse_calls(text: str) -> list[tuple[str, dict[str, Any]]]:
     """`cmer,lora(rank=16)` -> names with the settings given; raises UserError."""
     try:
         tree = ast.parse(f"[{text}]", mode="eval").body
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = None
+    if not isinstance(tree, ast.List):  # `a],[b` is a tuple
         raise UserError(
-            f"cannot read the methods {text!r}; write for instance cmer,lora(rank=16)"
-        ) from None
-    assert isinstance(tree, ast.List)
+            f"cannot read the methods {text[:99]!r}; write for instance cmer,lora(rank=16)"
+        )
     if not tree.elts:
         raise UserError("no method is named; write for instance --methods cmer,lora(rank=16)")
     return [_parse_call(node, text) for node in tree.elts]
@@ -114,7 +120,14 @@ def _parse_call(node: ast.expr, text: str) -> tuple[str, dict[str, Any]]:
             raise UserError(f"{name!r} is given twice in {ast.unparse(node)!r}; give it once")
         try:
             settings[name] = ast.literal_eval(keyword.value)
-        except ValueError:
+            for part in ast.walk(keyword.value):
+                number = getattr(part, "value", None)
+                if isinstance(number, int) and number > LARGEST_WHOLE:
+                    raise UserError(
+                        f"a whole number is at most {LARGEST_WHOLE}, not {number} as in {name!r} "
+                        f"of {ast.unparse(node)!r}"
+                    )
+        except (ValueError, TypeError):
             raise UserError(
                 f"the value of {name!r} in {ast.unparse(node)!r} is no number, true value or text; "
                 f"put text in quotes: {name}='{ast.unparse(keyword.value)}'"
@@ -163,8 +176,11 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
     cls = known[name]
     default, given = defaults(cls), dict(given)
     lr = given.pop("lr", None) if "lr" not in default else None
-    if lr is not None and not (type(lr) in (int, float) and 0 < lr < math.inf):
-        raise UserError(f"the learning rate of {name} must be a number above 0, not {lr!r}")
+    if lr is not None and not (type(lr) in (int, float) and 0 < lr <= HIGHEST_RATE):
+        raise UserError(
+            f"the learning rate of {name} must be a number above 0, at most {HIGHEST_RATE:g}, "
+            f"not {lr!r}"
+        )
     if lr is not None and cls.lr is None:
         raise UserError(f"{name} trains nothing, so it has no learning rate; leave out lr={lr!r}")
     possible = settings_of(cls, given)

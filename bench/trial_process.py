@@ -29,6 +29,8 @@ from methods import load_plugin
 def main() -> int:
     """Run the job given on standard input. Returns 2 for an error of the user's, else 0."""
     job = Job.from_json(sys.stdin.readline())
+    with contextlib.suppress(OSError):  # the folder was removed meanwhile
+        os.chdir(job.folder)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Standard output is kept for events. What libraries print there goes to standard error.
     out = os.fdopen(os.dup(1), "w")

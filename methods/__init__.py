@@ -39,10 +39,15 @@ def register(name: str) -> Callable[[T], T]:
 
 
 def load_plugin(path: Path) -> None:
-    """Import a file of somebody's own that registers methods; raises FileNotFoundError."""
+    """Import a file of somebody's own that registers methods.
+
+    Raises FileNotFoundError, ImportError for a file that is not called *.py, and what it raises.
+    """
     path = path.resolve()
     if not path.is_file():
         raise FileNotFoundError(f"no plug-in file at {path}")
+    if path.suffix != ".py":
+        raise ImportError(f"a plug-in is a Python file, and {path.name} does not end in .py")
     name = f"bench_plugin_{path.stem}_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return

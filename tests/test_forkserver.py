@@ -25,12 +25,12 @@ def server() -> Iterator[forkserver.ForkServer]:
     forkserver.cool_down()
 
 
-def job() -> str:
-    """A job whose data set is not there."""
+def job(dataset: str = "nowhere.toml") -> str:
+    """A job that ends with an error of the user's, in a folder with a faulty card `here.toml`."""
     from bench.recipe import Recipe
 
     trial = {
-        "dataset": "nowhere.toml",
+        "dataset": dataset,
         "backbone": "starter",
         "method": "zeroshot",
         "call": "zeroshot",
@@ -41,7 +41,9 @@ def job() -> str:
         "defines": {},
     }
     folder = tempfile.mkdtemp()
-    return json.dumps({"trial": trial, "plugins": [], "results": folder, "data_root": folder})
+    folders = dict.fromkeys(("results", "data_root", "folder"), folder)
+    (Path(folder) / "here.toml").write_text("")
+    return json.dumps({"trial": trial, "plugins": [], **folders})
 
 
 def test_forked_trials(server: forkserver.ForkServer) -> None:
@@ -56,6 +58,12 @@ def test_forked_trials(server: forkserver.ForkServer) -> None:
         assert lines[-1]["status"] == "user_error"
         assert "no card at nowhere.toml" in lines[-1]["message"]
         assert process.wait() == 2
+
+        # A card is looked for in the folder of the job, not in that of the helper.
+        process, stdin, stdout = forkserver.start_trial(environment, errors)
+        stdin.write(job("here.toml") + "\n")
+        stdin.flush()
+        assert "the card 'here' cannot be used" in json.loads(list(stdout)[-1])["message"]
 
         # It ends when its input closes, as a trial does whose sweep was killed.
         process, stdin, stdout = forkserver.start_trial(environment, errors)

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import data
+from bench import data, synthetic
 from bench.commands.data import app
-from bench.data import leaks
+from bench.data import cache, leaks, twins
 from methods.base import Sample
 
 LONG = "many white planes are parked near a terminal"
@@ -35,6 +35,18 @@ def test_pairs_by_captions_need_two_long_sentences() -> None:
     (pair,) = leaks.by_captions(tests, trains)
     assert pair.images == ("a", "x")
     assert pair.sentences == sorted([LONG, OTHER])
+
+
+def test_generated_images_are_those_of_their_names_in_a_part_too(tmp_path: Path) -> None:
+    """A leak check looks at the test split alone, whose first row is not the first image."""
+    card = data.card("synthetic")
+    part = leaks._part(card, tmp_path, test=True)
+    few = twins.look(card, part.samples[:2], part.paths[:2])
+    index = sum(synthetic.COUNTS[split] for split in ("train", "val"))
+    for row in range(2):
+        assert synthetic.filename(index + row) == part.samples[row].filename
+        assert (few.pixels[row] == synthetic.render(index + row, twins.SIDE)).all()
+        assert (cache.picture(part, row, 48) == synthetic.render(index + row, 48)).all()
 
 
 @pytest.fixture

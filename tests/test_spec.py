@@ -72,6 +72,12 @@ def test_several_calls() -> None:
         ("lora(rank=x)", "put text in quotes"),
         ("lora(3)", "write NAME"),
         ("lora(rank=3", "cannot read"),
+        ("lora],[cmer", "cannot read"),
+        ("lora for lora in cmer", "cannot read"),
+        ("(" * 300, "cannot read"),
+        ("lora(rank={[]: 1})", "is no number, true value or text"),
+        ("lora(rank=99999999999999999999)", "a whole number is at most 9007199254740991"),
+        ("lora(lr=1e40)", "above 0, at most 1e\\+30"),
         ("lora(rank=3, rank=4)", "'rank' is given twice"),
         ("lora(rank={'a': 1})", "takes a whole number"),
         ("lora(targets=['attn'])", "takes a text"),
@@ -88,16 +94,19 @@ def test_wrong_calls(text: str, words: str) -> None:
         call(text)
 
 
-def test_a_plug_in_that_is_not_there_is_one_sentence() -> None:
-    error = CliRunner().invoke(cli.app, ["methods", "--plugin", "nowhere.py"]).exception
+@pytest.mark.parametrize("name", ["nowhere.py", str(Path(__file__).parent / "slow.txt")])
+def test_a_plug_in_that_is_not_there_or_no_python_is_one_sentence(name: str) -> None:
+    error = CliRunner().invoke(cli.app, ["methods", "--plugin", name]).exception
     assert isinstance(error, UserError)
-    assert "there is no plug-in file nowhere.py" in str(error)
+    assert "plug-in" in str(error)
+    assert name in str(error)
 
 
 @pytest.mark.parametrize(
     ("body", "says"),
     [
         ("lr = nope", r"NameError: name 'nope' is not defined.* \(line 7\)"),
+        ("raise SystemExit('enough')", "SystemExit: enough"),
         ("def __init__(self, model, *, width): ...", "the setting 'width' of Mine has no default"),
     ],
 )
@@ -201,6 +210,8 @@ def test_recipe() -> None:
         ("epochs=inf", "above 0"),
         ("weight_decay=-1", "from 0"),
         ("weight_decay=nan", "from 0"),
+        ("lr=1e40", "at most 1e\\+30"),
+        ("evaluations=99999999999999999999", "up to 9007199254740991"),
         ("time=0", "above 0"),
         ("time=9000h", "more than a year"),
         ("memory=2000000GiB", "more than any device"),

@@ -375,6 +375,12 @@ def test_a_claim_whose_owner_died_before_it_wrote_its_name_is_soon_free(tmp_path
     claim.write_text("somebody elsewhere")
     os.utime(claim, (soon, soon))
     assert lock.busy(tmp_path / "seed0.json")
+    claim.write_bytes(b"\xff\x00 not a text")
+    os.utime(claim, (soon, soon))
+    assert lock.busy(tmp_path / "seed0.json")
+    lost(claim)
+    with lock.held(tmp_path / "seed0.json") as locked:
+        assert locked
 
 
 def test_a_claim_is_renewed_and_its_loss_ends_the_process(

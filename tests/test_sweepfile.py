@@ -215,6 +215,8 @@ def test_without_a_file_the_options_are_enough() -> None:
         ("jobs_per_gpu = 0", "jobs_per_gpu in .* is 0 and should be greater than or equal to 1"),
         ("recipe = 3", "recipe in .* is 3 and should be a valid dictionary"),
         ("a = ", "is no sweep file"),
+        ("a = " + "[" * 3000, "is no sweep file"),
+        ("datasets = 'ucm'\nmethods = 'cmer'\nseeds = []", "no seed is named"),
         ("methods = ['cmer']", "names no datasets; give --dataset, or datasets ="),
         ("datasets = ['ucm']", "names no methods; give --methods, or methods ="),
         ("datasets = ['ucm']\nmethods = ['cmer']\nrecipe = {step = 3}", "did you mean 'steps'"),
@@ -223,6 +225,12 @@ def test_without_a_file_the_options_are_enough() -> None:
 def test_a_wrong_sweep_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         sweepfile.gather(sweep(tmp_path, text))
+
+
+def test_a_sweep_file_may_begin_with_the_mark_that_windows_writes(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_text("datasets = 'ucm'\nmethods = 'cmer'\n", encoding="utf-8-sig")
+    assert sweepfile.gather(path).methods == "cmer"
 
 
 def test_a_missing_sweep_file_is_one_sentence(tmp_path: Path) -> None:

@@ -275,11 +275,29 @@ def test_winners_are_those_of_a_card_and_of_weights_wherever_they_lie(tmp_path: 
     assert (applied.trials[0].lr, without) == (at(2), [])
 
 
-@pytest.mark.parametrize("text", ["a = 1", "[[tuned]]\nlr = 1", "="])
+WINNER = '[[tuned]]\ndataset = "ucm"\nbackbone = "starter"\ncall = "lora"\nlr = {}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a = 1", "[[tuned]]\nlr = 1", "=", "tuned = 3", "tuned = ['lora']"),
+        *(WINNER.format(rate) for rate in ("0", "-1.0", "nan", "inf", "1e40", "'x'")),
+        WINNER.format("1.0").replace('"starter"', "3"),
+        "recipe = 3\n" + WINNER.format("1.0"),
+    ],
+)
 def test_a_file_of_something_else_is_one_sentence(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(UserError, match="no learning rates"):
         tuned.apply(Plan([], tmp_path, tmp_path), tmp_path / "x.toml")
+
+
+def test_a_file_without_winners_gives_way_to_new_ones(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.toml"
+    path.write_text("tuned = []\n")
+    search = tune.widen(Plan([trial("lora")], tmp_path, tmp_path), factors=[2])
+    assert tuned.others(search, path) == []
 
 
 def test_the_older_form_is_read_and_shown(tmp_path: Path) -> None:

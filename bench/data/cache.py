@@ -61,7 +61,7 @@ def picture(dataset: Dataset, row: int, size: int, how: Resize = CLIP) -> Pixels
     """One image of a data set `(size, size, 3)`, cropped as the model sees it."""
     path = dataset.paths[row]
     if path is None:
-        return synthetic.render(row, size)
+        return synthetic.render(synthetic.index_of(dataset.samples[row].filename), size)
     return decode(path, size, dataset.card.scale, how)
 
 

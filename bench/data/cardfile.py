@@ -124,7 +124,7 @@ def card(name: str) -> Card:
         raise UserError(f"no card at {path}; give a data set's name or the path of its TOML card")
     try:
         own = Card(path.stem, tomllib.loads(read_text(path)), path)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"the card {path} is not valid TOML: {error}") from None
     check_card(own)
     return own

@@ -27,9 +27,10 @@ LABELS = (
 def show(report: Report, console: "Console") -> None:
     """Print the report: the captions as a table, then the findings, then the verdict."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(report.title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(escape(report.title), box=box.SIMPLE_HEAD, pad_edge=False)
     for split in report.words:
         table.add_column(split, justify="right")
     columns = [column(split, words) for split, words in report.words.items()]

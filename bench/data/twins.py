@@ -71,7 +71,7 @@ def decode(
         """Decode one image; returns what is wrong with it."""
         path = paths[row]
         if card.kind == "synthetic":
-            pixels[row] = synthetic.render(row, side)
+            pixels[row] = synthetic.render(synthetic.index_of(samples[row].filename), side)
         elif path is None:
             return None
         else:

@@ -49,7 +49,12 @@ def space_of(calls: Iterable[str]) -> Space:
                 f"--search {name} names no setting; write for instance lora(rank=[4,8])"
             )
         for setting, values in settings.items():
-            if not isinstance(values, list) or not values or _has_repetitions(values):
+            if (
+                not isinstance(values, list)
+                or not values
+                or _has_repetitions(values)
+                or (setting == "lr" and None in values)
+            ):
                 raise UserError(
                     f"--search {name}({setting}=...) takes a list of different values, such as "
                     f"{setting}=[4, 8], not {values!r}"

@@ -7,21 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
 from bench import UserError, at_home
 from bench.recipe import Recipe, merge_recipe, parse_recipe
-from bench.spec import nearest
+from bench.spec import LARGEST_WHOLE, nearest
 
-LARGEST_SEED = 2**53 - 1
-"""The largest whole number that every reader of JSON keeps exactly, a browser included; records
-hold the seed. Torch takes seeds of 64 bits."""
+LARGEST_SEED = LARGEST_WHOLE
+"""Records hold the seed. Torch takes seeds of 64 bits."""
 
 
 Text = Annotated[str, MinLen(1)]
 Texts = list[Text] | Text
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Le(LARGEST_WHOLE)]
 Seed = Annotated[int, Ge(0)]
 Seeds = list[Seed] | Text
 Table = dict[str, Any]
@@ -105,13 +104,13 @@ class SweepConfig:
 def read(path: Path) -> dict[str, Any]:
     """What a sweep file says, by key; raises UserError if it cannot be read or has a fault."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(
             f"there is no sweep file {path}; methods are given with --methods, and an option such "
             "as --dry-run takes no value"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} is no sweep file ({error}); it is a TOML, see README") from None
     _check(document, SweepFile, str(path))
     return document
@@ -174,7 +173,7 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
         methods=",".join(_list(values["methods"])),
         datasets=list(dict.fromkeys(map(_at_home, _list(values["datasets"])))),
         backbones=list(dict.fromkeys(map(_at_home, _list(values.get("backbones", []))))),
-        seeds=parse_seeds(values.get("seeds") or [0]),
+        seeds=parse_seeds([0] if values.get("seeds") is None else values["seeds"]),
         recipe=recipe,
         data_root=at_home(values["data_root"]) if "data_root" in values else None,
         results=at_home(values.get("results", "results")),
@@ -196,9 +195,11 @@ def parse_seeds(seeds: list[int] | list[str] | str) -> list[int]:
     words = [word for part in _list(seeds) for word in _split(str(part))]
     numbers: list[int] = []
     for word in words:
-        match = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", word)
+        match = re.fullmatch(r"(\d{1,99})(?:\s*-\s*(\d{1,99}))?", word)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise UserError(f"seeds are whole numbers from 0, such as 0,1,2 or 0-2, not {word!r}")
+            raise UserError(
+                f"seeds are whole numbers from 0, such as 0,1,2 or 0-2, not {word[:99]!r}"
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if last > LARGEST_SEED:
             raise UserError(f"a seed is at most {LARGEST_SEED}, not {last}")

@@ -11,7 +11,7 @@ import tomli_w
 from bench import UserError
 from bench.recipe import Recipe
 from bench.record import atomically
-from bench.spec import portable, resolve
+from bench.spec import HIGHEST_RATE, portable, resolve
 from bench.sweeps.grid import stated_by
 from bench.sweeps.tune import Place, Search, place_of
 from methods import registry
@@ -34,8 +34,10 @@ def other_winners(search: Search, path: Path) -> list[dict[str, Any]]:
     document = read(path)
     own = {searched.place for searched in search.searched}
     rows = [row for row in document["tuned"] if _place(row) not in own]
+    if not rows:
+        return []
     before, now = budget_of(document), search.budget
-    for name in {**before, **now} if rows else ():
+    for name in {**before, **now}:
         if before.get(name) != now.get(name):
             raise UserError(
                 f"{path} holds the winners of a search with another {name.replace('_', ' ')}; "
@@ -51,7 +53,9 @@ def budget_of(document: dict[str, Any]) -> dict[str, Any]:
     """
     known = {field.name for field in fields(Recipe)}
     recipe = Recipe(**{k: v for k, v in document.get("recipe", {}).items() if k in known})
-    points = document["points"] if "points" in document else len(document["tuned"][0]["grid"])
+    points = (
+        document["points"] if "points" in document else len(document["tuned"][0].get("grid", []))
+    )
     return {
         "recipe": {k: v for k, v in vars(recipe).items() if v is not None},
         "seeds": document.get("seeds"),
@@ -86,16 +90,20 @@ def _without_none(row: dict[str, Any]) -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any]:
     """Read a file that `save` wrote, now or in an earlier version; raises UserError."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        dict(document.get("recipe", {}))  # raises an error if it is no table
         for row in document["tuned"]:
             row["dataset"], row["backbone"], _ = _place(row)
             row["lr"], row["settings"] = float(row["lr"]), dict(row.get("settings", {}))
+            list(row.get("grid", []))  # raises an error if it is no list
+            if not 0 < row["lr"] <= HIGHEST_RATE:
+                raise ValueError(f"the lr of {row['call']} is {row['lr']:g}")
             row["settings"] |= dict.fromkeys(row.pop("settings_none", []))
     except OSError as error:
         why = error.strerror or str(error)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         why = str(error)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"
     else:
         return document

@@ -58,6 +58,11 @@ def filename(index: int) -> str:
     return f"{_scene(index).replace(' ', '')}_{index:05d}.png"
 
 
+def index_of(name: str) -> int:
+    """The inverse of `filename`."""
+    return int(name.removesuffix(".png").rpartition("_")[2])
+
+
 def describe(index: int, seed: int = 0) -> tuple[str, list[str]]:
     """Scene and five different captions of an image, without drawing it.
 
