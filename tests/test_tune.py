@@ -297,7 +297,7 @@ def test_a_file_without_winners_gives_way_to_new_ones(tmp_path: Path) -> None:
     path = tmp_path / "tuned.toml"
     path.write_text("tuned = []\n")
     search = tune.widen(Plan([trial("lora")], tmp_path, tmp_path), factors=[2])
-    assert tuned.(search, path) == []
+    assert tuned.other_winners(search, path) == []
 
 
 def test_the_older_form_is_read_and_shown(tmp_path: Path) -> None:
