@@ -182,6 +182,10 @@ def test_the_card_tells_metrics_settings_and_licences(tiny: Path) -> None:
     count = sum(p.numel() for p in fitted.parameters() if p.requires_grad)
     for words in ("lora(rank=4)", "12.50", "| rank | `4` |", "| lr | `0.001` |", f"{count:,} par"):
         assert words in card
+    recipe = card.partition("## Recipe")[2]
+    assert "| steps | `2` |" in recipe
+    assert "epochs" not in recipe
+    assert "None" not in recipe
     assert "8 train, 4 val, 4 test" in card
     assert "64 x 64 pixels (shortest, bicubic)" in card
     assert "RSICD, which states no licence" in card

@@ -13,6 +13,7 @@ from bench.backbone.weights import hub_files
 from bench.data import SPLITS
 from bench.recalls import METRICS
 from bench.record import learning_rate
+from bench.schema import Record
 from bench.spec import shareable
 from bench.trained import example
 from bench.trained.restore import Restored
@@ -61,7 +62,7 @@ def card_of(restored: Restored, form: Form, repo: str | None = None) -> str:
         method=restored.method,
         plugin=_plugin(type(restored.method)),
         recalls=METRICS,
-        recipe=record["trial"]["recipe"] | {"lr": learning_rate(record)},
+        recipe=_recipe(record),
         record=record,
         repo=repo,
         spec=shareable(trial.backbone),
@@ -72,6 +73,15 @@ def card_of(restored: Restored, form: Form, repo: str | None = None) -> str:
         version=__version__,
     )
     return f"{card}\n"
+
+
+def _recipe(record: Record) -> dict[str, Any]:
+    """The recipe as it was used: without what is not set, and without epochs where steps or time
+    decided the length of the training."""
+    recipe = record["trial"]["recipe"] | {"lr": learning_rate(record)}
+    if recipe.get("steps") or recipe.get("time"):
+        del recipe["epochs"]
+    return {name: value for name, value in recipe.items() if value is not None}
 
 
 def _plugin(method_class: type[Method]) -> str | None:
