@@ -41,7 +41,7 @@ def test_generated_images_are_those_of_their_names_in_a_part_too(tmp_path: Path)
     """A leak check looks at the test split alone, whose first row is not the first image."""
     card = data.card("synthetic")
     part = leaks._part(card, tmp_path, test=True)
-    few = twins.look(card, part.samples[:2], part.paths[:2])
+    few = twins.decode(card, part.samples[:2], part.paths[:2])
     index = sum(synthetic.COUNTS[split] for split in ("train", "val"))
     for row in range(2):
         assert synthetic.filename(index + row) == part.samples[row].filename
