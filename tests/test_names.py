@@ -76,6 +76,8 @@ def test_a_name_is_short_for_a_spec(word: str, spec: str) -> None:
         ("openai-b23", "did you mean 'openai-b32'"),
         ("ViT-B-32", "names no weights"),
         ("hf:a/b/c.pt@main", "write for instance ViT-B-32:hf:a/b/c.pt@main"),
+        ("hf-hub:a/b/c/d", "write hf-hub:OWNER/REPO"),
+        ("hf-hub:", "write hf-hub:OWNER/REPO"),
     ],
 )
 def test_what_is_no_name_is_one_sentence(word: str, says: str) -> None:

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,10 @@ def expand(spec: str) -> str:
     known = table()
     if spec in known:
         return known[spec].spec
+    if spec.startswith("hf-hub:") and not re.fullmatch(
+        r"hf-hub:[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", spec
+    ):
+        raise UserError(f"{spec!r} names no repository on the Hub; write hf-hub:OWNER/REPO")
     name, colon, weights = spec.partition(":")
     if not weights and (colon or _config_file(name).is_file()):
         raise UserError(
