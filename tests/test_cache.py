@@ -252,7 +252,9 @@ def test_what_a_killed_builder_leaves_is_listed_and_removed(dataset: data.Datase
     path = cache.place(dataset, 8)
     path.parent.mkdir(parents=True)
     path.with_name(f"{path.name}.partial").write_bytes(b"half")
+    path.symlink_to(path.with_name("gone"))
     assert "unfinished" in run()
+    assert "damaged" in run()
     assert "removed" in run("--clear")
     assert list(cache.cache_folder().iterdir()) == []
 

@@ -206,10 +206,7 @@ class Entry:
     images: int | None
     state: str
     """whole, damaged, or unfinished: it is being built, or its builder was killed."""
-
-    @property
-    def bytes(self) -> int:
-        return self.path.stat().st_size
+    bytes: int
 
 
 def entries(card: str | None = None, size: int | None = None) -> list[Entry]:
@@ -219,10 +216,16 @@ def entries(card: str | None = None, size: int | None = None) -> list[Entry]:
         name = MAP.fullmatch(path.name)
         if not name or card not in (None, name["card"]) or size not in (None, int(name["size"])):
             continue
+        try:
+            length = path.lstat().st_size  # a link counts by itself: its target may be gone
+        except FileNotFoundError:  # removed by another process meanwhile
+            continue
         pixels = None if name["partial"] else opened(path)
         images = None if pixels is None else len(pixels)
         state = "unfinished" if name["partial"] else "damaged" if pixels is None else "whole"
-        listed.append(Entry(path, name["card"], int(name["size"]), name["key"], images, state))
+        listed.append(
+            Entry(path, name["card"], int(name["size"]), name["key"], images, state, length)
+        )
     return listed
 
 
