@@ -8,13 +8,22 @@ through, since a newer version may have written them.
 Lengths of time are in seconds, memory in bytes, recalls in percent.
 """
 
+import ast
 import dataclasses
 import textwrap
 from functools import cache
 from typing import Annotated, Any, NotRequired, get_type_hints
 
 from annotated_types import Ge, Gt, Le
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
 from bench.recipe import Recipe
@@ -29,6 +38,18 @@ Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 
+def _parsed(call: str) -> str:
+    try:
+        ast.parse(call, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise PydanticCustomError("call", "should be a method's call") from None
+    return call
+
+
+Call = Annotated[Text, AfterValidator(_parsed)]
+"""A method with settings, which reports read: `lora(rank=16)`."""
+
+
 class TrialFields(TypedDict):
     """What was asked for: a `bench.trial.Trial` as a dict."""
 
@@ -38,7 +59,7 @@ class TrialFields(TypedDict):
     """The backbone: a name of `bench backbones`, or an architecture with its weights."""
     method: Text
     """The method's name."""
-    call: Text
+    call: Call
     """The method with the settings that differ from the defaults: `lora(rank=16)`."""
     settings: dict[str, Any]
     """All settings of the method, by name."""
@@ -360,7 +381,7 @@ class Winner(TypedDict):
 
     dataset: Text
     backbone: Text
-    call: Text
+    call: Call
     lr: Number
     grid: Annotated[list[Number], Field(min_length=1)]
     val_mR: Annotated[list[Number], Field(min_length=1)]

@@ -45,6 +45,7 @@ KINDS = {
     "Whole": "whole number from 1",
     "Count": "whole number from 0",
     "Text": "text",
+    "Call": "text",
     "Word": "text",
 }
 NAMED = {

@@ -84,7 +84,7 @@ def use(results: Path, path: Path) -> None:
         assert "\n" not in said_by(act)
 
 
-BUDGETED: list[tuple[Place, list[Any]]] = [
+REFUSED: list[tuple[Place, list[Any]]] = [
     (("trial", "recipe", "time"), [0, -5.0, "10m", 1e308, True]),
     (("trial", "recipe", "memory"), [0, -1, "24GiB", 0.5]),
     (("efficiency", "budget_steps"), [0, "many", 2.5]),
@@ -94,12 +94,13 @@ BUDGETED: list[tuple[Place, list[Any]]] = [
     (("efficiency", "feature_seconds"), ["many", [], 1e308]),
     (("backbone", "trained_on"), [3, "rsicd", [3]]),
     (("curve", 0, "train_seconds"), ["x", 1e308]),
+    (("trial", "call"), ["lora(", "[bold]x[/red]", "a|b<i>", "(" * 5000]),
 ]
 
 
-@pytest.mark.parametrize(("place", "values"), BUDGETED)
-def test_odd_budgets_are_refused_by_name(tmp_path: Path, place: Place, values: list[Any]) -> None:
-    """Fields that the records of `SOUND` are too old to have."""
+@pytest.mark.parametrize(("place", "values"), REFUSED)
+def test_odd_values_are_refused_by_name(tmp_path: Path, place: Place, values: list[Any]) -> None:
+    """Mostly of fields that the records of `SOUND` are too old to have."""
     sound = mutated(SOUND[TARGETS[1]], ("trial", "recipe", "time"), 45.0)
     path = tmp_path / "seed0-1.json"
     for value in values:
