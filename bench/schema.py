@@ -64,7 +64,7 @@ class TrialFields(TypedDict):
     settings: dict[str, Any]
     """All settings of the method, by name."""
     recipe: dict[str, Any]
-    """A `bench.recipe.Recipe` as a dict; `_recipe` checks it."""
+    """The training settings: a `bench.recipe.Recipe` as a dict."""
     seed: int
     """Decides every random draw."""
     lr: NotRequired[Number | None]
