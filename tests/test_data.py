@@ -13,8 +13,8 @@ import torch
 
 from bench import UserError, data
 from bench.data import cache, dataset
-from bench.recipe import Recipe
 from bench.sweeps import sweep
+from bench.sweeps.sweepfile import SweepConfig
 from bench.training import batches, resident
 from bench.training.batches import Loader, TokenTable, TrainSplit
 from tests.helpers import tiny as tiny_set
@@ -77,15 +77,8 @@ def test_edited_captions_are_another_trial_unless_the_card_pins_those(tiny: Path
     def known() -> tuple[str, list[str]]:
         dataset = load(tiny)
         notes = [note for note in dataset.notes if "the test set has 4 images" not in note]
-        (trial,) = sweep.plan(
-            methods="zeroshot",
-            datasets=[str(card)],
-            backbones=["starter"],
-            seeds=[0],
-            recipe=Recipe(),
-            root=tiny,
-            results=tiny,
-        ).trials
+        config = SweepConfig("zeroshot", [str(card)], ["starter"], data_root=tiny)
+        (trial,) = sweep.plan(config).trials
         return trial.defines.get("annotation", "as pinned"), notes
 
     card = tiny / "tiny.toml"

@@ -26,6 +26,7 @@ from bench.recipe import Recipe
 from bench.sweeps import engine, engine_choice, engine_ray, engine_slurm, sweep
 from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.sweep import Plan
+from bench.sweeps.sweepfile import SweepConfig
 from bench.trial import Trial, blank_record
 
 PLUGIN = """
@@ -93,16 +94,16 @@ def limit(seconds: int) -> Iterator[None]:
 def planned(root: Path, methods: str) -> Plan:
     plugin = root / "lost.py"
     plugin.write_text(PLUGIN)
-    return sweep.plan(
-        methods=methods,
-        datasets=[str(root / "tiny.toml")],
-        backbones=["starter"],
-        seeds=[0],
+    config = SweepConfig(
+        methods,
+        [str(root / "tiny.toml")],
+        ["starter"],
         recipe=Recipe(steps=2, batch_size=4, evaluations=1),
-        root=root,
+        data_root=root,
         results=root / "results",
         plugins=[plugin],
     )
+    return sweep.plan(config)
 
 
 def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:

@@ -17,6 +17,7 @@ from bench.data import cache
 from bench.recipe import Recipe
 from bench.spec import resolve
 from bench.sweeps import sweep
+from bench.sweeps.sweepfile import SweepConfig
 from bench.training import batches, features, train
 from bench.training.features import FeatureLoader, Features, Table
 from bench.trial import Trial
@@ -180,15 +181,8 @@ def test_where_it_does_not_apply_the_record_says_so(tiny: Path) -> None:
         Features(parts(tiny, "full")[0], None, torch.float32, CPU, 1)
 
 
-def test_views_without_augmentation_are_refused(tiny: Path) -> None:
+def test_views_without_augmentation_are_refused() -> None:
     with pytest.raises(UserError, match="augment=false"):
         sweep.plan(
-            methods="linear",
-            datasets=["synthetic"],
-            backbones=["starter"],
-            seeds=[0],
-            recipe=Recipe(augment=False),
-            root=tiny,
-            results=tiny,
-            cached_features=2,
+            SweepConfig("linear", ["synthetic"], recipe=Recipe(augment=False), cache_features=2)
         )

@@ -9,6 +9,7 @@ from bench.backbone import names
 from bench.recipe import Recipe
 from bench.spec import portable
 from bench.sweeps import sweep
+from bench.sweeps.sweepfile import SweepConfig
 from bench.trial import Trial
 
 REMOTECLIP = "ViT-B-32-quickgelu:hf:chendelong/RemoteCLIP/RemoteCLIP-ViT-B-32.pt"
@@ -95,16 +96,7 @@ def test_where_weights_come_from_is_no_part_of_an_identity() -> None:
 
 
 def planned(root: Path, datasets: list[str], backbones: list[str], **words: bool) -> sweep.Plan:
-    return sweep.plan(
-        methods="zeroshot",
-        datasets=datasets,
-        backbones=backbones,
-        seeds=[0],
-        recipe=Recipe(),
-        root=root,
-        results=root / "results",
-        **words,
-    )
+    return sweep.plan(SweepConfig("zeroshot", datasets, backbones, data_root=root), **words)
 
 
 def test_a_short_name_is_the_trial_of_its_long_spelling(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from bench.data import cache
 from bench.data.resize import CLIP, Resize
 from bench.recipe import Recipe
 from bench.sweeps import sweep
+from bench.sweeps.sweepfile import SweepConfig
 from bench.trained.model import TrainedModel
 from bench.trained.restore import restore
 from bench.trained.retrieve import Searcher
@@ -78,15 +79,10 @@ def folder(tmp_path: Path) -> Path:
 def test_a_trial_and_its_trained_model_see_what_open_clip_would(tiny: Path, folder: Path) -> None:
     import open_clip
 
-    calls = {"methods": "zeroshot", "datasets": [str(tiny / "tiny.toml")], "seeds": [0]}
-    planned = sweep.plan(
-        **calls,  # type: ignore[arg-type]
-        backbones=[f"local-dir:{folder}"],
-        recipe=Recipe(precision="fp32"),
-        root=tiny,
-        results=tiny / "results",
-    )
-    (one,) = planned.trials
+    card, backbones = str(tiny / "tiny.toml"), [f"local-dir:{folder}"]
+    fp32 = Recipe(precision="fp32")
+    config = SweepConfig("zeroshot", [card], backbones, recipe=fp32, data_root=tiny)
+    (one,) = sweep.plan(config).trials
     assert "squash" in one.defines["preprocess"]
     document = trial_run.run(one, tiny, tiny / "results", lambda _: None)
     assert document["backbone"]["preprocess"]["resize_mode"] == "squash"
@@ -191,16 +187,7 @@ def test_it_enters_an_identity_where_it_is_not_what_was_done_before(
 
 def test_a_sweep_gives_new_trials_another_identity() -> None:
     def trials(spec: str) -> Any:
-        planned = sweep.plan(
-            methods="zeroshot",
-            datasets=["synthetic"],
-            backbones=[spec],
-            seeds=[0],
-            recipe=Recipe(),
-            root=Path(),
-            results=Path("results"),
-        )
-        return planned.trials[0]
+        return sweep.plan(SweepConfig("zeroshot", ["synthetic"], [spec])).trials[0]
 
     now = trials("ViT-B-16-SigLIP:webli")
     assert json.loads(now.defines["preprocess"])["resize_mode"] == "squash"

@@ -12,6 +12,7 @@ from bench.messages import Event, Note
 from bench.recipe import Recipe
 from bench.report import conditions, groups
 from bench.sweeps import sweep
+from bench.sweeps.sweepfile import SweepConfig
 from bench.training import train
 from bench.training.batches import TrainSplit
 
@@ -22,17 +23,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "step_costs", lambda *_: {})
 
 
-def planned(root: Path, methods: str, recipe: Recipe | None = None, **words: Any) -> sweep.Plan:
-    return sweep.plan(
-        methods=methods,
-        datasets=[str(root / "tiny.toml")],
-        backbones=["starter"],
-        seeds=[0],
+def planned(
+    root: Path,
+    methods: str,
+    recipe: Recipe | None = None,
+    cache_features: int = 0,
+    rehearse: bool = False,
+) -> sweep.Plan:
+    config = SweepConfig(
+        methods,
+        [str(root / "tiny.toml")],
+        ["starter"],
         recipe=recipe or Recipe(steps=2, evaluations=1),
-        root=root,
+        data_root=root,
         results=root / "results",
-        **words,
+        cache_features=cache_features,
     )
+    return sweep.plan(config, rehearse)
 
 
 def ran(plan: sweep.Plan) -> tuple[dict[str, Any], list[str]]:
@@ -103,7 +110,7 @@ def test_zeroshot_on_test_images_alone(tiny: Path, views: int) -> None:
     keep(tiny, test=4)
     dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
     assert [len(dataset.split(s)) for s in data.SPLITS] == [0, 0, 4]
-    document, _ = ran(planned(tiny, "zeroshot", cached_features=views))
+    document, _ = ran(planned(tiny, "zeroshot", cache_features=views))
     assert document["status"] == "ok", document["traceback"]
     assert 0 <= document["metrics"]["test"]["mR"] <= 100
     assert document["data"]["context_length"] > 5

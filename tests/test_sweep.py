@@ -17,18 +17,14 @@ from bench.recipe import Recipe
 from bench.sweeps import sweep
 from bench.sweeps.engine import Outcome
 from bench.sweeps.sweep import Plan
+from bench.sweeps.sweepfile import SweepConfig
 from bench.trial import Trial
 
 
 def planned(root: Path, methods: str, **recipe: Any) -> Plan:
+    card = str(root / "tiny.toml")
     return sweep.plan(
-        methods=methods,
-        datasets=[str(root / "tiny.toml")],
-        backbones=["starter"],
-        seeds=[0],
-        recipe=Recipe(**recipe),
-        root=root,
-        results=root / "results",
+        SweepConfig(methods, [card], ["starter"], recipe=Recipe(**recipe), data_root=root)
     )
 
 

@@ -10,13 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import UserError, cli
-from bench.commands import run, sweeping, tune
+from bench.commands import run, tune
 from bench.data import cache
 from bench.recipe import Recipe
 from bench.spec import parse_calls, resolve
 from bench.sweeps import forecast, sweepfile
 from bench.sweeps import sweep as sweep_
 from bench.sweeps.sweep import Plan
+from bench.sweeps.sweepfile import SweepConfig
 from bench.trial import Trial, blank_record
 from methods import registry
 
@@ -103,18 +104,14 @@ def test_without_a_home_folder_a_tilde_is_one_sentence_and_the_cache_lies_elsewh
             sweepfile.gather(None, **{**given, **odd})
 
 
-def test_a_file_can_say_how_long_a_trial_may_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweeping, "planned", lambda *_, **__: Plan([], tmp_path, tmp_path))
-    text = "datasets = 'ucm'\nmethods = 'cmer'\ncheckpoint_every = '5m'\n"
-    path = sweep(tmp_path, text + "time_limit = '2h'")
-    plan, _ = sweeping.planned_with_engine(sweepfile.gather(path))
-    assert (plan.time_limit, plan.checkpoint_seconds) == (7200, 300)
-    plan, _ = sweeping.planned_with_engine(sweepfile.gather(path, time_limit="90"))
-    assert plan.time_limit == 5400
+def test_a_file_can_say_how_long_a_trial_may_take_and_how_many_share_a_gpu(tmp_path: Path) -> None:
+    text = "datasets = 'synthetic'\nmethods = 'cmer'\ncheckpoint_every = '5m'\n"
+    path = sweep(tmp_path, text + "time_limit = '2h'\njobs_per_gpu = 2")
+    plan = sweep_.plan(sweepfile.gather(path), rehearse=True)
+    assert (plan.time_limit, plan.checkpoint_seconds, plan.jobs_per_gpu) == (7200, 300, 2)
+    assert sweepfile.gather(path, time_limit="90").time_limit == 5400
     with pytest.raises(UserError, match="--time-limit is above 0"):
-        sweeping.planned_with_engine(sweepfile.gather(path, time_limit="0"))
+        sweepfile.gather(path, time_limit="0")
 
 
 def test_what_is_typed_on_the_command_line_wins_over_the_file(
@@ -239,16 +236,7 @@ def test_a_missing_sweep_file_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_all_is_every_method_once() -> None:
-    planned = sweep_.plan(
-        methods="lora(rank=4),all",
-        datasets=["synthetic"],
-        backbones=["starter"],
-        seeds=[0],
-        recipe=Recipe(),
-        root=Path(),
-        results=Path(),
-        rehearse=True,
-    )
+    planned = sweep_.plan(SweepConfig("lora(rank=4),all", ["synthetic"]), rehearse=True)
     calls = [trial.call for trial in planned.trials]
     assert calls == ["lora(rank=4)", *(plain(name) for name in registry() if name != "lora")]
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from bench import record
 from bench.commands.framework import option
 from bench.commands.options import SweepOptions
-from bench.commands.sweeping import planned
 from bench.console import console, say
 from bench.units import parse_bytes
 
@@ -35,11 +34,12 @@ def plan(options: PlanOptions) -> None:
 
     from bench.measure import plan as plan_
     from bench.measure import plan_table
+    from bench.sweeps import forecast, sweep
 
     memory = options.gpu_memory
     limit = None if memory is None else parse_bytes(memory, "the GPU memory")
     config = options.config()
-    trials = planned(config, rehearse=True)
+    trials = sweep.plan(config, rehearse=True)
     with Progress(
         SpinnerColumn("line"),
         "{task.description}",
@@ -54,8 +54,6 @@ def plan(options: PlanOptions) -> None:
             bar.update(task, completed=done, total=total, description=f"predicting {what}")
 
         rows = plan_.plan(trials.trials, limit, trials.root, move)
-    from bench.sweeps import forecast
-
     steps = _steps(trials, rows)
     if options.json:
         rows_with_steps = [

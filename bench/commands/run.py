@@ -95,7 +95,7 @@ def run(options: RunOptions) -> None:
         config, images=not options.dry_run, yes=None if options.dry_run else options.yes
     )
     screen = console()
-    announce_backbones(screen, plan, config.backbones)
+    announce_backbones(screen, config)
     if config.tuned is not None:
         plan, without = tuned_.apply(plan, config.tuned)
         for name in without:

@@ -11,7 +11,7 @@ from bench import UserError
 from bench.console import complain, console, counted, from_here, say, warn
 from bench.record import FINISHED_STATUSES, STATUSES
 from bench.spec import portable
-from bench.units import DOWNLOADS, format_bytes, parse_seconds
+from bench.units import DOWNLOADS, format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,38 +25,16 @@ if TYPE_CHECKING:
     from bench.trial import Trial
 
 
-def planned(config: "SweepConfig", rehearse: bool = False, images: bool = True) -> "Plan":
-    """The trials of a sweep. `rehearse`: only to predict, so data and weights may be missing.
-
-    images=False: the annotations must be there, but the images may be missing.
-    """
-    from bench.data import data_root as root_of
-    from bench.sweeps import sweep
-
-    return sweep.plan(
-        methods=config.methods,
-        datasets=config.datasets,
-        backbones=config.backbones,
-        seeds=config.seeds,
-        recipe=config.recipe,
-        root=root_of(config.data_root),
-        results=config.results,
-        plugins=config.plugins,
-        rehearse=rehearse,
-        images=images,
-        cached_features=config.cache_features,
-    )
-
-
 def planned_with_engine(
     config: "SweepConfig", images: bool = True, yes: bool | None = None
 ) -> "tuple[Plan, Engine]":
-    """The trials of a sweep, with their time limit and checkpoints, and the engine for them.
+    """The trials of a sweep, and the engine for them.
 
-    images: see `planned`. yes: fetch a data set that is missing; False: ask a user at a terminal,
-    None: do not ask.
+    images=False: the annotations must be there, but the images may be missing. yes: fetch a data
+    set that is missing; False: ask a user at a terminal, None: do not ask.
     """
     from bench.fetch import fetching
+    from bench.sweeps import sweep
     from bench.sweeps.engine_choice import engine_of
     from bench.tracking import choose
 
@@ -64,33 +42,23 @@ def planned_with_engine(
     engine = engine_of(config.engine)
     if engine.warning is not None:
         warn(console(), engine.warning)
-    make = partial(planned, config, images=images)
-    plan = make() if yes is None else fetching.with_data(make, yes, console())
-    plan.jobs_per_gpu = engine.jobs_per_gpu
-    plan.checkpoint_seconds = parse_seconds(config.checkpoint_every, "--checkpoint-every")
-    if config.time_limit is not None:
-        plan.time_limit = parse_seconds(config.time_limit, "--time-limit")
-        if not plan.time_limit:
-            raise UserError("--time-limit is above 0; leave it out for none")
-    return plan, engine
+    make = partial(sweep.plan, config, images=images)
+    return make() if yes is None else fetching.with_data(make, yes, console()), engine
 
 
-def announce_backbones(screen: "Console", plan: "Plan", named: list[str]) -> None:
-    """Say which backbones the trials have, and for which data sets each is the default.
-
-    `named`: the backbones that the user named; empty: each data set's default is used.
-    """
+def announce_backbones(screen: "Console", config: "SweepConfig") -> None:
+    """Say which backbones the trials have, and for which data sets each is the default."""
     from bench import backbone
+    from bench.sweeps.sweep import backbones_of
 
     lines: dict[str, list[str]] = {}
-    for name, words in plan.backbones.items():
+    for name, words in backbones_of(config).items():
         for word in words:
             spec = backbone.expand(word)
             full = f" ({portable(spec)})" if spec != word else ""
-            lines.setdefault(f"{portable(word)}{full}", []).append("" if named else name)
-    for title, names in lines.items():
-        datasets = [Path(name).stem for name in names if name]
-        default = f", the default of {', '.join(datasets)}" if datasets else ""
+            lines.setdefault(f"{portable(word)}{full}", []).append(Path(name).stem)
+    for title, datasets in lines.items():
+        default = "" if config.backbones else f", the default of {', '.join(datasets)}"
         say(screen, f"backbone: {title}{default}")
 
 

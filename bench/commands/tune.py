@@ -97,7 +97,7 @@ def tune(options: TuneOptions) -> None:
     if not options.dry_run:
         demand_writable(out)
     screen = console()
-    announce_backbones(screen, plan, config.backbones)
+    announce_backbones(screen, config)
     todo = search.plan.todo(False, options.retry_failed)
     say(screen, _state_of(search, todo))
     if options.dry_run:

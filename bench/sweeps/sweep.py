@@ -11,6 +11,7 @@ from bench.messages import Job
 from bench.recipe import Recipe
 from bench.schema import Record
 from bench.spec import Call, load_plugins, parse_calls, resolve
+from bench.sweeps.sweepfile import SweepConfig
 from bench.trial import Trial, too_few
 from bench.trial_process import clear
 from methods import registry
@@ -35,8 +36,6 @@ class Plan:
     corrupt: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     """Corruptions and severities to test trained trials under, by identity. If there are any,
     nothing is trained."""
-    backbones: dict[str, list[str]] = field(default_factory=dict)
-    """The backbones as the user or the data set's card names them, by data set."""
 
     def status(self, trial: Trial) -> str | None:
         """The status of the trial's record, or None where there is none."""
@@ -81,40 +80,29 @@ class Plan:
         )
 
 
-def plan(
-    *,
-    methods: str,
-    datasets: list[str],
-    backbones: list[str],
-    seeds: list[int],
-    recipe: Recipe,
-    root: Path,
-    results: Path,
-    plugins: list[Path] | None = None,
-    rehearse: bool = False,
-    images: bool = True,
-    cached_features: int = 0,
-) -> Plan:
+def plan(config: SweepConfig, rehearse: bool = False, images: bool = True) -> Plan:
     """Every data set x backbone x seed x method, the methods innermost.
 
-    `backbones`: [] for the one that each data set's card names. `rehearse`: only to predict, so
-    neither data nor weights need be there; images=False: the images need not be. Raises UserError
-    for a name, setting, backbone or data set that cannot be used.
+    `rehearse`: only to predict, so neither data nor weights need be there; images=False: the images
+    need not be. Raises UserError for a name, setting, backbone or data set that cannot be used.
     """
-    load_plugins(plugins)
-    if cached_features > 1 and not recipe.augment:
+    load_plugins(config.plugins)
+    views, recipe = config.cache_features, config.recipe
+    if views > 1 and not recipe.augment:
         raise UserError(
-            f"--cache-features {cached_features} stores that many augmentations of each image, and "
-            "the recipe says augment=false; store one view"
+            f"--cache-features {views} stores that many augmentations of each image, and the "
+            "recipe says augment=false; store one view"
         )
-    calls = _calls(methods)
-    named = {name: backbones or [data.card(name).backbone] for name in datasets}
-    specs = {name: list(dict.fromkeys(map(backbone.expand, some))) for name, some in named.items()}
-    defines = {name: {"card": data.card(name).digest()} for name in datasets}
+    calls, root = _calls(config.methods), data.data_root(config.data_root)
+    specs = {
+        name: list(dict.fromkeys(map(backbone.expand, words)))
+        for name, words in backbones_of(config).items()
+    }
+    defines = {name: {"card": data.card(name).digest()} for name in specs}
     weights: dict[str, dict[str, str]] = {}
     if not rehearse:
         weights = {spec: _weights(spec) for spec in dict.fromkeys(itertools.chain(*specs.values()))}
-        for name in datasets:
+        for name in specs:
             dataset = data.load(data.card(name), root, images)
             _check(name, dataset, calls, recipe)
             for key, digest in dataset.hashes.items():
@@ -130,12 +118,25 @@ def plan(
             recipe,
             seed,
             {**defines[name], **weights.get(spec, {})},
-            cached_features,
+            views,
         )
-        for name in datasets
-        for spec, seed, call in itertools.product(specs[name], seeds, calls)
+        for name in specs
+        for spec, seed, call in itertools.product(specs[name], config.seeds, calls)
     ]
-    return Plan(trials, results, root, plugins or [], backbones=named)
+    return Plan(
+        trials,
+        config.results,
+        root,
+        config.plugins,
+        config.engine.get("jobs_per_gpu", 1),
+        config.time_limit,
+        config.checkpoint_seconds,
+    )
+
+
+def backbones_of(config: SweepConfig) -> dict[str, list[str]]:
+    """The backbones of each data set, as the user names them, or else the data set's card."""
+    return {name: config.backbones or [data.card(name).backbone] for name in config.datasets}
 
 
 def _calls(methods: str) -> list[Call]:

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict  # the one pydantic reads on every Pytho
 from bench import UserError, at_home
 from bench.recipe import Recipe, merge_recipe, parse_recipe
 from bench.spec import LARGEST_WHOLE, nearest
+from bench.units import parse_seconds
 
 LARGEST_SEED = LARGEST_WHOLE
 """Records hold the seed. Torch takes seeds of 64 bits."""
@@ -82,19 +83,22 @@ class SweepConfig:
 
     methods: str
     datasets: list[str]
-    backbones: list[str]
+    backbones: list[str] = field(default_factory=list)
     """Empty: for each data set the one that its card names."""
-    seeds: list[int]
-    recipe: Recipe
-    data_root: Path | None
-    results: Path
-    tuned: Path | None
-    plugins: list[Path]
+    seeds: list[int] = field(default_factory=lambda: [0])
+    recipe: Recipe = field(default_factory=Recipe)
+    data_root: Path | None = None
+    """None: `$BENCH_DATA`, else `./data`."""
+    results: Path = Path("results")
+    tuned: Path | None = None
+    plugins: list[Path] = field(default_factory=list)
     cache_features: int = 0
     corrupt: str = ""
     severity: str = "1,3,5"
-    time_limit: str | None = None
-    checkpoint_every: str = "3m"
+    time_limit: float | None = None
+    """Seconds after which a trial ends as `timeout`."""
+    checkpoint_seconds: float = 180.0
+    """Seconds between the checkpoints of a trial; 0: after each step."""
     log: str = ""
     """Names of trackers, with commas."""
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -169,6 +173,9 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
             raise UserError(f"{problem}; give {option}, or {key} = [...] in a sweep file")
     if values.get("log") and not any(map(_split, _list(values["log"]))):
         raise UserError("--log names no tracker; leave it out for none")
+    limit = values.get("time_limit")
+    if limit is not None and not (limit := parse_seconds(limit, "--time-limit")):
+        raise UserError("--time-limit is above 0; leave it out for none")
     return SweepConfig(
         methods=",".join(_list(values["methods"])),
         datasets=list(dict.fromkeys(map(_at_home, _list(values["datasets"])))),
@@ -182,8 +189,10 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
         cache_features=values.get("cache_features", 0),
         corrupt=values.get("corrupt", ""),
         severity=values.get("severity", "1,3,5"),
-        time_limit=values.get("time_limit"),
-        checkpoint_every=values.get("checkpoint_every", "3m"),
+        time_limit=limit,
+        checkpoint_seconds=parse_seconds(
+            values.get("checkpoint_every", "3m"), "--checkpoint-every"
+        ),
         log=",".join(_list(values.get("log", []))),
         engine=cast(EngineOptions, {key: values[key] for key in engine_keys if key in values}),
         search=search,
