@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.trial import Trial
 
 if TYPE_CHECKING:
-    from bench.schema import Look
+    from bench.schema import CurvePoint
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Step:
     steps: int
     """How many steps the training has, as far as is known now."""
     images_per_second: float | None = None
-    look: "Look | None" = None
+    evaluation: "CurvePoint | None" = None
     """The evaluation after this step, if there was one."""
     peak_memory_bytes: int | None = None
     """Most bytes allocated on the GPU so far; reported once a second."""

@@ -119,8 +119,8 @@ class Backbone(TypedDict, total=False):
     """Data sets whose training images the weights are known to have seen."""
 
 
-class Look(TypedDict):
-    """One evaluation during the training."""
+class CurvePoint(TypedDict):
+    """A point of the learning curve: one evaluation during the training."""
 
     step: Whole
     """Optimiser steps so far."""
@@ -314,7 +314,7 @@ class Record(TypedDict):
     """The learning rate that was used; null where nothing is trained."""
     metrics: NotRequired[dict[str, dict[str, Number]]]
     """Recalls in percent, by split (val, test), then by name (`i2t_R@1`, `mR`, `dup_mR`)."""
-    curve: NotRequired[list[Look]]
+    curve: NotRequired[list[CurvePoint]]
     """The evaluations during the training, in order."""
     best_step: NotRequired[Count | None]
     """The step whose weights were kept."""

@@ -285,8 +285,8 @@ class TrialRun:
         """Compile now, so that no training step has to wait for it."""
         self.progress(Stage("compiling"))
         model = self.model
-        looks = [partial(self._rank, name) for name in self.evaluations]
-        seconds = compiled.warm_up(model.method, batch, looks, model.dtype, self.device)
+        rankings = [partial(self._rank, name) for name in self.evaluations]
+        seconds = compiled.warm_up(model.method, batch, rankings, model.dtype, self.device)
         for evaluation in self.evaluations.values():
             evaluation.reset()
         return {"compile_seconds": seconds}

@@ -6,9 +6,9 @@
 The frozen features of eight views an image are computed once and shared by all trials: a trial's
 seed decides how CMER starts, which captions and views make a batch and which captions carry a scene
 label, but not which eight crops exist. A trial is 240 steps of the project's own training loop with
-a look at validation every 40. Results are appended to benchmarks/decisions.jsonl as they come, and
-what is there is not run again; the table is in docs/cmer.md. Choose by validation alone: test
-recall is there to be read.
+an evaluation on validation every 40. Results are appended to benchmarks/decisions.jsonl as they
+come, and what is there is not run again; the table is in docs/cmer.md. Choose by validation alone:
+test recall is there to be read.
 """
 
 import argparse
@@ -91,7 +91,7 @@ class Bench:
         dataset = data.load(data.card("ucm"), root)
         bench = Workbench(dataset, backbone.load("starter"))
         self.base, self.table, self.split = bench.backbone, bench.tokens, bench.training()
-        self.looks = bench.evaluations()
+        self.evaluations = bench.evaluations()
         self.dtype = compute_dtype(RECIPE.precision, CPU)
         widest = CMER(copy.deepcopy(self.base.model), stride=1, text_taps="all")
         self.features = Features(widest, self.table, self.dtype, CPU, VIEWS)
@@ -101,7 +101,7 @@ class Bench:
         loader = EveryCaption(
             self.split, self.table, str, batch_size=len(self.split.rows), seed=0, device=CPU
         )
-        self.features.build(loader, 1, list(self.looks.values()), print)
+        self.features.build(loader, 1, list(self.evaluations.values()), print)
         if keep is not None:
             for table in (self.features.images, self.features.texts):  # no views of one block
                 table.parts = [None if p is None else p.clone() for p in table.parts]
@@ -116,9 +116,9 @@ class Bench:
         features = self.seen_by(method, settings)
 
         def recall(split: str) -> float:
-            look = self.looks[split]
-            encoded = look.features(method, self.table, self.dtype, CPU, 256, features)
-            return look.metrics(look.ranks(*encoded))["mR"]
+            evaluation = self.evaluations[split]
+            encoded = evaluation.features(method, self.table, self.dtype, CPU, 256, features)
+            return evaluation.metrics(evaluation.ranks(*encoded))["mR"]
 
         plain = batches.Loader(
             self.split,

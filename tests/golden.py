@@ -95,7 +95,7 @@ def trials(root: Path) -> dict[str, Any]:
         for path in sorted(results.rglob("seed*.json")):
             record = json.loads(path.read_text(encoding="utf-8"))
             names = ("step", "epoch", "loss", "lr", "val_mR")
-            curve = [{name: look[name] for name in names} for look in record["curve"]]
+            curve = [{name: point[name] for name in names} for point in record["curve"]]
             metrics = {split: dict(sorted(m.items())) for split, m in record["metrics"].items()}
             reached[f"{head}{record['trial']['method']}"] = {"curve": curve, "metrics": metrics}
     return reached

@@ -16,7 +16,7 @@ CLASSES = {
     "Recipe": ("The recipe", "trial.recipe."),
     "Data": ("The data set", "data."),
     "Backbone": ("The backbone", "backbone."),
-    "Look": ("The training curve", "curve[]."),
+    "CurvePoint": ("The training curve", "curve[]."),
     "Efficiency": ("Memory, time and speed", "efficiency."),
     "Environment": ("The machine", "environment."),
 }

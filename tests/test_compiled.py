@@ -46,9 +46,9 @@ def made(cls: type[Method]) -> Method:
     return cls(tiny_model())
 
 
-def warmed(method: Method, looks: list[Callable[[], object]]) -> float:
+def warmed(method: Method, evaluations: list[Callable[[], object]]) -> float:
     compiled.wrap(method, CPU)
-    return compiled.warm_up(method, tiny_batch(), looks, torch.float32, CPU)
+    return compiled.warm_up(method, tiny_batch(), evaluations, torch.float32, CPU)
 
 
 def test_warming_up_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ class Seen(Watcher):
     def started(self, trial: Trial, device: str) -> None:
         self.begun.append(trial.method)
 
-    def moved(self, trial: Trial, event: Event) -> None:
+    def reported(self, trial: Trial, event: Event) -> None:
         assert trial.method in self.begun
         self.told.append(event)
 

@@ -36,11 +36,11 @@ def test_short_trials_reach_what_they_reached(tmp_path: Path) -> None:
 def compare(fresh: dict[str, Any], kept: dict[str, Any], name: str) -> None:
     """Assert that a trial's curve and metrics are the kept ones, but for rounding."""
     assert len(fresh["curve"]) == len(kept["curve"]), name
-    for look, old in zip(fresh["curve"], kept["curve"], strict=True):
-        assert {k: look[k] for k in ("step", "epoch")} == {k: old[k] for k in ("step", "epoch")}
-        assert look["lr"] == pytest.approx(old["lr"])
-        assert look["loss"] == pytest.approx(old["loss"], rel=1e-3), name
-        assert look["val_mR"] == pytest.approx(old["val_mR"], abs=one_query("mR")), name
+    for point, old in zip(fresh["curve"], kept["curve"], strict=True):
+        assert {k: point[k] for k in ("step", "epoch")} == {k: old[k] for k in ("step", "epoch")}
+        assert point["lr"] == pytest.approx(old["lr"])
+        assert point["loss"] == pytest.approx(old["loss"], rel=1e-3), name
+        assert point["val_mR"] == pytest.approx(old["val_mR"], abs=one_query("mR")), name
     assert fresh["metrics"].keys() == kept["metrics"].keys()
     for split, metrics in kept["metrics"].items():
         assert fresh["metrics"][split].keys() == metrics.keys()

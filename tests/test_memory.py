@@ -48,15 +48,15 @@ def live_tensors() -> int:
 
 
 class Watched:
-    """What a training calls before each step; it notes what `look` says then."""
+    """What a training calls before each step; it notes what `measure` says then."""
 
-    def __init__(self, method: Method, look: Any) -> None:
+    def __init__(self, method: Method, measure: Any) -> None:
         self.seen: list[Any] = []
         own = method.on_step
 
         def on_step(step: int, steps: int) -> None:
             own(step, steps)
-            self.seen.append(look())
+            self.seen.append(measure())
 
         method.on_step = on_step  # type: ignore[method-assign]
 

@@ -344,7 +344,7 @@ def test_files_are_the_same_bytes_again_and_some_are_left_out(
     assert plots.draw([zero], tmp_path, tmp_path / "none") == {zero.name: []}
 
 
-def test_one_look_is_no_curve(tmp_path: Path) -> None:
+def test_one_evaluation_is_no_curve(tmp_path: Path) -> None:
     documents = fakes.sweep(1, ["lora"])
     assert curves.by_steps(group_of(tmp_path / "many", documents)) is not None
     for document in documents:

@@ -15,7 +15,7 @@ from bench.label import fold
 from bench.measure import meter
 from bench.messages import Note, Stage, Step
 from bench.recipe import Recipe
-from bench.schema import Look
+from bench.schema import CurvePoint
 from bench.sweeps import progress
 from bench.sweeps.engine import Outcome
 from bench.trial import Trial
@@ -23,7 +23,7 @@ from bench.trial import Trial
 ONE = Trial("ucm", "starter", "lora", "lora(rank=4)", {}, None, Recipe(), 0, {})
 TWO, THREE = replace(ONE, seed=1), replace(ONE, seed=2)
 STEP = Step(10, 40, 1234.0, peak_memory_bytes=3 * 2**30)
-LOOK: Look = {"step": 20, "epoch": 1.0, "val_mR": 45.67}
+POINT: CurvePoint = {"step": 20, "epoch": 1.0, "val_mR": 45.67}
 
 
 class Clock:
@@ -52,16 +52,16 @@ def shown(watch: Any, console: Console) -> str:
 def feed(watch: Any, clock: Clock, trial: Trial = ONE) -> None:
     if trial.identity not in watch.running:
         watch.started(trial, "0")
-    watch.moved(trial, STEP)
+    watch.reported(trial, STEP)
     clock.now = 60.0
-    watch.moved(trial, Step(20, 40, 1234.0, LOOK, peak_memory_bytes=2**30))
+    watch.reported(trial, Step(20, 40, 1234.0, POINT, peak_memory_bytes=2**30))
 
 
 def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
     with progress.watcher(console, [ONE, TWO, THREE]) as watch:
         watch.started(ONE, "0")
-        watch.moved(ONE, Stage("loading"))
+        watch.reported(ONE, Stage("loading"))
         assert "loading" in shown(watch, console)
         feed(watch, clock)
         text = shown(watch, console)
@@ -145,7 +145,7 @@ def test_where_a_trial_goes_on_is_said_for_each(clock: Clock) -> None:
     with progress.watcher(Console(file=file, width=80), [ONE, TWO]) as watch:
         for trial in (ONE, TWO):
             watch.started(trial, "cpu")
-            watch.moved(trial, Note("goes on after step 7", of_trial=True))
+            watch.reported(trial, Note("goes on after step 7", of_trial=True))
     assert file.getvalue().count("goes on after step 7") == 2
 
 
@@ -186,7 +186,7 @@ def test_one_trial_is_no_trials(number: int, words: str) -> None:
 
 def test_a_process_without_a_gpu_shows_its_ram_as_such() -> None:
     running = progress.Running()
-    running.moved(Step(1, 9, process_memory_bytes=2**30))
+    running.update(Step(1, 9, process_memory_bytes=2**30))
     assert running.sentence() == "step 1/9, 1 GiB RAM"
 
 
@@ -219,8 +219,8 @@ def test_a_note_that_follows_from_data_and_weights_is_printed_once(
     with progress.watcher(console, [ONE, other, elsewhere]) as watch:
         for trial in (ONE, other, elsewhere):
             watch.started(trial, "cpu")
-            watch.moved(trial, Note("3 captions are cut"))
-        watch.moved(other, Note("something else"))
+            watch.reported(trial, Note("3 captions are cut"))
+        watch.reported(other, Note("something else"))
         file = console.file
         assert isinstance(file, io.StringIO)
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())

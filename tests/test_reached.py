@@ -73,7 +73,7 @@ def test_seconds_to_each_share_of_lora(tmp_path: Path) -> None:
     assert "zeroshot" not in found  # it trains nothing
 
 
-def test_means_over_seeds_at_equal_looks(tmp_path: Path) -> None:
+def test_means_over_seeds_at_equal_evaluations(tmp_path: Path) -> None:
     slow = [(10.0, 20.0), (30.0, 30.0), (50.0, 40.0)]
     fast = [(20.0, 30.0), (40.0, 10.0), (60.0, 42.0)]  # best so far: 30, 30, 42
     documents = [trained("lora", curve, seed) for seed, curve in enumerate([slow, fast])]
@@ -106,10 +106,10 @@ def test_seeds_that_did_not_end_well_are_left_out(tmp_path: Path) -> None:
 
 
 def test_seconds_of_older_records_come_from_the_rate(tmp_path: Path) -> None:
-    looks = [(10, 20.0), (20, 36.0), (30, 40.0)]
-    old = trained("lora", looks, timed=False, recipe={"batch_size": 64, "accumulation": 2})
+    curve = [(10, 20.0), (20, 36.0), (30, 40.0)]
+    old = trained("lora", curve, timed=False, recipe={"batch_size": 64, "accumulation": 2})
     old["efficiency"] |= {"train_images_per_second": 256.0, "train_seconds": 1000.0}
-    none = trained("vpt", looks, timed=False, recipe={"batch_size": 64, "accumulation": 2})
+    none = trained("vpt", curve, timed=False, recipe={"batch_size": 64, "accumulation": 2})
     none["efficiency"]["train_images_per_second"] = None
     new = trained("cmer", LORA, recipe={"batch_size": 64, "accumulation": 2})
     group = group_of(tmp_path, [old, none, new])
@@ -140,7 +140,7 @@ def test_building_cached_features_counts(tmp_path: Path) -> None:
 
 def test_without_lora_the_best_is_the_reference_and_named(tmp_path: Path) -> None:
     documents = [trained("cmer", LORA), trained("vpt", [(1.0, 1.0), (2.0, 2.0), (3.0, 38.0)])]
-    documents.append(trained("lora", [(10.0, 20.0), (20.0, 50.0)]))  # two looks are too few
+    documents.append(trained("lora", [(10.0, 20.0), (20.0, 50.0)]))  # two evaluations are too few
     group = group_of(tmp_path, documents)
     part = reach(group)
     assert "that of cmer" in part.title
@@ -151,12 +151,12 @@ def test_without_lora_the_best_is_the_reference_and_named(tmp_path: Path) -> Non
     assert table_of(group, "vpt")["vpt"]["val mR / vpt"] == "100.0%"
 
 
-@pytest.mark.parametrize("looks", [1, 2])
-def test_few_looks_make_no_table(tmp_path: Path, looks: int) -> None:
-    documents = [trained(name, LORA[:looks]) for name in ("lora", "cmer")]
+@pytest.mark.parametrize("evaluations", [1, 2])
+def test_few_evaluations_make_no_table(tmp_path: Path, evaluations: int) -> None:
+    documents = [trained(name, LORA[:evaluations]) for name in ("lora", "cmer")]
     group = group_of(tmp_path, documents)
     assert reached.reach_table(group, "lora") is None
-    assert (curves.by_seconds(group) is None) == (looks == 1)
+    assert (curves.by_seconds(group) is None) == (evaluations == 1)
 
 
 def test_one_method_makes_no_table(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def title_of(picture: Figure) -> str:
     return picture.texts[0].get_text().replace("\n", " ")
 
 
-def test_lines_step_at_the_looks_and_go_on_to_the_edge(tmp_path: Path) -> None:
+def test_lines_step_at_the_evaluations_and_go_on_to_the_edge(tmp_path: Path) -> None:
     ends = {"lora": 40.0, "cmer": 39.0}
     points_of: dict[str, Curve] = {"lora": LORA, "cmer": [(5.0, 38.0), (10.0, 39.0), (15.0, 30.0)]}
     documents = []

@@ -57,5 +57,5 @@ def test_committed_records_hold_nothing_that_the_page_leaves_out() -> None:
         for part in parts:
             held = record[part] if part else record
             assert held.keys() <= known[part], f"{path.name}: {held.keys() - known[part]}"
-        for look in record["curve"]:
-            assert look.keys() <= get_type_hints(schema.Look).keys()
+        for point in record["curve"]:
+            assert point.keys() <= get_type_hints(schema.CurvePoint).keys()

@@ -28,7 +28,7 @@ ONE = Trial(
     "ucm", "starter", "lora", "lora(rank=4)", {"rank": 4, "targets": "all"}, None, Recipe(), 0, {}
 )
 STEP = Step(1, 4, 10.0, peak_memory_bytes=2**30)
-LOOKS = [
+EVALUATIONS = [
     Step(2, 4, 11.0, {"step": 2, "epoch": 0.5, "loss": 2.0, "lr": 0.1, "val_mR": 10.0}),
     Step(4, 4, 12.0, {"step": 4, "epoch": 1.0, "loss": 1.0, "lr": 0.0, "val_mR": 11.0}),
 ]
@@ -44,7 +44,7 @@ class Quiet(Watcher):
     def started(self, trial: Trial, device: str) -> None:
         self.told.append((trial.identity, device))
 
-    def moved(self, trial: Trial, event: Event) -> None:
+    def reported(self, trial: Trial, event: Event) -> None:
         self.told.append((trial.identity, event))
 
     def ended(self, outcome: Outcome) -> None:
@@ -84,13 +84,13 @@ class Remembers:
 
 
 def written(results: Path, trial: Trial = ONE) -> Path:
-    """A record of a trial as it stands beside these looks."""
+    """A record of a trial as it stands beside these evaluations."""
     path = trial.path(results)
     path.parent.mkdir(parents=True, exist_ok=True)
     document = blank_record(trial)
     document["metrics"] = {"test": {"mR": 27.5, "i2t_R@1": 12.0}}
     document["efficiency"] = {"trainable_parameters": 100, "peak_memory_train_bytes": None}
-    document["curve"] = [step.look for step in LOOKS]
+    document["curve"] = [step.evaluation for step in EVALUATIONS]
     record.write(path, document)
     return path
 
@@ -107,8 +107,8 @@ def play(
     said: list[str] = []
     with tracking(inner or Quiet(), trackers, said.append) as watch:
         watch.started(trial, "0")
-        for event in [Stage("loading"), STEP, *LOOKS] if events is None else events:
-            watch.moved(trial, event)
+        for event in [Stage("loading"), STEP, *EVALUATIONS] if events is None else events:
+            watch.reported(trial, event)
         path = written(results, trial) if status == "ok" else None
         watch.ended(Outcome(trial, status, None, path, test_mR=27.5, seconds=3.0))
     return said
@@ -117,7 +117,7 @@ def play(
 # What a tracker is told.
 
 
-def test_a_tracker_is_told_looks_settings_and_the_end(tmp_path: Path) -> None:
+def test_a_tracker_is_told_evaluations_settings_and_the_end(tmp_path: Path) -> None:
     tracker = Remembers()
     assert play([tracker], tmp_path) == []
     (run,) = tracker.runs
@@ -153,7 +153,7 @@ def test_the_other_watcher_is_told_everything(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("events", "resumed", "step"),
     [
-        ([Stage("loading"), replace(STEP, step=3), LOOKS[1]], True, 3),
+        ([Stage("loading"), replace(STEP, step=3), EVALUATIONS[1]], True, 3),
         ([Stage("measuring")], True, 1),  # the checkpoint was written after the last step
         ([Stage("loading"), Stage("testing")], False, 1),  # nothing is trained
         ([], False, 1),  # no message came through, as from a cluster whose files lag
@@ -172,7 +172,7 @@ def test_a_trial_that_goes_on_is_told_from_one_that_begins(
 
 def test_steps_that_are_repeated_are_passed_on_once(tmp_path: Path) -> None:
     tracker = Remembers()
-    play([tracker], tmp_path, [STEP, LOOKS[0], STEP, LOOKS[0], LOOKS[1]])
+    play([tracker], tmp_path, [STEP, EVALUATIONS[0], STEP, EVALUATIONS[0], EVALUATIONS[1]])
     assert [step for step, _ in tracker.logged] == [2, 4]
 
 
@@ -190,7 +190,7 @@ def test_a_trial_that_is_stopped_ends_its_run() -> None:
     def sweep() -> None:
         with tracking(Quiet(), [tracker], print) as watch:
             watch.started(ONE, "0")
-            watch.moved(ONE, STEP)
+            watch.reported(ONE, STEP)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -208,8 +208,8 @@ def test_a_tracker_that_fails_is_noted_once_and_harms_nothing(fails: str, tmp_pa
     with tracking(Quiet(), [bad, good], said.append) as watch:
         for trial in (ONE, replace(ONE, seed=1)):
             watch.started(trial, "0")
-            for event in (STEP, *LOOKS):
-                watch.moved(trial, event)
+            for event in (STEP, *EVALUATIONS):
+                watch.reported(trial, event)
             watch.ended(Outcome(trial, "ok", None, written(tmp_path, trial)))
     assert said == ["remembers failed (no luck); the trials go on without it"]
     assert len(good.endings) == 2
@@ -221,7 +221,7 @@ def test_a_tracker_that_hangs_is_left_behind(tmp_path: Path) -> None:
     good, said = Remembers(), list[str]()
     watch = Tracking(Quiet(), [hangs, good], said.append)
     watch.started(ONE, "0")
-    watch.moved(ONE, STEP)
+    watch.reported(ONE, STEP)
     watch.ended(Outcome(ONE, "ok", None, written(tmp_path)))
     watch.close(silence=0.05)  # such as a server that does not answer
     assert said == [
@@ -310,9 +310,9 @@ def test_tensorboard_goes_on_where_the_trial_does(tmp_path: Path) -> None:
         Step(3, 4, 11.0, {"step": 3, "epoch": 0.5, "loss": 7.0}),
     ]
     play(log(), tmp_path, killed, "killed")
-    play(log(), tmp_path, [replace(STEP, step=3), LOOKS[1]])  # from a checkpoint after step 2
+    play(log(), tmp_path, [replace(STEP, step=3), EVALUATIONS[1]])  # from a checkpoint after step 2
     assert scalars(folder)["train/loss"] == [(2, 9.0), (4, 1.0)]
-    play(log(), tmp_path, [STEP, *LOOKS])  # --rerun
+    play(log(), tmp_path, [STEP, *EVALUATIONS])  # --rerun
     assert scalars(folder)["train/loss"] == [(2, 2.0), (4, 1.0)]
 
 
@@ -322,8 +322,8 @@ def test_mlflow_holds_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     from mlflow import MlflowClient
 
-    for events in ([STEP, LOOKS[0]], [replace(STEP, step=3), LOOKS[1]]):
-        status = "killed" if events[-1] is LOOKS[0] else "ok"
+    for events in ([STEP, EVALUATIONS[0]], [replace(STEP, step=3), EVALUATIONS[1]]):
+        status = "killed" if events[-1] is EVALUATIONS[0] else "ok"
         assert play(choose.trackers("mlflow", tmp_path), tmp_path, events, status) == []
     client = MlflowClient()
     experiment = client.get_experiment_by_name("cmer-bench")

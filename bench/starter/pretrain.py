@@ -45,7 +45,7 @@ def main() -> None:
         return model.rank(bench.evaluation(name), table)[0]
 
     def show(event: Event) -> None:
-        if isinstance(event, Step) and (event.look is not None or event.step == 30):
+        if isinstance(event, Step) and (event.evaluation is not None or event.step == 30):
             print(event_to_json(event), flush=True)
 
     fitted = train.fit(method, loader, recipe, args.lr, lambda: recall("val")["mR"], show)

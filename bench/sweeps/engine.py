@@ -51,8 +51,8 @@ class Watcher:
     def started(self, trial: Trial, device: str) -> None:
         """A trial has started on a device."""
 
-    def moved(self, trial: Trial, event: Event) -> None:
-        """A trial reports a stage, a step or a note."""
+    def reported(self, trial: Trial, event: Event) -> None:
+        """A running trial has reported a stage, a step or a note."""
 
     def ended(self, outcome: Outcome) -> None:
         """A trial has ended."""
@@ -165,7 +165,7 @@ class _Workers:
     def _run(self, trial: Trial, device: str) -> None:
         self.watcher.started(trial, device)
         try:
-            outcome = run_trial(self.plan, trial, device, self._running, self.watcher.moved)
+            outcome = run_trial(self.plan, trial, device, self._running, self.watcher.reported)
         except Exception as error:  # the other trials go on
             outcome = Outcome(trial, "killed", f"{type(error).__name__}: {error}")
         if self._interrupted.is_set() and outcome.status == "killed":
@@ -180,11 +180,11 @@ def run_trial(
     trial: Trial,
     device: str,
     running: set[TrialProcess],
-    moved: Callable[[Trial, Event], None],
+    reported: Callable[[Trial, Event], None],
 ) -> Outcome:
     """Run a trial in a process of its own and return how it ended.
 
-    While it runs, its process is in `running`, and `moved` is called with each event.
+    While it runs, its process is in `running`, and `reported` is called with each event.
     """
     visible = "" if device == "cpu" else device
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible, "PYTHONUNBUFFERED": "1"}
@@ -206,7 +206,7 @@ def run_trial(
                 if isinstance(event, End):
                     end = event
                 elif event is not None:
-                    moved(trial, event)
+                    reported(trial, event)
         code = process.wait()
         timer.cancel()
         with contextlib.suppress(BrokenPipeError):

@@ -135,7 +135,7 @@ def _run(ray: Any, queue: TrialQueue, jobs_per_gpu: int) -> list[Outcome]:
                 started.add(identity)
                 watcher.started(running[identity], event.host)
             elif identity in started:  # late messages of a lost worker are ignored
-                watcher.moved(running[identity], event)
+                watcher.reported(running[identity], event)
 
     try:
         while tasks or queue.trials:

@@ -247,7 +247,7 @@ class _Log:
             if isinstance(event, Placed):
                 self.start(event.host)
             elif event is not None and self.started:
-                self.watcher.moved(self.trial, event)
+                self.watcher.reported(self.trial, event)
 
 
 def _outcome(job: Any, trial: Trial) -> Outcome:

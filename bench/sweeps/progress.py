@@ -41,8 +41,8 @@ class Running:
     """Whether `memory_bytes` is memory of a GPU; otherwise it is the RAM of the process."""
     val_mR: float | None = None  # noqa: N815 (the field's name)
 
-    def moved(self, event: Event) -> None:
-        """Update from an event of the trial."""
+    def update(self, event: Event) -> None:
+        """Take over what the trial has reported."""
         if isinstance(event, Stage):
             self.stage = event.stage
         if not isinstance(event, Step):
@@ -50,8 +50,8 @@ class Running:
         self.step, self.steps, self.stage = event.step, event.steps, "training"
         self.first_step = self.first_step or (time.monotonic(), self.step)
         self.rate = event.images_per_second
-        if event.look is not None:
-            self.val_mR = event.look.get("val_mR", self.val_mR)
+        if event.evaluation is not None:
+            self.val_mR = event.evaluation.get("val_mR", self.val_mR)
         on_gpu, in_ram = event.peak_memory_bytes, event.process_memory_bytes
         self.on_gpu = self.on_gpu or on_gpu is not None
         self.memory_bytes = max(self.memory_bytes, on_gpu or in_ram or 0)
@@ -103,8 +103,8 @@ class Progress(Watcher):
         name = self.names[trial.identity] + ("" if device == "cpu" else f" on {device}")
         self.running[trial.identity] = Running(name, time.monotonic())
 
-    def moved(self, trial: Trial, event: Event) -> None:
-        self.running[trial.identity].moved(event)
+    def reported(self, trial: Trial, event: Event) -> None:
+        self.running[trial.identity].update(event)
         if isinstance(event, Note):
             place = trial.identity if event.of_trial else f"{trial.dataset} {trial.backbone}"
             if (place, event.note) not in self._notes:
@@ -179,8 +179,8 @@ class Lines(Progress):
         super().started(trial, device)
         say(self.console, f"start {trial.name} on {device}")
 
-    def moved(self, trial: Trial, event: Event) -> None:
-        super().moved(trial, event)
+    def reported(self, trial: Trial, event: Event) -> None:
+        super().reported(trial, event)
         running = self.running[trial.identity]
         if isinstance(event, Step) and time.monotonic() - running.last_line_at > LINE_SECONDS:
             running.last_line_at = time.monotonic()

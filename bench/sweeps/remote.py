@@ -49,14 +49,14 @@ class Errand:
         """
         os.chdir(self.folder)
         os.environ.update(self.variables)
-        reported = 0.0
+        last_report = 0.0
 
-        def moved(_: Trial, event: Event) -> None:
-            nonlocal reported
-            is_plain_step = isinstance(event, Step) and event.look is None
-            if not is_plain_step or time.monotonic() - reported >= REPORT_SECONDS:
-                reported = time.monotonic()
+        def reported(_: Trial, event: Event) -> None:
+            nonlocal last_report
+            is_plain_step = isinstance(event, Step) and event.evaluation is None
+            if not is_plain_step or time.monotonic() - last_report >= REPORT_SECONDS:
+                last_report = time.monotonic()
                 report(event)
 
         device = os.environ.get("CUDA_VISIBLE_DEVICES") or "cpu"
-        return engine.run_trial(self.plan, self.trial, device, running, moved)
+        return engine.run_trial(self.plan, self.trial, device, running, reported)

@@ -120,8 +120,8 @@ class Tracking(Watcher):
         self._inner.started(trial, device)
         self._trials[trial.identity] = _Tracked()
 
-    def moved(self, trial: Trial, event: Event) -> None:
-        self._inner.moved(trial, event)
+    def reported(self, trial: Trial, event: Event) -> None:
+        self._inner.reported(trial, event)
         tracked = self._trials[trial.identity]
         if isinstance(event, Stage) and event.stage in ("measuring", "testing"):
             # Measuring comes after training: without a step before, the trial has resumed from a
@@ -130,8 +130,8 @@ class Tracking(Watcher):
         if isinstance(event, Step):
             self._begin(trial, event.step, event.step > 1)
             tracked.costs |= live_figures(vars(event))
-            if event.look is not None:
-                self._log(trial, event.step, tracked.costs | live_figures(event.look))
+            if event.evaluation is not None:
+                self._log(trial, event.step, tracked.costs | live_figures(event.evaluation))
 
     def ended(self, outcome: Outcome) -> None:
         self._inner.ended(outcome)
@@ -139,8 +139,8 @@ class Tracking(Watcher):
         figures: Figures = {}
         if document is not None:
             self._begin(trial, 1, resumed=False)
-            for look in document.get("curve", []):  # the messages on some may have been lost
-                self._log(trial, look["step"], live_figures(look))
+            for point in document.get("curve", []):  # the messages on some may have been lost
+                self._log(trial, point["step"], live_figures(point))
             figures = final_figures(document)
         if self._trials.pop(trial.identity).begun:
             self._send(trial.identity, Ending(outcome.status, figures, outcome.record))

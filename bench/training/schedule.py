@@ -58,7 +58,7 @@ class Schedule:
         self.since, self.steps = step, step + left
         self.changes += 1
 
-    def looks(self) -> set[int]:
+    def evaluation_steps(self) -> set[int]:
         """The steps since the last change after which there is an evaluation on validation."""
         rest = Fraction(self.steps - self.since) / Fraction(self.planned - self.since_place)
         steps = {self.steps}

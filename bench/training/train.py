@@ -1,7 +1,7 @@
 """The one training loop: nothing else in the project trains.
 
-`fit` trains a method on a loader's batches, evaluates it on validation along the way (a "look"),
-keeps the best state, writes checkpoints, and reports what the training cost.
+`fit` trains a method on a loader's batches, evaluates it on validation along the way, keeps
+the best state, writes checkpoints, and reports what the training cost.
 """
 
 import math
@@ -21,7 +21,7 @@ from bench.measure.meter import Memory, Stopwatch, step_rate
 from bench.measure.training_clock import TrainingClock
 from bench.messages import Progress, Stage, Step
 from bench.recipe import Recipe
-from bench.schema import Efficiency, Look
+from bench.schema import CurvePoint, Efficiency
 from bench.training import gradcache
 from bench.training.batches import Loader
 from bench.training.checkpoint import Checkpointer, plain
@@ -35,16 +35,17 @@ class Diverged(ArithmeticError):
 
 
 class LossLog:
-    """The losses since the last look. They stay on the device: to read one would be to wait for it.
+    """The losses since the last evaluation.
 
-    They are copied into one tensor that is allocated before the first step. A list would keep a
-    small tensor of every step in the middle of the memory that the step has freed. A CPU's
-    allocator could not reuse that for the next step's large tensors: memory grew by 5 MiB a step.
+    They stay on the device, since the loop would have to wait for it to read one. They are copied
+    into one tensor that is allocated before the first step. A list would keep a small tensor of
+    every step in the middle of the memory that the step has freed. A CPU's allocator could not
+    reuse that for the next step's large tensors: memory grew by 5 MiB a step.
     """
 
     def __init__(self, schedule: Schedule, device: torch.device) -> None:
-        """schedule: its looks decide how many losses there are at most."""
-        places = [schedule.since, *sorted(schedule.looks())]
+        """schedule: its evaluations decide how many losses there are at most."""
+        places = [schedule.since, *sorted(schedule.evaluation_steps())]
         self._losses = torch.zeros(max(b - a for a, b in pairwise(places)), device=device)
         self._count = 0
 
@@ -53,18 +54,18 @@ class LossLog:
         self._losses[self._count].copy_(loss)
         self._count += 1
 
-    def since_look(self) -> Tensor:
-        """The losses since the last look, as a view."""
+    def since_evaluation(self) -> Tensor:
+        """The losses since the last evaluation, as a view."""
         return self._losses[: self._count]
 
     def restore(self, losses: Tensor) -> None:
-        """Continue with the losses of a checkpoint (from `since_look`)."""
+        """Continue with the losses of a checkpoint (from `since_evaluation`)."""
         self._count = len(losses)
-        self.since_look().copy_(losses)
+        self.since_evaluation().copy_(losses)
 
     def mean(self) -> float:
-        """The mean since the last look; waits for the device. The log is empty afterwards."""
-        mean = float(self.since_look().mean())
+        """The mean since the last evaluation; waits for the device. The log is empty afterwards."""
+        mean = float(self.since_evaluation().mean())
         self._count = 0
         return mean
 
@@ -81,9 +82,9 @@ class TrainState:
     """The best score so far: validation mR, or the last step where nothing is validated."""
     best_step: int = 0
     best_state: dict[str, Tensor] = field(default_factory=dict)
-    curve: list[Look] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
     losses: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """Of the steps since the last look."""
+    """Of the steps since the last evaluation."""
     seconds: float = 0.0
     """Since the start, evaluation included."""
     training_seconds: float = 0.0
@@ -99,7 +100,7 @@ class Fitted:
 
     best_state: dict[str, Tensor]
     best_step: int
-    curve: list[Look]
+    curve: list[CurvePoint]
     efficiency: Efficiency
 
 
@@ -119,7 +120,7 @@ def fit(
     checkpointer: writes checkpoints, and resumes from the one that it has opened. clock: counts the
     seconds of training; those spent before the first step are on it already. timing: keeps these
     seconds within a budget, by changing the number of steps along the way if it must. Raises
-    Diverged if the loss is not finite at a look.
+    Diverged if the loss is not finite at an evaluation.
     """
     clock = clock or TrainingClock()
     training = Training(method, loader, recipe, lr, validate, progress, checkpointer, clock, timing)
@@ -181,7 +182,7 @@ class Training:
         kept = None
         if self.checkpointer is not None:
             kept = self.checkpointer.restore(self.trainer, self.watch, self.memory)
-        self._plan_looks()
+        self._plan_evaluations()
         if kept is not None:
             vars(state).update(kept)
             self.losses.restore(state.losses)
@@ -193,8 +194,8 @@ class Training:
             if not state.marks:
                 self.timing.mark(self.schedule, state.step, self.clock.seconds)
 
-    def _plan_looks(self) -> None:
-        self.looks = self.schedule.looks()
+    def _plan_evaluations(self) -> None:
+        self.evaluation_steps = self.schedule.evaluation_steps()
         self.losses = LossLog(self.schedule, self.loader.device)
 
     def _step(self, batches: Iterator[Batch]) -> None:
@@ -203,8 +204,8 @@ class Training:
         state.step += 1
         self.losses.add(self.trainer.step(list(islice(batches, self.recipe.accumulation))))
         self.watch.step(self.images)
-        look = self._look() if state.step in self.looks else None
-        self.progress(Step(state.step, schedule.steps, self.watch.latest(), look))
+        point = self._evaluate() if state.step in self.evaluation_steps else None
+        self.progress(Step(state.step, schedule.steps, self.watch.latest(), point))
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
@@ -215,7 +216,7 @@ class Training:
         with self.memory.paused(), self.watch.paused(), self.clock.paused():
             yield
 
-    def _look(self) -> Look:
+    def _evaluate(self) -> CurvePoint:
         """Read the loss, evaluate, keep the best state. Returns a point of the learning curve."""
         state = self.state
         with self._paused():
@@ -224,7 +225,7 @@ class Training:
                 raise Diverged(
                     f"the loss is {loss} before step {state.step}; try a smaller learning rate"
                 )
-            look: Look = {
+            point: CurvePoint = {
                 "step": state.step,
                 "epoch": state.step * self.recipe.accumulation / self.per_epoch,
                 "loss": loss,
@@ -233,9 +234,9 @@ class Training:
             }
             score = float(state.step)
             if self.validate is not None:
-                look["val_mR"] = score = self.validate()
+                point["val_mR"] = score = self.validate()
                 self.method.train()
-            state.curve.append(look)
+            state.curve.append(point)
             if score > state.best:
                 state.best, state.best_step = score, state.step
                 own = self.method.own_state()
@@ -243,8 +244,8 @@ class Training:
             if self.timing is not None:
                 self.timing.mark(self.schedule, state.step, self.clock.seconds)
                 if self.timing.correct(self.schedule):
-                    self._plan_looks()
-        return look
+                    self._plan_evaluations()
+        return point
 
     def _save(self) -> None:
         """Write a checkpoint if one is due."""
@@ -253,7 +254,7 @@ class Training:
         state = self.state
         with self._paused():
             state.best, state.curve = float(state.best), plain(state.curve)
-            state.losses = self.losses.since_look().clone()
+            state.losses = self.losses.since_evaluation().clone()
             state.seconds = time.perf_counter() - self.started
             state.training_seconds = self.clock.seconds
             state.marks = [] if self.timing is None else list(self.timing.marks)
