@@ -8,13 +8,12 @@ import contextlib
 import errno
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench import UserError, brief
+from bench import UserError, brief, disk
 from bench.spec import nearest
 from bench.units import DOWNLOADS, format_bytes
 
@@ -176,15 +175,9 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def free_bytes(folder: Path) -> int:
-    """Free bytes on the disk of a folder, which need not exist yet."""
-    disk = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    return shutil.disk_usage(disk).free
-
-
 def demand_room(folder: Path, needed: int, elsewhere: str = "HF_HOME") -> None:
     """Raise DiskFull if the disk of a folder has fewer than `needed` free bytes."""
-    if (free := free_bytes(folder)) < needed:
+    if (free := disk.free_bytes(folder)) < needed:
         sizes = f"{format_bytes(needed, DOWNLOADS)} needed, {format_bytes(free, DOWNLOADS)} free"
         raise DiskFull(folder, sizes, elsewhere)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import UserError, brief
+from bench import UserError, brief, disk
 from bench.units import format_bytes
 
 if TYPE_CHECKING:
@@ -149,12 +149,8 @@ def is_stray(path: Path, record: "Record", suffix: str) -> bool:
 def probe(folder: Path, needed: int = 2**20) -> None:
     """Raise NoRoom unless `needed` bytes can be written; called before a trial, not after it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:  # without a name: nothing can be left
-            file.write(bytes(min(needed, 2**20)))
-            file.flush()
-            os.fsync(file.fileno())
-        free = shutil.disk_usage(folder).free
+        disk.try_writing(folder, min(needed, 2**20))
+        free = disk.free_bytes(folder)
     except OSError as error:
         raise NoRoom(
             f"nothing can be written to {folder} ({error.strerror or error}); make room, allow "

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import UserError, data, lock, perquery, record, trial_process, trial_run
+from bench import UserError, data, disk, lock, perquery, record, trial_process, trial_run
 from bench.data import cache
 from bench.measure import oom
 from bench.messages import Event, Step
@@ -289,6 +289,9 @@ def test_a_full_or_read_only_folder_is_found_out_first(tmp_path: Path) -> None:
     try:
         with pytest.raises(record.NoRoom, match="No space left on device"):
             record.probe(tmp_path)
+        (tmp_path / "fills it").write_bytes(bytes(2**16))
+        with pytest.raises(UserError, match="No space left on device"):
+            disk.demand_writable(tmp_path / "tuned.toml")
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
         with pytest.raises(record.NoRoom, match="Read-only file system"):
             record.probe(tmp_path / "results")

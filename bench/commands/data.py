@@ -13,7 +13,7 @@ from bench.commands import framework
 from bench.commands.framework import option
 from bench.commands.options import Root
 from bench.console import console, say
-from bench.outfile import demand_png
+from bench.disk import demand_png
 
 if TYPE_CHECKING:
     from bench.fetch.status import Status

@@ -11,7 +11,7 @@ from bench import UserError, record, testset
 from bench.commands.framework import option
 from bench.commands.options import ConditionsOf, Plugins, Results, Root, SeedOf, Which
 from bench.console import console, say, warn
-from bench.outfile import demand_png, writing
+from bench.disk import demand_png, writing
 from bench.spec import load_plugins
 from bench.units import DOWNLOADS, format_bytes
 

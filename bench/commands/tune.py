@@ -19,7 +19,7 @@ from bench.commands.sweeping import (
     run_trials,
 )
 from bench.console import console, counted, from_here, say
-from bench.outfile import demand_writable
+from bench.disk import demand_writable
 from bench.sweeps import forkserver, grid, tuned
 from bench.sweeps import tune as tune_
 from bench.units import format_seconds

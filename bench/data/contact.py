@@ -10,7 +10,7 @@ from bench import UserError, data
 from bench.data import Card, Dataset, cache
 from bench.data.cache import Pixels
 from bench.data.corrupt import CORRUPTIONS, corrupt
-from bench.outfile import demand_png, writing
+from bench.disk import demand_png, writing
 
 SIDE, GAP, TEXT, LINE = 200, 24, 400, 20
 SHOWN = 224

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import UserError, data
 from bench.data import SPLITS, annotations, brightness, files, parquet, scenes
-from bench.outfile import writing
+from bench.disk import writing
 from methods.sample import Sample
 
 
@@ -27,22 +27,13 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     `annotation` may be a file, a pattern with `{split}` for train, val and test, or a folder of
     `<split>_caps.txt`. The pictures inside Parquet are written to `images`, if that is not there.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise UserError(f"{name!r} is no name for a card; use letters, digits, - and _")
-    if name in data.cards():
-        raise UserError(f"a card called {name!r} is there already; choose another name")
+    _check_name(name)
     annotation, images = _absolute(annotation), _absolute(images)
     if not images.is_dir() and annotation.suffix != ".parquet":
         raise UserError(f"{images} is no folder; --images is the folder of the images")
     is_precomp = annotation.is_dir()
     folder, file = (annotation, None) if is_precomp else (annotation.parent, _pattern(annotation))
-    try:
-        reading = annotations.read("auto", folder, file)
-    except annotations.Absent as absent:
-        raise UserError(f"there is no annotation {absent}; --annotations is its file") from None
-    if not images.exists() and file is not None:
-        for _, path in annotations.files_of_splits(folder, file):
-            parquet.write_pictures(path, images)
+    reading = _read(folder, file, images)
     samples = reading.samples
     counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
     if not counts["test"]:
@@ -51,29 +42,55 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
             "needed, in the annotation or as one file per split ({split} in its name)"
         )
     matches = files.match(name, images, [s.filename for s in samples])
+    values = brightness.sample(matches.paths)
+    warning = None if values is None else values.warning(None)
+    rule, scene_note = _scenes(samples)
+
+    # The card.
     keys = {"name": name, "title": name, "kind": reading.kind, "citation": "", "licence": ""}
     keys |= {"source": "its authors", "put": "", **_places(folder, file, images, root)}
-    text = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
+    if counts["train"] and not counts["val"]:
+        lines.append("val_share = 0.1")
+    if values is not None and warning is not None:
+        lines.append(f"scale = {brightness.as_toml(values.scale)}")
+    lines += ["", "[counts]", *(f"{split} = {count}" for split, count in counts.items() if count)]
+    test = data.names_hash([s for s in samples if s.split == "test"])
+    lines += ["", "[test]", f'filenames_sha256 = "{test}"', "", "[scenes]", f'rule = "{rule}"', ""]
+
+    # What the user should know about it.
     notes = [*reading.notes, *matches.notes]
     if not counts["train"]:
         notes.append(
             "there are no training images: the card is for `zeroshot` and for methods that were "
             f"trained elsewhere (bench evaluate RECORD --dataset {name}.toml)"
         )
-    elif not counts["val"]:
-        text.append("val_share = 0.1")
-    values = brightness.sample(matches.paths)
-    if values is not None and (warning := values.warning(None)) is not None:
-        text.append(f"scale = {brightness.as_toml(values.scale)}")
+    if warning is not None:
         notes.append(f"{warning}; the card states it now: look whether it suits your images")
     if matches.missing:
         many = f"{len(matches.missing)} images are missing"
         notes.append(f"{many}, the first is {matches.first_missing}")
-    rule, note = _scenes(samples)
-    text += ["", "[counts]", *(f"{split} = {count}" for split, count in counts.items() if count)]
-    test = data.names_hash([s for s in samples if s.split == "test"])
-    text += ["", "[test]", f'filenames_sha256 = "{test}"', "", "[scenes]", f'rule = "{rule}"', ""]
-    return Proposal("\n".join(text), [*notes, note, *data.few_test_images(samples)])
+    return Proposal("\n".join(lines), [*notes, scene_note, *data.few_test_images(samples)])
+
+
+def _check_name(name: str) -> None:
+    """Raise UserError for a name that no new card can have."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise UserError(f"{name!r} is no name for a card; use letters, digits, - and _")
+    if name in data.cards():
+        raise UserError(f"a card called {name!r} is there already; choose another name")
+
+
+def _read(folder: Path, file: str | None, images: Path) -> annotations.Reading:
+    """Read the annotation; write the pictures inside it to `images`, if that is not there."""
+    try:
+        reading = annotations.read("auto", folder, file)
+    except annotations.Absent as absent:
+        raise UserError(f"there is no annotation {absent}; --annotations is its file") from None
+    if not images.exists() and file is not None:
+        for _, path in annotations.files_of_splits(folder, file):
+            parquet.write_pictures(path, images)
+    return reading
 
 
 def _places(place: Path, file: str | None, images: Path, root: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from bench import UserError, data, hub
+from bench import UserError, data, disk, hub
 from bench.console import say
 from bench.data import Card
 from bench.data.annotations import Absent
@@ -178,7 +178,7 @@ class _Fetcher:
             say(self.console, f"   {part.to}   {size} from {source.owner} ({names})")
         needed = 2 * (_size(sources) or 0)  # the archive and its content
         unpacking = f"about {_format_size(needed)} needed while unpacking, " if needed else ""
-        say(self.console, f"   {unpacking}{_format_size(hub.free_bytes(folder))} free")
+        say(self.console, f"   {unpacking}{_format_size(disk.free_bytes(folder))} free")
         hub.demand_room(folder, needed, download.ELSEWHERE)
 
     def _get(self, part: Part) -> str:

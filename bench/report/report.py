@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import UserError, record
-from bench.outfile import demand_writable, writing
+from bench.disk import demand_writable, writing
 from bench.report import csvs, latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.contents import contents

@@ -10,7 +10,7 @@ import torch
 from bench import UserError
 from bench import backbone as backbones
 from bench.backbone import Backbone
-from bench.outfile import writing
+from bench.disk import writing
 from bench.spec import shareable
 from bench.trained import example, peft_form
 from bench.trained.model_card import Form, card_of

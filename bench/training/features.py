@@ -8,7 +8,6 @@ Legend: B batch, V stored views per image.
 
 import os
 import random
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-from bench import UserError
+from bench import UserError, disk
 from bench.data import short_hash
 from bench.data.cache import cache_folder
 from bench.evaluate import Evaluation
@@ -333,7 +332,7 @@ def map_file(size: int, folder: Path, memory: int) -> Tensor:
     Raises UserError if the disk has no room; `memory`: free bytes of the device, for the message.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    free = disk.free_bytes(folder)
     if size + SPARE > free:
         raise UserError(
             f"the cached features need {format_bytes(size)}; half of the device's "

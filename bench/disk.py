@@ -1,11 +1,32 @@
-"""Files that a command writes where the user says: what can go wrong, in one sentence."""
+"""The disk: whether a file can be written, and how much room there is."""
 
 import contextlib
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench import UserError, brief
+
+
+def try_writing(folder: Path, size: int = 1) -> None:
+    """Make a folder and write a file of `size` bytes into it, which is gone afterwards.
+
+    Raises OSError if that fails. Permissions alone do not tell: the disk may be full, over its
+    quota or mounted read-only.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:  # without a name: nothing can be left
+        file.write(bytes(size))
+        file.flush()
+        os.fsync(file.fileno())  # some file systems notice only now that they are full
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the disk of a folder, which need not exist yet."""
+    disk = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(disk).free
 
 
 @contextlib.contextmanager
@@ -26,9 +47,7 @@ def demand_writable(path: Path) -> None:
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the name of a file")
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):  # without a name: nothing can be left
-            pass
+        try_writing(path.parent)
 
 
 def demand_png(path: Path | None) -> None:
