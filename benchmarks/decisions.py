@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch.utils import _pytree as tree
 
@@ -184,10 +183,9 @@ def read() -> list[dict[str, Any]]:
 def difference(values: dict[int, float], base: dict[int, float]) -> tuple[int, float, float]:
     """Seeds that both have, mean of the paired differences, half width of its 95% interval."""
     pairs = [values[seed] - base[seed] for seed in sorted(values.keys() & base.keys())]
-    if len(pairs) < 2:
-        return len(pairs), statistics.fmean(pairs) if pairs else float("nan"), float("nan")
-    low, high, _ = paired.seeds_and_images(np.array(pairs)[:, None, None])
-    return len(pairs), statistics.fmean(pairs), float(high[0] - low[0]) / 2
+    test = paired.t_test(pairs)
+    mean = statistics.fmean(pairs) if pairs else float("nan")
+    return len(pairs), mean, test.half_width if test else float("nan")
 
 
 def signed(difference: tuple[int, float, float]) -> str:

@@ -180,7 +180,7 @@ def test_several_seeds_are_paired_even_without_what_queries_found(tmp_path: Path
         values = [[recalls_of(path)[one.metric] for path in side] for side in (a, b)]
         assert (one.a, one.b) == (other.a, other.b) == pytest.approx(np.mean(values, axis=1))
         gaps = (np.array(values[1]) - values[0]).tolist()
-        assert one.p == pytest.approx(paired.t_test(gaps), abs=1e-6)
+        assert one.p == pytest.approx(paired.t_test(gaps).p, abs=1e-6)
         assert one.low >= other.low  # other test images are not covered
     assert "these test images alone" in " ".join(found.notes)
     console = Console(width=100, record=True, file=io.StringIO())

@@ -118,7 +118,7 @@ of("lora").click();
 const checked = () => boxes.filter(box => box.checked).map(box => box.ariaLabel.split(",")[0]);
 told.third = checked(); find("clear").click();
 told.cleared = [checked().length, find("differ").disabled, find("clear").disabled];
-const [, first, costs] = document.querySelectorAll("main table.sortable");
+const [, first, , costs] = document.querySelectorAll("main table.sortable");
 const sorted = name => {
   const at = [...costs.tHead.rows[0].cells].find(cell => cell.textContent === name);
   at.querySelector("button").click();

@@ -217,6 +217,7 @@ def test_a_latex_file_for_each_table(mixed: tuple[Path, Path]) -> None:
         *("search-tuned-ucm-table.tex", "ucm-starter-recall.tex", "ucm-starter-cost.tex"),
         *("ucm-starter-settings-cmer.tex", "ucm-starter-settings-lora.tex"),
         *("ucm-starter-duplicates.tex", "ucm-starter-machine.tex", "ucm-starter-reach.tex"),
+        "ucm-starter-difference.tex",
     }
     assert all(re.fullmatch(r"[A-Za-z0-9-]+\.tex", name) for name in files)
     for file in (mixed[1] / "latex").iterdir():

@@ -25,7 +25,7 @@ class ReportOptions:
 
     results: Results = Path("results")
     out: Path = option("Folder of the report.", default=Path("reports"))
-    reference: str | None = option("Method or call that ratios refer to.", show_default="lora")
+    reference: str | None = option("Method or call to compare others with.", show_default="lora")
     methods: str | None = option(
         "Only these in tables and plots: 'cmer,lora(rank=16)'. A name stands for all calls of its "
         "method.",

@@ -13,9 +13,9 @@ from bench.report.tables import (
     Table,
     cell_of,
     costs,
-    percent,
     recalls,
     seeds_of,
+    signed,
 )
 from bench.trained import paired
 
@@ -152,5 +152,4 @@ def _difference(row: Row, base: Row, significant: bool) -> Cell:
     if not seeds:
         return Cell("–")
     change = sum(a[seed] - b[seed] for seed in seeds) / len(seeds)
-    sign = "+" if change >= 0 else ""
-    return Cell(f"{sign}{percent(change)}", sign=" *" if significant else "")
+    return Cell(signed(change), sign=" *" if significant else "")

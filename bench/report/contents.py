@@ -10,6 +10,7 @@ from bench import record
 from bench.console import counted
 from bench.report import conditions, published, robustness, searches, transfer
 from bench.report.ablation import ablation_tables
+from bench.report.difference import difference_table
 from bench.report.groups import SEEN, Group, Row, slug
 from bench.report.reached import reach_table
 from bench.report.significance import ABOUT
@@ -17,7 +18,6 @@ from bench.report.summary import summary
 from bench.report.tables import (
     Column,
     Part,
-    Table,
     costs,
     machine,
     method_table,
@@ -27,6 +27,10 @@ from bench.report.tables import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+ABOVE_PLOTS = ("recall", "difference", "cost", "table")
+"""Tables, by name, that stand before the plots of their section; the others follow them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,16 @@ class Section:
     pictures: list[Path] = field(default_factory=list)
     subject: str = ""
     """The group that the captions of LaTeX tables name; empty for none."""
+
+    @property
+    def above(self) -> list[Part]:
+        """The tables before the plots."""
+        return [part for part in self.parts if part.name in ABOVE_PLOTS]
+
+    @property
+    def below(self) -> list[Part]:
+        """The tables after the plots."""
+        return [part for part in self.parts if part.name not in ABOVE_PLOTS]
 
 
 @dataclass(frozen=True)
@@ -68,9 +82,9 @@ def contents(
 ) -> Contents:
     """The contents of the report of some records.
 
-    reference: the method or call that ratios refer to; drawn: the files of each group's plots;
-    columns: for each group the columns of one table that stands for those of recall and cost;
-    left_out: sentences on records that cannot be read, which become warnings.
+    reference: the method or call that others are compared with; drawn: the files of each group's
+    plots; columns: for each group the columns of one table that stands for those of recall and
+    cost; left_out: sentences on records that cannot be read, which become warnings.
     """
     unreadable = list(left_out)
     sections = []
@@ -130,6 +144,8 @@ def _tables(
         parts.append(Part("recall", title, recall_table(group)))
         title = "What training costs"
         parts.append(Part("cost", title, method_table(group, cost_columns), about_costs))
+    # The question that most readers come with, so it stands right after the recalls.
+    parts[1:1] = filter(None, [difference_table(group, reference)])
     parts += filter(None, [reach_table(group, reference)])
     parts += ablation_tables(group)
     parts += robustness.tables(group, results, left_out)
@@ -148,17 +164,17 @@ def _tables(
 def _with_notes(part: Part, group: Group) -> Part:
     """Add notes on the marks that occur in a table."""
     differs = conditions.legend(group) if "differs" in part.table.heads else ""
-    return replace(part, notes=[*_notes(part.table, group), *part.notes], differs=differs)
+    return replace(part, notes=[*_notes(part, group), *part.notes], differs=differs)
 
 
-def _notes(table: Table, group: Group) -> list[str]:
+def _notes(part: Part, group: Group) -> list[str]:
     """What the marks in a table mean."""
-    cells = [cell for row in table.rows for cell in row]
+    cells = [cell for row in part.table.rows for cell in row]
     marks = {cell.mark for cell in cells}
     signs = "".join(cell.sign for cell in cells)
     notes = []
     if any(cell.spread for cell in cells):
-        notes.append("Mean ± sample standard deviation over n seeds.")
+        notes.append(part.spread)
     if "second" in marks:
         notes.append(
             f"Bold: best, and better than the second (underlined) by {ABOUT}. Two underlined and "
@@ -170,7 +186,7 @@ def _notes(table: Table, group: Group) -> list[str]:
         notes.append(f"*: significant by {ABOUT}, with Holm's correction for the table.")
     footnotes = conditions.footnotes(group)
     notes += [note for sign, note in footnotes.items() if sign in signs or sign == SEEN]
-    if any(row[0].text.startswith("ceiling") for row in table.rows):
+    if any(row[0].text.startswith("ceiling") for row in part.table.rows):
         notes.append("Ceiling: no model can exceed it, because test images share captions.")
     return notes
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.report.difference import difference_of
 from bench.report.groups import Group
 from bench.report.reached import SHARES, reach
 from bench.report.tables import costs, machine, recalls
@@ -53,7 +54,8 @@ def parquet(records: "pd.DataFrame", path: Path) -> bool:
 def table(groups: list[Group], reference: str) -> str:
     """A row for each method and group: mean, std and n of every number, in full precision.
 
-    reference: the method or call whose shares of validation mR are to be reached.
+    reference: the method or call that others are compared with: the difference of mR, and the
+    seconds to shares of its validation mR.
     """
     import pandas as pd
 
@@ -80,6 +82,12 @@ def table(groups: list[Group], reference: str) -> str:
                 name = column.path.rpartition(".")[2]
                 if statistic := row.statistic(column.path):
                     line |= {f"{name}_{key}": value for key, value in asdict(statistic).items()}
+            if each := difference_of(row, group, reference):
+                line |= {"difference_to": each.reference, "difference_seeds": each.seeds}
+                for name, test in (("val_mR", each.validation), ("test_mR", each.test)):
+                    if test:
+                        line[f"{name}_difference"] = test.mean
+                        line[f"{name}_difference_half_width"] = test.half_width
             if shares and row.label in shares.seconds:
                 line["best_val_mR_mean"] = statistics.fmean(shares.courses[row.label].best)
                 line["reach_reference"] = shares.reference

@@ -11,7 +11,7 @@ def write(report: Contents) -> str:
     if report.sections:
         parts.append("\n".join(f"- [{_text(s.title)}](#{s.name})" for s in report.sections))
     if report.summary:
-        parts += ["## Summary", *_part(report.summary)[1:]]
+        parts += ["## Summary", _body(report.summary)]
     for section in report.sections:
         parts += _section(section)
     return "\n\n".join(parts) + "\n"
@@ -20,9 +20,7 @@ def write(report: Contents) -> str:
 def _section(section: Section) -> list[str]:
     parts = [f'<a id="{section.name}"></a>\n\n## {_text(section.title)}']
     parts.append(_text(" ".join([*section.conditions, *section.origin])))
-    shown = [part for part in section.parts if not part.folded]
-    for part in shown[:2]:  # recall and cost
-        parts += _part(part)
+    parts += map(_part, section.above)
     if section.wrong:
         lines = "\n".join(f"- {_text(line)}" for line in section.wrong)
         parts.append(f"Trials that did not end well:\n\n{lines}")
@@ -30,20 +28,18 @@ def _section(section: Section) -> list[str]:
         if path.suffix == ".png":
             plot = path.stem.removeprefix(f"{section.name}-").replace("_", " ")
             parts.append(f"![{plot}, {_text(section.title)}]({path.name})")
-    for part in shown[2:]:
-        parts += _part(part)
-    for part in section.parts:
-        if part.folded:
-            _, *inner = _part(part)
-            text = "\n\n".join(inner)
-            parts.append(f"<details><summary>{part.title}</summary>\n\n{text}\n\n</details>")
-    return parts
+    return [*parts, *map(_part, section.below)]
 
 
-def _part(part: Part) -> list[str]:
+def _part(part: Part) -> str:
     """Title, table and what its marks mean."""
-    words = [_text(part.words)] if part.words else []
-    return [f"**{_text(part.title)}**", _table(part.table), *words]
+    if part.folded:
+        return f"<details><summary>{part.title}</summary>\n\n{_body(part)}\n\n</details>"
+    return f"**{_text(part.title)}**\n\n{_body(part)}"
+
+
+def _body(part: Part) -> str:
+    return "\n\n".join(filter(None, [_table(part.table), _text(part.words)]))
 
 
 def _table(table: Table) -> str:

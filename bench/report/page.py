@@ -73,12 +73,11 @@ def _section(section: Section, gallery: str) -> str:
     about = escape(" ".join([*section.conditions, *section.origin]))
     wrong = "".join(f"<li>{escape(line)}</li>" for line in section.wrong)
     figures = "".join(_figure(path, section) for path in section.pictures if path.suffix == ".png")
-    parts = [_part(part) for part in section.parts]  # the first two are recall and cost
     return (
         f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>'
-        f'<p class="soft">{about}</p>{"".join(parts[:2])}'
+        f'<p class="soft">{about}</p>{"".join(map(_part, section.above))}'
         f"{f'<ul class=soft>{wrong}</ul>' if wrong else ''}"
-        f'<div class="plots">{figures}</div>{"".join(parts[2:])}{gallery}</section>'
+        f'<div class="plots">{figures}</div>{"".join(map(_part, section.below))}{gallery}</section>'
     )
 
 

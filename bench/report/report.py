@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REFERENCE = "lora"
-"""What ratios refer to unless another method or call is named."""
+"""What methods are compared with unless another method or call is named."""
 TABLES = "latex"
 """The folder of the LaTeX tables, within the folder of the report."""
 
@@ -104,12 +104,12 @@ def _only(groups: list[Group], methods: str) -> list[Group]:
 
 
 def _checked_reference(groups: list[Group], reference: str | None) -> str:
-    """The method or call that ratios refer to; raises UserError for one without a good trial."""
+    """The method or call to compare with; raises UserError for one without a good trial."""
     if reference is None:
         return REFERENCE
     if not any(group.row(reference) for group in groups):
         raise UserError(
-            f"no trial of {reference!r} ended well, so ratios cannot refer to it"
+            f"no trial of {reference!r} ended well, so nothing can be compared with it"
             f"{nearest(reference, [row.label for group in groups for row in group.every])}"
         )
     return reference

@@ -14,14 +14,18 @@ LEVEL = 0.05
 ABOUT = "Student's paired t over seeds at 95%, on these test images"
 
 
-def p_value(a: Row, b: Row, path: str) -> float | None:
-    """Two-sided p of the difference in a field, paired over the seeds that two rows share.
-
-    None if they share fewer than two seeds.
-    """
+def difference(a: Row, b: Row, path: str) -> paired.TTest | None:
+    """A field of row a minus that of b, paired over the seeds that both have; None with fewer than
+    two."""
     first, second = a.values(path), b.values(path)
     seeds = sorted(first.keys() & second.keys())
     return paired.t_test([first[seed] - second[seed] for seed in seeds])
+
+
+def p_value(a: Row, b: Row, path: str) -> float | None:
+    """The two-sided p of `difference`."""
+    test = difference(a, b, path)
+    return test.p if test else None
 
 
 def marks(group: Group, path: str, better: int) -> dict[str, str]:

@@ -73,7 +73,8 @@ class Part:
     """A table with its title and with notes on what its marks and words mean.
 
     name: its name in a section, for files; differs: what the letters of the column `differs` mean;
-    folded: hidden until the reader opens it, in forms that allow it.
+    folded: hidden until the reader opens it, in forms that allow it; spread: what ± means, if cells
+    have it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Part:
     notes: list[str] = field(default_factory=list)
     differs: str = ""
     folded: bool = False
+    spread: str = "Mean ± sample standard deviation over n seeds."
 
     @property
     def words(self) -> str:
@@ -95,6 +97,12 @@ class Part:
 def percent(value: float) -> str:
     """Recall, with the one decimal that test sets of some hundred images carry."""
     return f"{value:.1f}"
+
+
+def signed(value: float) -> str:
+    """A difference of recalls, in points: +2.5, -0.7, 0.0."""
+    text = f"{value:+.1f}"
+    return text if float(text) else "0.0"
 
 
 def count(value: float) -> str:

@@ -4,6 +4,7 @@ Legend: S seeds, I test images, M metrics.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -93,12 +94,24 @@ def _t(level: float | Array, freedom: int) -> Array:
     return np.asarray(stdtrit(freedom, (1 + np.asarray(level)) / 2))
 
 
-def t_test(differences: Sequence[float]) -> float | None:
-    """Two-sided p of Student's paired t over seeds; None with fewer than two."""
+@dataclass(frozen=True)
+class TTest:
+    """Student's paired t over n seeds: the mean difference, half the width of its 95% interval, and
+    the two-sided p."""
+
+    n: int
+    mean: float
+    half_width: float
+    p: float
+
+
+def t_test(differences: Sequence[float]) -> TTest | None:
+    """Student's paired t of differences, one for each seed; None with fewer than two."""
     if len(differences) < 2:
         return None
     of_one_image = np.asarray(differences, dtype=np.float64)[:, None, None]
-    return float(seeds_and_images(of_one_image)[2][0])
+    low, high, p = (float(figure[0]) for figure in seeds_and_images(of_one_image))
+    return TTest(len(differences), (low + high) / 2, (high - low) / 2, p)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
