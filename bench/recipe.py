@@ -85,7 +85,7 @@ INSTEAD = {
     "the length of the training": ("epochs", "steps", "time"),
     "the batch": ("batch_size", "memory"),
 }
-"""Settings that exclude each other, because they decide the same thing."""
+"""Settings that exclude each other, because they decide the same thing; the first is the usual."""
 ABOVE_ZERO = ("epochs", "steps", "time", "batch_size", "lr", "clip_norm", "evaluations")
 LONGEST, LARGEST = 366 * 86400.0, 2**50
 """Limits of `time` in seconds and `memory` in bytes: more than that is a typing error."""
@@ -108,6 +108,16 @@ def meanings() -> dict[str, str]:
 def defaults_in_a_line() -> str:
     """`epochs=30, steps=none, batch_size=128, ...`."""
     return ", ".join(f"{f.name}={written(f.name, f.default)}" for f in fields(Recipe))
+
+
+def applying(recipe: Recipe) -> dict[str, Any]:
+    """The values that apply, by name: no epochs beside steps, and nothing that is none."""
+    replaced = {
+        usual
+        for usual, *others in INSTEAD.values()
+        if any(getattr(recipe, name) is not None for name in others)
+    }
+    return {k: v for k, v in vars(recipe).items() if v is not None and k not in replaced}
 
 
 def written(name: str, value: Any) -> str:

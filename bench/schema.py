@@ -23,7 +23,7 @@ from pydantic import (
     ValidationError,
     create_model,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
 from bench.recipe import Recipe
@@ -377,26 +377,43 @@ class TransferFields(TypedDict):
 
 
 class Winner(TypedDict):
-    """What a search found for one call (`bench.sweeps.tune`)."""
+    """What a search found for one call: a row of the file that `bench tune` writes.
+
+    One written by hand for `bench run --tuned` needs no more than the first four fields.
+    """
 
     dataset: Text
     backbone: Text
     call: Call
-    lr: Number
-    grid: Annotated[list[Number], Field(min_length=1)]
-    val_mR: Annotated[list[Number], Field(min_length=1)]
-    at_edge: bool
+    """The call without what was searched."""
+    lr: Positive
+    """The learning rate that won."""
     settings: NotRequired[dict[str, Any]]
+    """The values that won of the settings that were searched."""
+    settings_none: NotRequired[list[str]]
+    """Settings whose value None won, for TOML has no null."""
     tried: NotRequired[dict[str, list[Any]]]
+    """The values that were tried, by setting."""
+    points: NotRequired[list[str]]
+    """The calls that were tried, in the order of `val_mR`."""
+    grid: NotRequired[Annotated[list[Number], Field(min_length=1)]]
+    """The learning rates that were tried."""
+    val_mR: NotRequired[Annotated[list[Number], Field(min_length=1)]]
+    """The validation mR of each point; -1 where a trial did not end well."""
+    at_edge: NotRequired[bool]
+    """Whether `lr` is the last rate that was tried."""
     settings_at_edge: NotRequired[list[str]]
+    """The settings of which the same holds."""
+    grid_size: NotRequired[int]
+    """Points of the whole grid, of which some may have been drawn."""
 
 
-class Search(TypedDict):
-    """The file that a search writes."""
+class TunedFile(TypedDict):
+    """The file that `bench tune` writes: the winners, and how much was searched for each."""
 
-    recipe: dict[str, Any]
-    seeds: list[int]
     tuned: list[Winner]
+    recipe: NotRequired[dict[str, Any]]
+    seeds: NotRequired[list[int]]
     points: NotRequired[int]
     """Points of each method at the start."""
     max_points: NotRequired[int]
@@ -412,11 +429,13 @@ def fault(document: Any) -> str | None:
     )
 
 
-def fault_in_search(document: Any) -> str | None:
-    """The same for the file of a search; its recipe lacks what is None, which TOML has not."""
-    return _fault(_form(Search), document) or _fault(
-        _recipe(complete=False), document["recipe"], "recipe"
+def faults_in_tuned_file(document: dict[str, Any]) -> list[str]:
+    """All that is wrong with the file of a search; its recipe lists only what applies."""
+    recipe = document.get("recipe")
+    of_recipe = (
+        _faults(_recipe(complete=False), recipe, "recipe") if isinstance(recipe, dict) else []
     )
+    return _faults(_form(TunedFile), document) + of_recipe
 
 
 def fault_under_corruption(document: Any) -> str | None:
@@ -431,16 +450,23 @@ def fault_in_transfer(document: Any) -> str | None:
 
 
 def _fault(form: TypeAdapter[Any], document: Any, *place: str) -> str | None:
-    """`its efficiency.windows is 'many' and should be a valid integer`; None where it fits."""
+    """The first of the faults; None where there is none."""
+    return next(iter(_faults(form, document, *place)), None)
+
+
+def _faults(form: TypeAdapter[Any], document: Any, *place: str) -> list[str]:
+    """`its efficiency.windows is 'many' and should be a valid integer`, for each fault."""
     if not isinstance(document, dict):
         what = {list: "a list", str: "a text", type(None): "null"}.get(type(document), "a number")
-        return f"it is {what} where named fields, {{...}}, belong"
+        return [f"it is {what} where named fields, {{...}}, belong"]
     try:
         form.validate_python(document, strict=True)
     except ValidationError as invalid:
-        error = invalid.errors(include_url=False)[0]
-    else:
-        return None
+        return [_in_words(error, place) for error in invalid.errors(include_url=False)]
+    return []
+
+
+def _in_words(error: ErrorDetails, place: tuple[str, ...]) -> str:
     name = ".".join(map(str, (*place, *error["loc"])))
     if error["type"] == "missing":
         return f"it has no {name}"

@@ -159,12 +159,13 @@ def test_committed_searches_are_shown_and_odd_ones_named(tmp_path: Path) -> None
     sound = (ROOT / "results" / "tuned-ucm.toml").read_text(encoding="utf-8")
     path = tmp_path / "tuned.toml"
     for old, new, why in (
-        ("recipe = {", "other = {", "it has no recipe"),
+        ("recipe = {", "other = {", "has no recipe"),
         ("batch_size = 128", "batch_size = 'x'", "its recipe.batch_size is 'x'"),
-        ("lr = 0.01\n", "lr = 'fast'\n", "holds no learning rates"),
+        ("lr = 0.01\n", "lr = 'fast'\n", "its tuned.0.lr is 'fast'"),
         ("grid = [", "grid = [[], ", "its tuned.0.grid.0 is []"),
         ("val_mR = [", "val_mR = true # ", "its tuned.0.val_mR is True"),
-        ("[[tuned]]", "[[", "holds no learning rates"),
+        ("at_edge = true\n", "", ".at_edge; `bench tune` writes the whole file"),
+        ("[[tuned]]", "[[", "cannot be used as a file of learning rates"),
     ):
         path.write_text(sound.replace(old, new, 1), encoding="utf-8")
         assert searches.tables(tmp_path, said.append) == []

@@ -236,7 +236,7 @@ def test_random_weights_are_for_efficiency_only(tiny: Path, bench: Bench) -> Non
         (["run", "--methods", "lora", "--dataset", "ucm", "--severity", "3"], "give --corrupt"),
         (
             ["run", "--methods", "lora", "--dataset", "synthetic", "--tuned", "no.toml"],
-            "no.toml holds no learning rates (No such file or directory)",
+            "no.toml cannot be used as a file of learning rates: No such file or directory",
         ),
         (["run", "--methods", "cmer(queue=-3)", "--dataset", "synthetic"], "from 0"),
         (["run", "--warmup", "0.1"], "it is a part of the recipe: --recipe warmup=..."),

@@ -289,8 +289,46 @@ WINNER = '[[tuned]]\ndataset = "ucm"\nbackbone = "starter"\ncall = "lora"\nlr = 
 )
 def test_a_file_of_something_else_is_one_sentence(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(text)
-    with pytest.raises(UserError, match="no learning rates"):
+    with pytest.raises(UserError, match="cannot be used as a file of learning rates"):
         tuned.apply(Plan([], tmp_path, tmp_path), tmp_path / "x.toml")
+
+
+def test_all_faults_of_a_file_are_named_with_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    rows = WINNER.format("0") + "grid = []\n" + WINNER.format("1e-3").replace("ucm", "")
+    path.write_text("recipe = { steps = 'many' }\nseeds = 3\n" + rows)
+    with pytest.raises(UserError) as error:
+        tuned.read(path)
+    places = ("tuned.0.lr", "tuned.0.grid", "tuned.1.dataset", "seeds", "recipe.steps")
+    assert all(f"its {place} is " in str(error.value) for place in places)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "absent"),
+    [
+        (Recipe(), "steps"),
+        (Recipe(steps=30), "epochs"),
+        (Recipe(time=60.0, memory=2**34), "epochs batch_size"),
+    ],
+)
+def test_a_file_lists_of_the_recipe_what_applies(
+    recipe: Recipe, absent: str, tmp_path: Path
+) -> None:
+    plan = Plan([trial("lora", recipe=recipe)], tmp_path, tmp_path)
+    found, path = tune.widen(plan), tmp_path / "tuned.toml"
+    tuned.save([], found, path)
+    document = tuned.read(path)
+    assert not document["recipe"].keys() & absent.split()
+    assert tuned.budget_of(document).recipe == recipe
+
+
+def test_a_search_goes_on_in_a_file_that_lists_what_does_not_apply(tmp_path: Path) -> None:
+    """As earlier versions wrote it."""
+    old = "recipe = { epochs = 30.0, steps = 30, batch_size = 128 }\nseeds = [0]\npoints = 1\n"
+    (tmp_path / "tuned.toml").write_text(old + WINNER.format("1e-3"))
+    plan = Plan([trial("linear", recipe=Recipe(steps=30))], tmp_path, tmp_path)
+    found = tune.widen(plan, factors=[1])
+    assert [row["call"] for row in tuned.other_winners(found, tmp_path / "tuned.toml")] == ["lora"]
 
 
 def test_a_file_without_winners_gives_way_to_new_ones(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import math
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -27,6 +27,7 @@ from bench.units import format_seconds
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.schema import Winner
     from bench.sweeps.engine import Outcome
     from bench.sweeps.engine_choice import Engine
     from bench.sweeps.sweep import Plan
@@ -195,7 +196,7 @@ def _print_forecast(
         say(screen, f"and up to {format_seconds(more)} more where grids grow")
 
 
-def _print_winners(screen: "Console", rows: list[Any], search: "Search", out: Path) -> None:
+def _print_winners(screen: "Console", rows: "list[Winner]", search: "Search", out: Path) -> None:
     """Print the table of winners; for those at the edge of their grid, say what to do."""
     from bench.report import searches, terminal
 

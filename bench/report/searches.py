@@ -1,15 +1,14 @@
 """Tables of the searches of `bench tune`: budget, values tried and winner of each method."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from bench import UserError, schema
-from bench.recipe import Recipe, written
+from bench import UserError
+from bench.recipe import written
 from bench.report.tables import Cell, Part, Table
-from bench.schema import Search, Winner
+from bench.schema import TunedFile, Winner
 from bench.sweeps import tuned
 
 
@@ -21,24 +20,34 @@ def tables(results: Path, left_out: Callable[[str], None]) -> list[tuple[Path, s
     searches = []
     for path in sorted(results.glob("tuned*.toml")):
         try:
-            document = tuned.read(path)
+            search = tuned.read(path)
         except UserError as error:
             left_out(str(error))
             continue
-        if (fault := schema.fault_in_search(document)) is not None:
-            left_out(f"{path} is not the whole file of a search: {fault}; `bench tune` writes one")
+        if missing := _missing(search):
+            left_out(f"{path} has no {', no '.join(missing)}; `bench tune` writes the whole file")
             continue
-        search = cast(Search, document)
         searches.append((path, budget(search), _table(search)))
     return searches
 
 
-def _table(search: Search) -> Table:
+def _missing(search: TunedFile) -> list[str]:
+    """What a table needs and a file lacks that was written by hand for `bench run --tuned`."""
+    of_rows = [
+        f"tuned.{number}.{name}"
+        for number, row in enumerate(search["tuned"])
+        for name in ("grid", "val_mR", "at_edge")
+        if name not in row
+    ]
+    return [name for name in ("recipe", "seeds") if name not in search] + of_rows
+
+
+def _table(search: TunedFile) -> Table:
     """A row for each winner; with the number of points if methods may differ in it."""
     winners = search["tuned"]
     heads = ["data set", "backbone", "method", "points", "tried", "val mR", "winner"]
-    may_grow = search.get("max_points", 0) > search.get("points", 0)
-    if not may_grow and len({len(row["val_mR"]) for row in winners}) == 1:
+    searched = tuned.budget_of(search)
+    if searched.max_points == searched.points:
         heads.remove("points")
     return Table(heads, [[_cells(row)[head] for head in heads] for row in winners])
 
@@ -73,25 +82,24 @@ def edges(row: Winner) -> list[str]:
     return [*at_edge, *row.get("settings_at_edge", [])]
 
 
-def budget(search: Search) -> str:
+def budget(search: TunedFile) -> str:
     """A sentence on how much was searched for each method."""
-    recipe, seeds = Recipe(**{**asdict(Recipe()), **search["recipe"]}), search["seeds"]
+    searched = tuned.budget_of(search)
+    recipe, seeds = searched.recipe, searched.seeds
     length = f"{recipe.epochs:g} epochs" if recipe.steps is None else f"{recipe.steps} steps"
     if recipe.time is not None:
         length = f"time={written('time', recipe.time)}"
     batch = f"at batch {recipe.batch_size}"
     if recipe.memory is not None:
         batch = f"with memory={written('memory', recipe.memory)}"
-    seed = search.get("draw_seed")
+    seed, most = searched.draw_seed, searched.max_points
     drawn = "" if seed is None else f", drawn (seed {seed}) from each grid"
-    start, most = search.get("points"), search.get("max_points")
-    points, limit = str(start), f", up to {most} where the best lay at the edge of its grid"
-    if start is None or most in (None, start):
-        counts = sorted({len(row["val_mR"]) for row in search["tuned"]})
-        points, limit = " or ".join(map(str, counts)), ""
+    limit = f", up to {most} where the best lay at the edge of its grid"
+    if most == searched.points:
+        limit = ""
     names = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     return (
-        f"{points} points for each method{drawn}{limit}, {names}, {length} {batch}; "
+        f"{searched.points} points for each method{drawn}{limit}, {names}, {length} {batch}; "
         f"the best validation mR wins, the test set is not looked at."
     )
 

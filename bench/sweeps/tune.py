@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, record
+from bench.recipe import Recipe
 from bench.spec import Call, nearest, portable, resolve
 from bench.sweeps import grid
 from bench.sweeps.grid import Point, Space
 from methods import registry
 
 if TYPE_CHECKING:
+    from bench.schema import Winner
     from bench.sweeps.sweep import Plan
     from bench.trial import Trial
 
@@ -68,7 +70,7 @@ class Searched:
         self.may_grow = bool(added)
         return self.may_grow
 
-    def winner(self, results: Path) -> dict[str, Any] | None:
+    def winner(self, results: Path) -> "Winner | None":
         """The row of `tuned.toml`: the best point and all that was tried; None if no point can win.
 
         A point with a trial that did not end well gets the mR -1 and cannot win.
@@ -82,16 +84,33 @@ class Searched:
         if not tried:
             points.sort(key=lambda point: float(point.value("lr")))
         best = max(points, key=lambda point: point.score)  # of equal ones the smallest rate
-        row: dict[str, Any] = dict(zip(("dataset", "backbone", "call"), self.place, strict=True))
-        row["lr"] = best.value("lr")
+        dataset, backbone, call = self.place
+        row: Winner = {
+            **{"dataset": dataset, "backbone": backbone, "call": call, "lr": best.value("lr")},
+            "grid": axes["lr"],
+            "val_mR": [round(point.score, 3) for point in points],
+            "at_edge": "lr" in further,
+            "grid_size": self.grid_size,
+        }
         if tried:
-            won = {name: best.value(name) for name in tried}
-            row |= {"settings": won, "tried": tried, "points": [p.trial.call for p in points]}
-        row |= {"grid": axes["lr"], "val_mR": [round(point.score, 3) for point in points]}
-        row["at_edge"] = "lr" in further
-        if tried:
+            row["settings"] = {name: best.value(name) for name in tried}
             row["settings_at_edge"] = [name for name in tried if name in further]
-        return row | {"grid_size": self.grid_size}
+            row["tried"] = tried
+            row["points"] = [point.trial.call for point in points]
+        return row
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every method gets in a search."""
+
+    recipe: Recipe
+    seeds: list[int]
+    points: int
+    """Points of each method at the start."""
+    max_points: int
+    draw_seed: int | None
+    """The seed with which points were drawn; None: whole grids are searched."""
 
 
 @dataclass
@@ -124,13 +143,11 @@ class Search:
         return any(searched.grid_size > self.start for searched in self.searched)
 
     @property
-    def budget(self) -> dict[str, Any]:
-        """What every method gets: recipe, seeds, points, and the seed if points are drawn."""
-        recipe = {k: v for k, v in vars(self.plan.trials[0].recipe).items() if v is not None}
+    def budget(self) -> Budget:
+        """What every method gets."""
         seeds = sorted({trial.seed for trial in self.plan.trials})
-        points = {"points": self.start, "max_points": self.max_points}
-        drawn = {"draw_seed": self.draw_seed} if self.drawn else {}
-        return {"recipe": recipe, "seeds": seeds, **points, **drawn}
+        drawn = self.draw_seed if self.drawn else None
+        return Budget(self.plan.trials[0].recipe, seeds, self.start, self.max_points, drawn)
 
     @property
     def trials_at_start(self) -> int:
@@ -164,7 +181,7 @@ class Search:
             if not self.grow():
                 break
 
-    def winners(self) -> tuple[list[dict[str, Any]], list[str]]:
+    def winners(self) -> "tuple[list[Winner], list[str]]":
         """A row for each call, as `bench.sweeps.tuned` saves it; and the calls without a winner."""
         rows = {searched.place: searched.winner(self.plan.results) for searched in self.searched}
         without = ["{2} on {0} {1}".format(*place) for place, row in rows.items() if row is None]

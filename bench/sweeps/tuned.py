@@ -1,22 +1,22 @@
 """The file that a search writes: a TOML with the winner of each call, for `bench run --tuned`."""
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import tomli_w
 
 from bench import UserError
-from bench.recipe import Recipe
+from bench.recipe import Recipe, applying
 from bench.record import atomically
-from bench.spec import HIGHEST_RATE, portable, resolve
+from bench.spec import portable, resolve
 from bench.sweeps.grid import stated_by
-from bench.sweeps.tune import Place, Search, place_of
+from bench.sweeps.tune import Budget, Place, Search, place_of
 from methods import registry
 
 if TYPE_CHECKING:
+    from bench.schema import TunedFile, Winner
     from bench.sweeps.sweep import Plan
     from bench.trial import Trial
 
@@ -24,7 +24,7 @@ NONE = "None"
 """How None is written in a list of values, since TOML has no null."""
 
 
-def other_winners(search: Search, path: Path) -> list[dict[str, Any]]:
+def other_winners(search: Search, path: Path) -> "list[Winner]":
     """The winners in a file that this search does not replace; empty if there is no file.
 
     Raises UserError if they come from a search with another budget: one file, one budget.
@@ -34,11 +34,9 @@ def other_winners(search: Search, path: Path) -> list[dict[str, Any]]:
     document = read(path)
     own = {searched.place for searched in search.searched}
     rows = [row for row in document["tuned"] if _place(row) not in own]
-    if not rows:
-        return []
-    before, now = budget_of(document), search.budget
-    for name in {**before, **now}:
-        if before.get(name) != now.get(name):
+    before, now = vars(budget_of(document)), vars(search.budget)
+    for name in now if rows else ():
+        if before[name] != now[name]:
             raise UserError(
                 f"{path} holds the winners of a search with another {name.replace('_', ' ')}; "
                 "write these to another file: --out"
@@ -46,39 +44,40 @@ def other_winners(search: Search, path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def budget_of(document: dict[str, Any]) -> dict[str, Any]:
-    """The budget of the search in a file, as `Search.budget` gives it.
+def budget_of(document: "TunedFile") -> Budget:
+    """The budget of the search in a file.
 
     Older files do not state the number of points: then each grid had as many as its row lists.
     """
-    known = {field.name for field in fields(Recipe)}
+    known, rows = {field.name for field in fields(Recipe)}, document["tuned"]
     recipe = Recipe(**{k: v for k, v in document.get("recipe", {}).items() if k in known})
-    points = (
-        document["points"] if "points" in document else len(document["tuned"][0].get("grid", []))
+    points = document.get("points", len(rows[0].get("grid", [])) if rows else 0)
+    return Budget(
+        recipe,
+        document.get("seeds", []),
+        points,
+        document.get("max_points", points),
+        document.get("draw_seed"),
     )
-    return {
-        "recipe": {k: v for k, v in vars(recipe).items() if v is not None},
-        "seeds": document.get("seeds"),
-        "points": points,
-        "max_points": document.get("max_points", points),
-        **({"draw_seed": document["draw_seed"]} if "draw_seed" in document else {}),
-    }
 
 
-def save(rows: list[dict[str, Any]], search: Search, path: Path) -> None:
+def save(rows: "list[Winner]", search: Search, path: Path) -> None:
     """Write the winners with the grid and the budget, as TOML."""
     head = "# Chosen on validation by `bench tune`; the same limit of trials for each method.\n"
-    text = head + tomli_w.dumps({**search.budget, "tuned": list(map(_without_none, rows))})
+    budget = {**vars(search.budget), "recipe": applying(search.budget.recipe)}
+    stated = {name: value for name, value in budget.items() if value is not None}
+    text = head + tomli_w.dumps({**stated, "tuned": list(map(_without_none, rows))})
     atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def _without_none(row: dict[str, Any]) -> dict[str, Any]:
+def _without_none(row: "Winner") -> "Winner":
     """A row that TOML can hold: since TOML has no null, settings of None are listed by name."""
-    row = {name: value for name, value in row.items() if value not in (None, {})}
-    settings = row.get("settings", {})
-    if None in settings.values():
-        row["settings"] = {k: v for k, v in settings.items() if v is not None}
-        row["settings_none"] = [k for k, v in settings.items() if v is None]
+    row = row.copy()
+    settings = row.pop("settings", {})
+    if stated := {name: value for name, value in settings.items() if value is not None}:
+        row["settings"] = stated
+    if none := [name for name, value in settings.items() if value is None]:
+        row["settings_none"] = none
     if "tried" in row:
         row["tried"] = {
             name: [NONE if value is None else value for value in values]
@@ -87,27 +86,24 @@ def _without_none(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> "TunedFile":
     """Read a file that `save` wrote, now or in an earlier version; raises UserError."""
+    from bench import schema
+
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        dict(document.get("recipe", {}))  # raises an error if it is no table
-        for row in document["tuned"]:
-            row["dataset"], row["backbone"], _ = _place(row)
-            row["lr"], row["settings"] = float(row["lr"]), dict(row.get("settings", {}))
-            list(row.get("grid", []))  # raises an error if it is no list
-            if not 0 < row["lr"] <= HIGHEST_RATE:
-                raise ValueError(f"the lr of {row['call']} is {row['lr']:g}")
-            row["settings"] |= dict.fromkeys(row.pop("settings_none", []))
-    except OSError as error:
-        why = error.strerror or str(error)
-    except (UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
-        why = str(error)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__}: {error}"
-    else:
-        return document
-    raise UserError(f"{path} holds no learning rates ({why}); `bench tune` makes such a file")
+        faults = schema.faults_in_tuned_file(document)
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
+        faults = [getattr(error, "strerror", None) or str(error)]
+    if faults:
+        raise UserError(
+            f"{path} cannot be used as a file of learning rates: {'; '.join(faults)}; `bench tune` "
+            "writes such a file"
+        )
+    for row in document["tuned"]:
+        row["dataset"], row["backbone"], _ = _place(row)
+        row["settings"] = row.get("settings", {}) | dict.fromkeys(row.pop("settings_none", []))
+    return cast("TunedFile", document)
 
 
 def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
@@ -133,5 +129,5 @@ def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
     return replace(plan, trials=list(trials.values())), list(dict.fromkeys(without))
 
 
-def _place(row: Mapping[str, Any]) -> Place:
+def _place(row: "Winner") -> Place:
     return Path(row["dataset"]).stem, portable(row["backbone"]), row["call"]
