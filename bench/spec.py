@@ -120,18 +120,14 @@ def _parse_call(node: ast.expr, text: str) -> tuple[str, dict[str, Any]]:
             raise UserError(f"{name!r} is given twice in {ast.unparse(node)!r}; give it once")
         try:
             settings[name] = ast.literal_eval(keyword.value)
-            for part in ast.walk(keyword.value):
-                number = getattr(part, "value", None)
-                if isinstance(number, int) and number > LARGEST_WHOLE:
-                    raise UserError(
-                        f"a whole number is at most {LARGEST_WHOLE}, not {number} as in {name!r} "
-                        f"of {ast.unparse(node)!r}"
-                    )
         except (ValueError, TypeError):
             raise UserError(
                 f"the value of {name!r} in {ast.unparse(node)!r} is no number, true value or text; "
                 f"put text in quotes: {name}='{ast.unparse(keyword.value)}'"
             ) from None
+        parts = [part.value for part in ast.walk(keyword.value) if isinstance(part, ast.Constant)]
+        if any(isinstance(part, int) and part > LARGEST_WHOLE for part in parts):
+            raise UserError(f"in {ast.unparse(node)!r}: whole numbers are at most {LARGEST_WHOLE}")
     return node.func.id, settings
 
 
@@ -185,77 +181,67 @@ def resolve(name: str, given: dict[str, Any], known: "dict[str, type[Method]]") 
         raise UserError(f"{name} trains nothing, so it has no learning rate; leave out lr={lr!r}")
     possible = settings_of(cls, given)
     # The setting that decides which others there are is checked first.
-    for setting in sorted(given, key=lambda name: name != cls.decides):
+    for setting in sorted(given, key=lambda setting: setting != cls.decides):
         if setting not in possible:
+            kind = f"({cls.decides}={given[cls.decides]!r})" if cls.decides in given else ""
             options = [*possible, "lr"]
-            where = (
-                f"{name}({cls.decides}={given[cls.decides]!r})" if cls.decides in given else name
-            )
             raise UserError(
-                f"{where} has no setting {setting!r}{nearest(setting, options)}; "
+                f"{name}{kind} has no setting {setting!r}{nearest(setting, options)}; "
                 f"it has {', '.join(options)}"
             )
         given[setting] = _checked(name, setting, given[setting], possible[setting])
     full = {n: possible[n].default for n in possible} | given
-    settings = {n: full[n] for n in possible if n in default or full[n] != possible[n].default}
+    differs = {n for n in possible if full[n] != possible[n].default}
+    # A record holds all settings of the constructor, but of further settings (peft has dozens, and
+    # each version has new ones) only those that differ from their default.
+    settings = {n: full[n] for n in possible if n in default or n in differs}
     try:
         cls.check_settings(settings)
     except Refused as error:
         raise UserError(f"{name}: {error}") from None
-    stated = [
-        f"{k}={v!r}"
-        for k, v in settings.items()
-        if k == cls.decides or v != possible[k].default  # the one that decides is always stated
-    ]
+    stated = [f"{n}={v!r}" for n, v in settings.items() if n in differs or n == cls.decides]
     if lr is not None:
-        stated.append(f"lr={float(lr):g}")
+        lr = float(lr)
+        stated.append(f"lr={lr:g}")
     text = f"{name}({', '.join(stated)})" if stated else name
-    return Call(name, tuple(settings.items()), None if lr is None else float(lr), text)
+    return Call(name, tuple(settings.items()), lr, text)
 
 
-def _checked(name: str, setting: str, value: Any, known: Setting) -> Any:
+def _checked(method: str, name: str, value: Any, setting: Setting) -> Any:
     """The value of a setting as it is recorded; raises UserError for a wrong one."""
-    default, hint = known
-    where = f"{name}({setting}=...)"
-    if (choices := choices_of(hint)) is not None:
-        if type(value) is type(default) and value not in choices:
-            near = nearest(value, choices) if isinstance(value, str) else ""
-            listed = ", ".join(map(repr, choices))
-            if len(choices) >= MANY:
-                listed = f"the {len(choices)} that `bench methods {name}` lists"
-            raise UserError(f"{where} is one of {listed}, not {value!r}{near}")
-    elif hint not in (None, *WORDS) and get_origin(hint) is not Annotated:
-        if not _fits(hint, value):
-            words = " or ".join(spoken(hint)) or "an object that cannot be written here"
-            raise UserError(f"{where} takes {words}, not {value!r}")
-        return value
-    value = _as(type(default), value, where)
-    if isinstance(value, int | float) and value not in (right := range_of(hint)):
-        what = WORDS[type(default)] if default is not None else "a number"
-        raise UserError(f"{name}({setting}={value!r}): {setting} is {what} {right}")
+    hint = _hint(setting)
+    if not _fits(hint, value):
+        choices = [choice for choice in get_args(hint) if isinstance(choice, str)]
+        near = nearest(value, choices) if isinstance(value, str) else ""
+        raise UserError(f"{method}({name}={value!r}): {name} is {values_of(setting, method)}{near}")
+    if type(setting.default) is float and type(value) is int and get_origin(hint) is Annotated:
+        return float(value)  # so that scale=1 and scale=1.0 are one call
     return value
 
 
-def choices_of(hint: Any) -> tuple[Any, ...] | None:
-    """The values that a setting may have, where they are listed as a Literal."""
-    return get_args(hint) if get_origin(hint) is Literal else None
+def values_of(setting: Setting, method: str) -> str:
+    """The values that a setting may have: `a whole number from 1`, `'attn' or 'mlp'`, ..."""
+    words = list(dict.fromkeys(_words(_hint(setting))))
+    if len(words) > 20:  # the kinds of adapters in peft
+        return f"one of {len(words)} names (`bench methods {method}` lists them)"
+    listed = " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+    return listed or "an object that cannot be written here"
 
 
-def range_of(hint: Any) -> Within:
-    """The numbers that a setting may have, from its annotation."""
-    return next((extra for extra in get_args(hint)[1:] if isinstance(extra, Within)), ANY)
-
-
-WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text in quotes"}
-
-
-MANY = 20
-"""So many choices are no longer listed in one sentence."""
+def _hint(setting: Setting) -> Any:
+    """The type of a setting, which a method of the user's own may leave out."""
+    hint = setting.hint
+    if hint is None:
+        hint = Any if setting.default is None else type(setting.default)
+    return Annotated[hint, ANY] if hint in (int, float) else hint
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value written in a call is one of a type hint of another library."""
+    """Whether a value is of a type; peft's settings have types of every form."""
     origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        in_range = not isinstance(value, int | float) or all(value in r for r in _ranges(hint))
+        return in_range and _fits(inner[0], value)
     if origin is Literal:
         # peft's Literals may hold a pattern such as "pissa_niter_[number of iters]"
         open_ended = isinstance(value, str) and any("[" in str(choice) for choice in inner)
@@ -273,22 +259,21 @@ def _fits(hint: Any, value: Any) -> bool:
     return hint is Any or (hint in (bool, int, str, list, dict, type(None)) and type(value) is hint)
 
 
-def spoken(hint: Any) -> list[str]:
-    """What may be written for a type hint of another library: each choice in words."""
+def _words(hint: Any) -> list[str]:
+    """What may be written for a type, each choice in words."""
     origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        limits = " ".join(map(str, _ranges(hint)))
+        return [f"{word} {limits}" if "number" in word else word for word in _words(inner[0])]
     if origin is Literal:
         return [repr(choice) for choice in inner]
     if origin in (Union, UnionType):
-        return list(dict.fromkeys(word for choice in inner for word in spoken(choice)))
-    plain = {list: "a list", dict: "a dict", type(None): "None", **WORDS}
-    word = plain.get(origin or hint)
-    return [] if word is None else [word]
+        return [word for choice in inner for word in _words(choice)]
+    words: dict[Any, str] = {int: "a whole number", float: "a number", bool: "True or False"}
+    words |= {str: "a text in quotes", list: "a list", dict: "a dict", type(None): "None"}
+    return [words[base]] if (base := origin or hint) in words else []
 
 
-def _as(wanted: type, value: Any, where: str) -> Any:
-    """The value if it has the type of the setting's default; a whole number may be a fraction."""
-    if wanted is type(None) or type(value) is wanted:
-        return value
-    if wanted is float and type(value) is int:
-        return float(value)
-    raise UserError(f"{where} takes {WORDS.get(wanted, wanted.__name__)}, not {value!r}")
+def _ranges(hint: Any) -> list[Within]:
+    """The ranges in `Annotated[int, Within(1)]`."""
+    return [extra for extra in get_args(hint)[1:] if isinstance(extra, Within)]

@@ -119,7 +119,7 @@ def test_a_search_that_cannot_be_is_one_sentence(
         ("lora(rank=8)", "takes a list of different values"),
         ("lora(rank=[8, 8])", "takes a list of different values"),
         ("lora(rnak=[8])", "did you mean 'rank'"),
-        ("lora(rank=['a'])", "takes a whole number"),
+        ("lora(rank=['a'])", "rank is a whole number from 1"),
         ("lora", "names no setting"),
         ("lora(rank=[4]),lora(alpha=[4])", "names lora twice"),
         ("lorra(rank=[4])", "did you mean 'lora'"),

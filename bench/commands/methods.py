@@ -4,7 +4,7 @@ import inspect
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,19 +13,7 @@ from bench.commands.options import Plugins
 from bench.console import console, counted, say
 from bench.measure import parameters
 from bench.recipe import Recipe, meanings, written
-from bench.spec import (
-    MANY,
-    WORDS,
-    Call,
-    choices_of,
-    load_plugins,
-    nearest,
-    parse_calls,
-    range_of,
-    resolve,
-    settings_of,
-    spoken,
-)
+from bench.spec import Call, load_plugins, nearest, parse_calls, resolve, settings_of, values_of
 from methods import registry
 
 if TYPE_CHECKING:
@@ -100,8 +88,8 @@ def _show(call: "Call", cls: "type[Method]") -> None:
         say(screen, f"{call.text} trains {count:,} parameters on {parameters.REFERENCE}.")
     table = Table("setting", "default", "values", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     settings = settings_of(cls, given)
-    for setting, (default, hint) in settings.items():
-        table.add_row(setting, repr(default), escape(_values(default, hint)))
+    for setting, known in settings.items():
+        table.add_row(setting, repr(known.default), escape(values_of(known, name)))
     if "lr" not in settings and cls.lr is not None:
         table.add_row("lr", f"{cls.lr:g}", "learning rate: a number above 0")
     if table.rows:
@@ -147,17 +135,6 @@ def _show_kinds(cls: "type[Method]", name: str, decides: str) -> None:
     )
     for reason, values in reasons.items():
         say(screen, f"Not usable: {', '.join(values)}: {reason.removesuffix('.')}.")
-
-
-def _values(default: Any, hint: Any) -> str:
-    """The values that a setting may have, in words."""
-    if (choices := choices_of(hint)) is not None:
-        return ", ".join(map(repr, choices)) if len(choices) < MANY else "see below"
-    if hint not in (None, *WORDS) and get_origin(hint) is not Annotated:
-        return " or ".join(spoken(hint))
-    if isinstance(default, int | float) and not isinstance(default, bool):
-        return f"{WORDS[type(default)]} {range_of(hint)}"
-    return WORDS.get(type(default), "")
 
 
 def validate(
