@@ -75,24 +75,10 @@ def complain(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+# Middle dot, three dashes, times, four quotation marks, dagger.
 PLAIN = str.maketrans(
-    {
-        "\u00b7": "-",
-        "\u2013": "-",
-        "\u2014": "-",
-        "\u2212": "-",
-        "\u00b1": "+-",
-        "\u00d7": "x",
-        "\u2192": "->",
-        "\u2264": "<=",
-        "\u2265": ">=",
-        "\u2018": "'",
-        "\u2019": "'",
-        "\u201c": '"',
-        "\u201d": '"',
-        "\u2020": "+",
-    }
-)
+    "\u00b7\u2013\u2014\u2212\u00d7\u2018\u2019\u201c\u201d\u2020", "----x''\"\"+"
+) | {0xB1: "+-", 0x2192: "->", 0x2264: "<=", 0x2265: ">="}
 """What is printed for dashes, plus-minus, times, arrows, quotation marks that are not ASCII."""
 
 

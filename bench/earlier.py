@@ -34,25 +34,18 @@ def _defaults() -> dict[str, dict[str, Any]]:
     """
     defaults: dict[str, dict[str, Any]] = {}
     for file in files("methods").iterdir():
-        if file.name.endswith(".py"):
-            body = ast.parse(file.read_text(encoding="utf-8")).body
-            for node in (part for part in body if isinstance(part, ast.ClassDef)):
-                if (name := _registered(node)) is not None:
-                    defaults[name] = _settings(node)
+        body = ast.parse(file.read_text(encoding="utf-8")).body if file.name[-3:] == ".py" else []
+        for method in (node for node in body if isinstance(node, ast.ClassDef)):
+            for decorator in method.decorator_list:
+                match decorator:  # @register("name")
+                    case ast.Call(ast.Name("register"), [ast.Constant(str(name))]):
+                        defaults[name] = _settings(method)
     return defaults
 
 
-def _registered(node: ast.ClassDef) -> str | None:
-    """The name under which a class is registered as a method."""
-    for decorator in node.decorator_list:
-        if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", None) == "register":
-            return str(ast.literal_eval(decorator.args[0]))
-    return None
-
-
-def _settings(node: ast.ClassDef) -> dict[str, Any]:
+def _settings(method: ast.ClassDef) -> dict[str, Any]:
     """The keyword-only arguments of a class's own constructor, with their defaults."""
-    for part in node.body:
+    for part in method.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
             arguments = zip(part.args.kwonlyargs, part.args.kw_defaults, strict=True)
             return {a.arg: ast.literal_eval(d) for a, d in arguments if d is not None}

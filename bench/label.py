@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,25 +10,17 @@ if TYPE_CHECKING:
     from rich.measure import Measurement
     from rich.text import Text
 
-BREAKS = re.compile(r"(?<=[ (,])|\n")
-"""Where a line may be broken: after a space, an opening bracket or a comma, and at a newline."""
+
+class CallWrapper(TextWrapper):
+    """Wraps at spaces, and also after an opening bracket or a comma."""
+
+    wordsep_simple_re = re.compile(r"(?<=[(,])|( +)")
 
 
 def fold(text: str, width: int) -> list[str]:
     """Lines of at most `width` letters; a part that is longer than a line is broken at its end."""
-    lines: list[str] = []
-    for line in text.splitlines():
-        current = ""
-        for part in BREAKS.split(line):
-            if current and len(current) + len(part.rstrip()) > width:
-                lines.append(current.rstrip())
-                current = ""
-            current += part
-            while len(current.rstrip()) > width:
-                lines.append(current[:width])
-                current = current[width:]
-        lines.append(current.rstrip())
-    return lines
+    wrapper = CallWrapper(max(1, width), break_on_hyphens=False)
+    return [part for line in text.splitlines() for part in wrapper.wrap(line)]
 
 
 class Label:
@@ -39,9 +32,9 @@ class Label:
     def __rich_measure__(self, console: "Console", options: "ConsoleOptions") -> "Measurement":
         from rich.measure import Measurement
 
-        parts = [len(part.rstrip()) for part in BREAKS.split(self.text)]
-        lines = [len(line) for line in self.text.splitlines()]
-        return Measurement(max(parts), max(lines)).with_maximum(options.max_width)
+        longest = max(map(len, self.text.splitlines()))
+        narrowest = max(map(len, re.split(r"[ \n]|(?<=[(,])", self.text)))
+        return Measurement(narrowest, longest).with_maximum(options.max_width)
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Text]":
         from rich.text import Text
