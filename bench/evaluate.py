@@ -35,47 +35,45 @@ class FrozenInputs(Protocol):
 class Evaluation:
     """One split of a data set: its images, its captions and which of them belong together."""
 
-    def __init__(self, dataset: Dataset, split: str, pixels: Pixels, backbone: Backbone) -> None:
+    def __init__(
+        self, dataset: Dataset, split: str, pixels: Pixels, backbone: Backbone, table: TokenTable
+    ) -> None:
         self.rows, self.scenes = dataset.split(split), dataset.scenes
         self.samples = [dataset.samples[row] for row in self.rows]
         preprocess = backbone.preprocess
         self.pixels, self.mean, self.std = pixels, preprocess.mean, preprocess.std
-        self.captions = [
-            (image, caption) for image, s in enumerate(self.samples) for caption in s.captions
-        ]
-        self.image_of = [image for image, _ in self.captions]
-        texts = [caption for _, caption in self.captions]
-        self.sentences = cut.find(backbone.tokenizer, texts).sentences(texts)
+        self.table = table
+        self.captions = [caption for sample in self.samples for caption in sample.captions]
+        self.image_of = [image for image, s in enumerate(self.samples) for _ in s.captions]
+        # Captions that the backbone's context cuts to the same words are one sentence.
+        self.sentences = cut.find(backbone.tokenizer, self.captions).sentences(self.captions)
         self.right = retrieval.right_items(self.image_of, self.sentences)
+        self.label("none", backbone)
         self.reset()
-        self.queries = [replace(self.samples[image], scene=None) for image in self.image_of]
 
     @torch.no_grad()
-    def label(self, mode: str, backbone: Backbone, table: TokenTable) -> None:
+    def label(self, mode: str, backbone: Backbone) -> None:
         """Choose the scene label that a method may add to a test query.
 
         `none`; `oracle`: the true one; `predicted`: the scene whose name is nearest to the caption
-        in the untrained backbone, which needs no label.
+        in the untrained `backbone`, which needs no label.
         """
+        scenes: Sequence[str | None] = [None] * len(self.captions)
         if mode == "oracle":
-            self.queries = [self.samples[image] for image in self.image_of]
-        if mode != "predicted":
-            return
-        tower = text_tower(backbone.model)
+            scenes = [self.samples[image].scene for image in self.image_of]
+        elif mode == "predicted":
+            tower = text_tower(backbone.model)
 
-        def encode(texts: list[str]) -> Tensor:
-            blocks = (tower(block) for block in table(texts).split(EVAL_BATCH))
-            return nn.functional.normalize(join_blocks(blocks, len(texts)).float(), dim=-1)
+            def encode(texts: list[str]) -> Tensor:
+                blocks = (tower(block) for block in self.table(texts).split(EVAL_BATCH))
+                return nn.functional.normalize(join_blocks(blocks, len(texts)).float(), dim=-1)
 
-        distinct = list(dict.fromkeys(caption for _, caption in self.captions))
-        nearest = (encode(distinct) @ encode(self.scenes).t()).argmax(dim=1).tolist()
-        scene_of = {
-            caption: self.scenes[number] for caption, number in zip(distinct, nearest, strict=True)
-        }
-        self.queries = [
-            replace(self.samples[image], scene=scene_of[caption])
-            for image, caption in self.captions
-        ]
+            distinct = list(dict.fromkeys(self.captions))
+            nearest = (encode(distinct) @ encode(self.scenes).t()).argmax(dim=1).tolist()
+            scene_of = {c: self.scenes[n] for c, n in zip(distinct, nearest, strict=True)}
+            scenes = [scene_of[caption] for caption in self.captions]
+        pairs = zip(self.image_of, scenes, strict=True)
+        self.queries = [replace(self.samples[image], scene=scene) for image, scene in pairs]
 
     def reset(self) -> None:
         """Forget how much was encoded and how long it took (see `rates`)."""
@@ -84,37 +82,35 @@ class Evaluation:
 
     def rates(self) -> Efficiency:
         """Images and captions encoded per second, over all that this evaluation encoded."""
-        images, captions = (
-            self.encoded[what] / max(self.seconds[what], 1e-9) for what in ("images", "captions")
-        )
-        return {"eval_images_per_second": images, "eval_captions_per_second": captions}
+        rate = {what: self.encoded[what] / max(self.seconds[what], 1e-9) for what in self.encoded}
+        return {
+            "eval_images_per_second": rate["images"],
+            "eval_captions_per_second": rate["captions"],
+        }
 
     def captions_for(self, method: Method) -> list[str]:
         """All captions, in order, as the method wants to read them (see `Method.test_caption`)."""
-        return [
-            method.test_caption(caption, sample)
-            for (_, caption), sample in zip(self.captions, self.queries, strict=True)
-        ]
+        pairs = zip(self.captions, self.queries, strict=True)
+        return [method.test_caption(caption, sample) for caption, sample in pairs]
 
     @torch.no_grad()
     def features(
         self,
         method: Method,
-        table: TokenTable,
         dtype: torch.dtype,
         device: torch.device,
-        block: int,
-        cached: "FrozenInputs | None" = None,
+        cached: FrozenInputs | None = None,
+        block: int = EVAL_BATCH,
     ) -> tuple[Tensor, Tensor]:
         """Images `(S, D)` and captions `(S*C, D)`, unit length, float32, on the device.
 
-        `block`: how many are encoded at a time. `cached`: frozen features, which the method then
-        encodes instead of images and texts.
+        `cached`: frozen features, which the method then encodes instead of images and texts.
+        `block`: how many are encoded at a time.
         """
         method.eval()
         captions = self.captions_for(method)
         distinct = list(dict.fromkeys(captions))
-        tokens = table(distinct)
+        tokens = self.table(distinct)
 
         def encode_images(part: slice) -> Tensor:
             if cached is not None:
@@ -132,7 +128,7 @@ class Evaluation:
             parts = (slice(start, start + block) for start in range(0, count, block))
             with autocast(dtype, device):
                 joined = join_blocks((encode(part).float() for part in parts), count)
-            if device.type == "cuda":
+            if device.type == "cuda":  # which works on while Python goes on
                 torch.cuda.synchronize(device)
             self.seconds[what] += time.perf_counter() - started
             self.encoded[what] += count
@@ -149,10 +145,9 @@ class Evaluation:
 
     def metrics(self, ranks: dict[str, retrieval.Ranks]) -> dict[str, float]:
         """Strict recalls, duplicate-aware recalls (`dup_`) and the t2i ceiling, in percent."""
-        strict = retrieval.recalls(ranks["i2t"], ranks["t2i"])
         loose = retrieval.recalls(ranks["dup_i2t"], ranks["dup_t2i"])
         return {
-            **strict,
+            **retrieval.recalls(ranks["i2t"], ranks["t2i"]),
             **{f"dup_{name}": value for name, value in loose.items()},
             **retrieval.t2i_ceiling(self.image_of, self.sentences),
         }

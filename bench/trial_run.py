@@ -315,7 +315,7 @@ class TrialRun:
         return fitted
 
     def _rank(self, split: str) -> tuple[dict[str, float], dict[str, Ranks]]:
-        return self.model.rank(self.evaluations[split], self.bench.tokens)
+        return self.model.rank(self.evaluations[split])
 
     def test(self, files: Files) -> tuple[dict[str, dict[str, float]], Efficiency]:
         """Rank the test split, for the first and only time, and validation with the best weights.

@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.backbone import Backbone
 from bench.data import SPLITS, Dataset, cache, cut
 from bench.data.resize import Pixels, Resize
-from bench.evaluate import EVAL_BATCH, Evaluation
+from bench.evaluate import Evaluation
 from bench.recipe import Recipe
 from bench.retrieval import Ranks
 from bench.schema import Backbone as BackboneFields
@@ -60,8 +61,8 @@ class Workbench:
         """A split to rank. `scene_at_test`: which scene label its queries get, if any (see
         `Evaluation.label`). `untouched`: the backbone that predicts it, if a method has changed
         `self.backbone`."""
-        evaluation = Evaluation(self.dataset, split, self.pixels, self.backbone)
-        evaluation.label(scene_at_test, untouched or self.backbone, self.tokens)
+        evaluation = Evaluation(self.dataset, split, self.pixels, self.backbone, self.tokens)
+        evaluation.label(scene_at_test, untouched or self.backbone)
         return evaluation
 
     def evaluations(self, scene_at_test: str = "none") -> dict[str, Evaluation]:
@@ -126,7 +127,7 @@ class Model:
         recipe's precision.
         """
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # the same new weights on every device: they are drawn on the CPU
         method = method_class(backbone.model, **settings)
         method.image_tower.checkpointing = recipe.checkpointing
         method.text_tower.checkpointing = recipe.checkpointing
@@ -134,12 +135,11 @@ class Model:
         held = frozen.hold(method, recipe, dtype)
         return cls(method.to(device), device, dtype, held)
 
-    def rank(
-        self, evaluation: Evaluation, tokens: TokenTable
-    ) -> tuple[dict[str, float], dict[str, Ranks]]:
+    def encode(self, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
+        """Features of a split's images and captions, see `Evaluation.features`."""
+        return evaluation.features(self.method, self.dtype, self.device, self.features)
+
+    def rank(self, evaluation: Evaluation) -> tuple[dict[str, float], dict[str, Ranks]]:
         """The recalls of a split in percent, and the ranks that they come from."""
-        encoded = evaluation.features(
-            self.method, tokens, self.dtype, self.device, EVAL_BATCH, self.features
-        )
-        ranks = evaluation.ranks(*encoded)
+        ranks = evaluation.ranks(*self.encode(evaluation))
         return evaluation.metrics(ranks), ranks

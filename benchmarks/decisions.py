@@ -116,7 +116,7 @@ class Bench:
 
         def recall(split: str) -> float:
             evaluation = self.evaluations[split]
-            encoded = evaluation.features(method, self.table, self.dtype, CPU, 256, features)
+            encoded = evaluation.features(method, self.dtype, CPU, features)
             return evaluation.metrics(evaluation.ranks(*encoded))["mR"]
 
         plain = batches.Loader(

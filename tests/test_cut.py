@@ -11,7 +11,7 @@ from bench import data
 from bench.backbone.preprocess import Preprocess
 from bench.data import Sample, cache, cut
 from bench.evaluate import Evaluation
-from bench.training.batches import TrainSplit
+from bench.training.batches import TokenTable, TrainSplit
 
 LENGTH = 16
 
@@ -86,7 +86,8 @@ def with_captions(root: Path, split: str, *captions: list[str]) -> data.Dataset:
 def test_recall_and_ceiling_know_of_the_cut(tiny: Path) -> None:
     dataset = with_captions(tiny, "test", [LONG + "a"], [LONG + "b"], ["c"], ["d"])
     made: Any = Backbone()
-    evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made)
+    table = TokenTable(words, None)
+    evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made, table)
     image = torch.eye(4)
     found = evaluation.metrics(evaluation.ranks(image, image[[1, 0, 2, 3]]))
     assert found["ceiling_t2i_R@1"] == 75

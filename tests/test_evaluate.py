@@ -68,11 +68,11 @@ def test_each_distinct_caption_is_tokenised_and_encoded_once(tiny: Path) -> None
         old = dataset.samples[row]
         dataset.samples[row] = Sample(old.filename, tuple(captions), old.split, old.scene)
     made: Any = Backbone()
-    evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made)
-    method: Any = Counting()
     table = TokenTable(tokenizer, None)
+    evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made, table)
+    method: Any = Counting()
     for _ in range(2):
-        image, text = evaluation.features(method, table, torch.float32, torch.device("cpu"), 3)
+        image, text = evaluation.features(method, torch.float32, torch.device("cpu"), block=3)
     assert tokenised == ["abcd", "abce", "abcf", "abcg"]
     assert sorted(method.captions) == sorted(2 * [tuple(map(ord, c)) for c in tokenised])
     assert method.images == 2 * [3, 1]
@@ -92,7 +92,8 @@ def test_metrics_of_a_split_whose_images_share_a_sentence(tiny: Path) -> None:
         old = dataset.samples[row]
         dataset.samples[row] = Sample(old.filename, tuple(words), old.split, old.scene)
     made: Any = Backbone()
-    evaluation = Evaluation(dataset, "test", np.zeros(0, np.uint8), made)
+    table = TokenTable(made.tokenizer, None)
+    evaluation = Evaluation(dataset, "test", np.zeros(0, np.uint8), made, table)
     assert [s.scene for s in evaluation.queries] == [None] * 6  # no test query tells its scene
     image = torch.eye(4)
     text = image[[1, 0, 1, 1, 2, 3]]  # the sentence of two images leads to the second of them
@@ -102,7 +103,7 @@ def test_metrics_of_a_split_whose_images_share_a_sentence(tiny: Path) -> None:
     assert found["i2t_R@1"] == pytest.approx(100 * (3 + 2 / 3) / 4)  # two of three that tie
     assert found["dup_i2t_R@1"] == 100
     assert found["ceiling_t2i_R@1"] == pytest.approx(100 * 5 / 6)
-    evaluation.label("oracle", made, TokenTable(lambda captions: torch.zeros(0, 0), None))
+    evaluation.label("oracle", made)
     expected = [dataset.samples[rows[i]].scene for i in (0, 0, 1, 1, 2, 3)]
     assert [s.scene for s in evaluation.queries] == expected
 
@@ -134,11 +135,10 @@ class Passing(Counting):
 def test_with_frozen_features_no_pixel_and_no_token_is_encoded(tiny: Path) -> None:
     dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
     made: Any = Backbone()
-    evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made)
+    table = TokenTable(lambda captions: torch.zeros(len(captions), 4, dtype=torch.long), None)
+    evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made, table)
     method: Any = Passing()
     kept: Any = Kept()
-    table = TokenTable(lambda captions: torch.zeros(len(captions), 4, dtype=torch.long), None)
-    cpu = torch.device("cpu")
-    image, text = evaluation.features(method, table, torch.float32, cpu, 3, kept)
+    image, text = evaluation.features(method, torch.float32, torch.device("cpu"), kept, 3)
     assert image[:, 0].tolist() == dataset.split("test")
     assert text[:, 0].tolist() == [row for row in dataset.split("test") for _ in range(5)]

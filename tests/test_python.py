@@ -73,9 +73,10 @@ def test_a_restored_method_repeats_the_ranks_of_its_trial(
     root, frame = swept
     path = Path(frame["path"][0])
     restored = restore(path)
-    encoded = restored.encode_test_set(restored.own_dataset(root))
-    assert encoded.metrics() == pytest.approx(restored.record["metrics"]["test"])
-    scores = encoded.texts @ encoded.images.t()
+    test_set = restored.test_set(restored.own_dataset(root))
+    assert restored.rank(test_set)[0] == pytest.approx(restored.record["metrics"]["test"])
+    images, texts = restored.encode(test_set)
+    scores = texts @ images.t()
     own = scores.gather(1, torch.arange(len(scores))[:, None] // 5)
     ranks = 1 + (scores > own).sum(dim=1)
     assert np.array_equal(ranks.numpy(), np.load(path.with_suffix(".npz"))["t2i"])

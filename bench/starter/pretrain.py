@@ -42,7 +42,7 @@ def main() -> None:
     )
 
     def recall(name: str) -> dict[str, float]:
-        return model.rank(bench.evaluation(name), table)[0]
+        return model.rank(bench.evaluation(name))[0]
 
     def show(event: Event) -> None:
         if isinstance(event, Step) and (event.evaluation is not None or event.step == 30):

@@ -16,7 +16,7 @@ from bench.backbone import Backbone
 from bench.backbone.preprocess import of_record
 from bench.data import Dataset, cache
 from bench.data.resize import Pixels
-from bench.evaluate import EVAL_BATCH, Evaluation
+from bench.evaluate import Evaluation
 from bench.schema import Record
 from bench.spec import misfits, nearest
 from bench.training.batches import TokenTable, join_blocks, normalise
@@ -30,17 +30,14 @@ EXPORTED, ADAPTER = "record.json", "adapter.safetensors"
 """The names of the record and the trained weights in an export."""
 
 
-@dataclass
-class Restored:
-    """A trained method in evaluation mode, with its backbone, on a device."""
+@dataclass(kw_only=True)
+class Restored(Model):
+    """A trained method in evaluation mode, with its backbone, and the record that it comes from."""
 
     path: Path
     record: Record
     trial: Trial
-    method: Method
     backbone: Backbone
-    device: torch.device
-    dtype: torch.dtype
 
     @torch.no_grad()
     def encode_images(self, pixels: Pixels, block: int = 64) -> Tensor:
@@ -101,8 +98,8 @@ class Restored:
             )
         return dataset
 
-    def encode_test_set(self, dataset: Dataset, decode: Decode = cache.images) -> "Encoded":
-        """Encode the test split of a data set, the method's own or another one.
+    def test_set(self, dataset: Dataset, decode: Decode = cache.images) -> Evaluation:
+        """The test split of a data set, the method's own or another one, to be ranked.
 
         Raises UserError if an image cannot be read.
         """
@@ -110,27 +107,7 @@ class Restored:
         mode = self.trial.settings.get("scene_at_test", "none")
         # Scenes are predicted with an untouched backbone; the method has changed this one's towers.
         untouched = backbones.load(self.trial.backbone) if mode == "predicted" else None
-        evaluation = bench.evaluation("test", mode, untouched)
-        images, texts = evaluation.features(
-            self.method, bench.tokens, self.dtype, self.device, EVAL_BATCH
-        )
-        return Encoded(evaluation, bench.pixels, images, texts)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Features of a test set: images `(I, D)` and captions `(C, D)`, unit length, on the device."""
-
-    evaluation: Evaluation
-    pixels: Pixels
-    """All images of the data set, not only those of the test split."""
-    images: Tensor
-    texts: Tensor
-
-    def metrics(self, images: Tensor | None = None) -> dict[str, float]:
-        """Recalls and ceilings in percent; `images`: other features of the same images."""
-        chosen = self.images if images is None else images.to(self.texts.device)
-        return self.evaluation.metrics(self.evaluation.ranks(chosen, self.texts))
+        return bench.evaluation("test", mode, untouched)
 
 
 def restore(path: Path, device: str | None = None, backbone: str | None = None) -> Restored:
@@ -165,8 +142,8 @@ def restore(path: Path, device: str | None = None, backbone: str | None = None) 
     # The seed matters: it draws again the random weights that a method never trains.
     model = Model.build(method_class, trial.settings, base, recipe, trial.seed, place)
     _load_weights(model.method, path)
-    method = model.method.eval()
-    return Restored(path, document, trial, method, base, model.device, model.dtype)
+    model.method.eval()
+    return Restored(**vars(model), path=path, record=document, trial=trial, backbone=base)
 
 
 def _method_class(trial: Trial) -> type[Method]:

@@ -53,7 +53,7 @@ def measure(trial: Path, card: Card, root: Path, decode: Decode = cache.images) 
 
     dataset = data.load(card, root)
     restored = restore(trial)
-    encoded = restored.encode_test_set(dataset, decode)
+    metrics, _ = restored.rank(restored.test_set(dataset, decode))
     tests = [dataset.samples[row] for row in dataset.split("test")]
     captions = [caption for sample in tests for caption in sample.captions]
     result: TransferFields = {
@@ -68,7 +68,7 @@ def measure(trial: Path, card: Card, root: Path, decode: Decode = cache.images) 
         "captions_cut": cut.find(restored.backbone.tokenizer, captions).count(captions),
         "shared": _shared_with(restored.trial.dataset, dataset, root),
         "notes": list(dataset.notes),
-        "metrics": encoded.metrics(),
+        "metrics": metrics,
         "device": restored.device.type,
         "environment": environment(restored.device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -82,7 +82,7 @@ def retest(trial: Path, root: Path, decode: Decode = cache.images) -> dict[str, 
     from bench.trained.restore import restore
 
     restored = restore(trial)
-    return restored.encode_test_set(restored.own_dataset(root), decode).metrics()
+    return restored.rank(restored.test_set(restored.own_dataset(root), decode))[0]
 
 
 def _shared_with(trained_on: str, dataset: Dataset, root: Path) -> int | None:

@@ -80,25 +80,25 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
     from bench.trained.restore import restore
 
     restored = restore(trial)
-    encoded = restored.encode_test_set(restored.own_dataset(root))
-    test_images = encoded.pixels[encoded.evaluation.rows]
-    seed = restored.trial.seed
+    test_set = restored.test_set(restored.own_dataset(root))
+    clean_images, texts = restored.encode(test_set)
+    pixels, seed = test_set.pixels[test_set.rows], restored.trial.seed
     common = {
         "schema": SCHEMA,
         "corrupt_version": VERSION,
         "identity": restored.record["identity"],
         "trial_finished": restored.record.get("finished"),
         "seed": seed,
-        "clean": encoded.metrics(),
+        "clean": test_set.metrics(test_set.ranks(clean_images, texts)),
         "device": restored.device.type,
         "environment": environment(restored.device),
     }
     for condition in wanted:
-        corrupted = corrupt(test_images, condition.corruption, condition.severity, seed)
-        images = restored.encode_images(corrupted, EVAL_BATCH)
+        corrupted = corrupt(pixels, condition.corruption, condition.severity, seed)
+        images = restored.encode_images(corrupted, EVAL_BATCH).to(texts.device)
         document = common | {
             "condition": asdict(condition),
-            "metrics": encoded.metrics(images),
+            "metrics": test_set.metrics(test_set.ranks(images, texts)),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         record.write_document(path_of(trial, condition), document)
