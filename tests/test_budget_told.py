@@ -14,7 +14,8 @@ from bench import record
 from bench.measure import fitting_batch, plan
 from bench.recipe import Recipe
 from bench.report.ablation import ablations
-from bench.report.groups import Group, group_records
+from bench.report.group import Group
+from bench.report.grouping import group_records
 from bench.sweeps import forecast
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial, blank_record

@@ -8,7 +8,7 @@ import pytest
 
 from bench import earlier, record
 from bench.earlier import call_today
-from bench.report.groups import group_records
+from bench.report.grouping import group_records
 from bench.spec import defaults, parse_calls, resolve
 from methods import registry
 from tests.helpers import fake_records as fakes

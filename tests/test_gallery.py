@@ -8,8 +8,10 @@ import pytest
 
 from bench import UserError, data, perquery, record
 from bench.recalls import METRICS
-from bench.report import gallery, groups, page
+from bench.report import gallery, page
 from bench.report.contents import contents
+from bench.report.group import Group
+from bench.report.grouping import group_records
 from bench.trained import compare, wonlost
 from bench.trained.restore import restore
 from bench.trained.retrieve import Searcher
@@ -37,11 +39,11 @@ def two(tiny: Path) -> list[Path]:
     return paths
 
 
-def group_of(tiny: Path) -> groups.Group:
+def group_of(tiny: Path) -> Group:
     frame = record.load(tiny / "results")
     for document in frame["record"]:
         document |= {"environment": {}, "efficiency": {}, "curve": []}
-    [one] = groups.group_records(frame)
+    [one] = group_records(frame)
     return one
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench.report import conditions, groups, tables
+from bench.report import conditions, tables
+from bench.report.entry import RECALL
+from bench.report.row import Statistic
 from tests.helpers import fake_records as fakes
 from tests.helpers.fake_records import by_hand, group_of, groups_of
 
@@ -13,11 +15,11 @@ from tests.helpers.fake_records import by_hand, group_of, groups_of
 def test_mean_and_sample_deviation(tmp_path: Path) -> None:
     group = group_of(tmp_path, by_hand("lora", [40.0, 42.0, 47.0]) + by_hand("vpt", [30.0]))
     lora, vpt = group.rows
-    statistic = lora.statistic(groups.RECALL)
+    statistic = lora.statistic(RECALL)
     assert statistic is not None
     assert (statistic.mean, statistic.n) == (43.0, 3)
     assert statistic.std == pytest.approx(13**0.5)  # ((-3)^2 + (-1)^2 + 4^2) / (3 - 1) = 13
-    assert vpt.statistic(groups.RECALL) == groups.Statistic(30.0, None, 1)
+    assert vpt.statistic(RECALL) == Statistic(30.0, None, 1)
     cell = tables.cell_of(lora, tables.recalls()[0])
     assert (cell.text, cell.spread) == ("43.0", "3.6")
 
@@ -73,7 +75,7 @@ def test_other_learning_rates_of_the_method_are_never_averaged(tmp_path: Path) -
     def shown(folder: str, documents: list[dict[str, Any]]) -> tuple[dict[int, float], str]:
         group = group_of(tmp_path / folder, documents)
         [row] = group.rows
-        return row.values(groups.RECALL), conditions.replaced(group)
+        return row.values(RECALL), conditions.replaced(group)
 
     values, words = shown("a", documents)
     assert values == {0: 40.0, 1: 42.0}

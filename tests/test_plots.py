@@ -12,7 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bench import record
-from bench.report import curves, figure, groups, labels, plots, tradeoff
+from bench.report import curves, figure, labels, plots, tradeoff
+from bench.report.group import Group
+from bench.report.grouping import group_records
+from bench.report.row import Row
 from methods import registry
 from tests.helpers import fake_records as fakes
 from tests.helpers.drawing import laid_out
@@ -22,7 +25,7 @@ RATE = "efficiency.train_images_per_second"
 
 
 @pytest.fixture(scope="module")
-def crowded(tmp_path_factory: pytest.TempPathFactory) -> groups.Group:
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Group:
     """A group of 17 rows, several close together."""
     documents = fakes.sweep(3)
     for document in documents:
@@ -35,17 +38,17 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> groups.Group:
     return group_of(tmp_path_factory.mktemp("crowded"), documents)
 
 
-def drawn_against(group: groups.Group, path: str, better: int) -> Figure:
+def drawn_against(group: Group, path: str, better: int) -> Figure:
     """Recall against a cost."""
     return laid_out(lambda: tradeoff.recall_against(group, path, "", better))
 
 
-def both_against(group: groups.Group) -> list[Figure]:
+def both_against(group: Group) -> list[Figure]:
     """Recall against memory and against throughput."""
     return [drawn_against(group, group.memory, -1), drawn_against(group, RATE, 1)]
 
 
-def curves_of(group: groups.Group) -> Figure:
+def curves_of(group: Group) -> Figure:
     """The learning curves of a group."""
     return laid_out(lambda: curves.by_steps(group))
 
@@ -105,7 +108,7 @@ def test_a_name_has_a_line_if_it_is_far_from_its_point_or_as_near_to_another() -
         assert (moves.tolist(), leaders.tolist()) == ([[15.0, 0.0]], [expected])
 
 
-def test_names_in_the_picture_overlap_no_name_line_or_marker(crowded: groups.Group) -> None:
+def test_names_in_the_picture_overlap_no_name_line_or_marker(crowded: Group) -> None:
     for drawn in both_against(crowded):
         [axes] = drawn.axes
         boxes = boxes_of(axes.texts)
@@ -132,7 +135,7 @@ def test_names_in_the_picture_overlap_no_name_line_or_marker(crowded: groups.Gro
                 assert not overlaps(np.stack([box, struck])), text.get_text()
 
 
-def test_names_at_the_ends_of_curves_keep_apart_in_their_order(crowded: groups.Group) -> None:
+def test_names_at_the_ends_of_curves_keep_apart_in_their_order(crowded: Group) -> None:
     drawn = curves_of(crowded)
     texts = drawn.axes[1].texts
     boxes = boxes_of(texts)
@@ -301,8 +304,8 @@ def test_long_calls_and_titles_stay_in_the_picture(tmp_path: Path) -> None:
     assert len(plots.draw([group], tmp_path, tmp_path)[group.name]) == 10
 
 
-def test_a_method_looks_the_same_in_every_report(crowded: groups.Group, tmp_path: Path) -> None:
-    def look_of(label: str, rows: list[groups.Row]) -> tuple[str, str, bool]:
+def test_a_method_looks_the_same_in_every_report(crowded: Group, tmp_path: Path) -> None:
+    def look_of(label: str, rows: list[Row]) -> tuple[str, str, bool]:
         look = figure.method_styles(rows)[label]
         return look.colour, look.marker, look.filled
 
@@ -316,7 +319,7 @@ def test_a_method_looks_the_same_in_every_report(crowded: groups.Group, tmp_path
     assert len(figure.METHODS) <= len(figure.SHAPES)
 
 
-def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
+def test_rows_are_told_apart_without_colour(crowded: Group) -> None:
     found = figure.method_styles(crowded.rows)
     shapes = [(look.marker, look.filled) for look in found.values()]
     assert len(set(shapes)) == len(shapes) == 17
@@ -325,7 +328,7 @@ def test_rows_are_told_apart_without_colour(crowded: groups.Group) -> None:
 
 
 def test_files_are_the_same_bytes_again_and_some_are_left_out(
-    crowded: groups.Group, tmp_path: Path
+    crowded: Group, tmp_path: Path
 ) -> None:
     [paths] = plots.draw([crowded], tmp_path, tmp_path).values()
     kinds = ("recall_memory", "recall_throughput", "recall_seconds")
@@ -361,7 +364,7 @@ def test_batch_size_against_memory(tmp_path: Path) -> None:
             documents.append(document)
     documents.append(fakes.record("cmer", recipe={"batch_size": 256, "augment": False}))
     fakes.save(tmp_path / "r", documents)
-    found = groups.group_records(record.load(tmp_path / "r"))
+    found = group_records(record.load(tmp_path / "r"))
     assert len({group.family for group in found}) == 2
     [family] = plots.families(found)
     assert [group.recipe.batch_size for group in family] == [32, 64, 128]
@@ -386,7 +389,7 @@ def test_one_or_two_methods(tmp_path: Path, number: int) -> None:
 
 
 def test_the_label_of_the_left_axis_is_on_the_page_beside_long_numbers(
-    crowded: groups.Group,
+    crowded: Group,
 ) -> None:
     by_time = laid_out(lambda: curves.by_seconds(crowded))
     for drawn in (by_time, curves_of(crowded), *both_against(crowded)):

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench.report import conditions, curves, groups, reached, report, tables
+from bench.report import conditions, curves, reached, report, tables
+from bench.report.group import Group
 from tests.helpers import fake_records as fakes
 from tests.helpers.drawing import laid_out
 from tests.helpers.fake_records import group_of
@@ -31,12 +32,12 @@ def trained(
     return document
 
 
-def reach(group: groups.Group, reference: str = "lora") -> tables.Part:
+def reach(group: Group, reference: str = "lora") -> tables.Part:
     """The table of costs, which must be there."""
     return reached.reach_table(group, reference) or pytest.fail("there is no table")
 
 
-def table_of(group: groups.Group, reference: str = "lora") -> dict[str, dict[str, str]]:
+def table_of(group: Group, reference: str = "lora") -> dict[str, dict[str, str]]:
     """The cells of the table of costs, by method and heading."""
     table = reach(group, reference).table
     return {
@@ -195,7 +196,7 @@ def test_the_table_is_in_every_form_of_the_report(tmp_path: Path) -> None:
 # The plot.
 
 
-def by_seconds(group: groups.Group) -> Figure:
+def by_seconds(group: Group) -> Figure:
     """The plot by seconds."""
     return laid_out(lambda: curves.by_seconds(group))
 

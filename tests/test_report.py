@@ -20,7 +20,6 @@ from bench.recipe import Recipe
 from bench.report import (
     contents,
     csvs,
-    groups,
     latex,
     markdown,
     plots,
@@ -29,6 +28,7 @@ from bench.report import (
     tables,
     terminal,
 )
+from bench.report.grouping import group_records
 from tests.helpers import fake_records as fakes
 from tests.helpers.fake_records import by_hand, groups_of
 
@@ -149,7 +149,7 @@ def test_published_beside_ours(mixed: tuple[Path, Path]) -> None:
     section = text[text.index("## Published on rsitmd") : text.index("## Published on ucm")]
     assert "| `cmer` | ViT-B-32-quickgelu:openai |" in section
     assert "oracle" not in section
-    known = groups.group_records(record.load(mixed[0]))
+    known = group_records(record.load(mixed[0]))
 
     def beside(dataset: str, **change: object) -> tables.Part:
         changed = [replace(group, **change) for group in known]

@@ -10,7 +10,9 @@ from bench import UserError, data, record, trial_run
 from bench.data import cache, newcard
 from bench.messages import Event, Note
 from bench.recipe import Recipe
-from bench.report import conditions, groups
+from bench.report import conditions
+from bench.report.entry import Entry
+from bench.report.grouping import group_records
 from bench.sweeps import sweep
 from bench.sweeps.sweepfile import SweepConfig
 from bench.training import train
@@ -76,7 +78,7 @@ def test_a_batch_larger_than_the_training_set_is_told_and_recorded(tiny: Path) -
     said += "(the recipe's batch is 128)"
     assert said in notes
     assert said in document["data"]["notes"]
-    (group,) = groups.group_records(record.load(tiny / "results"))
+    (group,) = group_records(record.load(tiny / "results"))
     assert group.batch_size == 8
     said = " ".join(conditions.conditions(group))
     assert "batch 8 (all training images; the recipe's 128 are more than those)" in said
@@ -85,10 +87,10 @@ def test_a_batch_larger_than_the_training_set_is_told_and_recorded(tiny: Path) -
 def test_records_from_before_say_their_batch_by_their_counts() -> None:
     about = {"recipe": {"batch_size": 128, "track": "train"}}
     older = {"trial": about, "data": {"counts": {"train": 27, "val": 9}}}
-    assert groups.Entry("", older).batch_size == 27
+    assert Entry("", older).batch_size == 27
     about["recipe"]["track"] = "train+val"
-    assert groups.Entry("", older).batch_size == 36
-    assert groups.Entry("", {"trial": about}).batch_size == 128
+    assert Entry("", older).batch_size == 36
+    assert Entry("", {"trial": about}).batch_size == 128
 
 
 @pytest.mark.parametrize("images", [0, 1])

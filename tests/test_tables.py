@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 
 from bench import record, spec
-from bench.report import ablation, conditions, contents, groups, summary, tables, terminal
+from bench.report import ablation, conditions, contents, summary, tables, terminal
+from bench.report.entry import JOULES, RECALL
+from bench.report.group import Group
 from bench.report.significance import marks
 from bench.report.tables import SPEED
 from methods import registry
@@ -27,12 +29,12 @@ def cells_of(table: tables.Table) -> Rows:
     return {row[0].text: dict(zip(table.heads, row, strict=True)) for row in table.rows}
 
 
-def costs(group: groups.Group, reference: str = "") -> Rows:
+def costs(group: Group, reference: str = "") -> Rows:
     """The cells of the table of costs, with ratios to a method or call."""
     return cells_of(tables.method_table(group, tables.costs(group, group.row(reference))))
 
 
-def parts_of(group: groups.Group, results: Path) -> dict[str, tables.Part]:
+def parts_of(group: Group, results: Path) -> dict[str, tables.Part]:
     """The tables of a group's section by name, with their notes."""
     import pandas as pd
 
@@ -40,7 +42,7 @@ def parts_of(group: groups.Group, results: Path) -> dict[str, tables.Part]:
     return {part.name: part for part in report.sections[0].parts}
 
 
-def words_of(group: groups.Group) -> str:
+def words_of(group: Group) -> str:
     """What is said of a group and of its costs."""
     return " ".join([*conditions.conditions(group), *conditions.cost_words(group)])
 
@@ -70,7 +72,7 @@ def test_bold_only_if_significant(
     tmp_path: Path, values: dict[str, list[float | None]], expected: dict[str, str]
 ) -> None:
     documents = [document for method, mr in values.items() for document in by_hand(method, mr)]
-    assert marks(group_of(tmp_path, documents), groups.RECALL, 1) == expected
+    assert marks(group_of(tmp_path, documents), RECALL, 1) == expected
 
 
 def test_one_seed_marks_nothing_and_says_so(tmp_path: Path) -> None:
@@ -325,7 +327,7 @@ def test_energy_is_told_per_image_trained_on(tmp_path: Path) -> None:
     assert costs(group)["lora"]["J/image"].text == "20"  # 390 steps of 128 images: 49,920 images
     document["trial"]["recipe"]["accumulation"] = 2
     group = group_of(tmp_path / "more", [document])
-    assert group.ok[0].get(groups.JOULES) == pytest.approx(10)
+    assert group.ok[0].get(JOULES) == pytest.approx(10)
     assert "batch 256;" in words_of(group)
     machine = cells_of(tables.method_table(group, tables.machine(group)))
     assert machine["lora"]["power, W"].text == "400"

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from bench import UserError, cli, data, record
 from bench.recalls import METRICS
-from bench.report import contents, groups, markdown
+from bench.report import contents, markdown
 from bench.report import transfer as report
+from bench.report.grouping import group_records
 from bench.trained import transfer
 from tests.helpers import fake_records as fakes
 from tests.helpers.trained import trained
@@ -175,7 +176,7 @@ def test_the_report_has_a_table_for_each_data_set(tmp_path: Path) -> None:
     made(tmp_path, "vpt", 0, "rsitmd", 30.0, shared=24)
     made(tmp_path, "vpt", 0, "sydney", 10.0)
     frame = record.load(tmp_path)
-    (group,) = groups.group_records(frame)
+    (group,) = group_records(frame)
     first, second = report.tables(group, tmp_path)
     assert first.title.startswith(
         f"Transfer to rsitmd: trained on {group.dataset}, recall on the 452"
@@ -202,7 +203,7 @@ def test_results_on_an_older_state_of_the_test_set_are_not_mixed(tmp_path: Path)
     made(tmp_path, "lora", 0, "rsitmd", 20.0, hashes={"test": "older"})
     made(tmp_path, "lora", 1, "rsitmd", 30.0)
     made(tmp_path, "vpt", 0, "rsitmd", 10.0, hashes={"test": "older"})
-    (group,) = groups.group_records(record.load(tmp_path))
+    (group,) = group_records(record.load(tmp_path))
     [part] = report.tables(group, tmp_path)
     assert [[row[0].text, row[1].text, row[2].text] for row in part.table.rows] == [
         ["lora", "1", "30.0"]

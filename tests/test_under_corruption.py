@@ -11,7 +11,8 @@ import pytest
 from bench import UserError, data, lock, record, trial_process
 from bench.data import contact
 from bench.messages import Stage
-from bench.report import contents, groups, markdown, plots, robustness
+from bench.report import contents, markdown, plots, robustness
+from bench.report.grouping import group_records
 from bench.sweeps.sweep import Plan
 from bench.trained import under_corruption
 from bench.trained.under_corruption import Condition
@@ -142,7 +143,7 @@ def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
     results_of(tmp_path, "vpt", 0, {("blur", 1): 20.0})
     results_of(tmp_path, "full", 0, {})
     frame = record.load(tmp_path)
-    (one,) = groups.group_records(frame)
+    (one,) = group_records(frame)
     severity, corruption = (part.table for part in robustness.tables(one, tmp_path))
     assert severity.heads == [
         *("method", "n", "mR clean", "severity 1", "severity 3", "lost", "lost of clean"),

@@ -136,10 +136,11 @@ def _test_again(screen: "Console", path: Path, document: "Record", name: str, ro
 def _print_tables(screen: "Console", paths: list[Path]) -> None:
     import os
 
-    from bench.report import groups, terminal, transfer
+    from bench.report import terminal, transfer
+    from bench.report.grouping import group_records
 
     tested = [path.resolve() for path in paths]
     folder = Path(os.path.commonpath([path.parent for path in tested]))
-    for group in groups.group_records(record.load(folder, only=tested)):
+    for group in group_records(record.load(folder, only=tested)):
         for part in transfer.tables(group, folder, short=True):
             screen.print(terminal.short(part))

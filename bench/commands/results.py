@@ -16,7 +16,7 @@ from bench.spec import load_plugins
 from bench.units import DOWNLOADS, format_bytes
 
 if TYPE_CHECKING:
-    from bench.report.groups import Group
+    from bench.report.group import Group
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,7 +150,8 @@ def _run_corrupted(
     screen: "Console", plan: "Plan", conditions: "list[Condition]", engine: "Engine"
 ) -> bool:
     """Test the trained methods on corrupted images, a process for each; returns if any failed."""
-    from bench.report import groups, robustness, terminal
+    from bench.report import robustness, terminal
+    from bench.report.grouping import group_records
     from bench.trained import under_corruption
 
     def pending() -> "list[tuple[Trial, list[Condition]]]":
@@ -166,7 +167,7 @@ def _run_corrupted(
         tests = replace(plan, corrupt=corrupt, time_limit=None)
         outcomes = run_trials(screen, tests, trials, engine, lambda: [t for t, _ in pending()])
     own = [trial.path(plan.results) for trial in plan.trials]
-    for group in groups.group_records(record.load(plan.results, only=own)):
+    for group in group_records(record.load(plan.results, only=own)):
         for part in robustness.tables(group, plan.results):
             screen.print(terminal.short(part))
     return report_failures(screen, trials, outcomes)

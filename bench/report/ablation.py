@@ -5,7 +5,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.report.groups import RECALL, Group, Row, slug
+from bench.report.entry import RECALL
+from bench.report.group import Group, slug
+from bench.report.row import Row
 from bench.report.significance import LEVEL, p_value
 from bench.report.tables import (
     Cell,

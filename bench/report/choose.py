@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import UserError, at_home, record
-from bench.report.groups import Group, Row, group_records
+from bench.report.group import Group
+from bench.report.grouping import group_records
+from bench.report.row import Row
 from bench.spec import nearest
 
 

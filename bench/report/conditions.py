@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.report.groups import JOULES, SEEN, Entry, Group, Row
+from bench.report.entry import JOULES, Entry
+from bench.report.group import SEEN, Group
+from bench.report.row import Row
 
 PEAK = "efficiency.peak_memory_train_bytes"
 TIMED = {
@@ -118,7 +120,7 @@ def conditions(group: Group) -> list[str]:
     """Sentences on what all trials of a group had in common."""
     recipe = group.recipe
     seeds = sorted({entry.seed for entry in group.ok})
-    images = next((entry.test_images for entry in group.ok if entry.test_images), 0)
+    images = next(iter(group.values("data.counts.test")), 0)
     facts = [
         *([f"{images:,} test images"] if images else []),
         f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds)) or 'none'}",
@@ -154,7 +156,7 @@ def conditions(group: Group) -> list[str]:
 def _batch(group: Group) -> str:
     recipe = group.recipe
     if recipe.memory is not None:
-        return f"batch {_range([e.batch_size * recipe.accumulation for e in _trained(group)])}"
+        return f"batch {_range([e.images_per_step for e in _trained(group)])}"
     words = f"batch {group.batch_size * recipe.accumulation}"
     if group.batch_size < recipe.batch_size:
         words += f" (all training images; the recipe's {recipe.batch_size} are more than those)"

@@ -11,8 +11,9 @@ from bench.console import counted
 from bench.report import conditions, published, robustness, searches, transfer
 from bench.report.ablation import ablation_tables
 from bench.report.difference import difference_table
-from bench.report.groups import SEEN, Group, Row, slug
+from bench.report.group import SEEN, Group, slug
 from bench.report.reached import reach_table
+from bench.report.row import Row
 from bench.report.significance import ABOUT
 from bench.report.summary import summary
 from bench.report.tables import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.report.difference import difference_of
-from bench.report.groups import Group
+from bench.report.group import Group
 from bench.report.reached import SHARES, reach
 from bench.report.tables import costs, machine, recalls
 

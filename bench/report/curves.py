@@ -14,9 +14,10 @@ from bench.report.figure import (
     method_styles,
     widest,
 )
-from bench.report.groups import Group, Row
+from bench.report.group import Group
 from bench.report.labels import NAMES, OFFSET, height_for, names_at_the_ends
 from bench.report.reached import Course, courses
+from bench.report.row import Row
 from bench.report.tables import SPEED
 from bench.report.tradeoff import longest_bar, rate_axis
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from bench.report.groups import RECALL, Group, Row
+from bench.report.entry import RECALL
+from bench.report.group import Group
+from bench.report.row import Row
 from bench.report.significance import difference
 from bench.report.tables import Cell, Part, percent, signed, with_differences
 from bench.trained.paired import TTest

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.report.groups import Row
+from bench.report.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

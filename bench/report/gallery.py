@@ -20,7 +20,8 @@ from bench import UserError, perquery
 from bench.data import Dataset, cache, spoken_form
 from bench.data.resize import Pixels, Resize
 from bench.perquery import Array
-from bench.report.groups import Group, Row
+from bench.report.group import Group
+from bench.report.row import Row
 from bench.trained import sheet
 from bench.trained.restore import restore
 from bench.trained.retrieve import Hit, Searcher, set_text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.report.contents import Contents, Section
 from bench.report.figure import DPI
-from bench.report.groups import Group
+from bench.report.group import Group
 from bench.report.tables import WORDS, Cell, Part, Table
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.curves import by_seconds, by_steps
 from bench.report.figure import MIB, blank, method_styles, rc_settings, save, widest
-from bench.report.groups import Group
+from bench.report.group import Group
 from bench.report.labels import NAMES, height_for, names_at_the_ends
 from bench.report.robustness import severity_curves
 from bench.report.tradeoff import against_memory, against_throughput

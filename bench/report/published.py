@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from bench.backbone.names import known_weights, other_activation
 from bench.report.conditions import letter, trained_on
-from bench.report.groups import RECALL, SEEN, Group
+from bench.report.entry import RECALL
+from bench.report.group import SEEN, Group
 from bench.report.tables import Cell, Part, Table, cell_of, count, recalls
 
 PUBLISHED = Path(__file__).with_name("published_numbers.csv")

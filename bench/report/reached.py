@@ -4,7 +4,9 @@ import statistics
 from dataclasses import dataclass
 
 from bench.report.conditions import memory_words, spoilt
-from bench.report.groups import Entry, Group, Row
+from bench.report.entry import Entry
+from bench.report.group import Group
+from bench.report.row import Row
 from bench.report.tables import (
     MIB,
     SPEED,
@@ -105,7 +107,7 @@ def _computed(entry: Entry) -> list[float]:
     if images_per_second <= 0:
         return []
     features = entry.efficiency.get("feature_seconds") or 0.0
-    images = entry.batch_size * entry.accumulation
+    images = entry.images_per_step
     steps = [evaluation["step"] for evaluation in entry.record.get("curve", [])]
     return [features + step * images / images_per_second for step in steps]
 

@@ -11,7 +11,8 @@ from bench.disk import demand_writable, writing
 from bench.report import csvs, latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.contents import contents
-from bench.report.groups import Group, group_records
+from bench.report.group import Group
+from bench.report.grouping import group_records
 from bench.report.tables import named_columns
 from bench.spec import nearest, parse_calls
 

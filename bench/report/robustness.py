@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.data.corrupt import CORRUPTIONS
 from bench.report.figure import blank, method_styles
-from bench.report.groups import Group
+from bench.report.group import Group
 from bench.report.tables import Cell, Part, Table, recall_cell
 from bench.trained import under_corruption
 from bench.trained.under_corruption import Condition

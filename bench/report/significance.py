@@ -7,7 +7,8 @@ marks on every machine.
 """
 
 from bench.report.conditions import spoilt
-from bench.report.groups import Group, Row
+from bench.report.group import Group
+from bench.report.row import Row
 from bench.trained import paired
 
 LEVEL = 0.05

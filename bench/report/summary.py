@@ -1,7 +1,9 @@
 """The first table of a report: for each group the best method, and those not clearly worse."""
 
 from bench.report.conditions import shortened, spoilt
-from bench.report.groups import RECALL, Group, Row
+from bench.report.entry import RECALL
+from bench.report.group import Group
+from bench.report.row import Row
 from bench.report.significance import ABOUT, LEVEL, p_value
 from bench.report.tables import MIB, SPEED, Cell, Column, Part, Table, cell_of, percent, rate, size
 
@@ -22,7 +24,7 @@ def summary(groups: list[Group]) -> Part:
 
 
 def _line(group: Group) -> list[Cell]:
-    images = next((e.test_images for e in group.ok if e.test_images), None)
+    images = next(iter(group.values("data.counts.test")), 0)
     return [
         Cell(group.title, link=group.name),
         Cell(f"{images:,}" if images else "–"),

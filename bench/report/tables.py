@@ -7,7 +7,9 @@ from bench import UserError
 from bench.recalls import KS, METRICS
 from bench.report import significance
 from bench.report.conditions import letters, spoilt
-from bench.report.groups import JOULES, Group, Row, Statistic
+from bench.report.entry import JOULES
+from bench.report.group import Group
+from bench.report.row import Row, Statistic
 from bench.spec import nearest
 
 MIB = 2.0**20

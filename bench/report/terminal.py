@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from bench.label import Label
 from bench.report.conditions import footnotes, replaced
-from bench.report.groups import RECALL, group_records
+from bench.report.entry import RECALL
+from bench.report.grouping import group_records
 from bench.report.published import calibrations
 from bench.report.tables import (
     MIB,

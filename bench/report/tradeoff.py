@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from bench.report.conditions import explained, spoilt
 from bench.report.figure import MethodStyle, blank, method_styles
-from bench.report.groups import Group, Row, Statistic
+from bench.report.group import Group
 from bench.report.labels import Line, place
+from bench.report.row import Row, Statistic
 from bench.units import format_bytes
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.report.groups import RECALL, Group, slug
+from bench.report.entry import RECALL
+from bench.report.group import Group, slug
 from bench.report.tables import Cell, Part, Table, recall_cell, recalls
 from bench.schema import TransferFields
 from bench.trained import transfer

@@ -11,7 +11,8 @@ import numpy as np
 
 from bench.recipe import Recipe
 from bench.record import STATUSES, load
-from bench.report.groups import Group, group_records
+from bench.report.group import Group
+from bench.report.grouping import group_records
 
 METHODS = {
     # name: (mR, MiB kept on ViT-B/32 at batch 128, images/s, trainable parameters, lr)
