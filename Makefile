@@ -3,7 +3,7 @@ BIN := .venv/bin
 DEMO := --methods zeroshot,linear,lora,vpt,cmer --dataset synthetic --backbone starter --seeds 0 \
 	--recipe steps=24,batch_size=64,evaluations=2 --results demo/results
 
-.PHONY: demo lint check test slow chaos install docs clean
+.PHONY: demo lint check test lowest slow chaos install docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -28,6 +28,13 @@ check: lint ## what to run while working: lint and the quick tests
 test: lint ## everything, as CI does
 	OMP_NUM_THREADS=1 BENCH_CACHE=.cache $(BIN)/pytest -n 2 --dist loadfile
 
+lowest: ## the quick tests with the oldest versions that pyproject.toml allows, in .venv-lowest
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python \
+		--resolution lowest-direct --editable '.[dev]'
+	OMP_NUM_THREADS=1 BENCH_CACHE=.cache .venv-lowest/bin/pytest -q -n 2 -m 'not slow and not real_data'
+
 slow: .venv/installed ## measure every test and write tests/slow.txt, the ones that check leaves out
 	OMP_NUM_THREADS=1 BENCH_CACHE=.cache $(BIN)/pytest -q --measure
 
@@ -39,4 +46,4 @@ docs: .venv/installed ## the documentation as a site in site/, built without a n
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf .venv .cache demo build site *.egg-info
+	rm -rf .venv .venv-lowest .cache demo build site *.egg-info

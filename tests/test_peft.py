@@ -166,7 +166,10 @@ def test_a_call_states_the_kind_and_what_differs_from_peft_s_defaults() -> None:
             "is True or False, 'gaussian'",
         ),
         ("peft(kind='lora', eva_config={})", "eva_config is None"),
-        ("peft(kind='supertuning', r=1.5)", "r is a whole number or None"),
+        (
+            "peft(kind='fourierft', random_loc_seed=1.5)",
+            "random_loc_seed is a whole number or None",
+        ),
         ("peft(kind='oft', r=8, oft_block_size=16)", "peft refuses these settings: .*not both"),
         ("peft(kind='ln_tuning', targets='mlp')", "always trains the layer norms"),
         ("peft(kind='prompt_tuning')", "coop, vpt, vlprompt or maple"),
