@@ -31,6 +31,14 @@ def brief(error: object) -> str:
     return textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" ...")
 
 
+def demand_text(text: str, name: str) -> None:
+    """Raise UserError for a value that nobody can mean: blanks alone, or one with a NUL in it."""
+    if not text.strip():
+        raise UserError(f"{name} is empty; give it a value or leave it out")
+    if "\0" in text:
+        raise UserError(f"{name} holds a NUL character, which is in no name; write it without")
+
+
 def at_home(path: str | Path) -> Path:
     """A path with ~ as the home folder; raises UserError where there is no home folder."""
     try:

@@ -87,8 +87,8 @@ INSTEAD = {
 }
 """Settings that exclude each other, because they decide the same thing; the first is the usual."""
 ABOVE_ZERO = ("epochs", "steps", "time", "batch_size", "lr", "clip_norm", "evaluations")
-LONGEST, LARGEST = 366 * 86400.0, 2**50
-"""Limits of `time` in seconds and `memory` in bytes: more than that is a typing error."""
+MOST_EVALUATIONS = 100_000
+"""Their steps are listed before the training; more is a typing error."""
 LIST_THEM = "`bench recipe` lists what a recipe has"
 
 
@@ -201,15 +201,12 @@ def _check(recipe: Recipe) -> None:
         value = getattr(recipe, name)
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"recipe {name} must be a number above 0")
-    time, memory = (written(name, getattr(recipe, name)) for name in ("time", "memory"))
     faults = {
-        f"time={time} is more than a year; write for instance 2h": (recipe.time or 0) > LONGEST,
-        f"memory={memory} is too little; write the unit, such as 24GiB": (
+        f"memory={written('memory', recipe.memory)} is too little; write the unit, such as 24GiB": (
             recipe.memory is not None and recipe.memory < 2**10
         ),
-        f"memory={memory} is more than any device has; write for instance 24GiB": (
-            (recipe.memory or 0) > LARGEST
-        ),
+        f"epochs is at most {LARGEST_WHOLE}": recipe.epochs > LARGEST_WHOLE,
+        f"evaluations is at most {MOST_EVALUATIONS}": recipe.evaluations > MOST_EVALUATIONS,
         f"lr is at most {HIGHEST_RATE:g}": (recipe.lr or 0) > HIGHEST_RATE,
         "weight_decay must be a number from 0": not 0 <= recipe.weight_decay < math.inf,
         "warmup is a share of the steps, 0 to 1": not 0 <= recipe.warmup <= 1,

@@ -9,6 +9,8 @@ MEMORY = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
 DOWNLOADS = {"GB": 10**9, "MB": 10**6, "kB": 10**3}
 """Units in which browsers and the Hugging Face Hub give the size of a download."""
 SECONDS = {"d": 86400, "h": 3600, "min": 60, "m": 60, "s": 1}
+LARGEST_BYTES, LONGEST_SECONDS = 2**50, 366 * 86400
+"""More memory than any device has, and a longer time than a year, is a typing error."""
 
 
 def format_bytes(size: float, units: dict[str, int] = MEMORY) -> str:
@@ -36,8 +38,11 @@ def parse_bytes(text: str, what: str, plain: str = "gib") -> int:
     factors["b"] = 1
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*((?:[kmg]i?)?b|)\s*", text.lower())
     if match is None or float(match[1]) == 0:
-        raise UserError(f"{what} {text!r} is not a size; write for instance 24GiB")
-    return int(float(match[1]) * factors[match[2] or plain])
+        raise UserError(f"{what} {text[:99]!r} is not a size; write for instance 24GiB")
+    size = float(match[1]) * factors[match[2] or plain]
+    if size > LARGEST_BYTES:
+        raise UserError(f"{what} {text[:99]} is more than any device has; write for instance 24GiB")
+    return int(size)
 
 
 def format_seconds(seconds: float) -> str:
@@ -67,8 +72,12 @@ def parse_seconds(text: str, option: str, plain: str = "min") -> float:
     words = text.strip().lower()
     if not re.fullmatch(f"({number})+", words):
         unit = {"min": "minutes", "s": "seconds"}.get(plain, plain)
-        raise UserError(f"{option} is a time such as 2h, 1h30m or 90 ({unit}), not {text!r}")
-    return sum(float(count) * SECONDS[unit or plain] for count, unit in re.findall(number, words))
+        raise UserError(f"{option} is a time such as 2h, 1h30m or 90 ({unit}), not {text[:99]!r}")
+    parts = re.findall(number, words)
+    seconds = sum(float(count) * SECONDS[unit or plain] for count, unit in parts)
+    if seconds > LONGEST_SECONDS:
+        raise UserError(f"{option} {text[:99]} is more than a year; write for instance 2h")
+    return seconds
 
 
 def format_clock(seconds: float) -> str:

@@ -259,7 +259,7 @@ def test_a_sweep_file_names_trackers(tmp_path: Path) -> None:
     assert sweepfile.gather(path).log == "tensorboard,mlflow"
     assert sweepfile.gather(path, log=["wandb"]).log == "wandb"
     assert sweepfile.gather(path, log=["wandb,trackio", "mlflow"]).log == "wandb,trackio,mlflow"
-    with pytest.raises(UserError, match="names no tracker"):
+    with pytest.raises(UserError, match="log names nothing"):
         sweepfile.gather(path, log=[","])
 
 

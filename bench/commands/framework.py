@@ -9,9 +9,9 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bench import UserError
+from bench import UserError, demand_text
 from bench.recipe import Recipe
-from bench.spec import nearest
+from bench.spec import LARGEST_WHOLE, nearest
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
@@ -20,16 +20,41 @@ class Command(TyperCommand):
     """A command whose help shows flags without a type (`--dry-run`, not `--dry-run <bool>`)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        """Parse as typer does, but raise UserError with a suggestion for an unknown option."""
+        """Parse as typer does, but raise UserError for what it refuses and for odd values.
+
+        All options and arguments of all commands are read here.
+        """
         try:
-            return super().parse_args(ctx, args)
+            if not ctx.resilient_parsing:  # the shell asks for completions of a line half typed
+                self._demand_texts(ctx, args)
+            rest = super().parse_args(ctx, args)
         except Exception as error:
-            wrong = getattr(error, "option_name", None)
-            # Compared by name, since typer may bundle a copy of click with its own classes.
-            if type(error).__name__ != "NoSuchOption" or not wrong:
+            # Known by a method, since typer may bundle a copy of click with its own classes.
+            if not hasattr(error, "format_message"):
                 raise
+            raise UserError(self._in_a_sentence(ctx, error)) from None
+        for param in self.get_params(ctx):
+            value = ctx.params.get(param.name)
+            if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+                raise UserError(f"{_name_of(param)} is at most {LARGEST_WHOLE}, not {value}")
+        return rest
+
+    def _demand_texts(self, ctx: Any, args: list[str]) -> None:
+        """Raise UserError for a value that is empty or has a NUL, as it was typed."""
+        typed, *_ = self.make_parser(ctx).parse_args(list(args))
+        for param in self.get_params(ctx):
+            values = typed.get(param.name)
+            for value in values if isinstance(values, list | tuple) else [values]:
+                if isinstance(value, str):
+                    demand_text(value, _name_of(param))
+
+    def _in_a_sentence(self, ctx: Any, error: Any) -> str:
+        """What typer refuses, such as `--seed x` or an unknown option."""
+        if type(error).__name__ == "NoSuchOption":
             known = [name for param in self.get_params(ctx) for name in param.opts]
-            raise UserError(_unknown_option(ctx.command_path, wrong, known)) from None
+            return _unknown_option(ctx.command_path, error.option_name, known)
+        text = error.format_message().rstrip(".").replace(": Input should", ": it should")
+        return f"{text[:1].lower()}{text[1:]}; see `{ctx.command_path} --help`"
 
     def get_params(self, ctx: Any) -> Any:
         """The parameters, as the help shows them."""
@@ -42,6 +67,12 @@ class Group(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         """The parameters, as the help shows them."""
         return _flags_without_type(super().get_params(ctx))
+
+
+def _name_of(param: Any) -> str:
+    """`--seed`, or `RECORD` for an argument."""
+    name = str(param.opts[0])
+    return name if name.startswith("-") else str(param.metavar or name.upper())
 
 
 def _flags_without_type(params: Any) -> Any:

@@ -25,6 +25,9 @@ TAKEN_BY = {
 NEEDS = {"ray": "ray", "slurm": "submitit"}
 """The optional package of an engine; the extra that installs it has the name of the engine."""
 
+MOST_JOBS = 1000
+"""Trials at once on a device; each has a thread here and a process."""
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -91,6 +94,8 @@ def engine_of(options: EngineOptions) -> Engine:
                 f"--{option.replace('_', '-')} is for the engine {' or '.join(engines)}, "
                 f"not for {name}; leave it out"
             )
+    if (jobs := options.get("jobs_per_gpu", 1)) > MOST_JOBS:
+        raise UserError(f"--jobs-per-gpu is at most {MOST_JOBS}, not {jobs}")
     if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
         raise UserError(
             f"--engine {name} needs {NEEDS[name]}, which is not installed: "
@@ -100,7 +105,7 @@ def engine_of(options: EngineOptions) -> Engine:
     return Engine(
         name,
         devices,
-        options.get("jobs_per_gpu", 1),
+        jobs,
         options.get("ray_address"),
         options.get("slurm", {}),
         warning,

@@ -147,10 +147,11 @@ def minutes(value: Any) -> int:
     """
     days, dash, clock = str(value).strip().rpartition("-")
     numbers = clock.split(":")
-    if not all(map(str.isdecimal, [*numbers, *([days] if dash else [])])) or len(numbers) > 3:
+    parts = [*numbers, *([days] if dash else [])]
+    if not all(re.fullmatch(r"\d{1,9}", part) for part in parts) or len(numbers) > 3:
         raise UserError(
             f"--slurm time is MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS as for sbatch, "
-            f"not {value!r}"
+            f"not {str(value)[:99]!r}"
         )
     if not dash and len(numbers) < 3:
         numbers.insert(0, "0")  # no hours

@@ -16,6 +16,9 @@ from bench.trial import Trial, too_few
 from bench.trial_process import clear
 from methods import registry
 
+MOST_VIEWS = 1000
+"""Stored augmentations of an image; more is a typing error."""
+
 
 @dataclass
 class Plan:
@@ -88,6 +91,8 @@ def plan(config: SweepConfig, rehearse: bool = False, images: bool = True) -> Pl
     """
     load_plugins(config.plugins)
     views, recipe = config.cache_features, config.recipe
+    if views > MOST_VIEWS:
+        raise UserError(f"--cache-features is at most {MOST_VIEWS}, not {views}")
     if views > 1 and not recipe.augment:
         raise UserError(
             f"--cache-features {views} stores that many augmentations of each image, and the "

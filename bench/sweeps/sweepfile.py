@@ -3,14 +3,15 @@
 import math
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
-from bench import UserError, at_home
+from bench import UserError, at_home, demand_text
 from bench.recipe import Recipe, merge_recipe, parse_recipe
 from bench.spec import LARGEST_WHOLE, nearest
 from bench.units import parse_seconds
@@ -19,21 +20,20 @@ LARGEST_SEED = LARGEST_WHOLE
 """Records hold the seed. Torch takes seeds of 64 bits."""
 
 
-Text = Annotated[str, MinLen(1)]
-Texts = list[Text] | Text
+Texts = list[str] | str
 Count = Annotated[int, Ge(1), Le(LARGEST_WHOLE)]
-Seed = Annotated[int, Ge(0)]
-Seeds = list[Seed] | Text
+Seed = Annotated[int, Ge(0), Le(LARGEST_SEED)]
+Seeds = list[Seed] | str
 Table = dict[str, Any]
 
 
 class EngineOptions(TypedDict, total=False):
     """Where the trials run."""
 
-    engine: Text
-    gpus: Text
+    engine: str
+    gpus: str
     jobs_per_gpu: Count
-    ray_address: Text
+    ray_address: str
     slurm: Table
 
 
@@ -41,13 +41,13 @@ class SearchConfig(TypedDict, total=False):
     """The table [search] of a sweep file: what `bench tune` searches, and how much."""
 
     factors: list[Annotated[float, Gt(0), Lt(math.inf)]]
-    settings: list[Text]
+    settings: list[str]
     trials: Count
     max_points: Count
     draw_seed: Seed
     seeds: Seeds
     recipe: Table
-    results: Text
+    results: str
 
 
 class SweepFile(EngineOptions, total=False):
@@ -58,15 +58,15 @@ class SweepFile(EngineOptions, total=False):
     backbones: Texts
     seeds: Seeds
     recipe: Table
-    data_root: Text
-    results: Text
-    tuned: Text
+    data_root: str
+    results: str
+    tuned: str
     plugins: Texts
     cache_features: Count
-    corrupt: Text
-    severity: Text
-    time_limit: Text
-    checkpoint_every: Text
+    corrupt: str
+    severity: str
+    time_limit: str
+    checkpoint_every: str
     log: Texts
     search: SearchConfig
 
@@ -129,6 +129,9 @@ def _check(table: Table, form: type, where: str) -> None:
         if key not in keys:
             known = ", ".join(keys)
             raise UserError(f"{where} has an unknown {key!r}{nearest(key, keys)}; known: {known}")
+    for key, value in table.items():
+        for text in _texts_in(value):
+            demand_text(text, f"{key} in {where}")
     if isinstance(table.get("search"), dict):
         _check(table["search"], SearchConfig, f"[search] of {where}")
     try:
@@ -140,6 +143,15 @@ def _check(table: Table, form: type, where: str) -> None:
         raise UserError(f"{key} in {where} is {table[key]!r} and {what}") from None
 
 
+def _texts_in(value: Any) -> Iterator[str]:
+    """A value of a sweep file if it is a text, or the texts that it holds."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(part)
+
+
 def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepConfig:
     """The sweep of a file (if any), overridden by the options of the command line.
 
@@ -149,10 +161,16 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
     names methods or data sets, and for a recipe that makes no sense.
     """
     values = read(file) if file is not None else {}
-    options = {key: value for key, value in options.items() if value not in (None, [], "")}
-    for key in ("datasets", "backbones"):
+    options = {key: value for key, value in options.items() if value not in (None, [])}
+    for key, value in options.items():
+        for text in _texts_in(value):
+            demand_text(text, key)
+    for key in ("datasets", "backbones", "log"):
         if key in options:
             options[key] = [word for text in options[key] for word in _split(text)]
+            if not options[key]:
+                option = f"--{key.removesuffix('s')}"
+                raise UserError(f"{option} names nothing; leave it out for the default")
     search: SearchConfig = values.get("search", {})
     recipe = merge_recipe(Recipe(), _assignments(values.get("recipe", {})))
     if searching:  # a search's records stay apart from the results, unless [search] says otherwise
@@ -171,8 +189,6 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
         if not values.get(key):
             problem = f"{file} names no {key}" if file else f"no {key} are named"
             raise UserError(f"{problem}; give {option}, or {key} = [...] in a sweep file")
-    if values.get("log") and not any(map(_split, _list(values["log"]))):
-        raise UserError("--log names no tracker; leave it out for none")
     limit = values.get("time_limit")
     if limit is not None and not (limit := parse_seconds(limit, "--time-limit")):
         raise UserError("--time-limit is above 0; leave it out for none")
@@ -234,7 +250,7 @@ def pairs(texts: list[str], option: str) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise UserError(f"write {option} NAME=VALUE, not {text!r}")
-        values[name.strip()] = int(value) if value.isdecimal() else value
+        values[name.strip()] = int(value) if re.fullmatch(r"\d{1,15}", value) else value
     return values
 
 
