@@ -92,9 +92,9 @@ MOST_EVALUATIONS = 100_000
 LIST_THEM = "`bench recipe` lists what a recipe has"
 
 
-def meanings() -> dict[str, str]:
-    """What each value of the recipe means: the text below its field, in one line."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(Recipe))).body[0]
+def meanings(form: type = Recipe) -> dict[str, str]:
+    """What each field of a class means, by its name: the text below it, in one line."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(form))).body[0]
     assert isinstance(tree, ast.ClassDef)
     return {
         line.target.id: " ".join(ast.literal_eval(text.value).split())

@@ -42,6 +42,12 @@ def test_the_page_of_modules_is_the_code() -> None:
     )
 
 
+def test_the_schemas_for_editors_are_the_code() -> None:
+    for name, fresh in runpy.run_path(str(ROOT / "tests" / "schemas.py"))["pages"]().items():
+        path = ROOT / "docs" / "schemas" / name
+        assert fresh == path.read_text(encoding="utf-8"), "run `python tests/schemas.py`"
+
+
 def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

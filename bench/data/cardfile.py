@@ -152,8 +152,11 @@ class CountKeys(Table):
     """The table [counts]."""
 
     train: NonNegativeInt = 0
+    """Training images; without any the set serves `zeroshot` and `bench evaluate`."""
     val: NonNegativeInt = 0
+    """Validation images; without any `val_share` of train is held out."""
     test: PositiveInt
+    """Test images."""
 
 
 class TestKeys(Table):
@@ -162,16 +165,22 @@ class TestKeys(Table):
     __test__ = False  # this is no test class for pytest
 
     filenames_sha256: str | None = None
+    """First 16 hex digits of the SHA-256 of the sorted stems of the test images."""
 
 
 class SceneKeys(Table):
     """The table [scenes]."""
 
     size: PositiveInt | None = None
+    """With the rule `blocks`: how many images a scene has."""
     names: list[str] | None = Field(None, min_length=1)
+    """With the rule `blocks`: the scenes in their order."""
     folder: str | None = None
+    """With the rule `files`: the folder of a text file for each scene."""
     words: dict[str, str] = {}
+    """Joined words and what they mean: storagetanks = 'storage tanks'."""
     rule: Literal["none", "generator", "filename", "blocks", "files"] = "none"
+    """What tells the scene of an image; none: a label in the annotation, if it has any."""
 
     @field_validator("rule")
     @classmethod
@@ -185,25 +194,45 @@ class CardKeys(Table):
     """A whole card."""
 
     name: str | None = None
+    """Not read: a data set is called as its file."""
     title: str | None = None
+    """The name that people know the data set by."""
     citation: str | None = None
+    """What to cite."""
     licence: str | None = None
+    """The terms, as the authors state them."""
     source: str | None = None
+    """Where the data comes from, in words."""
     put: str | None = None
+    """Where the data goes, in words."""
     page: str | None = None
+    """The authors' page, for a download by hand."""
     kind: str = "auto"
+    """Form of the annotation; auto recognises it."""
     folder: str | None = None
+    """The folder below the data root. Default: the name."""
     annotation: Inside = ""
+    """The file of captions; {split} in it stands for train, val, test."""
     images: Inside = Field("", validate_default=True)
+    """The folder of the images."""
     pictures: str | None = None
+    """A file beside the card with a hash of each numbered picture."""
     annotation_sha256: str | None = None
+    """First 16 hex digits of the SHA-256 of captions and scenes."""
     backbone: str | None = None
+    """The backbone of trials that name none. Default: openai-b32."""
     val_share: float = Field(0.1, gt=0, lt=1)
+    """The share of train that is held out where there is no val."""
     scale: list[FiniteFloat] | None = Field(None, min_length=2, max_length=2)
+    """The values that become black and white, in images of more than 8 bits."""
     counts: CountKeys
+    """Images of each split, as published."""
     test: TestKeys | None = None
+    """What is known of the published test set."""
     scenes: SceneKeys | None = None
+    """What the scene of an image is read from."""
     fetch: Any = []  # bench/fetch/sources.py checks it
+    """What `bench data fetch` downloads; datasets/README.md explains it."""
 
     @field_validator("images")
     @classmethod

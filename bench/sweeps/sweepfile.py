@@ -31,44 +31,73 @@ class EngineOptions(TypedDict, total=False):
     """Where the trials run."""
 
     engine: str
+    """local (this machine), ray (a Ray cluster) or slurm (a job array). Default: local."""
     gpus: str
+    """GPUs to use: 0,1, all, or none for the CPU. Default: all visible ones, else the CPU."""
     jobs_per_gpu: Count
+    """Trials at once on each GPU, or on the CPU. Default: 1."""
     ray_address: str
+    """A running Ray cluster: auto or ray://HOST:10001. Default: one on this machine."""
     slurm: Table
+    """Options of sbatch, by name: partition, time, gpus, cpus, memory_gb, account, ..."""
 
 
 class SearchConfig(TypedDict, total=False):
     """The table [search] of a sweep file: what `bench tune` searches, and how much."""
 
     factors: list[Annotated[float, Gt(0), Lt(math.inf)]]
+    """Learning rates to try, as factors on each method's own. Default: 0.3, 1, 3."""
     settings: list[str]
+    """Calls with settings to try as well: lora(rank=[4,8,16])."""
     trials: Count
+    """Points that each method starts with. Default: the size of the smallest grid."""
     max_points: Count
+    """Points that each method may have at most. Default: two thirds more than at the start."""
     draw_seed: Seed
+    """Seed with which `trials` points are drawn from a larger grid. Default: 0."""
     seeds: Seeds
+    """Seeds of the search. Default: those of the sweep."""
     recipe: Table
+    """Values of the recipe that differ in the search."""
     results: str
+    """Folder of the records of the search. Default: tuning."""
 
 
 class SweepFile(EngineOptions, total=False):
     """The keys of a sweep file, and what each takes."""
 
     methods: Texts
+    """Methods with their settings: cmer, lora(rank=16), or all."""
     datasets: Texts
+    """Data sets by name, or by the file of a card."""
     backbones: Texts
+    """Pretrained models, as `bench backbones` lists them. Default: that of the data set."""
     seeds: Seeds
+    """Seeds: [0, 1, 2] or 0-2. Default: 0."""
     recipe: Table
+    """Training settings that all methods share; `bench recipe` lists them."""
     data_root: str
+    """Folder that holds the data sets. Default: $BENCH_DATA, else ./data."""
     results: str
+    """Folder of the records. Default: results."""
     tuned: str
+    """File of learning rates and settings that `bench tune` wrote."""
     plugins: Texts
+    """Python files that register methods of your own."""
     cache_features: Count
+    """Views of each image of which the outputs of frozen towers are stored. Default: 0."""
     corrupt: str
+    """Corruptions to test the trained methods under: blur,noise,cloud,jpeg,haze."""
     severity: str
+    """How strongly images are corrupted, 1 to 5. Default: 1,3,5."""
     time_limit: str
+    """Time after which a trial is ended: 2h, 1h30m, or 90 (minutes)."""
     checkpoint_every: str
+    """Time between the checkpoints of a trial. Default: 3m."""
     log: Texts
+    """Trackers that show the curves: tensorboard, wandb, mlflow, trackio."""
     search: SearchConfig
+    """What `bench tune` searches."""
 
 
 KEYS = tuple(SweepFile.__annotations__)
