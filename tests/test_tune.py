@@ -133,9 +133,9 @@ def test_a_space_that_cannot_be_is_one_sentence(call: str, says: str) -> None:
 def test_settings_are_searched_with_the_rate(tmp_path: Path) -> None:
     space = grid.space_of(["lora(rank=[4, 16], lr=[1e-4, 1e-3])"])
     lora, stated = start(tmp_path, "lora", "lora(rank=2)", space=space, trials=2).searched
-    assert (lora.place[-1], lora.grid_size) == ("lora", 4)
+    assert (lora.subject.call, lora.grid_size) == ("lora", 4)
     assert {dict(call.settings)["rank"] for call in lora.calls} <= {4, 16}
-    assert (stated.place[-1], stated.grid_size) == ("lora(rank=2)", 2)
+    assert (stated.subject.call, stated.grid_size) == ("lora(rank=2)", 2)
     texts = [call.text for call in stated.calls]
     assert texts == ["lora(rank=2, lr=0.0001)", "lora(rank=2, lr=0.001)"]
 

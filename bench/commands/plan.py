@@ -39,7 +39,7 @@ def plan(options: PlanOptions) -> None:
     memory = options.gpu_memory
     limit = None if memory is None else parse_bytes(memory, "the GPU memory")
     config = options.config()
-    trials = sweep.plan(config, rehearse=True)
+    planned = sweep.plan(config, rehearse=True)
     with Progress(
         SpinnerColumn("line"),
         "{task.description}",
@@ -53,8 +53,8 @@ def plan(options: PlanOptions) -> None:
         def move(done: int, total: int, what: str) -> None:
             bar.update(task, completed=done, total=total, description=f"predicting {what}")
 
-        rows = plan_.plan(trials.trials, limit, trials.root, move)
-    steps = _steps(trials, rows)
+        rows = plan_.plan(planned.trials, limit, planned.root, move)
+    steps = _steps(planned, rows)
     if options.json:
         rows_with_steps = [
             asdict(row) | ({"steps": steps[_key(row)]} if steps else {}) for row in rows

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench import UserError, record
 from bench.recipe import Recipe
@@ -27,15 +27,25 @@ if TYPE_CHECKING:
 FACTORS = (0.3, 1.0, 3.0)
 GROWTH = 2 / 3
 """How much a grid may grow unless --max-points says otherwise: by two thirds (3 points to 5)."""
-Place = tuple[str, str, str]
-"""What one search is about: data set, backbone, and call without its learning rate."""
+
+
+class Subject(NamedTuple):
+    """What one search is about."""
+
+    dataset: str
+    backbone: str
+    call: str
+    """The call without its learning rate."""
+
+    def __str__(self) -> str:
+        return f"{self.call} on {self.dataset} {self.backbone}"
 
 
 @dataclass
 class Searched:
     """The search of one call on one data set and backbone."""
 
-    place: Place
+    subject: Subject
     bases: "list[Trial]"
     """The trials that the user asked for, one for each seed; each point is a variant of these."""
     grid_size: int
@@ -84,9 +94,11 @@ class Searched:
         if not tried:
             points.sort(key=lambda point: float(point.value("lr")))
         best = max(points, key=lambda point: point.score)  # of equal ones the smallest rate
-        dataset, backbone, call = self.place
         row: Winner = {
-            **{"dataset": dataset, "backbone": backbone, "call": call, "lr": best.value("lr")},
+            "dataset": self.subject.dataset,
+            "backbone": self.subject.backbone,
+            "call": self.subject.call,
+            "lr": best.value("lr"),
             "grid": axes["lr"],
             "val_mR": [round(point.score, 3) for point in points],
             "at_edge": "lr" in further,
@@ -171,7 +183,9 @@ class Search:
     def grow(self) -> list[str]:
         """Add the next points beyond the best ones; returns the calls whose grids grew."""
         results, limit = self.plan.results, self.max_points
-        grown = [searched.place[-1] for searched in self.searched if searched.grow(results, limit)]
+        grown = [
+            searched.subject.call for searched in self.searched if searched.grow(results, limit)
+        ]
         self._update_plan()
         return list(dict.fromkeys(grown))
 
@@ -183,8 +197,8 @@ class Search:
 
     def winners(self) -> "tuple[list[Winner], list[str]]":
         """A row for each call, as `bench.sweeps.tuned` saves it; and the calls without a winner."""
-        rows = {searched.place: searched.winner(self.plan.results) for searched in self.searched}
-        without = ["{2} on {0} {1}".format(*place) for place, row in rows.items() if row is None]
+        rows = {searched.subject: searched.winner(self.plan.results) for searched in self.searched}
+        without = [str(subject) for subject, row in rows.items() if row is None]
         return [row for row in rows.values() if row is not None], without
 
 
@@ -208,10 +222,10 @@ def widen(
     space = space or {}
     bases = _bases(plan, space)
     grids = {
-        place: grid.grid_of(seeds[0], tuple(factors), space.get(seeds[0].method, {}))
-        for place, seeds in bases.items()
+        subject: grid.grid_of(seeds[0], tuple(factors), space.get(seeds[0].method, {}))
+        for subject, seeds in bases.items()
     }
-    grids = {place: points for place, points in grids.items() if points}
+    grids = {subject: points for subject, points in grids.items() if points}
     start = _start(grids, trials)
     limit = max_points
     if limit is None:
@@ -222,22 +236,22 @@ def widen(
             "give at least as many, or fewer --factors"
         )
     searched = []
-    for place, points in grids.items():
-        chosen = grid.drawn(points, start, (draw_seed, *place))
-        calls = [resolve(bases[place][0].method, point, registry()) for point in chosen]
-        searched.append(Searched(place, bases[place], len(points), calls))
+    for subject, points in grids.items():
+        chosen = grid.drawn(points, start, (draw_seed, *subject))
+        calls = [resolve(bases[subject][0].method, point, registry()) for point in chosen]
+        searched.append(Searched(subject, bases[subject], len(points), calls))
     return Search(plan, searched, start, limit, draw_seed)
 
 
-def _bases(plan: "Plan", space: Space) -> "dict[Place, list[Trial]]":
+def _bases(plan: "Plan", space: Space) -> "dict[Subject, list[Trial]]":
     """The trials of each call; raises UserError if two differ only in their rate."""
     for name in space:
         names = {trial.method for trial in plan.trials}
         if name not in names:
             raise UserError(f"--search names {name!r}, --methods does not{nearest(name, names)}")
-    bases: dict[Place, list[Trial]] = {}
+    bases: dict[Subject, list[Trial]] = {}
     for trial in plan.trials:
-        seeds = bases.setdefault(place_of(trial), [])
+        seeds = bases.setdefault(subject_of(trial), [])
         seeds.append(trial)
         if seeds[0].call != trial.call:
             raise UserError(
@@ -247,15 +261,15 @@ def _bases(plan: "Plan", space: Space) -> "dict[Place, list[Trial]]":
     return bases
 
 
-def _start(grids: dict[Place, list[dict[str, Any]]], trials: int | None) -> int:
+def _start(grids: dict[Subject, list[dict[str, Any]]], trials: int | None) -> int:
     """How many points each method starts with; raises UserError if a grid is too small."""
     if not grids:
         raise UserError("none of these methods trains anything, so there is nothing to search")
-    smallest = min(grids, key=lambda place: len(grids[place]))
+    smallest = min(grids, key=lambda subject: len(grids[subject]))
     size = len(grids[smallest])
     if trials is not None and trials > size:
         raise UserError(
-            f"the grid of {smallest[2]} has {size} points, fewer than --trials {trials}; "
+            f"the grid of {smallest.call} has {size} points, fewer than --trials {trials}; "
             "give more --factors, or --search more of its settings"
         )
     return trials or size
@@ -279,8 +293,8 @@ def _result(path: Path) -> tuple[float, bool]:
     return float(recall), False
 
 
-def place_of(trial: "Trial") -> Place:
-    """The search that a trial belongs to."""
+def subject_of(trial: "Trial") -> Subject:
+    """The subject of the search that a trial belongs to."""
     call = re.sub(r", lr=[^,)]+\)$", ")", trial.call)  # lora(rank=4, lr=0.01) -> lora(rank=4)
     call = re.sub(r"\(lr=[^,)]+\)$", "", call)  # lora(lr=0.01) -> lora
-    return trial.dataset_name, portable(trial.backbone), call
+    return Subject(trial.dataset_name, portable(trial.backbone), call)

@@ -12,7 +12,7 @@ from bench.recipe import Recipe, applying
 from bench.record import atomically
 from bench.spec import portable, resolve
 from bench.sweeps.grid import stated_by
-from bench.sweeps.tune import Budget, Place, Search, place_of
+from bench.sweeps.tune import Budget, Search, Subject, subject_of
 from methods import registry
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def other_winners(search: Search, path: Path) -> "list[Winner]":
     if not path.exists():
         return []
     document = read(path)
-    own = {searched.place for searched in search.searched}
-    rows = [row for row in document["tuned"] if _place(row) not in own]
+    own = {searched.subject for searched in search.searched}
+    rows = [row for row in document["tuned"] if _subject(row) not in own]
     before, now = vars(budget_of(document)), vars(search.budget)
     for name in now if rows else ():
         if before[name] != now[name]:
@@ -101,7 +101,7 @@ def read(path: Path) -> "TunedFile":
             "writes such a file"
         )
     for row in document["tuned"]:
-        row["dataset"], row["backbone"], _ = _place(row)
+        row["dataset"], row["backbone"] = Path(row["dataset"]).stem, portable(row["backbone"])
         row["settings"] = row.get("settings", {}) | dict.fromkeys(row.pop("settings_none", []))
     return cast("TunedFile", document)
 
@@ -113,21 +113,21 @@ def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
     returns the calls without a winner. Raises
     UserError for a file that cannot be read or that has settings which the method lacks.
     """
-    rows = {_place(row): row for row in read(path)["tuned"]}
+    rows = {_subject(row): row for row in read(path)["tuned"]}
     trials: dict[str, Trial] = {}
     without: list[str] = []
     for trial in plan.trials:
-        row = rows.get(place_of(trial))
+        row = rows.get(subject_of(trial))
         if trial.lr is None and row is not None:
             trial = replace(trial, lr=row["lr"])
             if row["settings"]:
                 call = resolve(trial.method, {**stated_by(trial), **row["settings"]}, registry())
                 trial = replace(trial, call=call.text, settings=dict(call.settings))
         elif trial.lr is None and registry()[trial.method].lr is not None:
-            without.append("{2} on {0} {1}".format(*place_of(trial)))
+            without.append(str(subject_of(trial)))
         trials.setdefault(trial.identity, trial)
     return replace(plan, trials=list(trials.values())), list(dict.fromkeys(without))
 
 
-def _place(row: "Winner") -> Place:
-    return Path(row["dataset"]).stem, portable(row["backbone"]), row["call"]
+def _subject(row: "Winner") -> Subject:
+    return Subject(row["dataset"], row["backbone"], row["call"])
