@@ -113,13 +113,14 @@ def test_more_memory_than_there_is_is_one_sentence(memory: str) -> None:
     [
         *("results = {}", "data_root = {}", "tuned = {}", "plugins = [{}]", "gpus = {}"),
         *("seeds = {}", "log = {}", "recipe = {{ steps = {} }}", "slurm = {{ partition = {} }}"),
-        *("search = {{ results = {} }}", "search = {{ settings = [{}] }}"),
+        *("[search]\nresults = {}", "[search]\nsettings = [{}]"),
     ],
 )
 def test_an_odd_text_in_a_sweep_file_is_one_sentence(line: str, odd: str, tmp_path: Path) -> None:
     path = tmp_path / "sweep.toml"
     path.write_text(SWEEP + line.format(odd))
-    with pytest.raises(UserError, match=rf"{line.partition(' ')[0]} in .* (is empty|holds a NUL)"):
+    key = line.removeprefix("[search]\n").partition(" ")[0]
+    with pytest.raises(UserError, match=rf"^{key} in .* (is empty|holds a NUL)"):
         sweepfile.gather(path)
 
 

@@ -1,6 +1,5 @@
 """`bench tune`: search each method's learning rate and settings, with the same budget for all."""
 
-import math
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bench import UserError
 from bench.commands.framework import option
 from bench.commands.options import AGAIN, FILES, TrainOptions
 from bench.commands.sweeping import (
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from bench.sweeps.engine import Outcome
     from bench.sweeps.engine_choice import Engine
     from bench.sweeps.sweep import Plan
-    from bench.sweeps.sweepfile import SweepConfig
+    from bench.sweeps.sweepfile import SearchConfig
     from bench.sweeps.tune import Search
     from bench.trial import Trial
 
@@ -92,7 +90,7 @@ def tune(options: TuneOptions) -> None:
     plan, engine = planned_with_engine(
         config, images=not options.dry_run, yes=None if options.dry_run else options.yes
     )
-    search = _search(plan, config, options)
+    search = _search(plan, config.search)
     out = options.out or config.tuned or Path("tuned.toml")
     kept = tuned.other_winners(search, out)
     if not options.dry_run:
@@ -118,18 +116,15 @@ def tune(options: TuneOptions) -> None:
     raise typer.Exit(1 if failed or without else 0)
 
 
-def _search(plan: "Plan", config: "SweepConfig", options: TuneOptions) -> "Search":
-    """The search that the options ask for, over what the sweep file says."""
-    file = config.search
-    factors = file.get("factors", tune_.FACTORS)
-    trials, max_points, draw_seed = options.trials, options.max_points, options.draw_seed
+def _search(plan: "Plan", wanted: "SearchConfig") -> "Search":
+    """The search that was asked for, as far as it has come."""
     search = tune_.widen(
         plan,
-        factors if options.factors is None else _factors(options.factors),
-        grid.space_of(options.settings or file.get("settings", [])),
-        file.get("trials") if trials is None else trials,
-        file.get("draw_seed", 0) if draw_seed is None else draw_seed,
-        file.get("max_points") if max_points is None else max_points,
+        wanted.get("factors", tune_.FACTORS),
+        grid.space_of(wanted.get("settings", [])),
+        wanted.get("trials"),
+        wanted.get("draw_seed", 0),
+        wanted.get("max_points"),
     )
     search.resume()
     return search
@@ -214,15 +209,3 @@ def _print_winners(screen: "Console", rows: "list[Winner]", search: "Search", ou
 def _next_command(options: TrainOptions, out: Path) -> str:
     """The command that trains with the winners, under the conditions of the search."""
     return shlex.join(["bench", "run", *options.words_for_run(), "--tuned", str(out)])
-
-
-def _factors(text: str) -> list[float]:
-    """`0.3,1,3` -> numbers; raises UserError."""
-    try:
-        factors = [float(word) for word in text.split(",")]
-    except ValueError:
-        factors = []
-    valid = all(0 < factor < math.inf for factor in factors)
-    if not factors or not valid or len(set(factors)) < len(factors):
-        raise UserError(f"--factors are different numbers above 0 with commas, not {text!r}")
-    return factors

@@ -100,7 +100,9 @@ class SweepFile(EngineOptions, total=False):
     """What `bench tune` searches."""
 
 
-KEYS = tuple(SweepFile.__annotations__)
+SEARCH_ALONE = SearchConfig.__annotations__.keys() - SweepFile.__annotations__.keys()
+KEYS = (*SweepFile.__annotations__, *SEARCH_ALONE)
+"""What an option can be called that stands for a key of a sweep file or of its table [search]."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,11 @@ def _check(table: Table, form: type, where: str) -> None:
         if key not in keys:
             known = ", ".join(keys)
             raise UserError(f"{where} has an unknown {key!r}{nearest(key, keys)}; known: {known}")
+    if isinstance(table.get("search"), dict):
+        _check(table["search"], SearchConfig, f"[search] of {where}")
     for key, value in table.items():
         for text in _texts_in(value):
             demand_text(text, f"{key} in {where}")
-    if isinstance(table.get("search"), dict):
-        _check(table["search"], SearchConfig, f"[search] of {where}")
     try:
         TypeAdapter(form).validate_python(table, strict=True)
     except ValidationError as invalid:
@@ -190,17 +192,9 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
     names methods or data sets, and for a recipe that makes no sense.
     """
     values = read(file) if file is not None else {}
-    options = {key: value for key, value in options.items() if value not in (None, [])}
-    for key, value in options.items():
-        for text in _texts_in(value):
-            demand_text(text, key)
-    for key in ("datasets", "backbones", "log"):
-        if key in options:
-            options[key] = [word for text in options[key] for word in _split(text)]
-            if not options[key]:
-                option = f"--{key.removesuffix('s')}"
-                raise UserError(f"{option} names nothing; leave it out for the default")
+    options = _given(options)
     search: SearchConfig = values.get("search", {})
+    for_search = {key: options.pop(key) for key in SEARCH_ALONE & options.keys()}
     recipe = merge_recipe(Recipe(), _assignments(values.get("recipe", {})))
     if searching:  # a search's records stay apart from the results, unless [search] says otherwise
         values = {**values, "results": search.get("results", "tuning")}
@@ -240,8 +234,36 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
         ),
         log=",".join(_list(values.get("log", []))),
         engine=cast(EngineOptions, {key: values[key] for key in engine_keys if key in values}),
-        search=search,
+        search=cast(SearchConfig, {**search, **for_search}),
     )
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, with lists split at their commas; raises UserError."""
+    given = {key: value for key, value in options.items() if value not in (None, [])}
+    for key, value in given.items():
+        for text in _texts_in(value):
+            demand_text(text, key)
+        if key in ("datasets", "backbones", "log"):
+            given[key] = [word for text in value for word in _split(text)]
+            if not given[key]:
+                option = f"--{key.removesuffix('s')}"
+                raise UserError(f"{option} names nothing; leave it out for the default")
+        if key == "factors":
+            given[key] = _factors(value)
+    return given
+
+
+def _factors(text: str) -> list[float]:
+    """`0.3,1,3` -> numbers; raises UserError."""
+    try:
+        factors = [float(word) for word in text.split(",")]
+    except ValueError:
+        factors = []
+    valid = all(0 < factor < math.inf for factor in factors)
+    if not factors or not valid or len(set(factors)) < len(factors):
+        raise UserError(f"--factors are different numbers above 0 with commas, not {text!r}")
+    return factors
 
 
 def parse_seeds(seeds: list[int] | list[str] | str) -> list[int]:
