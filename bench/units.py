@@ -68,7 +68,8 @@ def parse_seconds(text: str, option: str, plain: str = "min") -> float:
 
     `plain`: the unit of a number without one.
     """
-    number = r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s|)\s*"
+    # `++` gives no digit back, or a long number with a wrong unit would be split in all ways.
+    number = r"(\d++(?:\.\d++)?)\s*(d|h|min|m|s|)\s*"
     words = text.strip().lower()
     if not re.fullmatch(f"({number})+", words):
         unit = {"min": "minutes", "s": "seconds"}.get(plain, plain)

@@ -83,6 +83,7 @@ def test_a_value_that_nobody_can_mean_is_one_sentence(words: tuple[str, ...]) ->
         ("--time-limit", HUGE, "is more than a year"),
         ("--time-limit", "9" * 400, "is more than a year"),
         ("--checkpoint-every", "9" * 400, "is more than a year"),
+        ("--time-limit", "9" * 40 + "x", "is a time such as 2h"),
         ("--epochs", "1e300", "epochs is at most"),
         ("--recipe", "epochs=1e300", "epochs is at most"),
         ("--steps", HUGE, "up to 9007199254740991"),
