@@ -1,5 +1,6 @@
 """Odd values of options: nothing, blanks, NUL, huge numbers; each is refused in one sentence."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -95,8 +96,8 @@ def test_a_value_that_nobody_can_mean_is_one_sentence(words: tuple[str, ...]) ->
     ],
 )
 def test_a_value_that_makes_no_sense_is_one_sentence(option: str, value: str, says: str) -> None:
-    words = ["run", "--dry-run", "--methods", "zeroshot", "--dataset", "synthetic"]
-    done = bench(*words, option, value)
+    words = {"--methods": "zeroshot", "--dataset": "synthetic", option: value}
+    done = bench("run", "--dry-run", *itertools.chain(*words.items()))
     assert (done.code, len(done.err.strip().splitlines())) == (2, 1), done.err
     assert says in done.err
 
