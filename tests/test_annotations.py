@@ -242,7 +242,7 @@ def test_coco_with_a_file_for_each_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({}, r"nothing says in which split images\[0\] is; add a column `split`"),
+        ({}, r"images\[0\]: nothing says in which split it is; add a column `split`"),
         ({"annotations": COCO["annotations"][:1]}, r"nothing says in which split"),
         (
             {"images": [{"id": 1, "file_name": "test/a.tif"}]},
@@ -250,9 +250,9 @@ def test_coco_with_a_file_for_each_split(tmp_path: Path) -> None:
         ),
         (
             {"images": [{"id": None, "file_name": "test/a.tif"}]},
-            r"images\[0\]\.id is null, not a number or a text",
+            r"images\[0\]: the id is null, not a number or a text",
         ),
-        ({"annotations": [{"image_id": 1}]}, r"'caption' is missing in annotations\[0\]"),
+        ({"annotations": [{"image_id": 1}]}, r"annotations\[0\]: 'caption' is missing"),
         (
             {"images": [{"id": 2, "file_name": "test/a.tif"}], "annotations": []},
             r"the image 'test/a\.tif' has no caption",
@@ -321,7 +321,7 @@ def test_an_image_in_two_splits_and_blank_lines_of_csv(tmp_path: Path) -> None:
     [
         (9, ["a", "b"], "has 9 lines for 2 images"),
         (4, list("aaaa"), "has 4 lines for 4 images"),
-        (10, list("aaaabbbbbb"), "does not name each image five times in a row"),
+        (10, list("aaaabbbbbb"), "do not name each image five times in a row"),
     ],
 )
 def test_precomp_files_that_do_not_fit(

@@ -233,7 +233,9 @@ def test_where_the_split_is_taken_from(
 ) -> None:
     text = f"filename,caption\n{path},a pond\n"
     if split is None:
-        with pytest.raises(UserError, match="nothing says in which split line 2 is; add a column"):
+        with pytest.raises(
+            UserError, match="line 2: nothing says in which split it is; add a column"
+        ):
             read(tmp_path, text, name)
     else:
         assert [s.split for s in read(tmp_path, text, name).samples] == [split]
@@ -242,7 +244,7 @@ def test_where_the_split_is_taken_from(
 def test_a_row_that_contradicts_its_file(tmp_path: Path) -> None:
     for split, own in (("train", "train"), ("test", "val")):
         (tmp_path / f"d_{split}.csv").write_text(f"filename,split,caption\n{split}.tif,{own},x\n")
-    with pytest.raises(UserError, match="line 2 is in val, and the file is the one of test"):
+    with pytest.raises(UserError, match="line 2: it is in val, and the file is the one of test"):
         annotations.read("auto", tmp_path, "d_{split}.csv")
 
 

@@ -43,10 +43,15 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
     if kind not in KINDS:
         raise UserError(f"the kind {kind!r} is unknown; known: {', '.join(KINDS)}")
     auto, notes, samples = kind == "auto", list[str](), list[Sample]()
-    precomp_there = auto and annotation is None and (folder / "train_caps.txt").exists()
-    if kind == "precomp" or precomp_there:
+    if kind == "precomp" or (auto and not annotation and (folder / "train_caps.txt").exists()):
         kind, annotation = "precomp", PRECOMP
-    pieces = _pieces(folder, annotation or _guess_file(folder))
+    annotation = annotation or _guess_file(folder)
+    if "{split}" in annotation:
+        pieces = files_of_splits(folder, annotation)
+    else:
+        pieces = [(None, path) for path in _matching(folder, annotation)]
+    if not pieces:
+        raise Absent(folder / annotation.replace("{split}", "train"))
     for split, path in pieces:
         file_notes: list[str] = []
         try:
@@ -62,7 +67,14 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
         notes += [f"{name}{note}" for note in file_notes]
     if auto:
         notes.insert(0, f"the annotation was recognised as {kind}")
-    return Reading(samples, kind, [*dict.fromkeys(notes), *_lists_left(samples)])
+    lists = [c for s in samples for c in s.captions if c.startswith("[") and c.endswith("]")]
+    if lists:
+        notes.append(
+            f"{len(lists):,} captions look like a list and were read as one text each; write such "
+            "a list as ['...', '...'], or a column or a row for each caption; the first is "
+            f"{lists[0][:80]!r}"
+        )
+    return Reading(samples, kind, list(dict.fromkeys(notes)))
 
 
 def _read_file(
@@ -72,7 +84,8 @@ def _read_file(
 
     split: that of all samples, if the file is of one split.
     """
-    suffix, file_split = path.suffix.lower(), FileSplit.by_name(path.stem, split)
+    guess = values.split_among(re.split(r"[^a-z]+", path.stem.lower()))
+    file_split, suffix = FileSplit(split, guess), path.suffix.lower()
     if kind == "auto" and suffix not in (".json", *JSON_LINES):
         kind = "parquet" if suffix == ".parquet" else "csv"
     if kind == "precomp":
@@ -84,20 +97,19 @@ def _read_file(
         return kind, table.read_rows(parquet.rows(path), file_split, notes)
     document = read_json(path)
     if kind == "auto":
-        kind = _recognise(document)
+        if isinstance(document, list):
+            kind = "rows"
+        elif not isinstance(document, dict) or "images" not in document:
+            kind = "nwpu"
+        else:
+            kind = "coco" if "annotations" in document else "karpathy"
     if kind == "rows":
         return kind, table.read_rows(document, file_split, notes)
     if kind == "coco":
         return kind, forms.coco(document, file_split)
-    return kind, forms.karpathy(document) if kind == "karpathy" else forms.nwpu(document)
-
-
-def _recognise(document: object) -> str:
-    if isinstance(document, list):
-        return "rows"
-    if not isinstance(document, dict) or "images" not in document:
-        return "nwpu"
-    return "coco" if "annotations" in document else "karpathy"
+    # Each entry of these forms states its split, whatever the file is called.
+    form = forms.karpathy if kind == "karpathy" else forms.nwpu
+    return kind, form(document, FileSplit(None, split or guess))
 
 
 def _check(samples: list[Sample]) -> None:
@@ -111,18 +123,6 @@ def _check(samples: list[Sample]) -> None:
         seen.add(sample.filename)
 
 
-def _lists_left(samples: list[Sample]) -> list[str]:
-    """A note on captions that look like lists but were each read as one text."""
-    lists = [c for s in samples for c in s.captions if c.startswith("[") and c.endswith("]")]
-    if not lists:
-        return []
-    return [
-        f"{len(lists):,} captions look like a list and were read as one text each; write such a "
-        "list as ['...', '...'], or a column or a row for each caption; the first is "
-        f"{lists[0][:80]!r}"
-    ]
-
-
 # Which files.
 
 
@@ -131,6 +131,7 @@ def split_pattern(name: str) -> str:
 
     For Parquet in pieces it means all: `test-00000-of-00002.parquet` -> `{split}-*.parquet`.
     """
+    # Longer words first, so that `validation` is not taken for `valid` or `val`.
     words = "|".join(sorted((*SPLITS, *values.OTHER_NAMES), key=len, reverse=True))
     name = re.sub(r"-\d{5}-of-\d{5}[^.]*\.parquet$", "-*.parquet", name)
     return re.sub(rf"(?<![a-zA-Z])({words})(?![a-zA-Z])", "{split}", name)
@@ -158,18 +159,8 @@ def files_of_splits(folder: Path, pattern: str) -> list[tuple[str | None, Path]]
 def _matching(folder: Path, name: str) -> list[Path]:
     """The file of that name, or the files if the name has a `*`; empty if there is none."""
     path = folder / name
+    # A link to nowhere counts as there: reading it says what is wrong.
     return sorted(folder.glob(name)) if "*" in name else [path] * os.path.lexists(path)
-
-
-def _pieces(folder: Path, annotation: str) -> list[tuple[str | None, Path]]:
-    """The files of an annotation, each with its split, if it has one; raises Absent."""
-    if "{split}" in annotation:
-        pieces = files_of_splits(folder, annotation)
-    else:
-        pieces = [(None, path) for path in _matching(folder, annotation)]
-    if not pieces:
-        raise Absent(folder / annotation.replace("{split}", "train"))
-    return pieces
 
 
 def _guess_file(folder: Path) -> str:

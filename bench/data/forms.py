@@ -6,61 +6,69 @@ Each is a function from a document to samples; tables (csv, rows) are in `bench.
 import re
 
 from bench.data import values
-from bench.data.values import LABELS, AnnotationError, FileSplit, Node
+from bench.data.values import LABELS, AnnotationError, FileSplit, at, entries, text
 from methods.sample import Sample
 
 
-def karpathy(document: object) -> list[Sample]:
+def karpathy(document: object, file_split: FileSplit) -> list[Sample]:
     """`images` -> entries with `filename`, `split`, `sentences` -> `raw`, perhaps a `label`."""
     samples = []
-    for image in Node(document)["images"].items():
-        captions = tuple(sentence["raw"].text() for sentence in image["sentences"].items())
-        name = values.filename(image["filename"].value, image.place)
-        split = values.split(image["split"].value, image.place)
-        label = values.label(image.value, image.place, LABELS[:2])
-        samples.append(Sample(name, captions, split, label))
+    for number, image in enumerate(entries(document, "images")):
+        with at(f"images[{number}]"):
+            captions = [
+                text(values.get(part, "raw"), "'raw'") for part in entries(image, "sentences")
+            ]
+            samples.append(
+                values.sample(image, captions, file_split, name_key="filename", labels=LABELS[:2])
+            )
     return samples
 
 
 def coco(document: object, file_split: FileSplit) -> list[Sample]:
     """COCO's captions: `images` -> `id`, `file_name`; `annotations` -> `image_id`, `caption`."""
     captions: dict[int | str, list[str]] = {}
-    for entry in Node(document)["annotations"].items():
-        captions.setdefault(_id(entry["image_id"]), []).append(entry["caption"].text())
+
+    def number_or_text(value: object) -> int | str:
+        if type(value) is int or isinstance(value, str):
+            return value
+        raise AnnotationError(f"the id is {values.kind_of(value)}, not a number or a text")
+
+    for number, entry in enumerate(entries(document, "annotations")):
+        with at(f"annotations[{number}]"):
+            image_id = number_or_text(values.get(entry, "image_id"))
+            captions.setdefault(image_id, []).append(
+                text(values.get(entry, "caption"), "'caption'")
+            )
     samples = []
-    for image in Node(document)["images"].items():
-        place = image.place
-        name = values.filename(image["file_name"].value, place)
-        split = file_split.of(image.value.get("split"), name, place)
-        own = tuple(captions.pop(_id(image["id"]), []))
-        label = values.label(image.value, place, LABELS[:2])
-        samples.append(Sample(name, own, split, label))
+    for number, image in enumerate(entries(document, "images")):
+        with at(f"images[{number}]"):
+            own = captions.pop(number_or_text(values.get(image, "id")), [])
+            samples.append(
+                values.sample(image, own, file_split, name_key="file_name", labels=LABELS[:2])
+            )
     if captions:
         raise AnnotationError(f"{len(captions)} images of 'annotations' are not in 'images'")
     return samples
 
 
-def _id(node: Node) -> int | str:
-    """The id of an image."""
-    if type(node.value) is int or isinstance(node.value, str):
-        return node.value
-    raise AnnotationError(f"{node.place} is {values.kind_of(node.value)}, not a number or a text")
-
-
-def nwpu(document: object) -> list[Sample]:
+def nwpu(document: object, file_split: FileSplit) -> list[Sample]:
     """NWPU-Captions: classes -> entries with `filename`, `split`, `raw`, `raw_1`, `raw_2`, ..."""
     if not isinstance(document, dict):
         raise AnnotationError(f"the file is {values.kind_of(document)}, not an object of classes")
     samples = []
     for scene in document:
-        label = values.text(scene, "a class name")
-        for entry in Node(document)[scene].items():
-            place, captions = entry.place, [entry["raw"].text()]
-            numbered = [key for key in entry.value if re.fullmatch(r"raw_[0-9]{1,9}", key)]
-            captions += [entry[key].text() for key in sorted(numbered, key=lambda k: int(k[4:]))]
-            name = values.filename(entry["filename"].value, place)
-            split = values.split(entry["split"].value, place)
-            samples.append(Sample(name, tuple(captions), split, label or None))
+        for number, entry in enumerate(entries(document, scene)):
+            with at(f"{scene[:80]!r}[{number}]"):
+                captions = [text(values.get(entry, "raw"), "'raw'")]
+                numbered = [key for key in entry if re.fullmatch(r"raw_[0-9]{1,9}", key)]
+                numbered.sort(key=lambda key: int(key[4:]))
+                captions += [text(entry[key], key) for key in numbered]
+                entry["label"] = scene
+                samples.append(
+                    values.sample(
+                        entry, captions, file_split, name_key="filename", labels=("label",)
+                    )
+                )
     return samples
 
 
@@ -74,18 +82,16 @@ def precomp(captions_text: str, names_text: str, split: str) -> list[Sample]:
     names = [name for name in names if name.strip()]
     if len(names) == len(captions) and len(names) % 5 == 0:  # a name per caption, as in test
         if any(len(set(names[i : i + 5])) > 1 for i in range(0, len(names), 5)):
-            raise AnnotationError(
-                f"{split}_filename.txt does not name each image five times in a row"
-            )
+            raise AnnotationError("the file names do not name each image five times in a row")
         names = names[::5]
     if len(captions) != 5 * len(names):
         raise AnnotationError(
             f"{split}_caps.txt has {len(captions)} lines for {len(names)} images in "
-            f"{split}_filename.txt; the precomp form has five captions per image"
+            f"{split}_filename.txt; there should be five captions per image"
         )
-    samples = []
-    for row, name in enumerate(names):
-        five = captions[5 * row : 5 * row + 5]
-        texts = tuple(values.text(caption, f"a caption in {split}_caps.txt") for caption in five)
-        samples.append(Sample(values.filename(name, f"image {row}"), texts, split))
-    return samples
+    return [
+        Sample(
+            values.filename(name), tuple(c.strip() for c in captions[5 * row : 5 * row + 5]), split
+        )
+        for row, name in enumerate(names)
+    ]

@@ -51,7 +51,7 @@ def write_pictures(path: Path, folder: Path) -> None:
     """Write each picture to `folder` under its name; raises UserError."""
     for name, content in pictures(path):
         try:
-            target = folder / values.filename(name, path.name)
+            target = folder / values.filename(name)
         except values.AnnotationError as error:
             raise UserError(f"{path}: {error}") from None
         target.parent.mkdir(parents=True, exist_ok=True)

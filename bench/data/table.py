@@ -11,13 +11,13 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from bench.data import values
-from bench.data.values import LABELS, AnnotationError, FileSplit
+from bench.data.values import LABELS, AnnotationError, FileSplit, at, kind_of, text
 from methods.sample import Sample
 
 NAME_COLUMNS = (
@@ -34,8 +34,6 @@ CELL_LIMIT = 2**26
 """Largest CSV cell in bytes; some exports hold whole images as text."""
 NOTHING = ("nan", "none", "null", "<na>")
 """What exports write for a missing caption."""
-
-Row = dict[str, Any]
 
 _LIST = re.compile(r"(?:array\()?\[(.*)\](?:,\s*dtype=[\w'<>|]+)?\)?", re.DOTALL)
 _ITEM = re.compile(
@@ -55,6 +53,20 @@ def read_csv(content: str, file_split: FileSplit, notes: list[str]) -> list[Samp
         delimiter = max(",\t;|", key=first.count)
     csv.field_size_limit(CELL_LIMIT)
     lines = csv.reader(stream, delimiter=delimiter, strict=True, skipinitialspace=delimiter == "|")
+
+    def rows() -> Iterator[tuple[str, dict[str, Any]]]:
+        for cells in lines:
+            if not any(cell.strip() for cell in cells):
+                continue
+            # Empty cells may follow the last column, and cells that are not needed may be left out.
+            place, more = f"line {lines.line_num}", cells[len(header) :]
+            if any(cell.strip() for cell in more) or len(cells) < needed:
+                raise AnnotationError(
+                    f"{place} has {len(cells)} cells, the first line {len(header)}; put a text "
+                    "that holds the separator in quotation marks"
+                )
+            yield place, dict(zip(header, cells, strict=False))
+
     try:
         header: list[str] = []
         for name in map(_column, next(lines, [])):  # a second `caption` becomes `caption 2`
@@ -62,22 +74,7 @@ def read_csv(content: str, file_split: FileSplit, notes: list[str]) -> list[Samp
             header.append(f"{name} {again + 1}" if name and name in header else name)
         table = Table(header)
         needed = 1 + max(header.index(table.name), header.index(table.captions[0]))
-
-        def rows() -> Iterator[tuple[str, Row]]:
-            for cells in lines:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                place = f"line {lines.line_num}"
-                more = any(cell.strip() for cell in cells[len(header) :])
-                if more or len(cells) < needed:
-                    hint = "; put a text that holds the separator in quotation marks"
-                    raise AnnotationError(
-                        f"{place} has {len(cells)} cells, the first line {len(header)}"
-                        f"{hint if more else ''}"
-                    )
-                yield place, dict(zip(header, cells, strict=False))
-
-        return table.read(list(rows()), file_split, notes)
+        return table.read(rows(), file_split, notes)
     except csv.Error as error:
         raise AnnotationError(
             f"line {lines.line_num}: {error}; a text with a comma, a line break or a quotation "
@@ -88,12 +85,12 @@ def read_csv(content: str, file_split: FileSplit, notes: list[str]) -> list[Samp
 def read_rows(document: object, file_split: FileSplit, notes: list[str]) -> list[Sample]:
     """A list of JSON objects, each a caption, or an image with its captions; adds to `notes`."""
     if not isinstance(document, list) or not document:
-        what = "an empty list" if document == [] else f"{values.kind_of(document)}, not a list"
+        what = "an empty list" if document == [] else f"{kind_of(document)}, not a list"
         raise AnnotationError(f"the file is {what}")
     rows = []
     for number, entry in enumerate(document):
         if not isinstance(entry, dict):
-            raise AnnotationError(f"entry {number} is {values.kind_of(entry)}, not an object")
+            raise AnnotationError(f"entry {number} is {kind_of(entry)}, not an object")
         rows.append((f"entry {number}", {_column(key): value for key, value in entry.items()}))
     names = list(dict.fromkeys(key for _, row in rows for key in row))
     return Table(names).read(rows, file_split, notes)
@@ -111,91 +108,86 @@ class Table:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        name = next((column for column in NAME_COLUMNS if column in names), None)
+        self.name = next((column for column in NAME_COLUMNS if column in names), "")
         families = (_family(base, names) for base in CAPTION_COLUMNS)
         self.captions = next((family for family in families if family), [])
-        if name is None or not self.captions:
-            columns = CAPTION_COLUMNS if name else NAME_COLUMNS
-            listed = ", ".join(map(repr, names))[:160] or "none"
+        if not self.name or not self.captions:
+            first, *others = CAPTION_COLUMNS if self.name else NAME_COLUMNS
             raise AnnotationError(
-                f"no column is called {'filename' if name is None else 'caption'} (or one of "
-                f"{', '.join(columns[1:])}); the columns are: {listed}"
+                f"no column is called {first} (or one of {', '.join(others)}); the columns are: "
+                + (", ".join(map(repr, names))[:160] or "none")
             )
-        self.name = name
-        used = {name, "split", *self.captions, *LABELS}
+        used = {self.name, "split", *self.captions, *LABELS}
         self.unread = [column for column in names if column and column not in used]
         self.lists = self.missing = self.repeated = 0
 
     def read(
-        self, rows: list[tuple[str, Row]], file_split: FileSplit, notes: list[str]
+        self, rows: Iterable[tuple[str, dict[str, Any]]], file_split: FileSplit, notes: list[str]
     ) -> list[Sample]:
         """Samples in the order of their first rows; `rows` are pairs such as (`line 7`, row)."""
         samples: dict[str, Sample] = {}
         for place, row in rows:
-            if self.name not in row:
-                raise AnnotationError(f"{self.name!r} is missing in {place}")
-            name = values.filename(row[self.name], place)
-            split = file_split.of(row.get("split"), name, place)
-            new = Sample(name, self._captions(row, place), split, values.label(row, place))
-            old = samples.get(name, replace(new, captions=()))
-            if old.split != split:
-                raise AnnotationError(f"{name!r} is in {old.split} and in {split}")
-            samples[name] = replace(old, captions=old.captions + new.captions)
+            with at(place):
+                new = values.sample(row, self._captions(row), file_split, name_key=self.name)
+                old = samples.get(new.filename, replace(new, captions=()))
+                if old.split != new.split:
+                    raise AnnotationError(f"{new.filename!r} is in {old.split} and in {new.split}")
+                samples[new.filename] = replace(old, captions=old.captions + new.captions)
         notes += self._notes()
+        # An image whose captions are all missing stays in the data set, with a blank one.
         return [s if s.captions else replace(s, captions=("",)) for s in samples.values()]
 
-    def _captions(self, row: Row, place: str) -> tuple[str, ...]:
+    def _captions(self, row: dict[str, Any]) -> list[str]:
         """The captions of a row; blank cells of numbered columns are no captions."""
         base, *numbered = self.captions
         if not numbered:
-            if base not in row:
-                raise AnnotationError(f"{base!r} is missing in {place}")
-            return tuple(self._texts(row[base], base, place))
-        first, *others = (self._texts(row.get(column), column, place) for column in self.captions)
-        rest = [text for cell in others for text in cell]
+            return self._texts(values.get(row, base))
+        first, *others = (self._texts(row.get(column)) for column in self.captions)
+        rest = [caption for cell in others for caption in cell]
+        # Some tables have a column `caption` that repeats one of `caption_1`, `caption_2`, ...
         if base in CAPTION_COLUMNS and first and first[0] and set(first) <= set(rest):
             self.repeated += 1
             first = []
-        return tuple(text for text in (*first, *rest) if text)
+        return [caption for caption in (*first, *rest) if caption]
 
-    def _texts(self, value: object, column: str, place: str) -> list[str]:
+    def _texts(self, value: object) -> list[str]:
         """The captions in one cell."""
         if value is None or value != value or str(value).strip().lower() in NOTHING:  # NaN
             self.missing += 1
             return []
         if isinstance(value, dict):
-            value = values.Node(value, f"{column} of {place}")["raw"].value
+            value = values.get(value, "raw")
         if isinstance(value, list):
-            return [text for item in value for text in self._texts(item, column, place)]
-        text = values.text(value, f"the caption of {place}")
-        listed = list_in(text)
+            return [caption for item in value for caption in self._texts(item)]
+        caption = text(value, "the caption")
+        listed = list_in(caption)
         if listed is None:
-            return [text]
+            return [caption]
         self.lists += 1
         self.missing += listed.count(None)
         return [item.strip() for item in listed if item and item.strip()]
 
     def _notes(self) -> list[str]:
-        read, notes = ", ".join(self.captions), []
-        if self.lists:
-            notes.append(f"{read}: {self.lists:,} cells hold a list, whose captions were read")
-        if self.missing:
-            notes.append(
+        read, first = ", ".join(self.captions), self.captions[0]
+        notes = (
+            (self.lists, f"{read}: {self.lists:,} cells hold a list, whose captions were read"),
+            (
+                self.missing,
                 f"{self.missing:,} captions are not there (an empty value, nan, None or null) and "
-                "were left out"
-            )
-        if self.repeated:
-            notes.append(
-                f"{self.captions[0]} repeats a caption of {read} in {self.repeated:,} rows and was "
-                "left out there"
-            )
-        if self.unread:
-            notes.append(
+                "were left out",
+            ),
+            (
+                self.repeated,
+                f"{first} repeats a caption of {read} in {self.repeated:,} rows and was left out "
+                "there",
+            ),
+            (
+                self.unread,
                 f"columns that were not read: {', '.join(self.unread)[:160]} (captions are in "
-                f"{read}; to read more of them, call a column {self.captions[0]}_"
-                f"{len(self.captions)})"
-            )
-        return notes
+                f"{read}; to read more of them, call a column {first}_{len(self.captions)})",
+            ),
+        )
+        return [note for holds, note in notes if holds]
 
 
 def _family(base: str, names: Sequence[str]) -> list[str]:
@@ -217,19 +209,19 @@ def list_in(text: str) -> list[str | None] | None:
     with suppress(ValueError, RecursionError):
         listed = json.loads(text)
         return listed if all(item is None or isinstance(item, str) for item in listed) else None
-    inner, at, texts = written[1], 0, list[str | None]()
-    while at < len(inner):
-        item = _ITEM.match(inner, at)
+    inner, position, texts = written[1], 0, list[str | None]()
+    while position < len(inner):
+        item = _ITEM.match(inner, position)
         if item is None:
             return None
         texts.append(None if item["text"] is None else _literal(item["text"]))
-        at = item.end()
+        position = item.end()
     return texts or None
 
 
 def _literal(quoted: str) -> str:
     """The text of a quoted Python string; its characters as they are if that is not valid."""
     with warnings.catch_warnings(), suppress(ValueError, SyntaxError):
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # "invalid escape sequence"
         return str(ast.literal_eval(quoted.replace("\n", "\\n")))
     return quoted[1:-1]

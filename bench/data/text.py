@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError
-from bench.units import format_bytes
 
 JSON_LINES = (".jsonl", ".ndjson")
 LIMIT_BYTES = 256 * 2**20
@@ -15,7 +14,17 @@ LIMIT_BYTES = 256 * 2**20
 
 def read_text(path: Path) -> str:
     """Read a text file in UTF-8, or in UTF-16 with a byte order mark; raises UserError."""
-    content = _bytes(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not a file, or a link to none; put the annotation there")
+    try:
+        if path.stat().st_size > LIMIT_BYTES:
+            raise UserError(
+                f"{path} is larger than any annotation ({LIMIT_BYTES // 2**20} MiB is the limit); "
+                "leave out the images, if it holds them as a column"
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from None
     utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
     try:
         return content.decode("utf-16" if utf16 else "utf-8-sig")
@@ -25,31 +34,16 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise UserError(f"{path} is not a file, or a link to none; put the annotation there")
-    try:
-        size = path.stat().st_size
-        if size > LIMIT_BYTES:
-            raise UserError(
-                f"{path} has {format_bytes(size)}, more than any annotation "
-                f"({format_bytes(LIMIT_BYTES)} is the limit); leave out the images, if it holds "
-                "them as a column"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from None
-
-
 def read_json(path: Path) -> Any:
     """A JSON file, or JSON Lines as a list, whatever it is called; raises UserError."""
-    text = read_text(path)
-    if path.suffix.lower() not in JSON_LINES:
+    text, is_lines = read_text(path), path.suffix.lower() in JSON_LINES
+    if not is_lines:
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(text)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    objects = all(line.lstrip().startswith("{") for _, line in lines)
-    if path.suffix.lower() in JSON_LINES or (objects and len(lines) > 1):
+    # Some files called .json hold JSON Lines: an object in each line.
+    is_lines |= len(lines) > 1 and all(line.lstrip().startswith("{") for _, line in lines)
+    if is_lines:
         return [_parse(line, f"line {number} of {path}") for number, line in lines]
     return _parse(text, str(path))
 
