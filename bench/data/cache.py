@@ -3,7 +3,6 @@
 Such an array is called a map, because it is read as a memory map.
 """
 
-import math
 import os
 import re
 import tempfile
@@ -77,10 +76,15 @@ def images(
     If two processes need the same map, one builds it and the other waits. `say` gets sentences for
     the user. Raises UserError if an image cannot be read or the map cannot be written.
     """
-    path = place(dataset, size, how)
+    path, shape = place(dataset, size, how), (len(dataset.samples), size, size, 3)
+
+    def ready() -> Pixels | None:
+        pixels = opened(path)
+        return pixels if pixels is not None and pixels.shape == shape else None
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if (pixels := _opened(path, dataset, size)) is not None:
+        if (pixels := ready()) is not None:
             return pixels
         lock = FileLock(f"{path}.lock")  # the kernel frees the lock of a killed process
         try:
@@ -89,11 +93,11 @@ def images(
             say(f"another process is building {path.name}; waiting for it")
             held = lock.acquire()
         with held:
-            if (pixels := _opened(path, dataset, size)) is None:
+            if (pixels := ready()) is None:  # the other process may have built it
                 if path.exists():
                     say(f"{path} is damaged; its images are decoded again")
                 _write(path, dataset, size, how, progress, say)
-                pixels = _opened(path, dataset, size)
+                pixels = ready()
     except OSError as error:
         raise UserError(
             f"the image cache in {path.parent} cannot be used ({error.strerror or error}); "
@@ -156,11 +160,6 @@ def opened(path: Path) -> Pixels | None:
     return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 else None
 
 
-def _opened(path: Path, dataset: Dataset, size: int) -> Pixels | None:
-    pixels, shape = opened(path), (len(dataset.samples), size, size, 3)
-    return pixels if pixels is not None and pixels.shape == shape else None
-
-
 def _write(
     path: Path,
     dataset: Dataset,
@@ -170,12 +169,11 @@ def _write(
     say: Callable[[str], None],
 ) -> None:
     """Decode all images into a new file, which gets its name only when it is complete."""
-    shape = (len(dataset.samples), size, size, 3)
-    count, name = shape[0], dataset.card.name
-    room = format_bytes(math.prod(shape))
+    count, name = len(dataset.samples), dataset.card.name
+    room = format_bytes(count * size * size * 3)
     say(f"decoding {count:,} images of {name} at {size} px into {path.parent}: {room}")
     partial = path.with_name(f"{path.name}.partial")
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
     try:
         with partial.open("wb") as file, ThreadPoolExecutor() as pool:
             np.lib.format.write_array_header_1_0(file, header)
@@ -220,12 +218,13 @@ def entries(card: str | None = None, size: int | None = None) -> list[Entry]:
             length = path.lstat().st_size  # a link counts by itself: its target may be gone
         except FileNotFoundError:  # removed by another process meanwhile
             continue
-        pixels = None if name["partial"] else opened(path)
-        images = None if pixels is None else len(pixels)
-        state = "unfinished" if name["partial"] else "damaged" if pixels is None else "whole"
-        listed.append(
-            Entry(path, name["card"], int(name["size"]), name["key"], images, state, length)
-        )
+        if name["partial"]:
+            images, state = None, "unfinished"
+        else:
+            pixels = opened(path)
+            images, state = (None, "damaged") if pixels is None else (len(pixels), "whole")
+        side, key = int(name["size"]), name["key"]
+        listed.append(Entry(path, name["card"], side, key, images, state, length))
     return listed
 
 

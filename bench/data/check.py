@@ -195,23 +195,26 @@ def words(by_split: Splits, sentence: Callable[[str], str] = spoken_form) -> dic
         for split, samples in by_split.items()
     }
     known = {split: {key for keys in images for key in keys} for split, images in keys_of.items()}
-    train, both = known["train"], known["train"] | known["val"]
     counted = {}
     for split, images in keys_of.items():
+        if not images:
+            continue
         rows = [key for keys in images for key in keys]
         carriers = Counter(key for keys in images for key in set(keys))
-        if images:
-            counted[split] = Words(
-                images=len(images),
-                rows=len(rows),
-                sentences=len(known[split]),
-                blank=rows.count(""),
-                images_without_words=sum(not any(keys) for keys in images),
-                repeating_images=sum(len(keys) > 1 and len(set(keys)) == 1 for keys in images),
-                shared_rows=sum(carriers[key] > 1 for key in rows),
-                rows_in_train=sum(key in train for key in rows) if split != "train" else 0,
-                rows_in_train_and_val=sum(key in both for key in rows) if split == "test" else 0,
-            )
+        # What test shares with training data is counted twice: with train alone, and with val too.
+        train = set[str]() if split == "train" else known["train"]
+        both = known["train"] | known["val"] if split == "test" else set[str]()
+        counted[split] = Words(
+            images=len(images),
+            rows=len(rows),
+            sentences=len(known[split]),
+            blank=rows.count(""),
+            images_without_words=sum(not any(keys) for keys in images),
+            repeating_images=sum(len(keys) > 1 and len(set(keys)) == 1 for keys in images),
+            shared_rows=sum(carriers[key] > 1 for key in rows),
+            rows_in_train=sum(key in train for key in rows),
+            rows_in_train_and_val=sum(key in both for key in rows),
+        )
     return counted
 
 
@@ -226,15 +229,16 @@ def _ceiling(test: Sequence[Sample], sentence: dict[str, str]) -> dict[str, floa
 def _longest(samples: Sequence[Sample], tokenizer: Any) -> Longest | None:
     """The longest caption and its image: in tokens, start and end included, or in letters."""
     owner = {caption: s.filename for s in samples for caption in s.captions}
-    count: Callable[[str], int] | None = None
-    if hasattr(tokenizer, "encode"):  # CLIP's own; start and end are not among its tokens
-        count = lambda text: len(tokenizer.encode(text)) + 2  # noqa: E731
-    elif hasattr(tokenizer, "tokenizer"):  # of transformers
-        count = lambda text: len(tokenizer.tokenizer(text)["input_ids"])  # noqa: E731
-    caption = max(owner, key=count or len, default=None)
-    if caption is None:
+
+    def tokens(caption: str) -> int | None:
+        if hasattr(tokenizer, "encode"):  # CLIP's own; start and end are not among its tokens
+            return len(tokenizer.encode(caption)) + 2
+        if hasattr(tokenizer, "tokenizer"):  # of transformers
+            return len(tokenizer.tokenizer(caption)["input_ids"])
         return None
-    return Longest(count(caption) if count else None, owner[caption], caption)
+
+    caption = max(owner, key=lambda c: tokens(c) or len(c), default=None)
+    return None if caption is None else Longest(tokens(caption), owner[caption], caption)
 
 
 def clip_tokenizer() -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scipy.cluster.hierarchy import DisjointSet
+
 from bench.data import spoken_form
 from bench.data.values import SPLITS
 from methods.sample import Sample
@@ -38,21 +40,13 @@ class Cut:
         """
         forms = [spoken_form(caption) for caption in captions]
         after_cut = {self.left[caption] for caption in captions if caption in self.captions}
-        key_of: dict[str, str] = {}  # a chain from a spoken form to the key that it shares
+        same = DisjointSet(forms)
         first: dict[bytes, str] = {}
-
-        def key(form: str) -> str:
-            while form in key_of:
-                form = key_of[form]
-            return form
-
         for caption, form in zip(captions, forms, strict=True):
             tokens = self.left.get(caption)
             if tokens is not None and tokens in after_cut:
-                own, shared = key(form), key(first.setdefault(tokens, form))
-                if own != shared:
-                    key_of[own] = shared
-        return [key(form) for form in forms]
+                same.merge(first.setdefault(tokens, form), form)
+        return [same[form] for form in forms]
 
     def count(self, captions: Iterable[str]) -> int:
         """How many of them are cut."""
@@ -69,11 +63,11 @@ class Cut:
         """A sentence for the user; None where nothing is cut."""
         counts = self.by_split(samples)
         listed = ", ".join(f"{number:,} in {split}" for split, number in counts.items() if number)
+        if not listed:
+            return None
         return (
             f"captions longer than the backbone's {self.length} tokens: {listed}; it does not see "
             "their end, and those that are equal without it count as one sentence"
-            if listed
-            else None
         )
 
 

@@ -60,14 +60,14 @@ class Missing(UserError):
 
     def __init__(self, card: Card, root: Path, what: str) -> None:
         super().__init__(f"{what}; to get it: {fetch_command(card, root)}")
-        self.card, self.root, self.what = card, root, what
+        self.card, self.root = card, root
 
 
 def fetch_command(card: Card, root: Path) -> str:
     """What to type to fetch a data set into `root`."""
-    own = card.path is not None and card.name not in cards()
+    name = card.name if card.path is None or card.name in cards() else str(card.path)
     elsewhere = "" if root == data_root(None) else f" --data-root {shlex.quote(str(root))}"
-    return f"bench data fetch {shlex.quote(str(card.path)) if own else card.name}{elsewhere}"
+    return f"bench data fetch {shlex.quote(name)}{elsewhere}"
 
 
 def folder_of(card: Card, root: Path) -> Path:
@@ -88,9 +88,9 @@ def load(card: Card, root: Path, images: bool = True) -> Dataset:
         samples = _hold_out(samples, card.raw.get("val_share", 0.1))
     matches = find_images(card, root, samples) if images else files.Matches([None] * len(samples))
     if matches.missing:
-        folder = folder_of(card, root) / card.raw["images"]
-        how_many = f"{len(matches.missing)} of {len(samples)} images are missing in {folder}"
-        raise Missing(card, root, f"{card.name}: {how_many}, the first is {matches.first_missing}")
+        how_many = f"{len(matches.missing)} of {len(samples)} images are missing"
+        where = f"in {folder_of(card, root) / card.raw['images']}, the first is"
+        raise Missing(card, root, f"{card.name}: {how_many} {where} {matches.first_missing}")
     hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
     if card.annotation_hash is None or OTHER_TEXTS in notes:  # `read` compared them
         hashes["annotation"] = content_hash(samples)
@@ -107,9 +107,13 @@ def read(card: Card, root: Path) -> tuple[list[Sample], list[str]]:
     Nothing is compared with the card's counts, and no image is looked for. Raises Missing if the
     annotation is absent, UserError if it cannot be used.
     """
-    folder, notes = folder_of(card, root), list[str]()
+    folder = folder_of(card, root)
     if card.kind == "synthetic":
-        samples = _generated()
+        samples, notes = [], list[str]()
+        for index in range(sum(synthetic.COUNTS.values())):
+            scene_name, captions = synthetic.describe(index)
+            name, split = synthetic.filename(index), synthetic.split(index)
+            samples.append(Sample(name, tuple(captions), split, scene_name))
     else:
         try:
             reading = annotations.read(card.kind, folder, card.raw.get("annotation"))
@@ -142,19 +146,17 @@ def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Matc
 
 def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
     """In which ways an annotation is not the card's, each a sentence with the remedy."""
-    remedy = (
-        "use the published annotation, or write a card for the one that you have (bench data new)"
-    )
+    remedy = "use the published annotation, or write a card for yours (bench data new)"
     wrong = []
-    counts = {name: sum(s.split == name for s in samples) for name in SPLITS}
-    expected = {name: card.counts.get(name, 0) for name in SPLITS}
+    counts = [sum(s.split == name for s in samples) for name in SPLITS]
+    expected = [card.counts.get(name, 0) for name in SPLITS]
     if counts != expected:
-        found, stated = (
-            ", ".join(f"{number:,} {name}" for name, number in each.items())
-            for each in (counts, expected)
+        are, stated = (
+            ", ".join(f"{number:,} {split}" for number, split in zip(numbers, SPLITS, strict=True))
+            for numbers in (counts, expected)
         )
         wrong.append(
-            f"{card.name}: images per split are {found}, and the card says {stated}: {remedy}"
+            f"{card.name}: images per split are {are}, and the card says {stated}: {remedy}"
         )
     test = names_hash([s for s in samples if s.split == "test"])
     if card.test_hash not in (None, test):
@@ -182,16 +184,6 @@ def content_hash(samples: Sequence[Sample]) -> str:
 def spoken_form(caption: str) -> str:
     """A caption in lower case and without punctuation: what counts as the same sentence."""
     return " ".join(re.sub(r"[^\w\s]", " ", caption.lower()).split())
-
-
-def _generated() -> list[Sample]:
-    """The samples of the synthetic data set."""
-    samples = []
-    for index in range(sum(synthetic.COUNTS.values())):
-        scene, captions = synthetic.describe(index)
-        name, split = synthetic.filename(index), synthetic.split(index)
-        samples.append(Sample(name, tuple(captions), split, scene))
-    return samples
 
 
 def _hold_out(samples: list[Sample], share: float) -> list[Sample]:

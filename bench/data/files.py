@@ -75,16 +75,25 @@ def match(
     """
     files = scan(folder)
     by_name, by_stem = _grouped(files, lambda path: path.name), _grouped(files, lambda p: p.stem)
-    taken: dict[Path, str] = {}
+    file_of: dict[str, Path] = {}
+    entry_of: dict[Path, str] = {}
 
-    def take(filename: str, candidates: list[Path]) -> None:
-        path = _chosen(name, filename, candidates)
-        if path in taken:
+    def take(filename: str, paths: list[Path]) -> None:
+        # Of several files with the name, the one in the folder that the annotation states.
+        parts = PurePosixPath(filename).parent.parts
+        if len(paths) > 1 and parts:
+            paths = [p for p in paths if p.parent.parts[-len(parts) :] == parts] or paths
+        if len(paths) > 1:
             raise UserError(
-                f"{name}: the annotated images {taken[path]!r} and {filename!r} are both "
-                f"{path}; use the published annotation"
+                f"{name}: several images could be {filename!r}: {paths[0]} and {paths[1]}; keep "
+                "one of them"
             )
-        taken[path] = filename
+        if other := entry_of.get(paths[0]):
+            raise UserError(
+                f"{name}: the annotated images {other!r} and {filename!r} are both {paths[0]}; use "
+                "the published annotation"
+            )
+        file_of[filename], entry_of[paths[0]] = paths[0], filename
 
     rest, numbered = [], 0
     for filename in filenames:
@@ -96,15 +105,16 @@ def match(
             numbered += 1
         else:
             rest.append(filename)
-    free = [path for path in files if path not in taken] if rest else []
-    by_spelling = _grouped(free, lambda path: _spelling(path.stem))
+    # Only the files that are left may be spelled otherwise, so that an exact name always wins.
+    by_spelling = _grouped(
+        [path for path in files if rest and path not in entry_of], lambda p: _spelling(p.stem)
+    )
     respelled = []
     for filename in rest:
         pure = PurePosixPath(filename)
         if paths := by_spelling.get(_spelling(pure.stem)) or by_spelling.get(_spelling(pure.name)):
             take(filename, paths)
             respelled.append(filename)
-    file_of = {filename: path for path, filename in taken.items()}
     notes = _extensions(file_of)
     if respelled:
         notes.append(
@@ -115,7 +125,7 @@ def match(
     if numbered:
         notes.append(f"{numbered} images were found by number in their original class folders")
     missing = [filename for filename in filenames if filename not in file_of]
-    extra = [path for path in files if path not in taken]
+    extra = [path for path in files if path not in entry_of]
     return Matches([file_of.get(f) for f in filenames], missing, extra, notes)
 
 
@@ -130,19 +140,6 @@ def _spelling(stem: str) -> str:
     """A stem in one spelling: lower case, one Unicode form, no full width or leading zeros."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", stem).casefold())
     return text.lstrip("0") or "0" if text.isdecimal() else text
-
-
-def _chosen(name: str, filename: str, paths: list[Path]) -> Path:
-    """Which of several files an annotated name means, decided by the folder in the name."""
-    parts = PurePosixPath(filename).parent.parts
-    if len(paths) > 1 and parts:
-        paths = [p for p in paths if p.parent.parts[-len(parts) :] == parts] or paths
-    if len(paths) > 1:
-        raise UserError(
-            f"{name}: several images could be {filename!r}: {paths[0]} and {paths[1]}; keep one of "
-            "them"
-        )
-    return paths[0]
 
 
 def _extensions(file_of: dict[str, Path]) -> list[str]:

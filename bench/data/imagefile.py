@@ -132,30 +132,32 @@ def _wide(path: Path, opened: "ImageFile") -> Wide | None:
     Raises UserError if a library is needed that is not installed.
     """
     tags: Any = getattr(opened, "tag_v2", {})
-    bits = max(tags.get(BITS, (16,)))
-    if opened.format == "TIFF" and _changes_tiff(opened, tags):
-        return _tiff(path)
-    whole = opened.mode.startswith(("I", "F"))
-    if opened.format == "PNG" and not whole and str(opened.tile[0][3]).endswith("16B"):
+    if opened.format == "TIFF":
+        bands, bits = len(opened.getbands()), max(tags.get(BITS, (1,)))
+        numbers = max(tags.get(NUMBER_FORMAT, (1,)))
+        leaves_out_bands = tags.get(SAMPLES, 1) > bands and opened.mode != "P"
+        narrows = bands > 1 and bits > 8
+        mistakes_sign = (bits == 32 and numbers == 1) or (bits <= 8 and numbers == 2)
+        if leaves_out_bands or narrows or mistakes_sign:
+            return _tiff(path)
+    is_one_wide_band = opened.mode.startswith(("I", "F"))  # which Pillow keeps as it is stored
+    # What Pillow's decoder is told: for a PNG its raw mode, for a PGM or PPM the value of white.
+    arguments: Any = opened.tile[0][3] if opened.tile else None
+    if opened.format == "PNG" and not is_one_wide_band and str(arguments).endswith("16B"):
         return Wide(_first_three(_codecs(path).png_decode(path.read_bytes())), 16)
     if opened.format == "JPEG2000" and (bits := _jpeg2000_bits(path)) > 8:
         return Wide(_first_three(_codecs(path).jpeg2k_decode(path.read_bytes())), bits)
-    if opened.format == "PPM" and _netpbm_white(opened) > 255:
+    if opened.format == "PPM" and (
+        arguments == "I;16B" or (isinstance(arguments, tuple) and arguments[1] > 255)
+    ):
         raise UserError(
             f"the image {path} is a PGM or PPM of more than 8 bits, which is not read exactly; "
             "convert it to TIFF or PNG"
         )
-    return Wide(_native(np.asarray(opened)), bits, _number(tags.get(NODATA))) if whole else None
-
-
-def _changes_tiff(opened: "ImageFile", tags: Any) -> bool:
-    """Whether Pillow would leave out bands, narrow values or mistake their sign."""
-    bands, bits = len(opened.getbands()), max(tags.get(BITS, (1,)))
-    numbers = max(tags.get(NUMBER_FORMAT, (1,)))
-    leaves_out = tags.get(SAMPLES, 1) > bands and opened.mode != "P"
-    narrows = bands > 1 and bits > 8
-    mistakes_sign = (bits == 32 and numbers == 1) or (bits <= 8 and numbers == 2)
-    return leaves_out or narrows or mistakes_sign
+    if not is_one_wide_band:
+        return None
+    bits = max(tags.get(BITS, (16,)))
+    return Wide(_native_order(np.asarray(opened)), bits, _number(tags.get(NODATA)))
 
 
 def _tiff(path: Path) -> Wide:
@@ -173,14 +175,14 @@ def _tiff(path: Path) -> Wide:
         _check_size(path, sizes["X"], sizes["Y"])
         if series.size > LIMIT_BANDS * LIMIT_PIXELS:
             raise ValueError(f"it claims {series.size:,} values")
-        nodata, bits = page.tags.get(NODATA), page.bitspersample
+        nodata, bits = page.tags.get(NODATA), np.max(page.bitspersample)
         values = np.asarray(series.asarray())
+    # Bands and frames may stand before or after rows and columns; here they come last.
     values = np.moveaxis(values, [series.axes.index("Y"), series.axes.index("X")], [0, 1])
     bands = values.reshape(sizes["Y"], sizes["X"], -1)
     if bands.dtype == np.bool_:
         bands = bands.astype(np.uint8) * 255
-    bits = bits if isinstance(bits, int) else max(bits)
-    return Wide(_first_three(bands), bits, None if nodata is None else _number(nodata.value))
+    return Wide(_first_three(bands), int(bits), None if nodata is None else _number(nodata.value))
 
 
 def _jpeg2000_bits(path: Path) -> int:
@@ -194,13 +196,8 @@ def _jpeg2000_bits(path: Path) -> int:
     return max((size & 0x7F) + 1 for size in sizes)
 
 
-def _netpbm_white(opened: "ImageFile") -> int:
-    """The value of white in a PGM or PPM, by the arguments of Pillow's decoder."""
-    arguments = opened.tile[0][3]
-    return int(arguments[1]) if isinstance(arguments, tuple) else 2**16 * (arguments == "I;16B")
-
-
-def _native(values: Values) -> Values:
+def _native_order(values: Values) -> Values:
+    """The same values in this machine's order of bytes."""
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
@@ -208,10 +205,11 @@ def _first_three(bands: Values) -> Values:
     """The first three of several bands; of two the first, for the other is transparency."""
     if bands.ndim == 3:
         bands = bands[..., :3] if bands.shape[2] >= 3 else bands[..., 0]
-    return _native(bands)
+    return _native_order(bands)
 
 
 def _number(text: Any) -> float | None:
+    """A number from the text of a tag; None if it holds none."""
     try:
         return float(str(text).strip("\x00 "))
     except ValueError:

@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
-    from PIL.Image import Resampling
 
 Pixels = npt.NDArray[np.uint8]
 Mode = Literal["shortest", "longest", "squash"]
@@ -43,20 +42,14 @@ def fit(image: "Picture", size: int, how: Resize = CLIP) -> Pixels:
     if how.mode == "squash":
         return np.asarray(image.resize((size, size), resampling))
     if how.mode == "longest":
-        return np.asarray(_padded(image, size, resampling, how.fill))
+        ratio = max(image.size) / size
+        width, height = (max(1, round(side / ratio)) for side in image.size)
+        square = Image.new("RGB", (size, size), (how.fill, how.fill, how.fill))
+        place = ((size - width) // 2, (size - height) // 2)
+        square.paste(image.resize((width, height), resampling), place)
+        return np.asarray(square)
     short = min(image.size)
     width, height = (size * side // short for side in image.size)  # rounded as torchvision does
     image = image.resize((width, height), resampling)
     left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(image.crop((left, top, left + size, top + size)))
-
-
-def _padded(image: "Picture", size: int, resampling: "Resampling", fill: int) -> "Picture":
-    from PIL import Image
-
-    ratio = max(image.size) / size
-    width, height = (max(1, round(side / ratio)) for side in image.size)
-    image = image.resize((width, height), resampling)
-    square = Image.new("RGB", (size, size), (fill, fill, fill))
-    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
-    return square

@@ -11,17 +11,6 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Examples named for each fault."""
-LABELS = (
-    "images",
-    "captions",
-    "  different ones (case, punctuation aside)",
-    "  without a word",
-    "  that another image of the split has too",
-    "  that an image of train has too",
-    "  that an image of train or val has too",
-    "images with one caption, repeated",
-)
-"""Rows of the table; `column` gives their figures."""
 
 
 def show(report: Report, console: "Console") -> None:
@@ -31,32 +20,33 @@ def show(report: Report, console: "Console") -> None:
     from rich.table import Table
 
     table = Table(escape(report.title), box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = [figures(split, words) for split, words in report.words.items()]
     for split in report.words:
         table.add_column(split, justify="right")
-    columns = [column(split, words) for split, words in report.words.items()]
-    for row in zip(LABELS, *columns, strict=True):
-        table.add_row(*row)
+    for label in columns[0] if columns else ():
+        table.add_row(label, *(column[label] for column in columns))
     console.print(table)
     for line in (*lines(report), "", verdict(report)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def column(split: str, words: Words) -> list[str]:
-    """The figures of a split, one for each of `LABELS`."""
+def figures(split: str, words: Words) -> dict[str, str]:
+    """The column of a split in the table, by the labels of the rows."""
 
-    def share(count: int, total: int) -> str:
+    def share(count: int, total: int = words.rows) -> str:
         return f"{100 * count / total:.1f}%" if total else "-"
 
-    return [
-        f"{words.images:,}",
-        f"{words.rows:,}",
-        f"{words.sentences:,}",
-        f"{words.blank:,}",
-        share(words.shared_rows, words.rows),
-        "-" if split == "train" else share(words.rows_in_train, words.rows),
-        share(words.rows_in_train_and_val, words.rows) if split == "test" else "-",
-        share(words.repeating_images, words.images),
-    ]
+    in_train, in_both = share(words.rows_in_train), share(words.rows_in_train_and_val)
+    return {
+        "images": f"{words.images:,}",
+        "captions": f"{words.rows:,}",
+        "  different ones (case, punctuation aside)": f"{words.sentences:,}",
+        "  without a word": f"{words.blank:,}",
+        "  that another image of the split has too": share(words.shared_rows),
+        "  that an image of train has too": "-" if split == "train" else in_train,
+        "  that an image of train or val has too": in_both if split == "test" else "-",
+        "images with one caption, repeated": share(words.repeating_images, words.images),
+    }
 
 
 def verdict(report: Report) -> str:
@@ -86,10 +76,19 @@ def lines(report: Report) -> Iterator[str]:
         yield f"images without any word: {silent:,}"
     total = sum(report.counts.values())
     yield from _images(report.images, total)
-    if scenes := {scene for counts in report.scenes.values() for scene in counts}:
-        yield f"scenes: {len(scenes)}; {_scene_range(report)}"
+    yield from _scenes(report)
     yield from _listed("images without a scene", report.unlabelled, total)
-    yield from _lengths(report)
+    if report.longest is not None:
+        tokens, text = report.longest.tokens, report.longest.caption
+        size = f"{len(text)} letters" if tokens is None else f"{tokens} tokens of {report.backbone}"
+        short = text if len(text) <= 160 else f"{text[:160]} ..."
+        yield f"longest caption: {size}, {report.longest.filename}: {short}"
+    if cut := ", ".join(f"{number:,} in {split}" for split, number in report.cut.items() if number):
+        yield (
+            f"captions longer than the {report.context_length} tokens that {report.backbone} "
+            f"takes: {cut}; a model does not see their end, and those that are equal without it "
+            "count as one sentence"
+        )
     yield from report.notes
 
 
@@ -104,21 +103,6 @@ def _test_set(report: Report) -> str:
             f"not compared ({digest})"
         )
     return f"test set: the one of the card, {images} of the same names ({digest})"
-
-
-def _lengths(report: Report) -> Iterator[str]:
-    """The longest caption, and the captions that the context cuts off."""
-    if report.longest is not None:
-        tokens, text = report.longest.tokens, report.longest.caption
-        size = f"{len(text)} letters" if tokens is None else f"{tokens} tokens of {report.backbone}"
-        short = text if len(text) <= 160 else f"{text[:160]} ..."
-        yield f"longest caption: {size}, {report.longest.filename}: {short}"
-    if cut := ", ".join(f"{number:,} in {split}" for split, number in report.cut.items() if number):
-        yield (
-            f"captions longer than the {report.context_length} tokens that {report.backbone} "
-            f"takes: {cut}; a model does not see their end, and those that are equal without it "
-            "count as one sentence"
-        )
 
 
 def _images(images: Images, total: int) -> Iterator[str]:
@@ -145,14 +129,18 @@ def _examples(pairs: list[Twins]) -> str:
     return "; ".join(" = ".join(pair.images) for pair in pairs[:SHOWN])
 
 
-def _scene_range(report: Report) -> str:
-    """The smallest and the largest scene of the split with the most images."""
+def _scenes(report: Report) -> Iterator[str]:
+    """How many scenes there are, with the smallest and largest in the largest split."""
+    scenes = {scene for counts in report.scenes.values() for scene in counts}
+    if not scenes:
+        return
     split = max(report.scenes, key=lambda name: sum(report.scenes[name].values()))
     ordered = sorted(report.scenes[split].items(), key=lambda item: item[1])
     (low, few), (high, many) = ordered[0], ordered[-1]
     absent = [s for s in report.scenes.get("train", {}) if s not in report.scenes.get("test", {})]
     missing = f"; not in test: {', '.join(absent[:SHOWN])}" if absent else ""
-    return f"in {split} from {few:,} images ({low}) to {many:,} ({high}){missing}"
+    span = f"in {split} from {few:,} images ({low}) to {many:,} ({high})"
+    yield f"scenes: {len(scenes)}; {span}{missing}"
 
 
 def _listed(fault: str, names: Sequence[str], total: int | None = None) -> Iterator[str]:

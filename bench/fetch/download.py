@@ -32,6 +32,9 @@ def download(remote: Remote, folder: Path) -> Path:
     Resumes an interrupted download. Raises Fault if this address does not deliver the file,
     hub.DiskFull if the disk is full.
     """
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
     complete = folder / remote.name
     if complete.exists():
         return complete
@@ -41,56 +44,49 @@ def download(remote: Remote, folder: Path) -> Path:
     version = remote.sha256 or remote.git_blob or f"{etag} {expected}"
     mark = hashlib.sha256(f"{remote.url} {version}".encode()).hexdigest()[:8]
     partial = folder / f"{remote.name}.{mark}.part"
+    url, token = _address(remote)
+    headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
     while True:
-        resumed = _read_on(remote, expected, partial)
+        start = partial.stat().st_size if partial.exists() else 0
+        if start > (expected or 0):  # a file of unknown size cannot be resumed
+            partial.unlink()
+            start = 0
+        hub.demand_room(folder, (expected or 0) - start, ELSEWHERE)
+        with _faults(remote, folder), partial.open("ab") as stream:
+            http_get(
+                url,
+                stream,
+                resume_size=start,
+                headers=headers,
+                expected_size=expected,
+                displayed_filename=remote.name,
+            )
         difference = _difference(partial, remote)
         if difference is None:
             return partial.rename(complete)
         partial.unlink()
-        if (
-            not resumed
-        ):  # if it was, its beginning may have been wrong: try once more from the start
+        if start == 0:
             raise Fault(difference)
+        # The beginning, which was there before, may have been wrong: once more from the start.
 
 
-def _read_on(remote: Remote, expected: int | None, partial: Path) -> bool:
-    """Download the rest of a file into `partial`; returns whether there was a beginning."""
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-    start = partial.stat().st_size if partial.exists() else 0
-    if start > (expected or 0):  # a file of unknown size cannot be resumed
-        partial.unlink()
-        start = 0
-    hub.demand_room(partial.parent, (expected or 0) - start, ELSEWHERE)
+def _address(remote: Remote) -> tuple[str, bool | None]:
+    """A file's address, and the token to send: the user's goes to the Hub and nowhere else."""
     file = hub.of_url(remote.url)
-    token = None if file else False  # the user's token goes to the Hub and nowhere else
-    headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
-    with _faults(remote, partial.parent), partial.open("ab") as stream:
-        http_get(
-            file.url if file else remote.url,
-            stream,
-            resume_size=start,
-            headers=headers,
-            expected_size=expected,
-            displayed_filename=remote.name,
-        )
-    return start > 0
+    return (remote.url, False) if file is None else (file.url, None)
 
 
 def _ask(remote: Remote) -> tuple[int | None, str | None]:
     """A file's size and version (ETag) as its server states them; raises Fault."""
     from huggingface_hub import errors, get_hf_file_metadata
 
-    file = hub.of_url(remote.url)
+    url, token = _address(remote)
     with _faults(remote, Path()):
         try:
-            stated = get_hf_file_metadata(
-                file.url if file else remote.url, token=None if file else False
-            )
+            stated = get_hf_file_metadata(url, token=token)
         except errors.HfHubHTTPError as error:
             # Some servers, signed addresses among them, deliver files but answer no HEAD request.
-            if file is None and error.response.status_code in (403, 405, 501):
+            if token is False and error.response.status_code in (403, 405, 501):
                 return remote.bytes, None
             raise
     if None not in (remote.bytes, stated.size) and remote.bytes != stated.size:
@@ -100,18 +96,17 @@ def _ask(remote: Remote) -> tuple[int | None, str | None]:
 
 def _difference(path: Path, remote: Remote) -> str | None:
     """How a file's checksum differs from the one on the card; None if it does not."""
-    start, key = hashlib.sha256(), "sha256"
-    if remote.sha256 is None:  # Git hashes a header, then the content
-        start, key = hashlib.sha1(b"blob %d\0" % path.stat().st_size), "git_blob"
-    expected = remote.sha256 or remote.git_blob
+    key, expected = ("sha256", remote.sha256) if remote.sha256 else ("git_blob", remote.git_blob)
+    if expected is None:
+        return None
+    start = hashlib.sha256()
+    if key == "git_blob":  # Git hashes a header, then the content
+        start = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
     with path.open("rb") as file:
-        actual = hashlib.file_digest(file, lambda: start).hexdigest() if expected else None
+        actual = hashlib.file_digest(file, lambda: start).hexdigest()
     if actual == expected:
         return None
-    return (
-        f"{remote.name} is another file than the card names ({key} {actual}, on the card "
-        f"{expected})"
-    )
+    return f"{remote.name} is another file than the card names ({key} {actual}, not {expected})"
 
 
 @contextmanager

@@ -60,12 +60,22 @@ def put(job: Job, downloads: Sequence[Path], val: int | str | None = None) -> st
 def _annotation(job: Job, downloads: Sequence[Path], val: int | str | None) -> str:
     draft = job.aside / job.place.name
     converted = len(downloads) > 1 or downloads[0].suffix == ".parquet"
-    if converted:
+    if converted:  # to Karpathy's form, in which the cards expect it
         pattern = annotations.split_pattern(downloads[0].name) if len(downloads) == 1 else None
         reading = annotations.read("auto", downloads[0].parent, pattern)
         samples = [replace(s, filename=PurePosixPath(s.filename).name) for s in reading.samples]
         samples = _published_splits(job.card, samples, val)
-        draft.write_text(_karpathy(job.card, samples), encoding="utf-8")
+        images = [
+            {
+                "filename": s.filename,
+                "split": s.split,
+                **({"label": s.scene} if s.scene else {}),
+                "sentences": [{"raw": caption} for caption in s.captions],
+            }
+            for s in samples
+        ]
+        document = {"dataset": job.card.name, "images": images}
+        draft.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
     else:
         _copy_or_extract(downloads[0], draft)
         samples = annotations.read(job.card.kind, job.aside, draft.name).samples
@@ -106,20 +116,6 @@ def _published_splits(card: Card, samples: list[Sample], val: int | str | None) 
     return [replace(s, split="val") if s.filename in chosen else s for s in samples]
 
 
-def _karpathy(card: Card, samples: Sequence[Sample]) -> str:
-    """Samples in Karpathy's form, in which the cards expect them."""
-    images = [
-        {
-            "filename": s.filename,
-            "split": s.split,
-            **({"label": s.scene} if s.scene else {}),
-            "sentences": [{"raw": caption} for caption in s.captions],
-        }
-        for s in samples
-    ]
-    return json.dumps({"dataset": card.name, "images": images}, ensure_ascii=False)
-
-
 # The images.
 
 
@@ -141,8 +137,12 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
     for number, file in enumerate(downloads):
         archive.extract(file, job.aside / str(number), is_wanted)
     if not files.scan(job.aside):  # they may be in an archive inside the archive
-        for number, file in enumerate(_nested(job, downloads)):
-            archive.extract(file, job.aside / f"nested{number}", is_wanted)
+        for number, file in enumerate(downloads):
+            inner = archive.extract(
+                file, job.aside / f"archives{number}", lambda name: name.suffix.lower() in NESTED
+            )
+            for place, path in enumerate(inner):
+                archive.extract(path, job.aside / f"nested{number}-{place}", is_wanted)
     _drop_copies(job.aside, samples)
     names = [s.filename for s in samples]
     matches = files.match(
@@ -154,17 +154,14 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
             f"{', '.join(file.name for file in downloads)}, the first is {matches.missing[0]!r}"
         )
     numbering = _check_pictures(job, samples, matches)
-    _add(matches, job.aside, job.place)
+    paths = [path for path in matches.paths if path is not None]
+    flat = len({path.name for path in paths}) == len(paths)  # then one folder takes them all
+    for path in paths:
+        # The first folder below `aside` only says from which archive the file came.
+        inside = Path(path.name) if flat else Path(*path.relative_to(job.aside).parts[1:])
+        (job.place / inside).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(job.place / inside)
     return f"{len(samples):,} images, every one decodes{numbering}"
-
-
-def _nested(job: Job, downloads: Sequence[Path]) -> list[Path]:
-    """The archives inside the archives, unpacked."""
-    inner = []
-    for number, file in enumerate(downloads):
-        into = job.aside / f"archives{number}"
-        inner += archive.extract(file, into, lambda name: name.suffix.lower() in NESTED)
-    return inner
 
 
 def _drop_copies(folder: Path, samples: Sequence[Sample]) -> None:
@@ -194,18 +191,6 @@ def _check_pictures(job: Job, samples: Sequence[Sample], matches: files.Matches)
     if wrong:
         return f"; other pictures than published: {', '.join(wrong)}"
     return ", numbered as published" if job.card.raw.get("pictures") else ""
-
-
-def _add(matches: files.Matches, aside: Path, place: Path) -> None:
-    """Move images to `place`, all into one folder if no two have the same name."""
-    paths = [path for path in matches.paths if path is not None]
-    flat = len({path.name for path in paths}) == len(paths)
-    for path in paths:
-        # The first folder below `aside` only says from which archive the file came.
-        inner = Path(path.name) if flat else Path(*path.relative_to(aside).parts[1:])
-        target = place / inner
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(target)
 
 
 # Anything else: the lists of scenes.
