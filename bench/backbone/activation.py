@@ -32,14 +32,20 @@ def check_tag(name: str, tag: str) -> None:
     """
     from open_clip.pretrained import get_pretrained_cfg
 
-    other = sibling(name)
-    config = get_pretrained_cfg(name, tag) or get_pretrained_cfg(other or name, tag)
-    quick = bool(config.get("quick_gelu", False))
-    if config and other is not None and quick != is_quick(name):
-        raise UserError(
-            f"{_mismatch(repr(tag), name, quick)}, so every recall would be too low (did you mean "
-            f"{other}:{tag}?)"
-        )
+    if config := get_pretrained_cfg(name, tag) or get_pretrained_cfg(sibling(name) or name, tag):
+        _demand(name, tag, bool(config.get("quick_gelu", False)), "open_clip's table")
+
+
+def demand(name: str, state: Checkpoint, weights: str) -> None:
+    """Raise UserError if the file itself shows that it has the other activation."""
+    if trained_with := _of_file(state):
+        _demand(name, weights, *trained_with)
+
+
+def _demand(name: str, weights: str, quick: bool, source: str) -> None:
+    if wrong := _mismatch(name, repr(weights), quick, source):
+        remedy = f"did you mean {sibling(name)}:{weights}?"
+        raise UserError(f"{wrong}, so every recall would be too low ({remedy})")
 
 
 def note(name: str, state: Checkpoint, known: NamedBackbone | None) -> str | None:
@@ -47,7 +53,7 @@ def note(name: str, state: Checkpoint, known: NamedBackbone | None) -> str | Non
 
     `known`: the row for these weights in the table of names.
     """
-    other, quick = sibling(name), is_quick(name)
+    other, own = sibling(name), WORDS[is_quick(name)]
     if other is None:
         return None
     trained_with = _of_file(state)
@@ -55,26 +61,17 @@ def note(name: str, state: Checkpoint, known: NamedBackbone | None) -> str | Non
         trained_with = is_quick(known.architecture), known.activation
     if trained_with is None:
         return (
-            f"{state.path.name} does not say whether it was trained with GELU or QuickGELU: "
-            f"{WORDS[quick]} is assumed, as {name} has it ({other} has {WORDS[not quick]})"
+            f"{state.path.name} does not say whether it was trained with GELU or QuickGELU: {own} "
+            f"is assumed, as {name} has it ({other} has {WORDS[is_quick(other)]})"
         )
-    if trained_with[0] != quick:
-        wrong = _mismatch(state.path.name, name, *trained_with)
-        return f"{wrong}, so recalls will be too low; {other} has {WORDS[not quick]}"
-    return None
+    wrong = _mismatch(name, state.path.name, *trained_with)
+    return wrong and f"{wrong}, so recalls will be too low; {other} has {WORDS[trained_with[0]]}"
 
 
-def demand(name: str, state: Checkpoint, weights: str) -> None:
-    """Raise UserError if the file itself shows that it has the other activation."""
-    trained_with, other = _of_file(state), sibling(name)
-    if trained_with is not None and other is not None and trained_with[0] != is_quick(name):
-        raise UserError(
-            f"{_mismatch(repr(weights), name, *trained_with)}, so every recall would be too low "
-            f"(did you mean {other}:{weights}?)"
-        )
-
-
-def _mismatch(weights: str, name: str, quick: bool, source: str = "open_clip's table") -> str:
+def _mismatch(name: str, weights: str, quick: bool, source: str) -> str | None:
+    """What is wrong if weights do not have an architecture's activation, but its sibling's."""
+    if sibling(name) is None or quick == is_quick(name):
+        return None
     return (
         f"{weights} was trained with {WORDS[quick]} (known from: {source}) and {name} has "
         f"{WORDS[not quick]}"

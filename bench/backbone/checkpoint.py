@@ -63,41 +63,43 @@ def read(path: Path, model: nn.Module) -> Checkpoint:
     is removed. Tensors without the prefix are left out, with a note. Raises UserError for a file
     that is damaged, that holds other things than tensors, or that holds two models.
     """
-    torchscript = _is_torchscript(path)
-    if torchscript:
-        with warnings.catch_warnings():  # torch's notice that TorchScript is deprecated
-            warnings.simplefilter("ignore")
-            raw: Any = torch.jit.load(str(path), map_location="cpu").state_dict()
-    else:
-        raw = _load(path)
-    state = _without_shells(_tensors(raw))
+    is_torchscript = False  # as OpenAI's own files are
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            is_torchscript = any(n.endswith("/constants.pkl") for n in archive.namelist())
+    raw = _load(path, is_torchscript)
+    tensors = _tensors(raw)
+    # `module._orig_mod.visual.proj` -> `visual.proj`, unless two tensors would get one name.
+    state = {
+        ".".join(part for part in name.split(".") if part not in SHELLS): tensor
+        for name, tensor in tensors.items()
+    }
+    if len(state) < len(tensors):
+        state = tensors
     if not state:
         keys = f" (its keys are {_few(map(str, raw))})" if isinstance(raw, Mapping) else ""
         raise Misfit(
             f"the file {str(path)!r} holds no tensors by name{keys}; save the state_dict of a model"
         )
-    openai = torchscript and {name.rpartition(".")[2] for name in state} >= OPENAI_MARKS
+    openai = is_torchscript and {name.rpartition(".")[2] for name in state} >= OPENAI_MARKS
     dropped = set(NO_WEIGHTS) - {name.rpartition(".")[2] for name in model.state_dict()}
     state = {k: v for k, v in state.items() if k.rpartition(".")[2] not in dropped}
     prefix = _prefix(path, state, model)
     inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     left_out = [k for k in state if not k.startswith(prefix)]
     note = f"{len(left_out)} tensors outside {prefix!r} were left out: {_few(left_out)}"
-    notes = (note,) if left_out else ()
-    if huggingface.is_clip(inside):
-        return Checkpoint(path, huggingface.renamed(inside), openai, True, notes)
-    return Checkpoint(path, inside, openai, False, notes)
+    is_clip_model = huggingface.is_clip(inside)
+    if is_clip_model:
+        inside = huggingface.renamed(inside)
+    return Checkpoint(path, inside, openai, is_clip_model, (note,) if left_out else ())
 
 
-def _is_torchscript(path: Path) -> bool:
-    """Whether a file is an archive of TorchScript, as OpenAI gives its own."""
-    if not (path.is_file() and zipfile.is_zipfile(path)):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _load(path: Path) -> Any:
+def _load(path: Path, is_torchscript: bool) -> Any:
+    """What a file holds; only tensors and plain containers are read, and no code runs."""
+    if is_torchscript:
+        with warnings.catch_warnings():  # torch's notice that TorchScript is deprecated
+            warnings.simplefilter("ignore")
+            return torch.jit.load(str(path), map_location="cpu").state_dict()
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -131,20 +133,12 @@ def _tensors(raw: Any) -> State:
     return _tensors(next(iter(raw.values())))  # the only thing in the file, under some other key
 
 
-def _without_shells(state: State) -> State:
-    """Names without `module` and `_orig_mod` at any depth."""
-    bare = {
-        ".".join(part for part in name.split(".") if part not in SHELLS): tensor
-        for name, tensor in state.items()
-    }
-    return bare if len(bare) == len(state) else state
-
-
 def _prefix(path: Path, state: State, model: nn.Module) -> str:
     """The prefix of the model's names in a file, such as `model.clip.`, or an empty string."""
     own = set(model.state_dict())
     # Old checkpoints of two-tower models have the text tower's names without `text.`.
     own |= {name.removeprefix("text.") for name in own}
+    # Each name votes for the prefix that would make it one of the model's (or a CLIPModel's) names.
     counts: Counter[str] = Counter()
     for name in state:
         parts = name.split(".")

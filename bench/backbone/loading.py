@@ -31,13 +31,20 @@ def load(spec: str) -> Backbone:
     parts = split_spec(spec)
     model, notes = _build(spec)
     model.eval()
+    size = model.visual.image_size
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    if height != width:
+        raise UserError(
+            f"{parts.name} takes images of {width} x {height} pixels; only square ones are "
+            "supported"
+        )
     tokens = tokenizer(parts)
     return Backbone(
         name=parts.name,
         weights=parts.weights,
         model=model,
         tokenizer=tokens,
-        image_size=_side(model, parts.name),
+        image_size=int(height),
         preprocess=preprocess_of(spec),
         pad_id=_pad_id(model, tokens),
         weights_sha256=state_hash(model),
@@ -59,14 +66,17 @@ def _build(spec: str) -> tuple[Any, list[str]]:
     if parts.has_config:
         weights.check(spec)
         return create(parts, load_weights=True, require_pretrained=True), []
-    config = _tag_config(parts) if parts.is_tag else {}
+    if not parts.is_tag:
+        model = create(parts)
+        return model, [] if path is None else fill(model, spec, checkpoint.read(path, model))
+    from open_clip.pretrained import get_pretrained_cfg
+
+    # What open_clip knows of the tag: preprocessing, activation, address.
+    config = {k: v for k, v in get_pretrained_cfg(*parts).items() if k != "size"}
     model = create(parts, force_preprocess_cfg=config)
     if path is None:
         return model, []
-    state = checkpoint.read(path, model)
-    if config:
-        return model, checkpoint.fill(model, state, parts.name)
-    return model, fill(model, spec, state)
+    return model, checkpoint.fill(model, checkpoint.read(path, model), parts.name)
 
 
 def fill(model: nn.Module, spec: str, state: Checkpoint) -> list[str]:
@@ -127,25 +137,6 @@ def _transformers(parts: Spec, failure: str) -> Iterator[None]:
             spec = parts.name if parts.has_config else f"{parts.name}:none"
             remedy = f"; with a connection (a login node), once: `bench backbones fetch {spec}`"
         raise UserError(f"{failure} ({reason}){remedy}") from None
-
-
-def _tag_config(parts: Spec) -> dict[str, Any]:
-    """What open_clip knows of a tag: preprocessing, activation, address; {} for other weights."""
-    from open_clip.pretrained import get_pretrained_cfg
-
-    config = get_pretrained_cfg(*parts)
-    return {key: value for key, value in config.items() if key != "size"}
-
-
-def _side(model: Any, name: str) -> int:
-    """The side of the images that a model takes; raises UserError if they are not square."""
-    size = model.visual.image_size
-    height, width = size if isinstance(size, tuple | list) else (size, size)
-    if height != width:
-        raise UserError(
-            f"{name} takes images of {width} x {height} pixels; only square ones are supported"
-        )
-    return int(height)
 
 
 def _pad_id(model: nn.Module, tokenizer: Any) -> int | None:

@@ -204,19 +204,16 @@ def weights_identity(spec: str) -> str:
     path = STARTER / "starter.safetensors" if parts.is_starter else parts.file
     if path is not None:
         return "sha256:" + file_hash(path)[:16]
-    if parts.is_on_hub:
-        return "sha256:" + _hub_hash(spec)[:16]
-    return f"open_clip:{parts.weights}"
-
-
-def _hub_hash(spec: str) -> str:
-    if pinned := _pinned(spec):
-        return pinned
-    if (path := locate(spec)) is not None:
-        return file_hash(path)
-    with absent_if_unreachable(spec):
-        info = hub.find(hub_files(spec)[-1])
-        return info.sha256 or file_hash(hub.download(info))  # the Hub hashes large files alone
+    if not parts.is_on_hub:
+        return f"open_clip:{parts.weights}"
+    digest = _pinned(spec)
+    if not digest and (path := locate(spec)) is not None:
+        digest = file_hash(path)
+    if not digest:
+        with absent_if_unreachable(spec):
+            info = hub.find(hub_files(spec)[-1])
+            digest = info.sha256 or file_hash(hub.download(info))  # the Hub hashes large files only
+    return "sha256:" + digest[:16]
 
 
 def file_hash(path: Path) -> str:
@@ -239,28 +236,25 @@ def absent_if_unreachable(spec: str) -> Iterator[None]:
     try:
         yield
     except hub.Unreachable as reason:
-        raise Absent(_alternatives(spec, str(reason))) from None
-
-
-def _alternatives(spec: str, reason: str) -> str:
-    parts = split_spec(spec)
-    name, weights = parts
-    known = known_weights(spec)
-    short = known.name if known is not None and known.spec == names.expand(spec) else spec
-    what = f"the weights {weights!r} of {name}" if weights else f"the weights of {name}"
-    size = f"{known.megabytes:,} MB -> " if known is not None else ""
-    lines = [
-        f"{what} are not on this machine and cannot be downloaded ({reason}).",
-        "",
-        "  With a connection (a login node), once:",
-        f"      bench backbones fetch {short}   # {size}{tilde(hub.cache_folder())}",
-        "  To try the machine without these weights:",
-        "      --backbone starter   # small, works offline",
-    ]
-    if not parts.has_config:  # such a name takes no other weights
-        lines += [
-            f"      --backbone {name}:none   # memory and speed only",
-            "  With a file that you have:",
-            f"      --backbone {name}:/path/to/weights.pt",
+        parts, known = split_spec(spec), known_weights(spec)
+        short, size = spec, ""
+        if known is not None:
+            short = known.name if known.spec == names.expand(spec) else spec
+            size = f"{known.megabytes:,} MB -> "
+        what = f"weights {parts.weights!r} of" if parts.weights else "weights of"
+        lines = [
+            f"the {what} {parts.name} are not on this machine and cannot be downloaded ({reason}).",
+            "",
+            "  With a connection (a login node), once:",
+            f"      bench backbones fetch {short}   # {size}{tilde(hub.cache_folder())}",
+            "  To try the machine without these weights:",
+            "      --backbone starter   # small, works offline",
         ]
-    return "\n".join([*lines, "  Another place for the cache: HF_HOME=/scratch/hf"])
+        if not parts.has_config:  # such a name takes no other weights
+            lines += [
+                f"      --backbone {parts.name}:none   # memory and speed only",
+                "  With a file that you have:",
+                f"      --backbone {parts.name}:/path/to/weights.pt",
+            ]
+        lines.append("  Another place for the cache: HF_HOME=/scratch/hf")
+        raise Absent("\n".join(lines)) from None
