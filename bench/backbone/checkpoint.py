@@ -109,13 +109,12 @@ def _load(path: Path, is_torchscript: bool) -> Any:
         return torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError:
         raise UserError(
-            f"the file {str(path)!r} is damaged, or holds more than tensors, and only those are "
-            "read; fetch it again, or save its state_dict alone where you trust it"
+            f"the file {str(path)!r} is damaged, or holds more than tensors; fetch it again, or "
+            "save its state_dict alone where you trust it"
         ) from None
     except Exception as error:  # a damaged file can lead to any error
         raise UserError(
-            f"the file {str(path)!r} cannot be read ({brief(error)}); it is damaged or no "
-            "checkpoint: fetch it again"
+            f"the file {str(path)!r} cannot be read ({brief(error)}); it is damaged: fetch it again"
         ) from None
 
 
@@ -156,8 +155,8 @@ def _prefix(path: Path, state: State, model: nn.Module) -> str:
     # unless the names are so few that they may match by chance.
     if len(best) > 1 and most > len(own) // 4 and len(usual) != 1:
         raise Misfit(
-            f"the file {str(path)!r} holds {len(best)} models ({', '.join(map(repr, best))}); "
-            "save the state_dict of the one that you want alone"
+            f"the file {str(path)!r} holds {len(best)} models ({', '.join(map(repr, best))}); save "
+            "the state_dict of one alone"
         )
     return (usual or best)[0]
 

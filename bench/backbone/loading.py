@@ -35,8 +35,7 @@ def load(spec: str) -> Backbone:
     height, width = size if isinstance(size, tuple | list) else (size, size)
     if height != width:
         raise UserError(
-            f"{parts.name} takes images of {width} x {height} pixels; only square ones are "
-            "supported"
+            f"{parts.name} takes images of {width} x {height}; only square ones are supported"
         )
     tokens = tokenizer(parts)
     return Backbone(

@@ -103,15 +103,11 @@ def expand(spec: str) -> str:
         )
     if not colon:
         raise UserError(
-            f"no backbone is called {spec!r}{likely(spec)}; `bench backbones` lists the "
-            "names, and any other is written ARCHITECTURE:WEIGHTS with a tag of open_clip, a "
-            "file, hf:OWNER/REPO/FILE@REVISION or none: ViT-B-32:mine.pt"
+            f"no backbone is called {spec!r}{likely(spec)}; `bench backbones` lists the names, and "
+            "any other is written ARCHITECTURE:WEIGHTS, for instance ViT-B-32:mine.pt"
         )
     if name == "hf":
-        raise UserError(
-            f"the backbone {spec!r} does not say its architecture; write for instance "
-            f"ViT-B-32:{spec}"
-        )
+        raise UserError(f"{spec!r} names no architecture; write for instance ViT-B-32:{spec}")
     if name in known and name != "starter" and weights:
         return f"{known[name].architecture}:{weights}"
     return spec

@@ -40,8 +40,7 @@ class Preprocess:
         mode = config.get("resize_mode", "shortest")
         if mode not in get_args(Mode):
             raise UserError(
-                f"the backbone's config wants images resized by {mode!r}; known are "
-                f"{', '.join(get_args(Mode))}"
+                f"the backbone has images resized by {mode!r}; known are {', '.join(get_args(Mode))}"
             )
         # The third interpolation that open_clip knows, 'random', is for training alone.
         is_bilinear = config.get("interpolation") == "bilinear"

@@ -85,9 +85,8 @@ def _model_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise UserError(
-            f"{str(path)!r} is no config of open_clip ({brief(reason)}); it needs model_cfg with "
-            "embed_dim, vision_cfg and text_cfg. Weights without a config are given as a file with "
-            "their architecture: ViT-B-32:FILE"
+            f"{str(path)!r} is no config of open_clip ({brief(reason)}); weights without a config "
+            "are given with their architecture: ViT-B-32:FILE"
         ) from None
     return config
 

@@ -150,7 +150,7 @@ def files_of_splits(folder: Path, pattern: str) -> list[tuple[str | None, Path]]
         if len(choices) > 1:
             raise UserError(
                 f"{choices[0][0]} and {choices[1][0]} could both be the annotation of {split}; "
-                "keep one of them in this folder"
+                "keep one of them"
             )
         files += [(split, path) for pieces in choices for path in pieces]
     return files
@@ -176,7 +176,7 @@ def _guess_file(folder: Path) -> str:
     guesses = sorted({split_pattern(name) for name in names if not name.startswith(".")})
     if len(guesses) != 1:
         raise UserError(
-            f"one annotation (.json, .jsonl, .csv, .tsv, .parquet) is expected in {folder}, found: "
+            f"{folder} should hold one annotation ({', '.join(SUFFIXES)}), found: "
             f"{', '.join(guesses) or 'none'}; state `annotation` on the card"
         )
     return guesses[0]

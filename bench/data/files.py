@@ -44,8 +44,7 @@ def scan(folder: Path) -> list[Path]:
 
     def refuse(error: OSError) -> None:
         raise UserError(
-            f"the folder {error.filename or folder} cannot be read ({error.strerror}); "
-            "check its permissions"
+            f"{error.filename or folder} cannot be read ({error.strerror}); check its permissions"
         )
 
     for where, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
@@ -85,13 +84,11 @@ def match(
             paths = [p for p in paths if p.parent.parts[-len(parts) :] == parts] or paths
         if len(paths) > 1:
             raise UserError(
-                f"{name}: several images could be {filename!r}: {paths[0]} and {paths[1]}; keep "
-                "one of them"
+                f"{name}: several images could be {filename!r}: {paths[0]}, {paths[1]}; keep one"
             )
         if other := entry_of.get(paths[0]):
             raise UserError(
-                f"{name}: the annotated images {other!r} and {filename!r} are both {paths[0]}; use "
-                "the published annotation"
+                f"{name}: {other!r} and {filename!r} are both {paths[0]}; correct the annotation"
             )
         file_of[filename], entry_of[paths[0]] = paths[0], filename
 

@@ -151,8 +151,7 @@ def _wide(path: Path, opened: "ImageFile") -> Wide | None:
         arguments == "I;16B" or (isinstance(arguments, tuple) and arguments[1] > 255)
     ):
         raise UserError(
-            f"the image {path} is a PGM or PPM of more than 8 bits, which is not read exactly; "
-            "convert it to TIFF or PNG"
+            f"the image {path} is a PGM or PPM of more than 8 bits; convert it to TIFF or PNG"
         )
     if not is_one_wide_band:
         return None
@@ -166,8 +165,7 @@ def _tiff(path: Path) -> Wide:
         import tifffile
     except ImportError:
         raise UserError(
-            f"the image {path} is an unusual TIFF, or no TIFF at all; reading unusual ones needs "
-            "`pip install 'cmer-bench[geo]'`"
+            f"the image {path} is an unusual TIFF, or none; try `pip install 'cmer-bench[geo]'`"
         ) from None
     with tifffile.TiffFile(path) as file:
         series, page = file.series[0], file.pages.first
@@ -221,8 +219,8 @@ def _codecs(path: Path) -> Any:
         import imagecodecs
     except ImportError:
         raise UserError(
-            f"the image {path} has more than 8 bits in each colour; reading this kind needs "
-            "imagecodecs: `pip install 'cmer-bench[geo]'`"
+            f"the image {path} has more than 8 bits in each colour, which needs imagecodecs: "
+            "`pip install 'cmer-bench[geo]'`"
         ) from None
     return imagecodecs
 

@@ -40,9 +40,8 @@ def rule_of(
             if block is None:
                 count = scenes["size"] * len(scenes["names"])
                 raise UserError(
-                    f"{card_name}: {sample.filename!r} is not numbered from 1 to {count}, as the "
-                    "card's scene rule blocks expects; use the published annotation or change the "
-                    "rule"
+                    f"{card_name}: {sample.filename!r} is not numbered from 1 to {count}; use the "
+                    "published annotation or another scene rule than blocks"
                 )
             scene = block[0]
         return scene and str(words.get(scene, scene.replace("_", " ")))

@@ -77,8 +77,8 @@ def read_csv(content: str, file_split: FileSplit, notes: list[str]) -> list[Samp
         return table.read(rows(), file_split, notes)
     except csv.Error as error:
         raise AnnotationError(
-            f"line {lines.line_num}: {error}; a text with a comma, a line break or a quotation "
-            "mark stands in quotation marks, and those inside it are doubled"
+            f"line {lines.line_num}: {error}; a text with a comma, line break or quotation mark "
+            "stands in quotation marks, and those inside it are doubled"
         ) from None
 
 

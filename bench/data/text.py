@@ -19,8 +19,7 @@ def read_text(path: Path) -> str:
     try:
         if path.stat().st_size > LIMIT_BYTES:
             raise UserError(
-                f"{path} is larger than any annotation ({LIMIT_BYTES // 2**20} MiB is the limit); "
-                "leave out the images, if it holds them as a column"
+                f"{path} is too large ({LIMIT_BYTES // 2**20} MiB is the limit); leave out images"
             )
         content = path.read_bytes()
     except OSError as error:

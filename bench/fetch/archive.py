@@ -119,17 +119,13 @@ def _inner_path(archive: Path, name: str) -> PurePosixPath:
     leads_out = path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name)
     if leads_out or any(ord(letter) < 32 for letter in name) or not path.name:
         raise Fault(
-            f"{archive.name} holds {name[:80]!r}, which leads out of its folder or is no file "
-            "name; it was not unpacked"
+            f"{archive.name} holds {name[:80]!r}, which leads out of its folder or is no file name"
         )
     return path
 
 
 def _link(archive: Path, name: str) -> Fault:
-    return Fault(
-        f"{archive.name} holds {name[:80]!r}, a link or a device; data sets need none: it was not "
-        "unpacked"
-    )
+    return Fault(f"{archive.name} holds {name[:80]!r}, a link or a device; data sets need none")
 
 
 # The kinds of archives.
@@ -162,8 +158,7 @@ def _members(archive: Path, limit: int) -> Iterator[Iterator[Member]]:
             except DAMAGED:
                 raise Fault(
                     f"{archive.name} is no zip, tar or RAR, or only a part of one; unpack another "
-                    "kind of archive yourself and give the folder: bench data fetch NAME --from "
-                    "FOLDER"
+                    "kind yourself and give the folder: bench data fetch NAME --from FOLDER"
                 ) from None
             with tar:
                 yield _tar_members(archive, tar)
@@ -200,7 +195,7 @@ def _rar_members(archive: Path) -> Iterator[Member]:
     except ImportError:
         raise Fault(
             f"{archive.name} is a RAR archive: `pip install 'cmer-bench[rar]'` reads it, or unpack "
-            "it yourself (unar, 7-Zip) and give the folder: bench data fetch NAME --from FOLDER"
+            "it (unar, 7-Zip) and give the folder: bench data fetch NAME --from FOLDER"
         ) from None
     file = rarfile.RarFile(str(archive))
     for info in file.infolist():

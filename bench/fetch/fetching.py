@@ -41,9 +41,7 @@ def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
     if file is not None:
         fetcher.take(file)
     elif before.faults:
-        raise UserError(
-            f"{before.faults[0]}; nothing there is overwritten: move it away and fetch again"
-        )
+        raise UserError(f"{before.faults[0]}; move away what is there, then fetch again")
     elif parts := status.missing_parts(card, root, before):
         fetcher.fetch(parts)
     after = status.read(card, root)
@@ -69,30 +67,23 @@ def with_data(make: Callable[[], Result], yes: bool, console: "Console") -> Resu
         try:
             return make()
         except data.Missing as missing:
-            name = missing.card.name
-            if name in tried or not _is_wanted(missing, yes):
+            card, root = missing.card, missing.root
+            parts = status.missing_parts(card, root, status.read(card, root))
+            if card.name in tried or not parts:  # it did not help, or the card has no sources
                 raise
-            tried.add(name)
-            run(missing.card, missing.root, None, console)
+            if not yes:
+                if not (sys.stdin.isatty() and sys.stdout.isatty()):
+                    raise
+                import typer
 
-
-def _is_wanted(missing: data.Missing, yes: bool) -> bool:
-    """Whether to fetch it: `yes`, or the user's answer; never for a card without sources."""
-    card, root = missing.card, missing.root
-    parts = status.missing_parts(card, root, status.read(card, root))
-    if not parts or yes:
-        return bool(parts)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return False
-    import typer
-
-    sources = [part.sources[0] for part in parts]
-    owners = ", ".join(dict.fromkeys(source.owner for source in sources))
-    return typer.confirm(
-        f"{card.title} ({_format_size(_size(sources))} from {owners}) is not in {root}. "
-        "Fetch it now?",
-        default=True,
-    )
+                sources = [part.sources[0] for part in parts]
+                owners = ", ".join(dict.fromkeys(source.owner for source in sources))
+                size = _format_size(_size(sources))
+                question = f"{card.title} ({size} from {owners}) is not in {root}. Fetch it now?"
+                if not typer.confirm(question, default=True):
+                    raise
+            tried.add(card.name)
+            run(card, root, None, console)
 
 
 def _size(sources: Sequence[Source]) -> int | None:
@@ -134,9 +125,9 @@ class _Fetcher:
                     if not part.optional:
                         where = self.command.replace("data fetch", "datasets", 1)
                         raise UserError(
-                            f"{part.to} of {self.card.title} could not be had: {fault}; try again "
-                            "later (it goes on where it stopped), or download it in a browser "
-                            f"({where} says where) and give it: {self.command} --from FILE"
+                            f"{part.to} of {self.card.title} could not be had: {fault}; the same "
+                            f"command goes on where it stopped, or download it yourself ({where} "
+                            f"says where): {self.command} --from FILE"
                         ) from None
                     say(self.console, f"{part.to}: left out ({fault})")
                 except KeyboardInterrupt:
@@ -147,9 +138,7 @@ class _Fetcher:
     def take(self, file: Path) -> None:
         """Take the parts of the data set that a user's own file or folder contains."""
         if not file.exists():
-            raise UserError(
-                f"there is no {file}; --from is an archive, file or folder that you have"
-            )
+            raise UserError(f"there is no {file}; give --from an archive, file or folder")
         files = (sorted(file.rglob("*.parquet")) if file.is_dir() else []) or [file]
         faults, used = [], False
         with _locked(self.folder, self.console):
@@ -224,12 +213,13 @@ class _Fetcher:
 
     def _missing(self) -> Iterator[str]:
         """The parts that are not there, the annotation first; also of a card without sources."""
-        raw = self.card.raw
-        names = [str(raw.get("annotation", ""))]
-        if raw.get("scenes", {}).get("rule") == "files":
-            names.append(str(raw["scenes"].get("folder", "")))
-        for name in names:
-            if name and "{split}" not in name and not (self.folder / name).exists():
+        raw, scenes = self.card.raw, self.card.raw.get("scenes", {})
+        names = [
+            raw.get("annotation"),
+            scenes.get("folder") if scenes.get("rule") == "files" else None,
+        ]
+        for name in filter(None, names):
+            if "{split}" not in name and not (self.folder / name).exists():
                 yield name
         if status.read(self.card, self.root).missing:  # now that the annotation may be there
             yield str(raw["images"])
@@ -254,8 +244,7 @@ def _locked(folder: Path, console: "Console") -> Iterator[None]:
             lock.acquire()
     except OSError as error:
         raise UserError(
-            f"nothing can be written to {folder} ({error.strerror or error}); allow it, or choose "
-            "another folder with --data-root"
+            f"{folder} cannot be written to ({error.strerror or error}); choose another --data-root"
         ) from None
     try:
         yield

@@ -44,8 +44,7 @@ def pinned(card: Card) -> dict[str, npt.NDArray[np.uint8]]:
         bits = np.unpackbits(packed).reshape(-1, BITS)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"the hashes of pictures of the card {card.name!r} cannot be read from {path} "
-            f"({brief(error)}); mend the file, or the key `pictures`"
+            f"{path}, `pictures` of the card {card.name!r}, cannot be read ({brief(error)})"
         ) from None
     return {str(number): row for number, row in enumerate(bits, 1)}
 

@@ -114,6 +114,6 @@ def parts(card: Card) -> list[Part]:
     except ValidationError as invalid:
         faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors()]
     raise UserError(
-        f"the tables [[fetch]] of the card {card.name!r} cannot be used: "
-        f"{'; '.join(faults)} (datasets/README.md says what belongs there)"
+        f"[[fetch]] of the card {card.name!r} cannot be used: {'; '.join(faults)}; "
+        "datasets/README.md says what belongs there"
     )
