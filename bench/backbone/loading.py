@@ -38,6 +38,10 @@ def load(spec: str) -> Backbone:
             f"{parts.name} takes images of {width} x {height}; only square ones are supported"
         )
     tokens = tokenizer(parts)
+    pad_id = None  # the padding token, where a text may be cut after its last other token
+    if getattr(text_tower(model), "trimmable", False):
+        of_transformers = getattr(tokens, "tokenizer", None)
+        pad_id = 0 if of_transformers is None else int(of_transformers.pad_token_id)
     return Backbone(
         name=parts.name,
         weights=parts.weights,
@@ -45,7 +49,7 @@ def load(spec: str) -> Backbone:
         tokenizer=tokens,
         image_size=int(height),
         preprocess=preprocess_of(spec),
-        pad_id=_pad_id(model, tokens),
+        pad_id=pad_id,
         weights_sha256=state_hash(model),
         parameters=sum(p.numel() for p in model.parameters()),
         notes=tuple(notes),
@@ -136,14 +140,6 @@ def _transformers(parts: Spec, failure: str) -> Iterator[None]:
             spec = parts.name if parts.has_config else f"{parts.name}:none"
             remedy = f"; with a connection (a login node), once: `bench backbones fetch {spec}`"
         raise UserError(f"{failure} ({reason}){remedy}") from None
-
-
-def _pad_id(model: nn.Module, tokenizer: Any) -> int | None:
-    """The padding token if text may be trimmed exactly, else None."""
-    if not getattr(text_tower(model), "trimmable", False):
-        return None
-    hf = getattr(tokenizer, "tokenizer", None)
-    return 0 if hf is None else int(hf.pad_token_id)
 
 
 def state_hash(model: nn.Module) -> str:

@@ -38,9 +38,10 @@ class Preprocess:
         """
         config = {key: value for key, value in config.items() if value is not None}
         mode = config.get("resize_mode", "shortest")
-        if mode not in get_args(Mode):
+        known = get_args(Mode)
+        if mode not in known:
             raise UserError(
-                f"the backbone has images resized by {mode!r}; known are {', '.join(get_args(Mode))}"
+                f"the backbone's images are resized by {mode!r}; known are {', '.join(known)}"
             )
         # The third interpolation that open_clip knows, 'random', is for training alone.
         is_bilinear = config.get("interpolation") == "bilinear"

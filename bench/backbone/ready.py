@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import hub
+from bench import UserError, hub
 from bench.backbone import activation, checkpoint, loading, weights
 from bench.backbone.spec import split_spec
 from bench.console import tilde
@@ -50,7 +50,11 @@ def make_ready(spec: str, say: Callable[[str], None], *, download: bool = True) 
     path = weights.locate(spec)
     if path is None or parts.has_config or parts.is_tag:
         return Ready()
-    weights.demand_pinned(spec, path)
+    if (pinned := weights.pinned_hash(spec)) and weights.file_hash(path) != pinned:
+        raise UserError(
+            f"{path} is damaged or another file: its SHA-256 is {weights.file_hash(path)}, not "
+            f"{pinned}; delete {path.resolve()}, then `bench backbones fetch {spec}` fetches it"
+        )
     model = loading.create_without_memory(parts)
     state = checkpoint.read(path, model)
     activation.demand(parts.name, state, parts.weights)

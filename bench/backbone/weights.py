@@ -158,17 +158,7 @@ def fetch(spec: str) -> Path | None:
     return locate(spec)
 
 
-def demand_pinned(spec: str, path: Path) -> None:
-    """Raise UserError if a file does not have the SHA-256 that the table pins."""
-    pinned = _pinned(spec)
-    if pinned and file_hash(path) != pinned:
-        raise UserError(
-            f"{path} is damaged or another file: its SHA-256 is {file_hash(path)}, not {pinned}; "
-            f"delete {path.resolve()}, then `bench backbones fetch {spec}` downloads it again"
-        )
-
-
-def _pinned(spec: str) -> str:
+def pinned_hash(spec: str) -> str:
     """The SHA-256 that the table pins for exactly these weights; empty if it pins none."""
     known = known_weights(spec)
     return known.sha256 if known is not None and split_spec(spec).weights == known.weights else ""
@@ -205,7 +195,7 @@ def weights_identity(spec: str) -> str:
         return "sha256:" + file_hash(path)[:16]
     if not parts.is_on_hub:
         return f"open_clip:{parts.weights}"
-    digest = _pinned(spec)
+    digest = pinned_hash(spec)
     if not digest and (path := locate(spec)) is not None:
         digest = file_hash(path)
     if not digest:

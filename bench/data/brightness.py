@@ -75,7 +75,7 @@ def sample(paths: Sequence[Path | None]) -> Brightness | None:
         try:
             image = imagefile.wide(present[int(number * step)])
         except UserError:
-            continue  # reported when all images are read
+            continue  # it is reported when all images are read
         if image is not None:
             values = image.values.reshape(-1).astype(np.float64)
             values = values[:: max(len(values) // PIXELS, 1)]

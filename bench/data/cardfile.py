@@ -103,7 +103,7 @@ def data_root(given: Path | None) -> Path:
 
 def cards() -> dict[str, Card]:
     """The project's cards by name: from `bench/cards/` in a wheel, else from `datasets/`."""
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parent.parent  # the folder bench/
     folder = package / "cards" if (package / "cards").is_dir() else package.parent / "datasets"
     return {
         path.stem: Card(path.stem, tomllib.loads(path.read_text(encoding="utf-8")), path)

@@ -75,7 +75,7 @@ def write(cells: Sequence[Cell], out: Path, columns: int = 2) -> None:
 
     demand_png(out)
     font = ImageFont.load_default(size=14)
-    wide, tall = TEXT, LINE
+    wide, tall = TEXT, LINE  # of the largest cell: all get the same size
     for cell in cells:
         pictures = sum(picture.shape[1] + 4 for picture in cell.pictures)
         wide = max(wide, pictures + (TEXT if cell.lines else 0))

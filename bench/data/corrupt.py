@@ -67,7 +67,7 @@ def cloud(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """White clouds, opaque within and soft at the rim, over a stated share. `(H, W, 3)`."""
     height, width = image.shape[:2]
     field = _fractal(height, width, rng)
-    rim = np.quantile(field, 1 - CLOUD[severity - 1])
+    rim = np.quantile(field, 1 - CLOUD[severity - 1])  # above it is cloud: just the stated share
     cover = ((field - rim) / (0.15 * field.std()) + 0.5).clip(0, 1)[..., None]
     shade = 0.93 + 0.05 * ((field - field.mean()) / field.std()).clip(-1, 1)[..., None]
     return _bytes((1 - cover) * (image / 255.0) + cover * shade)

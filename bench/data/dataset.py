@@ -91,8 +91,10 @@ def load(card: Card, root: Path, images: bool = True) -> Dataset:
         how_many = f"{len(matches.missing)} of {len(samples)} images are missing"
         where = f"in {folder_of(card, root) / card.raw['images']}, the first is"
         raise Missing(card, root, f"{card.name}: {how_many} {where} {matches.first_missing}")
+    # The hashes enter the identity of trials. That of the captions does so only if they are not
+    # the ones that the card pins (`read` compared them), so that records of old stay as they are.
     hashes = {name: names_hash([s for s in samples if s.split == name]) for name in SPLITS}
-    if card.annotation_hash is None or OTHER_TEXTS in notes:  # `read` compared them
+    if card.annotation_hash is None or OTHER_TEXTS in notes:
         hashes["annotation"] = content_hash(samples)
     if card.test_hash is None and card.kind != "synthetic":
         notes.append(UNPINNED)
@@ -217,8 +219,7 @@ def _blank_captions(samples: Sequence[Sample]) -> list[str]:
     """A note on training captions without a word, which are not trained on; else empty."""
     train = [[spoken_form(c) for c in s.captions] for s in samples if s.split == "train"]
     blank = sum(captions.count("") for captions in train)
-    if not blank:
-        return []
     silent = sum(not any(captions) for captions in train)
     images = f", and with them {silent:,} images that have no other" if silent else ""
-    return [f"training captions without a word, left out of training: {blank:,}{images}"]
+    note = f"training captions without a word, left out of training: {blank:,}{images}"
+    return [note] if blank else []

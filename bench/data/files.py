@@ -135,6 +135,7 @@ def _grouped(files: Sequence[Path], key: Callable[[Path], str]) -> dict[str, lis
 
 def _spelling(stem: str) -> str:
     """A stem in one spelling: lower case, one Unicode form, no full width or leading zeros."""
+    # Twice, because the lower case of a letter may again be written in two ways.
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", stem).casefold())
     return text.lstrip("0") or "0" if text.isdecimal() else text
 

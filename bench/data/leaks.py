@@ -163,7 +163,7 @@ def sheet(leaks: Sequence[Leaks], out: Path, number: int = 12) -> int:
 
     Returns how many pairs there are.
     """
-    pairs = [(leak, pair) for leak in leaks for pair in leak.by_pixels]
+    pairs = [(leak, pair) for leak in leaks for pair in leak.by_pixels]  # the closest first
     step = max(len(pairs) / number, 1)
     cells = []
     for leak, pair in (pairs[int(k * step)] for k in range(min(number, len(pairs)))):

@@ -24,7 +24,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = file.read([c for c in columns if c]).to_pylist()
     for row in entries:
         for key, value in row.items():
-            if isinstance(value, dict) and set(value) == {"path"}:
+            if isinstance(value, dict) and set(value) == {"path"}:  # a picture without its bytes
                 row[key] = value["path"]
     return entries
 

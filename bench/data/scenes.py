@@ -23,8 +23,10 @@ def rule_of(
     if rule == "files":  # a text file for each scene lists its images
         lists = folder / str(scenes.get("folder", ""))
         for path in sorted(lists.glob("*.txt")):
+            # RSICD's lists are called `SparseResidential.txt`, the scene `sparse residential`.
+            scene = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path.stem).lower()
             names = read_text(path).split("\n")
-            listed |= {PurePosixPath(name.strip()).stem: _spaced(path.stem) for name in names}
+            listed |= {PurePosixPath(name.strip()).stem: scene for name in names}
         if not lists.is_dir():
             rule = "filename"
             notes.append(f"{lists} is missing: scenes by the file names, where possible")
@@ -49,11 +51,6 @@ def rule_of(
     return scene_of
 
 
-def _spaced(stem: str) -> str:
-    """`SparseResidential`, as RSICD's lists are named, -> `sparse residential`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", stem).lower()
-
-
 def from_name(filename: str) -> str | None:
     """`pond_12.tif` -> pond; None for other names, such as `00196.jpg`."""
     scene = re.match(r"([^\d].*?)_\d", PurePosixPath(filename).stem)
@@ -61,9 +58,10 @@ def from_name(filename: str) -> str | None:
 
 
 def _block(scenes: dict[str, Any], filename: str) -> tuple[str, int] | None:
-    """The scene of a file numbered from 1 under the rule `blocks`, and its place among the scene's.
+    """The scene of a numbered file under the rule `blocks`, and its place among the scene's images.
 
-    None for another name.
+    UCM's images are called 1.tif to 2100.tif: first 100 of the first scene, then 100 of the next.
+    None for a name that is no such number.
     """
     stem, names, size = PurePosixPath(filename).stem, scenes["names"], scenes["size"]
     if not re.fullmatch(r"[0-9]{1,9}", stem) or not 1 <= int(stem) <= size * len(names):

@@ -1,6 +1,6 @@
 """Look at every image of a data set once, and find which are (nearly) the same picture.
 
-Legend: S images.
+A hash of 112 bits finds the pairs that may be the same, thumbnails decide. Legend: S images.
 """
 
 from collections.abc import Callable, Sequence
@@ -112,18 +112,19 @@ def near(first: Pixels, second: Pixels) -> list[tuple[int, int, float]]:
 
     Returns (row of first, row of second, mean difference of 16 x 16 thumbnails in grey levels).
     """
-    signs, others = difference_hash(first), difference_hash(second)
-    small, smaller = _thumbnails(first, 16), _thumbnails(second, 16)
-    least = signs.shape[1] - 2 * NEAR_BITS  # agreeing minus differing signs
+    signs, other_signs = difference_hash(first), difference_hash(second)
+    thumbnails, other_thumbnails = _thumbnails(first, 16), _thumbnails(second, 16)
+    # The product of two hashes of +1 and -1 is the number of agreeing minus that of differing bits.
+    least = signs.shape[1] - 2 * NEAR_BITS
     pairs: list[tuple[int, int, float]] = []
     for start in range(0, len(signs), BLOCK):
-        rows, columns = np.nonzero(signs[start : start + BLOCK] @ others.T >= least)
+        rows, columns = np.nonzero(signs[start : start + BLOCK] @ other_signs.T >= least)
         for part in range(0, len(rows), BLOCK):
             a, b = rows[part : part + BLOCK] + start, columns[part : part + BLOCK]
-            levels = np.abs(small[a] - smaller[b]).mean(axis=(1, 2))
-            hits = levels <= NEAR_LEVELS
-            shown = levels[hits].round(2).tolist()
-            pairs += zip(a[hits].tolist(), b[hits].tolist(), shown, strict=True)
+            levels = np.abs(thumbnails[a] - other_thumbnails[b]).mean(axis=(1, 2))
+            is_near = levels <= NEAR_LEVELS
+            shown = levels[is_near].round(2).tolist()
+            pairs += zip(a[is_near].tolist(), b[is_near].tolist(), shown, strict=True)
     return pairs
 
 

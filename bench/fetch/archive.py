@@ -61,8 +61,10 @@ def extract(archive: Path, into: Path, keep: Callable[[PurePosixPath], bool]) ->
     name that leads out of the folder, or if it unpacks to far more than its size. Raises DiskFull.
     """
     into.mkdir(parents=True)
+    limit = max(SMALL, RATIO * archive.stat().st_size) if archive.is_file() else 2**62
     try:
-        return list(_extract(archive, into, keep))
+        with _members(archive, limit) as members:
+            return _write(archive, members, limit, into, keep)
     except BaseException as error:
         shutil.rmtree(into, ignore_errors=True)
         # The package unrar is optional, so its errors cannot be imported here.
@@ -74,36 +76,47 @@ def extract(archive: Path, into: Path, keep: Callable[[PurePosixPath], bool]) ->
         raise Fault(f"{archive.name} cannot be unpacked ({brief(error)})") from None
 
 
-def _extract(archive: Path, into: Path, keep: Callable[[PurePosixPath], bool]) -> Iterator[Path]:
-    limit, written = 2**62, 0
-    if archive.is_file():
-        limit = max(SMALL, RATIO * archive.stat().st_size)
-    with _members(archive, limit) as members:
-        for number, (name, size, opener) in enumerate(members):
-            inner = _inner_path(archive, name)
-            if number >= MEMBERS:
-                raise _bomb(archive, limit)
-            is_junk_of_macos = "__MACOSX" in inner.parts or inner.name.startswith("._")
-            if is_junk_of_macos or not keep(inner):
-                continue
-            written += size
-            if written > limit:
-                raise _bomb(archive, limit)
-            path = into / inner
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                file = path.open("xb")
-            except FileExistsError:
-                raise Fault(f"{archive.name} holds {name!r} twice; it is damaged") from None
-            # An archive can lie about sizes, so what arrives is counted, not trusted.
-            left = size
-            with file, opener() as stream:
-                while left >= 0 and (block := stream.read(BLOCK)):
-                    left -= len(block)
-                    file.write(block)
-            if left != 0:
-                raise Fault(f"{archive.name}: {name!r} has another size than it says")
-            yield path
+def _write(
+    archive: Path,
+    members: Iterator[Member],
+    limit: int,
+    into: Path,
+    keep: Callable[[PurePosixPath], bool],
+) -> list[Path]:
+    """Write the wanted members to `into`, after a check of each name and size."""
+    paths, written = [], 0
+    for number, (name, size, opener) in enumerate(members):
+        inner = PurePosixPath(name.replace("\\", "/"))  # as some programs on Windows write them
+        leads_out = inner.is_absolute() or ".." in inner.parts or re.match("[A-Za-z]:", name)
+        if leads_out or any(ord(letter) < 32 for letter in name) or not inner.name:
+            raise Fault(
+                f"{archive.name} holds {name[:80]!r}, which leads out of its folder or is no file "
+                "name"
+            )
+        if number >= MEMBERS:
+            raise _bomb(archive, limit)
+        is_junk_of_macos = "__MACOSX" in inner.parts or inner.name.startswith("._")
+        if is_junk_of_macos or not keep(inner):
+            continue
+        written += size
+        if written > limit:
+            raise _bomb(archive, limit)
+        path = into / inner
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("xb")
+        except FileExistsError:
+            raise Fault(f"{archive.name} holds {name!r} twice; it is damaged") from None
+        # An archive can lie about sizes, so what arrives is counted, not trusted.
+        left = size
+        with file, opener() as stream:
+            while left >= 0 and (block := stream.read(BLOCK)):
+                left -= len(block)
+                file.write(block)
+        if left != 0:
+            raise Fault(f"{archive.name}: {name!r} has another size than it says")
+        paths.append(path)
+    return paths
 
 
 def _bomb(archive: Path, limit: int) -> Fault:
@@ -111,17 +124,6 @@ def _bomb(archive: Path, limit: int) -> Fault:
         f"{archive.name} unpacks to more than {limit:,} bytes, {RATIO} times its size, or to more "
         f"than {MEMBERS:,} files: it is damaged or meant to fill the disk; it was not unpacked"
     )
-
-
-def _inner_path(archive: Path, name: str) -> PurePosixPath:
-    """A member's name as a path inside the new folder; raises Fault."""
-    path = PurePosixPath(name.replace("\\", "/"))  # as some programs on Windows write them
-    leads_out = path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name)
-    if leads_out or any(ord(letter) < 32 for letter in name) or not path.name:
-        raise Fault(
-            f"{archive.name} holds {name[:80]!r}, which leads out of its folder or is no file name"
-        )
-    return path
 
 
 def _link(archive: Path, name: str) -> Fault:
@@ -143,12 +145,19 @@ def _members(archive: Path, limit: int) -> Iterator[Iterator[Member]]:
         with zipfile.ZipFile(archive) as unzipped:
             if sum(info.file_size for info in unzipped.infolist()) > limit:
                 raise _bomb(archive, limit)
-            yield _zip_members(archive, unzipped)
+            yield _listed_members(archive, unzipped)
     elif head == b"PAR1":
         pictures = parquet.pictures(archive)
         yield ((name, len(content), partial(io.BytesIO, content)) for name, content in pictures)
     elif head == b"Rar!":
-        yield _rar_members(archive)
+        try:
+            from unrar.cffi import rarfile
+        except ImportError:
+            raise Fault(
+                f"{archive.name} is a RAR archive: `pip install 'cmer-bench[rar]'` reads it, or "
+                "unpack it (unar, 7-Zip) and give the folder: bench data fetch NAME --from FOLDER"
+            ) from None
+        yield _listed_members(archive, rarfile.RarFile(str(archive)))
     else:
         openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
         with openers.get(head[:2], open)(archive, "rb") as stream:
@@ -171,10 +180,14 @@ def _files(folder: Path) -> Iterator[Member]:
             yield name, path.stat().st_size, partial(io.FileIO, path)
 
 
-def _zip_members(archive: Path, file: zipfile.ZipFile) -> Iterator[Member]:
+def _listed_members(archive: Path, file: Any) -> Iterator[Member]:
+    """The files of a zip or RAR; the package for RAR has the interface of `zipfile`."""
     for info in file.infolist():
-        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _link(archive, info.filename)
+        if isinstance(info, zipfile.ZipInfo):
+            # The upper half holds the mode of Unix; 0 where a program for Windows wrote it.
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _link(archive, info.filename)
         if not info.is_dir():
             yield info.filename, info.file_size, partial(file.open, info)
 
@@ -187,20 +200,6 @@ def _tar_members(archive: Path, tar: tarfile.TarFile) -> Iterator[Member]:
         elif not member.isdir():
             raise _link(archive, member.name)
         tar.members = []  # type: ignore[attr-defined]  # else every header stays in memory
-
-
-def _rar_members(archive: Path) -> Iterator[Member]:
-    try:
-        from unrar.cffi import rarfile
-    except ImportError:
-        raise Fault(
-            f"{archive.name} is a RAR archive: `pip install 'cmer-bench[rar]'` reads it, or unpack "
-            "it (unar, 7-Zip) and give the folder: bench data fetch NAME --from FOLDER"
-        ) from None
-    file = rarfile.RarFile(str(archive))
-    for info in file.infolist():
-        if not info.is_dir():
-            yield info.filename, info.file_size, partial(file.open, info)
 
 
 class _Bounded:
