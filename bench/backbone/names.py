@@ -108,9 +108,7 @@ def expand(spec: str) -> str:
         )
     if name == "hf":
         raise UserError(f"{spec!r} names no architecture; write for instance ViT-B-32:{spec}")
-    if name in known and name != "starter" and weights:
-        return f"{known[name].architecture}:{weights}"
-    return spec
+    return f"{known[name].architecture}:{weights}" if name in known else spec
 
 
 def known_weights(spec: str, sha256: str | None = None) -> NamedBackbone | None:

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -108,7 +109,7 @@ def hub_files(spec: str) -> list[list[HubFile]]:
     if parts.is_starter or not parts.is_tag:
         return []
     known = names.exactly(*parts)
-    if known is not None:
+    if known is not None:  # the table spares importing open_clip, which takes seconds
         repo, file = known.repo, ""
     else:
         from open_clip.pretrained import get_pretrained_cfg
@@ -150,9 +151,7 @@ def fetch(spec: str) -> Path | None:
             hub.download(info)
             path = PurePosixPath(info.file.file)
             if path.name in TRANSFORMERS_FILES:  # the config beside them says their activation
-                config = HubFile(
-                    info.file.repo, str(path.with_name("config.json")), info.file.revision
-                )
+                config = replace(info.file, file=str(path.with_name("config.json")))
                 with contextlib.suppress(hub.Unreachable, UserError):  # it may not be there
                     hub.download(hub.find([config]))
     return locate(spec)

@@ -1,7 +1,7 @@
 """Which parts of a data set are present (no image is opened), and how to get the rest."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import UserError, data
@@ -31,21 +31,17 @@ class Status:
 
 def read(card: Card, root: Path) -> Status:
     """Read the annotation, and find the images by their names."""
-    total = sum(card.counts.values())
+    status = Status(None, sum(card.counts.values()))
     try:
         samples, notes = data.read(card, root)
-    except data.Missing:
-        return Status(None, total)
-    except UserError as error:
-        return Status(None, total, (str(error),))
-    faults = tuple(data.faults(card, samples))
-    try:
+        faults = tuple(data.faults(card, samples))
+        status = Status(len(samples), len(samples), faults, notes)
         matches = data.find_images(card, root, samples)
     except data.Missing:
-        return Status(len(samples), len(samples), faults, notes)
+        return status
     except UserError as error:
-        return Status(len(samples), len(samples), (*faults, str(error)), notes)
-    return Status(len(samples), len(matches.missing), faults, (*notes, *matches.notes))
+        return replace(status, faults=(*status.faults, str(error)))
+    return replace(status, missing=len(matches.missing), notes=(*notes, *matches.notes))
 
 
 def missing_parts(card: Card, root: Path, status: Status) -> list[Part]:

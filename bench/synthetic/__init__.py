@@ -3,6 +3,10 @@
 A function for each scene draws facts at random (counts, colours, places), writes sentences about
 them, and returns these with a function that paints the same facts. Coordinates run from 0 to 1
 (x right, y down), so an index gives the same picture at every size.
+
+Records hold hashes of the captions, and recalls depend on the pixels, so both must stay as they
+are. Each random number is the next one of a stream: a draw more or less, or in another order,
+changes everything that is drawn after it.
 """
 
 import re
@@ -72,6 +76,7 @@ def describe(index: int, seed: int = 0) -> tuple[str, list[str]]:
     scene = _scene(index)
     dice = Dice(seed, index)
     sentences = [_WITH.sub(_kept, sentence) for sentence in PLANS[scene](dice).sentences]
+    # "no boats are in a river" is true, but nobody captions a picture with what is not in it.
     true = [sentence for sentence in sentences if not _NOTHING.search(sentence)]
     return scene, [_settle(dice, sentence) for sentence in dice.some(true, 5)]
 
@@ -86,7 +91,7 @@ def _kept(part: re.Match[str]) -> str:
 
 
 def _settle(dice: Dice, sentence: str) -> str:
-    """Settle every [this|that] of a sentence, the innermost first."""
+    """Choose at random in every [this|that] of a sentence, the innermost first."""
     while "[" in sentence:
         sentence = _CHOICE.sub(lambda choice: dice.pick(*choice[1].split("|")), sentence)
     return sentence
@@ -105,6 +110,7 @@ def render(index: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
 def draw(index: int, size: int, seed: int = 0) -> Canvas:
     """The canvas of an image; its `drawn` lists what was put on it."""
     plan = PLANS[_scene(index)](Dice(seed, index))
+    # A stream of its own, so that painting does not depend on how captions were worded.
     canvas = Canvas(size, Dice(seed, index, 1), plan.turn)
     plan.paint(canvas, canvas.dice)
     return canvas

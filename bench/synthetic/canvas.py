@@ -43,7 +43,7 @@ class Canvas:
 
     def __init__(self, size: int, dice: Dice, turn: float = 0.0) -> None:
         self.size = size
-        self.factor = 4 if size <= 96 else 3 if size <= 256 else 2
+        self.factor = 4 if size <= 96 else 3 if size <= 256 else 2  # how much too large it is drawn
         self.side = size * self.factor
         self.dice, self.turn = dice, turn
         self.drawn: list[Object] = []
@@ -79,7 +79,7 @@ class Canvas:
         grey = Image.fromarray((tone.clip(0, 1) * 255).astype(np.uint8))
         grey = grey.resize((self.side, self.side), Image.Resampling.BILINEAR)
         ramp = np.linspace(soil.dark, soil.light, 256).round().astype(np.uint8)
-        grey.putpalette(ramp.tobytes())
+        grey.putpalette(ramp.tobytes())  # grey becomes the colours from the soil's dark to light
         mask = Image.new("1", (self.side, self.side), 0 if outlines else 1)
         for outline in outlines:
             ImageDraw.Draw(mask).polygon(self.place(outline), fill=1)
@@ -93,7 +93,7 @@ class Canvas:
         at = np.tile((np.arange(step, dtype=np.float32) + 0.5) / step, cells)
         best = np.full((128, 128), 9.0, dtype=np.float32)
         light = np.zeros((128, 128), dtype=np.float32)
-        for i, j in np.ndindex(3, 3):  # the nearest crown is in a neighbouring cell
+        for i, j in np.ndindex(3, 3):  # the nearest crown is in this or a neighbouring cell
             y, x, tone = centres[:, i * step : i * step + 128, j * step : j * step + 128]
             dy, dx = at[:, None] - (i - 1) - y, at - (j - 1) - x
             far = dx * dx + dy * dy
@@ -204,7 +204,7 @@ class Canvas:
         left, right = turned([(-ridge, 0), (ridge, 0)], x, y, 1.0, angle)
         a, b, e, f = corners
         faces = ((a, b, right, left), (b, e, right), (e, f, left, right), (f, a, left))
-        for k, face in enumerate(faces):
+        for k, face in enumerate(faces):  # brighter the more a face looks at the sun
             facing = angle + self.turn + 0.5 * (k - 1) * math.pi
             lit = -math.cos(facing) * self.sun[0] - math.sin(facing) * self.sun[1]
             self.polygon(face, shaded(colour, 1 + 0.2 * lit))

@@ -44,7 +44,10 @@ def be(count: int) -> str:
 
 
 def heading(dice: Dice, most: float = 0.22) -> float:
-    """Quarter turns and a bit, radians; `most` 0.22 keeps the middle 0.7 inside the picture."""
+    """An angle for the whole drawing: quarter turns, and up to `most` radians to either side.
+
+    With 0.22 the middle 0.7 of the drawing stays inside the picture.
+    """
     return dice.count(0, 3) * math.pi / 2 + dice.between(-most, most)
 
 

@@ -46,7 +46,7 @@ class Dice:
             spot = (self.between(box[0], box[2]), self.between(box[1], box[3]))
             if all(math.dist(spot, other) >= gap for other in points):
                 points.append(spot)
-            else:
+            else:  # so that it ends, however small the box is
                 gap *= 0.985
         return points
 
