@@ -96,11 +96,11 @@ def read(path: Path, model: nn.Module) -> Checkpoint:
 
 def _load(path: Path, is_torchscript: bool) -> Any:
     """What a file holds; only tensors and plain containers are read, and no code runs."""
-    if is_torchscript:
-        with warnings.catch_warnings():  # torch's notice that TorchScript is deprecated
-            warnings.simplefilter("ignore")
-            return torch.jit.load(str(path), map_location="cpu").state_dict()
     try:
+        if is_torchscript:
+            with warnings.catch_warnings():  # torch's notice that TorchScript is deprecated
+                warnings.simplefilter("ignore")
+                return torch.jit.load(str(path), map_location="cpu").state_dict()
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 

@@ -40,7 +40,7 @@ class Cut:
         """
         forms = [spoken_form(caption) for caption in captions]
         after_cut = {self.left[caption] for caption in captions if caption in self.captions}
-        same = DisjointSet(forms)
+        same = DisjointSet(forms)  # sets of spoken forms that are one sentence to the model
         first: dict[bytes, str] = {}
         for caption, form in zip(captions, forms, strict=True):
             tokens = self.left.get(caption)
@@ -77,19 +77,20 @@ def find(tokenizer: Tokenizer, captions: Iterable[str]) -> Cut:
     A caption is cut if a longer context gives it more tokens. With a tokenizer of fixed length this
     cannot be found out, and no caption counts as cut.
     """
-    blank = tokenizer([""])
-    length = int(blank.shape[1])
-    padding = blank[0].mode().values
+    blank = tokenizer([""])  # nearly all padding
+    length, padding = int(blank.shape[1]), blank[0].mode().values
     # No text has more tokens than bytes, so short texts need not be tokenized at all.
     long = [c for c in dict.fromkeys(captions) if len(c.encode(errors="replace")) > length - SPARE]
     if not long:
         return Cut(length)
     tokens = tokenizer(long)
     full = ((tokens != padding).sum(dim=1) >= length - SPARE).nonzero()[:, 0].tolist()
+    if not full:
+        return Cut(length)
     long, tokens = [long[row] for row in full], tokens[full]
     try:
-        roomy = tokenizer(long, context_length=4 * length) if long else tokens
-    except TypeError:
+        roomy = tokenizer(long, context_length=4 * length)
+    except TypeError:  # it has no such argument
         return Cut(length)
     more = (roomy != padding).sum(dim=1) > (tokens != padding).sum(dim=1)
     cut = frozenset(caption for caption, is_cut in zip(long, more.tolist(), strict=True) if is_cut)
