@@ -44,7 +44,8 @@ def pinned(card: Card) -> dict[str, npt.NDArray[np.uint8]]:
         bits = np.unpackbits(packed).reshape(-1, BITS)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}, `pictures` of the card {card.name!r}, cannot be read ({brief(error)})"
+            f"{path}, which the card {card.name!r} names as `pictures`, cannot be read "
+            f"({brief(error)}); mend the file, or leave out the key"
         ) from None
     return {str(number): row for number, row in enumerate(bits, 1)}
 
