@@ -124,7 +124,7 @@ def test_what_cannot_be_tested_is_named_and_the_rest_is_done(other: Path) -> Non
     assert transfer.results_of(kept, record.read(kept)).keys() == {"other"}
     for words, said in (
         ((other / "tiny",), "has no record of a trial that ended well"),
-        ((kept, "--dataset", "ucmm"), "no data set is called 'ucmm'"),
+        ((kept, "--dataset", "ucmm"), "no data set 'ucmm'"),
         ((kept, "--dataset", "ucm"), "'ucm' is not there"),
     ):
         assert said in str(run(other, *words).exception)

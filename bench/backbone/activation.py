@@ -72,10 +72,8 @@ def _mismatch(name: str, weights: str, quick: bool, source: str) -> str | None:
     """What is wrong if weights do not have an architecture's activation, but its sibling's."""
     if sibling(name) is None or quick == is_quick(name):
         return None
-    return (
-        f"{weights} was trained with {WORDS[quick]} (known from: {source}) and {name} has "
-        f"{WORDS[not quick]}"
-    )
+    trained = f"{weights} was trained with {WORDS[quick]} (known from: {source})"
+    return f"{trained} and {name} has {WORDS[not quick]}"
 
 
 def _of_file(state: Checkpoint) -> tuple[bool, str] | None:

@@ -70,17 +70,12 @@ def read(path: Path, model: nn.Module) -> Checkpoint:
     raw = _load(path, is_torchscript)
     tensors = _tensors(raw)
     # `module._orig_mod.visual.proj` -> `visual.proj`, unless two tensors would get one name.
-    state = {
-        ".".join(part for part in name.split(".") if part not in SHELLS): tensor
-        for name, tensor in tensors.items()
-    }
-    if len(state) < len(tensors):
-        state = tensors
+    bare = [".".join(p for p in name.split(".") if p not in SHELLS) for name in tensors]
+    unique = len(set(bare)) == len(bare)
+    state = dict(zip(bare, tensors.values(), strict=True)) if unique else tensors
     if not state:
         keys = f" (its keys are {_few(map(str, raw))})" if isinstance(raw, Mapping) else ""
-        raise Misfit(
-            f"the file {str(path)!r} holds no tensors by name{keys}; save the state_dict of a model"
-        )
+        raise Misfit(f"the file {str(path)!r} holds no tensors by name{keys}; save a state_dict")
     openai = is_torchscript and {name.rpartition(".")[2] for name in state} >= OPENAI_MARKS
     dropped = set(NO_WEIGHTS) - {name.rpartition(".")[2] for name in model.state_dict()}
     state = {k: v for k, v in state.items() if k.rpartition(".")[2] not in dropped}

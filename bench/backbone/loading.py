@@ -34,9 +34,8 @@ def load(spec: str) -> Backbone:
     size = model.visual.image_size
     height, width = size if isinstance(size, tuple | list) else (size, size)
     if height != width:
-        raise UserError(
-            f"{parts.name} takes images of {width} x {height}; only square ones are supported"
-        )
+        wanted = f"images of {width} x {height} pixels"
+        raise UserError(f"{parts.name} takes {wanted}; only square ones are supported")
     tokens = tokenizer(parts)
     pad_id = None  # the padding token, where a text may be cut after its last other token
     if getattr(text_tower(model), "trimmable", False):

@@ -40,9 +40,8 @@ class Preprocess:
         mode = config.get("resize_mode", "shortest")
         known = get_args(Mode)
         if mode not in known:
-            raise UserError(
-                f"the backbone's images are resized by {mode!r}; known are {', '.join(known)}"
-            )
+            listed = ", ".join(known)
+            raise UserError(f"the backbone has images resized by {mode!r}; known are {listed}")
         # The third interpolation that open_clip knows, 'random', is for training alone.
         is_bilinear = config.get("interpolation") == "bilinear"
         fill = int(config.get("fill_color", 0))

@@ -170,9 +170,7 @@ def _guess_file(folder: Path) -> str:
     try:
         names = [p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be read ({error.strerror}); check its permissions"
-        ) from None
+        raise UserError(f"{folder} cannot be read ({error.strerror}); permit it") from None
     guesses = sorted({split_pattern(name) for name in names if not name.startswith(".")})
     if len(guesses) != 1:
         raise UserError(

@@ -117,9 +117,7 @@ def card(name: str) -> Card:
     if name in known:
         return known[name]
     if path.suffix != ".toml":
-        raise UserError(
-            f"no data set is called {name!r}{nearest(name, known)}; `bench datasets` lists them"
-        )
+        raise UserError(f"no data set {name!r}{nearest(name, known)}; `bench datasets` lists them")
     if not path.is_file():
         raise UserError(f"no card at {path}; give a data set's name or the path of its TOML card")
     try:

@@ -54,10 +54,8 @@ class Cut:
 
     def by_split(self, samples: Sequence[Sample]) -> dict[str, int]:
         """How many captions of each split are cut."""
-        return {
-            split: sum(self.count(s.captions) for s in samples if s.split == split)
-            for split in SPLITS
-        }
+        counts = [(s.split, self.count(s.captions)) for s in samples]
+        return {split: sum(n for own, n in counts if own == split) for split in SPLITS}
 
     def note(self, samples: Sequence[Sample]) -> str | None:
         """A sentence for the user; None where nothing is cut."""

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from bench import UserError, synthetic
@@ -14,9 +15,7 @@ from bench.data.cardfile import Card, cards, data_root, short_hash
 from bench.data.values import SPLITS
 from methods.sample import Sample
 
-UNPINNED = (
-    "the card pins no hash of the test images' names, so only their number was compared with it"
-)
+UNPINNED = "the card pins no hash of the test images' names, so only their number was compared"
 OTHER_TEXTS = (
     "captions or scenes differ from those that the card pins, so trials on them are kept apart "
     "from trials on the pinned ones"
@@ -143,7 +142,7 @@ def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Matc
         raise Missing(card, root, f"{card.name}: the image folder {images} is missing")
     rule = card.raw.get("scenes", {})
     names = [s.filename for s in samples]
-    return files.match(card.name, images, names, lambda name: scenes.original_stem(rule, name))
+    return files.match(card.name, images, names, partial(scenes.original_stem, rule))
 
 
 def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
@@ -157,9 +156,7 @@ def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
             ", ".join(f"{number:,} {split}" for number, split in zip(numbers, SPLITS, strict=True))
             for numbers in (counts, expected)
         )
-        wrong.append(
-            f"{card.name}: images per split are {are}, and the card says {stated}: {remedy}"
-        )
+        wrong.append(f"{card.name}: images per split are {are}, the card says {stated}: {remedy}")
     test = names_hash([s for s in samples if s.split == "test"])
     if card.test_hash not in (None, test):
         wrong.append(
@@ -176,10 +173,9 @@ def names_hash(samples: Sequence[Sample]) -> str:
 
 def content_hash(samples: Sequence[Sample]) -> str:
     """Hash of all captions, apart from white space, and scenes, in order of the file names."""
-    content = sorted(
-        (Path(s.filename).stem, s.scene or "", [" ".join(c.split()) for c in s.captions])
-        for s in samples
-    )
+    texts = [[" ".join(caption.split()) for caption in s.captions] for s in samples]
+    stems = [Path(s.filename).stem for s in samples]
+    content = sorted(zip(stems, [s.scene or "" for s in samples], texts, strict=True))
     return short_hash(json.dumps(content, ensure_ascii=False))
 
 

@@ -43,9 +43,8 @@ def scan(folder: Path) -> list[Path]:
     entered: set[tuple[int, int]] = set()
 
     def refuse(error: OSError) -> None:
-        raise UserError(
-            f"{error.filename or folder} cannot be read ({error.strerror}); check its permissions"
-        )
+        where = error.filename or folder
+        raise UserError(f"{where} cannot be read ({error.strerror}); check its permissions")
 
     for where, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         status = Path(where).stat()
@@ -83,13 +82,11 @@ def match(
         if len(paths) > 1 and parts:
             paths = [p for p in paths if p.parent.parts[-len(parts) :] == parts] or paths
         if len(paths) > 1:
-            raise UserError(
-                f"{name}: several images could be {filename!r}: {paths[0]}, {paths[1]}; keep one"
-            )
+            both = f"{paths[0]}, {paths[1]}"
+            raise UserError(f"{name}: several images could be {filename!r}: {both}; keep one")
         if other := entry_of.get(paths[0]):
-            raise UserError(
-                f"{name}: {other!r} and {filename!r} are both {paths[0]}; correct the annotation"
-            )
+            both = f"{other!r} and {filename!r}"
+            raise UserError(f"{name}: {both} are both {paths[0]}; correct the annotation")
         file_of[filename], entry_of[paths[0]] = paths[0], filename
 
     rest, numbered = [], 0
@@ -103,9 +100,8 @@ def match(
         else:
             rest.append(filename)
     # Only the files that are left may be spelled otherwise, so that an exact name always wins.
-    by_spelling = _grouped(
-        [path for path in files if rest and path not in entry_of], lambda p: _spelling(p.stem)
-    )
+    free = [path for path in files if path not in entry_of] if rest else []
+    by_spelling = _grouped(free, lambda path: _spelling(path.stem))
     respelled = []
     for filename in rest:
         pure = PurePosixPath(filename)

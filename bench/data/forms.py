@@ -6,8 +6,11 @@ Each is a function from a document to samples; tables (csv, rows) are in `bench.
 import re
 
 from bench.data import values
-from bench.data.values import LABELS, AnnotationError, FileSplit, at, entries, text
+from bench.data.values import AnnotationError, FileSplit, at, entries, get, sample, text
 from methods.sample import Sample
+
+LABELS = ("label_name", "label")
+"""Keys for the scene of an image."""
 
 
 def karpathy(document: object, file_split: FileSplit) -> list[Sample]:
@@ -15,12 +18,8 @@ def karpathy(document: object, file_split: FileSplit) -> list[Sample]:
     samples = []
     for number, image in enumerate(entries(document, "images")):
         with at(f"images[{number}]"):
-            captions = [
-                text(values.get(part, "raw"), "'raw'") for part in entries(image, "sentences")
-            ]
-            samples.append(
-                values.sample(image, captions, file_split, name_key="filename", labels=LABELS[:2])
-            )
+            captions = [text(get(part, "raw"), "'raw'") for part in entries(image, "sentences")]
+            samples.append(sample(image, captions, file_split, "filename", LABELS))
     return samples
 
 
@@ -35,17 +34,13 @@ def coco(document: object, file_split: FileSplit) -> list[Sample]:
 
     for number, entry in enumerate(entries(document, "annotations")):
         with at(f"annotations[{number}]"):
-            image_id = number_or_text(values.get(entry, "image_id"))
-            captions.setdefault(image_id, []).append(
-                text(values.get(entry, "caption"), "'caption'")
-            )
+            image_id, caption = number_or_text(get(entry, "image_id")), get(entry, "caption")
+            captions.setdefault(image_id, []).append(text(caption, "'caption'"))
     samples = []
     for number, image in enumerate(entries(document, "images")):
         with at(f"images[{number}]"):
-            own = captions.pop(number_or_text(values.get(image, "id")), [])
-            samples.append(
-                values.sample(image, own, file_split, name_key="file_name", labels=LABELS[:2])
-            )
+            own = captions.pop(number_or_text(get(image, "id")), [])
+            samples.append(sample(image, own, file_split, "file_name", LABELS))
     if captions:
         raise AnnotationError(f"{len(captions)} images of 'annotations' are not in 'images'")
     return samples
@@ -59,24 +54,19 @@ def nwpu(document: object, file_split: FileSplit) -> list[Sample]:
     for scene in document:
         for number, entry in enumerate(entries(document, scene)):
             with at(f"{scene[:80]!r}[{number}]"):
-                captions = [text(values.get(entry, "raw"), "'raw'")]
+                captions = [text(get(entry, "raw"), "'raw'")]
                 numbered = [key for key in entry if re.fullmatch(r"raw_[0-9]{1,9}", key)]
                 numbered.sort(key=lambda key: int(key[4:]))
                 captions += [text(entry[key], key) for key in numbered]
-                entry["label"] = scene
-                samples.append(
-                    values.sample(
-                        entry, captions, file_split, name_key="filename", labels=("label",)
-                    )
-                )
+                row = {**entry, "class": scene}
+                samples.append(sample(row, captions, file_split, "filename", ("class",)))
     return samples
 
 
 def precomp(captions_text: str, names_text: str, split: str) -> list[Sample]:
     """Five lines per image in `<split>_caps.txt`; names once per image or once per caption."""
-    captions, names = (
-        part.replace("\r\n", "\n").split("\n") for part in (captions_text, names_text)
-    )
+    captions = captions_text.replace("\r\n", "\n").split("\n")
+    names = names_text.replace("\r\n", "\n").split("\n")
     if captions[-1] == "":  # what follows the last line feed; a blank caption has its own
         captions.pop()
     names = [name for name in names if name.strip()]
@@ -89,9 +79,8 @@ def precomp(captions_text: str, names_text: str, split: str) -> list[Sample]:
             f"{split}_caps.txt has {len(captions)} lines for {len(names)} images in "
             f"{split}_filename.txt; there should be five captions per image"
         )
+    texts = [caption.strip() for caption in captions]
     return [
-        Sample(
-            values.filename(name), tuple(c.strip() for c in captions[5 * row : 5 * row + 5]), split
-        )
+        Sample(values.filename(name), tuple(texts[5 * row : 5 * row + 5]), split)
         for row, name in enumerate(names)
     ]

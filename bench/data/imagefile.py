@@ -150,9 +150,7 @@ def _wide(path: Path, opened: "ImageFile") -> Wide | None:
     if opened.format == "PPM" and (
         arguments == "I;16B" or (isinstance(arguments, tuple) and arguments[1] > 255)
     ):
-        raise UserError(
-            f"the image {path} is a PGM or PPM of more than 8 bits; convert it to TIFF or PNG"
-        )
+        raise UserError(f"the image {path} is a PGM or PPM of more than 8 bits; convert it to PNG")
     if not is_one_wide_band:
         return None
     bits = max(tags.get(BITS, (16,)))
@@ -164,9 +162,8 @@ def _tiff(path: Path) -> Wide:
     try:
         import tifffile
     except ImportError:
-        raise UserError(
-            f"the image {path} is an unusual TIFF, or none; try `pip install 'cmer-bench[geo]'`"
-        ) from None
+        geo = "`pip install 'cmer-bench[geo]'`"
+        raise UserError(f"the image {path} is an unusual TIFF, or none; try {geo}") from None
     with tifffile.TiffFile(path) as file:
         series, page = file.series[0], file.pages.first
         sizes = dict(zip(series.axes, series.shape, strict=True))
@@ -218,10 +215,8 @@ def _codecs(path: Path) -> Any:
     try:
         import imagecodecs
     except ImportError:
-        raise UserError(
-            f"the image {path} has more than 8 bits in each colour, which needs imagecodecs: "
-            "`pip install 'cmer-bench[geo]'`"
-        ) from None
+        geo = "`pip install 'cmer-bench[geo]'`"
+        raise UserError(f"{path} has more than 8 bits in each colour, which needs {geo}") from None
     return imagecodecs
 
 
@@ -245,8 +240,5 @@ def _damaged(path: Path, error: Exception) -> UserError:
     if head.startswith((b"<!doctype html", b"<html")):
         return UserError(f"{path} is a web page and no image; fetch it again")
     if "requires the 'imagecodecs' package" in str(error):
-        return UserError(
-            f"the image {path} is of a compression that needs imagecodecs; "
-            "`pip install 'cmer-bench[geo]'`"
-        )
+        return UserError(f"the compression of {path} needs `pip install 'cmer-bench[geo]'`")
     return UserError(f"the image {path} cannot be read ({brief(error)}); fetch it again")

@@ -64,8 +64,7 @@ class Leaks:
         name, other = self.test.card.name, self.train.card.name
         remedy = f"do not train on both, or leave those out of {other}"
         shared = [
-            f"{' and '.join(pair.images)} ({len(pair.sentences)} captions)"
-            for pair in self.by_captions
+            f"{' and '.join(p.images)} ({len(p.sentences)} captions)" for p in self.by_captions
         ]
         yield (
             f"against {other} ({len(self.train.samples):,} images in train and val): "
@@ -114,11 +113,10 @@ def between(card: Card, other: Card, root: Path, progress: Progress) -> Leaks:
     notes = [f"captions alone were compared: {note}" for note in (*test.notes, *train.notes)]
     pairs: list[Twins] = []
     if not notes:
-        first, second = (
-            twins.decode(part.card, part.samples, part.paths, progress=progress)
-            for part in (test, train)
-        )
-        pairs = twins.find(first, second)
+        decoded = [
+            twins.decode(p.card, p.samples, p.paths, progress=progress) for p in (test, train)
+        ]
+        pairs = twins.find(*decoded)
     return Leaks(test, train, by_captions(test.samples, train.samples), pairs, notes)
 
 

@@ -128,7 +128,7 @@ class Table:
         samples: dict[str, Sample] = {}
         for place, row in rows:
             with at(place):
-                new = values.sample(row, self._captions(row), file_split, name_key=self.name)
+                new = values.sample(row, self._captions(row), file_split, self.name)
                 old = samples.get(new.filename, replace(new, captions=()))
                 if old.split != new.split:
                     raise AnnotationError(f"{new.filename!r} is in {old.split} and in {new.split}")

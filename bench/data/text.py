@@ -18,9 +18,8 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path} is not a file, or a link to none; put the annotation there")
     try:
         if path.stat().st_size > LIMIT_BYTES:
-            raise UserError(
-                f"{path} is too large ({LIMIT_BYTES // 2**20} MiB is the limit); leave out images"
-            )
+            limit = f"{LIMIT_BYTES // 2**20} MiB is the limit"
+            raise UserError(f"{path} is too large ({limit}); leave out images")
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from None
@@ -28,9 +27,8 @@ def read_text(path: Path) -> str:
     try:
         return content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 text (from byte {error.start:,} on); save it as UTF-8"
-        ) from None
+        where = f"from byte {error.start:,} on"
+        raise UserError(f"{path} is not UTF-8 text ({where}); save it as UTF-8") from None
 
 
 def read_json(path: Path) -> Any:
@@ -51,6 +49,4 @@ def _parse(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{place} is not valid JSON ({error}); fetch the annotation again"
-        ) from None
+        raise UserError(f"{place} is not valid JSON ({error}); fetch the file again") from None

@@ -14,14 +14,11 @@ from typing import Any
 from methods.sample import Sample
 
 SPLITS = ("train", "val", "test")
-OTHER_NAMES = {
-    **dict.fromkeys(("valid", "validation", "dev"), "val"),
-    "training": "train",
-    "testing": "test",
-}
+OTHER_NAMES = dict.fromkeys(("valid", "validation", "dev"), "val")
+OTHER_NAMES |= {"training": "train", "testing": "test"}
 """Other words for a split in annotations."""
 LABELS = ("label_name", "label", "scene", "class_name", "class", "category")
-"""Columns for the scene of an image; the first that holds one counts. JSON forms have two."""
+"""Columns for the scene of an image; the first that holds one counts."""
 
 
 class AnnotationError(Exception):
@@ -134,7 +131,6 @@ def sample(
     entry: Mapping[str, Any],
     captions: Sequence[str],
     file_split: FileSplit,
-    *,
     name_key: str,
     labels: Sequence[str] = LABELS,
 ) -> Sample:

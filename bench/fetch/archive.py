@@ -89,10 +89,8 @@ def _write(
         inner = PurePosixPath(name.replace("\\", "/"))  # as some programs on Windows write them
         leads_out = inner.is_absolute() or ".." in inner.parts or re.match("[A-Za-z]:", name)
         if leads_out or any(ord(letter) < 32 for letter in name) or not inner.name:
-            raise Fault(
-                f"{archive.name} holds {name[:80]!r}, which leads out of its folder or is no file "
-                "name"
-            )
+            wrong = "which leads out of its folder or is no file name"
+            raise Fault(f"{archive.name} holds {name[:80]!r}, {wrong}")
         if number >= MEMBERS:
             raise _bomb(archive, limit)
         is_junk_of_macos = "__MACOSX" in inner.parts or inner.name.startswith("._")

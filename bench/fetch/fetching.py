@@ -214,11 +214,8 @@ class _Fetcher:
     def _missing(self) -> Iterator[str]:
         """The parts that are not there, the annotation first; also of a card without sources."""
         raw, scenes = self.card.raw, self.card.raw.get("scenes", {})
-        names = [
-            raw.get("annotation"),
-            scenes.get("folder") if scenes.get("rule") == "files" else None,
-        ]
-        for name in filter(None, names):
+        lists = scenes.get("folder") if scenes.get("rule") == "files" else None
+        for name in filter(None, (raw.get("annotation"), lists)):
             if "{split}" not in name and not (self.folder / name).exists():
                 yield name
         if status.read(self.card, self.root).missing:  # now that the annotation may be there

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from bench import data
@@ -91,9 +92,8 @@ def _copy_or_extract(download: Path, draft: Path) -> None:
     if download.is_file() and download.suffix == draft.suffix:
         shutil.copyfile(download, draft)
         return
-    extracted = archive.extract(
-        download, draft.parent / "unpacked", lambda name: name.name == draft.name
-    )
+    into = draft.parent / "unpacked"
+    extracted = archive.extract(download, into, lambda name: name.name == draft.name)
     if len(extracted) != 1:
         raise Fault(f"{download.name} holds {len(extracted) or 'no'} {draft.name}")
     extracted[0].rename(draft)
@@ -138,16 +138,13 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
         archive.extract(file, job.aside / str(number), is_wanted)
     if not files.scan(job.aside):  # they may be in an archive inside the archive
         for number, file in enumerate(downloads):
-            inner = archive.extract(
-                file, job.aside / f"archives{number}", lambda name: name.suffix.lower() in NESTED
-            )
+            into = job.aside / f"archives{number}"
+            inner = archive.extract(file, into, lambda name: name.suffix.lower() in NESTED)
             for place, path in enumerate(inner):
                 archive.extract(path, job.aside / f"nested{number}-{place}", is_wanted)
     _drop_copies(job.aside, samples)
     names = [s.filename for s in samples]
-    matches = files.match(
-        job.card.name, job.aside, names, lambda name: scenes.original_stem(rule, name)
-    )
+    matches = files.match(job.card.name, job.aside, names, partial(scenes.original_stem, rule))
     if matches.missing:
         raise Fault(
             f"{len(matches.missing):,} of {len(samples):,} images are not in "
