@@ -6,6 +6,7 @@ import io
 import sys
 import textwrap
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,13 @@ def _wrapped(line: str, width: int) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 trial`, `2 trials`, `1,200 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def few(names: Iterable[str], shown: int = 3, mark: str = ", ") -> str:
+    """The first of several names, and how many more there are: `a, b, c and 4 more`."""
+    listed = list(names)
+    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
+    return mark.join(listed[:shown]) + more
 
 
 def from_here(path: Path) -> str:

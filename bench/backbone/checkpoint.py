@@ -10,7 +10,7 @@ import pickle
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bench import UserError, brief
 from bench.backbone import huggingface
-from bench.console import counted
+from bench.console import counted, few
 
 State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "clip", "net", "network")
@@ -33,8 +33,6 @@ NO_WEIGHTS = (
 )
 """Last parts of the names of sizes and masks, which follow from the architecture."""
 OPENAI_MARKS = {"input_resolution", "context_length", "vocab_size"}
-SHOWN = 4
-"""Names listed in a sentence."""
 
 
 class Misfit(UserError):
@@ -74,7 +72,7 @@ def read(path: Path, model: nn.Module) -> Checkpoint:
     unique = len(set(bare)) == len(bare)
     state = dict(zip(bare, tensors.values(), strict=True)) if unique else tensors
     if not state:
-        keys = f" (its keys are {_few(map(str, raw))})" if isinstance(raw, Mapping) else ""
+        keys = f" (its keys are {few(map(str, raw))})" if isinstance(raw, Mapping) else ""
         raise Misfit(f"the file {str(path)!r} holds no tensors by name{keys}; save a state_dict")
     openai = is_torchscript and {name.rpartition(".")[2] for name in state} >= OPENAI_MARKS
     dropped = set(NO_WEIGHTS) - {name.rpartition(".")[2] for name in model.state_dict()}
@@ -82,7 +80,7 @@ def read(path: Path, model: nn.Module) -> Checkpoint:
     prefix = _prefix(path, state, model)
     inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     left_out = [k for k in state if not k.startswith(prefix)]
-    note = f"{len(left_out)} tensors outside {prefix!r} were left out: {_few(left_out)}"
+    note = f"{len(left_out)} tensors outside {prefix!r} were left out: {few(left_out)}"
     is_clip_model = huggingface.is_clip(inside)
     if is_clip_model:
         inside = huggingface.renamed(inside)
@@ -219,15 +217,9 @@ def _demand_fit(path: Path, name: str, state: State, target: Mapping[str, Tensor
         sizes = f"{tuple(state[first].shape)} in the file, {tuple(target[first].shape)} in {name}"
         faults.append(f"{counted(len(reshaped), 'tensor')} of another shape ({first}: {sizes})")
     if missing:
-        faults.append(f"{counted(len(missing), 'tensor')} missing ({_few(missing)})")
+        faults.append(f"{counted(len(missing), 'tensor')} missing ({few(missing)})")
     if unknown:
-        faults.append(f"{counted(len(unknown), 'tensor')} unknown to it ({_few(unknown)})")
+        faults.append(f"{counted(len(unknown), 'tensor')} unknown to it ({few(unknown)})")
     if len(missing) > len(target) // 2:  # another kind of model
-        faults.append(f"the file has {_few(state)}")
+        faults.append(f"the file has {few(state)}")
     raise Misfit(f"the file {str(path)!r} does not fit {name}: {'; '.join(faults)}")
-
-
-def _few(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

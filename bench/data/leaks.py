@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError, data
+from bench.console import few
 from bench.data import Card, Dataset, cache, contact, spoken_form, twins
 from bench.data.twins import Progress, Twins
 from methods.sample import Sample
@@ -19,8 +20,6 @@ WORDS = 6
 """Sentences with fewer words are equal by chance too often to count."""
 SENTENCES = 2
 """So many equal sentences make two images count as the same."""
-SHOWN = 3
-"""Pairs named as examples."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,13 @@ class Leaks:
         yield (
             f"against {other} ({len(self.train.samples):,} images in train and val): "
             f"{len(captions)} of {len(self.test.samples):,} test images of {name} share captions "
-            f"with one of its images ({SENTENCES} or more of {WORDS} words or more)"
-            f"{_examples(shared)}"
+            f"with one of its images ({SENTENCES} or more of {WORDS} words or more): "
+            + (few(shared, mark="; ") or "none")
         )
         if not self.notes:
-            equal = [" = ".join(pair.images) for pair in self.by_pixels]
             yield (
                 f"against {other}: {len(pixels)} test images are in it as pictures, equal or "
-                f"nearly so{_examples(equal)}"
+                f"nearly so: {few(map(str, self.by_pixels), mark='; ') or 'none'}"
             )
         if captions | pixels and not self.notes:
             yield (
@@ -96,11 +94,6 @@ class Leaks:
 def _tested(pairs: Sequence[SharedCaptions | Twins]) -> set[str]:
     """The test images of pairs."""
     return {pair.images[0] for pair in pairs}
-
-
-def _examples(pairs: list[str]) -> str:
-    more = "; ..." if len(pairs) > SHOWN else ""
-    return f": {'; '.join(pairs[:SHOWN])}{more}" if pairs else ""
 
 
 def between(card: Card, other: Card, root: Path, progress: Progress) -> Leaks:

@@ -3,14 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bench.console import few
 from bench.data.check import Images, Report, Words
-from bench.data.twins import Twins
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-SHOWN = 3
-"""Examples named for each fault."""
 
 
 def show(report: Report, console: "Console") -> None:
@@ -108,25 +105,21 @@ def _test_set(report: Report) -> str:
 def _images(images: Images, total: int) -> Iterator[str]:
     yield from _listed("missing images", images.missing, total)
     if images.undecodable:
-        first = "; ".join(list(images.undecodable.values())[:SHOWN])
+        first = few(images.undecodable.values(), mark="; ")
         yield f"images that cannot be read: {len(images.undecodable):,}: {first}"
     yield from _listed("image files that no annotation names", images.extra)
     if len(images.sizes) > 1:
-        sizes = ", ".join(f"{size} ({count:,})" for size, count in list(images.sizes.items())[:5])
-        more = f", and {len(images.sizes) - 5} more" if len(images.sizes) > 5 else ""
-        yield f"image sizes: {sizes}{more}"
+        sizes = [f"{size} ({count:,})" for size, count in images.sizes.items()]
+        yield f"image sizes: {few(sizes, 5)}"
     if images.twins:
         equal = sum(pair.same_pixels for pair in images.twins)
         both = f"{equal} equal, {len(images.twins) - equal} nearly equal"
-        yield f"pairs of the same picture: {both}: {_examples(images.twins)}"
+        yield f"pairs of the same picture: {both}: {few(map(str, images.twins), mark='; ')}"
     for split in ("val", "test"):
         if leaks := images.leaks(split):
             leaked = {pair.images[pair.splits.index(split)] for pair in leaks}
-            yield f"LEAK {len(leaked)} {split} images are in train too: {_examples(leaks)}"
-
-
-def _examples(pairs: list[Twins]) -> str:
-    return "; ".join(" = ".join(pair.images) for pair in pairs[:SHOWN])
+            examples = few(map(str, leaks), mark="; ")
+            yield f"LEAK {len(leaked)} {split} images are in train too: {examples}"
 
 
 def _scenes(report: Report) -> Iterator[str]:
@@ -138,7 +131,7 @@ def _scenes(report: Report) -> Iterator[str]:
     ordered = sorted(report.scenes[split].items(), key=lambda item: item[1])
     (low, few), (high, many) = ordered[0], ordered[-1]
     absent = [s for s in report.scenes.get("train", {}) if s not in report.scenes.get("test", {})]
-    missing = f"; not in test: {', '.join(absent[:SHOWN])}" if absent else ""
+    missing = f"; not in test: {few(absent)}" if absent else ""
     span = f"in {split} from {few:,} images ({low}) to {many:,} ({high})"
     yield f"scenes: {len(scenes)}; {span}{missing}"
 
@@ -146,5 +139,4 @@ def _scenes(report: Report) -> Iterator[str]:
 def _listed(fault: str, names: Sequence[str], total: int | None = None) -> Iterator[str]:
     if names:
         of = "" if total is None else f" of {total:,}"
-        more = ", ..." if len(names) > SHOWN else ""
-        yield f"{fault}: {len(names):,}{of}: {', '.join(names[:SHOWN])}{more}"
+        yield f"{fault}: {len(names):,}{of}: {few(names)}"

@@ -53,6 +53,9 @@ class Twins:
     grey_levels: float
     """Mean difference of 16 x 16 thumbnails, in levels of 255."""
 
+    def __str__(self) -> str:
+        return " = ".join(self.images)
+
 
 def decode(
     card: Card,
