@@ -77,17 +77,11 @@ def match(
     entry_of: dict[Path, str] = {}
 
     def take(filename: str, paths: list[Path]) -> None:
-        # Of several files with the name, the one in the folder that the annotation states.
-        parts = PurePosixPath(filename).parent.parts
-        if len(paths) > 1 and parts:
-            paths = [p for p in paths if p.parent.parts[-len(parts) :] == parts] or paths
-        if len(paths) > 1:
-            both = f"{paths[0]}, {paths[1]}"
-            raise UserError(f"{name}: several images could be {filename!r}: {both}; keep one")
-        if other := entry_of.get(paths[0]):
+        path = _chosen(name, filename, paths)
+        if other := entry_of.get(path):
             both = f"{other!r} and {filename!r}"
-            raise UserError(f"{name}: {both} are both {paths[0]}; correct the annotation")
-        file_of[filename], entry_of[paths[0]] = paths[0], filename
+            raise UserError(f"{name}: {both} are both {path}; correct the annotation")
+        file_of[filename], entry_of[path] = path, filename
 
     rest, numbered = [], 0
     for filename in filenames:
@@ -120,6 +114,17 @@ def match(
     missing = [filename for filename in filenames if filename not in file_of]
     extra = [path for path in files if path not in entry_of]
     return Matches([file_of.get(f) for f in filenames], missing, extra, notes)
+
+
+def _chosen(name: str, filename: str, paths: list[Path]) -> Path:
+    """Of several files with an annotated name, the one in the folder that the annotation states."""
+    parts = PurePosixPath(filename).parent.parts
+    if len(paths) > 1 and parts:
+        paths = [p for p in paths if p.parent.parts[-len(parts) :] == parts] or paths
+    if len(paths) > 1:
+        both = f"{paths[0]}, {paths[1]}"
+        raise UserError(f"{name}: several images could be {filename!r}: {both}; keep one")
+    return paths[0]
 
 
 def _grouped(files: Sequence[Path], key: Callable[[Path], str]) -> dict[str, list[Path]]:
