@@ -65,7 +65,7 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 
 def test_counts_are_enforced(tiny: Path) -> None:
     edit(tiny, lambda images: images.pop(0))  # of train
-    said = "images per split are 7 train, 4 val, 4 test, and the card says 8 train, 4 val, 4 test"
+    said = "images per split are 7 train, 4 val, 4 test, the card says 8 train, 4 val, 4 test"
     with pytest.raises(UserError, match=said):
         load(tiny)
 

@@ -41,9 +41,8 @@ def is_name(name: str) -> bool:
 
 def is_clip(state: dict[str, Tensor]) -> bool:
     """Whether a state is that of a `CLIPModel`."""
-    return "vision_model.embeddings.patch_embedding.weight" in state and all(
-        f"{tower}_projection.weight" in state for tower in ("visual", "text")
-    )
+    marks = ("vision_model.embeddings.patch_embedding", "visual_projection", "text_projection")
+    return all(f"{mark}.weight" in state for mark in marks)
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -167,11 +167,8 @@ def _images(
     except UserError as error:
         return Images(compared=False), [f"no image was looked at: {error}"]
     decoded = twins.decode(card, samples, matches.paths, progress=progress)
-    sizes = {
-        sample.filename: f"{size[0]} x {size[1]}"
-        for sample, size in zip(samples, decoded.sizes, strict=True)
-        if size is not None
-    }
+    named = zip(samples, decoded.sizes, strict=True)
+    sizes = {sample.filename: f"{size[0]} x {size[1]}" for sample, size in named if size}
     counts = dict(Counter(sizes.values()).most_common())
     usual_size = next(iter(counts), None)
     images = Images(

@@ -50,13 +50,10 @@ def corruptions(card: Card, root: Path, out: Path, severities: Sequence[int] = (
         raise UserError(f"{card.name} has no image to show; `bench data check` says what is there")
     clean = cache.picture(dataset, rows[0], SHOWN)[None]
     steps = ", ".join(map(str, severities))
-    cells = [
-        Cell(
-            f"{name}: clean, severity {steps}",
-            [clean[0], *(corrupt(clean, name, severity)[0] for severity in severities)],
-        )
-        for name in CORRUPTIONS
-    ]
+    cells = []
+    for name in CORRUPTIONS:
+        corrupted = [corrupt(clean, name, severity)[0] for severity in severities]
+        cells.append(Cell(f"{name}: clean, severity {steps}", [clean[0], *corrupted]))
     write(cells, out, columns=1)
 
 

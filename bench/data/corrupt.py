@@ -93,13 +93,8 @@ def haze(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     return _bytes((image / 255.0) * (1 - veil) + np.asarray(AIRLIGHT) * veil)
 
 
-CORRUPTIONS: dict[str, Callable[[Pixels, int, np.random.Generator], Pixels]] = {
-    "blur": blur,
-    "noise": noise,
-    "cloud": cloud,
-    "jpeg": jpeg,
-    "haze": haze,
-}
+Corruption = Callable[[Pixels, int, np.random.Generator], Pixels]
+CORRUPTIONS: dict[str, Corruption] = {f.__name__: f for f in (blur, noise, cloud, jpeg, haze)}
 
 
 def _bytes(values: Values) -> Pixels:
@@ -123,6 +118,5 @@ def _stretch(grid: Values, length: int, axis: int) -> Values:
     low = np.minimum(at.astype(int), grid.shape[axis] - 2)
     t = at - low
     weight = np.expand_dims(t * t * (3 - 2 * t), 1 - axis)
-    return np.asarray(
-        np.take(grid, low, axis) * (1 - weight) + np.take(grid, low + 1, axis) * weight
-    )
+    before, after = np.take(grid, low, axis), np.take(grid, low + 1, axis)
+    return np.asarray(before * (1 - weight) + after * weight)

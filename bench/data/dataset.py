@@ -149,13 +149,9 @@ def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
     """In which ways an annotation is not the card's, each a sentence with the remedy."""
     remedy = "use the published annotation, or write a card for yours (bench data new)"
     wrong = []
-    counts = [sum(s.split == name for s in samples) for name in SPLITS]
-    expected = [card.counts.get(name, 0) for name in SPLITS]
-    if counts != expected:
-        are, stated = (
-            ", ".join(f"{number:,} {split}" for number, split in zip(numbers, SPLITS, strict=True))
-            for numbers in (counts, expected)
-        )
+    are = ", ".join(f"{sum(s.split == name for s in samples):,} {name}" for name in SPLITS)
+    stated = ", ".join(f"{card.counts.get(name, 0):,} {name}" for name in SPLITS)
+    if are != stated:
         wrong.append(f"{card.name}: images per split are {are}, the card says {stated}: {remedy}")
     test = names_hash([s for s in samples if s.split == "test"])
     if card.test_hash not in (None, test):
@@ -173,9 +169,10 @@ def names_hash(samples: Sequence[Sample]) -> str:
 
 def content_hash(samples: Sequence[Sample]) -> str:
     """Hash of all captions, apart from white space, and scenes, in order of the file names."""
-    texts = [[" ".join(caption.split()) for caption in s.captions] for s in samples]
-    stems = [Path(s.filename).stem for s in samples]
-    content = sorted(zip(stems, [s.scene or "" for s in samples], texts, strict=True))
+    content = sorted(
+        (Path(s.filename).stem, s.scene or "", [" ".join(c.split()) for c in s.captions])
+        for s in samples
+    )
     return short_hash(json.dumps(content, ensure_ascii=False))
 
 

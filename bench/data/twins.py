@@ -150,7 +150,6 @@ def _thumbnails(pixels: Pixels, cells: int) -> Signs:
     means = np.empty((count, cells, cells), dtype=np.float32)
     for start in range(0, count, BLOCK):
         part = pixels[start : start + BLOCK].astype(np.float32).mean(axis=-1)
-        means[start : start + BLOCK] = part.reshape(-1, cells, block, cells, block).mean(
-            axis=(2, 4)
-        )
+        blocks = part.reshape(-1, cells, block, cells, block)
+        means[start : start + BLOCK] = blocks.mean(axis=(2, 4))
     return means

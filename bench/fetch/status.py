@@ -46,12 +46,12 @@ def read(card: Card, root: Path) -> Status:
 
 def missing_parts(card: Card, root: Path, status: Status) -> list[Part]:
     """The parts that are missing or incomplete, as far as the card has sources for them."""
-    folder = data.folder_of(card, root)
-    return [
-        part
-        for part in parts(card)
-        if not (folder / part.to).exists() or (part.to == card.raw.get("images") and status.missing)
-    ]
+    folder, images = data.folder_of(card, root), card.raw.get("images")
+
+    def is_missing(part: Part) -> bool:
+        return not (folder / part.to).exists() or (part.to == images and status.missing > 0)
+
+    return [part for part in parts(card) if is_missing(part)]
 
 
 def lines(card: Card, root: Path, status: Status) -> list[str]:
