@@ -437,7 +437,7 @@ def test_another_data_set_is_refused_and_named(hub: HubServer, tmp_path: Path) -
         fetch(card, root)
     assert not (root / "d/d.json").exists()
     (root / "d/d.json").write_bytes(other)
-    with pytest.raises(UserError, match="nothing there is overwritten: move it away"):
+    with pytest.raises(UserError, match="move away what is there, then fetch again"):
         fetch(card, root)
     assert (root / "d/d.json").read_bytes() == other
 
