@@ -172,6 +172,12 @@ def test_what_the_table_counts(tiny: Path) -> None:
     }
 
 
+def test_a_scene_that_test_lacks_is_named(tiny: Path) -> None:
+    edit(tiny, lambda images: images[0].update(filename="lake_0.png"))
+    said = "\n".join(summary.lines(report_of(tiny)))
+    assert "scenes: 3; in train from 1 images (lake) to 4 (port); not in test: lake" in said
+
+
 def test_a_card_that_pins_no_test_set(tiny: Path) -> None:
     def said() -> str:
         return next(summary.lines(report_of(tiny)))

@@ -129,10 +129,10 @@ def _scenes(report: Report) -> Iterator[str]:
         return
     split = max(report.scenes, key=lambda name: sum(report.scenes[name].values()))
     ordered = sorted(report.scenes[split].items(), key=lambda item: item[1])
-    (low, few), (high, many) = ordered[0], ordered[-1]
+    (low, least), (high, most) = ordered[0], ordered[-1]
     absent = [s for s in report.scenes.get("train", {}) if s not in report.scenes.get("test", {})]
     missing = f"; not in test: {few(absent)}" if absent else ""
-    span = f"in {split} from {few:,} images ({low}) to {many:,} ({high})"
+    span = f"in {split} from {least:,} images ({low}) to {most:,} ({high})"
     yield f"scenes: {len(scenes)}; {span}{missing}"
 
 
