@@ -1,4 +1,4 @@
-"""How commands are declared: their help, their options, and the error for a mistyped option."""
+"""How commands are declared: their help, their options, and what they refuse."""
 
 import dataclasses
 import functools
@@ -17,7 +17,10 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(TyperCommand):
-    """A command whose help shows flags without a type (`--dry-run`, not `--dry-run <bool>`)."""
+    """A command that refuses odd values in one sentence.
+
+    Its help shows flags without a type (`--dry-run`, not `--dry-run <bool>`).
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Parse as typer does, but raise UserError for what it refuses and for odd values.
