@@ -11,10 +11,9 @@ from rich.console import Console
 
 from bench import record, spec
 from bench.report import ablation, conditions, contents, summary, tables, terminal
-from bench.report.entry import JOULES, RECALL
+from bench.report.entry import JOULES, RECALL, SPEED
 from bench.report.group import Group
 from bench.report.significance import marks
-from bench.report.tables import SPEED
 from methods import registry
 from tests.helpers import fake_records as fakes
 from tests.helpers.fake_records import by_hand, group_of, groups_of

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.report.entry import RECALL
+from bench.report.entry import RECALL, VALIDATION
 from bench.report.group import Group, slug
 from bench.report.row import Row
 from bench.report.significance import LEVEL, p_value
@@ -94,7 +94,7 @@ def fold(group: Group) -> Group:
     for ablation in ablations(group):
         rows = [row for _, row in ablation.changed]
         if len(rows) >= MANY:
-            scores = [(s.mean, row) for row in rows if (s := row.statistic("metrics.val.mR"))]
+            scores = [(s.mean, row) for row in rows if (s := row.statistic(VALIDATION))]
             best = max(scores, key=lambda pair: pair[0])[1] if scores else None
             folded += [row for row in rows if row is not best]
     if not folded:

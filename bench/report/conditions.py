@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.report.entry import JOULES, Entry
+from bench.report.entry import JOULES, SPEED, Entry
 from bench.report.group import SEEN, Group
 from bench.report.row import Row
 
 PEAK = "efficiency.peak_memory_train_bytes"
 TIMED = {
-    *("efficiency.train_images_per_second", "efficiency.step_images_per_second", JOULES),
+    *(SPEED, "efficiency.step_images_per_second", JOULES),
     *("efficiency.epoch_seconds", "efficiency.epoch_and_features_seconds"),
 }
 """Figures that are wrong if the machine was busy or its clock was lowered."""

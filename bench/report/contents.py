@@ -13,7 +13,6 @@ from bench.report.ablation import ablation_tables
 from bench.report.difference import difference_table
 from bench.report.group import SEEN, Group, slug
 from bench.report.reached import reach_table
-from bench.report.row import Row
 from bench.report.significance import ABOUT
 from bench.report.summary import summary
 from bench.report.tables import (
@@ -91,7 +90,7 @@ def contents(
     sections = []
     for number, group in enumerate(groups):
         chosen = columns[number] if columns else None
-        parts = _tables(group, results, group.row(reference), reference, chosen, unreadable.append)
+        parts = _tables(group, results, reference, chosen, unreadable.append)
         section = Section(
             group.name,
             group.title,
@@ -127,26 +126,24 @@ def _counts(frame: "pd.DataFrame") -> str:
 def _tables(
     group: Group,
     results: Path,
-    base: Row | None,
     reference: str,
     chosen: list[Column] | None,
     left_out: Callable[[str], None],
 ) -> list[Part]:
-    """The tables of a group; base: the row that ratios refer to."""
-    parts = []
-    cost_columns = costs(group, base)
-    about_costs = conditions.cost_words(group)
+    """The tables of a group; chosen: the columns of one table instead of recall and cost."""
+    cost_columns, about_costs = costs(group, group.row(reference)), conditions.cost_words(group)
+    # The question that most readers come with, so its table stands right after the recalls.
+    difference = filter(None, [difference_table(group, reference)])
     if chosen is not None:
         notes = about_costs if any(column in cost_columns for column in chosen) else []
-        title = "Recall in percent, and cost"
-        parts.append(Part("table", title, method_table(group, chosen), notes))
+        table = method_table(group, chosen)
+        parts = [Part("table", "Recall in percent, and cost", table, notes), *difference]
     else:
-        title = "Recall on the test set, in percent"
-        parts.append(Part("recall", title, recall_table(group)))
-        title = "What training costs"
-        parts.append(Part("cost", title, method_table(group, cost_columns), about_costs))
-    # The question that most readers come with, so it stands right after the recalls.
-    parts[1:1] = filter(None, [difference_table(group, reference)])
+        parts = [
+            Part("recall", "Recall on the test set, in percent", recall_table(group)),
+            *difference,
+            Part("cost", "What training costs", method_table(group, cost_columns), about_costs),
+        ]
     parts += filter(None, [reach_table(group, reference)])
     parts += ablation_tables(group)
     parts += robustness.tables(group, results, left_out)

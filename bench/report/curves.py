@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from bench.report.conditions import explained, spoilt
+from bench.report.entry import RECALL, SPEED
 from bench.report.figure import (
     LEFT_MARGIN,
     RIGHT_MARGIN,
@@ -18,7 +19,6 @@ from bench.report.group import Group
 from bench.report.labels import NAMES, OFFSET, height_for, names_at_the_ends
 from bench.report.reached import Course, courses
 from bench.report.row import Row
-from bench.report.tables import SPEED
 from bench.report.tradeoff import longest_bar, rate_axis
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _about(rows: list[Row], all_courses: list[Course], signs: str) -> str:
     if many and len(rows) <= FEW_LINES:
         about += ", thin: single seeds"
     about += "; right: test mR" + (" ± standard deviation" if many else "")
-    recalls = [recall for row in rows if (recall := row.statistic("metrics.test.mR"))]
+    recalls = [recall for row in rows if (recall := row.statistic(RECALL))]
     if any((recall.std or 0.0) > longest_bar(recalls) for recall in recalls):
         about += "; long bars as figures"
     if any(course.computed for course in all_courses):
@@ -167,7 +167,7 @@ def _draw_course(
 def _test_recalls(
     axes: "Axes", rows: list[Row], heights: dict[str, float], styles: dict[str, MethodStyle]
 ) -> None:
-    recalls = {row.label: recall for row in rows if (recall := row.statistic("metrics.test.mR"))}
+    recalls = {row.label: recall for row in rows if (recall := row.statistic(RECALL))}
     longest = longest_bar(list(recalls.values()))
     for label, recall in recalls.items():
         spread, dark, at = recall.std or 0.0, styles[label].dark, (recall.mean, heights[label])

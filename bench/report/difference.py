@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-from bench.report.entry import RECALL
+from bench.report.entry import RECALL, VALIDATION
 from bench.report.group import Group
 from bench.report.row import Row
 from bench.report.significance import difference
 from bench.report.tables import Cell, Part, percent, signed, with_differences
 from bench.trained.paired import TTest
-
-VALIDATION = "metrics.val.mR"
-"""The mR by which a training chose the step that is tested: its best on validation."""
 
 
 @dataclass(frozen=True)

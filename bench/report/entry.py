@@ -7,7 +7,11 @@ from typing import Any
 from bench import record
 from bench.schema import Efficiency, Record, TrialFields
 
+# Fields that several tables and plots show, by their dotted names in a record.
 RECALL = "metrics.test.mR"
+VALIDATION = "metrics.val.mR"
+"""The mR by which a training chose the step that is tested: its best on validation."""
+SPEED = "efficiency.train_images_per_second"
 JOULES = "derived.joules_per_image"
 """GPU energy of the whole training, validation included, divided by the images trained on. Records
 do not hold it: `Entry.get` computes it."""

@@ -39,7 +39,6 @@ CHARACTERS = (*range(0x20, 0x180), *range(0x2010, 0x2027), *range(0x2190, 0x2194
 DPI = 160
 TITLE = 9.0
 """Size of titles in points."""
-MIB = 2.0**20
 LEFT_MARGIN, RIGHT_MARGIN = 0.76, 0.15
 """In inches; on the left is room for a label beside numbers of six characters, such as 14.775."""
 

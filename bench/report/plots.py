@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.report.curves import by_seconds, by_steps
-from bench.report.figure import MIB, blank, method_styles, rc_settings, save, widest
+from bench.report.figure import blank, method_styles, rc_settings, save, widest
 from bench.report.group import Group
 from bench.report.labels import NAMES, height_for, names_at_the_ends
 from bench.report.robustness import severity_curves
+from bench.report.tables import MIB
 from bench.report.tradeoff import against_memory, against_throughput
 
 if TYPE_CHECKING:

@@ -4,12 +4,11 @@ import statistics
 from dataclasses import dataclass
 
 from bench.report.conditions import memory_words, spoilt
-from bench.report.entry import Entry
+from bench.report.entry import SPEED, Entry
 from bench.report.group import Group
 from bench.report.row import Row
 from bench.report.tables import (
     MIB,
-    SPEED,
     Cell,
     Column,
     Part,

@@ -1,11 +1,11 @@
 """The first table of a report: for each group the best method, and those not clearly worse."""
 
 from bench.report.conditions import shortened, spoilt
-from bench.report.entry import RECALL
+from bench.report.entry import RECALL, SPEED
 from bench.report.group import Group
 from bench.report.row import Row
 from bench.report.significance import ABOUT, LEVEL, p_value
-from bench.report.tables import MIB, SPEED, Cell, Column, Part, Table, cell_of, percent, rate, size
+from bench.report.tables import MIB, Cell, Column, Part, Table, cell_of, percent, rate, size
 
 SHOWN = 5
 """Methods named in a cell."""

@@ -7,7 +7,7 @@ from bench import UserError
 from bench.recalls import KS, METRICS
 from bench.report import significance
 from bench.report.conditions import letters, spoilt
-from bench.report.entry import JOULES
+from bench.report.entry import JOULES, SPEED
 from bench.report.group import Group
 from bench.report.row import Row, Statistic
 from bench.spec import nearest
@@ -20,7 +20,6 @@ WORDS = {
 """Headings of the columns that hold words; all others hold numbers."""
 CHANCE_IN_SCENE = {"rsitmd": 32.42, "rsicd": 14.53, "ucm": 46.88}
 """mR of knowing only the true scene of a query and ranking at random inside it (our count)."""
-SPEED = "efficiency.train_images_per_second"
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING
 
 from bench.label import Label
 from bench.report.conditions import footnotes, replaced
-from bench.report.entry import RECALL
+from bench.report.entry import RECALL, SPEED
 from bench.report.grouping import group_records
 from bench.report.published import calibrations
 from bench.report.tables import (
     MIB,
-    SPEED,
     WORDS,
     Column,
     Part,
@@ -34,20 +33,20 @@ def table(frame: "pd.DataFrame") -> "Table":
     groups = group_records(frame)
     outer, notes = Table.grid(), dict[str, None]()
     for group in groups:
-        columns = {
-            "i2t R@1": Column("", "metrics.test.i2t_R@1", percent),
-            "t2i R@1": Column("", "metrics.test.t2i_R@1", percent),
-            "mR": Column("", RECALL, percent, 1),
-            "trainable": Column("", "efficiency.trainable_parameters", count),
-            "peak MiB" if group.cuda else "kept MiB": Column("", group.memory, size, 0, MIB),
-            "images/s": Column("", SPEED, rate),
-        }
+        columns = [
+            Column("i2t R@1", "metrics.test.i2t_R@1", percent),
+            Column("t2i R@1", "metrics.test.t2i_R@1", percent),
+            Column("mR", RECALL, percent, 1),
+            Column("trainable", "efficiency.trainable_parameters", count),
+            Column("peak MiB" if group.cuda else "kept MiB", group.memory, size, 0, MIB),
+            Column("images/s", SPEED, rate),
+        ]
         inner = _blank(group.title)
         inner.add_column("method", min_width=12)
-        for head in ("n", *columns):
+        for head in ("n", *(column.title for column in columns)):
             inner.add_column(head, justify="right", no_wrap=True)
         for row in group.rows:
-            cells = [cell_of(row, column) for column in columns.values()]
+            cells = [cell_of(row, column) for column in columns]
             words = [(f"{c.text} ± {c.spread}" if c.spread else c.text) + c.sign for c in cells]
             label = row.label if row.ok else f"{row.label}\n  {row.states}"
             inner.add_row(Label(label), seeds_of(row).text.replace(" of ", "/"), *words)

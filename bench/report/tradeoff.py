@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.report.conditions import explained, spoilt
+from bench.report.entry import RECALL, SPEED
 from bench.report.figure import MethodStyle, blank, method_styles
 from bench.report.group import Group
 from bench.report.labels import Line, place
@@ -48,7 +49,7 @@ def against_memory(group: Group) -> "Figure | None":
 def against_throughput(group: Group) -> "Figure | None":
     """mR against training images per second."""
     words = "training images/s, log scale" + ("" if group.cuda else " (CPU, for trying out)")
-    return recall_against(group, "efficiency.train_images_per_second", words, 1)
+    return recall_against(group, SPEED, words, 1)
 
 
 def recall_against(group: Group, path: str, words: str, better: int) -> "Figure | None":
@@ -91,7 +92,7 @@ def _points(group: Group, path: str, better: int) -> list[Point]:
     """The rows that have a recall, and a cost unless they train nothing."""
     plotted = []
     for row in group.rows:
-        recall, cost = row.statistic("metrics.test.mR"), row.statistic(path)
+        recall, cost = row.statistic(RECALL), row.statistic(path)
         cost = cost if cost and cost.mean > 0 else None
         if recall and (cost or not row.trains):
             plotted.append((row, recall, cost))
