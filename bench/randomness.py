@@ -1,6 +1,8 @@
 """The state of all generators of random numbers: taken, and put back."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,3 +31,13 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(states["torch"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["device"], device)
+
+
+@contextmanager
+def same_random_states(device: torch.device) -> Iterator[None]:
+    """Continue afterwards as if nothing had been drawn inside."""
+    before = random_states(device)
+    try:
+        yield
+    finally:
+        set_random_states(before, device)

@@ -5,6 +5,7 @@ import gc
 import io
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench import contract
 from bench.measure import count, plan, plan_table
+from bench.measure import rehearsal as rehearsal_
 from bench.measure.rehearsal import LiveBytes, Rehearsal, as_on_cuda
 from bench.recipe import Recipe
 from bench.spec import defaults
@@ -117,6 +119,32 @@ def test_checkpointing_and_accumulation_are_part_of_the_rehearsal():
     gradients = plain.parts().gradients  # of the first one, kept through the second
     extra = more.peak(BATCH) - plain.peak(BATCH)
     assert waiting <= extra <= 1.05 * (waiting + gradients)
+
+
+@pytest.mark.parametrize("name", ["full", "cmer", "mrs_adapter"])
+def test_chunks_that_are_left_out_would_not_change_the_peak(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunked = rehearsal(name, gradcache=3, accumulation=2)
+    sizes = [14, 15]  # five chunks, the last one short or full
+    quick = [chunked.peak(images) for images in sizes]
+    monkeypatch.setattr(rehearsal_, "few_chunks", lambda count: nullcontext())
+    assert quick == [chunked.peak(images) for images in sizes]
+
+
+def test_the_time_to_predict_a_step_does_not_grow_with_its_chunks() -> None:
+    chunked = rehearsal("linear", gradcache=2)
+    encoded = []
+
+    def counted(texts: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(texts))
+        return encode(texts)
+
+    encode, chunked.method.encode_text = chunked.method.encode_text, counted
+    chunked.peak(20)
+    few = len(encoded)
+    chunked.peak(400)
+    assert len(encoded) == 2 * few
 
 
 def test_the_method_that_trains_nothing_needs_no_gradient():
@@ -341,4 +369,4 @@ def test_a_method_that_cannot_be_predicted_gives_a_row_with_the_reason(
         "ucm \u00b7 starter:none \u00b7 GPU 1 GiB",
         "linear: needs a tower that this backbone has not",
     ]
-    assert shown[2].startswith("full: its step depends on values")
+    assert shown[2].startswith("full: its memory cannot be predicted, since its step depends on")

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from methods.base import Method
 
-for _way in ("", "_backward"):  # torch 2.11 counts attention on CUDA only
+# torch 2.11 knows the FLOPs of attention on CUDA only: a CPU's kernels count as these do.
+for _way in ("", "_backward"):
     _name, _aten = "_scaled_dot_product_flash_attention", torch.ops.aten
     _counted = flop_registry[getattr(_aten, f"{_name}{_way}")]
     flop_registry.setdefault(getattr(_aten, f"{_name}_for_cpu{_way}"), _counted)
@@ -48,6 +49,7 @@ def saved_bytes(function: Callable[[], Any], exclude: Iterable[Tensor] = ()) -> 
 def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
     """Bytes of each distinct storage under living tensors; a sparse tensor has two."""
     used = (part.untyped_storage() for tensor in tensors for part in _dense(tensor))
+    # By the address of the storage in C++: views share it, and Python's objects for it come and go.
     return {storage._cdata: storage.nbytes() for storage in used}
 
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from bench import units
-from bench.measure.rehearsal import WORKSPACE, Rehearsal
-from bench.randomness import random_states, set_random_states
+from bench.measure.rehearsal import WORKSPACE, Rehearsal, predictable
+from bench.randomness import same_random_states
 from bench.recipe import Recipe
 from bench.training.batches import TokenTable
 from methods.base import Method, NotApplicable, Sample
@@ -50,6 +49,8 @@ def largest_within(
     return choices[place - 1], known[choices[place - 1]]
 
 
+@same_random_states(CPU)  # so that the training draws as if its recipe had given the batch
+@predictable()
 def batch_within(
     base: "Backbone",
     method: type[Method],
@@ -70,40 +71,35 @@ def batch_within(
     nothing fits, or if the memory cannot be predicted.
     """
     assert recipe.memory is not None
-    before = random_states(CPU)
     built = method(copy.deepcopy(base.model), **settings)
-    length = text_length(built, samples, base)
+    rng = random.Random(0)
+    captions = [
+        built.train_caption(text, sample, rng) for sample in samples for text in sample.captions
+    ]
+    length = text_length(base, captions) or context_length(base)
     count = images or len(samples)
-    try:
-        rehearsal = Rehearsal(
-            built, recipe, base.image_size, length, cuda=cuda, cached=cached, images=count
-        )
-        if cuda:
-            what = "the bytes of a training step on the GPU"
-            fitting = largest_within(
-                recipe.memory, count, lambda n: rehearsal.peak(n) + WORKSPACE, what
-            )
-        else:
-            what = "the bytes kept for the backward pass"
-            fitting = largest_within(recipe.memory, count, rehearsal.kept, what)
-    except (DataDependentOutputException, DynamicOutputShapeException) as error:
-        raise NotApplicable(
-            f"its memory cannot be predicted, since its step depends on values ({error.func}); "
-            "give batch_size instead of memory"
-        ) from None
-    finally:
-        set_random_states(before, CPU)
-    return fitting
+    rehearsal = Rehearsal(
+        built, recipe, base.image_size, length, cuda=cuda, cached=cached, images=count
+    )
+    if cuda:
+        what = "the bytes of a training step on the GPU"
+        return largest_within(recipe.memory, count, lambda n: rehearsal.peak(n) + WORKSPACE, what)
+    what = "the bytes kept for the backward pass"
+    return largest_within(recipe.memory, count, rehearsal.kept, what)
 
 
-def text_length(method: Method, samples: Sequence[Sample], base: "Backbone") -> int:
-    """Tokens of the longest training text, with captions as the method writes them.
+def text_length(base: "Backbone", captions: Sequence[str]) -> int | None:
+    """Tokens of the longest caption, to which all texts are padded.
 
-    Without samples, or if the backbone takes only texts of one length: the backbone's length.
+    None if there are no captions, or if the backbone takes only texts of one length.
     """
-    if not samples or base.pad_id is None:
-        return int(getattr(base.tokenizer, "context_length", None) or 77)
-    table, rng = TokenTable(base.tokenizer, base.pad_id), random.Random(0)
-    for sample in samples:
-        table.add([method.train_caption(caption, sample, rng) for caption in sample.captions])
-    return table.length
+    if base.pad_id is None:
+        return None
+    table = TokenTable(base.tokenizer, base.pad_id)
+    table.add(captions)
+    return table.length or None
+
+
+def context_length(base: "Backbone") -> int:
+    """The most tokens of a text that the backbone takes."""
+    return int(getattr(base.tokenizer, "context_length", None) or 77)

@@ -79,6 +79,7 @@ class Stopwatch:
             return
         self._open.images += images
         self._open.steps += 1
+        # The first window holds the warm-up, without the first step, which no mark precedes.
         cold = self._warming is None and self.warmup > 1
         if self._open.steps < (self.warmup - 1 if cold else self.window):
             return
@@ -160,7 +161,7 @@ class Stopwatch:
         while self._closed:
             last = self._closed[0].marks[-1][1]
             if self._events and not wait and not last.query():
-                return
+                return  # the device is not there yet
             window = self._closed.popleft()
             self.rates.append(window.images / _seconds(window.marks))
             if not window.busy:

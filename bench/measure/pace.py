@@ -10,7 +10,7 @@ from itertools import islice
 import torch
 
 from bench.measure import training_clock
-from bench.randomness import random_states, set_random_states
+from bench.randomness import same_random_states
 from bench.recipe import Recipe
 from bench.training.schedule import Pace
 from bench.training.trainer import Trainer
@@ -29,13 +29,12 @@ SCHEDULE = 800
 def undone(method: Method, device: torch.device) -> Iterator[None]:
     """Undo what training steps inside change: parameters, buffers, gradients, random states."""
     before = {name: tensor.cpu().clone() for name, tensor in method.own_state().items()}
-    random = random_states(device)
-    try:
-        yield
-    finally:
-        method.zero_grad(set_to_none=True)
-        method.load_own_state(before)
-        set_random_states(random, device)
+    with same_random_states(device):
+        try:
+            yield
+        finally:
+            method.zero_grad(set_to_none=True)
+            method.load_own_state(before)
 
 
 def measure(

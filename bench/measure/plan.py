@@ -2,22 +2,17 @@
 
 import copy
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-)
 
 from bench import UserError, backbone, brief, data
 from bench.measure import fitting_batch
-from bench.measure.rehearsal import WORKSPACE, Rehearsal
+from bench.measure.rehearsal import WORKSPACE, Rehearsal, predictable
 from bench.recipe import Recipe
-from bench.training import batches
 from methods import registry
 from methods.base import Method, NotApplicable, Sample
 
@@ -59,6 +54,7 @@ class Prediction(TypedDict, total=False):
     """The largest batch that fits it."""
 
 
+@predictable()
 def predict(
     spec: str,
     method: str,
@@ -83,7 +79,7 @@ def predict(
     cached = cached and cls.frozen_features
     if recipe.memory is not None and cls.lr is not None:
         recipe = _with_batch(recipe, base, cls, settings, training or Training(), cached)
-    length = context_length or int(getattr(base.tokenizer, "context_length", None) or 77)
+    length = context_length or fitting_batch.context_length(base)
     torch.manual_seed(0)
     built = cls(copy.deepcopy(base.model), **settings)
     rehearsal = Rehearsal(built, recipe, base.image_size, length, cached=cached)
@@ -144,6 +140,7 @@ def largest_batch(
     peak grows almost linearly with the batch (but for the logits, a small square term), so a line
     through the last two sizes gives the next guess. It ends in few steps; each takes seconds.
     """
+    # All the way `fits` is the largest size known to fit, `over` the smallest known not to.
     fits, over = (known[0], limit + 1) if known[1] <= memory else (0, known[0])
     (size, used), guess = known, known[0] // 2 if known[0] > 3 else known[0] + 2
     for _ in range(10):
@@ -172,37 +169,32 @@ class Training:
 
 
 @functools.cache
+def _samples(dataset: str, root: Path | None) -> Sequence[Sample]:
+    """All images of a data set with their captions; none if they are not there."""
+    try:
+        return data.load(data.card(dataset), root, images=False).samples if root else ()
+    except UserError:
+        return ()
+
+
+@functools.cache
 def training_of(dataset: str, root: Path | None, track: str, cuda: bool) -> Training:
     """The training split of a data set, or, if it is not there, its size as the card says."""
-    card = data.card(dataset)
     splits = ("train", "val") if track == "train+val" else ("train",)
-    counted = sum(card.counts.get(split, 0) for split in splits)
-    try:
-        all_samples = data.load(card, root, images=False).samples if root else ()
-    except UserError:
-        all_samples = ()
+    counted = sum(data.card(dataset).counts.get(split, 0) for split in splits)
     samples = tuple(
-        s for s in all_samples if s.split in splits and any(map(data.spoken_form, s.captions))
+        sample
+        for sample in _samples(dataset, root)
+        if sample.split in splits and any(map(data.spoken_form, sample.captions))
     )
     return Training(samples, len(samples) or counted or LIMIT, cuda)
 
 
 @functools.cache
-def text_length(dataset: str, spec: str, root: Path) -> int | None:
-    """Tokens of the longest caption of a data set.
-
-    None if its captions are not there, or if the backbone takes only texts of one length.
-    """
-    base = _backbone(spec)
-    if base.pad_id is None:
-        return None
-    try:
-        samples = data.load(data.card(dataset), root, images=False).samples
-    except UserError:
-        return None
-    tokens = batches.TokenTable(base.tokenizer, base.pad_id)
-    tokens.add([caption for sample in samples for caption in sample.captions])
-    return tokens.length
+def _longest_caption(dataset: str, spec: str, root: Path | None) -> int | None:
+    """Tokens of the longest caption in any split; None as in `fitting_batch.text_length`."""
+    captions = [caption for sample in _samples(dataset, root) for caption in sample.captions]
+    return fitting_batch.text_length(_backbone(spec), captions)
 
 
 @dataclass(frozen=True)
@@ -241,7 +233,7 @@ def plan(
         progress(done, len(order), f"{trial.call} on {trial.backbone}")
         place = (trial.dataset, trial.backbone, trial.call)
         try:
-            length = text_length(trial.dataset, trial.backbone, root) if root else None
+            length = _longest_caption(trial.dataset, trial.backbone, root)
             figures = predict(
                 trial.backbone,
                 trial.method,
@@ -256,8 +248,6 @@ def plan(
             rows[id(trial)] = Row(*place, figures, length_of=length_of)
         except (NotApplicable, UserError) as error:
             rows[id(trial)] = Row(*place, {}, str(error))
-        except (DataDependentOutputException, DynamicOutputShapeException) as error:
-            rows[id(trial)] = Row(*place, {}, f"its step depends on values ({error.func})")
         except Exception as error:  # a plug-in's method may raise anything
             why = brief(f"{type(error).__name__}: {error}")
             rows[id(trial)] = Row(*place, {}, f"{why}; `bench validate {trial.method}` tells more")

@@ -1,5 +1,6 @@
 """A training step run on tensors without data, to predict the memory it would take on CUDA."""
 
+import itertools
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,7 +11,11 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.library import _scoped_library
 from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,7 +25,7 @@ from bench.recipe import Recipe
 from bench.training import frozen, gradcache
 from bench.training.features import frozen_batch
 from bench.training.trainer import Trainer, autocast, compute_dtype
-from methods.base import Batch, Method
+from methods.base import Batch, Method, NotApplicable
 
 CPU = torch.device("cpu")
 CAPTIONS = 5
@@ -124,6 +129,42 @@ def as_on_cuda() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def predictable() -> Iterator[None]:
+    """Raise NotApplicable if a step inside needs values, which tensors without data do not have."""
+    try:
+        yield
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise NotApplicable(
+            f"its memory cannot be predicted, since its step depends on values ({error.func}); "
+            "its recipe needs batch_size, not memory"
+        ) from None
+
+
+@contextmanager
+def few_chunks(count: int) -> Iterator[None]:
+    """Let gradcache encode the first two and the last two of its `count` chunks only.
+
+    The rest would show no new peak, and there may be thousands. In the pass without a graph the
+    features add up, so memory is highest at the last chunk, or at the one before it if the last
+    is short. In the pass with a graph each chunk takes what the second one took: the gradients are
+    there since the first. A chunk that is left out gives features without values.
+    """
+    calls = itertools.count()
+    shape, dtype = torch.Size(), torch.float32
+
+    def encode_chunk(encode: gradcache.Encode, part: Any) -> Tensor:
+        nonlocal shape, dtype
+        if 2 <= next(calls) % count < count - 2:
+            return torch.zeros(shape, dtype=dtype)
+        features = encode(part)
+        shape, dtype = features.shape, features.dtype
+        return features
+
+    with mock.patch.object(gradcache, "encode_chunk", encode_chunk):
+        yield
+
+
 class Rehearsal:
     """A method's real training step on fake tensors (or, to check it, on real ones) on the CPU.
 
@@ -208,7 +249,8 @@ class Rehearsal:
             live.add(tensor)
         if self.trainer is not None:
             parts = self.recipe.accumulation
-            self.trainer.step([ready or self.batch(images) for _ in range(parts)])
+            with few_chunks(-(-images // (self.recipe.gradcache or images))):
+                self.trainer.step([ready or self.batch(images) for _ in range(parts)])
         else:
             batch = ready or self.batch(images)
             with torch.no_grad(), autocast(self.dtype, CPU):

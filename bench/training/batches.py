@@ -99,7 +99,7 @@ class TrainSplit:
                 samples.append(sample)
                 captions.append(real)
         texts = [c for five in captions for c in five]
-        ids: dict[str, int] = {}
+        ids: dict[str, int] = {}  # each distinct caption is numbered when it is first met
         numbers = iter([ids.setdefault(s, len(ids)) for s in (cut or Cut()).sentences(texts)])
         caption_ids = [tuple(next(numbers) for _ in five) for five in captions]
         padded = pad([sorted(set(five)) for five in caption_ids])
@@ -148,6 +148,8 @@ def crop_and_flip(
     area = scale[0] + (scale[1] - scale[0]) * u[0]
     aspect = torch.exp((2 * u[1] - 1) * torch.log(torch.tensor(4 / 3)))
     width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    # From a place in the result to a place in the image, which reaches from -1 to 1: a scale and a
+    # shift for x and for y. A negative scale flips.
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0] = width * torch.where(u[4] < 0.5, -1.0, 1.0)
     theta[:, 1, 1] = height * torch.where(u[5] < 0.5, -1.0, 1.0)
@@ -275,6 +277,7 @@ class Loader:
         stop = threading.Event()
 
         def put(item: Any) -> bool:
+            """Whether there was room; False once nobody takes batches any more."""
             while not stop.is_set():
                 try:
                     ready.put(item, timeout=0.1)
@@ -301,6 +304,6 @@ class Loader:
                     raise item
                 number, host = item
                 yield self.place(host, epoch, number)
-        finally:
+        finally:  # also if the training ends in the middle of the epoch
             stop.set()
             thread.join()

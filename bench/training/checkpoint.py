@@ -66,6 +66,7 @@ class Checkpointer:
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
+        # A slow disk: if a checkpoint takes a second, the next one comes after 100 seconds.
         wait = max(self.every, self._cost / SHARE) if self.every else 0.0
         return self.clock.over() or time.perf_counter() - self._wrote >= wait
 
@@ -138,6 +139,7 @@ class Checkpointer:
         if not self.path.exists():
             return None
         try:
+            # torch would load a file with damaged tensors: it does not compare their checksums.
             with zipfile.ZipFile(self.path) as archive:
                 broken = archive.testzip()
             if broken is not None:

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from bench import UserError
+from bench.measure.pace import undone
 from bench.training.trainer import pass_through
 from methods.base import Batch, Method, NotApplicable
 
@@ -46,14 +47,12 @@ def warm_up(
     """Compile everything that a trial will call. Returns the seconds that compiling took.
 
     A training step and each evaluation are run twice; the first run is slower by the compilation.
-    The method's state and torch's random numbers are put back afterwards. Raises NotApplicable if
-    the method cannot be compiled.
+    The method is left as it was. Raises NotApplicable if it cannot be compiled.
     """
     from torch._dynamo.exc import TorchDynamoException
 
-    state = {name: tensor.clone() for name, tensor in method.own_state().items()}
     try:
-        with torch.random.fork_rng():
+        with undone(method, device):
             works = list(evaluations)
             if batch is not None:
                 works.insert(0, partial(pass_through, method, batch, dtype, device))
@@ -64,7 +63,6 @@ def warm_up(
             f"torch.compile cannot take it ({type(error).__name__}: {first}); leave out "
             "compile=true"
         ) from None
-    method.load_own_state(state)
     return max(0.0, seconds)
 
 

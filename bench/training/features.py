@@ -56,7 +56,8 @@ class Table:
         """example: the tower's output for one input; dtype: autocast's."""
         leaves, self.spec = tree.tree_flatten(example)
         self.rows = rows
-        # Shapes without memory, until `allocate`.
+        # Shapes without memory, until `allocate`: both tables share one block, whose size has to be
+        # known before it is decided where it lies.
         self.parts: list[Tensor | None] = [
             None if leaf is None else _without_memory(leaf, rows, dtype) for leaf in leaves
         ]
@@ -169,6 +170,7 @@ class Features:
                 images = crop_and_flip(images, torch.Generator().manual_seed(drawn))
             return self._frozen("image", images)
 
+        # One input through each tower tells the shapes of all outputs.
         parts = list(_blocks(sorted(keys)))
         self.images = Table(image(parts[0][:1]), len(keys), self.dtype)
         self.texts = Table(self._frozen("text", tokens[:1]), len(tokens), self.dtype)

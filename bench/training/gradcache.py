@@ -44,12 +44,12 @@ def backward(
         for part in parts:
             states.append(random_state())
             with torch.no_grad(), autocast():
-                encoded.append(encode(part))
+                encoded.append(encode_chunk(encode, part))
         features.append(torch.cat(encoded).requires_grad_())
     with _given(method, batch, features), autocast():
         loss = method.loss(batch)
     scale(loss).backward()
-    after = random_state()
+    after = random_state()  # the second pass repeats draws; training continues from here
     remaining = iter(states)
     for (encode, parts), feature in zip(towers, features, strict=True):
         gradients = [None] * len(parts) if feature.grad is None else feature.grad.split(chunk)
@@ -59,11 +59,16 @@ def backward(
                 continue
             set_random_state(state)  # dropout draws what it drew for the features
             with autocast():
-                encoded_again = encode(part)
+                encoded_again = encode_chunk(encode, part)
             if encoded_again.requires_grad:
                 encoded_again.backward(gradient)
     set_random_state(after)
     return loss.detach()
+
+
+def encode_chunk(encode: Encode, part: Any) -> Tensor:
+    """Encode one chunk. `bench.measure.rehearsal` replaces this, to leave out repetitions."""
+    return encode(part)
 
 
 def chunks(nested: Any, chunk: int) -> list[Any]:

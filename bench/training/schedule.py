@@ -61,7 +61,7 @@ class Schedule:
     def evaluation_steps(self) -> set[int]:
         """The steps since the last change after which there is an evaluation on validation."""
         rest = Fraction(self.steps - self.since) / Fraction(self.planned - self.since_place)
-        steps = {self.steps}
+        steps = {self.steps}  # the last step always has one
         for number in range(1, self.evaluations + 1):
             place = self.planned * number / self.evaluations - Fraction(self.since_place)
             steps.add(self.since + round(float(place * rest)))
@@ -127,6 +127,7 @@ class Timing:
         if planned < 1 or len(self.marks) < 2:
             return False
         factor = (self._factor(self.marks[0]) + self._factor(self.marks[-2])) / 2
+        # Since the previous mark: how the machine is now. Since the start: less noise.
         each, left = factor * self.pace.mean(place, 1.0), self.time - seconds
         if abs(planned * each - left) <= TOLERANCE * self.time:
             return False

@@ -186,7 +186,7 @@ class Training:
         if kept is not None:
             vars(state).update(kept)
             self.losses.restore(state.losses)
-            self.started -= state.seconds
+            self.started -= state.seconds  # as if the training had never been stopped
             self.clock.set(state.training_seconds)
             self.loader.table.length = max(self.loader.table.length, state.text_length)
         if self.timing is not None:
@@ -232,7 +232,7 @@ class Training:
                 "lr": self.lr * self.schedule(state.step - 1),
                 "train_seconds": self.clock.seconds,
             }
-            score = float(state.step)
+            score = float(state.step)  # without validation the last state counts as the best
             if self.validate is not None:
                 point["val_mR"] = score = self.validate()
                 self.method.train()
@@ -278,6 +278,7 @@ class Training:
             if self.checkpointer.resumed and "gpu_energy_joules" in costs:
                 costs["gpu_energy_joules"] = None  # unknown for the part before the checkpoint
         self.progress(Stage("measuring"))
+        # A batch of the epoch after the last, which no step was trained on.
         batch = next(iter(self.loader.epoch(self.epochs)))
         costs |= step_costs(self.trainer, batch, min(3.0, seconds))
         self.loader.release()

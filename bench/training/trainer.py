@@ -63,6 +63,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for batch in batches:
             total += self._backward(batch, len(batches))
+        # The scaler acts with float16 only; then gradients must be clipped at their true size.
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
