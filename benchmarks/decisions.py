@@ -75,7 +75,7 @@ CHANGES: dict[str, Change] = {
 class EveryCaption(batches.Loader):
     """Asks for each caption with and without a scene label."""
 
-    def words(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> list[str]:
+    def captions(self, pairs: list[tuple[int, int]], epoch: int, number: int) -> list[str]:
         """Both forms of the captions of a batch."""
         split = self.split
         plain = [(split.captions[i][c], split.samples[i]) for i, c in pairs]

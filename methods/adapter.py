@@ -1,5 +1,6 @@
 """Adapters: a small bottleneck in every block of both towers, in series or parallel to the MLP."""
 
+from functools import partial
 from typing import Annotated
 
 from torch import Tensor, nn
@@ -19,14 +20,14 @@ class Bottleneck(nn.Module):
         self.activation = activation
         self.up = nn.Linear(narrow, width)
         self.scale = scale
-        nn.init.zeros_(self.down.bias)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        # With `up` at zero nothing is added, so training starts from the pretrained features.
+        for weight in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """What to add to the tokens."""
         change: Tensor = self.up(self.activation(self.down(tokens)))
-        return change if self.scale == 1 else change * self.scale
+        return change if self.scale == 1 else change * self.scale  # spares a copy of the tokens
 
 
 @register("adapter")
@@ -53,24 +54,19 @@ class Adapter(Method):
         for tower in (self.image_tower, self.text_tower):
             for block in tower.blocks:
                 parts = sublayers(block)
-                if parallel:
+                if parallel:  # AdaptFormer
                     branch = Bottleneck(tower.width, width, nn.ReLU(), 0.1)
                     beside(parts.before_mlp, parts.mlp, branch)
                     self.adapters.append(branch)
                     continue
-                for part in (parts.attention, parts.mlp):
+                for part in (parts.attention, parts.mlp):  # Houlsby et al.
                     series = Bottleneck(tower.width, width, nn.GELU(), 1.0)
-                    after(part, Residual(series))
+                    # `partial` and not a lambda: `copy.deepcopy` of the method copies it.
+                    after(part, partial(residual, series))
                     self.adapters.append(series)
 
 
-class Residual:
-    """Tokens plus what a module makes of them; not a module, so it owns no parameter twice."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """`(B, N, D)` -> `(B, N, D)`"""
-        changed: Tensor = tokens + self.module(tokens)
-        return changed
+def residual(module: nn.Module, tokens: Tensor) -> Tensor:
+    """Tokens plus what a module makes of them: `(B, N, D)` -> `(B, N, D)`."""
+    changed: Tensor = tokens + module(tokens)
+    return changed

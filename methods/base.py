@@ -48,8 +48,9 @@ class Batch:
 
 def share_caption(a: Tensor, b: Tensor) -> Tensor:
     """Which images share a sentence: caption sets `(A, C)`, `(B, C)` -> bool `(A, B)`."""
+    # One caption of `a` at a time: all at once would take C times the memory, (A, C, B, C).
     same = torch.zeros(len(a), *b.shape, dtype=torch.bool, device=a.device)
-    for ids in a.where(a >= 0, -2).unbind(dim=1):  # padding equals nothing
+    for ids in a.where(a >= 0, -2).unbind(dim=1):  # padding is -1 in b and -2 here: never equal
         same |= ids[:, None, None] == b
     return same.any(dim=2)
 
@@ -96,7 +97,8 @@ class Method(nn.Module):
     """Heading under which `bench methods` lists it."""
     paper: ClassVar[Paper | None] = None
     lr: ClassVar[float | None] = 1e-3
-    """Learning rate, the one recipe value a method may state; None: nothing is trained."""
+    """Learning rate, the one recipe value a method may state; None: nothing is trained. A paper's
+    rate belongs to its batch and optimiser: unless a method's file says so, the rate is ours."""
     scene_at_test: str = "none"
     """`none`, `oracle` or `predicted`; anything but none is tabled apart."""
     frozen_features: ClassVar[bool] = False
@@ -109,7 +111,7 @@ class Method(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model.requires_grad_(False)
-        self.model.eval()
+        self.model.eval()  # no dropout in the backbone, also while the method trains
         self.image_tower = image_tower(model)
         self.text_tower = text_tower(model)
         if self.lr is not None:
@@ -179,7 +181,7 @@ class Method(nn.Module):
         """Optimiser groups over the trainable parameters; vectors and scalars are not decayed."""
         trainable = [p for p in self.parameters() if p.requires_grad]
         matrices = [p for p in trainable if p.ndim >= 2]
-        vectors = [p for p in trainable if p.ndim < 2]
+        vectors = [p for p in trainable if p.ndim < 2]  # biases, norms, gates, the temperature
         groups: list[dict[str, Any]] = [
             {"params": matrices},
             {"params": vectors, "weight_decay": 0.0},
@@ -214,6 +216,7 @@ class Method(nn.Module):
     def own_state(self) -> dict[str, Tensor]:
         """Exactly the trainable parameters and the method's own buffers, by name, detached."""
         own: dict[str, Tensor] = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        # The backbone's buffers (position numbers, masks) come with the backbone.
         own |= {n: b for n, b in self.named_buffers() if not n.startswith("model.")}
         return {name: tensor.detach() for name, tensor in own.items()}
 

@@ -54,7 +54,7 @@ class ClipAdapter(OnFeatures):
 
 
 def bottleneck(width: int, reduction: int) -> nn.Sequential:
-    """Down and up, each followed by ReLU."""
+    """Down and up, each followed by ReLU, as in the authors' code."""
     narrow = max(1, width // reduction)
     return nn.Sequential(
         nn.Linear(width, narrow, bias=False),

@@ -29,7 +29,7 @@ class Closed(Tower):
         """`(B, 3, H, W)` or `(B, L)` -> `(B, E)`, not of unit length: the model's own features."""
         if self._recomputes_itself or not (self._recompute and torch.is_grad_enabled()):
             return self._encode(inputs)
-        if type(self.module).__name__ == "ModifiedResNet":
+        if type(self.module).__name__ == "ModifiedResNet":  # open_clip's has no switch that works
             return _resnet_by_blocks(self.module, inputs)
         return checkpoint(self._encode, inputs, use_reentrant=False)
 

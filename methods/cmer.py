@@ -11,7 +11,7 @@ image, Q queue length.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple
 
@@ -32,7 +32,7 @@ from methods.base import (
     unit,
 )
 from methods.settings import Within
-from methods.towers import Hidden, Tower
+from methods.towers import Hidden
 
 Focus = Literal["soft", "topk", "relu", "none"]
 NARROWEST = 64
@@ -66,9 +66,10 @@ class FocusLayer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """summary `(B, d)`, patches `(B, P, d)`, mask `(B, P)` -> both, and scores `(B, P)`."""
         query = self.query(self.norm(summary)).unflatten(1, (self.heads, -1))  # (B, h, d/h)
+        # W' q of each head: the query in the space of the patches, so that patches need no keys.
         asked = torch.einsum("bhe,hed->bhd", query, self.key) / query.shape[-1] ** 0.5
         scores = None
-        if self.score is not None:  # one row more: w
+        if self.score is not None:  # w as one query more: one product gives q.k and w.z
             asked = torch.cat(
                 [asked, self.score.weight.to(asked.dtype).expand(len(asked), 1, -1)], 1
             )
@@ -127,17 +128,18 @@ class SideBranch(nn.Module):
         chosen, share = self._choose(patches, mask)
         if chosen is not None:
             patches = [p.gather(1, chosen[..., None].expand(-1, -1, p.shape[-1])) for p in patches]
-        state = looked = None
+        state = looked = None  # the side's own summary (B, d) and patches (B, P, d)
         for tap, down in enumerate(self.down):
             fresh = down(summaries[tap])
             state = fresh if state is None else self._mix(tap, fresh, state)
             if self.look:
                 seen = down(patches[tap])
-                if share is not None:
+                if share is not None:  # so that the loss teaches `select` which patches to keep
                     seen = seen * share
                 looked = seen if looked is None else self._mix(tap, seen, looked)
                 state, looked, scores = self.look[tap](state, looked, mask)
                 if scores is not None and not torch.is_grad_enabled():
+                    # Patches that topk dropped have score 0 on the map.
                     whole = scores.new_zeros(all_patches[tap].shape[:2])
                     self.scores.append(
                         scores if chosen is None else whole.scatter(1, chosen, scores)
@@ -232,6 +234,7 @@ class CMER(Method):
         )
         self.recycler = Recycler(queue, image.output_dim) if queue else None
         self.progress = 0.0
+        """Share of the training that is done."""
 
     # Encoding.
 
@@ -239,31 +242,28 @@ class CMER(Method):
     def frozen_image(self, images: Tensor) -> Frozen:
         """`(B, 3, H, W)` -> what the side branch needs from the frozen image tower."""
         tower = self.image_tower
-        summaries: list[Tensor] = []
-        patches: list[Tensor] = []
-
-        def take(tap: Hidden) -> None:
-            # Copies, so that neither view keeps the other alive until the backward.
-            summaries.append(tower.summary(tap).contiguous())
-            patches.append(tower.patches(tap).contiguous())
-
-        last = run(tower, images, self.image_taps, take)
-        return tower.pool(last), summaries, patches
+        hidden, summaries, patches = tower.embed(images), [], []
+        for done in range(len(tower.blocks) + 1):
+            hidden = tower.block(done - 1, hidden) if done else hidden
+            if done in self.image_taps:
+                tap = normalised(hidden)
+                # Copies, so that neither view keeps the other alive until the backward.
+                summaries.append(tower.summary(tap).contiguous())
+                patches.append(tower.patches(tap).contiguous())
+        return tower.pool(hidden), summaries, patches
 
     @torch.no_grad()
     def frozen_text(self, texts: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """`(B, L)` -> what the side branch needs from the frozen tower, and a mask `(B, L)`."""
         tower = self.text_tower
-        summaries: list[Tensor] = []
-        patches: list[Tensor] = []
-
-        def take(tap: Hidden) -> None:
-            summaries.append(tower.summary(tap))
-            if self.text_taps == "all":
-                patches.append(tap.tokens)
-
-        last = run(tower, texts, self.text_places, take)
-        return tower.pool(last), summaries, patches, tower.real(last)
+        hidden, summaries, tokens = tower.embed(texts), [], []
+        for done in range(len(tower.blocks) + 1):
+            hidden = tower.block(done - 1, hidden) if done else hidden
+            if done in self.text_places:
+                tap = normalised(hidden)
+                summaries.append(tower.summary(tap))
+                tokens += [tap.tokens] if self.text_taps == "all" else []
+        return tower.pool(hidden), summaries, tokens, tower.real(hidden)
 
     def encode_image(self, images: Tensor | Frozen) -> Tensor:
         """`(B, 3, H, W)`, or what `frozen_image` gave -> `(B, E)`, unit length."""
@@ -319,8 +319,7 @@ class CMER(Method):
         """L_batch + queue_weight * L_queue; then the batch enters the queue."""
         image, text = self.encode_image(batch.images), self.encode_text(batch.texts)
         scale = self.temperature()
-        ignore = self._same(batch, batch)
-        loss = info_nce(scale * cosines(image, text), ignore)
+        loss = info_nce(scale * cosines(image, text), self._same(batch, batch))
         if self.recycler is not None:
             if self.progress >= self.queue_start:
                 past = self.recycler.newest()
@@ -381,6 +380,7 @@ class Recycler(nn.Module):
     def newest(self) -> Past:
         """Copies of the entries that count; the backward reads them after the queue moved on."""
         length = len(self.image_ids)
+        # `head` is where the next entry goes, so the newest one stands before it, round the end.
         age = torch.arange(min(self.limit, length), device=self.head.device)
         slots = (self.head - 1 - age) % length
         return Past(*(getattr(self, name).index_select(0, slots) for name in Past._fields))
@@ -389,7 +389,7 @@ class Recycler(nn.Module):
     def push(self, image: Tensor, text: Tensor, batch: Batch) -> None:
         """Let a batch in, over the oldest entries."""
         length = len(self.image_ids)
-        image, text = image[-length:], text[-length:]
+        image, text = image[-length:], text[-length:]  # of a batch longer than the queue, its end
         slots = (self.head + torch.arange(len(image), device=self.head.device)) % length
         self.images[slots] = image.to(self.images.dtype)
         self.texts[slots] = text.to(self.texts.dtype)
@@ -406,7 +406,7 @@ def queue_loss(image: Tensor, text: Tensor, scale: Tensor, past: Past, ignore: T
 
     image, text `(B, E)`; ignore `(B, Q)` marks what is no negative; empty entries never are.
     """
-    right = (image * text).sum(dim=1, keepdim=True)
+    right = (image * text).sum(dim=1, keepdim=True)  # column 0 of the logits is the positive
     target = torch.zeros(len(image), dtype=torch.long, device=image.device)
     never = F.pad(ignore | (past.image_ids < 0), (1, 0), value=False)
     total = torch.zeros((), device=image.device)
@@ -428,19 +428,7 @@ def tap_places(blocks: int, stride: int) -> list[int]:
     return [0, *range(stride, blocks, stride), blocks]
 
 
-def run(
-    tower: Tower, inputs: Tensor, places: Sequence[int], take: Callable[[Hidden], None]
-) -> Hidden:
-    """Run a tower, return its last state; after each of so many blocks offer the state to `take`.
-
-    Normalised without parameters, one at a time: what is not taken of it is free again.
-    """
-    hidden = tower.embed(inputs)
-    for done in range(len(tower.blocks) + 1):
-        if done:
-            hidden = tower.block(done - 1, hidden)
-        if done in places:
-            tokens = hidden.tokens
-            normal = F.layer_norm(tokens, tokens.shape[-1:]).to(tokens.dtype)
-            take(replace(hidden, tokens=normal))
-    return hidden
+def normalised(hidden: Hidden) -> Hidden:
+    """Hidden states with each token normalised, without parameters, so that taps are alike."""
+    tokens = hidden.tokens
+    return replace(hidden, tokens=F.layer_norm(tokens, tokens.shape[-1:]).to(tokens.dtype))

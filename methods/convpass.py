@@ -40,7 +40,7 @@ class Bypass(nn.Module):
         for part in (self.down.bias, self.conv.weight, self.conv.bias, *self.up.parameters()):
             assert part is not None
             nn.init.zeros_(part)
-        with torch.no_grad():
+        with torch.no_grad():  # the kernel starts as the identity: only its centre is not zero
             centre = self.conv.weight[..., 1] if words else self.conv.weight[..., 1, 1]
             centre.copy_(torch.eye(width))
 
@@ -51,7 +51,7 @@ class Bypass(nn.Module):
         side = round(patches.shape[1] ** 0.5)
         grid = patches.transpose(1, 2).unflatten(2, (side, -1))
         parts = [self.conv(grid).flatten(2).transpose(1, 2)]
-        if prefix:
+        if prefix:  # the class token has no neighbours: it is convolved as an image of one pixel
             alone = narrow[:, :prefix]
             pixels = alone.flatten(0, 1)[..., None, None]
             parts.insert(0, self.conv(pixels).flatten(1).view_as(alone))
@@ -60,7 +60,7 @@ class Bypass(nn.Module):
     def words(self, tokens: Tensor, real: Tensor | None) -> Tensor:
         """`(B, N, D)` -> `(B, N, D)`; `real` `(B, N)` says which tokens are words (None: all)."""
         narrow = quick_gelu(self.down(tokens))
-        if real is not None:
+        if real is not None:  # padding must not reach the last words
             narrow = narrow * real[..., None]
         return self._up(self.conv(narrow.transpose(1, 2)).transpose(1, 2))
 
@@ -122,5 +122,5 @@ class Convpass(Method):
             return super().encode_text(texts)
         tower = self.text_tower
         hidden = tower.embed(texts)
-        self.real = tower.real(hidden)
+        self.real = tower.real(hidden)  # the bypasses' hooks read it
         return unit(tower.finish(hidden))

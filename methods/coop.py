@@ -24,10 +24,11 @@ class CoOp(Method):
     paper = Paper(
         "Learning to Prompt for Vision-Language Models", 2021, "https://arxiv.org/abs/2109.01134"
     )
-    lr = 2e-3
+    lr = 2e-3  # the paper's, which trains with SGD
 
     def __init__(self, model: nn.Module, *, context: Annotated[int, Within(1)] = 16) -> None:
         super().__init__(model)
+        # One context for all captions; the paper also has one per class, which retrieval lacks.
         self.context = nn.Parameter(torch.empty(context, self.text_tower.width))
         nn.init.normal_(self.context, std=0.02)
 

@@ -30,12 +30,13 @@ class TimmImage(Tower):
         self.blocks = trunk.blocks
         self.width = trunk.embed_dim
         self.prefix = trunk.num_prefix_tokens
+        # The last linear layer says E: timm's own head, or the projection that open_clip adds.
         head = [m for m in [trunk.head, *visual.head.modules()] if isinstance(m, nn.Linear)]
         self.output_dim = head[-1].out_features if head else self.width
 
     def embed(self, inputs: Tensor, prompts: Tensor | None = None) -> Hidden:
         """See `Tower.embed`; prompts stand after class and register tokens, if any."""
-        trunk = self.trunk
+        trunk = self.trunk  # as `forward_features` of timm does it
         tokens = trunk.norm_pre(trunk.patch_drop(trunk._pos_embed(trunk.patch_embed(inputs))))
         if prompts is None:
             return Hidden(tokens)
@@ -98,6 +99,7 @@ class HuggingFaceText(Tower):
             tokens = embeddings(input_ids=inputs)
         else:
             words = insert_tokens(embeddings.word_embeddings(inputs), prompts, 1)
+            # Prompts are as real as the start token that they follow.
             keep = torch.cat([keep[:, :1].expand(-1, n + 1), keep[:, 1:]], dim=1)
             tokens = embeddings(inputs_embeds=words)
         lowest = torch.finfo(torch.bfloat16).min  # finite under autocast as well

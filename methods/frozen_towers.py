@@ -86,8 +86,9 @@ def seen(tower: Tower, inputs: Tensor) -> States:
     """One pass through a frozen tower; nothing is kept for backward."""
     hidden = tower.states(inputs)
     last = hidden[-1]
+    # The summary is a weighted sum of the tokens. Of unit vectors in their place it is the weights.
     each = torch.eye(last.tokens.shape[1], device=inputs.device).expand(len(inputs), -1, -1)
-    share = tower.summary(replace(last, tokens=each))  # linear in the tokens
+    share = tower.summary(replace(last, tokens=each))
     return tower.pool(last), [state.tokens for state in hidden], share, tower.real(last)
 
 

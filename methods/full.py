@@ -22,10 +22,10 @@ class Full(Method):
         2021,
         "https://arxiv.org/abs/2103.00020",
     )
-    lr = 1e-5
+    lr = 1e-5  # the field fine-tunes CLIP with 7e-6 to 1e-5
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
+        super().__init__(model)  # freezes everything and leaves the temperature trainable
         for parameter in tower_parameters(model).values():
             parameter.requires_grad_(True)
 

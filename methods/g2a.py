@@ -49,11 +49,12 @@ class GlobalAttention(nn.Module):
 
     def forward(self, tokens: Tensor, real: Tensor | None, mask: Tensor | None) -> Tensor:
         """`(B, N, d)`, words `(B, N)`, additive mask `(B, 1, 1, N)` -> `(B, N, d)`"""
+        # Norm, then positions: the attention sees where a token is, the residual sum does not.
         placed = self.before(tokens) + positions(tokens.shape[1], tokens.shape[2], tokens)
         seen, _ = self.attention(placed, attn_mask=mask)
         tokens = tokens + self.after(tokens + self.dropout(seen))
         wide = self.inner(tokens)
-        if real is not None:
+        if real is not None:  # the convolution must not mix padding into the last words
             wide = wide * real[..., None]
         wide = self.near(wide.transpose(1, 2)).transpose(1, 2)
         mixed: Tensor = tokens + self.dropout(self.outer(self.dropout(F.relu(wide))))
@@ -131,6 +132,6 @@ class G2A(Method):
         """`(B, L)` -> `(B, D)`, unit length."""
         tower = self.text_tower
         hidden = tower.embed(texts)
-        self.real = tower.real(hidden)
+        self.real = tower.real(hidden)  # the adapters' hooks read both
         self.text_mask = additive_mask(self.real)
         return unit(tower.finish(hidden))

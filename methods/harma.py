@@ -40,6 +40,7 @@ class MiniAdapter(nn.Module):
         """`(B, N, d)`, additive mask `(B, 1, 1, N)` -> `(B, N, d)`"""
         narrow = self.down(tokens)
         seen, _ = self.attention(narrow, attn_mask=mask)
+        # lerp(a, b, g) = (1 - g) a + g b
         mixed: Tensor = tokens + self.up(torch.lerp(narrow, seen, self.gate.sigmoid()))
         return mixed
 
@@ -62,7 +63,7 @@ class MultimodalAdapter(nn.Module):
         seen, _ = self.attention(narrow, attn_mask=mask)
         if self.shared is not None:
             seen = self.shared(seen, mask)
-        seen, _ = self.attention(seen, attn_mask=mask)
+        seen, _ = self.attention(seen, attn_mask=mask)  # the same weights a second time
         mixed = torch.lerp(seen, narrow, self.inner_gate.sigmoid())
         changed: Tensor = tokens + self.gate.sigmoid() * self.up(mixed)
         return changed
@@ -86,7 +87,7 @@ class HarMA(Method):
         2024,
         "https://arxiv.org/abs/2404.18253",
     )
-    lr = 4e-4
+    lr = 4e-4  # the paper's
 
     def __init__(
         self,
@@ -100,6 +101,8 @@ class HarMA(Method):
         self.text_mask: Tensor | None = None
         towers = (self.image_tower, self.text_tower)
         self.adapters = nn.ModuleList()
+        # Block by block in both towers at once. Where one has more blocks than the other (ViT-L:
+        # 24 and 12), the adapters of the rest share nothing.
         for image, text in zip_longest(*(tower.blocks for tower in towers)):
             shared = MiniAdapter(width) if image is not None and text is not None else None
             for index, block in enumerate((image, text)):
@@ -116,7 +119,7 @@ class HarMA(Method):
         """`(B, L)` -> `(B, D)`, unit length."""
         tower = self.text_tower
         hidden = tower.embed(texts)
-        self.text_mask = additive_mask(tower.real(hidden))
+        self.text_mask = additive_mask(tower.real(hidden))  # the adapters' hooks read it
         return unit(tower.finish(hidden))
 
     def loss(self, batch: Batch) -> Tensor:
@@ -132,7 +135,7 @@ def adaptive_triplet(scores: Tensor, margin: float = 0.2, gamma: float = 2.0) ->
     right = scores.diag()
     wrong = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     total = torch.zeros((), device=scores.device)
-    for anchor in (right[:, None], right[None, :]):
+    for anchor in (right[:, None], right[None, :]):  # image to text, text to image
         cost = (margin + scores - anchor).clamp(min=0) * wrong
         total = total + ((1 - torch.exp(-cost)) ** gamma * cost).sum()
     return total / 2

@@ -49,11 +49,12 @@ class Injected(Method):
         for tower in (self.image_tower, self.text_tower):
             open_attention(tower)
             for module in tower.blocks.modules() if "attn" in part else ():
+                # An opened attention and timm's have one layer for all three, BERT's has several.
                 for name in ("in_proj", "qkv", "key", "value"):
                     if isinstance(layer := getattr(module, name, None), nn.Linear):
                         outputs.append(layer)
             if "mlp" in part:
-                layers = linear_layers(tower, "mlp")
+                layers = linear_layers(tower, "mlp")  # the last one narrows to the tower's width
                 inner += (m for m in layers if m.in_features > m.out_features)
         return module_names(self.model, outputs), module_names(self.model, inner)
 

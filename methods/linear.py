@@ -39,7 +39,7 @@ class Linear(OnFeatures):
         """See `Method.merged_state`: each map times the last matrix of its tower."""
         sides: tuple[Literal["image", "text"], ...] = ("image", "text")
         for side, weight in zip(sides, (self.image_map.weight, self.text_map.weight), strict=True):
-            last = last_map(self.model, side)
+            last = last_map(self.model, side)  # a layer W x + b, or the matrix W of x W
             if last is None:
                 raise NotApplicable(
                     f"the {side} tower does not end with a linear map that one could be merged into"

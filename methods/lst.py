@@ -29,7 +29,7 @@ class SideBlock(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """tokens `(B, N, d)`, mask `(B, 1, 1, N)` bool, True for tokens to look at."""
         split = self.qkv(self.norm_attention(tokens)).unflatten(-1, (3, self.heads, -1))
-        q, k, v = split.permute(2, 0, 3, 1, 4)
+        q, k, v = split.permute(2, 0, 3, 1, 4)  # each (B, heads, N, d / heads)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         tokens = tokens + self.out(seen.transpose(1, 2).flatten(2))
         out: Tensor = tokens + self.mlp(self.norm_mlp(tokens))
@@ -41,6 +41,7 @@ class Ladder(nn.Module):
 
     def __init__(self, tower: Tower, reduction: int) -> None:
         super().__init__()
+        # As many heads as CLIP's towers have, 64 channels each; the width is a multiple of that.
         blocks, heads = len(tower.blocks), max(1, tower.width // 64)
         width = max(1, tower.width // reduction // heads) * heads
         self.down = nn.ModuleList(nn.Linear(tower.width, width) for _ in range(blocks + 1))
@@ -59,9 +60,10 @@ class Ladder(nn.Module):
         mask = None if real is None else real[:, None, None]
         side = self.down[0](states[0])
         for index, block in enumerate(self.blocks):
-            gate = torch.sigmoid(self.gate[index] / 0.1).to(side.dtype)
+            gate = torch.sigmoid(self.gate[index] / 0.1).to(side.dtype)  # 0.1: a temperature
             side = gate * self.down[index + 1](states[index + 1]) + (1 - gate) * side
             side = block(side, mask)
+        # Pool the side states as the tower pools its own (class token, end token or mean).
         summary = (share.to(side.dtype)[:, None] @ side)[:, 0]
         change: Tensor = self.up(self.norm(summary))
         return change

@@ -37,7 +37,7 @@ class MaPLe(Method):
         super().__init__(model)
         text, image = self.text_tower, self.image_tower
         depth = min(depth, len(text.blocks), len(image.blocks))
-        self.prompts = new_prompts(text, context, depth)
+        self.prompts = new_prompts(text, context, depth)  # (depth, context, D of the text)
         self.coupling = nn.ModuleList(nn.Linear(text.width, image.width) for _ in range(depth))
 
     def encode_image(self, images: Tensor) -> Tensor:

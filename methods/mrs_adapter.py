@@ -25,7 +25,7 @@ class SharedAdapter(nn.Module):
         self.up = nn.ModuleList(nn.Linear(width, size - share) for size in (image, text))
         self.shared = nn.Linear(width, share)
         self.dropout = nn.Dropout(dropout)
-        for name, parameter in self.named_parameters():
+        for name, parameter in self.named_parameters():  # only `down` does not start at zero
             if name.endswith("bias") or not name.startswith("down"):
                 nn.init.zeros_(parameter)
 

@@ -84,7 +84,7 @@ class Peft(Injected):
         kind, targets = given.pop("kind"), given.pop("targets")
         if kind in ELSEWHERE and targets != "attn+mlp":
             raise Refused(f"kind={kind!r} always trains {ELSEWHERE[kind]}; leave out targets")
-        where: dict[str, Any] = {"target_modules": ["any"]}
+        where: dict[str, Any] = {"target_modules": ["any"]}  # the config wants some layer's name
         if kind == "ia3":
             where["feedforward_modules"] = []
         try:

@@ -16,6 +16,8 @@ def prompted(tower: Tower, inputs: Tensor, prompts: list[Tensor]) -> Tensor:
     """The tower with prompts `(n, D)` before each of its first blocks -> `(B, E)`."""
     hidden = tower.embed(inputs, prompts[0])
     for index in range(len(tower.blocks)):
+        # Deep prompts take the place of those that the block before let through. After the last
+        # depth the prompts of that depth stay in.
         if 0 < index < len(prompts):
             hidden = tower.replace_prompts(hidden, prompts[index])
         hidden = tower.block(index, hidden)

@@ -45,7 +45,7 @@ class SSF(Method):
         self.places: list[nn.Module] = []
         """The backbone's layers whose outputs `layers` scale and shift."""
         for tower in (self.image_tower, self.text_tower):
-            open_attention(tower)
+            open_attention(tower)  # else the attention's layers are never called
             for module in tower.blocks.modules():
                 if isinstance(module, nn.Linear):
                     layer = ScaleShift(module.out_features)
@@ -65,6 +65,7 @@ class SSF(Method):
             if not isinstance(weight, nn.Parameter) or not isinstance(bias, nn.Parameter):
                 raise NotApplicable("the backbone has layers without a bias that a shift could be")
             assert isinstance(layer, ScaleShift)
+            # Scale each row of a matrix, or each entry where a norm's weight is a vector.
             weight.mul_(layer.scale.view(-1, *[1] * (weight.ndim - 1)))
             bias.mul_(layer.scale).add_(layer.shift)
         return plain_state(self.model)

@@ -31,6 +31,7 @@ class OpenAttention(nn.Module):
         if not attention.batch_first or attention.in_proj_weight is None or attention.dropout:
             raise NotApplicable("only batch-first self-attention without dropout can be opened")
         self.num_heads = attention.num_heads
+        # Layers without memory of their own (meta), which then get the weights of `attention`.
         biased = attention.in_proj_bias is not None
         self.in_proj = nn.Linear(width, 3 * width, bias=biased, device="meta")
         self.out_proj = nn.Linear(width, width, bias=biased, device="meta")
@@ -112,7 +113,7 @@ def linear_layers(tower: Tower, part: Part = "attn+mlp") -> Iterator[nn.Linear]:
     Open the attention first.
     """
     for block in tower.blocks:
-        inside = {id(m) for m in getattr(block, attention_name(block)).modules()}
+        inside = {id(m) for m in getattr(block, attention_name(block)).modules()}  # by identity
         for module in block.modules():
             if isinstance(module, nn.Linear) and (
                 ("attn" if id(module) in inside else "mlp") in part.split("+")
@@ -142,7 +143,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     """
     state = dict(model.state_dict())
     for name, module in model.named_modules():
-        if hasattr(module, "base_layer"):
+        if hasattr(module, "base_layer"):  # peft's wrapper; the backbone's layer is inside it
             inside = [key for key in state if key.startswith(f"{name}.")]
             tensors = {key: state.pop(key) for key in inside}
             own = f"{name}.base_layer."
@@ -152,7 +153,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
                 if key.startswith(own)
             }
     for name, module in model.named_modules():
-        if isinstance(module, OpenAttention):
+        if isinstance(module, OpenAttention):  # in_proj.weight was nn.MultiheadAttention's own
             for kind in ("weight", "bias"):
                 if f"{name}.in_proj.{kind}" in state:
                     state[f"{name}.in_proj_{kind}"] = state.pop(f"{name}.in_proj.{kind}")
@@ -166,7 +167,7 @@ def last_map(model: Any, side: Literal["image", "text"]) -> nn.Linear | nn.Param
     """
     end = _image_end(model.visual) if side == "image" else _text_end(getattr(model, "text", model))
     if isinstance(end, nn.Module):
-        idle = (nn.Dropout, nn.Identity)
+        idle = (nn.Dropout, nn.Identity)  # they change nothing in evaluation
         leaves = [m for m in end.modules() if not list(m.children()) and not isinstance(m, idle)]
         end = leaves[-1] if leaves else None
     return end if isinstance(end, nn.Linear | nn.Parameter) else None

@@ -215,7 +215,7 @@ class OpenClipText(Tower):
         length = tokens.shape[1]
         tokens = tokens + text.positional_embedding[:length]
         mask = None if text.attn_mask is None else text.attn_mask[:length, :length]
-        if getattr(text, "use_pad_mask", False):
+        if getattr(text, "use_pad_mask", False):  # then padding is masked, for each head alike
             keep = inputs != text.pad_id
             if n:
                 keep = torch.cat([keep[:, :1], keep[:, :1].expand(-1, n), keep[:, 1:]], dim=1)
@@ -225,7 +225,7 @@ class OpenClipText(Tower):
         return Hidden(tokens, mask, self._end(inputs, n), prompts=n)
 
     def _end(self, inputs: Tensor, shift: int) -> Tensor:
-        if self.pool_type == "argmax":
+        if self.pool_type == "argmax":  # CLIP's end token has the highest number
             return inputs.argmax(dim=-1) + shift
         if self.pool_type == "eos":
             ends = cast(Tensor, inputs == self.eos_id)
@@ -235,7 +235,7 @@ class OpenClipText(Tower):
 
     def _shorten(self, inputs: Tensor, length: int) -> Tensor:
         cut = inputs[:, :length].clone()
-        if self.pool_type in ("argmax", "eos"):
+        if self.pool_type in ("argmax", "eos"):  # put the end token that was cut off back
             end = inputs.gather(1, self._end(inputs, 0)[:, None])[:, 0]
             cut[:, -1] = torch.where(self._end(inputs, 0) >= length, end, cut[:, -1])
         return cut

@@ -21,12 +21,13 @@ class SharedDown(nn.Module):
         super().__init__()
         self.norm = nn.ModuleList(nn.LayerNorm(width) for width in widths)
         self.shared = nn.Linear(min(widths), narrow)
+        # The wider tower's weights for the channels that the narrower one has not; else empty.
         self.extra = nn.ParameterList(
             torch.empty(narrow, width - min(widths)) for width in widths if width > min(widths)
         )
         self.up = nn.ModuleList(nn.Linear(narrow, width) for width in widths)
         nn.init.zeros_(self.shared.bias)
-        for weight in self.extra:
+        for weight in self.extra:  # as nn.Linear would start a layer as wide as the wider tower
             nn.init.uniform_(weight, -(max(widths) ** -0.5), max(widths) ** -0.5)
         for parameter in self.up.parameters():
             nn.init.zeros_(parameter)
@@ -68,6 +69,7 @@ class UniAdapter(Method):
         super().__init__(model)
         towers = (self.image_tower, self.text_tower)
         self.adapters = nn.ModuleList()
+        # Blocks of the same depth share a down-projection; those that only one tower has, do not.
         for blocks in zip_longest(*(tower.blocks for tower in towers)):
             present = [(t, b) for t, b in zip(towers, blocks, strict=True) if b is not None]
             adapter = SharedDown([tower.width for tower, _ in present], width)

@@ -33,7 +33,7 @@ class LookBack(nn.Module):
 
         share `(B, N)`: of each token in what is pooled; real `(B, N)`: which are no padding.
         """
-        share = share.to(states[-1].dtype)[:, None]
+        share = share.to(states[-1].dtype)[:, None]  # (B, 1, N): times states, what is pooled
         if real is None:
             real = torch.ones_like(share[:, 0], dtype=torch.bool)
         keep = real[:, None].to(share.dtype)
@@ -41,9 +41,11 @@ class LookBack(nn.Module):
         answers, trust = [], []
         for state, down in zip(states, self.down, strict=True):
             tokens = down(F.relu(state))  # (B, N, d)
+            # Attention with ReLU for softmax: weights sum to one, or are all zero.
             weights = F.normalize(F.relu(query @ tokens.transpose(1, 2)) * keep, p=1, dim=-1)
             answers.append(weights @ tokens + share.to(tokens.dtype) @ tokens)
             mean = (keep / keep.sum(dim=-1, keepdim=True)).to(tokens.dtype) @ tokens
+            # How far a layer's answer is to be trusted, by its mean token and the query.
             trust.append(self.gate(query * mean))
         weighed = torch.cat(trust, dim=1).softmax(dim=1) * torch.cat(answers, dim=1)
         change: Tensor = self.up(F.relu(weighed.sum(dim=1)))

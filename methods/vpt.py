@@ -35,7 +35,7 @@ class VPT(Method):
         depth: Literal["deep", "shallow"] = "deep",
     ) -> None:
         super().__init__(model)
-        layers = 0 if depth == "deep" else 1
+        layers = 0 if depth == "deep" else 1  # 0: all blocks
         self.prompts = new_prompts(self.image_tower, prompts, layers)
 
     def encode_image(self, images: Tensor) -> Tensor:

@@ -1,25 +1,17 @@
-"""A gate on each channel of the frozen final features: an example with every hook a method has.
+"""A gate on each channel of the frozen final features: an example with the usual hooks.
 
 Legend: B batch, L text length, E embedding width.
 """
 
 import random
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import (
-    Batch,
-    Method,
-    NotApplicable,
-    Paper,
-    Sample,
-    cosines,
-    info_nce,
-    unit,
-)
+from methods.base import Batch, Method, Paper, Sample, cosines, info_nce, unit
+from methods.settings import Within
 
 Frozen = tuple[Tensor]
 
@@ -39,12 +31,16 @@ class Gate(Method):
     # frozen_image/frozen_text hold all that is needed, so `--cache-features` works.
     frozen_features = True
 
+    # A call with a number outside these ranges is refused before anything runs.
     def __init__(
-        self, model: nn.Module, *, low_rank: int = 8, drop: float = 0.1, smooth: float = 0.1
+        self,
+        model: nn.Module,
+        *,
+        low_rank: Annotated[int, Within(0)] = 8,
+        drop: Annotated[float, Within(0, 1, below=True)] = 0.1,
+        smooth: Annotated[float, Within(0, 1)] = 0.1,
     ) -> None:
         super().__init__(model)  # every weight is frozen now, but the temperature
-        if not 0 <= drop < 1:
-            raise NotApplicable(f"gate leaves out a share of the words from 0 to 1, not {drop}")
         self.drop, self.smooth, self.smoothing = drop, smooth, 0.0
         width = self.image_tower.output_dim
         self.gates = nn.Parameter(torch.ones(2, width))
@@ -83,6 +79,7 @@ class Gate(Method):
         """Symmetric InfoNCE, mixed with one whose targets are smoothed."""
         image, text = self.encode_image(batch.images), self.encode_text(batch.texts)
         logits = self.temperature() * cosines(image, text)
+        # Cross-entropy with targets that give every pair the same weight.
         flat = -(logits.log_softmax(0).mean() + logits.log_softmax(1).mean()) / 2
         return (1 - self.smoothing) * info_nce(logits) + self.smoothing * flat
 
