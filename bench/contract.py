@@ -6,7 +6,7 @@ own tests of your own method.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,6 @@ from methods.base import Batch, Method, NotApplicable
 if TYPE_CHECKING:
     from rich.table import Table
 
-KINDS = ("open_clip", "hf", "timm", "resnet")
-"""Kinds of small models: open_clip's own towers; with a BERT text tower of Hugging Face; with a
-timm image tower that pools by attention, as SigLIP's; and with a ResNet image tower, which has no
-transformer blocks."""
-
 
 @dataclass(frozen=True)
 class Result:
@@ -36,32 +31,21 @@ class Result:
     reason: str = ""
 
 
-def tiny_model(kind: str = "open_clip", seed: int = 0) -> nn.Module:
-    """A small two-tower model with random weights, for images of 32 px; `kind` is one of KINDS.
-
-    Raises UserError if `hf` lacks the package transformers.
-    """
-    makers: dict[str, Callable[[], Any]]
-    makers = {"open_clip": _open_clip, "hf": _hugging_face, "timm": _timm, "resnet": _resnet}
-    with _seeded(seed):
-        model: nn.Module = makers[kind]()
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):  # zero at first, which no trained model has
-                nn.init.normal_(parameter, std=0.02)
-        return model.eval()
-
+# Small models with random weights, for images of 32 px.
 
 VISION = {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8, "head_width": 32}
 TEXT = {"context_length": 48, "vocab_size": 100, "width": 48, "heads": 2, "layers": 3}
 
 
 def _open_clip() -> Any:
+    """open_clip's own towers."""
     from open_clip import CLIP
 
     return CLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT, quick_gelu=True)
 
 
 def _hugging_face() -> Any:
+    """A BERT text tower of Hugging Face."""
     from open_clip import CustomTextCLIP
     from open_clip.hf_model import HFTextEncoder
 
@@ -71,23 +55,17 @@ def _hugging_face() -> Any:
         raise UserError(
             "Hugging Face text towers need transformers: pip install transformers"
         ) from None
-    config = BertConfig(
-        vocab_size=100,
-        hidden_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=96,
-        max_position_embeddings=48,
-    )
+    bert = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2}
+    bert |= {"vocab_size": 100, "intermediate_size": 96, "max_position_embeddings": 48}
+    head = {"output_dim": 32, "pooler_type": "mean_pooler", "proj_type": "mlp"}
     model = CustomTextCLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT)
-    model.text = HFTextEncoder(
-        "", output_dim=32, config=config, pooler_type="mean_pooler", proj_type="mlp"
-    )
+    model.text = HFTextEncoder("", config=BertConfig(**bert), **head)
     model.text.transformer.pooler = None  # as open_clip has it for mean pooling
     return model
 
 
 def _timm() -> Any:
+    """A timm image tower that pools by attention, as SigLIP's."""
     from open_clip import CustomTextCLIP
     from open_clip.timm_model import TimmModel
     from timm.models.vision_transformer import VisionTransformer
@@ -109,14 +87,32 @@ def _timm() -> Any:
 
 
 def _resnet() -> Any:
+    """A ResNet image tower, which has no transformer blocks."""
     from open_clip import CLIP
 
     vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}
-    model = CLIP(embed_dim=32, vision_cfg=vision, text_cfg=TEXT)
-    for name, weight in model.visual.named_parameters():
-        if name.endswith("bn3.weight"):  # zero at first, which no trained model has
-            nn.init.ones_(weight)
-    return model
+    return CLIP(embed_dim=32, vision_cfg=vision, text_cfg=TEXT)
+
+
+MODELS = {"open_clip": _open_clip, "hf": _hugging_face, "timm": _timm, "resnet": _resnet}
+KINDS = tuple(MODELS)
+"""The kinds of small models that a method is checked on."""
+
+
+def tiny_model(kind: str = "open_clip", seed: int = 0) -> nn.Module:
+    """A small two-tower model with random weights; `kind` is one of KINDS.
+
+    Raises UserError if `hf` lacks the package transformers.
+    """
+    with _seeded(seed):
+        model: nn.Module = MODELS[kind]()
+        for name, parameter in model.named_parameters():
+            # These are zero at first, which they are in no trained model.
+            if name.endswith("bias"):
+                nn.init.normal_(parameter, std=0.02)
+            elif name.endswith("bn3.weight"):
+                nn.init.ones_(parameter)
+        return model.eval()
 
 
 def tiny_batch(size: int = 6, seed: int = 0) -> Batch:
@@ -212,29 +208,24 @@ class Candidate:
         return Training(self.build())
 
 
-@dataclass
 class Training:
     """A method, trained for three steps, and what happened meanwhile.
 
     Three, because in the first step some gradients are zero: the second matrix of an adapter
     starts at zero, which stops the gradient of the first.
+
+    losses: of each step. Names of parameters: reached: that had a gradient in one of the steps;
+    not_finite: whose gradient was infinite or no number; moved: of frozen tensors that changed.
     """
 
-    method: Method
-    losses: list[Tensor] = field(default_factory=list)
-    reached: set[str] = field(default_factory=set)
-    """Names of the parameters that had a gradient in one of the steps."""
-    not_finite: set[str] = field(default_factory=set)
-    """Names of the parameters whose gradient was infinite or no number."""
-    moved: list[str] = field(default_factory=list)
-    """Names of the frozen tensors that changed."""
-
-    def __post_init__(self) -> None:
-        method, steps = self.method, 3
-        trainable = _trainable(method)
+    def __init__(self, method: Method, steps: int = 3) -> None:
+        self.method, trainable = method, _trainable(method)
         if not trainable:
             raise LeftOut("nothing is trained")
         frozen = {n: t.clone() for n, t in _tensors(method).items() if n not in trainable}
+        self.losses: list[Tensor] = []
+        self.reached: set[str] = set()
+        self.not_finite: set[str] = set()
         optimizer = torch.optim.AdamW(method.param_groups(), lr=1e-2)
         method.on_fit(64)
         method.train()
@@ -251,7 +242,7 @@ class Training:
                 optimizer.step()
                 optimizer.zero_grad()
         after = _tensors(method)
-        self.moved = [n for n, t in frozen.items() if n not in after or not t.equal(after[n])]
+        self.moved = {n for n, t in frozen.items() if n not in after or not t.equal(after[n])}
 
 
 @contextmanager
@@ -292,7 +283,7 @@ def _lengths_off(features: Tensor, tolerance: float) -> str | None:
     return f"features have lengths {float(lengths.min()):.4f} to {float(lengths.max()):.4f}, not 1"
 
 
-def _some(names: set[str] | list[str]) -> str:
+def _some(names: set[str]) -> str:
     listed = sorted(names)
     shown = ", ".join(listed[:3])
     return f"{shown} and {len(listed) - 3} more" if len(listed) > 3 else shown
@@ -320,13 +311,12 @@ def _gradients(candidate: Candidate) -> None:
 
 def _groups(candidate: Candidate) -> str:
     method = candidate.build()
-    own = {id(p): p for p in _trainable(method).values()}
+    own = _trainable(method).values()
     grouped = [p for group in method.param_groups() for p in group["params"]]
-    assert len(grouped) == len(own), "param_groups() must hold each trainable parameter once"
-    assert {id(p) for p in grouped} == own.keys(), (
-        "param_groups() must hold what requires_grad says"
+    assert sorted(map(id, grouped)) == sorted(map(id, own)), (
+        "param_groups() must hold each trainable parameter once, and nothing else"
     )
-    return f"{sum(p.numel() for p in grouped):,} trainable parameters"
+    return f"{sum(p.numel() for p in own):,} trainable parameters"
 
 
 def _frozen(candidate: Candidate) -> None:
@@ -428,19 +418,18 @@ def _cached(candidate: Candidate) -> None:
 
 
 def _bytes(candidate: Candidate) -> str:
-    image, text = _saved_bytes(candidate.build().train())
+    batch = tiny_batch()
+
+    def kept(method: Method) -> tuple[int, int]:
+        known = [*method.parameters(), *method.buffers(), batch.images, batch.texts]
+        image = saved_bytes(lambda: method.encode_image(batch.images), known)
+        return image, saved_bytes(lambda: method.encode_text(batch.texts), known)
+
     full = Method(tiny_model(candidate.kind))
     full.model.requires_grad_(True)
-    share = 100 * (image + text) / max(1, sum(_saved_bytes(full)))
+    image, text = kept(candidate.build().train())
+    share = 100 * (image + text) / max(1, sum(kept(full)))
     return f"image {image:,}, text {text:,} ({share:.0f}% of full fine-tuning)"
-
-
-def _saved_bytes(method: Method) -> tuple[int, int]:
-    """Bytes that encoding the images and the texts of a batch keeps for the backward pass."""
-    batch = tiny_batch()
-    known = [*method.parameters(), *method.buffers(), batch.images, batch.texts]
-    image = saved_bytes(lambda: method.encode_image(batch.images), known)
-    return image, saved_bytes(lambda: method.encode_text(batch.texts), known)
 
 
 CHECKS: dict[str, Callable[[Candidate], str | None]] = {
@@ -469,13 +458,14 @@ def table(results: list[Result], title: str) -> "Table":
     table = Table("check", *kinds, title=title, box=box.SIMPLE_HEAD)
     table.title_justify = table.caption_justify = "left"
     words = {True: "pass", False: "[bold]FAIL[/]", None: "left out"}
-    cells = {(result.name, result.kind): words[result.passed] for result in results}
-    for name in dict.fromkeys(result.name for result in results):
-        table.add_row(name, *(cells.get((name, kind), "") for kind in kinds))
+    rows: dict[str, dict[str, str]] = {}
     notes: dict[str, list[str]] = {}
     for result in results:
+        rows.setdefault(result.name, {})[result.kind] = words[result.passed]
         if result.reason:
             notes.setdefault(f"{result.name}: {result.reason}", []).append(result.kind)
+    for name, cells in rows.items():
+        table.add_row(name, *(cells.get(kind, "") for kind in kinds))
     lines = [f"{', '.join(where)}: {note}" for note, where in notes.items()]
     table.caption = Text("\n".join(lines))
     return table
