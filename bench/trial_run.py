@@ -14,15 +14,15 @@ from bench import UserError, backbone, data, perquery
 from bench.measure import fitting_batch, machine, meter, oom
 from bench.measure.training_clock import TrainingClock
 from bench.messages import Note, Progress, Stage
-from bench.record import Files, NoRoom, atomically, probe
+from bench.record import Files, NoRoom, probe
 from bench.retrieval import NotFinite, Ranks
-from bench.schema import Backbone, Data, Efficiency, Record
+from bench.schema import Record
 from bench.training import batches, budget, compiled, train
 from bench.training.budget import BudgetChoice
 from bench.training.checkpoint import Checkpointer
 from bench.training.features import FeatureLoader, Features, all_captions
 from bench.training.limits import Clock, TimeLimit
-from bench.training.train import Diverged, Fitted
+from bench.training.train import Diverged
 from bench.training.trainer import deterministic
 from bench.trial import Trial, blank_record, too_few
 from bench.workbench import Model, Workbench
@@ -41,18 +41,17 @@ def run(
 ) -> Record:
     """Run a trial and return its record. A trial that fails raises nothing: its status says so.
 
-    files: a dict that gets the functions which write the files beside the record; None: they are
-    written here. every: seconds between checkpoints; None: no checkpoints. Raises UserError for
-    what the user must put right before any trial can run (data or weights), and NoRoom if the
-    results folder is full.
+    files: gets the functions that write the files beside the record. every: seconds between
+    checkpoints; None: no checkpoints. Raises UserError for what the user must put right before any
+    trial can run (data or weights), and NoRoom if the results folder is full.
     """
     started = datetime.now(UTC)
-    record = blank_record(trial)
     clock = clock or Clock()
-    beside: Files = {} if files is None else files
+    work = TrialRun(trial, root, results, progress, clock, every)
+    record = work.record
     memory_error: BaseException | None = None
     try:
-        _stages(TrialRun(trial, root, results, progress, clock, every), record, beside)
+        work.run({} if files is None else files)
     except (UserError, NoRoom):
         raise
     except NotApplicable as error:
@@ -63,10 +62,11 @@ def run(
         record |= {"status": "diverged", "message": str(error)}
     except Exception as error:  # the sweep goes on, and the record says what happened
         if oom.is_out_of_memory(error):
-            # Dealt with below, when the traceback is gone: it keeps the whole model in memory.
+            # Dealt with below, when model and traceback are gone: they hold the memory.
             memory_error = error.with_traceback(None)
         message = f"{type(error).__name__}: {error}"
         record |= {"status": "failed", "message": message, "traceback": traceback.format_exc()}
+    del work
     if memory_error is not None:
         known = record.get("data", {})
         recipe = BudgetChoice(known.get("batch_size")).settled(trial.recipe)
@@ -74,9 +74,6 @@ def run(
         message, costs = oom.explain(memory_error, settled, known.get("context_length"))
         record |= {"status": "out_of_memory", "message": message, "traceback": None}
         record["efficiency"] |= costs
-    if files is None:
-        for suffix, write_to in beside.items():
-            atomically(trial.path(results).with_suffix(suffix), write_to)
     record["efficiency"]["trial_seconds"] = clock.seconds()
     record["environment"] = machine.environment()
     record["started"] = started.isoformat(timespec="seconds")
@@ -84,38 +81,13 @@ def run(
     return record
 
 
-def _stages(work: "TrialRun", record: Record, files: Files) -> None:
-    """Run all stages. What each returns goes into the record at once, so that the record of a trial
-    that ends early still has what was known by then."""
-    costs = record["efficiency"]
-    record["data"], record["backbone"] = work.load()
-    costs |= work.build()
-    if work.lr is not None:
-        record["lr"] = work.lr
-        record["data"] |= work.batch()
-        costs |= work.prepare()
-        fitted = work.train()
-        record["curve"], record["best_step"] = fitted.curve, fitted.best_step
-        record["resumed"] = work.resumed
-        costs |= fitted.efficiency
-    else:
-        costs |= work.prepare_untrained()
-    if work.evaluations:
-        record["metrics"], testing = work.test(files)
-        costs |= testing
-    costs |= work.feature_costs(costs)
-
-
 class TrialRun:
-    """A trial at work. Call `load`, `build`, `batch`, `prepare`, `train`, `test` in this order.
+    """A trial at work.
 
-    Each returns its part of the record. `recipe` is the trial's, but as soon as the batch and steps
-    of its budgets are known, they take the place of `memory` and `time`. `lr` is the learning rate
-    of the training: the call's, else the recipe's, else the method's; None if nothing is trained.
+    `recipe` is the trial's, but as soon as the batch and steps of its budgets are known, they take
+    the place of `memory` and `time`. `lr` is the learning rate of the training: the call's, else
+    the recipe's, else the method's; None if nothing is trained.
     """
-
-    bench: Workbench
-    model: Model
 
     def __init__(
         self,
@@ -128,6 +100,8 @@ class TrialRun:
     ) -> None:
         self.trial, self.recipe, self.root = trial, trial.recipe, root
         self.progress = progress
+        self.record = blank_record(trial)
+        self.costs = self.record["efficiency"]
         self.method_class = registry()[trial.method]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         own_lr = self.method_class.lr
@@ -138,12 +112,27 @@ class TrialRun:
             path = trial.path(results).with_suffix(".checkpoint")
             self.checkpointer = Checkpointer(path, trial.identity, every, clock, progress)
 
-    @property
-    def resumed(self) -> int:
-        """How often the training was stopped and resumed from a checkpoint."""
-        return 0 if self.checkpointer is None else self.checkpointer.resumed
+    def run(self, files: Files) -> None:
+        """Run all stages, in this order.
 
-    def load(self) -> tuple[Data, Backbone]:
+        Each puts what it finds out into the record at once, so that the record of a trial that ends
+        early still has what was known by then.
+        """
+        self.load()
+        self.build()
+        if self.lr is not None:
+            self.prepare()
+            self.train()
+        else:
+            self.prepare_untrained()
+        if self.evaluations:
+            self.test(files)
+        features, size = self.model.features, self.recipe.batch_size
+        if features is not None and features.text_rows:
+            pairs = self.split.batches_per_epoch(size) * self.split.batch_size(size)
+            self.costs |= features.summary(self.costs, pairs)
+
+    def load(self) -> None:
         """Load the data set and the backbone, decode the images."""
         trial = self.trial
         random.seed(trial.seed)
@@ -152,14 +141,13 @@ class TrialRun:
         dataset = data.load(data.card(trial.dataset), self.root)
         self.bench = Workbench(dataset, backbone.load(trial.backbone))
         self.split = self.bench.training(self.recipe.track)
-        described = self.bench.described()
+        self.record["data"], self.record["backbone"] = self.bench.described()
         # Notes on the backbone were printed at the start of the sweep.
         if (note := self.bench.cut.note(dataset.samples)) is not None:
             self.progress(Note(note))
         self.evaluations = self.bench.evaluations(trial.settings.get("scene_at_test", "none"))
-        return described
 
-    def build(self) -> Efficiency:
+    def build(self) -> None:
         """Choose the batch for a memory budget and build the method."""
         trial = self.trial
         if self.checkpointer is not None:
@@ -167,7 +155,7 @@ class TrialRun:
             self.chosen = self.checkpointer.chosen
         if self.lr is not None:
             self._settle_batch()
-        self.model = model = Model.build(
+        self.model = Model.build(
             self.method_class,
             trial.settings,
             self.bench.backbone,
@@ -175,26 +163,27 @@ class TrialRun:
             trial.seed,
             self.device,
         )
-        parameters = list(model.method.parameters())
-        costs: Efficiency = {
+        method, dtype = self.model.method, self.model.dtype
+        parameters = list(method.parameters())
+        self.costs |= {
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
-            "precision": str(model.dtype).removeprefix("torch."),
+            "precision": str(dtype).removeprefix("torch."),
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
             "total_parameters": sum(p.numel() for p in parameters),
-            "bf16_parameters": model.bf16_parameters,
+            "bf16_parameters": self.model.bf16_parameters,
         }
         if trial.cached_features:
-            model.features = Features(
-                model.method, self.bench.tokens, model.dtype, self.device, trial.cached_features
+            self.model.features = Features(
+                method, self.bench.tokens, dtype, self.device, trial.cached_features
             )
         if self.recipe.compile:
-            compiled.wrap(model.method, self.device)
-        return costs
+            compiled.wrap(method, self.device)
 
     def _settle_batch(self) -> None:
         images = len(self.split.rows)
         if images < 2:
             raise UserError(too_few(self.trial.dataset, images, [self.trial.call]))
+        # A checkpoint has the batch already, and resuming with another one would not be the same.
         if self.recipe.memory is not None and self.chosen.batch_size is None:
             self.progress(Stage("choosing the batch"))
             self.chosen.batch_size, self.chosen.predicted_bytes = fitting_batch.batch_within(
@@ -208,23 +197,12 @@ class TrialRun:
             )
         self.recipe = self.chosen.settled(self.recipe)
 
-    def batch(self) -> Data:
-        """Images in a training batch, with a note if they are fewer than the recipe's."""
-        wanted, notes = self.recipe.batch_size, list(self.bench.dataset.notes)
-        size = self.split.batch_size(wanted)
-        if size < wanted:
-            notes.append(
-                f"there are only {size} training images, so each batch has all of them "
-                f"(the recipe's batch is {wanted})"
-            )
-            self.progress(Note(notes[-1]))
-        return {"batch_size": size, "notes": notes}
-
-    def prepare(self) -> Efficiency:
+    def prepare(self) -> None:
         """Everything before the first step: loader, cached features, compilation, time budget."""
         assert self.lr is not None
-        costs: Efficiency = {"warning": machine.busy_warning(self.device)}
-        self.busy = costs["warning"]
+        self.record["lr"] = self.lr
+        self._note_batch()
+        self.costs["warning"] = machine.busy_warning(self.device)
         method, features, tokens = self.model.method, self.model.features, self.bench.tokens
         self.loader = batches.Loader(
             self.split,
@@ -243,7 +221,7 @@ class TrialRun:
         if self.recipe.compile:
             # With all captions known, texts keep one length, and are compiled for it only once.
             tokens.add(list(all_captions(self.loader, epochs + 1)))
-            costs |= self._compile(next(iter(self.loader.epoch(0))))
+            self._compile(next(iter(self.loader.epoch(0))))
         if self._validates:
             # The longest caption known sets the length of texts. Without this it would change at
             # the first evaluation.
@@ -258,7 +236,18 @@ class TrialRun:
                 self.chosen, method, self.loader, self.recipe, self.lr, spent, foreseen
             )
             self.recipe = self.chosen.settled(self.recipe)
-        return costs
+
+    def _note_batch(self) -> None:
+        """Record the images in a batch, with a note if they are fewer than the recipe's."""
+        wanted, notes = self.recipe.batch_size, list(self.bench.dataset.notes)
+        size = self.split.batch_size(wanted)
+        if size < wanted:
+            notes.append(
+                f"there are only {size} training images, so each batch has all of them "
+                f"(the recipe's batch is {wanted})"
+            )
+            self.progress(Note(notes[-1]))
+        self.record["data"] |= {"batch_size": size, "notes": notes}
 
     def _epochs(self) -> int:
         """How many epochs training may reach."""
@@ -274,24 +263,25 @@ class TrialRun:
     def _validates(self) -> bool:
         return "val" in self.evaluations and self.recipe.track == "train"
 
-    def prepare_untrained(self) -> Efficiency:
+    def prepare_untrained(self) -> None:
         """`prepare` for a method that does not train."""
         if self.model.features is not None and self.evaluations:
             evaluations = list(self.evaluations.values())
             self.model.features.build(None, 0, evaluations, self.progress)
-        return self._compile(None) if self.recipe.compile else {}
+        if self.recipe.compile:
+            self._compile(None)
 
-    def _compile(self, batch: Batch | None) -> Efficiency:
+    def _compile(self, batch: Batch | None) -> None:
         """Compile now, so that no training step has to wait for it."""
         self.progress(Stage("compiling"))
-        model = self.model
+        method, dtype = self.model.method, self.model.dtype
         rankings = [partial(self._rank, name) for name in self.evaluations]
-        seconds = compiled.warm_up(model.method, batch, rankings, model.dtype, self.device)
+        seconds = compiled.warm_up(method, batch, rankings, dtype, self.device)
+        self.costs["compile_seconds"] = seconds
         for evaluation in self.evaluations.values():
             evaluation.reset()
-        return {"compile_seconds": seconds}
 
-    def train(self) -> Fitted:
+    def train(self) -> None:
         """Train, then restore the best state."""
         assert self.lr is not None
         features, method = self.model.features, self.model.method
@@ -308,45 +298,37 @@ class TrialRun:
             self.chosen.timing(self.trial.recipe.time),
         )
         method.load_own_state({k: v.to(self.device) for k, v in fitted.best_state.items()})
-        costs = fitted.efficiency
-        costs["warning"] = self.busy or meter.crowded(costs)
+        self.record["curve"], self.record["best_step"] = fitted.curve, fitted.best_step
+        if self.checkpointer is not None:
+            self.record["resumed"] = self.checkpointer.resumed
         steps = fitted.curve[-1]["step"]
-        costs |= self.chosen.summary(self.trial.recipe, steps, clock.seconds)
-        return fitted
+        self.costs |= fitted.efficiency
+        self.costs |= self.chosen.summary(self.trial.recipe, steps, clock.seconds)
+        self.costs["warning"] = self.costs["warning"] or meter.crowded(self.costs)
 
     def _rank(self, split: str) -> tuple[dict[str, float], dict[str, Ranks]]:
         return self.model.rank(self.evaluations[split])
 
-    def test(self, files: Files) -> tuple[dict[str, dict[str, float]], Efficiency]:
+    def test(self, files: Files) -> None:
         """Rank the test split, for the first and only time, and validation with the best weights.
 
-        Returns the metrics and what it cost; `files` gets the functions that write the ranks and
-        the trained weights.
+        `files` gets the functions that write the ranks and the trained weights.
         """
         self.progress(Stage("testing"))
         memory = meter.Memory(self.device)
         memory.start()
-        test = self.evaluations["test"]
-        metrics = {}
+        test, metrics = self.evaluations["test"], {}
         metrics["test"], ranks = self._rank("test")
         if "val" in self.evaluations:
             metrics["val"] = self._rank("val")[0]
-        costs: Efficiency = {"peak_memory_eval_bytes": memory.peak(), **test.rates()}
+        self.record["metrics"] = metrics
+        self.costs |= {"peak_memory_eval_bytes": memory.peak(), **test.rates()}
         arrays = perquery.arrays(ranks, test.image_of)
         files[".npz"] = lambda path: perquery.save(path, arrays)
         own = self.model.method.own_state()
         if own:
             state = {name: tensor.cpu().contiguous().clone() for name, tensor in own.items()}
             files[".safetensors"] = lambda path: _save_state(path, state)
-        return metrics, costs
-
-    def feature_costs(self, efficiency: Efficiency) -> Efficiency:
-        """What cached features cost; empty if there are none."""
-        features, size = self.model.features, self.recipe.batch_size
-        if features is None or not features.text_rows:
-            return {}
-        pairs = self.split.batches_per_epoch(size) * self.split.batch_size(size)
-        return features.summary(efficiency, pairs)
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:
