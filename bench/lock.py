@@ -45,6 +45,8 @@ def held(record: Path) -> Iterator[bool]:
     except FileExistsError:
         yield False
         return
+    # The lock of the system ends with this process, and so tells others of this machine at once
+    # that it has ended. Other machines have only the age of the claim to go by.
     owner = f"{secrets.token_hex(8)} {_machine() if _flock(file) else ''}"
     stop = threading.Event()
     renewing = threading.Thread(target=_renew, args=(claim, owner, stop), daemon=True)

@@ -48,6 +48,7 @@ class Job:
     def from_json(cls, line: str) -> "Job":
         """The inverse of `to_json`."""
         fields = json.loads(line)
+        # JSON has neither trials nor paths.
         fields["trial"] = Trial.of(fields["trial"])
         for name in ("results", "data_root", "folder"):
             fields[name] = Path(fields[name])

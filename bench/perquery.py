@@ -48,6 +48,8 @@ class PerQuery:
         """
         images = len(self.captions)
         image_of = np.repeat(np.arange(images), self.captions)
+        # Images may have different numbers of captions. With this factor the mean over images of
+        # what their captions found is the mean over captions, which is the recall.
         share = images / len(image_of)
         t2i = [share * np.bincount(image_of, hit, images) for hit in self.hits["t2i"].T]
         both = np.concatenate([self.hits["i2t"], np.stack(t2i, axis=1)], axis=1)

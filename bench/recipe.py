@@ -94,6 +94,7 @@ LIST_THEM = "`bench recipe` lists what a recipe has"
 
 def meanings(form: type = Recipe) -> dict[str, str]:
     """What each field of a class means, by its name: the text below it, in one line."""
+    # From the source: Python itself does not keep a text below a field.
     tree = ast.parse(textwrap.dedent(inspect.getsource(form))).body[0]
     assert isinstance(tree, ast.ClassDef)
     return {
@@ -157,6 +158,7 @@ def merge_recipe(base: Recipe, words: list[str]) -> Recipe:
             raise UserError(f"the recipe has no {name!r}{nearest(name, hints)}; {LIST_THEM}")
         values[name] = _value(name, hints[name], value)
     for what, names in INSTEAD.items():
+        # steps=100 over a base with epochs=10 means 100 steps: the other ways are reset.
         stated = [name for name in names if values.get(name) is not None]
         if len(stated) > 1:
             both = " and ".join(f"{name}={written(name, values[name])}" for name in stated)

@@ -3,6 +3,7 @@
 Legend: Q queries, G gallery, P right items per query (padded), D embedding width.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,8 +39,9 @@ class Ranks:
 
     def hit(self, k: int) -> Tensor:
         """Chance that a right item is in the top k under random tie-breaking. `(Q,)` float64."""
-        # Tied items are drawn one after another for the places of the top k that are left to them;
-        # a miss means that only wrong ones were drawn.
+        # Items that tie are drawn one after another for the places of the top k that are left to
+        # them. A miss means that only wrong ones were drawn: of w wrong among n, the chance is
+        # w/n * (w-1)/(n-1) * ..., a factor for each place.
         places = (k - self.above).clamp(min=0)
         miss = torch.ones(len(places), dtype=torch.float64)
         wrong, total = self.tied_wrong.double(), (self.tied_wrong + self.tied_right).double()
@@ -176,12 +178,11 @@ def t2i_ceiling(image_of: Sequence[int], sentences: Sequence[str]) -> dict[str, 
     A model sees only the sentence, so for each sentence it can put K images on top: the best choice
     is the K images that carry it most often. Percent, for K = 1, 5, 10.
     """
-    carried: dict[str, dict[int, int]] = {}
+    carried: dict[str, Counter[int]] = {}  # how often each image carries a sentence
     for image, sentence in zip(image_of, sentences, strict=True):
-        counts = carried.setdefault(sentence, {})
-        counts[image] = counts.get(image, 0) + 1
+        carried.setdefault(sentence, Counter())[image] += 1
     ceiling = {}
     for k in KS:
-        hits = sum(sum(sorted(counts.values(), reverse=True)[:k]) for counts in carried.values())
+        hits = sum(count for images in carried.values() for _, count in images.most_common(k))
         ceiling[f"ceiling_t2i_R@{k}"] = 100 * hits / len(image_of)
     return ceiling

@@ -59,13 +59,14 @@ class Trial:
 
         Of cards and weights in files, the content counts and not the folder.
         """
+        # Never change what is hashed for a trial of today: it is how its record is found again.
         parts = {**defining(self), "recipe": defining(self.recipe)}
         parts |= {"dataset": self.dataset_name, "backbone": portable(self.backbone)}
         return short_hash(json.dumps(parts, sort_keys=True))
 
     def path(self, results: Path) -> Path:
         """The path of its record."""
-        call = self.call.replace(" ", "").replace("'", "").replace("/", "_")
+        call = self.call.replace(" ", "").replace("'", "").replace("/", "_")  # as a folder's name
         folder = results / self.dataset_name / folder_name(self.backbone) / call
         return folder / f"seed{self.seed}-{self.identity[:8]}.json"
 

@@ -29,7 +29,7 @@ from methods import load_plugin
 def main() -> int:
     """Run the job given on standard input. Returns 2 for an error of the user's, else 0."""
     job = Job.from_json(sys.stdin.readline())
-    with contextlib.suppress(OSError):  # the folder was removed meanwhile
+    with contextlib.suppress(OSError):  # if the folder was removed meanwhile
         os.chdir(job.folder)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Standard output is kept for events. What libraries print there goes to standard error.
@@ -66,7 +66,7 @@ def _run_job(job: Job, progress: Progress, clock: Clock) -> End:
         load_plugin(plugin)
     trial, path, root = job.trial, job.trial.path(job.results), job.data_root
     files: Files = {}
-    probe(path.parent)
+    probe(path.parent)  # before the work, not after it
     if (reason := gpus.given_but_unusable()) is not None:
         raise UserError(reason)
     with lock.held(path) as locked:

@@ -37,6 +37,7 @@ class Workbench:
     def __init__(self, dataset: Dataset, backbone: Backbone, decode: Decode = cache.images) -> None:
         """Decode the images, or take them from the cache; raises UserError where one is broken."""
         self.dataset, self.backbone = dataset, backbone
+        # Whole data sets as uint8 in a file that is mapped to memory (see `bench.data.cache`).
         self.pixels = decode(dataset, backbone.image_size, backbone.preprocess.resize)
         self.tokens = TokenTable(backbone.tokenizer, backbone.pad_id)
 

@@ -43,11 +43,14 @@ def export(path: Path, out: Path, merge: bool = False, repo: str | None = None) 
         out.mkdir(parents=True, exist_ok=True)
     try:
         example.write(out, method, base)
-        form: Form = "merged" if merge else _save_adapter(restored, method, base, out)
+        form: Form = "merged"
+        if not merge:
+            example.save_tensors(restored.method.own_state(), out / ADAPTER)
+            form = peft_form.save(out, restored.trial.backbone, restored.trial.seed, method, base)
         (out / "README.md").write_text(card_of(restored, form, repo), encoding="utf-8")
         if merge:  # last, because it destroys the method
             _save_merged(restored, method, base, out)
-    except BaseException:
+    except BaseException:  # Ctrl-C as well: half an export is of no use
         shutil.rmtree(out)
         if existed:
             out.mkdir()
@@ -71,17 +74,13 @@ def _in_float32(restored: Restored) -> tuple[Method, Backbone]:
     trial, method = restored.trial, restored.method
     if trial.recipe.frozen != "bf16":
         return method, restored.backbone
+    # The frozen weights were rounded when the method was built; load them once more.
     base = backbones.load(trial.backbone)
     base.preprocess = restored.backbone.preprocess
     torch.manual_seed(trial.seed)
     rebuilt = type(method)(base.model, **trial.settings)
     rebuilt.load_own_state(method.own_state())
     return rebuilt.eval(), base
-
-
-def _save_adapter(restored: Restored, method: Method, base: Backbone, out: Path) -> Form:
-    example.save_tensors(restored.method.own_state(), out / ADAPTER)
-    return peft_form.save(out, restored.trial.backbone, restored.trial.seed, method, base)
 
 
 def _save_merged(restored: Restored, method: Method, base: Backbone, out: Path) -> None:

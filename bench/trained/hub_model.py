@@ -2,14 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench import UserError, brief, hub
 from bench.hub import HubFile
 from bench.trained.restore import ADAPTER, EXPORTED
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 PREFIX = "hf:"
 WRITTEN = (EXPORTED, ADAPTER, "adapter_*", "example.*", "open_clip_*", "README.md")
@@ -21,7 +17,7 @@ SILENCE = 60
 def is_name(repo: str) -> bool:
     """Whether a text is a valid OWNER/NAME."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id
 
     try:
         validate_repo_id(repo)
@@ -38,6 +34,7 @@ def push(folder: Path, repo: str, public: bool) -> str:
     the Hub cannot be reached.
     """
     from huggingface_hub import HfApi, constants, get_session, get_token
+    from huggingface_hub.errors import RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         raise UserError("nothing was pushed: HF_HUB_OFFLINE is set; unset it")
@@ -49,7 +46,13 @@ def push(folder: Path, repo: str, public: bool) -> str:
     get_session().timeout = SILENCE  # by default it waits for ever
     api = HfApi(endpoint=constants.ENDPOINT)
     try:
-        _create(api, repo, public)
+        try:
+            existing = api.model_info(repo, timeout=SILENCE)
+        except RepositoryNotFoundError:
+            api.create_repo(repo, private=not public)
+        else:
+            if not public and not existing.private:
+                raise UserError(f"{repo} is a public repository: give --public, or another name")
         api.upload_folder(
             repo_id=repo,
             folder_path=folder,
@@ -61,19 +64,6 @@ def push(folder: Path, repo: str, public: bool) -> str:
     except Exception as error:
         raise _explained(error, repo) from None
     return f"{constants.ENDPOINT}/{repo}"
-
-
-def _create(api: "HfApi", repo: str, public: bool) -> None:
-    """Create the repository, or check that an existing one is as private as it should be."""
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        existing = api.model_info(repo, timeout=SILENCE)
-    except RepositoryNotFoundError:
-        api.create_repo(repo, private=not public)
-        return
-    if not public and not existing.private:
-        raise UserError(f"{repo} is a public repository: give --public, or another name")
 
 
 def _explained(error: Exception, repo: str) -> UserError:

@@ -55,7 +55,7 @@ class Restored(Model):
         """Captions, without a scene -> `(B, D)`, unit length, float32, on the CPU."""
         table = TokenTable(self.backbone.tokenizer, self.backbone.pad_id)
         no_scene = Sample("", (), "test")
-        words = [self.method.test_caption(caption, no_scene) for caption in captions]
+        words = [self.method.test_caption(caption, no_scene) for caption in captions]  # as tested
 
         def encode(tokens: Tensor) -> Tensor:
             with autocast(self.dtype, self.device):
@@ -166,6 +166,7 @@ def _backbone(trial: Trial, document: Record) -> Backbone:
     """The backbone with the preprocessing of the record; raises UserError for other weights."""
     base = backbones.load(trial.backbone)
     recorded = document.get("backbone", {})
+    # As in the record: a later version may prepare images for these weights in another way.
     base.preprocess = of_record(trial.backbone, recorded, base.preprocess)
     if base.weights_sha256 != recorded.get("weights_sha256"):
         raise UserError(

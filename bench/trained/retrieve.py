@@ -95,6 +95,7 @@ class Searcher:
     def images_for(self, text: str, top: int) -> Answer:
         """The images nearest to a text. If it is a test caption, those that carry it are right."""
         scores = self._image_features @ self.restored.encode_texts([text])[0]
+        # Spelling variants count as the same sentence, as in duplicate-aware recall.
         right = {row for row in self.rows if spoken_form(text) in self._sentences_of(row)}
         hits = [
             Hit(score, self.rows[n], None, self.rows[n] in right if right else None)
@@ -149,6 +150,8 @@ class Searcher:
         """The row of a test image, by its file or its file name; None for any other file."""
         for row in self.rows:
             path = self.dataset.paths[row]
+            # Without its ending: port_13.tif names the image that is here as port_13.png. An
+            # existing file must be that very image, since other folders have a port_13, too.
             if Path(self.name(row)).stem == image.stem and (
                 not image.is_file() or (path is not None and image.samefile(path))
             ):

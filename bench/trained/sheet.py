@@ -37,7 +37,7 @@ def draw_images(title: str, notes: Sequence[str], tiles: Sequence[Tile]) -> "Ima
     """A sheet of images in rank order, five in a row, each with its focus map beneath."""
     scale = focus_scale([tile.focus for tile in tiles])
     cells = [_tile(tile, scale) for tile in tiles]
-    rows = [_beside(cells[n : n + COLUMNS]) for n in range(0, len(cells), COLUMNS)]
+    rows = [_row(cells[n : n + COLUMNS]) for n in range(0, len(cells), COLUMNS)]
     return stack([*_head(title, notes, scale), *rows])
 
 
@@ -48,7 +48,7 @@ def draw_captions(
     scale = focus_scale([tile.focus])
     picture = _tile(tile, scale)
     lines = [_text([text], WIDTH - picture.width, 18, right) for text, right in captions]
-    return stack([*_head(title, notes, scale), _beside([picture, stack(lines)])])
+    return stack([*_head(title, notes, scale), _row([picture, stack(lines)])])
 
 
 def stack(images: "Sequence[Image]") -> "Image":
@@ -61,7 +61,8 @@ def stack(images: "Sequence[Image]") -> "Image":
     return sheet
 
 
-def _beside(images: "Sequence[Image]") -> "Image":
+def _row(images: "Sequence[Image]") -> "Image":
+    """Images side by side, on a strip as wide as the sheet."""
     row = _blank(WIDTH, max(image.height for image in images))
     x = 0
     for image in images:

@@ -1,22 +1,23 @@
 """Trained methods on the test set of another data set: a small record for each.
 
-Each lies in `transfer/` beside the trial's record, under a file name that no
-trial has. It belongs to one run of the trial: after `bench run --rerun` it is measured again.
+Each lies in `transfer/` beside the trial's record, under a file name that no trial has. It belongs
+to one run of the trial: after `bench run --rerun` it is measured again.
 """
 
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import UserError, data, record, schema
 from bench.data import Card, Dataset, cache, cut, leaks
-from bench.data.resize import Pixels, Resize
 from bench.schema import Record, TransferFields
 
+if TYPE_CHECKING:
+    from bench.workbench import Decode
+
 SCHEMA = 1
-Decode = Callable[[Dataset, int, Resize], Pixels]
-"""Gives all images of a data set as pixels of a size, resized in a given way."""
 
 
 def path_of(trial: Path, dataset: str) -> Path:
@@ -43,7 +44,7 @@ def state_of_test_set(result: TransferFields) -> str:
     return data.short_hash(json.dumps([result["card"], result["hashes"]], sort_keys=True))
 
 
-def measure(trial: Path, card: Card, root: Path, decode: Decode = cache.images) -> TransferFields:
+def measure(trial: Path, card: Card, root: Path, decode: "Decode" = cache.images) -> TransferFields:
     """Test the method of a trial's record on the test set of a card, and record that.
 
     Raises UserError if the trained weights, the data or a library are missing.
@@ -77,7 +78,7 @@ def measure(trial: Path, card: Card, root: Path, decode: Decode = cache.images) 
     return result
 
 
-def retest(trial: Path, root: Path, decode: Decode = cache.images) -> dict[str, float]:
+def retest(trial: Path, root: Path, decode: "Decode" = cache.images) -> dict[str, float]:
     """The metrics of a trial's method on its own test set, measured again; nothing is recorded."""
     from bench.trained.restore import restore
 

@@ -1,7 +1,7 @@
 """Trained methods on corrupted test images: a small record for each corruption and severity.
 
-Each lies in `corrupted/` beside the trial's record, under a file name that no
-trial has. It belongs to one run of the trial: after `bench run --rerun` it is measured again.
+Each lies in `corrupted/` beside the trial's record, under a file name that no trial has. It belongs
+to one run of the trial: after `bench run --rerun` it is measured again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -80,6 +80,7 @@ def measure(trial: Path, root: Path, wanted: list[Condition]) -> Iterator[Condit
     from bench.trained.restore import restore
 
     restored = restore(trial)
+    # Captions are encoded once: only images are corrupted.
     test_set = restored.test_set(restored.own_dataset(root))
     clean_images, texts = restored.encode(test_set)
     pixels, seed = test_set.pixels[test_set.rows], restored.trial.seed
