@@ -317,7 +317,8 @@ class TrialRun:
         self.progress(Stage("testing"))
         memory = meter.Memory(self.device)
         memory.start()
-        test, metrics = self.evaluations["test"], {}
+        test = self.evaluations["test"]
+        metrics = {}
         metrics["test"], ranks = self._rank("test")
         if "val" in self.evaluations:
             metrics["val"] = self._rank("val")[0]

@@ -242,7 +242,9 @@ class CMER(Method):
     def frozen_image(self, images: Tensor) -> Frozen:
         """`(B, 3, H, W)` -> what the side branch needs from the frozen image tower."""
         tower = self.image_tower
-        hidden, summaries, patches = tower.embed(images), [], []
+        hidden = tower.embed(images)
+        summaries: list[Tensor] = []
+        patches: list[Tensor] = []
         for done in range(len(tower.blocks) + 1):
             hidden = tower.block(done - 1, hidden) if done else hidden
             if done in self.image_taps:
@@ -256,7 +258,9 @@ class CMER(Method):
     def frozen_text(self, texts: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """`(B, L)` -> what the side branch needs from the frozen tower, and a mask `(B, L)`."""
         tower = self.text_tower
-        hidden, summaries, tokens = tower.embed(texts), [], []
+        hidden = tower.embed(texts)
+        summaries: list[Tensor] = []
+        tokens: list[Tensor] = []
         for done in range(len(tower.blocks) + 1):
             hidden = tower.block(done - 1, hidden) if done else hidden
             if done in self.text_places:
