@@ -55,11 +55,18 @@ def _hugging_face() -> Any:
         raise UserError(
             "Hugging Face text towers need transformers: pip install transformers"
         ) from None
-    bert = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2}
-    bert |= {"vocab_size": 100, "intermediate_size": 96, "max_position_embeddings": 48}
-    head = {"output_dim": 32, "pooler_type": "mean_pooler", "proj_type": "mlp"}
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=96,
+        max_position_embeddings=48,
+    )
     model = CustomTextCLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT)
-    model.text = HFTextEncoder("", config=BertConfig(**bert), **head)
+    model.text = HFTextEncoder(
+        "", output_dim=32, config=config, pooler_type="mean_pooler", proj_type="mlp"
+    )
     model.text.transformer.pooler = None  # as open_clip has it for mean pooling
     return model
 
