@@ -17,7 +17,7 @@ SILENCE = 60
 def is_name(repo: str) -> bool:
     """Whether a text is a valid OWNER/NAME."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     try:
         validate_repo_id(repo)
