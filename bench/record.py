@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 STATUSES = ("ok", "out_of_memory", "diverged", "failed", "timeout", "not_applicable")
+ARCHIVE = "archive"
+"""Folder below `results` for records that are kept but no longer reported with the others."""
 FINISHED_STATUSES = ("ok", "not_applicable")
 """Statuses that count as finished: `--retry-failed` leaves these trials alone."""
 REPAIR = (
@@ -269,8 +271,15 @@ def learning_rate(document: "Record") -> float | None:
 
 
 def paths(results: Path) -> list[Path]:
-    """All records below a results folder, in order of their names."""
-    return sorted(p for p in results.rglob("seed*.json") if not p.name.startswith("."))
+    """All records below a results folder, in order of their names.
+
+    `archive/` in it is left out: records are put there that are not to be compared with the rest.
+    """
+    return sorted(
+        path
+        for path in results.rglob("seed*.json")
+        if not path.name.startswith(".") and path.relative_to(results).parts[0] != ARCHIVE
+    )
 
 
 def read_all(

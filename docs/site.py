@@ -13,8 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"),
     *("docs/*.md", "docs/tour.ipynb", "docs/example_method/README.md"),
-    *("results/README.md", "datasets/README.md", "bench/starter/README.md"),
+    *("results/README.md", "results/archive/README.md"),
+    *("datasets/README.md", "bench/starter/README.md"),
     *("reports/report.md", "reports/*.png", "reports/index.html", "reports/records.csv"),
+    *("reports/archive/*/report.md", "reports/archive/*/*.png", "reports/archive/*/index.html"),
 )
 REFERENCE = "docs/python.md"
 API = {

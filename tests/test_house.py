@@ -15,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 import methods
-from bench import cli
+from bench import cli, record
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -138,22 +138,31 @@ def test_help_is_quick() -> None:
     assert best < 0.5
 
 
-def test_the_report_is_of_the_committed_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["", "/archive/starter-1"])
+def test_the_report_is_of_the_committed_records(tmp_path: Path, below: str) -> None:
     from bench.report import report
 
-    for name in tracked():
-        if name.startswith("results/") and name.endswith((".json", ".toml")):
+    archive = "" if below else f"/{record.ARCHIVE}/"
+    records, reports = (
+        [
+            name
+            for name in tracked()
+            if name.startswith(f"{top}{below}/") and not (archive and archive in name)
+        ]
+        for top in ("results", "reports")
+    )
+    for name in records:
+        if name.endswith((".json", ".toml")):
             copy = tmp_path / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((ROOT / name).read_bytes())
-    report.write(tmp_path / "results", tmp_path / "reports")
+    report.write(tmp_path / f"results{below}", tmp_path / f"reports{below}")
     fresh = {
         str(path.relative_to(tmp_path)): path.read_bytes()
         for path in (tmp_path / "reports").rglob("*")
         if path.suffix in (".md", ".csv", ".tex")
     }
-    kept = {name for name in tracked() if name.startswith("reports/")}
-    assert fresh.keys() == {name for name in kept if name.endswith((".md", ".csv", ".tex"))}
+    assert fresh.keys() == {name for name in reports if name.endswith((".md", ".csv", ".tex"))}
     for name, content in fresh.items():
         assert content == (ROOT / name).read_bytes(), f"{name}: run `bench report` and commit it"
 

@@ -19,9 +19,10 @@ from bench.trained import compare
 from bench.trial import Trial
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORDS = ROOT / "results" / "ucm" / "starter"
+RESULTS = ROOT / "results" / "archive" / "starter-1"
+RECORDS = RESULTS / "ucm" / "starter"
 SOUND = {
-    path.relative_to(ROOT / "results"): json.loads(path.read_text(encoding="utf-8"))
+    path.relative_to(RESULTS): json.loads(path.read_text(encoding="utf-8"))
     for name in ("cmer/*", "cmer(queue=0)/*", "lora/seed[01]*", "zeroshot/seed[01]*", "harma/*")
     for path in sorted(RECORDS.glob(f"{name}.json"))
 }
@@ -151,12 +152,12 @@ def test_one_odd_record_does_not_stop_the_rest(
 
 def test_committed_searches_are_shown_and_odd_ones_named(tmp_path: Path) -> None:
     said: list[str] = []
-    shown = searches.tables(ROOT / "results", said.append)
+    shown = searches.tables(RESULTS, said.append)
     assert [path.name for path, *_ in shown] == sorted(
-        path.name for path in (ROOT / "results").glob("*.toml")
+        path.name for path in RESULTS.glob("*.toml")
     )
     assert not said
-    sound = (ROOT / "results" / "tuned-ucm.toml").read_text(encoding="utf-8")
+    sound = (RESULTS / "tuned-ucm.toml").read_text(encoding="utf-8")
     path = tmp_path / "tuned.toml"
     for old, new, why in (
         ("recipe = {", "other = {", "has no recipe"),

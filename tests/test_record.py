@@ -61,11 +61,15 @@ def test_committed_records_are_what_a_sweep_would_look_for() -> None:
         assert asked.path(path.parents[3]) == path
 
 
-@pytest.mark.parametrize("folder", ["results", "benchmarks"])
+@pytest.mark.parametrize("folder", ["results", "results/archive/starter-1", "benchmarks"])
 def test_committed_records_load(folder: str) -> None:
+    """What lies in `archive/` below a results folder is read only where that is asked for."""
     frame = record.load(ROOT / folder)
-    here = [name for name in pinned() if name.startswith(f"{folder}/")]
-    assert set(here) <= {f"{folder}/{path}" for path in frame["path"]}
+    below = {name.removeprefix(f"{folder}/") for name in pinned() if name.startswith(folder)}
+    expected = {name for name in below if not name.startswith(f"{record.ARCHIVE}/")}
+    assert expected
+    assert expected <= set(frame["path"])
+    assert not any(path.startswith(f"{record.ARCHIVE}/") for path in frame["path"])
 
 
 def test_a_new_record_says_what_was_asked_and_what_was_used(tiny: Path) -> None:
@@ -93,7 +97,7 @@ def test_a_new_record_says_what_was_asked_and_what_was_used(tiny: Path) -> None:
 
 # Files that are named like a record and are none.
 
-SOUND = ROOT / "results/ucm/starter/cmer/seed0-f539814e.json"
+SOUND = ROOT / "results/archive/starter-1/ucm/starter/cmer/seed0-f539814e.json"
 
 
 def changed(**fields: object) -> bytes:
