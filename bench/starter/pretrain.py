@@ -156,7 +156,7 @@ def recall(bench: Workbench, weights: dict[str, Tensor], split: str) -> dict[str
     """The zero-shot recall of weights on a split of the data set, in percent."""
     bench.backbone.model.load_state_dict(weights)
     model = Model.build(registry()["zeroshot"], {}, bench.backbone, Recipe(), seed=0)
-    return model.rank(bench.evaluation(split), bench.tokens)[0]
+    return model.rank(bench.evaluation(split))[0]
 
 
 if __name__ == "__main__":
