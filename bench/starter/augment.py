@@ -63,8 +63,7 @@ def _recoloured(images: Tensor, generator: torch.Generator) -> Tensor:
 def text(captions: Sequence[str], scene: str | None, rng: random.Random) -> str:
     """What one image is called in one step: a caption or two with words left out, or its scene."""
     if scene and rng.random() < SCENE:
-        # "DenseResidential" is read as two words.
-        return rng.choice(TEMPLATES).format(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", scene).lower())
+        return rng.choice(TEMPLATES).format(spoken(scene))
     caption = rng.choice(captions)
     if rng.random() < TWO_CAPTIONS:
         caption = f"{caption.rstrip(' .')} . {rng.choice(captions)}"
@@ -72,3 +71,8 @@ def text(captions: Sequence[str], scene: str | None, rng: random.Random) -> str:
     if len(words) > 4:
         words = [word for word in words if rng.random() > DROPPED_WORDS] or words
     return " ".join(words)
+
+
+def spoken(scene: str) -> str:
+    """A scene label as words: "DenseResidential" is "dense residential"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", scene).lower()

@@ -54,11 +54,12 @@ def main() -> None:
     root = data.data_root(args.data_root)
     bench = Workbench(data.load(data.card("rsicd"), root), backbone.load("starter:none"))
     images = cache.images(bench.dataset, SOURCE_SIZE, bench.backbone.preprocess.resize)
-    best, log = train(bench, torch.from_numpy(images[bench.training().rows]), args.steps)
-    templates = [template.format("") for template in augment.TEMPLATES]
-    words = [c for s in bench.dataset.split("train") for c in (*s.captions, s.scene or "")]
-    rows = torch.unique(bench.backbone.tokenizer([*words, *templates]))
-    backbone.save_starter(best, rows, args.out)
+    split = bench.training()
+    best, log = train(bench, torch.from_numpy(images[split.rows]), args.steps)
+    texts = {" . ", *augment.TEMPLATES, *(caption for several in split.captions for caption in several)}
+    texts |= {augment.spoken(sample.scene) for sample in split.samples if sample.scene}
+    seen = torch.unique(bench.backbone.tokenizer(sorted(texts)))
+    backbone.save_starter(best, seen, args.out)
     stored = backbone.starter_state(args.out)  # as it was rounded
     numbers = {**log, "val": recall(bench, stored, "val"), "test": recall(bench, stored, "test")}
     args.out.with_name("pretrain.json").write_text(json.dumps(numbers, indent=1) + "\n")
