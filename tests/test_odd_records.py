@@ -153,9 +153,7 @@ def test_one_odd_record_does_not_stop_the_rest(
 def test_committed_searches_are_shown_and_odd_ones_named(tmp_path: Path) -> None:
     said: list[str] = []
     shown = searches.tables(RESULTS, said.append)
-    assert [path.name for path, *_ in shown] == sorted(
-        path.name for path in RESULTS.glob("*.toml")
-    )
+    assert [path.name for path, *_ in shown] == sorted(path.name for path in RESULTS.glob("*.toml"))
     assert not said
     sound = (RESULTS / "tuned-ucm.toml").read_text(encoding="utf-8")
     path = tmp_path / "tuned.toml"

@@ -1,4 +1,4 @@
-"""Random changes of images and captions, from which the starter sees more than RSICD's few pairs."""
+"""Random changes of images and captions, which make more of the few pairs that RSICD has."""
 
 import math
 import random

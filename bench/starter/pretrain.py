@@ -25,7 +25,7 @@ from bench import backbone, data
 from bench.data import cache
 from bench.recipe import Recipe
 from bench.starter import augment
-from bench.training.batches import TrainSplit, normalise
+from bench.training.batches import normalise
 from bench.workbench import Model, Workbench
 from methods import registry
 from methods.base import share_caption, unit
@@ -56,7 +56,11 @@ def main() -> None:
     images = cache.images(bench.dataset, SOURCE_SIZE, bench.backbone.preprocess.resize)
     split = bench.training()
     best, log = train(bench, torch.from_numpy(images[split.rows]), args.steps)
-    texts = {" . ", *augment.TEMPLATES, *(caption for several in split.captions for caption in several)}
+    texts = {
+        " . ",
+        *augment.TEMPLATES,
+        *(caption for several in split.captions for caption in several),
+    }
     texts |= {augment.spoken(sample.scene) for sample in split.samples if sample.scene}
     seen = torch.unique(bench.backbone.tokenizer(sorted(texts)))
     backbone.save_starter(best, seen, args.out)
@@ -65,9 +69,7 @@ def main() -> None:
     args.out.with_name("pretrain.json").write_text(json.dumps(numbers, indent=1) + "\n")
 
 
-def train(
-    bench: Workbench, pixels: Tensor, steps: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def train(bench: Workbench, pixels: Tensor, steps: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The best averaged weights, and a log of the training. Changes the backbone's model.
 
     pixels: uint8 `(N, H, W, 3)`, the images of the training split in its order.
