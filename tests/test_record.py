@@ -65,7 +65,7 @@ def test_committed_records_are_what_a_sweep_would_look_for() -> None:
 def test_committed_records_load(folder: str) -> None:
     """What lies in `archive/` below a results folder is read only where that is asked for."""
     frame = record.load(ROOT / folder)
-    below = {name.removeprefix(f"{folder}/") for name in pinned() if name.startswith(folder)}
+    below = {name.removeprefix(f"{folder}/") for name in pinned() if name.startswith(f"{folder}/")}
     expected = {name for name in below if not name.startswith(f"{record.ARCHIVE}/")}
     assert expected
     assert expected <= set(frame["path"])
