@@ -57,7 +57,8 @@ def _recoloured(images: Tensor, generator: torch.Generator) -> Tensor:
     grey = images.mean(1, keepdim=True)
     images = grey + (images - grey) * (1 + saturation)
     mean = images.mean((1, 2, 3), keepdim=True)
-    return (images - mean) * (1 + contrast) + mean + 0.8 * brightness
+    recoloured: Tensor = (images - mean) * (1 + contrast) + mean + 0.8 * brightness
+    return recoloured
 
 
 def text(captions: Sequence[str], scene: str | None, rng: random.Random) -> str:

@@ -94,7 +94,7 @@ def train(bench: Workbench, pixels: Tensor, steps: int) -> tuple[dict[str, Tenso
         texts = [augment.text(split.captions[i], split.samples[i].scene, words) for i in rows]
         loss = _loss(model, images, bench.backbone.tokenizer(texts), split.caption_sets[rows])
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         with torch.no_grad():
@@ -152,7 +152,8 @@ def _encode_text(model: Any, tokens: Tensor) -> Tensor:
     x = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length].to(dtype))
     ends = tokens.argmax(-1)  # the end-of-text token has the largest number
-    return model.ln_final(x)[torch.arange(len(tokens)), ends] @ model.text_projection
+    features: Tensor = model.ln_final(x)[torch.arange(len(tokens)), ends] @ model.text_projection
+    return features
 
 
 def recall(bench: Workbench, weights: dict[str, Tensor], split: str) -> dict[str, float]:
