@@ -259,3 +259,8 @@ def test_bench_backbones_lists_shows_and_fetches(
     assert done.code == 0, done.err
     assert f"{SPEC} is ready: " in done.out
     assert len(server.downloads(FILE)) == 1
+
+
+def test_an_unknown_tag_is_no_random_model() -> None:
+    with pytest.raises(UserError, match="ViT-B-32 has no weights tagged 'bogus'"):
+        backbone.load("ViT-B-32:bogus")

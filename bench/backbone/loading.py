@@ -77,6 +77,7 @@ def _build(spec: str) -> tuple[Any, list[str]]:
     config = {k: v for k, v in get_pretrained_cfg(*parts).items() if k != "size"}
     model = create(parts, force_preprocess_cfg=config)
     if path is None:
+        weights.check(spec)  # a tag that open_clip does not know would be random weights
         return model, []
     return model, checkpoint.fill(model, checkpoint.read(path, model), parts.name)
 
