@@ -77,14 +77,15 @@ def test_a_new_record_says_what_was_asked_and_what_was_used(tiny: Path) -> None:
     card = str(tiny / "tiny.toml")
     recipe = Recipe(steps=2, batch_size=4, evaluations=1, precision="fp32")
     given = Trial(card, "starter", "linear", "linear", {}, None, recipe, 0, {})
-    written = json.loads(json.dumps(run(given, tiny, tiny / "results", lambda _: None)))
+    files: record.Files = {}
+    written = json.loads(json.dumps(run(given, tiny, tiny / "results", lambda _: None, files)))
     assert written["status"] == "ok", written["traceback"]
     assert written["trial"]["lr"] is None
     assert written["lr"] == registry()["linear"].lr == record.learning_rate(written)
     assert Trial.of(written["trial"]).identity == written["identity"] == given.identity
     assert Trial.recorded(written).path(tiny) == given.path(tiny)
     path = given.path(tiny / "results")
-    record.write(path, written)
+    record.write(path, written, files)
     [row] = record.load(tiny / "results").to_dict("records")
     assert row["lr"] == written["lr"]
     found = perquery.load(path)

@@ -1,4 +1,4 @@
-"""The one training loop: nothing else in the project trains.
+"""The one training loop: nothing else in the project trains, but for the starter's pretraining.
 
 `fit` trains a method on a loader's batches, evaluates it on validation along the way, keeps
 the best state, writes checkpoints, and reports what the training cost.
