@@ -75,6 +75,7 @@ def train(bench: Workbench, pixels: Tensor, steps: int) -> tuple[dict[str, Tenso
     pixels: uint8 `(N, H, W, 3)`, the images of the training split in its order.
     """
     split, size = bench.training(), bench.backbone.image_size
+    mean, std = bench.backbone.preprocess.mean, bench.backbone.preprocess.std
     model: Any = copy.deepcopy(bench.backbone.model).train().requires_grad_(True)
     average = copy.deepcopy(model).eval()
     model.visual.patch_dropout = PatchDropout(DROPPED_PATCHES)
@@ -89,7 +90,6 @@ def train(bench: Workbench, pixels: Tensor, steps: int) -> tuple[dict[str, Tenso
         if step == int(steps * DROPPED_UNTIL):
             model.visual.patch_dropout = nn.Identity()
         rows = next(batches)
-        mean, std = bench.backbone.preprocess.mean, bench.backbone.preprocess.std
         images = augment.views(normalise(pixels[rows], mean, std), size, crops)
         texts = [augment.text(split.captions[i], split.samples[i].scene, words) for i in rows]
         loss = _loss(model, images, bench.backbone.tokenizer(texts), split.caption_sets[rows])
