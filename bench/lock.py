@@ -38,22 +38,15 @@ def held(record: Path) -> Iterator[bool]:
     """
     record.parent.mkdir(parents=True, exist_ok=True)
     claim = record.with_suffix(".lock")
-    if _is_free(claim):
-        _remove_lost(claim)
-    try:
-        file = claim.open("x", encoding="utf-8")
-    except FileExistsError:
+    with _one_at_a_time(record.parent):
+        file, owner = _create(claim)
+    if file is None:
         yield False
         return
-    # The lock of the system ends with this process, and so tells others of this machine at once
-    # that it has ended. Other machines have only the age of the claim to go by.
-    owner = f"{secrets.token_hex(8)} {_machine() if _flock(file) else ''}"
     stop = threading.Event()
     renewing = threading.Thread(target=_renew, args=(claim, owner, stop), daemon=True)
     try:
         with file:
-            file.write(owner)
-            file.flush()
             renewing.start()
             # A killed process may have left half-written files behind.
             for partial in record.parent.glob(f".{record.stem}.*.partial"):
@@ -66,6 +59,45 @@ def held(record: Path) -> Iterator[bool]:
         with suppress(OSError):
             if claim.read_text(encoding="utf-8", errors="replace") in (owner, ""):
                 claim.unlink()
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process of this machine after the other look at the claims of a folder.
+
+    Without this, a process that removes a lost claim could take away the new claim of a faster one
+    for a moment, and a third process could put its own there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY) if fcntl is not None else None
+    try:
+        if descriptor is not None:
+            with suppress(OSError):  # a file system that cannot lock folders
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _create(claim: Path) -> tuple[IO[str] | None, str]:
+    """Create a claim with the name of its owner; no file if another process has one."""
+    if _is_free(claim):
+        _remove_lost(claim)
+    try:
+        file = claim.open("x", encoding="utf-8")
+    except FileExistsError:
+        return None, ""
+    # The lock of the system ends with this process, and so tells others of this machine at once
+    # that it has ended. Other machines have only the age of the claim to go by.
+    owner = f"{secrets.token_hex(8)} {_machine() if _flock(file) else ''}"
+    try:
+        file.write(owner)
+        file.flush()
+    except OSError:  # a full disk: leave no claim without an owner
+        file.close()
+        claim.unlink(missing_ok=True)
+        raise
+    return file, owner
 
 
 def busy(record: Path) -> bool:
@@ -96,8 +128,8 @@ def _is_free(claim: Path) -> bool:
 def _remove_lost(claim: Path) -> None:
     """Remove a claim whose owner is lost.
 
-    A faster process may have put its own claim there meanwhile. So the claim is renamed first and
-    then checked once more.
+    A faster process of another machine may have put its own claim there meanwhile. So the claim is
+    renamed first and then checked once more.
     """
     aside = claim.with_name(f".{claim.stem}.{secrets.token_hex(8)}.partial")
     with suppress(FileNotFoundError):

@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -426,17 +427,46 @@ def test_a_lock_of_another_host_is_stale_without_heartbeats(
     assert not list(tmp_path.iterdir())
 
 
-def test_of_many_who_take_over_at_most_one_wins(tmp_path: Path) -> None:
-    path = tmp_path / "seed0.json"
-    lost(tmp_path / "seed0.lock")
+def test_of_many_who_take_over_one_wins(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from bench import lock\n"
-        "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
-        "with lock.held(Path(sys.argv[1])) as mine: print(mine); time.sleep(1.5 * mine)"
+        "import sys; from pathlib import Path; from bench import lock\n"
+        "for path in map(Path, sys.stdin.readline().split()):\n"
+        "    with lock.held(path) as ours:\n"
+        "        print(ours, flush=True)\n"
+        "        sys.stdin.readline()"  # held until every process has answered
     )
-    words = [sys.executable, "-c", code, str(path), str(time.time() + 2)]
-    many = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(6)]
-    assert sorted(p.communicate()[0].strip() for p in many) == ["False"] * 5 + ["True"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    processes = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(4)]
+    paths = [tmp_path / f"seed{number}.json" for number in range(25)]
+    for path in paths:
+        lost(path.with_suffix(".lock"))
+    for process in processes:
+        process.stdin.write(" ".join(map(str, paths)) + "\n")
+    for _ in paths:
+        answers = [process.stdout.readline().strip() for process in processes]
+        assert sorted(answers) == ["False"] * 3 + ["True"]
+        for process in processes:
+            process.stdin.write("\n")
+    for process in processes:
+        process.communicate()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_process_after_the_other_looks_at_the_claims_of_a_folder(tmp_path: Path) -> None:
+    answers = queue.Queue[bool]()
+
+    def claim() -> None:
+        with lock.held(tmp_path / "seed0.json") as ours:
+            answers.put(ours)
+
+    second = threading.Thread(target=claim)
+    lost(tmp_path / "seed0.lock")
+    with lock._one_at_a_time(tmp_path):  # the first one
+        second.start()
+        with pytest.raises(queue.Empty):
+            answers.get(timeout=0.2)
+    assert answers.get(timeout=60)
+    second.join()
 
 
 def test_a_trial_that_another_sweep_did_is_not_done_again(
