@@ -10,22 +10,15 @@ Lengths of time are in seconds, memory in bytes, recalls in percent.
 
 import ast
 import dataclasses
-import textwrap
 from functools import cache
 from typing import Annotated, Any, NotRequired, get_type_hints
 
 from annotated_types import Ge, Gt, Le
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
+from bench.faults import faults
 from bench.recipe import Recipe
 
 Number = Annotated[float, Field(ge=-1e30, le=1e30)]
@@ -422,65 +415,41 @@ class TunedFile(TypedDict):
     """The seed with which points were drawn; absent if the whole grid was searched."""
 
 
+for _form in (Winner, TunedFile):  # in the class mypy would take it for a key
+    _form.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+
+
 def fault(document: Any) -> str | None:
-    """What is wrong with a JSON document as a record, in a few words; None where nothing is."""
-    return _fault(_form(Record), document) or _fault(
-        _recipe(), document["trial"]["recipe"], "trial", "recipe"
+    """The first thing that is wrong with a JSON document as a record; None where nothing is."""
+    return _first(faults(Record, document)) or _first(
+        faults(_recipe(), document["trial"]["recipe"], "trial", "recipe")
     )
 
 
 def faults_in_tuned_file(document: dict[str, Any]) -> list[str]:
     """All that is wrong with the file of a search; its recipe lists only what applies."""
     recipe = document.get("recipe")
-    of_recipe = (
-        _faults(_recipe(complete=False), recipe, "recipe") if isinstance(recipe, dict) else []
-    )
-    return _faults(_form(TunedFile), document) + of_recipe
+    of_recipe = _recipe(complete=False) if isinstance(recipe, dict) else Any
+    return faults(TunedFile, document) + faults(of_recipe, recipe, "recipe")
 
 
 def fault_under_corruption(document: Any) -> str | None:
-    """The same for a result on corrupted test images."""
-    return _fault(_form(Corrupted), document)
+    """The first thing that is wrong with a result on corrupted test images."""
+    return _first(faults(Corrupted, document))
 
 
 def fault_in_transfer(document: Any) -> str | None:
-    """The same for a result on another data set."""
-    fault = _fault(_form(TransferFields), document)
-    return fault or (None if "mR" in document["metrics"] else "it has no metrics.mR")
+    """The first thing that is wrong with a result on another data set."""
+    wrong = _first(faults(TransferFields, document))
+    return wrong or (None if "mR" in document["metrics"] else "'metrics.mR' is missing")
 
 
-def _fault(form: TypeAdapter[Any], document: Any, *place: str) -> str | None:
-    """The first of the faults; None where there is none."""
-    return next(iter(_faults(form, document, *place)), None)
-
-
-def _faults(form: TypeAdapter[Any], document: Any, *place: str) -> list[str]:
-    """`its efficiency.windows is 'many' and should be a valid integer`, for each fault."""
-    if not isinstance(document, dict):
-        what = {list: "a list", str: "a text", type(None): "null"}.get(type(document), "a number")
-        return [f"it is {what} where named fields, {{...}}, belong"]
-    try:
-        form.validate_python(document, strict=True)
-    except ValidationError as invalid:
-        return [_in_words(error, place) for error in invalid.errors(include_url=False)]
-    return []
-
-
-def _in_words(error: ErrorDetails, place: tuple[str, ...]) -> str:
-    name = ".".join(map(str, (*place, *error["loc"])))
-    if error["type"] == "missing":
-        return f"it has no {name}"
-    value = textwrap.shorten(repr(error["input"]), 60, placeholder=" ...")
-    return f"its {name} is {value} and {error['msg'].removeprefix('Input ')}"
+def _first(wrong: list[str]) -> str | None:
+    return wrong[0] if wrong else None
 
 
 @cache
-def _form(fields: type) -> TypeAdapter[Any]:
-    return TypeAdapter(fields)
-
-
-@cache
-def _recipe(complete: bool = True) -> TypeAdapter[Any]:
+def _recipe(complete: bool = True) -> type[BaseModel]:
     """The fields of `bench.recipe.Recipe`; `complete`: those of the first release are required."""
     hints: dict[str, Any] = get_type_hints(Recipe)
     hints |= {"batch_size": Whole, "accumulation": Whole, "epochs": Positive}
@@ -492,4 +461,4 @@ def _recipe(complete: bool = True) -> TypeAdapter[Any]:
         for name, hint in hints.items()
     }
     config = ConfigDict(allow_inf_nan=False)
-    return TypeAdapter(create_model("Recipe", __config__=config, **fields))
+    return create_model("Recipe", __config__=config, **fields)

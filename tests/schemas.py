@@ -17,7 +17,7 @@ from bench.sweeps import sweepfile
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
 FORMS = {
     "sweep.json": (sweepfile.SweepFile, sweepfile.EngineOptions, sweepfile.SearchConfig),
-    "card.json": (cardfile.CardKeys, *cardfile.TABLES.values()),
+    "card.json": (cardfile.CardKeys, cardfile.CountKeys, cardfile.TestKeys, cardfile.SceneKeys),
 }
 """The form of each kind of file, and the classes whose keys it has as well."""
 

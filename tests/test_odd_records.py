@@ -158,11 +158,11 @@ def test_committed_searches_are_shown_and_odd_ones_named(tmp_path: Path) -> None
     sound = (RESULTS / "tuned-ucm.toml").read_text(encoding="utf-8")
     path = tmp_path / "tuned.toml"
     for old, new, why in (
-        ("recipe = {", "other = {", "has no recipe"),
-        ("batch_size = 128", "batch_size = 'x'", "its recipe.batch_size is 'x'"),
-        ("lr = 0.01\n", "lr = 'fast'\n", "its tuned.0.lr is 'fast'"),
-        ("grid = [", "grid = [[], ", "its tuned.0.grid.0 is []"),
-        ("val_mR = [", "val_mR = true # ", "its tuned.0.val_mR is True"),
+        ("recipe = {", "recipes = {", "no key 'recipes' (did you mean 'recipe'?)"),
+        ("batch_size = 128", "batch_size = 'x'", "'recipe.batch_size' is 'x'"),
+        ("lr = 0.01\n", "lr = 'fast'\n", "'tuned.0.lr' is 'fast'"),
+        ("grid = [", "grid = [[], ", "'tuned.0.grid.0' is []"),
+        ("val_mR = [", "val_mR = true # ", "'tuned.0.val_mR' is True"),
         ("at_edge = true\n", "", ".at_edge; `bench tune` writes the whole file"),
         ("[[tuned]]", "[[", "cannot be used as a file of learning rates"),
     ):

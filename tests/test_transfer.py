@@ -137,7 +137,7 @@ def test_a_file_that_is_no_result_is_told_and_replaced(other: Path) -> None:
     file.write_text('{"schema": 1}')
     told: list[str] = []
     assert transfer.results_of(path, record.read(path), told.append) == {}
-    assert "is not a sound result on another data set: it has no identity" in told[0]
+    assert "is not a sound result on another data set: 'identity' is missing" in told[0]
     assert run(other, path, "--dataset", other / "other.toml").exit_code == 0
     assert transfer.results_of(path, record.read(path), told.append).keys() == {"other"}
     assert len(told) == 1

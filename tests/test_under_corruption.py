@@ -73,7 +73,7 @@ def test_results_lie_beside_the_record_and_belong_to_its_run(tiny: Path) -> None
     said: list[str] = []
     assert len(under_corruption.results_of(path, document, said.append)) == 1
     assert len(said) == 1
-    assert "is not a sound result under corruption: it has no schema" in said[0]
+    assert "is not a sound result under corruption: 'schema' is missing" in said[0]
     assert pending(plan) != []  # it is measured again
 
 

@@ -3,11 +3,10 @@
 import hashlib
 import json
 import os
-import textwrap
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,17 +16,14 @@ from pydantic import (
     FiniteFloat,
     NonNegativeInt,
     PositiveInt,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 
 from bench import UserError
 from bench.data.text import read_text
+from bench.faults import faults
 from bench.spec import nearest
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 DEFAULT_BACKBONE = "openai-b32"
 """The backbone for cards of real data that name none."""
@@ -184,7 +180,7 @@ class SceneKeys(Table):
     @classmethod
     def _complete(cls, rule: str, info: ValidationInfo) -> str:
         if rule == "blocks" and not (info.data.get("size") and info.data.get("names")):
-            raise ValueError("needs `names` and `size` beside it")
+            raise ValueError("should have `names` and `size` beside it")
         return rule
 
 
@@ -247,29 +243,10 @@ class CardKeys(Table):
         return scale
 
 
-TABLES: dict[str, type[Table]] = {"counts": CountKeys, "test": TestKeys, "scenes": SceneKeys}
-
-
 def check_card(card: Card) -> None:
     """Raise UserError, naming every key that is unknown or has a value it cannot have."""
-    try:
-        CardKeys.model_validate(card.raw)
-    except ValidationError as invalid:
-        faults = "; ".join(_fault(error) for error in invalid.errors(include_url=False))
+    if wrong := faults(CardKeys, card.raw):
         raise UserError(
-            f"the card {card.name!r} cannot be used: {faults}; datasets/README.md lists the keys"
-        ) from None
-
-
-def _fault(error: "ErrorDetails") -> str:
-    """One of pydantic's errors in our words: `val_share is 3 and should be less than 1`."""
-    path = [str(part) for part in error["loc"]]
-    place = ".".join(path)
-    if error["type"] == "missing":
-        return f"{place!r} is missing"
-    if error["type"] == "extra_forbidden":
-        table = TABLES[path[0]] if len(path) > 1 else CardKeys
-        return f"{place!r} is no key of a card{nearest(path[-1], table.model_fields)}"
-    value = textwrap.shorten(repr(error["input"]), 60, placeholder=" ...")
-    reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{place!r} is {value} and {reason}"
+            f"the card {card.name!r} cannot be used: {'; '.join(wrong)}; datasets/README.md lists "
+            "the keys"
+        )

@@ -11,12 +11,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveInt,
-    TypeAdapter,
-    ValidationError,
 )
 
 from bench import UserError, hub
 from bench.data.cardfile import Card, Inside
+from bench.faults import faults
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Remote:
 
 def _address(base: str) -> str:
     if not re.match("https?://[^/]+", base) and hub.of_url(f"{base.rstrip('/')}/file") is None:
-        raise ValueError("write https://... or hf://datasets/OWNER/NAME@REVISION")
+        raise ValueError("should be https://... or hf://datasets/OWNER/NAME@REVISION")
     return base
 
 
@@ -69,7 +68,7 @@ class File(_Table):
 
 def _distinct(files: list[File]) -> list[File]:
     if len({file.file.rsplit("/", 1)[-1] for file in files}) < len(files):
-        raise ValueError("two files have the same name")
+        raise ValueError("should not hold two files of the same name")
     return files
 
 
@@ -109,11 +108,10 @@ class Part(_Table):
 
 def parts(card: Card) -> list[Part]:
     """The parts that a card has sources for; raises UserError, naming every fault of the tables."""
-    try:
-        return TypeAdapter(list[Part]).validate_python(card.raw.get("fetch", []))
-    except ValidationError as invalid:
-        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors()]
-    raise UserError(
-        f"[[fetch]] of the card {card.name!r} cannot be used: {'; '.join(faults)}; "
-        "datasets/README.md says what belongs there"
-    )
+    tables = card.raw.get("fetch", [])
+    if wrong := faults(list[Part], tables, "fetch"):
+        raise UserError(
+            f"[[fetch]] of the card {card.name!r} cannot be used: {'; '.join(wrong)}; "
+            "datasets/README.md says what belongs there"
+        )
+    return [Part.model_validate(table) for table in tables]

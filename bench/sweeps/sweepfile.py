@@ -3,51 +3,70 @@
 import math
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, Predicate
 from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
 from bench import UserError, at_home, demand_text
 from bench.recipe import Recipe, merge_recipe, parse_recipe
-from bench.spec import LARGEST_WHOLE, nearest
+from bench.spec import LARGEST_WHOLE
 from bench.units import parse_seconds
 
 LARGEST_SEED = LARGEST_WHOLE
 """Records hold the seed. Torch takes seeds of 64 bits."""
+NO_OTHER_KEYS = {"extra": "forbid"}
 
 
-Texts = list[str] | str
+def _passes(check: Callable[[Any], object]) -> Predicate:
+    """A condition on the value of a key: that this function raises no UserError for it."""
+
+    def passes(value: Any) -> bool:
+        try:
+            check(value)
+        except UserError as error:
+            raise ValueError(error) from None  # which pydantic lists with the other faults
+        return True
+
+    return Predicate(passes)
+
+
+Text = Annotated[str, _passes(lambda text: demand_text(text, "it"))]
+Texts = list[Text] | Text
 Count = Annotated[int, Ge(1), Le(LARGEST_WHOLE)]
 Seed = Annotated[int, Ge(0), Le(LARGEST_SEED)]
-Seeds = list[Seed] | str
-Table = dict[str, Any]
+Seeds = Annotated[list[Seed] | str, _passes(lambda seeds: parse_seeds(seeds))]
+Time = Annotated[str, _passes(lambda text: parse_seconds(text, "it"))]
+RecipeTable = Annotated[dict[str, Any], _passes(lambda table: _check_recipe(table))]
+SlurmTable = Annotated[dict[str, Any], _passes(lambda table: _check_texts(table))]
 
 
 class EngineOptions(TypedDict, total=False):
     """Where the trials run."""
 
-    engine: str
+    engine: Text
     """local (this machine), ray (a Ray cluster) or slurm (a job array). Default: local."""
-    gpus: str
+    gpus: Text
     """GPUs to use: 0,1, all, or none for the CPU. Default: all visible ones, else the CPU."""
     jobs_per_gpu: Count
     """Trials at once on each GPU, or on the CPU. Default: 1."""
-    ray_address: str
+    ray_address: Text
     """A running Ray cluster: auto or ray://HOST:10001. Default: one on this machine."""
-    slurm: Table
+    slurm: SlurmTable
     """Options of sbatch, by name: partition, time, gpus, cpus, memory_gb, account, ..."""
 
 
 class SearchConfig(TypedDict, total=False):
     """The table [search] of a sweep file: what `bench tune` searches, and how much."""
 
+    __pydantic_config__ = NO_OTHER_KEYS  # type: ignore[misc]
+
     factors: list[Annotated[float, Gt(0), Lt(math.inf)]]
     """Learning rates to try, as factors on each method's own. Default: 0.3, 1, 3."""
-    settings: list[str]
+    settings: list[Text]
     """Calls with settings to try as well: lora(rank=[4,8,16])."""
     trials: Count
     """Points that each method starts with. Default: the size of the smallest grid."""
@@ -57,14 +76,16 @@ class SearchConfig(TypedDict, total=False):
     """Seed with which `trials` points are drawn from a larger grid. Default: 0."""
     seeds: Seeds
     """Seeds of the search. Default: those of the sweep."""
-    recipe: Table
+    recipe: RecipeTable
     """Values of the recipe that differ in the search."""
-    results: str
+    results: Text
     """Folder of the records of the search. Default: tuning."""
 
 
 class SweepFile(EngineOptions, total=False):
     """The keys of a sweep file, and what each takes."""
+
+    __pydantic_config__ = NO_OTHER_KEYS  # type: ignore[misc]
 
     methods: Texts
     """Methods with their settings: cmer, lora(rank=16), or all."""
@@ -74,25 +95,25 @@ class SweepFile(EngineOptions, total=False):
     """Pretrained models, as `bench backbones` lists them. Default: that of the data set."""
     seeds: Seeds
     """Seeds: [0, 1, 2] or 0-2. Default: 0."""
-    recipe: Table
+    recipe: RecipeTable
     """Training settings that all methods share; `bench recipe` lists them."""
-    data_root: str
+    data_root: Text
     """Folder that holds the data sets. Default: $BENCH_DATA, else ./data."""
-    results: str
+    results: Text
     """Folder of the records. Default: results."""
-    tuned: str
+    tuned: Text
     """File of learning rates and settings that `bench tune` wrote."""
     plugins: Texts
     """Python files that register methods of your own."""
     cache_features: Count
     """Views of each image of which the outputs of frozen towers are stored. Default: 0."""
-    corrupt: str
+    corrupt: Text
     """Corruptions to test the trained methods under: blur,noise,cloud,jpeg,haze."""
-    severity: str
+    severity: Text
     """How strongly images are corrupted, 1 to 5. Default: 1,3,5."""
-    time_limit: str
+    time_limit: Time
     """Time after which a trial is ended: 2h, 1h30m, or 90 (minutes)."""
-    checkpoint_every: str
+    checkpoint_every: Time
     """Time between the checkpoints of a trial. Default: 3m."""
     log: Texts
     """Trackers that show the curves: tensorboard, wandb, mlflow, trackio."""
@@ -147,40 +168,35 @@ def read(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} is no sweep file ({error}); it is a TOML, see README") from None
-    _check(document, SweepFile, str(path))
+    from bench.faults import faults
+
+    if wrong := faults(SweepFile, document):
+        raise UserError(
+            f"the sweep file {path} cannot be used: {'; '.join(wrong)}; docs/schemas/sweep.json "
+            "explains each key"
+        )
     return document
 
 
-def _check(table: Table, form: type, where: str) -> None:
-    """Raise UserError for a key that is unknown or has a value of another type."""
-    from pydantic import TypeAdapter, ValidationError
-
-    keys = form.__annotations__
-    for key in table:
-        if key not in keys:
-            known = ", ".join(keys)
-            raise UserError(f"{where} has an unknown {key!r}{nearest(key, keys)}; known: {known}")
-    if isinstance(table.get("search"), dict):
-        _check(table["search"], SearchConfig, f"[search] of {where}")
-    for key, value in table.items():
-        for text in _texts_in(value):
-            demand_text(text, f"{key} in {where}")
-    try:
-        TypeAdapter(form).validate_python(table, strict=True)
-    except ValidationError as invalid:
-        error = invalid.errors()[0]
-        key = str(error["loc"][0])
-        what = error["msg"].removeprefix("Input ")
-        raise UserError(f"{key} in {where} is {table[key]!r} and {what}") from None
+def _check_recipe(table: dict[str, Any]) -> None:
+    """Raise UserError, naming every setting that a recipe lacks or that has a wrong value."""
+    words, wrong = _assignments(table), list[str]()
+    for word in words:
+        try:
+            parse_recipe([word])
+        except UserError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise UserError("; ".join(wrong))
+    merge_recipe(Recipe(), words)
 
 
-def _texts_in(value: Any) -> Iterator[str]:
-    """A value of a sweep file if it is a text, or the texts that it holds."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | dict):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts_in(part)
+def _check_texts(values: dict[str, Any]) -> None:
+    """Raise UserError for a value that is an empty text, or a list with one in it."""
+    for key, value in values.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                demand_text(text, key)
 
 
 def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepConfig:
@@ -241,9 +257,8 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, with lists split at their commas; raises UserError."""
     given = {key: value for key, value in options.items() if value not in (None, [])}
+    _check_texts(given)
     for key, value in given.items():
-        for text in _texts_in(value):
-            demand_text(text, key)
         if key in ("datasets", "backbones", "log"):
             given[key] = [word for text in value for word in _split(text)]
             if not given[key]:
