@@ -416,7 +416,7 @@ class TunedFile(TypedDict):
 
 
 for _form in (Winner, TunedFile):  # in the class mypy would take it for a key
-    _form.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    _form.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[union-attr]
 
 
 def fault(document: Any) -> str | None:

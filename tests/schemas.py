@@ -45,7 +45,6 @@ def _schema(form: type, *parts: type) -> dict[str, Any]:
         for table in tables.values():
             table["properties"]["recipe"] |= _recipe()
     for name, table in tables.items():
-        table["additionalProperties"] = False
         for key, value in table["properties"].items():
             value["description"] = texts[name][key]
     return whole
