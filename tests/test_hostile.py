@@ -35,7 +35,7 @@ def karpathy(tmp_path: Path, *entries: Any) -> Any:
         (ENTRY | {"filename": "a\x00.tif"}, "is no file name"),
         (ENTRY | {"filename": ""}, "is no file name"),
         (ENTRY | {"filename": "a" * 300}, "is no file name"),
-        (ENTRY | {"filename": True}, "images[0]: the file name is a bool, not text"),
+        (ENTRY | {"filename": True}, "images[0]: the file name is true or false, not text"),
         (ENTRY | {"filename": "\ud800.tif"}, "lone surrogate"),
         (
             ENTRY | {"split": "restval"},
@@ -46,7 +46,7 @@ def karpathy(tmp_path: Path, *entries: Any) -> Any:
         (ENTRY | {"sentences": [{"raw": None}]}, "images[0]: 'raw' is null, not text"),
         (ENTRY | {"sentences": [{"tokens": ["a"]}]}, "images[0]: 'raw' is missing"),
         (ENTRY | {"label": [1]}, "images[0]: the label is a list, not text"),
-        ("a.tif", "images[0]: there is a str, not an object"),
+        ("a.tif", "images[0]: there is a text, not an object"),
     ],
 )
 def test_an_entry_is_refused_and_named(tmp_path: Path, entry: Any, said: str) -> None:
@@ -69,6 +69,31 @@ def test_bytes_that_are_no_annotation(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "d.json").write_bytes(content)
     with pytest.raises(UserError):
         annotations.read("auto", tmp_path, "d.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("d.json", "3", "nwpu (JSON with a list of images for each class), but the file is a num"),
+        ("d.json", '{"images": 3}', "karpathy (JSON with a list `images`, each with its `sente"),
+        ("d.json", "[3]", "rows (a JSON list of captions or images), but entry 0 is a number"),
+        ("d.csv", "a,b", "csv (a table with a header), but no column is called filename"),
+    ],
+)
+def test_a_form_that_was_recognised_is_told(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError) as caught:
+        annotations.read("auto", tmp_path, name)
+    assert f"{tmp_path / name} was read as {said}" in str(caught.value)
+    assert "another `kind` on the card: karpathy, coco, " in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["**.json", "a**", "{split}**.csv", "**"])
+def test_a_pattern_with_two_stars_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="two stars in a row; one star stands for the pieces"):
+        annotations.read("auto", tmp_path, name)
 
 
 def test_a_huge_annotation_is_refused_unread(tmp_path: Path) -> None:
@@ -95,15 +120,21 @@ def test_an_annotation_that_links_to_nowhere_or_is_a_folder(
     [
         ("name,words\na.tif,b\n", "no column is called filename (or one of filepath, image, "),
         ("image,words\na.tif,b\n", "no column is called caption (or one of captions, "),
-        ("filename,title\ntest/a.tif\n", "line 2 has 1 cells, the first line 2"),
+        (
+            "filename,title\ntest/a.tif\n",
+            "line 2 has 1 cell, and 2 are expected: as far as the column 'title'",
+        ),
         (
             "filename,title\na.tif,x\n",
             "line 2: nothing says in which split it is; add a column `split`",
         ),
-        ("filename,title\ntest/a.tif,x,y\n", "put a text that holds the separator in quotation"),
+        ("filename,title\ntest/a.tif,x,y\n", "a text that holds the separator ',' in quotation"),
         ('filename,title\ntest/a.tif,"' + "x" * 140_000, "unexpected end of data; a text"),
         ('filename,title\ntest/a.tif,"open\ntest/b.tif,shut"\ntest/c.tif,"x"y\n', "line 4: "),
-        ("filename,split,title\na.tif,test\n", "line 2 has 2 cells, the first line 3"),
+        (
+            "filename,split,title\na.tif,test\n",
+            "line 2 has 2 cells, and 3 are expected: as far as the column 'title'",
+        ),
         ("", "no column is called filename"),
     ],
 )
@@ -128,6 +159,13 @@ SOUND = 'images = "i"\nval_share = 0.2\nscale = [0, 9.5]\n[counts]\ntrain = 8\nv
         ('"i"', "3", "'images' is 3 and should be a valid string"),
         ('"i"', '"../../i"', "'images' is '../../i' and should be a path inside the data set's"),
         ('"i"', '"i"\nannotation = "/a.json"', "'annotation' is '/a.json' and should be a path"),
+        ('"i"', '"i"\nfolder = "\\u0000"', "'folder' is '\\x00' and should hold no NUL"),
+        ('"i"', '"i"\nannotation = "a\\u0000"', "'annotation' is 'a\\x00' and should hold no NUL"),
+        (
+            '"i"',
+            '"i"\nscenes = {folder = "/etc"}',
+            "'scenes.folder' is '/etc' and should be a path",
+        ),
         ("[counts]", "[scenes]", "there is no key 'scenes.train'"),
         ("train = 8", 'train = "8"', "'counts.train' is '8' and should be a valid integer"),
         ("val = 0", "val = -1", "'counts.val' is -1 and should be greater than or equal to 0"),

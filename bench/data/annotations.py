@@ -9,17 +9,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import UserError
 from bench.data import forms, parquet, table, values
 from bench.data.text import JSON_LINES, read_json, read_text
 from bench.data.values import SPLITS, AnnotationError, FileSplit
+from bench.spec import nearest
 from methods.sample import Sample
 
-KINDS = ("auto", "karpathy", "coco", "rows", "nwpu", "csv", "precomp", "parquet")
 PRECOMP = "{split}_caps.txt"
 SUFFIXES = (".json", *JSON_LINES, ".csv", ".tsv", ".parquet")
 """Annotations that `auto` finds by itself in a folder."""
+LOOKS = {
+    "karpathy": "JSON with a list `images`, each with its `sentences`",
+    "coco": "JSON with the lists `images` and `annotations`",
+    "rows": "a JSON list of captions or images",
+    "nwpu": "JSON with a list of images for each class",
+    "csv": "a table with a header",
+    "precomp": "a line for each caption",
+    "parquet": "a table in Parquet",
+}
+"""The forms, and what a file of each looks like."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +51,9 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
 
     Raises Absent if it is not there, UserError, one sentence, if it cannot be used.
     """
-    if kind not in KINDS:
-        raise UserError(f"the kind {kind!r} is unknown; known: {', '.join(KINDS)}")
+    if kind not in (known := ("auto", *LOOKS)):
+        near = nearest(kind, known)
+        raise UserError(f"the kind {kind!r} is unknown{near}; known: {', '.join(known)}")
     auto, notes, samples = kind == "auto", list[str](), list[Sample]()
     if kind == "precomp" or (auto and not annotation and (folder / "train_caps.txt").exists()):
         kind, annotation = "precomp", PRECOMP
@@ -54,14 +66,14 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
         raise Absent(folder / annotation.replace("{split}", "train"))
     for split, path in pieces:
         file_notes: list[str] = []
+        kind, content = _opened(kind, path)
         try:
-            kind, of_file = _read_file(kind, path, split, file_notes)
-            samples += of_file
+            samples += _samples(kind, content, path, split, file_notes)
             _check(samples)
         except AnnotationError as error:
             raise UserError(
-                f"{path} is not in the {kind} form: {error}; correct it, or state another kind on "
-                f"the card ({', '.join(KINDS)})"
+                f"{path} was read as {kind} ({LOOKS[kind]}), but {error}; correct it, or state "
+                f"another `kind` on the card: {', '.join(LOOKS)}"
             ) from None
         name = f"{path.name}: " if len(pieces) > 1 and kind != "precomp" else ""
         notes += [f"{name}{note}" for note in file_notes]
@@ -77,24 +89,15 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
     return Reading(samples, kind, list(dict.fromkeys(notes)))
 
 
-def _read_file(
-    kind: str, path: Path, split: str | None, notes: list[str]
-) -> tuple[str, list[Sample]]:
-    """The form of a file, recognised if `kind` is auto, and its samples.
-
-    split: that of all samples, if the file is of one split.
-    """
-    guess = values.split_among(re.split(r"[^a-z]+", path.stem.lower()))
-    file_split, suffix = FileSplit(split, guess), path.suffix.lower()
+def _opened(kind: str, path: Path) -> tuple[str, Any]:
+    """The form of a file, recognised if `kind` is auto, and what the file holds."""
+    suffix = path.suffix.lower()
     if kind == "auto" and suffix not in (".json", *JSON_LINES):
         kind = "parquet" if suffix == ".parquet" else "csv"
-    if kind == "precomp":
-        names = path.with_name(path.name.replace("_caps.txt", "_filename.txt"))
-        return kind, forms.precomp(read_text(path), read_text(names), str(split))
-    if kind == "csv":
-        return kind, table.read_csv(read_text(path), file_split, notes)
     if kind == "parquet":
-        return kind, table.read_rows(parquet.rows(path), file_split, notes)
+        return kind, parquet.rows(path)
+    if kind in ("csv", "precomp"):
+        return kind, read_text(path)
     document = read_json(path)
     if kind == "auto":
         if isinstance(document, list):
@@ -103,13 +106,26 @@ def _read_file(
             kind = "nwpu"
         else:
             kind = "coco" if "annotations" in document else "karpathy"
-    if kind == "rows":
-        return kind, table.read_rows(document, file_split, notes)
+    return kind, document
+
+
+def _samples(
+    kind: str, content: Any, path: Path, split: str | None, notes: list[str]
+) -> list[Sample]:
+    """The samples in a file's content; `split`: that of all, if the file is of one split."""
+    guess = values.split_among(re.split(r"[^a-z]+", path.stem.lower()))
+    if kind == "precomp":
+        names = path.with_name(path.name.replace("_caps.txt", "_filename.txt"))
+        return forms.precomp(content, read_text(names), str(split))
+    if kind == "csv":
+        return table.read_csv(content, FileSplit(split, guess), notes)
+    if kind in ("rows", "parquet"):
+        return table.read_rows(content, FileSplit(split, guess), notes)
     if kind == "coco":
-        return kind, forms.coco(document, file_split)
+        return forms.coco(content, FileSplit(split, guess))
     # Each entry of these forms states its split, whatever the file is called.
     form = forms.karpathy if kind == "karpathy" else forms.nwpu
-    return kind, form(document, FileSplit(None, split or guess))
+    return form(content, FileSplit(None, split or guess))
 
 
 def _check(samples: list[Sample]) -> None:
@@ -159,6 +175,11 @@ def files_of_splits(folder: Path, pattern: str) -> list[tuple[str | None, Path]]
 def _matching(folder: Path, name: str) -> list[Path]:
     """The file of that name, or the files if the name has a `*`; empty if there is none."""
     path = folder / name
+    if "**" in name:
+        raise UserError(
+            f"the annotation {name!r} has two stars in a row; one star stands for the pieces of a "
+            "file, as in test-*.parquet"
+        )
     # A link to nowhere counts as there: reading it says what is wrong.
     return sorted(folder.glob(name)) if "*" in name else [path] * os.path.lexists(path)
 

@@ -127,13 +127,20 @@ def card(name: str) -> Card:
 # What a card may say; datasets/README.md says what the keys mean.
 
 
+def _without_nul(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("should hold no NUL character")
+    return path
+
+
 def _inside(path: str) -> str:
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise ValueError("should be a path inside the data set's folder")
     return path
 
 
-Inside = Annotated[str, AfterValidator(_inside)]
+Folder = Annotated[str, AfterValidator(_without_nul)]
+Inside = Annotated[Folder, AfterValidator(_inside)]
 
 
 class Table(BaseModel):
@@ -169,7 +176,7 @@ class SceneKeys(Table):
     """With the rule `blocks`: how many images a scene has."""
     names: list[str] | None = Field(None, min_length=1)
     """With the rule `blocks`: the scenes in their order."""
-    folder: str | None = None
+    folder: Inside | None = None
     """With the rule `files`: the folder of a text file for each scene."""
     words: dict[str, str] = {}
     """Joined words and what they mean: storagetanks = 'storage tanks'."""
@@ -203,7 +210,7 @@ class CardKeys(Table):
     """The authors' page, for a download by hand."""
     kind: str = "auto"
     """Form of the annotation; auto recognises it."""
-    folder: str | None = None
+    folder: Folder | None = None
     """The folder below the data root. Default: the name."""
     annotation: Inside = ""
     """The file of captions; {split} in it stands for train, val, test."""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from bench.console import counted
 from bench.data import values
 from bench.data.values import LABELS, AnnotationError, FileSplit, at, kind_of, text
 from methods.sample import Sample
@@ -59,11 +60,16 @@ def read_csv(content: str, file_split: FileSplit, notes: list[str]) -> list[Samp
             if not any(cell.strip() for cell in cells):
                 continue
             # Empty cells may follow the last column, and cells that are not needed may be left out.
-            place, more = f"line {lines.line_num}", cells[len(header) :]
-            if any(cell.strip() for cell in more) or len(cells) < needed:
+            place = f"line {lines.line_num}"
+            if len(cells) < needed:
+                raise AnnotationError(
+                    f"{place} has {counted(len(cells), 'cell')}, and {needed} are expected: as far "
+                    f"as the column {header[needed - 1]!r} of the first line"
+                )
+            if any(cell.strip() for cell in cells[len(header) :]):
                 raise AnnotationError(
                     f"{place} has {len(cells)} cells, the first line {len(header)}; put a text "
-                    "that holds the separator in quotation marks"
+                    f"that holds the separator {delimiter!r} in quotation marks"
                 )
             yield place, dict(zip(header, cells, strict=False))
 

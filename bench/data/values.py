@@ -35,8 +35,9 @@ def at(place: str) -> Iterator[None]:
 
 
 def kind_of(value: object) -> str:
-    """What a JSON value is, for an error: an object, a list, null, a float."""
-    known = {dict: "an object", list: "a list", type(None): "null"}
+    """What a JSON value is, for an error: an object, a list, a text, null, ..."""
+    known = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    known |= {type(None): "null", int: "a number", float: "a number"}
     return known.get(type(value), f"a {type(value).__name__}")
 
 
