@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from bench.report import difference, plots, report
+from bench.report import difference, plots
 from tests.helpers import fake_records as fakes
 from tests.helpers.fake_records import group_of
 
@@ -79,9 +79,9 @@ def test_without_two_seeds_of_the_reference_there_is_no_table(
 def test_the_differences_are_in_every_form_of_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plots, "draw", lambda *_: {})  # takes long
+    monkeypatch.setattr(plots, "draw", lambda *_, **__: {})  # takes long
     fakes.save(tmp_path / "r", sample())
-    report.write(tmp_path / "r", tmp_path / "out")
+    fakes.write_report(tmp_path / "r", tmp_path / "out")
     for name, shown in {
         "report.md": "| `cmer` | 3 | -2.0\u00a0±\u00a02.5 | +0.7\u00a0±\u00a01.4 |",
         "index.html": "<td>-2.0 <small>± 2.5</small></td><td>+0.7 <small>± 1.4</small></td>",

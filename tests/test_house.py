@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import methods
 from bench import cli, record
+from tests.helpers.fake_records import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -146,38 +147,32 @@ def test_help_is_quick() -> None:
     assert best < 0.5
 
 
-@pytest.mark.parametrize("below", ["", "/archive/starter-1"])
-def test_the_report_is_of_the_committed_records(tmp_path: Path, below: str) -> None:
-    from bench.report import report
+def committed(folder: str, *endings: str) -> list[str]:
+    """The files below a folder, without those of an archive in it."""
+    archive = f"{folder}/{record.ARCHIVE}/"
+    inside = [name for name in tracked() if name.startswith(f"{folder}/")]
+    return [name for name in inside if name.endswith(endings) and not name.startswith(archive)]
 
-    archive = "" if below else f"/{record.ARCHIVE}/"
-    records, reports = (
-        [
-            name
-            for name in tracked()
-            if name.startswith(f"{top}{below}/") and not (archive and archive in name)
-        ]
-        for top in ("results", "reports")
-    )
-    for name in records:
-        if name.endswith((".json", ".toml")):
-            copy = tmp_path / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes((ROOT / name).read_bytes())
-    report.write(tmp_path / f"results{below}", tmp_path / f"reports{below}")
-    fresh = {
-        str(path.relative_to(tmp_path)): path.read_bytes()
-        for path in (tmp_path / "reports").rglob("*")
-        if path.suffix in (".md", ".csv", ".tex")
-    }
-    assert fresh.keys() == {name for name in reports if name.endswith((".md", ".csv", ".tex"))}
-    for name, content in fresh.items():
-        kept_file = ROOT / name
-        if kept_file.suffix == ".csv":  # the last of 16 digits depends on the versions of packages
-            tables = pd.read_csv(io.BytesIO(content)), pd.read_csv(kept_file)
+
+@pytest.mark.parametrize("folder", ["", f"/{record.ARCHIVE}/starter-1"])
+def test_the_report_is_of_the_committed_records(tmp_path: Path, folder: str) -> None:
+    """An archive of records has a report of its own; the report of `results` leaves it out."""
+    results, reports = f"results{folder}", f"reports{folder}"
+    for name in committed(results, ".json", ".toml"):
+        copy = tmp_path / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((ROOT / name).read_bytes())
+    texts = (".md", ".csv", ".tex")
+    written = write_report(tmp_path / results, tmp_path / reports)
+    fresh = {path.relative_to(tmp_path).as_posix() for path in written if path.suffix in texts}
+    assert fresh == set(committed(reports, *texts))
+    for name in fresh:
+        content, kept = (tmp_path / name).read_bytes(), (ROOT / name).read_bytes()
+        if name.endswith(".csv"):  # the last of 16 digits depends on the versions of packages
+            tables = pd.read_csv(io.BytesIO(content)), pd.read_csv(io.BytesIO(kept))
             pd.testing.assert_frame_equal(*tables, rtol=1e-12, obj=name)
         else:
-            assert content == kept_file.read_bytes(), f"{name}: run `bench report` and commit it"
+            assert content == kept, f"{name}: run `bench report` and commit it"
 
 
 def test_the_readme_shows_the_report() -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from bench import UserError, record, schema
-from bench.report import choose, plots, report, searches, terminal
+from bench.report import choose, plots, searches, terminal
+from bench.report.grouping import group_records
 from bench.sweeps import forecast, tune
 from bench.trained import compare
 from bench.trial import Trial
+from tests.helpers.fake_records import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "archive" / "starter-1"
@@ -71,8 +73,8 @@ def said_by(act: Callable[[], object]) -> str:
 
 def use(results: Path, path: Path) -> None:
     """Do with a folder of records, one of them odd, what the commands do, but for plots."""
-    report.write(results, results.parent / "report")
-    terminal.table(record.load(results, left_out=lambda _: None))
+    write_report(results, results.parent / "report")
+    terminal.table(group_records(record.load(results, left_out=lambda _: None)))
     documents = [document for _, document in record.read_all(record.paths(results), print)]
     forecast.seconds(Trial.of(SOUND[TARGETS[0]]["trial"]), documents, None)
     tune._result(path)
@@ -125,7 +127,7 @@ def test_one_odd_record_does_not_stop_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Path
 ) -> None:
     """Each field is taken away and replaced by two odd values, in turn for each field."""
-    monkeypatch.setattr(plots, "draw", lambda *_: {})  # it takes seconds
+    monkeypatch.setattr(plots, "draw", lambda *_, **__: {})  # it takes seconds
     results = tmp_path / "results"
     for path, document in SOUND.items():
         (results / path.parent).mkdir(parents=True, exist_ok=True)

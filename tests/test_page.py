@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from bench.report import report
 from tests.helpers import fake_records as fakes
 
 EMPTY = {"meta", "img", "input", "link", "br"}
@@ -25,7 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     bad = fakes.record("vpt", status="failed")
     bad["message"] = "</script><script>document.title = 'broken in'</script>"
     fakes.save(root / "results", [*documents, bad])
-    report.write(root / "results", root / "out")
+    fakes.write_report(root / "results", root / "out")
     return (root / "out" / "index.html").read_text(encoding="utf-8")
 
 

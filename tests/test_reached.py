@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench.report import conditions, curves, reached, report, tables
+from bench.report import conditions, curves, reached, tables
 from bench.report.group import Group
 from tests.helpers import fake_records as fakes
 from tests.helpers.drawing import laid_out
@@ -179,7 +179,7 @@ def test_seconds_on_a_busy_machine_are_marked(tmp_path: Path) -> None:
 
 def test_the_table_is_in_every_form_of_the_report(tmp_path: Path) -> None:
     fakes.save(tmp_path / "r", [trained("lora", LORA), trained("cmer", [*LORA[:2], (25.0, 39.0)])])
-    report.write(tmp_path / "r", tmp_path / "out")
+    fakes.write_report(tmp_path / "r", tmp_path / "out")
     for name in ("report.md", "index.html", "latex/ucm-starter-reach.tex"):
         text = (tmp_path / "out" / name).read_text(encoding="utf-8")
         assert "of the validation mR of lora cost" in text, name

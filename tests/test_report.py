@@ -24,7 +24,6 @@ from bench.report import (
     markdown,
     plots,
     published,
-    report,
     tables,
     terminal,
 )
@@ -51,7 +50,7 @@ LONG = {"rank": 16, "targets": "attention,mlp", "where": "last_half_of_the_block
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without plots, which take most of the time."""
-    monkeypatch.setattr(plots, "draw", lambda *_: {})
+    monkeypatch.setattr(plots, "draw", lambda *_, **__: {})
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +63,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     fakes.save(root / "results", documents)
     (root / "results" / "tuned-ucm.toml").write_text(TUNED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "draw", lambda *_: {})
-        report.write(root / "results", root / "reports")
+        patch.setattr(plots, "draw", lambda *_, **__: {})
+        fakes.write_report(root / "results", root / "reports")
     return root / "results", root / "reports"
 
 
@@ -118,7 +117,7 @@ def test_a_backbone_trained_on_the_data_set_is_marked_everywhere(tmp_path: Path)
     assert signs == {remote: " §", "ViT-B-32:mine.pt": " §"}
     assert sum(f"§ {remote} was trained on" in text for text in part.notes) == 1
     out = tmp_path / "out"
-    report.write(tmp_path / "results", out)
+    fakes.write_report(tmp_path / "results", out)
     written = [(out / name).read_text() for name in ("report.md", "index.html")]
     for text in [*written, screen(tmp_path / "results", 100)]:
         assert text.count("§ starter was trained on the training images") >= 1
@@ -237,7 +236,7 @@ def test_tables_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "gone.tex").write_text(f"{latex.MADE}. Needs booktabs.\nold figures")
     (folder / "mine.tex").write_text("my own")
-    report.write(tmp_path / "r", tmp_path / "out")
+    fakes.write_report(tmp_path / "r", tmp_path / "out")
     names = {path.name for path in folder.iterdir()}
     assert {"mine.tex", "ucm-starter-recall.tex"} <= names
     assert "gone.tex" not in names
@@ -288,7 +287,7 @@ def test_only_some_methods_and_columns(tmp_path: Path) -> None:
     documents += [fakes.record("cmer", seed, queue=0) for seed in range(2)]
     fakes.save(tmp_path / "r", documents)
     given = {"methods": "lora,cmer(queue=0)", "columns": "memory, MR,images/s / lora"}
-    report.write(tmp_path / "r", tmp_path / "out", **given)
+    fakes.write_report(tmp_path / "r", tmp_path / "out", **given)
     text = (tmp_path / "out" / "report.md").read_text()
     lines = text[text.index('<a id="ucm-starter"></a>') :].splitlines()
     heads, _, *rows = [line for line in lines if line.startswith("|")][:4]
@@ -298,7 +297,7 @@ def test_only_some_methods_and_columns(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "latex" / "ucm-starter-table.tex").is_file()
     records = list(csv.DictReader((tmp_path / "out" / "records.csv").open()))
     assert len(records) == 10  # the records are all there
-    report.write(tmp_path / "r", tmp_path / "out", methods="cmer")
+    fakes.write_report(tmp_path / "r", tmp_path / "out", methods="cmer")
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| `cmer` |" in text
     assert "| `cmer(queue=0)` |" in text  # a name stands for all calls
@@ -308,7 +307,7 @@ def test_only_some_methods_and_columns(tmp_path: Path) -> None:
         ({"reference": "cmerr"}, r"no trial of 'cmerr' .* \(did you mean 'cmer'\?\)"),
     ):
         with pytest.raises(UserError, match=sentence):
-            report.write(tmp_path / "r", tmp_path / "out", **wrong)
+            fakes.write_report(tmp_path / "r", tmp_path / "out", **wrong)
 
 
 def test_the_report_begins_with_contents_and_summary(mixed: tuple[Path, Path]) -> None:
@@ -407,9 +406,9 @@ def test_same_records_same_bytes(mixed: tuple[Path, Path], tmp_path: Path) -> No
         target = tmp_path / "b" / source.relative_to(tmp_path / "a")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
-    first = report.write(tmp_path / "a" / "results", tmp_path / "a" / "reports")
+    first = fakes.write_report(tmp_path / "a" / "results", tmp_path / "a" / "reports")
     time.sleep(1.1)  # a date in a file would show
-    second = report.write(tmp_path / "b" / "results", tmp_path / "b" / "reports")
+    second = fakes.write_report(tmp_path / "b" / "results", tmp_path / "b" / "reports")
     assert [path.name for path in first] == [path.name for path in second]
     assert len(first) >= 15
     for a, b in zip(first, second, strict=True):
@@ -421,7 +420,7 @@ def test_same_records_same_bytes(mixed: tuple[Path, Path], tmp_path: Path) -> No
 def screen(results: Path, width: int) -> str:
     """What a terminal of some width shows of the records."""
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(terminal.table(record.load(results)))
+    console.print(terminal.table(group_records(record.load(results))))
     return console.export_text()
 
 
@@ -447,7 +446,7 @@ def test_on_the_screen_a_mark_is_explained_once_for_all_groups(tmp_path: Path) -
 
 
 def test_a_report_of_no_records(tmp_path: Path) -> None:
-    report.write(tmp_path / "none", tmp_path / "out")
+    fakes.write_report(tmp_path / "none", tmp_path / "out")
     assert "0 records" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -461,7 +460,7 @@ def test_some_hundred_records_in_seconds(tmp_path: Path) -> None:
     assert len(documents) >= 300
     fakes.save(tmp_path / "results", documents)
     started = time.process_time()
-    report.write(tmp_path / "results", tmp_path / "out")
+    fakes.write_report(tmp_path / "results", tmp_path / "out")
     assert time.process_time() - started < 10  # two on an idle machine
 
 

@@ -138,7 +138,7 @@ def test_a_trial_that_did_not_end_well_is_shown(tmp_path: Path, status: str) -> 
     assert costs(group, "lora")["vpt"]["trainable parameters"].text == words
     assert conditions.not_ok(group) == [f"vpt, seed 0: {words}: made to be {status}"]
     console = Console(width=90, record=True, file=io.StringIO())
-    console.print(terminal.table(record.load(tmp_path)))
+    console.print(terminal.table([group]))
     assert words in console.export_text()
 
 

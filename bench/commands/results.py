@@ -35,6 +35,7 @@ class ReportOptions:
         "One table of these columns instead of those of recall and cost: 'mR,memory,images/s'.",
         show_default="all",
     )
+    pdf: bool = option("Plots as PDF too, for papers.", default=False)
     gallery: bool = option(
         "Put hits and misses of each method on the page, which then holds pictures of the data "
         "set: look at its licence before you pass the page on.",
@@ -48,6 +49,7 @@ def report(options: ReportOptions) -> None:
     """Write all records as Markdown, LaTeX, CSV, Parquet, plots and one web page."""
     from bench.report import report as report_
     from bench.report import terminal
+    from bench.report.grouping import group_records
 
     screen = console()
     left_out: list[str] = []
@@ -58,6 +60,7 @@ def report(options: ReportOptions) -> None:
         raise UserError(
             f"no record below {options.results}; `bench run` makes some, --results says where"
         )
+    groups = group_records(frame)
     block: Callable[[Group], str] | None = None
     with screen.status("writing the report") as status:
         if options.gallery:
@@ -68,23 +71,25 @@ def report(options: ReportOptions) -> None:
             root = root_of(options.data_root)
             block = lambda group: gallery_of(group, options.results, root, status.update)  # noqa: E731
         written = report_.write(
+            frame,
+            groups,
             options.results,
             options.out,
             reference=options.reference,
             methods=options.methods,
             columns=options.columns,
-            frame=frame,
-            left_out=left_out,
+            pdf=options.pdf,
             gallery=block,
+            left_out=left_out,
         )
-    screen.print(terminal.table(frame))
+    screen.print(terminal.table(groups))
     if not any(path.suffix == ".parquet" for path in written):
         screen.print(
             "no records.parquet without pyarrow: pip install 'cmer-bench\\[parquet]'",
             highlight=False,
         )
     page, site = options.out / "report.md", options.out / "index.html"
-    screen.print(f"wrote {len(written)} files; read {page} or {site}")
+    screen.print(f"{len(written)} files in {options.out}; read {page} or {site}")
 
 
 def compare(

@@ -205,8 +205,8 @@ def _print_forecast(
 
 def _print_results(screen: "Console", plan: "Plan") -> None:
     from bench.report import terminal
+    from bench.report.grouping import group_records
 
     own = [trial.path(plan.results) for trial in plan.trials]
-    frame = record.load(plan.results, only=own)
-    if len(frame):
-        screen.print(terminal.table(frame))
+    if groups := group_records(record.load(plan.results, only=own)):
+        screen.print(terminal.table(groups))

@@ -82,11 +82,14 @@ def _means(row: Row, name: Measure) -> list[tuple[int, float]]:
 def by_seconds(group: Group) -> "Figure | None":
     """Best validation mR by seconds of training, and test mR; None without two evaluations.
 
-    Lines continue, dotted, to the right edge, since the best mR so far never falls. The test mR is
+    None also for one method alone, unless its time was limited: `by_steps` shows that one. Lines
+    continue, dotted, to the right edge, since the best mR so far never falls. The test mR is
     in a second panel, level with the method's name, so each method has a row there.
     """
     course_of = courses(group.rows)
     if max((len(course.mean) for course in course_of.values()), default=0) < 2:
+        return None
+    if len(course_of) < 2 and group.recipe.time is None:
         return None
     rows = [row for row in group.rows if row.label in course_of]
     signs = {row.label: spoilt(row, SPEED) for row in rows}

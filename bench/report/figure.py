@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import textwrap
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ from bench.report.row import Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "pdf")
-"""Bitmaps for Markdown and the page, vectors for papers."""
+SHOWS = "Records"
+"""The entry of a PNG that holds a hash of the records that it shows."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#444444", "#E69F00", "#56B4E9", "#8C6D1F")
 """Okabe and Ito's colours, which colour-blind people can tell apart; black and yellow are muted."""
 SHAPES = [(marker, filled) for filled in (True, False) for marker in "os^DvPX*<>pd"]
@@ -157,13 +157,47 @@ def widest(texts: Iterable[str], size: float) -> float:
     return float(max((measure(text, font, False)[0] for text in texts), default=0.0)) / 72
 
 
-def save(figure: "Figure", stem: Path) -> list[Path]:
-    """Write a figure as `<stem>.png` and `<stem>.pdf`; the same figure gives the same bytes."""
-    from PIL import Image
+def write(make: "Callable[[], Figure | None]", stem: Path, digest: str, pdf: bool) -> list[Path]:
+    """Draw the figure that `make` gives as `<stem>.png`; returns its files, none for no figure.
 
-    png, pdf = (stem.with_name(f"{stem.name}.{form}") for form in FORMATS)
-    metadata = {"Creator": "bench report", "Producer": None, "CreationDate": None}
-    figure.savefig(pdf, metadata=metadata)
+    pdf: write `<stem>.pdf` too. A PDF that is there already is always kept up to date. The same
+    figure gives the same bytes. Drawing takes most of a report's time, so files that show the same
+    records already, by their `digest`, are left as they are.
+    """
+    import matplotlib
+
+    png, vector = Path(f"{stem}.png"), Path(f"{stem}.pdf")
+    files = [png, vector] if pdf or vector.exists() else [png]
+    if all(file.exists() for file in files) and _is_current(png, digest):
+        return files
+    with matplotlib.rc_context(rc_settings()):
+        figure = make()
+        if figure is None:
+            return []
+        if vector in files:
+            metadata = {"Creator": "bench report", "Producer": None, "CreationDate": None}
+            figure.savefig(vector, metadata=metadata)
+        _write_png(figure, png, digest)  # last, because it says that the PDF is up to date too
+    return files
+
+
+def _is_current(png: Path, digest: str) -> bool:
+    """Whether a PNG is whole, shows the records of this hash, and is newer than bench's code."""
+    content = png.read_bytes()
+    whole = content.endswith(b"IEND\xaeB`\x82")
+    return whole and digest.encode() in content[:1000] and png.stat().st_mtime > _code_changed()
+
+
+@functools.cache
+def _code_changed() -> float:
+    """When a file of bench was last changed: older figures may look otherwise."""
+    return max(file.stat().st_mtime for file in Path(__file__).parent.parent.rglob("*.py"))
+
+
+def _write_png(figure: "Figure", path: Path, digest: str) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
     figure.canvas.draw()
     pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))  # type: ignore[attr-defined]
     # With a palette of 256 colours the file is a third as large, and sooner written.
@@ -172,8 +206,9 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     )
     # Quantizing may make white a shade darker; make it white again.
     image.putpalette([255 if part >= 254 else part for part in image.getpalette() or []])
-    image.save(png)
-    return [png, pdf]
+    about = PngInfo()
+    about.add_text(SHOWS, digest)
+    image.save(path, pnginfo=about)
 
 
 def rc_settings() -> dict[Any, Any]:

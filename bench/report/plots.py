@@ -1,15 +1,18 @@
 """All plots of a report, and those of memory: by batch size, and where it goes."""
 
+import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.report.curves import by_seconds, by_steps
-from bench.report.figure import blank, method_styles, rc_settings, save, widest
+from bench.report.figure import blank, method_styles, widest, write
 from bench.report.group import Group
 from bench.report.labels import NAMES, height_for, names_at_the_ends
-from bench.report.robustness import severity_curves
+from bench.report.robustness import measured, severity_curves
 from bench.report.tables import MIB
 from bench.report.tradeoff import against_memory, against_throughput
 
@@ -17,13 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(groups: list[Group], results: Path, out: Path) -> dict[str, list[Path]]:
-    """Draw what the records allow to `<group>-<plot>.<format>`; returns the files of each group.
+def draw(
+    groups: list[Group], results: Path, out: Path, *, pdf: bool = False
+) -> dict[str, list[Path]]:
+    """Draw what the records allow to `<group>-<plot>.png`; returns the files of each group.
 
-    results: the folder of the records, which also holds the results on corrupted images.
+    results: the folder of the records, which also holds the results on corrupted images; pdf: write
+    PDFs too.
     """
-    import matplotlib
-
     plots: dict[str, Callable[[Group], Figure | None]] = {
         "recall_memory": against_memory,
         "recall_throughput": against_throughput,
@@ -33,16 +37,26 @@ def draw(groups: list[Group], results: Path, out: Path) -> dict[str, list[Path]]
         "corruption": lambda group: severity_curves(group, results),
     }
     written: dict[str, list[Path]] = {group.name: [] for group in groups}
-    with matplotlib.rc_context(rc_settings()):
-        for group in groups:
-            for name, make in plots.items():
-                if figure := make(group):
-                    written[group.name] += save(figure, out / f"{group.name}-{name}")
-        for family in families(groups):
-            if figure := batch_memory(family):
-                group_name = family[0].name
-                written[group_name] += save(figure, out / f"{group_name}-batch_memory")
+    for group in groups:
+        digest = _digest([group], results)
+        for name, make in plots.items():
+            stem = out / f"{group.name}-{name}"
+            written[group.name] += write(partial(make, group), stem, digest, pdf)
+    for family in families(groups):
+        name = family[0].name
+        stem, digest = out / f"{name}-batch_memory", _digest(family, results)
+        written[name] += write(partial(batch_memory, family), stem, digest, pdf)
     return written
+
+
+def _digest(groups: Sequence[Group], results: Path) -> str:
+    """A hash of all that figures of these groups show."""
+    shown = [
+        [group.title, str(measured(group, results, lambda _: None))]
+        + [[row.label, [entry.record for entry in row.entries]] for row in group.rows]
+        for group in groups
+    ]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
 def families(groups: Iterable[Group]) -> list[list[Group]]:
@@ -93,7 +107,7 @@ CPU the bytes kept for backward stand in for them."""
 
 
 def memory_parts(group: Group) -> "Figure | None":
-    """Where the memory goes, stacked; None if the records do not tell."""
+    """Where the memory goes, stacked; None if the records of fewer than two methods tell."""
     unused = "saved_for_backward_bytes" if group.cuda else "activation_bytes"
     parts = [part for part in PARTS if part != unused]
     styles = method_styles(group.rows)
@@ -103,7 +117,7 @@ def memory_parts(group: Group) -> "Figure | None":
         sizes = [each.mean / MIB for each in means if each is not None]
         if len(sizes) == len(parts):
             bars.append((styles[row.label].name, sizes))
-    if not bars:
+    if len(bars) < 2:
         return None
     bars.sort(key=lambda bar: (-sum(bar[1]), bar[0]))
     names, places = [name for name, _ in bars], range(len(bars))

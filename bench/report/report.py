@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import UserError, record
+from bench import UserError
 from bench.disk import demand_writable, writing
 from bench.report import csvs, latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.contents import contents
 from bench.report.group import Group
-from bench.report.grouping import group_records
 from bench.report.tables import named_columns
 from bench.spec import nearest, parse_calls
 
@@ -26,40 +25,41 @@ TABLES = "latex"
 
 
 def write(
+    frame: "pd.DataFrame",
+    groups: list[Group],
     results: Path,
     out: Path,
     *,
     reference: str | None = None,
     methods: str | None = None,
     columns: str | None = None,
+    pdf: bool = False,
     gallery: Callable[[Group], str] | None = None,
-    frame: "pd.DataFrame | None" = None,
     left_out: Sequence[str] = (),
 ) -> list[Path]:
-    """Write the report of all records below `results` to `out`; returns the files written.
+    """Write a report to the folder `out`; returns its files.
 
     The files are `report.md`, a LaTeX file for each table in `latex/`, `records.csv` and, if
     pyarrow is installed, `records.parquet` (one row per record), `table.csv` (one row per method
     and group), `index.html` and the plots. The same records give the same bytes. LaTeX tables of an
     earlier report that this one does not have are removed.
 
-    methods: method calls such as `cmer,lora(rank=16)`, to show only these; a name stands for all
-    calls of its method. columns: headings without units, separated by commas; the report then has
-    one table of these columns instead of those of recall and cost. gallery: makes the block of the
-    page with a group's hits and misses. frame and left_out: the records below `results`, if
-    `bench.record.load` has read them already, and its sentences on those it could not read.
+    frame: the records below `results`, from `bench.record.load`; groups: the same records, from
+    `group_records`. methods: method calls such as `cmer,lora(rank=16)`, to show only these; a name
+    stands for all calls of its method. columns: headings without units, separated by commas; the
+    report then has one table of these columns instead of those of recall and cost. pdf: write the
+    plots as PDF too. gallery: makes the block of the page with a group's hits and misses. left_out:
+    sentences on the records that could not be read.
     """
-    unreadable = list(left_out)
-    frame = record.load(results, left_out=unreadable.append) if frame is None else frame
-    groups = [fold(group) for group in group_records(frame)]
+    groups = [fold(group) for group in groups]
     if methods:
         groups = _only(groups, methods)
     base = _checked_reference(groups, reference)
     names = [name.strip() for name in (columns or "").split(",") if name.strip()]
     chosen = named_columns(groups, base, names) if names else None
     demand_writable(out / TABLES / "report.tex")
-    drawn = plots.draw(groups, results, out)
-    report = contents(frame, groups, results, base, drawn, chosen, unreadable)
+    drawn = plots.draw(groups, results, out, pdf=pdf)
+    report = contents(frame, groups, results, base, drawn, chosen, left_out)
     galleries = {group.name: gallery(group) for group in groups} if gallery else {}
     tidy = csvs.tidy(frame)
     texts = {
@@ -73,11 +73,7 @@ def write(
         "table.csv": csvs.table(groups, base),
         "index.html": page.html(frame, report, groups, _link(results, out), galleries),
     }
-    for path in (out / TABLES).glob("*.tex"):  # of an earlier report: they may be out of date
-        with path.open(encoding="utf-8", errors="replace") as file:
-            old = file.readline().startswith(latex.MADE)
-        if old:
-            path.unlink()
+    _remove_tables(out / TABLES)
     with writing(out):
         for name, text in texts.items():
             (out / name).write_text(text, encoding="utf-8")
@@ -85,6 +81,15 @@ def write(
     if csvs.parquet(tidy, out / "records.parquet"):
         files.append(out / "records.parquet")
     return [*files, *(path for paths in drawn.values() for path in paths)]
+
+
+def _remove_tables(folder: Path) -> None:
+    """Remove the LaTeX tables of an earlier report, which may be out of date."""
+    for path in folder.glob("*.tex"):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            old = file.readline().startswith(latex.MADE)
+        if old:
+            path.unlink()
 
 
 def _only(groups: list[Group], methods: str) -> list[Group]:

@@ -62,9 +62,16 @@ class Row:
         numbers = {entry.seed: entry.get(dotted) for entry in self.ok}
         return {seed: float(number) for seed, number in numbers.items() if number is not None}
 
+    @cached_property
+    def _statistics(self) -> dict[str, Statistic | None]:
+        """The statistics computed so far, by field: tables and plots ask for the same ones."""
+        return {}
+
     def statistic(self, dotted: str) -> Statistic | None:
         """Mean and standard deviation over seeds; None if no trial has the number."""
-        return Statistic.of(list(self.values(dotted).values()))
+        if dotted not in self._statistics:
+            self._statistics[dotted] = Statistic.of(list(self.values(dotted).values()))
+        return self._statistics[dotted]
 
     @property
     def trains(self) -> bool:

@@ -1,11 +1,12 @@
 """Tables for a terminal of 80 to 100 columns: a summary of records, and tables of a report."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.label import Label
 from bench.report.conditions import footnotes, replaced
 from bench.report.entry import RECALL, SPEED
-from bench.report.grouping import group_records
+from bench.report.group import Group
 from bench.report.published import calibrations
 from bench.report.tables import (
     MIB,
@@ -21,16 +22,14 @@ from bench.report.tables import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.table import Table
 
 
-def table(frame: "pd.DataFrame") -> "Table":
-    """The records of a frame (see `bench.record.load`), a table for each group."""
+def table(groups: Sequence[Group]) -> "Table":
+    """A table for each group of records."""
     from rich.table import Table
     from rich.text import Text
 
-    groups = group_records(frame)
     outer, notes = Table.grid(), dict[str, None]()
     for group in groups:
         columns = [

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.recipe import Recipe
 from bench.record import STATUSES, load
+from bench.report import report
 from bench.report.group import Group
 from bench.report.grouping import group_records
 
@@ -214,6 +215,12 @@ def by_hand(method: str, values: Sequence[float | None], **given: Any) -> list[d
     """Records of a method with the given mR by seed; None: this seed has no record."""
     seeds = [(seed, mr) for seed, mr in enumerate(values) if mr is not None]
     return [record(method, seed, test=recalls(mr), **given) for seed, mr in seeds]
+
+
+def write_report(results: Path, out: Path, **given: Any) -> list[Path]:
+    """The files of the report on a folder of records."""
+    frame = load(results, left_out=(left_out := []).append)
+    return report.write(frame, group_records(frame), results, out, left_out=left_out, **given)
 
 
 def groups_of(folder: Path, documents: Iterable[dict[str, Any]]) -> list[Group]:
