@@ -275,7 +275,9 @@ def test_what_is_absent_is_named(tmp_path: Path) -> None:
             with pytest.raises(annotations.Absent) as caught:
                 annotations.read(kind, folder, file)
             assert caught.value.args == (folder / lacking,)
-    with pytest.raises(UserError, match="the kind 'voc' is unknown .* mean 'coco'.*; known: auto, kar"):
+    with pytest.raises(
+        UserError, match="the kind 'voc' is unknown .* mean 'coco'.*; known: auto, kar"
+    ):
         annotations.read("voc", tmp_path)
 
 
