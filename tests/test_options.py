@@ -102,6 +102,37 @@ def test_a_value_that_makes_no_sense_is_one_sentence(option: str, value: str, sa
     assert says in done.err
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("nosuch", "there is no command `bench nosuch`; `bench --help` lists them"),
+        ("rnu", "there is no command `bench rnu` (did you mean 'run'?); `bench"),
+        ("data chek", "there is no command `bench data chek` (did you mean 'check'?); `bench data"),
+        ("--verion", "bench has no option --verion (did you mean '--version'?)"),
+        ("data --halp", "bench data has no option --halp (did you mean '--help'?)"),
+        ("run --dataste ucm", "bench run has no option --dataste (did you mean '--dataset'?)"),
+        ("run --warmup 3", "it is a part of the recipe: --recipe warmup=..."),
+        ("run --seeds", "option '--seeds' requires an argument; see `bench run --help`"),
+        (
+            "retrieve x --top a",
+            "'--top': it should be a valid integer; see `bench retrieve --help`",
+        ),
+        ("datasets a b", "got unexpected extra argument(s) (b); see `bench datasets --help`"),
+    ],
+)
+def test_a_word_typed_wrong_is_one_sentence(line: str, says: str) -> None:
+    done = bench(*line.split())
+    assert (done.code, len(done.err.strip().splitlines())) == (2, 1), done.err
+    assert says in done.err
+
+
+def test_a_group_alone_prints_its_help() -> None:
+    for words in (["data"], ["data", "--"]):
+        done = bench(*words)
+        assert done.code == 2
+        assert "Fetch and check a data set" in done.out + done.err
+
+
 @pytest.mark.parametrize("memory", [HUGE, "9" * 400, f"{HUGE}GiB"])
 def test_more_memory_than_there_is_is_one_sentence(memory: str) -> None:
     done = bench("plan", "--methods", "lora", "--dataset", "ucm", "--gpu-memory", memory)
@@ -122,7 +153,8 @@ def test_an_odd_text_in_a_sweep_file_is_one_sentence(line: str, odd: str, tmp_pa
     path = tmp_path / "sweep.toml"
     path.write_text(SWEEP + line.format(odd))
     key = line.removeprefix("[search]\n").partition(" ")[0]
-    with pytest.raises(UserError, match=rf"^{key} in .* (is empty|holds a NUL)"):
+    says = "is empty|holds a NUL|no seed is named|is a whole number|are whole numbers"
+    with pytest.raises(UserError, match=rf"'(search\.)?{key}(\.0)?': .*({says})"):
         sweepfile.gather(path)
 
 
@@ -131,7 +163,7 @@ def test_a_huge_number_in_a_sweep_file_is_one_sentence(key: str, tmp_path: Path)
     path = tmp_path / "sweep.toml"
     table = "[search]\n" if key in sweepfile.SearchConfig.__annotations__ else ""
     path.write_text(f"{SWEEP}{table}{key} = {HUGE}")
-    with pytest.raises(UserError, match=f"{key} in .* less than or equal to {LARGEST_WHOLE}"):
+    with pytest.raises(UserError, match=f"{key}' is 9.* less than or equal to {LARGEST_WHOLE}"):
         sweepfile.gather(path)
 
 

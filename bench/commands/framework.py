@@ -1,9 +1,10 @@
 """How commands are declared: their help, their options, and what they refuse."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -27,15 +28,10 @@ class Command(TyperCommand):
 
         All options and arguments of all commands are read here.
         """
-        try:
+        with _refusals_in_a_sentence(ctx):
             if not ctx.resilient_parsing:  # the shell asks for completions of a line half typed
                 self._demand_texts(ctx, args)
             rest = super().parse_args(ctx, args)
-        except Exception as error:
-            # Known by a method, since typer may bundle a copy of click with its own classes.
-            if not hasattr(error, "format_message"):
-                raise
-            raise UserError(self._in_a_sentence(ctx, error)) from None
         for param in self.get_params(ctx):
             value = ctx.params.get(param.name)
             if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
@@ -51,25 +47,55 @@ class Command(TyperCommand):
                 if isinstance(value, str):
                     demand_text(value, _name_of(param))
 
-    def _in_a_sentence(self, ctx: Any, error: Any) -> str:
-        """What typer refuses, such as `--seed x` or an unknown option."""
-        if type(error).__name__ == "NoSuchOption":
-            known = [name for param in self.get_params(ctx) for name in param.opts]
-            return _unknown_option(ctx.command_path, error.option_name, known)
-        text = error.format_message().rstrip(".").replace(": Input should", ": it should")
-        return f"{text[:1].lower()}{text[1:]}; see `{ctx.command_path} --help`"
-
     def get_params(self, ctx: Any) -> Any:
         """The parameters, as the help shows them."""
         return _flags_without_type(super().get_params(ctx))
 
 
 class Group(TyperGroup):
-    """A group of commands whose own flags are shown without a type."""
+    """A group of commands that says in one sentence what typer refuses.
+
+    Its own flags are shown without a type.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse the options of the group; raises UserError."""
+        with _refusals_in_a_sentence(ctx):
+            return super().parse_args(ctx, [] if args == ["--"] else args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names; raises UserError if there is none."""
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            near, path = nearest(args[0], self.commands), ctx.command_path
+            raise UserError(
+                f"there is no command `{path} {args[0]}`{near}; `{path} --help` lists them"
+            )
+        return super().resolve_command(ctx, args)
 
     def get_params(self, ctx: Any) -> Any:
         """The parameters, as the help shows them."""
         return _flags_without_type(super().get_params(ctx))
+
+
+@contextlib.contextmanager
+def _refusals_in_a_sentence(ctx: Any) -> Iterator[None]:
+    """Turn what typer refuses, such as `--seed x` or an unknown option, into a UserError."""
+    try:
+        yield
+    except Exception as error:
+        # Known by a method, since typer may bundle a copy of click with its own classes.
+        if not hasattr(error, "format_message") or type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        raise UserError(_in_a_sentence(ctx, error)) from None
+
+
+def _in_a_sentence(ctx: Any, refusal: Any) -> str:
+    if type(refusal).__name__ == "NoSuchOption":
+        known = [name for param in ctx.command.get_params(ctx) for name in param.opts]
+        return _unknown_option(ctx.command_path, refusal.option_name, known)
+    text = refusal.format_message().rstrip(".").replace(": Input should", ": it should")
+    text = text.partition(", unable to parse")[0]
+    return f"{text[:1].lower()}{text[1:]}; see `{ctx.command_path} --help`"
 
 
 def _name_of(param: Any) -> str:
