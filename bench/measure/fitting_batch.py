@@ -50,7 +50,7 @@ def largest_within(
 
 
 @same_random_states(CPU)  # so that the training draws as if its recipe had given the batch
-@predictable()
+@predictable("; give its recipe a batch_size instead of memory")
 def batch_within(
     base: "Backbone",
     method: type[Method],

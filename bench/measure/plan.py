@@ -219,9 +219,9 @@ def plan(
 ) -> list[Row]:
     """Predict each trial; trials that differ only in seed or learning rate give one row.
 
-    A method that cannot be built, or whose step depends on values, gives a row with the reason.
-    `root`: where data sets are; texts are then as long as theirs. `progress` is called with the
-    rows done, all rows, and what comes next. `cuda`: see Training.
+    A method that cannot be built, or whose step looks at the values of tensors, gives a row with
+    the reason. `root`: where data sets are; texts are then as long as theirs. `progress` is called
+    with the rows done, all rows, and what comes next. `cuda`: see Training.
     """
     distinct = {
         (t.dataset, t.backbone, t.method, str(t.settings), t.recipe, t.cached_features): t

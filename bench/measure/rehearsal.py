@@ -130,14 +130,14 @@ def as_on_cuda() -> Iterator[None]:
 
 
 @contextmanager
-def predictable() -> Iterator[None]:
+def predictable(remedy: str = "") -> Iterator[None]:
     """Raise NotApplicable if a step inside needs values, which tensors without data do not have."""
     try:
         yield
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise NotApplicable(
-            f"its memory cannot be predicted, since its step depends on values ({error.func}); "
-            "its recipe needs batch_size, not memory"
+            f"its memory cannot be predicted, because its step looks at the values of tensors "
+            f"({error.func}){remedy}"
         ) from None
 
 
