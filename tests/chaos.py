@@ -246,8 +246,12 @@ class Field:
         self.seen = now
         return len(now)
 
-    def fire(self, span: float) -> None:
-        """Start a sweep, or two, and kill something at a random moment."""
+    def fire(self, span: float) -> float:
+        """Start a sweep, or two, and kill something at a random moment.
+
+        Returns the span for the next moment: shorter if the sweep ended before this one.
+        """
+        began = time.monotonic()
         if not self.deck:
             self.deck = self.dice.sample(KINDS, len(KINDS))
         kind = self.deck.pop()
@@ -266,6 +270,7 @@ class Field:
         running = trials(sweep.pid)
         if not there:
             hit = False
+            span = min(span, 1.5 * (time.monotonic() - began))
         elif kind in ("trial", "writing", "record") and running:
             hit = kill(*running)
         elif kind == "sweep alone":
@@ -279,6 +284,7 @@ class Field:
                 self.faults["sweep"] += kill(left.pid, *children(left.pid))
             ended(left)
         self.look()
+        return span
 
     def finish(self) -> None:
         """Run what is left, undisturbed."""
@@ -344,11 +350,12 @@ def main() -> int:
         return sum(field.faults.total() for field in fields)
 
     def under_fire() -> None:
+        wait = span
         while injected() < options.faults:
             field = Field(begin, root, f"field{len(fields)}", options)
             fields.append(field)
             while field.look() < len(truth) and injected() < options.faults:
-                field.fire(span)
+                wait = field.fire(wait)
             field.finish()
             result = field.compare(truth)
             total.update(result)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers import slow
+from tests.helpers.until import PATIENCE
 
 
 def pytest_configure() -> None:
@@ -25,6 +26,8 @@ def pytest_configure() -> None:
         told = name.startswith(("HF_", "SLURM_", "RAY_", "BENCH_"))
         if name in TERMINAL or (told and name not in ("BENCH_CACHE", "BENCH_DATA")):
             del os.environ[name]
+    for what in ("ETAG", "DOWNLOAD"):  # a busy machine may take its time to answer itself
+        os.environ[f"HF_HUB_{what}_TIMEOUT"] = str(PATIENCE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +16,7 @@ from typer.testing import CliRunner
 from bench import UserError, cli, data
 from bench.data import cache
 from bench.data.resize import Interpolation, Mode, Pixels, Resize, fit
+from tests.helpers.until import until
 
 
 @pytest.fixture
@@ -198,41 +198,40 @@ def test_an_image_that_cannot_be_read_leaves_nothing(dataset: data.Dataset) -> N
 # Two processes.
 
 BUILDER = """
-import sys, time
+import sys
 from pathlib import Path
 from bench import data
 from bench.data import cache
 
-cache.BLOCK, picture = 4, cache.picture
-
-def slow(*words):
-    time.sleep(float(sys.argv[3]))
-    return picture(*words)
-
-cache.picture = slow
+cache.BLOCK = 4
 root = Path(sys.argv[1])
-cache.images(data.load(data.card(str(root / "tiny.toml")), root), int(sys.argv[2]))
+dataset = data.load(data.card(str(root / "tiny.toml")), root)
+cache.images(dataset, 8, progress=lambda *_: sys.stdin.read())
 """
 
 
-def builder(dataset: data.Dataset, root: Path, pause: float) -> subprocess.Popen[bytes]:
-    """A process that is decoding `dataset` at 8 px, and sleeps so long before each image."""
-    process = subprocess.Popen([sys.executable, "-c", BUILDER, str(root), "8", str(pause)])
+def builder(dataset: data.Dataset, root: Path) -> subprocess.Popen[bytes]:
+    """A process that decodes a part of `dataset` at 8 px, and the rest once its input is closed."""
+    process = subprocess.Popen([sys.executable, "-c", BUILDER, str(root)], stdin=subprocess.PIPE)
     partial = Path(f"{cache.place(dataset, 8)}.partial")
-    while not partial.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    until(lambda: partial.exists() or process.poll() is not None)
+    assert process.poll() is None
     return process
 
 
 def test_of_two_builders_one_builds_and_the_other_waits(
     dataset: data.Dataset, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with builder(dataset, tiny, 0.2) as process:
-        said: list[str] = []
+    said: list[str] = []
+    with builder(dataset, tiny) as process:
+
+        def say(text: str) -> None:
+            said.append(text)
+            process.communicate()  # closes its input, and waits until it has ended
+
         monkeypatch.setattr(cache, "picture", lambda *_: pytest.fail("decoded here too"))
-        pixels = cache.images(dataset, 8, say=said.append)
-        assert process.wait(20) == 0
+        pixels = cache.images(dataset, 8, say=say)
+    assert process.returncode == 0
     assert said == [f"another process is building {cache.place(dataset, 8).name}; waiting for it"]
     assert np.array_equal(pixels[5], cache.decode(dataset.paths[5] or Path(), 8))
 
@@ -240,7 +239,7 @@ def test_of_two_builders_one_builds_and_the_other_waits(
 def test_the_one_that_waits_takes_over_from_a_builder_that_is_killed(
     dataset: data.Dataset, tiny: Path
 ) -> None:
-    with builder(dataset, tiny, 60) as process:
+    with builder(dataset, tiny) as process:
         assert "unfinished" in run()
         assert "kept" in run("--clear")
         pixels = cache.images(dataset, 8, say=lambda _: process.kill())

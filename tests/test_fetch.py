@@ -22,6 +22,7 @@ from bench.fetch import Fault, download, fetching, place, sources, status
 from bench.fetch.sources import Remote
 from bench.hub import DiskFull
 from tests.helpers.hub_server import HubServer, git_blob, hub_of_this_process
+from tests.helpers.until import until
 
 CONTENT = bytes(range(256)) * 1200
 CHUNK = 100_000
@@ -310,19 +311,21 @@ def test_a_data_set_arrives_checked_and_in_place(hub: HubServer, tmp_path: Path)
 
 
 def test_a_second_process_waits_and_finds_it_there(hub: HubServer, tmp_path: Path) -> None:
-    content = zipped({**images(), "filler": bytes(600_000)})
-    card, root = whole_card(hub, tmp_path, content), tmp_path / "data"
-    hub.fail("images.zip", "slow", seconds=0.3)
-    consoles = [Console(file=io.StringIO(), width=1000) for _ in range(2)]
+    card, root = whole_card(hub, tmp_path), tmp_path / "data"
+    hub.fail("images.zip", "held")
+    printed = [io.StringIO() for _ in range(2)]
+    consoles = [Console(file=file, width=1000) for file in printed]
     threads = [
         threading.Thread(target=fetching.run, args=(card, root, None, console))
         for console in consoles
     ]
     for thread in threads:
         thread.start()
+    until(lambda: any("another process is putting" in file.getvalue() for file in printed))
+    hub.go_on.set()
     for thread in threads:
-        thread.join(30)
-    said = [console.file.getvalue() for console in consoles]  # type: ignore[attr-defined]
+        thread.join()
+    said = [file.getvalue() for file in printed]
     assert sum("another process is putting files into" in text for text in said) == 1
     assert all("complete in" in text for text in said)
     assert len(hub.downloads("images.zip")) == 1

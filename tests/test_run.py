@@ -3,10 +3,8 @@
 import io
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,9 @@ from typing import Protocol
 import pytest
 
 import methods
-from bench import cli, console
+from bench import cli, console, lock
 from tests.helpers.curves import untimed
+from tests.helpers.until import until
 
 pytestmark = pytest.mark.slow  # most of them start whole sweeps
 NAMES = ("stdout", "stderr")
@@ -157,32 +156,42 @@ def test_a_search_in_which_every_point_diverges_ends_with_1_and_writes_nothing(
         assert not (tiny / "new.toml").exists()
 
 
+ENDLESS = """
+import time
+from pathlib import Path
+from methods import register
+from methods.base import Method
+
+@register('endless')
+class Endless(Method):
+    lr = 1e-3
+
+    def loss(self, batch):
+        Path(__file__).with_name('begun').touch()
+        time.sleep(100_000)
+"""
+
+
 def test_a_sweep_goes_on_after_kill_9(tiny: Path, bench: Bench) -> None:
-    words = sweep(tiny, "--methods", "zeroshot,linear", "--recipe", "steps=4000,evaluations=2")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        until = time.monotonic() + 180
-        while not records(tiny) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert len(records(tiny)) == 1, process.stderr.read() if process.stderr else ""
-        time.sleep(1.0)  # the second trial is on its way
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    time.sleep(2)  # the trial under way ends with the sweep
-    kept = records(tiny)
-    assert len(kept) == 1
-    before = kept[0].read_bytes()
-    left = bench(*words, "--dry-run")
+    plugin = tiny / "endless.py"
+    plugin.write_text(ENDLESS)
+    words = sweep(tiny, "--plugin", str(plugin), "--methods", "zeroshot,endless")
+    command = [sys.executable, "-m", "bench", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            until(lambda: (tiny / "begun").exists() or process.poll() is not None)
+            assert process.poll() is None, process.communicate()
+        finally:
+            process.kill()
+    (claim,) = (tiny / "results").rglob("endless/seed*.lock")
+    until(lambda: not lock.busy(claim))  # the trial under way ends with the sweep
+    (kept,) = records(tiny)
+    before = kept.read_bytes()
+    left = bench(*words, "--dry-run", "--no-memory")
     assert "1 recorded" in left.stdout
     assert "1 to run" in left.stdout
-    assert kept[0].read_bytes() == before
-    assert not list((tiny / "results").rglob("linear/seed*.json"))
+    assert kept.read_bytes() == before
+    assert kept.parent.name == "zeroshot"
 
 
 def test_a_failing_method_does_not_stop_the_sweep(tiny: Path, bench: Bench) -> None:

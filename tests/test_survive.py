@@ -31,6 +31,7 @@ from methods import registry
 from methods.base import Method
 from tests.helpers import fake_records as fakes
 from tests.helpers.curves import untimed
+from tests.helpers.until import PATIENCE, until
 
 
 class Killed(BaseException):
@@ -213,7 +214,7 @@ def test_a_short_chaos(tmp_path: Path) -> None:
     words = [sys.executable, str(script), "--forked", *FEW]
     env = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
     env["PYTHONPATH"] = str(script.parent.parent)
-    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=300)
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "lost: 0\ndamaged: 0\nleft over: 0\n" in done.stdout
 
@@ -369,8 +370,12 @@ def test_a_claim_that_another_process_renewed_meanwhile_stays(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_a_claim_whose_owner_died_before_it_wrote_its_name_is_soon_free(tmp_path: Path) -> None:
+def test_a_claim_whose_owner_died_before_it_wrote_its_name_is_soon_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claim = tmp_path / "seed0.lock"
+    monkeypatch.setattr(lock, "BEAT", 1000.0)  # longer than any machine needs between two lines
+    monkeypatch.setattr(lock, "STALE", 2000.0)
     claim.touch()
     assert lock.busy(tmp_path / "seed0.json")
     soon = time.time() - lock.BEAT - 5
@@ -395,13 +400,12 @@ def test_a_claim_is_renewed_and_its_loss_ends_the_process(
     monkeypatch.setattr(lock.os, "_exit", lambda _: ended.set())
     with lock.held(tmp_path / "seed0.json"):
         lost(claim)
-        while not lock.busy(tmp_path / "seed0.json"):
-            time.sleep(0.01)
+        until(lambda: lock.busy(tmp_path / "seed0.json"))
         claim.unlink()  # as while somebody looks at it a second time: no reason to end
         time.sleep(0.1)
         assert not ended.is_set()
         claim.write_text("another owner")
-        assert ended.wait(10)
+        assert ended.wait(PATIENCE)
     assert "took this trial over" in capsys.readouterr().err
     assert claim.read_text() == "another owner"
 
@@ -410,12 +414,13 @@ def test_a_lock_of_another_host_is_stale_without_heartbeats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "seed0.json"
+    monkeypatch.setattr(lock, "BEAT", 1000.0)  # the first sleeps
     with lock.held(path) as first:
         assert first
         monkeypatch.setattr(lock, "_machine", lambda: "another")
         monkeypatch.setattr(lock.os, "_exit", lambda _: None)
         with lock.held(path) as mine:
-            assert not mine  # it beats, whatever the clocks say
+            assert not mine  # it is new
         lost(tmp_path / "seed0.lock")
         with lock.held(path) as mine, lock.held(path) as third:
             assert (mine, third) == (True, False)
@@ -465,7 +470,7 @@ def test_one_process_after_the_other_looks_at_the_claims_of_a_folder(tmp_path: P
         second.start()
         with pytest.raises(queue.Empty):
             answers.get(timeout=0.2)
-    assert answers.get(timeout=60)
+    assert answers.get(timeout=PATIENCE)
     second.join()
 
 
@@ -489,7 +494,7 @@ def test_a_trial_that_does_not_end_in_time_is_killed_and_recorded(
 ) -> None:
     def start(*_: Any) -> Any:
         words = {"text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        process = subprocess.Popen(["sleep", "60"], start_new_session=True, **words)
+        process = subprocess.Popen(["sleep", "100000"], start_new_session=True, **words)
         return process, process.stdin, process.stdout
 
     monkeypatch.setattr(forkserver, "start_trial", start)

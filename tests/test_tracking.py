@@ -23,6 +23,7 @@ from bench.tracking import choose
 from bench.tracking.base import Ending, Figures, Run, StepFigures, Tracker
 from bench.tracking.watcher import Tracking, tracking
 from bench.trial import Trial, blank_record
+from tests.helpers.until import until
 
 ONE = Trial(
     "ucm", "starter", "lora", "lora(rank=4)", {"rank": 4, "targets": "all"}, None, Recipe(), 0, {}
@@ -223,6 +224,7 @@ def test_a_tracker_that_hangs_is_left_behind(tmp_path: Path) -> None:
     watch.started(ONE, "0")
     watch.reported(ONE, STEP)
     watch.ended(Outcome(ONE, "ok", None, written(tmp_path)))
+    until(lambda: good.endings and watch._feeds[1]._busy_since is None)
     watch.close(silence=0.05)  # such as a server that does not answer
     assert said == [
         "remembers does not answer, or is too slow, and is left behind before it has taken "

@@ -237,10 +237,12 @@ def clear(card: str | None = None, size: int | None = None) -> Iterator[str]:
             with FileLock(lock, timeout=0):
                 freed += entry.bytes
                 entry.path.unlink(missing_ok=True)
+                lock.unlink(
+                    missing_ok=True
+                )  # before the release: a waiting process makes a new one
         except Timeout:
             yield f"kept {entry.path}: a process is building it"
             continue
-        lock.unlink(missing_ok=True)
         yield f"removed {entry.path}"
     name = "the cache" if card is None else f"the cache of {card}"
     yield f"{name}: {format_bytes(freed)} freed" if freed else f"{name} is empty"

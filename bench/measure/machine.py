@@ -24,6 +24,8 @@ THROTTLED = {
     "power_brake": 0x80,
 }
 """NVML's reasons for a lowered clock that spoil a figure (idling and a user's own cap do not)."""
+STAT = Path("/proc/stat")
+"""Where Linux says what each CPU has done so far."""
 
 
 def environment(device: torch.device | None = None) -> Environment:
@@ -110,12 +112,11 @@ def foreign_cpu_seconds() -> float | None:
 
     Compare two values. What a hypervisor took away counts too. None if the system is not Linux.
     """
-    file = Path("/proc/stat")
-    if not hasattr(os, "sched_getaffinity") or not file.exists():
+    if not hasattr(os, "sched_getaffinity") or not STAT.exists():
         return None
     own_cpus = {f"cpu{number}" for number in os.sched_getaffinity(0)}
     ticks = 0
-    for line in file.read_text(encoding="ascii").splitlines():
+    for line in STAT.read_text(encoding="ascii").splitlines():
         name, *values = line.split()
         if name in own_cpus:
             user, nice, system, _, _, irq, softirq, steal = map(int, values[:8])

@@ -22,7 +22,6 @@ import http.server
 import json
 import re
 import threading
-import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +32,10 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.helpers.until import PATIENCE
+
 LFS_BYTES = 100_000
-BLOCK = 2**16
-Kind = Literal["cut", "slow", "wrong", "status", "no range", "no head"]
+Kind = Literal["cut", "held", "wrong", "status", "no range", "no head"]
 TYPES = {"models": "", "datasets": "datasets/"}
 """How a kind of repository is called in `/api/...`, and how its address begins elsewhere."""
 
@@ -75,7 +75,6 @@ class Fault:
     times: int
     after: int
     status: int
-    seconds: float
 
 
 class HubServer(http.server.ThreadingHTTPServer):
@@ -91,6 +90,8 @@ class HubServer(http.server.ThreadingHTTPServer):
         self.requests: list[Request] = []
         self.accounts: dict[str, str] = {}
         """Who may write: a token, and the owner it belongs to."""
+        self.go_on = threading.Event()
+        """Ends the wait of downloads that are held."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> "HubServer":
@@ -139,15 +140,14 @@ class HubServer(http.server.ThreadingHTTPServer):
         times: int = 1,
         after: int = 0,
         status: int = 500,
-        seconds: float = 0.05,
     ) -> None:
         """Let downloads of a file (its path in its repository, or of a plain file) go wrong.
 
-        cut: the connection ends after `after` bytes; wrong: other bytes of the same length; slow:
-        a wait of `seconds` after each 64 KiB; status: an error with that number; no range: it is
+        cut: the connection ends after `after` bytes; wrong: other bytes of the same length; held:
+        nothing comes until `go_on` is set; status: an error with that number; no range: it is
         sent from the beginning whatever was asked for; no head: HEAD is refused, for good.
         """
-        self.faults[path] = Fault(kind, times, after, status, seconds)
+        self.faults[path] = Fault(kind, times, after, status)
 
     def downloads(self, path: str) -> list[Request]:
         """The log's GET requests for the content of a file, redirected ones once."""
@@ -388,12 +388,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[: fault.after])
             self.close_connection = True
             return
-        if fault is not None and fault.kind == "slow":
-            for start in range(0, len(body), BLOCK):
-                self.wfile.write(body[start : start + BLOCK])
-                self.wfile.flush()
-                time.sleep(fault.seconds)
-            return
+        if fault is not None and fault.kind == "held":
+            self.server.go_on.wait(PATIENCE)
         self.wfile.write(body)
 
     def _error(
