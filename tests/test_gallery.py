@@ -49,7 +49,7 @@ def group_of(tiny: Path) -> Group:
 
 def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path]) -> None:
     one = group_of(tiny)
-    made = gallery.make(one, tiny / "results", tiny)
+    made = gallery.make(one, tiny / "results", tiny, print)
     assert isinstance(made, gallery.Gallery)
     assert made.absent == {}
     # Both have the first caption in the top 5; of two scenes there can be two captions.
@@ -69,10 +69,11 @@ def test_the_same_captions_are_asked_of_each_method(tiny: Path, two: list[Path])
             [answers] = [each for each in all_answers if each.label == label]
             assert answers.hits == own.images_for(caption, gallery.TOP).hits
             assert len(answers.focus or []) == len(answers.hits) * (label == "cmer")
-    block = gallery.html(made, one.name)
+    block = gallery.html(made)
     focus = 2 * 4 + 2  # of four images for each caption, and of each image asked
-    assert block.count("data:image/jpeg") == 4 + focus  # four images once
-    assert block.count('class="picture right ') == 4  # one right image, two captions, two methods
+    shown = 2 * 2 * 4 + 2  # four images for each of two captions and methods, and two asked
+    assert block.count("data:image/jpeg") == shown + focus
+    assert block.count('class="picture right"') == 4  # one right image, two captions, two methods
     hits = [hit for many in made.images.values() for each in many for hit in each.hits]
     assert block.count('<li class="right">') == sum(bool(hit.right) for hit in hits)
     assert block.count(" ✓ <small>") == sum(bool(hit.right) for hit in hits)
@@ -97,7 +98,7 @@ def test_what_is_not_there_is_a_sentence(tiny: Path, two: list[Path]) -> None:
     assert "the trained weights " in text
     assert "--rerun" in text
     one.scene_at_test = "oracle"
-    assert "with a scene" in str(gallery.make(one, tiny / "results", tiny))
+    assert "with a scene" in gallery.block(one, tiny / "results", tiny, print)
 
 
 def test_captions_are_chosen_by_what_methods_make_of_them(tiny: Path) -> None:

@@ -250,13 +250,13 @@ def test_many_methods_with_long_names_stay_in_the_picture(tmp_path: Path) -> Non
     documents = fakes.sweep(3)
     for n in range(14):
         documents += [fakes.record("cmer", seed, queue=n, a_long_setting=n) for seed in range(2)]
-    documents[3]["metrics"]["test"]["mR"] = 1.0  # a long bar is written
+    documents[3]["metrics"]["test"]["mR"] = 1.0  # a long bar
     picture = by_seconds(group_of(tmp_path, documents))
     left, right = picture.axes
     width, height = picture.get_size_inches() * picture.dpi
     names = [Text.get_window_extent(text) for text in left.texts]
     assert len(names) == 26
-    for box in (*names, *(Text.get_window_extent(text) for text in right.texts)):
+    for box in names:
         assert box.x0 > 0
         assert box.x1 < width
         assert 0 < box.y0 < box.y1 < height
@@ -266,7 +266,7 @@ def test_many_methods_with_long_names_stay_in_the_picture(tmp_path: Path) -> Non
     assert all(a[1] <= b[0] + 1 for a, b in itertools.pairwise(tops))
     for text in left.texts:  # markers are not cut by the frame
         assert left.get_ylim()[0] < text.xyann[1] < left.get_ylim()[1]
-    assert "long bars as figures" in title_of(picture)
+    assert right.get_xlim()[0] > 1.0  # and does not press the others together
 
 
 # Groups of an equal budget.

@@ -19,7 +19,7 @@ from bench.report.group import Group
 from bench.report.labels import NAMES, OFFSET, height_for, names_at_the_ends
 from bench.report.reached import Course, courses
 from bench.report.row import Row
-from bench.report.tradeoff import longest_bar, rate_axis
+from bench.report.tradeoff import rate_axis, recall_limits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +96,7 @@ def by_seconds(group: Group) -> "Figure | None":
     plain = method_styles(rows)
     styles = {n: replace(style, name=style.name + signs[n]) for n, style in plain.items()}
     names = widest((each.name for each in styles.values()), NAMES) + OFFSET + 0.15
-    about = _about(rows, list(course_of.values()), "".join(signs.values()))
+    about = _about(list(course_of.values()), "".join(signs.values()))
     width = LEFT_MARGIN + LEFT + names + RIGHT + RIGHT_MARGIN
     height = height_for(len(rows)) + 0.155
     figure = blank(width, height, group.title, about)
@@ -122,16 +122,13 @@ def by_seconds(group: Group) -> "Figure | None":
     return figure
 
 
-def _about(rows: list[Row], all_courses: list[Course], signs: str) -> str:
+def _about(all_courses: list[Course], signs: str) -> str:
     """What the plot shows, for the second line of its title."""
     many = any(len(course.seeds) > 1 for course in all_courses)
     about = "lines: mean over seeds" if many else "one seed"
-    if many and len(rows) <= FEW_LINES:
+    if many and len(all_courses) <= FEW_LINES:
         about += ", thin: single seeds"
     about += "; right: test mR" + (" ± standard deviation" if many else "")
-    recalls = [recall for row in rows if (recall := row.statistic(RECALL))]
-    if any((recall.std or 0.0) > longest_bar(recalls) for recall in recalls):
-        about += "; long bars as figures"
     if any(course.computed for course in all_courses):
         about += "; seconds computed from images/s"
     return "; ".join([about, *explained(signs)])
@@ -171,11 +168,8 @@ def _test_recalls(
     axes: "Axes", rows: list[Row], heights: dict[str, float], styles: dict[str, MethodStyle]
 ) -> None:
     recalls = {row.label: recall for row in rows if (recall := row.statistic(RECALL))}
-    longest = longest_bar(list(recalls.values()))
     for label, recall in recalls.items():
-        spread, dark, at = recall.std or 0.0, styles[label].dark, (recall.mean, heights[label])
-        style = {"ecolor": dark, "elinewidth": 0.9, "capsize": 2, **styles[label].marker_style(5)}
-        axes.errorbar(*at, xerr=spread if 0 < spread <= longest else None, **style)
-        if spread > longest:
-            text = axes.annotate(f"± {spread:.1f}", at, (6, 0), textcoords="offset points")
-            text.set(va="center", fontsize=NAMES, color=dark)
+        style = styles[label].bar_style(5)
+        axes.errorbar(recall.mean, heights[label], xerr=recall.std or None, **style)
+    if recalls:
+        axes.set_xlim(recall_limits(list(recalls.values())))

@@ -1,10 +1,7 @@
 """What all figures share: a style for each method, margins, fonts, and writing figures to files."""
 
-import atexit
 import functools
 import itertools
-import shutil
-import tempfile
 import textwrap
 import zlib
 from collections.abc import Callable, Iterable
@@ -34,13 +31,25 @@ METHODS = (
 that the others keep theirs."""
 NAME_LENGTH = 30
 """Letters of a method call in a figure; the middle of a longer one is left out."""
-CHARACTERS = (*range(0x20, 0x180), *range(0x2010, 0x2027), *range(0x2190, 0x2194), 0x2212)
-"""The characters that figures may contain: Latin letters, dashes, daggers, arrows, minus sign."""
 DPI = 160
 TITLE = 9.0
 """Size of titles in points."""
 LEFT_MARGIN, RIGHT_MARGIN = 0.76, 0.15
 """In inches; on the left is room for a label beside numbers of six characters, such as 14.775."""
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "pdf.fonttype": 42,  # TrueType: some publishers refuse matplotlib's usual Type 3 fonts
+    "path.simplify": False,
+}
+"""Matplotlib's settings for all figures."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,10 @@ class MethodStyle:
             "markeredgecolor": "black" if self.filled else self.colour,
             "markeredgewidth": 0.7 if self.filled else 1.4,
         }
+
+    def bar_style(self, size: float = 6.5) -> dict[str, Any]:
+        """Keyword arguments of matplotlib for a marker with error bars."""
+        return {"ecolor": self.dark, "elinewidth": 0.9, "capsize": 2, **self.marker_style(size)}
 
     def line_style(self, size: float = 4) -> dict[str, Any]:
         """Keyword arguments of matplotlib for a line with markers."""
@@ -170,7 +183,7 @@ def write(make: "Callable[[], Figure | None]", stem: Path, digest: str, pdf: boo
     files = [png, vector] if pdf or vector.exists() else [png]
     if all(file.exists() for file in files) and _is_current(png, digest):
         return files
-    with matplotlib.rc_context(rc_settings()):
+    with matplotlib.rc_context(STYLE):
         figure = make()
         if figure is None:
             return []
@@ -209,46 +222,3 @@ def _write_png(figure: "Figure", path: Path, digest: str) -> None:
     about = PngInfo()
     about.add_text(SHOWS, digest)
     image.save(path, pnginfo=about)
-
-
-def rc_settings() -> dict[Any, Any]:
-    """Matplotlib's settings for all figures."""
-    return {
-        "font.family": [_small_font(), "DejaVu Sans"],
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#e4e4e4",
-        "grid.linewidth": 0.6,
-        "axes.axisbelow": True,
-        "pdf.fonttype": 42,  # TrueType: some publishers refuse matplotlib's usual Type 3 fonts
-        "path.simplify": False,
-    }
-
-
-@functools.cache
-def _small_font() -> str:
-    """Register DejaVu Sans with only the letters that figures need; returns its family.
-
-    Matplotlib embeds a subset of the font in every PDF. With the whole font (6,000 glyphs) this
-    takes three quarters of the time of a PDF, with the small one next to nothing.
-    """
-    from fontTools import subset
-    from matplotlib import font_manager
-
-    options = subset.Options(legacy_kern=True, glyph_names=True, layout_features=[])
-    options.drop_tables += ["GSUB", "GPOS", "GDEF", "MATH", "FFTM"]
-    font = subset.load_font(font_manager.findfont("DejaVu Sans"), options)
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(unicodes=CHARACTERS)
-    subsetter.subset(font)
-    for entry in font["name"].names:
-        if entry.nameID in (1, 4, 6, 16):
-            entry.string = "ReportSans"
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder)
-    path = Path(folder) / "ReportSans.ttf"
-    font.save(path)
-    font_manager.fontManager.addfont(path)
-    return "ReportSans"

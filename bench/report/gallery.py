@@ -8,7 +8,7 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TypeVar
@@ -64,18 +64,21 @@ class Gallery:
     captions: dict[str, list[Answers]]
     images: dict[int, list[Answers]]
     """By the image's row in the data set."""
-    absent: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str]
     """Why a method is not there, by its label."""
+
+    def picture(self, row: int) -> Pixels:
+        """The image of a row, as large as the page shows it."""
+        return cache.picture(self.dataset, row, SIDE, self.resize)
 
 
 def block(group: Group, results: Path, root: Path, progress: Callable[[str], None]) -> str:
     """The gallery of a group as a part of the page, or a sentence why there is none."""
-    return html(make(group, results, root, progress), group.name)
+    gallery = make(group, results, root, progress)
+    return f'<p class="soft">{escape(gallery)}</p>' if isinstance(gallery, str) else html(gallery)
 
 
-def make(
-    group: Group, results: Path, root: Path, progress: Callable[[str], None] = lambda _: None
-) -> Gallery | str:
+def make(group: Group, results: Path, root: Path, progress: Callable[[str], None]) -> Gallery | str:
     """Ask each method of a group the same queries; returns a sentence if there is nothing to show.
 
     `root` is the data root; `progress` is called with the name of each method before it is asked.
@@ -156,48 +159,29 @@ def _ask(gallery: Gallery, label: str, searcher: Searcher) -> None:
         shown.append(Answers(label, answer.hits, focus))
 
 
-def html(gallery: Gallery | str, name: str) -> str:
-    """A block for the page: queries, methods, answers. `name` is the group's, unique there."""
-    if isinstance(gallery, str):
-        return f'<p class="soft">{escape(gallery)}</p>'
-    pictures = _Pictures(gallery, name)
-    texts = "".join(_caption(c, answers, pictures) for c, answers in gallery.captions.items())
-    images = "".join(_image(row, answers, pictures) for row, answers in gallery.images.items())
+def html(gallery: Gallery) -> str:
+    """A block for the page: queries, methods, answers."""
+    texts = "".join(_caption(c, answers, gallery) for c, answers in gallery.captions.items())
+    images = "".join(_image(row, answers, gallery) for row, answers in gallery.images.items())
     absent = f'<p class="soft">{escape(_why(gallery.absent))}</p>' if gallery.absent else ""
     return (
-        f"<details open><summary>Hits and misses</summary><style>{pictures.rules()}</style>"
+        f"<details open><summary>Hits and misses</summary>"
         f'<p class="soft">{ABOUT}</p><h3>Text to image</h3>{texts}<h3>Image to text</h3>{images}'
         f"{absent}</details>"
     )
 
 
-class _Pictures:
-    """The pictures of a gallery as CSS classes, so that one shown often is stored once."""
-
-    def __init__(self, gallery: Gallery, name: str) -> None:
-        self.dataset, self.resize = gallery.dataset, gallery.resize
-        self.prefix = "".join(c if c.isalnum() else "-" for c in name)
-        self.stored: dict[int, Pixels] = {}
-
-    def __getitem__(self, row: int) -> Pixels:
-        if row not in self.stored:
-            self.stored[row] = cache.picture(self.dataset, row, SIDE, self.resize)
-        return self.stored[row]
-
-    def span(self, row: int, place: int | None = None, right: bool | None = None) -> str:
-        """A picture with its text for screen readers; `place` and `right` are those of a hit."""
-        self[row]  # stores it
-        name = Path(self.dataset.samples[row].filename).name
-        about = escape(f"{f'{place}: ' if place else ''}{name}{', right' if right else ''}")
-        classes = f"picture{' right' if right else ''} {self.prefix}-{row}"
-        return f'<span class="{classes}" role="img" aria-label="{about}" title="{about}"></span>'
-
-    def rules(self) -> str:
-        """The style sheet: one class for each picture."""
-        return "".join(
-            f".{self.prefix}-{row}{{background-image:url({_jpeg(pixels)})}}"
-            for row, pixels in sorted(self.stored.items())
-        )
+def _picture(
+    gallery: Gallery, row: int, place: int | None = None, right: bool | None = None
+) -> str:
+    """A picture with its text for screen readers; `place` and `right` are those of a hit."""
+    name = Path(gallery.dataset.samples[row].filename).name
+    about = escape(f"{f'{place}: ' if place else ''}{name}{', right' if right else ''}")
+    style = f"background-image:url({_jpeg(gallery.picture(row))})"
+    return (
+        f'<span class="picture{" right" if right else ""}" style="{style}" role="img" '
+        f'aria-label="{about}" title="{about}"></span>'
+    )
 
 
 def _jpeg(pixels: Pixels) -> str:
@@ -208,8 +192,8 @@ def _jpeg(pixels: Pixels) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _caption(caption: str, answers: list[Answers], pictures: _Pictures) -> str:
-    dataset, sentence = pictures.dataset, spoken_form(caption)
+def _caption(caption: str, answers: list[Answers], gallery: Gallery) -> str:
+    dataset, sentence = gallery.dataset, spoken_form(caption)
     own = [map(spoken_form, dataset.samples[row].captions) for row in dataset.split("test")]
     right = sum(sentence in sentences for sentences in own)
     carry = "1 test image carries it" if right == 1 else f"{right} test images carry it"
@@ -217,10 +201,10 @@ def _caption(caption: str, answers: list[Answers], pictures: _Pictures) -> str:
     for each in answers:
         rows += f'<tr><th scope="row"><code>{escape(each.label)}</code></th>'
         for place, hit in enumerate(each.hits, 1):
-            picture = pictures.span(hit.row, place, hit.right)
+            picture = _picture(gallery, hit.row, place, hit.right)
             rows += f"<td>{picture}<br><small>{hit.score:.3f}</small></td>"
         if each.focus:
-            maps, about = _focus(each.focus, [pictures[hit.row] for hit in each.hits])
+            maps, about = _focus(each.focus, [gallery.picture(hit.row) for hit in each.hits])
             cells = "".join(f"<td>{image}</td>" for image in maps)
             rows += f'</tr><tr><th scope="row">{about}</th>{cells}'
         rows += "</tr>"
@@ -231,11 +215,11 @@ def _caption(caption: str, answers: list[Answers], pictures: _Pictures) -> str:
     )
 
 
-def _image(row: int, answers: list[Answers], pictures: _Pictures) -> str:
-    sample = pictures.dataset.samples[row]
+def _image(row: int, answers: list[Answers], gallery: Gallery) -> str:
+    sample = gallery.dataset.samples[row]
     own = {spoken_form(c): escape(set_text(c)) for c in sample.captions}
     maps = {each.label: each.focus[0] for each in answers if each.focus}
-    images, about = _focus(list(maps.values()), [pictures[row]] * len(maps))
+    images, about = _focus(list(maps.values()), [gallery.picture(row)] * len(maps))
     focus = dict(zip(maps, images, strict=True))
     items = ""
     for each in answers:
@@ -244,7 +228,7 @@ def _image(row: int, answers: list[Answers], pictures: _Pictures) -> str:
         items += f"<li>{head}<ol>{lines}</ol></li>"
     name, about = escape(Path(sample.filename).name), about and f"<br>{about}"
     return (
-        f'<div class="query">{pictures.span(row)}<div><h4>{name}</h4>'
+        f'<div class="query">{_picture(gallery, row)}<div><h4>{name}</h4>'
         f"<small>Its captions: {' '.join(own.values())}</small>{about}</div></div>"
         f'<ul class="answers">{items}</ul>'
     )

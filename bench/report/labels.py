@@ -39,9 +39,11 @@ THICK = 0.9
 BESIDE = 8.0
 """A name nearer than this needs no line to its point, unless another marker is as near."""
 ROUNDS = 6
+DOTS = 12
+"""Where a line from a name to its point is looked at, to see what it crosses."""
 OUTSIDE, COVERED, CROSSED, LEADER = 1000.0, 200.0, 25.0, 2.0
 """Costs of a place: outside the axes; covering a marker, line or name; a line to the point that
-crosses one; needing such a line at all."""
+runs through a marker or name; needing such a line at all."""
 
 
 def height_for(names: int) -> float:
@@ -109,20 +111,17 @@ def place(
     colours: Sequence[str],
     lines: Sequence[Line] = (),
     markers: Sequence[tuple[float, float]] = (),
-    fontsize: float = 8.0,
 ) -> None:
     """Write a name beside each point (in data units), once the limits of the axes are final.
 
     Names also keep off `lines` and off `markers`, which are points without a name.
     """
-    if not points:
-        return
     figure = axes.figure
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     scale = figure.dpi / 72
     sizes = []
     for name in names:
-        text = axes.text(0, 0, name, fontsize=fontsize)
+        text = axes.text(0, 0, name, fontsize=8)
         extent = text.get_window_extent(renderer)
         sizes.append((extent.width / scale + 2, extent.height / scale))
         text.remove()
@@ -141,7 +140,7 @@ def place(
             textcoords="offset points",
             ha="center",
             va="center",
-            fontsize=fontsize,
+            fontsize=8,
             color=colour,
             arrowprops=_leader(colour, 0.6, gap=3.5) if leader else None,
             zorder=5,
@@ -161,52 +160,43 @@ def solve(
     names = range(len(at))
     radius, angle = np.repeat(RADII, len(ANGLES)), np.tile(ANGLES, len(RADII))
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    # For each name (N) and candidate place (K): the name's box, the line to it, what that costs.
+    # For each name (N) and candidate place (K): the name's box, and dots along the line to it.
     moves = direction * (radius[:, None] + sizes[:, None] / 2)
     centres = at[:, None] + moves
     boxes = np.concatenate([centres - sizes[:, None] / 2, centres + sizes[:, None] / 2], axis=2)
-    leads = np.stack([np.broadcast_to(at[:, None], centres.shape), centres], axis=2)
-    cost = np.zeros(boxes.shape[:2])
-    needs = np.zeros(boxes.shape[:2], dtype=bool)
+    dots = at[:, None, None] + np.linspace(0, 1, DOTS)[:, None] * moves[:, :, None]
+    outside = (boxes[..., :2] < frame[:2]) | (boxes[..., 2:] > frame[2:])
+    cost = radius / 6 + np.tile(np.arange(len(ANGLES)), len(RADII)) / 50
+    cost = cost + OUTSIDE * outside.any(axis=2)
+    needs = np.zeros(cost.shape, dtype=bool)
     for n in names:
-        cost[n], needs[n] = _fixed_cost(n, boxes[n], leads[n], radius, markers, walls, frame)
-    cost += radius / 6 + np.tile(np.arange(len(ANGLES)), len(RADII)) / 50
+        others = np.delete(markers, n, axis=0)
+        solid = np.concatenate([others - MARKER, others + MARKER], axis=1)
+        room = np.array([-CLEARANCE, -CLEARANCE, CLEARANCE, CLEARANCE])
+        blocked = np.concatenate([solid + room, walls])
+        # Without a line a name must be nearer to its own marker than to any other.
+        nearest = _distance(boxes[n], others).min(axis=1, initial=np.inf)
+        needs[n] = (radius > BESIDE) | (nearest < 1.5 * radius + MARKER)
+        crossed = CROSSED * 2 * _inside(dots[n], solid).sum(axis=1)
+        cost[n] += COVERED * _overlap(boxes[n], blocked).sum(axis=1)
+        cost[n] += np.where(needs[n], LEADER + crossed, 0)
     crowd = (np.abs(at[:, None] - at[None]).max(axis=2) < 60).sum(axis=1)
     chosen = np.full(len(at), -1)
     # The box and the line chosen for each name; NaN until then, which covers and crosses nothing.
-    own, lines = np.full((len(at), 4), np.nan), np.full((len(at), 2, 2), np.nan)
+    own, lines = np.full((len(at), 4), np.nan), np.full((len(at), DOTS, 2), np.nan)
     for _ in range(ROUNDS):
         before = chosen.copy()
         for n in np.argsort(-crowd, kind="stable"):  # the most crowded first
             others, led = np.delete(own, n, axis=0), np.delete(lines, n, axis=0)
             total = cost[n] + COVERED * _overlap(boxes[n], others).sum(axis=1)
-            total += CROSSED * _through(led, boxes[n]).sum(axis=0)
-            crossed = _through(leads[n], others).sum(axis=1) + _cross(leads[n], led).sum(axis=1)
-            total += np.where(needs[n], CROSSED * crossed, 0)
+            total += CROSSED * _inside(led, boxes[n]).sum(axis=0)
+            total += np.where(needs[n], CROSSED * _inside(dots[n], others).sum(axis=1), 0)
             best = int(total.argmin())
             chosen[n], own[n] = best, boxes[n, best]
-            lines[n] = leads[n, best] if needs[n, best] else np.nan
+            lines[n] = dots[n, best] if needs[n, best] else np.nan
         if np.array_equal(before, chosen):
             break
     return moves[names, chosen], needs[names, chosen]
-
-
-def _fixed_cost(
-    n: int, boxes: Array, leads: Array, radius: Array, markers: Array, walls: Array, frame: Array
-) -> tuple[Array, NDArray[np.bool_]]:
-    """What each place of name n costs whatever the other names do, and whether it needs a line."""
-    foreign = np.delete(markers, n, axis=0)
-    solid = np.concatenate([foreign - MARKER, foreign + MARKER], axis=1)
-    room = np.array([-CLEARANCE, -CLEARANCE, CLEARANCE, CLEARANCE])
-    outside = (boxes[:, :2] < frame[:2]) | (boxes[:, 2:] > frame[2:])
-    cost = OUTSIDE * outside.any(axis=1)
-    cost += COVERED * _overlap(boxes, solid + room).sum(axis=1)
-    cost += COVERED * _overlap(boxes, walls).sum(axis=1)
-    # Without a line a name must be nearer to its own marker than to any other.
-    nearest = _distance(boxes, foreign).min(axis=1, initial=np.inf)
-    needs = (radius > BESIDE) | (nearest < 1.5 * radius + MARKER)
-    crossed = 2 * _through(leads, solid).sum(axis=1) + 0.25 * _through(leads, walls).sum(axis=1)
-    return cost + np.where(needs, LEADER + CROSSED * crossed, 0), needs
 
 
 def _distance(boxes: Array, points: Array) -> Array:
@@ -223,22 +213,8 @@ def _overlap(boxes: Array, walls: Array) -> NDArray[np.bool_]:
     return np.asarray(np.all(high > low, axis=2))
 
 
-def _through(segments: Array, boxes: Array) -> NDArray[np.bool_]:
-    """Which segments `(S, 2, 2)` run through which boxes `(B, 4)`: `(S, B)`."""
-    start, step = segments[:, None, 0], segments[:, None, 1] - segments[:, None, 0]
-    step = np.where(step == 0, 1e-9, step)
-    first, last = (boxes[None, :, :2] - start) / step, (boxes[None, :, 2:] - start) / step
-    enter = np.minimum(first, last).max(axis=2)
-    leave = np.maximum(first, last).min(axis=2)
-    return np.asarray(np.maximum(enter, 0) < np.minimum(leave, 1))
-
-
-def _cross(a: Array, b: Array) -> NDArray[np.bool_]:
-    """Which segments of a `(A, 2, 2)` cross which of b `(B, 2, 2)`: `(A, B)`."""
-
-    def side(p: Array, q: Array, r: Array) -> Array:
-        pq, pr = q - p, r - p
-        return np.asarray(pq[..., 0] * pr[..., 1] - pq[..., 1] * pr[..., 0])
-
-    p, q, r, s = a[:, None, 0], a[:, None, 1], b[None, :, 0], b[None, :, 1]
-    return np.asarray((side(p, q, r) * side(p, q, s) < 0) & (side(r, s, p) * side(r, s, q) < 0))
+def _inside(lines: Array, boxes: Array) -> NDArray[np.bool_]:
+    """Which lines, given as dots `(L, D, 2)`, run through which boxes `(B, 4)`: `(L, B)`."""
+    dots = lines[:, None]
+    inside = (dots > boxes[:, None, :2]) & (dots < boxes[:, None, 2:])
+    return np.asarray(np.any(np.all(inside, axis=3), axis=2))

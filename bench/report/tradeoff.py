@@ -33,10 +33,8 @@ class Point:
     row: Row
     style: MethodStyle
     name: str
-    recall: float
-    recall_bar: float
-    cost: float | None
-    cost_bar: float
+    recall: Statistic
+    cost: Statistic | None
 
 
 def against_memory(group: Group) -> "Figure | None":
@@ -59,7 +57,7 @@ def recall_against(group: Group, path: str, words: str, better: int) -> "Figure 
     nothing (zero-shot) has no place on a logarithmic axis: it stands at its better end, and the
     Pareto front begins there.
     """
-    points = _points(group, path, better)
+    points = _points(group, path)
     if len(points) < 2 or not any(point.cost for point in points):
         return None
     figure = blank(6.8, 4.6, group.title, _about(group, points, path, better))
@@ -67,7 +65,7 @@ def recall_against(group: Group, path: str, words: str, better: int) -> "Figure 
     _limits(axes, points)
     (bytes_axis if better < 0 else rate_axis)(axes)
     best, worst = axes.get_xlim()[::-better]
-    places = [(point.cost or best, point.recall) for point in points]
+    places = [(p.cost.mean if p.cost else best, p.recall.mean) for p in points]
     front = pareto(places, better)
     steps = [*front, (worst, front[-1][1])]
     axes.step(*zip(*steps, strict=True), where="post", color="#777777", linestyle="--", linewidth=1)
@@ -75,7 +73,7 @@ def recall_against(group: Group, path: str, words: str, better: int) -> "Figure 
     for (x0, y0), (x1, y1) in pairwise(steps):
         lines += [(x0, y0, x1, y0), (x1, y0, x1, y1)]
     for point, at in zip(points, places, strict=True):
-        lines += _draw(axes, point, *at)
+        lines += _draw(axes, point, *at, wide=better > 0)  # memory hardly varies
     named = _named(points, places, front)
     place(
         axes,
@@ -88,7 +86,7 @@ def recall_against(group: Group, path: str, words: str, better: int) -> "Figure 
     return figure
 
 
-def _points(group: Group, path: str, better: int) -> list[Point]:
+def _points(group: Group, path: str) -> list[Point]:
     """The rows that have a recall, and a cost unless they train nothing."""
     plotted = []
     for row in group.rows:
@@ -96,37 +94,33 @@ def _points(group: Group, path: str, better: int) -> list[Point]:
         cost = cost if cost and cost.mean > 0 else None
         if recall and (cost or not row.trains):
             plotted.append((row, recall, cost))
-    longest = longest_bar([recall for _, recall, _ in plotted])
     styles = method_styles(row for row, _, _ in plotted)
     points = []
     for row, recall, cost in plotted:
-        spread, name = recall.std or 0.0, styles[row.label].name
-        name += spoilt(row, path) if cost else f" {recall.mean:.1f}"
-        if cost and spread > longest:
-            name += f" ± {spread:.1f}"
-        drawn = spread if spread <= longest else 0.0
-        wide = (cost.std or 0.0) if cost and better > 0 else 0.0  # memory hardly varies
-        mean = cost.mean if cost else None
-        points.append(Point(row, styles[row.label], name, recall.mean, drawn, mean, wide))
+        name = styles[row.label].name + (spoilt(row, path) if cost else f" {recall.mean:.1f}")
+        points.append(Point(row, styles[row.label], name, recall, cost))
     return points
 
 
-def longest_bar(recalls: Sequence[Statistic]) -> float:
-    """The longest error bar that is drawn; longer ones are written as numbers.
+def recall_limits(recalls: Sequence[Statistic]) -> tuple[float, float]:
+    """The ends of an axis of recalls, with room for the means and for error bars of usual length.
 
-    That of a single unstable method would run across the plot and press the others together.
+    The bar of a single unstable method may run out of the plot: if all of it had to be seen, the
+    other methods would be pressed together.
     """
-    means = [recall.mean for recall in recalls] or [0.0]
-    typical = statistics.median([recall.std or 0.0 for recall in recalls] or [0.0])
-    return max(0.3 * (max(means) - min(means)), 2 * typical)
+    means = [recall.mean for recall in recalls]
+    bars = [recall.std or 0.0 for recall in recalls]
+    longest = max(0.3 * (max(means) - min(means)), 2 * statistics.median(bars))
+    low = min(mean - min(bar, longest) for mean, bar in zip(means, bars, strict=True))
+    high = max(mean + min(bar, longest) for mean, bar in zip(means, bars, strict=True))
+    margin = MARGIN * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _about(group: Group, points: list[Point], path: str, better: int) -> str:
     """What the plot shows, for the second line of its title."""
     trained = [point for point in points if point.cost]
     about = ["mean ± standard deviation" if group.seeds > 1 else "one seed"]
-    if any("±" in point.name for point in points):
-        about.append("long bars as figures")
     about.append("dashed: Pareto front")
     if len(trained) < len(points):
         about.append("on the axis: trains nothing")
@@ -136,24 +130,22 @@ def _about(group: Group, points: list[Point], path: str, better: int) -> str:
 
 
 def _limits(axes: "Axes", points: list[Point]) -> None:
-    x = [math.log2(point.cost) for point in points if point.cost]
+    x = [math.log2(point.cost.mean) for point in points if point.cost]
     room = max(0.12 * (max(x) - min(x)), 0.35)
     axes.set_xlim(2 ** (min(x) - room), 2 ** (max(x) + room))
-    ends = [point.recall + sign * point.recall_bar for point in points for sign in (-1, 1)]
-    margin = MARGIN * (max(ends) - min(ends)) or 1.0
-    axes.set_ylim(min(ends) - margin, max(ends) + margin)
+    axes.set_ylim(recall_limits([point.recall for point in points]))
 
 
-def _draw(axes: "Axes", point: Point, x: float, y: float) -> list[Line]:
-    """Draw a point with its error bars; returns the lines of these."""
-    style, high, wide = point.style, point.recall_bar, point.cost_bar
+def _draw(axes: "Axes", point: Point, x: float, y: float, *, wide: bool) -> list[Line]:
+    """Draw a point with its error bars, that of the cost if `wide`; returns their lines."""
+    style = point.style
     if point.cost is None:
         axes.axhline(y, color=style.dark, linestyle=":", linewidth=0.8, zorder=1)
         axes.plot(x, y, clip_on=False, zorder=4, **style.marker_style())
         return [(axes.get_xlim()[0], y, axes.get_xlim()[1], y)]
-    bars = {"ecolor": style.dark, "elinewidth": 0.9, "capsize": 2, **style.marker_style()}
-    axes.errorbar(x, y, yerr=high or None, xerr=wide or None, zorder=3, **bars)
-    return [(x, y - high, x, y + high), (x - wide, y, x + wide, y)]
+    up, right = point.recall.std or 0.0, (point.cost.std or 0.0) * wide
+    axes.errorbar(x, y, yerr=up or None, xerr=right or None, zorder=3, **style.bar_style())
+    return [(x, y - up, x, y + up), (x - right, y, x + right, y)]
 
 
 def _named(
