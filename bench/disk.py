@@ -1,6 +1,7 @@
 """The disk: whether a file can be written, and how much room there is."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -8,6 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import UserError, brief
+from bench.units import DOWNLOADS, format_bytes
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, an exhausted quota and a file above the size limit."""
+
+
+class NoRoom(UserError):
+    """A folder that is full, or would be, or is protected. `elsewhere`: how to choose another."""
+
+    def __init__(self, folder: Path, reason: object, elsewhere: str) -> None:
+        why = (isinstance(reason, OSError) and reason.strerror) or brief(reason)
+        super().__init__(
+            f"{folder} cannot be written to ({why}); make room or allow it, or choose another disk "
+            f"with {elsewhere}"
+        )
 
 
 def try_writing(folder: Path, size: int = 1) -> None:
@@ -27,6 +43,13 @@ def free_bytes(folder: Path) -> int:
     """Free bytes on the disk of a folder, which need not exist yet."""
     disk = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     return shutil.disk_usage(disk).free
+
+
+def demand_room(folder: Path, needed: int, elsewhere: str) -> None:
+    """Raise NoRoom if the disk of a folder has fewer than `needed` free bytes."""
+    if (free := free_bytes(folder)) < needed:
+        sizes = f"{format_bytes(needed, DOWNLOADS)} needed, {format_bytes(free, DOWNLOADS)} free"
+        raise NoRoom(folder, sizes, elsewhere)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ huggingface_hub does the work: it resumes, caches, sends the token, and respects
 """
 
 import contextlib
-import errno
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -15,31 +14,18 @@ from urllib.parse import urlsplit
 
 from bench import UserError, brief, disk
 from bench.spec import nearest
-from bench.units import DOWNLOADS, format_bytes
 
 URL = re.compile(
     r"hf://(?P<datasets>datasets/)?(?!datasets/)(?P<repo>[\w.-]+/[\w.-]+)"
     r"(?:@(?P<revision>[\w.-]+))?/(?P<file>.+)"
 )
 """`hf://datasets/OWNER/NAME@REVISION/FILE`, the form in which Hugging Face writes addresses."""
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Error numbers of a full disk, an exhausted quota and a file above the size limit."""
 OFFLINE = "HF_HUB_OFFLINE is set"
 WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 
 
 class Unreachable(Exception):
     """The Hub cannot be reached; the message says why: `no connection to huggingface.co`."""
-
-
-class DiskFull(UserError):
-    """A disk is full, or would be after a download. `elsewhere`: how to choose another one."""
-
-    def __init__(self, folder: Path, reason: str, elsewhere: str = "HF_HOME") -> None:
-        super().__init__(
-            f"there is no room in {folder} ({reason}); make room, or choose another disk with "
-            f"{elsewhere}"
-        )
 
 
 @dataclass(frozen=True)
@@ -153,7 +139,7 @@ def download(info: HubFileInfo) -> Path:
     from huggingface_hub import hf_hub_download
 
     file = info.file
-    demand_room(cache_folder(), info.size or 0)
+    disk.demand_room(cache_folder(), info.size or 0, "HF_HOME")
     for force in (False, True):
         try:
             path = hf_hub_download(
@@ -173,13 +159,6 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes: 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def demand_room(folder: Path, needed: int, elsewhere: str = "HF_HOME") -> None:
-    """Raise DiskFull if the disk of a folder has fewer than `needed` free bytes."""
-    if (free := disk.free_bytes(folder)) < needed:
-        sizes = f"{format_bytes(needed, DOWNLOADS)} needed, {format_bytes(free, DOWNLOADS)} free"
-        raise DiskFull(folder, sizes, elsewhere)
 
 
 def unreachable() -> str | None:
@@ -221,8 +200,8 @@ def explained(error: Exception, source: HubFile | str) -> Unreachable | UserErro
     file = source if isinstance(source, HubFile) else None
     host = urlsplit(constants.ENDPOINT if file else str(source)).netloc
     causes = list(_causes(error))
-    if any(getattr(cause, "errno", None) in DISK_FULL for cause in causes):
-        return DiskFull(cache_folder(), brief(error))
+    if any(getattr(cause, "errno", None) in disk.FULL for cause in causes):
+        return disk.NoRoom(cache_folder(), error, "HF_HOME")
     if constants.HF_HUB_OFFLINE or any(isinstance(c, errors.OfflineModeIsEnabled) for c in causes):
         return Unreachable(OFFLINE)
     answer = next((c for c in causes if isinstance(c, errors.HfHubHTTPError)), None)

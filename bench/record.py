@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import UserError, brief, disk
-from bench.units import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,10 +33,6 @@ REPAIR = (
 
 Files = dict[str, Callable[[Path], Any]]
 """Functions that write the files beside a record (ranks, weights), by suffix."""
-
-
-class NoRoom(OSError):
-    """The results folder has no room for what a trial will write, or cannot be written to."""
 
 
 def write(path: Path, record: "Record", beside: Files | None = None) -> None:
@@ -149,20 +144,12 @@ def is_stray(path: Path, record: "Record", suffix: str) -> bool:
 
 
 def probe(folder: Path, needed: int = 2**20) -> None:
-    """Raise NoRoom unless `needed` bytes can be written; called before a trial, not after it."""
+    """Raise disk.NoRoom unless `needed` bytes can be written; called before a trial, not after."""
     try:
         disk.try_writing(folder, min(needed, 2**20))
-        free = disk.free_bytes(folder)
     except OSError as error:
-        raise NoRoom(
-            f"nothing can be written to {folder} ({error.strerror or error}); make room, allow "
-            "it, or give another --results"
-        ) from None
-    if free < needed:
-        raise NoRoom(
-            f"{format_bytes(free)} are free in {folder} and a trial needs "
-            f"{format_bytes(needed)}; make room or give another --results"
-        )
+        raise disk.NoRoom(folder, error, "--results") from None
+    disk.demand_room(folder, needed, "--results")
 
 
 class Unreadable(UserError):

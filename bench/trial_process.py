@@ -18,12 +18,16 @@ from bench import UserError, lock
 from bench.data.cache import cache_folder
 from bench.measure import gpus
 from bench.messages import End, Event, Job, Progress, Stage, event_to_json
-from bench.record import Files, NoRoom, digest, probe, read, write
+from bench.record import Files, digest, probe, read, write
 from bench.schema import Record
 from bench.training.limits import Clock
 from bench.trial import Trial, blank_record
 from bench.units import format_seconds
 from methods import load_plugin
+
+
+class Unsaved(Exception):
+    """The record of a trial that has ended could not be written; the message says where it is."""
 
 
 def main() -> int:
@@ -52,7 +56,7 @@ def main() -> int:
     except UserError as error:
         progress(End("user_error", str(error)))
         return 2
-    except NoRoom as error:
+    except Unsaved as error:
         progress(End("unsaved", str(error)))
     return 0
 
@@ -97,7 +101,7 @@ def _run_job(job: Job, progress: Progress, clock: Clock) -> End:
 def _write(path: Path, document: Record, files: Files) -> None:
     """Write the record and remove the checkpoint of a finished trial.
 
-    If the results folder is full, the record is written somewhere else, and NoRoom says where.
+    If the results folder is full, the record is written somewhere else, and Unsaved says where.
     """
     try:
         write(path, document, files)
@@ -109,8 +113,8 @@ def _write(path: Path, document: Record, files: Files) -> None:
                 write(kept, document)
             except OSError:
                 continue
-            raise NoRoom(f"{why}; it is kept as {kept}: move it to {path}") from None
-        raise NoRoom(f"{why}, nor anywhere else; its metrics: {document['metrics']}") from None
+            raise Unsaved(f"{why}; it is kept as {kept}: move it to {path}") from None
+        raise Unsaved(f"{why}, nor anywhere else; its metrics: {document['metrics']}") from None
     clear(path)
 
 

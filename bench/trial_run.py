@@ -14,7 +14,7 @@ from bench import UserError, backbone, data, perquery
 from bench.measure import fitting_batch, machine, meter, oom
 from bench.measure.training_clock import TrainingClock
 from bench.messages import Note, Progress, Stage
-from bench.record import Files, NoRoom, probe
+from bench.record import Files, probe
 from bench.retrieval import NotFinite, Ranks
 from bench.schema import Record
 from bench.training import batches, budget, compiled, train
@@ -43,7 +43,7 @@ def run(
 
     files: gets the functions that write the files beside the record. every: seconds between
     checkpoints; None: no checkpoints. Raises UserError for what the user must put right before any
-    trial can run (data or weights), and NoRoom if the results folder is full.
+    trial can run: data, weights, or a results folder that is full.
     """
     started = datetime.now(UTC)
     clock = clock or Clock()
@@ -52,7 +52,7 @@ def run(
     memory_error: BaseException | None = None
     try:
         work.run({} if files is None else files)
-    except (UserError, NoRoom):
+    except UserError:
         raise
     except NotApplicable as error:
         record |= {"status": "not_applicable", "message": str(error)}

@@ -18,9 +18,9 @@ from rich.console import Console
 
 from bench import UserError, data
 from bench.data import Card, newcard
+from bench.disk import NoRoom
 from bench.fetch import Fault, download, fetching, place, sources, status
 from bench.fetch.sources import Remote
-from bench.hub import DiskFull
 from tests.helpers.hub_server import HubServer, git_blob, hub_of_this_process
 from tests.helpers.until import until
 
@@ -180,7 +180,7 @@ def test_a_full_disk_is_told_before_the_download(
     remote = on_hub(hub)
     full = shutil._ntuple_diskusage(10, 10, 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
-    with pytest.raises(DiskFull, match=r"307 kB needed, 0 bytes free.*goes on where"):
+    with pytest.raises(NoRoom, match=r"307 kB needed, 0 bytes free.*goes on where"):
         download.download(remote, tmp_path / "d")
     assert not hub.downloads("a.zip")
 

@@ -235,7 +235,7 @@ def test_a_record_is_kept_elsewhere_where_the_folder_is_full(
         real(where, *rest)
 
     monkeypatch.setattr(trial_process, "write", write)
-    with pytest.raises(record.NoRoom, match=r"No space left on device.*it is kept as"):
+    with pytest.raises(trial_process.Unsaved, match=r"No space left on device.*it is kept as"):
         trial_process._write(path, {"status": "ok", "metrics": {}}, {})
     (kept,) = (tmp_path / "cache").rglob("seed0-a.json")
     assert json.loads(kept.read_text())["status"] == "ok"
@@ -289,13 +289,13 @@ def test_a_full_or_read_only_folder_is_found_out_first(tmp_path: Path) -> None:
     if subprocess.run(words, capture_output=True).returncode:
         pytest.skip("nothing can be mounted here")
     try:
-        with pytest.raises(record.NoRoom, match="No space left on device"):
+        with pytest.raises(disk.NoRoom, match="No space left on device"):
             record.probe(tmp_path)
         (tmp_path / "fills it").write_bytes(bytes(2**16))
         with pytest.raises(UserError, match="No space left on device"):
             disk.demand_writable(tmp_path / "tuned.toml")
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
-        with pytest.raises(record.NoRoom, match="Read-only file system"):
+        with pytest.raises(disk.NoRoom, match="Read-only file system"):
             record.probe(tmp_path / "results")
         with pytest.raises(UserError, match="Read-only file system"):
             engine_choice.Engine("local").run(Plan([], tmp_path / "results", tmp_path), [], Any)

@@ -20,6 +20,7 @@ from bench.data import Dataset, imagefile, resize, short_hash
 from bench.data.imagefile import Scale
 from bench.data.resize import CLIP, Resize, fit
 from bench.data.resize import Pixels as Pixels
+from bench.disk import NoRoom
 from bench.units import format_bytes
 
 if TYPE_CHECKING:
@@ -99,10 +100,7 @@ def images(
                 _write(path, dataset, size, how, progress, say)
                 pixels = ready()
     except OSError as error:
-        raise UserError(
-            f"the image cache in {path.parent} cannot be used ({error.strerror or error}); "
-            "set $BENCH_CACHE to a folder that can be written and has room"
-        ) from None
+        raise NoRoom(path.parent, error, "BENCH_CACHE") from None
     assert pixels is not None
     return pixels
 

@@ -23,9 +23,9 @@ from typing import IO, Any
 
 from bench import UserError, brief
 from bench.data import parquet
+from bench.disk import FULL, NoRoom
 from bench.fetch import Fault
 from bench.fetch.download import ELSEWHERE
-from bench.hub import DISK_FULL, DiskFull
 
 RATIO = 100
 """The largest ratio of unpacked to packed size that is allowed; images have one or two."""
@@ -58,7 +58,7 @@ def extract(archive: Path, into: Path, keep: Callable[[PurePosixPath], bool]) ->
 
     They keep their names, with folders. `archive` may also be a folder. Raises Fault, and leaves
     no folder, if the archive is damaged, encrypted or of an unknown kind, if it holds a link or a
-    name that leads out of the folder, or if it unpacks to far more than its size. Raises DiskFull.
+    name that leads out of the folder, or if it unpacks to far more than its size. Raises NoRoom.
     """
     into.mkdir(parents=True)
     limit = max(SMALL, RATIO * archive.stat().st_size) if archive.is_file() else 2**62
@@ -71,8 +71,8 @@ def extract(archive: Path, into: Path, keep: Callable[[PurePosixPath], bool]) ->
         is_damaged = isinstance(error, DAMAGED) or type(error).__module__.startswith("unrar")
         if isinstance(error, (UserError, Fault)) or not is_damaged:
             raise
-        if getattr(error, "errno", None) in DISK_FULL:
-            raise DiskFull(into.parent, brief(error), ELSEWHERE) from None
+        if getattr(error, "errno", None) in FULL:
+            raise NoRoom(into.parent, error, ELSEWHERE) from None
         raise Fault(f"{archive.name} cannot be unpacked ({brief(error)})") from None
 
 

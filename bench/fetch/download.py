@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import brief, hub
+from bench import disk, hub
 from bench.fetch import Fault
 from bench.fetch.sources import Remote
 
@@ -30,7 +30,7 @@ def download(remote: Remote, folder: Path) -> Path:
     """Download a file into `folder` and verify its checksum; returns its path there.
 
     Resumes an interrupted download. Raises Fault if this address does not deliver the file,
-    hub.DiskFull if the disk is full.
+    disk.NoRoom if the disk is full.
     """
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ def download(remote: Remote, folder: Path) -> Path:
         if start > (expected or 0):  # a file of unknown size cannot be resumed
             partial.unlink()
             start = 0
-        hub.demand_room(folder, (expected or 0) - start, ELSEWHERE)
+        disk.demand_room(folder, (expected or 0) - start, ELSEWHERE)
         with _faults(remote, folder), partial.open("ab") as stream:
             http_get(
                 url,
@@ -111,12 +111,12 @@ def _difference(path: Path, remote: Remote) -> str | None:
 
 @contextmanager
 def _faults(remote: Remote, folder: Path) -> Iterator[None]:
-    """Turn what the client raises into Fault, or into DiskFull if `folder`'s disk is full."""
+    """Turn what the client raises into Fault, or into disk.NoRoom if `folder`'s disk is full."""
     try:
         yield
     except Exception as error:
-        if getattr(error, "errno", None) in hub.DISK_FULL:
-            raise hub.DiskFull(folder, brief(error), ELSEWHERE) from None
+        if getattr(error, "errno", None) in disk.FULL:
+            raise disk.NoRoom(folder, error, ELSEWHERE) from None
         reason = str(hub.explained(error, hub.of_url(remote.url) or remote.url))
         remedy = ": unset it to download" if reason == hub.OFFLINE else ""
         raise Fault(reason + remedy) from None

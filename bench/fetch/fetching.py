@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from bench import UserError, data, disk, hub
+from bench import UserError, data, disk
 from bench.console import say
 from bench.data import Card
 from bench.data.annotations import Absent
@@ -155,7 +155,7 @@ class _Fetcher:
     def _announce(self, parts: Sequence[Part]) -> None:
         """Say what will be downloaded, from whom, its licence, and the free disk space.
 
-        Raises hub.DiskFull if the known sizes do not fit.
+        Raises disk.NoRoom if the known sizes do not fit.
         """
         folder = self.folder
         licence = self.card.raw.get("licence") or "none stated"
@@ -168,7 +168,7 @@ class _Fetcher:
         needed = 2 * (_size(sources) or 0)  # the archive and its content
         unpacking = f"about {_format_size(needed)} needed while unpacking, " if needed else ""
         say(self.console, f"   {unpacking}{_format_size(disk.free_bytes(folder))} free")
-        hub.demand_room(folder, needed, download.ELSEWHERE)
+        disk.demand_room(folder, needed, download.ELSEWHERE)
 
     def _get(self, part: Part) -> str:
         """Get a part from the first source that delivers it; returns a sentence for the user.
@@ -206,7 +206,7 @@ class _Fetcher:
             job = place.Job(self.card, self.root, to, self.folder / HIDDEN / "new", move)
             try:
                 return place.put(job, files, val)
-            except hub.DiskFull:  # no other source would help
+            except disk.NoRoom:  # no other source would help
                 raise
             except (UserError, Absent) as error:
                 raise Fault(str(error)) from None
@@ -240,9 +240,7 @@ def _locked(folder: Path, console: "Console") -> Iterator[None]:
             say(console, f"another process is putting files into {folder}; waiting for it")
             lock.acquire()
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written to ({error.strerror or error}); choose another --data-root"
-        ) from None
+        raise disk.NoRoom(folder, error, download.ELSEWHERE) from None
     try:
         yield
     finally:

@@ -45,10 +45,7 @@ class Engine:
 
     def check(self, results: Path) -> None:
         """Raise UserError if trials could not run or their records could not be written."""
-        try:
-            record.probe(results)
-        except record.NoRoom as error:
-            raise UserError(str(error)) from None
+        record.probe(results)
         if self.name == "ray":
             engine_ray.check(self.ray_address)
 

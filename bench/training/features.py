@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-from bench import UserError, disk
+from bench import disk
 from bench.data import short_hash
 from bench.data.cache import cache_folder
 from bench.evaluate import Evaluation
@@ -196,7 +196,7 @@ class Features:
         what = f"{self.images.rows:,} images and {self.texts.rows:,} captions"
         progress(Note(f"features of {what}: {format_bytes(size)}, {where}"))
         if self.on_disk:
-            block = map_file(size, cache_folder(), free)
+            block = map_file(size, cache_folder())
         else:
             block = torch.empty(size, dtype=torch.uint8, device=self.device)
         self.images.allocate(block[: self.images.bytes])
@@ -328,20 +328,15 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def map_file(size: int, folder: Path, memory: int) -> Tensor:
+def map_file(size: int, folder: Path) -> Tensor:
     """Memory of `size` bytes, uint8, mapped to a file without a name that ends with the process.
 
-    Raises UserError if the disk has no room; `memory`: free bytes of the device, for the message.
+    Raises disk.NoRoom.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    free = disk.free_bytes(folder)
-    if size + SPARE > free:
-        raise UserError(
-            f"the cached features need {format_bytes(size)}; half of the device's "
-            f"{format_bytes(memory)} of free memory is too little, and so are the "
-            f"{format_bytes(free)} free in {folder}: store "
-            "fewer views, set BENCH_CACHE to a larger disk, or leave out --cache-features"
-        )
+    disk.demand_room(
+        folder, size + SPARE, "BENCH_CACHE, store fewer views, or leave out --cache-features"
+    )
     handle, name = tempfile.mkstemp(prefix="features-", suffix=".partial", dir=folder)
     try:
         if hasattr(os, "posix_fallocate"):
