@@ -28,11 +28,14 @@ from bench.sweeps.engine import Outcome, Watcher
 from bench.sweeps.sweep import Plan
 from bench.sweeps.sweepfile import SweepConfig
 from bench.trial import Trial, blank_record
+from tests.helpers.until import PATIENCE
 
 PLUGIN = """
-import os, signal
+import os, signal, time
+from pathlib import Path
 from methods import register
 from methods.base import Method
+from methods.linear import Linear
 
 
 @register('lost')
@@ -43,6 +46,15 @@ class Lost(Method):
         worker = os.getppid()
         os.kill(worker, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@register('waits')
+class Waits(Linear):
+
+    def loss(self, batch):
+        while not Path(__file__).with_name('go').exists():
+            time.sleep(0.01)
+        return super().loss(batch)
 """
 
 
@@ -76,14 +88,14 @@ class Seen(Watcher):
 
 
 @contextmanager
-def limit(seconds: int) -> Iterator[None]:
+def limit() -> Iterator[None]:
     """Fail where a sweep that waits for another would wait for ever."""
 
     def over(*_: Any) -> None:
-        pytest.fail(f"it is still waiting after {seconds} s")
+        pytest.fail(f"it is still waiting after {PATIENCE} s")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(seconds)
+    signal.alarm(PATIENCE)
     try:
         yield
     finally:
@@ -120,7 +132,7 @@ def test_on_a_ray_cluster_a_lost_worker_loses_one_trial(tiny: Path) -> None:
             other.close()
 
     seen = Waits()
-    with limit(300):
+    with limit():
         outcomes = engine_choice.engine_of({"engine": "ray"}).run(plan, plan.trials, seen)
     ends = {"lost": "killed", "linear": "ok", "bitfit": "diverged"}
     assert {o.trial.method: o.status for o in outcomes} == ends
@@ -150,19 +162,19 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch: pytest.Monk
         deaf.bind(("127.0.0.1", 0))
         port = deaf.getsockname()[1]
         with (
-            limit(20),
+            limit(),
             pytest.raises(UserError, match=f"no Ray cluster answers at .*:{port} .*ref"),
         ):
             engine_ray.connect(f"ray://127.0.0.1:{port}")
         deaf.listen()  # something answers, but no cluster
         monkeypatch.setattr(engine_ray, "PATIENCE_SECONDS", 1)
-        with limit(20), pytest.raises(UserError, match=r"no answer in 1 s.*ray start --head"):
+        with limit(), pytest.raises(UserError, match=r"no answer in 1 s.*ray start --head"):
             engine_ray.connect(f"127.0.0.1:{port}")
 
 
 def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
     pytest.importorskip("submitit", reason="an extra: pip install 'cmer-bench[slurm]'")
-    plan = planned(tiny, "linear")
+    plan = planned(tiny, "waits")
     logs, other = tiny / "results" / ".slurm", ExitStack()
     assert other.enter_context(lock.held(plan.trials[0].path(plan.results)))  # another sweep
 
@@ -175,11 +187,12 @@ def test_a_slurm_job_that_is_preempted_goes_on(tiny: Path) -> None:
             log = logs / f"{device.split()[-1]}_0_log.out"
             events = map(event_from_json, log.read_text().splitlines())
             placed = next(event for event in events if isinstance(event, Placed))
-            os.kill(placed.pid, signal.SIGUSR2)
+            os.kill(placed.pid, signal.SIGUSR2)  # the trial cannot have ended: it waits
+            (tiny / "go").touch()
 
     seen = Preempting()
     where = engine_choice.engine_of({"engine": "slurm", "slurm": {"cluster": "local"}})
-    with limit(300):
+    with limit():
         outcomes = where.run(plan, plan.trials, seen)
     assert [o.status for o in outcomes] == [plan.status(plan.trials[0])] == ["ok"]
     said = [path.read_text() for path in sorted(logs.glob("*_log.out"))]
@@ -435,15 +448,16 @@ def test_a_trial_that_ctrl_c_ends_is_left_and_not_called_killed(
 ) -> None:
     one = Trial("ucm", "starter", "linear", "linear", {}, None, Recipe(), 0, {})
     begun, sent = threading.Event(), threading.Event()
+    process = mock.Mock(send_signal=lambda _: sent.set())
 
-    def runs(plan: Plan, trial: Trial, *_: Any) -> Outcome:
+    def runs(plan: Plan, trial: Trial, device: str, running: set[Any], *_: Any) -> Outcome:
+        running.add(process)
         begun.set()
-        assert sent.wait(10)
+        assert sent.wait(PATIENCE)
         return Outcome(trial, "killed", "its process ended with exit code 143")
 
     def ctrl_c(_: float) -> None:
-        assert begun.wait(10)
-        threading.Timer(0.1, sent.set).start()
+        assert begun.wait(PATIENCE)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "run_trial", runs)
