@@ -19,7 +19,7 @@ from bench.report.group import Group
 from bench.report.labels import NAMES, OFFSET, height_for, names_at_the_ends
 from bench.report.reached import Course, courses
 from bench.report.row import Row
-from bench.report.tradeoff import rate_axis, recall_limits
+from bench.report.tradeoff import DECIMAL, log_ticks, recall_limits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,7 +143,7 @@ def _time_axis(axes: "Axes", all_courses: list[Course]) -> bool:
     if log:
         axes.set_xscale("log")
         axes.set_xlim(first / 1.1, last * 1.08)
-        rate_axis(axes)
+        log_ticks(axes, DECIMAL, "{:,g}".format)
     else:
         axes.set_xlim(0, last * 1.03)
     return log

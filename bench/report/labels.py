@@ -110,11 +110,10 @@ def place(
     names: Sequence[str],
     colours: Sequence[str],
     lines: Sequence[Line] = (),
-    markers: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Write a name beside each point (in data units), once the limits of the axes are final.
 
-    Names also keep off `lines` and off `markers`, which are points without a name.
+    Names also keep off `lines`.
     """
     figure = axes.figure
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
@@ -125,12 +124,12 @@ def place(
         extent = text.get_window_extent(renderer)
         sizes.append((extent.width / scale + 2, extent.height / scale))
         text.remove()
-    at = axes.transData.transform(np.asarray([*points, *markers], dtype=float)) / scale
+    at = axes.transData.transform(np.asarray(points, dtype=float)) / scale
     corners = axes.transData.transform(np.asarray(lines, dtype=float).reshape(-1, 2)) / scale
     walls = np.sort(corners.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
     walls += np.array([-THICK, -THICK, THICK, THICK])
     frame = np.array(axes.get_window_extent(renderer).extents) / scale + (3, 3, -3, -3)
-    moves, leaders = solve(at[: len(points)], np.asarray(sizes), at, walls, frame)
+    moves, leaders = solve(at, np.asarray(sizes), walls, frame)
     rows = zip(names, points, colours, moves.tolist(), leaders, strict=True)
     for name, point, colour, move, leader in rows:
         axes.annotate(
@@ -148,14 +147,12 @@ def place(
         )
 
 
-def solve(
-    at: Array, sizes: Array, markers: Array, walls: Array, frame: Array
-) -> tuple[Array, NDArray[np.bool_]]:
+def solve(at: Array, sizes: Array, walls: Array, frame: Array) -> tuple[Array, NDArray[np.bool_]]:
     """The place of each of N names, all in points.
 
-    at `(N, 2)`: points to be named; sizes `(N, 2)`; markers `(M, 2)`, of which the first N are the
-    points themselves; walls `(W, 4)` and frame `(4,)`: boxes x0, y0, x1, y1. Returns how far each
-    name's centre is from its point, `(N, 2)`, and whether it needs a line to it, `(N,)`.
+    at `(N, 2)`: the points; sizes `(N, 2)`, of the names; walls `(W, 4)` and frame `(4,)`: boxes
+    x0, y0, x1, y1 to keep off and to stay in. Returns how far each name's centre is from its point,
+    `(N, 2)`, and whether it needs a line to it, `(N,)`.
     """
     names = range(len(at))
     radius, angle = np.repeat(RADII, len(ANGLES)), np.tile(ANGLES, len(RADII))
@@ -170,7 +167,7 @@ def solve(
     cost = cost + OUTSIDE * outside.any(axis=2)
     needs = np.zeros(cost.shape, dtype=bool)
     for n in names:
-        others = np.delete(markers, n, axis=0)
+        others = np.delete(at, n, axis=0)
         solid = np.concatenate([others - MARKER, others + MARKER], axis=1)
         room = np.array([-CLEARANCE, -CLEARANCE, CLEARANCE, CLEARANCE])
         blocked = np.concatenate([solid + room, walls])

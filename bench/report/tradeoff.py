@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
 MARGIN = 0.09
 """Room above and below the points, as a share of their range."""
-MOST_NAMES = 30
-"""With more methods than this, only those on the Pareto front and the best call of each method are
-named."""
+Grid = tuple[float, Sequence[float]]
+"""Ticks at the powers of a base, each times some factors."""
+BYTES: Sequence[Grid] = (
+    *((2.0, (1.0, 1.25, 1.5, 1.75)), (2.0, (1.0, 1.5)), (2.0, (1.0,))),
+    *((4.0, (1.0,)), (8.0, (1.0,)), (16.0, (1.0,))),
+)
+DECIMAL: Sequence[Grid] = ((10.0, (1, 1.5, 2, 3, 4, 5, 6, 8)), (10.0, (1, 2, 5)), (10.0, (1,)))
+MOST_TICKS = 9
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,10 @@ def recall_against(group: Group, path: str, words: str, better: int) -> "Figure 
     figure = blank(6.8, 4.6, group.title, _about(group, points, path, better))
     axes = figure.add_subplot(xlabel=words, ylabel="mR on test (%)", xscale="log")
     _limits(axes, points)
-    (bytes_axis if better < 0 else rate_axis)(axes)
+    if better < 0:
+        log_ticks(axes, BYTES, format_bytes)
+    else:
+        log_ticks(axes, DECIMAL, "{:,g}".format)
     best, worst = axes.get_xlim()[::-better]
     places = [(p.cost.mean if p.cost else best, p.recall.mean) for p in points]
     front = pareto(places, better)
@@ -74,15 +82,7 @@ def recall_against(group: Group, path: str, words: str, better: int) -> "Figure 
         lines += [(x0, y0, x1, y0), (x1, y0, x1, y1)]
     for point, at in zip(points, places, strict=True):
         lines += _draw(axes, point, *at, wide=better > 0)  # memory hardly varies
-    named = _named(points, places, front)
-    place(
-        axes,
-        [places[n] for n in named],
-        [points[n].name for n in named],
-        [points[n].style.dark for n in named],
-        lines,
-        [places[n] for n in range(len(points)) if n not in named],
-    )
+    place(axes, places, [p.name for p in points], [p.style.dark for p in points], lines)
     return figure
 
 
@@ -148,18 +148,6 @@ def _draw(axes: "Axes", point: Point, x: float, y: float, *, wide: bool) -> list
     return [(x, y - up, x, y + up), (x - right, y, x + right, y)]
 
 
-def _named(
-    points: list[Point], places: list[tuple[float, float]], front: list[tuple[float, float]]
-) -> list[int]:
-    """The points whose names are written: all, unless there are too many to read."""
-    methods = [point.row.method for point in points]  # sorted: a method's best call comes first
-    return [
-        n
-        for n, at in enumerate(places)
-        if len(points) <= MOST_NAMES or at in front or methods[n] not in methods[:n]
-    ]
-
-
 def pareto(points: Iterable[tuple[float, float]], better: int) -> list[tuple[float, float]]:
     """The points that no other beats in both cost and recall, the best cost first."""
     front: list[tuple[float, float]] = []
@@ -169,29 +157,14 @@ def pareto(points: Iterable[tuple[float, float]], better: int) -> list[tuple[flo
     return front
 
 
-def bytes_axis(axes: "Axes") -> None:
-    """Ticks at powers of two, and between them on a short axis."""
+def log_ticks(axes: "Axes", grids: Sequence[Grid], words: Callable[[float], str]) -> None:
+    """Label a logarithmic axis by the finest of some grids of ticks that leaves room for words."""
     low, high = axes.get_xlim()
-    step = max(1, math.ceil(math.log2(high / low) / 10))
-    fractions = [1.0, 1.5] if high / low < 12 else [1.0]
-    fractions = [1.0, 1.25, 1.5, 1.75] if high / low <= 4 else fractions
-    powers = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1, step)
-    ticks = [2.0**power * part for power in powers for part in fractions]
-    _ticks(axes, {tick: format_bytes(tick) for tick in ticks})
-
-
-def rate_axis(axes: "Axes") -> None:
-    """Ticks at 1, 2, 5 and so on."""
-    low, high = axes.get_xlim()
-    bases = [1.0, 2.0, 5.0] if high / low > 8 else [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [base * 10.0**power for power in powers for base in bases]
-    _ticks(axes, {tick: f"{tick:,g}" for tick in ticks})
-
-
-def _ticks(axes: "Axes", words: dict[float, str]) -> None:
-    """Ticks with these words, as far as they lie on the axis, and no others."""
-    low, high = axes.get_xlim()
-    shown = [tick for tick in words if low <= tick <= high]
-    axes.set_xticks(shown, [words[tick] for tick in shown])
+    for base, parts in grids:
+        powers = range(math.floor(math.log(low, base)), math.ceil(math.log(high, base)) + 1)
+        ticks = [part * base**power for power in powers for part in parts]
+        shown = [tick for tick in ticks if low <= tick <= high]
+        if len(shown) <= MOST_TICKS:
+            break
+    axes.set_xticks(shown, [words(tick) for tick in shown])
     axes.set_xticks([], minor=True)

@@ -3,6 +3,8 @@
 Legend: S seeds, I test images, M metrics.
 """
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,11 +109,15 @@ class TTest:
 
 def t_test(differences: Sequence[float]) -> TTest | None:
     """Student's paired t of differences, one for each seed; None with fewer than two."""
-    if len(differences) < 2:
+    from scipy.special import stdtr
+
+    n = len(differences)
+    if n < 2:
         return None
-    of_one_image = np.asarray(differences, dtype=np.float64)[:, None, None]
-    low, high, p = (float(figure[0]) for figure in seeds_and_images(of_one_image))
-    return TTest(len(differences), (low + high) / 2, (high - low) / 2, p)
+    mean, error = statistics.fmean(differences), statistics.stdev(differences) / math.sqrt(n)
+    p = 2 * float(stdtr(n - 1, -abs(mean) / error)) if error else 0.0
+    half_width = float(_t(0.95, n - 1)) * error
+    return TTest(n, mean, half_width, 1.0 if abs(mean) <= ROUNDING else p)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
