@@ -303,7 +303,7 @@ def test_words_for_slurm_that_contradict(words: dict[str, Any], says: str) -> No
         ("--gpus 0,0", "--gpus is all, none or different visible GPUs such as 0,1"),
         ("--gpus 9", "visible are 0, 1"),
         ("--no-memory", "give --dry-run with it"),
-        ("--rerun --retry-failed", "--rerun repeats the failed ones too"),
+        ("--rerun --retry-failed", "--rerun runs the failed trials again too"),
     ],
 )
 def test_options_that_contradict_are_one_sentence(
@@ -390,7 +390,7 @@ def test_a_gpu_that_torch_cannot_use_is_told(
     where = engine_choice.engine_of({})
     assert where.devices == ()
     assert re.search(f"training on the CPU: this machine has 1 NVIDIA GPU, .*{says}", where.warning)
-    with pytest.raises(UserError, match=f"--gpus all: no GPU can be used, for .*{says}"):
+    with pytest.raises(UserError, match=f"--gpus all: no GPU can be used: .*{says}"):
         engine_choice.engine_of({"gpus": "all"})
     assert engine_choice.engine_of({"gpus": "none"}).warning is None
 

@@ -370,7 +370,9 @@ def test_where_no_source_gives_it_all_reasons_are_told(hub: HubServer, tmp_path:
     with pytest.raises(UserError) as caught:
         fetch(card, root)
     said = str(caught.value)
-    assert said.startswith("images of The Set could not be had: huggingface.co/datasets/some/set: ")
+    assert said.startswith(
+        "images of The Set could not be fetched: huggingface.co/datasets/some/set: "
+    )
     assert said.endswith(f"bench data fetch {tmp_path}/d.toml --data-root {root} --from FILE")
     assert "\n" not in said
     assert [name for name in there(root) if "fetching" not in name] == ["d/d.json"]
@@ -428,7 +430,7 @@ def test_an_optional_part_may_be_left_out(hub: HubServer, tmp_path: Path) -> Non
     assert done
     assert "lists: left out (127.0.0.1" in said
     del lists["optional"]
-    with pytest.raises(UserError, match="lists of The Set could not be had"):
+    with pytest.raises(UserError, match="lists of The Set could not be fetched"):
         fetch(card, tmp_path / "data")
 
 
@@ -436,7 +438,9 @@ def test_another_data_set_is_refused_and_named(hub: HubServer, tmp_path: Path) -
     card, root = whole_card(hub, tmp_path), tmp_path / "data"
     other = json.dumps({"images": entries()[:-1]}).encode()
     hub.add_file("notes/d.json", other)
-    with pytest.raises(UserError, match=r"d\.json of The Set could not be had: .*images per split"):
+    with pytest.raises(
+        UserError, match=r"d\.json of The Set could not be fetched: .*images per split"
+    ):
         fetch(card, root)
     assert not (root / "d/d.json").exists()
     (root / "d/d.json").write_bytes(other)
@@ -627,7 +631,7 @@ def test_pictures_in_class_folders_are_those_that_the_captions_mean(
 
 def test_pictures_numbered_by_another_rule_are_refused(hub: HubServer, tmp_path: Path) -> None:
     card = numbered(hub, tmp_path, [*range(1, 16), 0])
-    with pytest.raises(UserError, match=r"16 of 16 pictures are others than their numbers say"):
+    with pytest.raises(UserError, match=r"16 of 16 pictures are not those that their numbers"):
         fetch(card, tmp_path)
     assert there(tmp_path / "d") == ["d.json"] or not (tmp_path / "d/images").exists()
 

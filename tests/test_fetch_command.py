@@ -89,7 +89,10 @@ def test_from_nothing_to_a_report(hub: HubServer) -> None:
     pictures = hub.repos.pop(REPO)
     failed = bench("data", "fetch", "fake.toml")
     assert failed.code == 2
-    assert "images of Fake RSITMD could not be had: huggingface.co/datasets/somebody/" in failed.err
+    assert (
+        "images of Fake RSITMD could not be fetched: huggingface.co/datasets/somebody/"
+        in failed.err
+    )
     dry = bench(*RUN, "--dry-run", "--no-memory")  # which needs the annotation alone
     assert dry.code == 0, dry.err
     assert "0 recorded in results, 1 to run" in dry.out

@@ -227,8 +227,8 @@ def test_a_tracker_that_hangs_is_left_behind(tmp_path: Path) -> None:
     until(lambda: good.endings and watch._feeds[1]._busy_since is None)
     watch.close(silence=0.05)  # such as a server that does not answer
     assert said == [
-        "remembers does not answer, or is too slow, and is left behind before it has taken "
-        "everything; the records are complete"
+        "remembers does not answer or is too slow, so it did not get everything; the records are "
+        "complete"
     ]
     assert len(good.endings) == 1
     free.set()

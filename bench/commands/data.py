@@ -262,5 +262,5 @@ def _size_of(backbone: str) -> int:
     check(backbone)
     size = image_size(backbone)
     if size is None:
-        raise UserError(f"no image size is known of {backbone!r}; give --size PX")
+        raise UserError(f"the image size of {backbone!r} is not known; give --size PX")
     return size

@@ -78,12 +78,12 @@ def run(options: RunOptions) -> None:
     Each trial runs in a process of its own and ends as one JSON record.
     """
     if options.rerun and options.retry_failed:
-        raise UserError("--rerun repeats the failed ones too; leave --retry-failed out")
+        raise UserError("--rerun runs the failed trials again too; leave out --retry-failed")
     if options.no_memory and not options.dry_run:
-        raise UserError("--no-memory says what a dry run leaves out; give --dry-run with it")
+        raise UserError("--no-memory is an option of the dry run; give --dry-run with it")
     config = options.config()
     if options.severity is not None and not config.corrupt:
-        raise UserError("--severity says how strongly --corrupt does it; give --corrupt with it")
+        raise UserError("--severity is an option of --corrupt; give --corrupt with it")
     if not options.dry_run:
         forkserver.warm_up()  # it imports in the background while this process plans
     from bench.trained import under_corruption

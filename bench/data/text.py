@@ -15,11 +15,11 @@ LIMIT_BYTES = 256 * 2**20
 def read_text(path: Path) -> str:
     """Read a text file in UTF-8, or in UTF-16 with a byte order mark; raises UserError."""
     if not path.is_file():
-        raise UserError(f"{path} is not a file, or a link to none; put the annotation there")
+        raise UserError(f"{path} is not a file (but a folder, or a link that leads nowhere)")
     try:
         if path.stat().st_size > LIMIT_BYTES:
             limit = f"{LIMIT_BYTES // 2**20} MiB is the limit"
-            raise UserError(f"{path} is too large ({limit}); leave out images")
+            raise UserError(f"{path} is too large ({limit}); an annotation holds no images")
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from None

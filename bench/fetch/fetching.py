@@ -125,9 +125,9 @@ class _Fetcher:
                     if not part.optional:
                         where = self.command.replace("data fetch", "datasets", 1)
                         raise UserError(
-                            f"{part.to} of {self.card.title} could not be had: {fault}; the same "
-                            f"command goes on where it stopped, or download it yourself ({where} "
-                            f"says where): {self.command} --from FILE"
+                            f"{part.to} of {self.card.title} could not be fetched: {fault}; the "
+                            f"same command goes on where it stopped, or download it yourself "
+                            f"({where} says where): {self.command} --from FILE"
                         ) from None
                     say(self.console, f"{part.to}: left out ({fault})")
                 except KeyboardInterrupt:

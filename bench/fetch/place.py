@@ -182,8 +182,8 @@ def _check_pictures(job: Job, samples: Sequence[Sample], matches: files.Matches)
     wrong = pictures.misnumbered(job.card, samples, decoded.pixels, decoded.seen)
     if len(wrong) > pictures.SHARE * len(samples):
         raise Fault(
-            f"{len(wrong):,} of {len(samples):,} pictures are others than their numbers say (the "
-            f"first is {wrong[0]!r}): this copy is numbered by another rule"
+            f"{len(wrong):,} of {len(samples):,} pictures are not those that their numbers stand "
+            f"for (the first is {wrong[0]!r}): this copy is numbered by another rule"
         )
     if wrong:
         return f"; other pictures than published: {', '.join(wrong)}"

@@ -147,7 +147,11 @@ def _loss(model: Any, images: Tensor, tokens: Tensor, caption_sets: Tensor) -> T
 
 
 def _encode_text(model: Any, tokens: Tensor) -> Tensor:
-    """open_clip's `encode_text`, which takes texts of full length alone."""
+    """open_clip's `encode_text`, which takes texts of full length alone.
+
+    All in bfloat16. A tower of `methods/towers.py` keeps float32 between blocks, which would train
+    other weights than the ones that are kept.
+    """
     length, dtype = tokens.shape[1], torch.bfloat16
     x = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length].to(dtype))

@@ -217,7 +217,11 @@ def run_trial(
             return Outcome(trial, **vars(end))
         if killed.is_set():
             return Outcome(trial, *give_up(trial, plan.results, limit))
-        _tidy(trial.path(plan.results))
+        path = trial.path(plan.results)
+        with contextlib.suppress(OSError):
+            if path.parent.is_dir():
+                with lock.held(path):  # giving the lock back removes what a killed trial left
+                    pass
         errors.seek(0)
         return Outcome(trial, "killed", _cause(code, errors.read()))
 
@@ -228,13 +232,6 @@ def _kill(process: TrialProcess, killed: threading.Event) -> None:
         killed.set()  # first, since whoever waits for the process looks at it next
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _tidy(path: Path) -> None:
-    """Remove what a killed trial left behind: its lock and half-written files."""
-    if path.parent.is_dir():  # taking and giving back the lock does that
-        with contextlib.suppress(OSError), lock.held(path):
-            pass
 
 
 def _cause(code: int, errors: str) -> str:

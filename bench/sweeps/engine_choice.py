@@ -99,14 +99,8 @@ def engine_of(options: EngineOptions) -> Engine:
             f"pip install 'cmer-bench[{name}]'"
         )
     devices, warning = _devices(options.get("gpus")) if name == "local" else ((), None)
-    return Engine(
-        name,
-        devices,
-        jobs,
-        options.get("ray_address"),
-        options.get("slurm", {}),
-        warning,
-    )
+    address, slurm = options.get("ray_address"), options.get("slurm", {})
+    return Engine(name, devices, jobs, address, slurm, warning)
 
 
 def _devices(text: str | None) -> tuple[tuple[str, ...], str | None]:
@@ -123,7 +117,7 @@ def _devices(text: str | None) -> tuple[tuple[str, ...], str | None]:
         return tuple(visible), None if reason is None else f"training on the CPU: {reason}"
     if not visible:
         why = reason or "this machine has no NVIDIA GPU"
-        raise UserError(f"--gpus {text}: no GPU can be used, for {why}")
+        raise UserError(f"--gpus {text}: no GPU can be used: {why}")
     if words == ["all"]:
         return tuple(visible), None
     if not words or not set(words) <= set(visible) or len(set(words)) < len(words):

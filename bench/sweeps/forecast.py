@@ -209,7 +209,7 @@ def _seconds_by(trial: Trial, done: Record, budget: float | None) -> float | Non
 
 
 def shows_peak(lines: list[Line]) -> bool:
-    """Whether a table has a column for the peak; a memory budget says as much itself."""
+    """Whether a table has a column for the peak; with a memory budget that is the budget."""
     budgeted = any(line.batch is not None for line in lines)
     return not budgeted and any(line.peak_bytes is not None for line in lines)
 

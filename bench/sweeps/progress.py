@@ -116,8 +116,7 @@ class Progress(Watcher):
         self.done += outcome.status != "elsewhere"
 
     def waits(self, trial: Trial) -> None:
-        sentence = "is being run by another sweep; it is looked at again at the end"
-        say(self.console, f"{trial.name} {sentence}")
+        say(self.console, f"{trial.name} is being run by another sweep; its turn comes at the end")
 
     def finished(self) -> float:
         """How many trials are done; a running one counts by its share of steps."""

@@ -230,7 +230,7 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
             raise UserError(f"{problem}; give {option}, or {key} = [...] in a sweep file")
     limit = values.get("time_limit")
     if limit is not None and not (limit := parse_seconds(limit, "--time-limit")):
-        raise UserError("--time-limit is above 0; leave it out for none")
+        raise UserError("--time-limit must be above 0; leave it out for no limit")
     return SweepConfig(
         methods=",".join(_list(values["methods"])),
         datasets=list(dict.fromkeys(map(_at_home, _list(values["datasets"])))),

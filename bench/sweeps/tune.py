@@ -255,8 +255,8 @@ def _bases(plan: "Plan", space: Space) -> "dict[Subject, list[Trial]]":
         seeds.append(trial)
         if seeds[0].call != trial.call:
             raise UserError(
-                f"{seeds[0].call} and {trial.call} differ in their rate only; name one as the "
-                "centre"
+                f"{seeds[0].call} and {trial.call} differ only in the learning rate, which is "
+                "searched; name one of them"
             )
     return bases
 

@@ -65,8 +65,8 @@ class Feed:
             now, since = time.monotonic(), self._busy_since
             if now > until or (since is not None and now > since + silence):
                 self._say(
-                    f"{self.tracker.name} does not answer, or is too slow, and is left behind "
-                    "before it has taken everything; the records are complete"
+                    f"{self.tracker.name} does not answer or is too slow, so it did not get "
+                    "everything; the records are complete"
                 )
                 return
             self._thread.join(timeout=0.05)
