@@ -5,16 +5,18 @@
 
 The frozen features of eight views an image are computed once and shared by all trials: a trial's
 seed decides how CMER starts, which captions and views make a batch and which captions carry a scene
-label, but not which eight crops exist. A trial is 240 steps of the project's own training loop with
-an evaluation on validation every 40. Results are appended to benchmarks/decisions.jsonl as they
+label, but not which eight crops exist. A trial is 120 steps of the project's own training loop with
+an evaluation on validation every 20. Results are appended to benchmarks/decisions.jsonl as they
 come, and what is there is not run again; the table is in docs/cmer.md. Choose by validation alone:
-test recall is there to be read.
+test recall is there to be read. decisions-starter-1.jsonl holds the trials with the backbone of
+versions before 0.5.
 """
 
 import argparse
 import copy
 import json
 import random
+import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -39,13 +41,14 @@ from methods.cmer import CMER, labelled, tap_places
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
 PAGE = Path(__file__).parents[1] / "docs" / "cmer.md"
-BEGIN, END = "<!-- from benchmarks/decisions.jsonl -->", "<!-- end -->"
+TABLE = re.compile(r"(<!-- from (benchmarks/\S+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+"""A table of docs/cmer.md: its first line, with the file that holds its trials, up to its end."""
 CPU = torch.device("cpu")
 VIEWS = 8
-RECIPE = Recipe(steps=240, evaluations=6)
+RECIPE = Recipe(batch_size=256, steps=120, evaluations=6)
 BASE: dict[str, Any] = {"stride": 2, "text_taps": "all"}
 """Written out, so that these trials stay what they are should a default change again."""
-BASE_LR = 0.003
+BASE_LR = 0.006
 
 Change = tuple[dict[str, Any], dict[str, Any]]
 """Settings of CMER and values of the recipe that differ from the base."""
@@ -63,12 +66,19 @@ CHANGES: dict[str, Change] = {
     "every tap": ({"stride": 1}, {}),
     "stride 4": ({"stride": 4}, {}),
     "reduction 2": ({"reduction": 2}, {}),
+    "reduction 4": ({"reduction": 4}, {}),
     "text: end token": ({"text_taps": "end"}, {}),
-    "lr 0.0015": ({}, {"lr": 0.0015}),
-    "lr 0.006": ({}, {"lr": 0.006}),
+    "lr 0.003": ({}, {"lr": 0.003}),
+    "lr 0.009": ({}, {"lr": 0.009}),
+    "output's rate 3 times as high": ({"output_lr": 3.0}, {}),
     "weight decay 0.2": ({}, {"weight_decay": 0.2}),
-    "batch 256": ({}, {"batch_size": 256, "steps": 120}),
-    "batch 512": ({}, {"batch_size": 512, "steps": 60}),
+    "96 steps": ({}, {"steps": 96}),
+    "96 steps, lr 0.009": ({}, {"steps": 96, "lr": 0.009}),
+    "240 steps": ({}, {"steps": 240}),
+    "240 steps, lr 0.003": ({}, {"steps": 240, "lr": 0.003}),
+    "batch 128, lr 0.003": ({}, {"batch_size": 128, "steps": 240, "lr": 0.003}),
+    "batch 128": ({}, {"batch_size": 128, "steps": 240}),
+    "batch 512, lr 0.009": ({}, {"batch_size": 512, "steps": 60, "lr": 0.009}),
 }
 
 
@@ -173,11 +183,9 @@ def part_of(table: Table, pick: Callable[..., Any]) -> Table:
     return part
 
 
-def read() -> list[dict[str, Any]]:
+def read(path: Path = RESULTS) -> list[dict[str, Any]]:
     """All results so far."""
-    return (
-        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    )
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def difference(values: dict[int, float], base: dict[int, float]) -> tuple[int, float, float]:
@@ -195,7 +203,10 @@ def signed(difference: tuple[int, float, float]) -> str:
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """The table: a line per change, the one that helps validation most first."""
+    """The table: a line per change, the one that helps validation most first.
+
+    A change is compared with `base`, or with the change that its trials name as `against`.
+    """
     recall: dict[str, dict[str, dict[int, float]]] = {}
     about: dict[str, dict[str, Any]] = {}
     for line in results:
@@ -206,9 +217,9 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     for change, splits in recall.items():
         cells = [change, about[change]["call"], f"{about[change]['parameters']:,}"]
         cells.append(str(len(splits["val_mR"])))
-        gain = 0.0
+        gain, against = 0.0, about[change].get("against", "base")
         for split, values in splits.items():
-            change_of = difference(values, recall["base"][split])
+            change_of = difference(values, recall[against][split])
             gain = change_of[1] if split == "val_mR" else gain
             cells.append(f"{statistics.fmean(values.values()):.2f}")
             cells.append("" if change == "base" else signed(change_of))
@@ -221,9 +232,9 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
 
 
 def update(page: str) -> str:
-    """The page with the table of all results so far."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n\n{markdown(read())}\n{END}{rest.partition(END)[2]}"
+    """The page with the tables of all results so far."""
+    root = RESULTS.parents[1]
+    return TABLE.sub(lambda table: f"{table[1]}\n{markdown(read(root / table[2]))}\n", page)
 
 
 def main() -> None:

@@ -178,7 +178,10 @@ class Method(nn.Module):
     # What the shared loop asks for.
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """Optimiser groups over the trainable parameters; vectors and scalars are not decayed."""
+        """Optimiser groups over the trainable parameters; vectors and scalars are not decayed.
+
+        A group's `lr_factor` multiplies the recipe's learning rate.
+        """
         trainable = [p for p in self.parameters() if p.requires_grad]
         matrices = [p for p in trainable if p.ndim >= 2]
         vectors = [p for p in trainable if p.ndim < 2]  # biases, norms, gates, the temperature

@@ -70,6 +70,7 @@ class SelfAttention(nn.MultiheadAttention):
 def speed_up_attention(model: nn.Module) -> None:
     """Make each `nn.MultiheadAttention` of a model a `SelfAttention`; names and weights stay."""
     for module in model.modules():
-        if type(module) is nn.MultiheadAttention and module.batch_first and not module.dropout:
-            if module.in_proj_weight is not None and module.bias_k is None:
+        if type(module) is nn.MultiheadAttention:
+            ordinary = module.in_proj_weight is not None and module.bias_k is None
+            if ordinary and module.batch_first and not module.dropout:
                 module.__class__ = SelfAttention
