@@ -1,45 +1,27 @@
 """Generated overhead scenes with captions: data for the demo and the tests, without a download.
 
-A function for each scene draws facts at random (counts, colours, places), writes sentences about
-them, and returns these with a function that paints the same facts. Coordinates run from 0 to 1
-(x right, y down), so an index gives the same picture at every size.
-
-Records hold hashes of the captions, and recalls depend on the pixels, so both must stay as they
-are. Each random number is the next one of a stream: a draw more or less, or in another order,
-changes everything that is drawn after it.
+`scenes` says what belongs to each scene and how captions tell it, `plan` chooses counts, colours
+and places at random, and `shapes` is what things look like. An index gives the same picture at
+every size. Records hold a hash of the captions, and none of the pixels: whoever changes how pictures look
+changes a caption too, or new trials pass for old ones.
 """
 
+import cmath
 import re
-from collections.abc import Callable
+from functools import cache
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from bench.synthetic import land, town, traffic
-from bench.synthetic.canvas import Canvas
-from bench.synthetic.plan import Plan
-from bench.synthetic.shapes import Dice
+from bench.synthetic.plan import Group, Scene, Thing, choose, place
+from bench.synthetic.scenes import SCENES as _SCENES
+from bench.synthetic.shapes import COLOURS, SHAPES, Colour
 
 COUNTS: dict[str, int] = {"train": 1536, "val": 256, "test": 256}
-PLANS: dict[str, Callable[[Dice], Plan]] = {
-    "airport": traffic.airport,
-    "bare land": land.bare_land,
-    "baseball field": town.baseball_field,
-    "beach": land.beach,
-    "bridge": traffic.bridge,
-    "crossroads": traffic.crossroads,
-    "dense residential": town.dense_residential,
-    "farmland": land.farmland,
-    "forest": land.forest,
-    "parking": town.parking,
-    "pond": land.pond,
-    "port": traffic.port,
-    "railway station": traffic.railway_station,
-    "sparse residential": town.sparse_residential,
-    "stadium": town.stadium,
-    "storage tanks": traffic.storage_tanks,
-}
-SCENES: tuple[str, ...] = tuple(PLANS)
+SCENES: tuple[str, ...] = tuple(_SCENES)
+_LEFT_OUT, _CHOICE = re.compile(r" \(\w+ no [^()]*\)"), re.compile(r"\[([^\[\]]*)\]")
 
 
 def split(index: int) -> str:
@@ -52,19 +34,22 @@ def split(index: int) -> str:
     raise IndexError(f"synthetic image {index} does not exist; use an index from 0 to {first - 1}")
 
 
-def _scene(index: int) -> str:
-    split(index)  # the range check
-    return SCENES[index % len(SCENES)]
-
-
 def filename(index: int) -> str:
     """File name, scene first: 'storagetanks_00015.png'. Raises IndexError as `split`."""
-    return f"{_scene(index).replace(' ', '')}_{index:05d}.png"
+    split(index)  # the range check
+    return f"{SCENES[index % len(SCENES)].replace(' ', '')}_{index:05d}.png"
 
 
 def index_of(name: str) -> int:
     """The inverse of `filename`."""
     return int(name.removesuffix(".png").rpartition("_")[2])
+
+
+def _shown(index: int, seed: int) -> tuple[Scene, dict[str, Group], Random]:
+    split(index)  # the range check
+    dice = Random(f"{seed} {index}")
+    scene = _SCENES[SCENES[index % len(SCENES)]]
+    return scene, choose(scene, dice), dice
 
 
 def describe(index: int, seed: int = 0) -> tuple[str, list[str]]:
@@ -73,44 +58,72 @@ def describe(index: int, seed: int = 0) -> tuple[str, list[str]]:
     Captions are lower case, end in " ." and state only what `render` draws for the same index and
     seed. Raises IndexError as `split`.
     """
-    scene = _scene(index)
-    dice = Dice(seed, index)
-    sentences = [_WITH.sub(_kept, sentence) for sentence in PLANS[scene](dice).sentences]
-    # "no boats are in a river" is true, but nobody captions a picture with what is not in it.
-    true = [sentence for sentence in sentences if not _NOTHING.search(sentence)]
-    return scene, [_settle(dice, sentence) for sentence in dice.some(true, 5)]
+    scene, groups, dice = _shown(index, seed)
+    words = {name: group.words for name, group in groups.items()}
+    single = [f"{{{name}}}" for name, group in groups.items() if group.count == 1]
+    captions = []
+    for caption in scene.captions:
+        for name in single:
+            caption = caption.replace(f"there are {name}", f"there is {name}")
+            if caption.startswith(f"{name} are"):
+                caption = caption.replace(" are ", " is ", 1)
+        caption = _LEFT_OUT.sub("", caption.format_map(words)).replace("(", "").replace(")", "")
+        # "no boats are in a river" is true, but nobody captions a picture with what is not in it.
+        if " no " not in f" {caption}":
+            captions.append(caption)
+    return SCENES[index % len(SCENES)], [
+        _CHOICE.sub(lambda choice: dice.choice(choice[1].split("|")), caption)
+        for caption in dice.sample(captions, 5)
+    ]
 
 
-_WITH, _CHOICE = re.compile(r" \(([^()]*)\)"), re.compile(r"\[([^\[\]]*)\]")
-_NOTHING = re.compile(r"\bno ")
-
-
-def _kept(part: re.Match[str]) -> str:
-    """' with two boats' for ' (with two boats)', nothing for ' (with no boats)'."""
-    return "" if _NOTHING.search(part[1]) else f" {part[1]}"
-
-
-def _settle(dice: Dice, sentence: str) -> str:
-    """Choose at random in every [this|that] of a sentence, the innermost first."""
-    while "[" in sentence:
-        sentence = _CHOICE.sub(lambda choice: dice.pick(*choice[1].split("|")), sentence)
-    return sentence
+def things(index: int, seed: int = 0) -> list[Thing]:
+    """What is in a picture and where, in the order in which it is drawn. Raises as `split`."""
+    scene, groups, _ = _shown(index, seed)
+    # Random numbers of their own, so that a picture does not depend on how captions are worded.
+    return place(scene, groups, Random(f"{seed} {index} places"))
 
 
 def render(index: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
     """(size, size, 3) uint8 RGB picture of an index; `size` is in pixels, from 32.
 
-    Raises IndexError as `split`, ValueError for a size below 32.
+    It is drawn two to four times too large and averaged down, which smooths all edges. Raises
+    IndexError as `split`, ValueError for a size below 32.
     """
     if size < 32:
         raise ValueError(f"synthetic images start at 32 pixels; got size={size}")
-    return draw(index, size, seed).finish()
+    drawn = things(index, seed)
+    dice = np.random.default_rng([seed, index])
+    factor = 4 if size <= 96 else 3 if size <= 256 else 2
+    side = size * factor
+    image = Image.new("RGBX", (side, side))  # X: how rough the surface is
+    pen = ImageDraw.Draw(image)
+    sun = cmath.rect(side, dice.uniform(0.4, 1.2))  # where shadows fall
+    lights = dice.uniform(0.94, 1.06, len(drawn)).round(2)
+    for thing, light in zip(drawn, lights.tolist(), strict=True):
+        shape, (a, b), way = SHAPES[thing.shape], thing.half, thing.heading * side
+        for name, outlines in shape.layers:
+            middle = thing.middle * side + (shape.tall * sun if name == "shadow" else 0)
+            fill = _fill(name, thing.colour, light)
+            for outline in outlines:
+                points = [middle + way * complex(a * p.real, b * p.imag) for p in outline]
+                pen.polygon([(point.real, point.imag) for point in points], fill)
+    picture = np.asarray(image.reduce(factor), dtype=np.float32)
+    grain = (_noise(dice, 7, size) + _noise(dice, 24, size) + 2 * _noise(dice, 96, size)) / 4
+    rough = grain[:, :, None] * (picture[:, :, 3:] / 255 + 0.02)
+    tint = dice.uniform(0.96, 1.04, 3).astype(np.float32)
+    return (picture[:, :, :3] * (1 + rough) * tint).clip(0, 255).astype(np.uint8)
 
 
-def draw(index: int, size: int, seed: int = 0) -> Canvas:
-    """The canvas of an image; its `drawn` lists what was put on it."""
-    plan = PLANS[_scene(index)](Dice(seed, index))
-    # A stream of its own, so that painting does not depend on how captions were worded.
-    canvas = Canvas(size, Dice(seed, index, 1), plan.turn)
-    plan.paint(canvas, canvas.dice)
-    return canvas
+@cache
+def _fill(name: str, own: str, light: float) -> Colour:
+    """The colour of a layer, see `shapes.Layer`."""
+    *rgb, rough = COLOURS[name.rstrip("+-").format(own)]
+    light *= {"+": 1.2, "-": 0.82}.get(name[-1], 1)
+    return (*(min(255, round(part * light)) for part in rgb), rough)
+
+
+def _noise(dice: np.random.Generator, cells: int, size: int) -> NDArray[np.float32]:
+    """(size, size) smooth noise from -1 to 1 with `cells` lumps a side."""
+    rough = Image.fromarray(dice.uniform(-1, 1, (cells, cells)).astype(np.float32))
+    return np.asarray(rough.resize((size, size), Image.Resampling.BICUBIC))
