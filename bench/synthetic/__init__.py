@@ -2,8 +2,8 @@
 
 `scenes` says what belongs to each scene and how captions tell it, `plan` chooses counts, colours
 and places at random, and `shapes` is what things look like. An index gives the same picture at
-every size. Records hold a hash of the captions, and none of the pixels: whoever changes how pictures look
-changes a caption too, or new trials pass for old ones.
+every size. Records hold a hash of the captions and none of the pixels: whoever changes how
+pictures look changes a caption too, or new trials pass for old ones.
 """
 
 import cmath
