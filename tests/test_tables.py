@@ -236,7 +236,7 @@ def test_many_calls_of_a_method_are_left_to_its_table_of_settings(tmp_path: Path
     for value in range(6):
         documents += by_hand("cmer", [60.0 - value], queue=value)
         documents[-1]["metrics"]["val"]["mR"] = 50.0 + (value == 4)
-    # What stands in the table of settings alone is told of as well.
+    # Notes also name trials that are only in the table of settings.
     documents[2]["efficiency"] |= {"windows": 5, "busy_windows": 2, "disturbed": True}
     documents.append(fakes.record("cmer", 1, queue=0, status="out_of_memory"))
     group = group_of(tmp_path, documents)

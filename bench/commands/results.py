@@ -1,9 +1,9 @@
 """The commands about records: tables and plots, comparison, retrieval, export."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from bench.console import console, say, warn
 from bench.disk import demand_png, writing
 from bench.spec import load_plugins
 from bench.units import DOWNLOADS, format_bytes
-
-if TYPE_CHECKING:
-    from bench.report.group import Group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +58,7 @@ def report(options: ReportOptions) -> None:
             f"no record below {options.results}; `bench run` makes some, --results says where"
         )
     groups = group_records(frame)
-    block: Callable[[Group], str] | None = None
+    block = None
     with screen.status("writing the report") as status:
         if options.gallery:
             from bench.data import data_root as root_of  # takes a second: it brings torch
@@ -69,7 +66,8 @@ def report(options: ReportOptions) -> None:
 
             load_plugins(options.plugin)
             root = root_of(options.data_root)
-            block = lambda group: gallery_of(group, options.results, root, status.update)  # noqa: E731
+            results = options.results
+            block = partial(gallery_of, results=results, root=root, progress=status.update)
         written = report_.write(
             frame,
             groups,

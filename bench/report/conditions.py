@@ -13,16 +13,16 @@ TIMED = {
     *(SPEED, "efficiency.step_images_per_second", JOULES),
     *("efficiency.epoch_seconds", "efficiency.epoch_and_features_seconds"),
 }
-"""Figures that are wrong if the machine was busy or its clock was lowered."""
+"""Fields whose numbers are wrong if the machine was busy or its clock was lowered."""
 SHOWN = 6
 """Trials named in a sentence."""
 
 
 def _busy(entry: Entry) -> str:
-    """How the machine was busy with something else; empty if the figures can be trusted.
+    """How the machine was busy with something else; empty if the numbers can be trusted.
 
-    Some windows of the measurement may be busy: they are left out of the speed and do no harm
-    unless there are too many (`disturbed`).
+    A few busy windows of the measurement do no harm, because the speed leaves them out. A record
+    says whether there were too many (`disturbed`).
     """
     words = []
     efficiency = entry.efficiency
@@ -47,7 +47,7 @@ def _throttled(entry: Entry) -> str:
 
 @dataclass(frozen=True)
 class Mark:
-    """A footnote sign behind figures that cannot be compared, because something disturbed them."""
+    """A sign behind numbers that cannot be compared because something disturbed the measurement."""
 
     sign: str
     short: str
@@ -57,7 +57,7 @@ class Mark:
     describe: Callable[[Entry], str]
     """Tells what happened to a trial; empty if nothing did."""
     spoils: set[str]
-    """The fields whose figures are wrong then."""
+    """The fields whose numbers are wrong then."""
 
 
 MARKS = (
@@ -149,7 +149,7 @@ def conditions(group: Group) -> list[str]:
     if group.folded:
         calls = Counter(row.method for row in group.folded)
         more = " and ".join(f"{n} more calls of {name}" for name, n in sorted(calls.items()))
-        sentences.append(f"{more}: in the table of settings alone.")
+        sentences.append(f"{more} are in the table of settings only.")
     return sentences
 
 

@@ -132,7 +132,7 @@ def _tables(
 ) -> list[Part]:
     """The tables of a group; chosen: the columns of one table instead of recall and cost."""
     cost_columns, about_costs = costs(group, group.row(reference)), conditions.cost_words(group)
-    # The question that most readers come with, so its table stands right after the recalls.
+    # Right after the recalls, since most readers ask whether a method is as good as the reference.
     difference = filter(None, [difference_table(group, reference)])
     if chosen is not None:
         notes = about_costs if any(column in cost_columns for column in chosen) else []

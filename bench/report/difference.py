@@ -48,7 +48,7 @@ def difference_table(group: Group, reference: str) -> Part | None:
         with_differences(group, ["seeds in common", "validation mR", "test mR"], lines),
         spread=(
             "Mean difference ± half of its 95% interval, by Student's t over the seeds in common "
-            "and on these images: with few seeds it is honest but wide."
+            "and on these images. With few seeds the interval is wide."
         ),
     )
 

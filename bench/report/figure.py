@@ -213,7 +213,7 @@ def _write_png(figure: "Figure", path: Path, digest: str) -> None:
 
     figure.canvas.draw()
     pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))  # type: ignore[attr-defined]
-    # With a palette of 256 colours the file is a third as large, and sooner written.
+    # With a palette of 256 colours the file is a third as large and written faster.
     image = pixels.convert("RGB").quantize(
         256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
     )

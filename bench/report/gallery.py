@@ -27,7 +27,7 @@ from bench.trained.restore import restore
 from bench.trained.retrieve import Hit, Searcher, set_text
 
 TOP = 5
-"""Answers shown to each query, and the rank up to which one counts as answered."""
+"""Answers shown for each query; a query counts as answered if a right one is among them."""
 WANTED = (1.0, 0.5, 0.5, 0.0)
 """The queries to show, by the share of methods with a right answer in the top 5: one that (nearly)
 all answer, two that about half answer, one that none does."""
@@ -79,10 +79,10 @@ def block(group: Group, results: Path, root: Path, progress: Callable[[str], Non
 
 
 def make(group: Group, results: Path, root: Path, progress: Callable[[str], None]) -> Gallery | str:
-    """Ask each method of a group the same queries; returns a sentence if there is nothing to show.
+    """Ask each method of a group the same queries; returns a sentence if none can answer.
 
     `root` is the data root; `progress` is called with the name of each method before it is asked.
-    Of each method the first seed is asked whose weights lie next to its record.
+    For each method, the first seed whose weights lie next to its record answers.
     """
     if group.scene_at_test != "none":
         return "No gallery: these methods were tested with a scene beside each caption."

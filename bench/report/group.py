@@ -32,7 +32,7 @@ class Group:
     digest: str
     """Hash of everything that the group's records share."""
     family: str
-    """The same for groups that differ only in batch size."""
+    """Hash of the same without the batch size: equal for groups that differ in nothing else."""
     rows: list[Row] = field(default_factory=list)
     usual: dict[str, str] = field(default_factory=dict)
     """The most frequent value of each field in SHOULD_BE_EQUAL."""
@@ -41,7 +41,7 @@ class Group:
 
     @property
     def every(self) -> list[Row]:
-        """All rows, the highest mR first."""
+        """All rows, those in a table of settings too; the highest mR first."""
         return sorted([*self.rows, *self.folded], key=lambda row: row.order)
 
     @property

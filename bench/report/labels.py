@@ -37,10 +37,12 @@ CLEARANCE = 3.0
 THICK = 0.9
 """Room between a name and lines, in points."""
 BESIDE = 8.0
-"""A name nearer than this needs no line to its point, unless another marker is as near."""
+"""A name at most so far from its point, in points, needs no line to it unless another marker is as
+near."""
 ROUNDS = 6
+"""How often each name looks for a better place, at most."""
 DOTS = 12
-"""Where a line from a name to its point is looked at, to see what it crosses."""
+"""A line from a name to its point is tested at so many dots for what it runs through."""
 OUTSIDE, COVERED, CROSSED, LEADER = 1000.0, 200.0, 25.0, 2.0
 """Costs of a place: outside the axes; covering a marker, line or name; a line to the point that
 runs through a marker or name; needing such a line at all."""

@@ -79,8 +79,8 @@ def courses(rows: list[Row]) -> dict[str, Course]:
 
 
 def _points(entry: Entry) -> list[Point]:
-    """The points of a trial; none if an evaluation lacks the recall, since seeds are averaged
-    evaluation by evaluation."""
+    """The points of a trial; none if one of its evaluations lacks the recall, since means over
+    seeds are taken at each evaluation."""
     best: list[float] = []
     for evaluation in entry.record.get("curve", []):
         recall = evaluation.get("val_mR")
@@ -190,10 +190,10 @@ def _notes(costs: Reach) -> list[str]:
     counts = sorted({len(course.mean) for course in costs.courses.values()})
     notes = [
         f"Seconds of training until a method first reached that share of the validation mR of "
-        f"{costs.reference}, {percent(costs.goal)}; –: never reached. What is compared is the mean "
-        f"over seeds of the best mR so far, at the first evaluation, the second, and so on; there "
-        f"were {' or '.join(map(str, counts))}, and the seconds are as coarse as that. They "
-        "include the building of cached features, but neither evaluation nor set-up."
+        f"{costs.reference}, {percent(costs.goal)}; –: never reached. Recall is known at "
+        f"{' or '.join(map(str, counts))} evaluations in a training, so these are the seconds of "
+        "an evaluation. At each one the best mR so far is averaged over seeds. Seconds include the "
+        "building of cached features, but neither evaluation nor set-up."
     ]
     if any(course.computed for course in costs.courses.values()):
         notes.append(

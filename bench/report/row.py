@@ -34,8 +34,8 @@ class Row:
     differs: list[str] = field(default_factory=list)
     """What differs from the rest of the group and should not, such as `torch 2.11.0`."""
     replaced: list[Entry] = field(default_factory=list)
-    """Older trials that the report leaves out: of the same seed, or at a learning rate that was the
-    method's own before."""
+    """Older trials that the report leaves out: of a seed that was run again, or at an earlier
+    learning rate of the method."""
 
     @property
     def method(self) -> str:

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 MARGIN = 0.09
 """Room above and below the points, as a share of their range."""
 Grid = tuple[float, Sequence[float]]
-"""Ticks at the powers of a base, each times some factors."""
+"""Where an axis may have ticks: at the powers of a base, and at some multiples of each."""
 BYTES: Sequence[Grid] = (
     *((2.0, (1.0, 1.25, 1.5, 1.75)), (2.0, (1.0, 1.5)), (2.0, (1.0,))),
     *((4.0, (1.0,)), (8.0, (1.0,)), (16.0, (1.0,))),
 )
+"""Ticks of bytes, the finest first."""
 DECIMAL: Sequence[Grid] = ((10.0, (1, 1.5, 2, 3, 4, 5, 6, 8)), (10.0, (1, 2, 5)), (10.0, (1,)))
+"""Ticks of images per second and of seconds, the finest first."""
 MOST_TICKS = 9
+"""Ticks for which an axis has room."""
 
 
 @dataclass(frozen=True)

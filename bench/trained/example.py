@@ -65,4 +65,5 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     from safetensors.torch import save_file
 
     named = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    save_file(named, path, metadata={"format": "pt"})  # a second entry might swap places
+    # Metadata of one entry, since the order of several would not always be the same.
+    save_file(named, path, metadata={"format": "pt"})

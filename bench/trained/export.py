@@ -50,7 +50,7 @@ def export(path: Path, out: Path, merge: bool = False, repo: str | None = None) 
         (out / "README.md").write_text(card_of(restored, form, repo), encoding="utf-8")
         if merge:  # last, because it destroys the method
             _save_merged(restored, method, base, out)
-    except BaseException:  # Ctrl-C as well: half an export is of no use
+    except BaseException:  # Ctrl-C as well: part of an export is of no use
         shutil.rmtree(out)
         if existed:
             out.mkdir()

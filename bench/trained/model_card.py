@@ -76,8 +76,8 @@ def card_of(restored: Restored, form: Form, repo: str | None = None) -> str:
 
 
 def _recipe(record: Record) -> dict[str, Any]:
-    """The recipe as it was used: without what is not set, and without epochs where steps or time
-    decided the length of the training."""
+    """The recipe as it was used: without fields that were not set, and without epochs if the length
+    of the training was given as steps or time."""
     recipe = record["trial"]["recipe"] | {"lr": learning_rate(record)}
     if recipe.get("steps") or recipe.get("time"):
         del recipe["epochs"]

@@ -48,7 +48,7 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
     sheets: list[Image] = []
     for way in ("t2i", "i2t"):
         for outcome, queries in (("won", comparison.won[way]), ("lost", comparison.lost[way])):
-            # From rank 20 to 2 counts as much as from 10 to 1.
+            # By ratio: a change from rank 20 to 2 counts as much as one from 10 to 1.
             factor = {query: ranks[0][way][query] / ranks[1][way][query] for query in queries}
             shown: set[str] = set()
             for query in sorted(queries, key=factor.__getitem__, reverse=outcome == "won"):
