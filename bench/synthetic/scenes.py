@@ -8,8 +8,7 @@ STREET = (-0.8, -0.14, 0.8, 0.14), (13, 2), "streets"
 SPACES = (-0.9, 0, 0.9, 0), (30, 1), "rows"
 FIELDS, SQUARE = (0.06, 0.0, 0.94, 0.72), (0.0, 90.0, 180.0, 270.0)
 LEFT, RIGHT, ROW = (0, -0.3, 0.5, 0.8), (0.5, 0.1, 1, 0.7), (0.08, 0.77, 0.92, 0.77)
-CITY = Part("ground", colours="city")
-MEADOW = Part("ground", "green meadow", colours="meadow")
+CITY, MEADOW = Part("ground", colours="city"), Part("ground", "green meadow", colours="meadow")
 SOILS = tuple(
     Part("ground", f"{word} bareland", colours=colour)
     for word, colour in (("khaki", "khaki"), ("brown", "brown_land"), ("gray", "gray_land"))
