@@ -207,7 +207,7 @@ class CMER(Method):
         focus: Focus = "soft",
         keep: Annotated[float, Within(0, 1, above=True)] = 0.5,
         text_taps: Literal["end", "all", "none"] = "all",
-        output_lr: Annotated[float, Within(0, above=True)] = 1.0,
+        output_lr: Annotated[float, Within(0, above=True)] = 3.0,
         scene_p: Annotated[float, Within(0, 1)] = 0.3,
         scene_at_test: Literal["none", "oracle", "predicted"] = "none",
         queue: Annotated[int, Within(0)] = 2048,
