@@ -4,15 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bench import backbone
-from bench.backbone.attention import SelfAttention, attention_kernels
+from bench.backbone.attention import attention_kernels
 from bench.contract import tiny_batch, tiny_model
 from bench.training.trainer import autocast
 from methods import registry
 from methods.known_towers import image_tower, text_tower
-from tests.helpers.close import close
 from tests.helpers.makes import WITH_BLOCKS
 
 CPU = torch.device("cpu")
@@ -65,27 +63,3 @@ def test_the_meter_sees_what_is_not_fused() -> None:
     torch.backends.mha.set_fastpath_enabled(True)
     shut = attention_kernels(lambda: attention(tokens, tokens, tokens, need_weights=False))
     assert shut == {"native_multi_head_attention": 1}
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("mask", [None, "square", "per head"])
-def test_fast_self_attention_is_that_of_torch(mask: str | None) -> None:
-    plain = nn.MultiheadAttention(32, 2, batch_first=True).eval()
-    nn.init.normal_(plain.in_proj_bias)  # it starts at zero, as does the other bias
-    nn.init.normal_(plain.out_proj.bias)
-    fast = SelfAttention(32, 2, batch_first=True).eval()
-    fast.load_state_dict(plain.state_dict())
-    tokens, future = torch.randn(3, 5, 32), torch.full((5, 5), float("-inf")).triu(1)
-    masks: dict[str | None, Tensor | None] = {None: None, "square": future}
-    masks["per head"] = torch.stack([future, *[torch.zeros(5, 5)] * 5])
-    for given in ((tokens,) * 3, (tokens, tokens + 1, tokens)):  # the second looks elsewhere
-        found, wanted = (
-            attention(*given, need_weights=False, attn_mask=masks[mask])[0]
-            for attention in (fast, plain)
-        )
-        close(found, wanted)
-
-
-def test_a_loaded_backbone_has_the_fast_attention() -> None:
-    modules = list(backbone.load("starter:none").model.modules())
-    assert {type(m) for m in modules if isinstance(m, nn.MultiheadAttention)} == {SelfAttention}

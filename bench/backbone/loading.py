@@ -11,7 +11,6 @@ from torch import nn
 
 from bench import UserError, brief, hub
 from bench.backbone import activation, checkpoint, names, weights
-from bench.backbone.attention import speed_up_attention
 from bench.backbone.checkpoint import Checkpoint
 from bench.backbone.model import Backbone
 from bench.backbone.preprocess import preprocess_of
@@ -98,9 +97,7 @@ def create(parts: Spec, **options: Any) -> Any:
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that nothing is loaded
     options = {"load_weights": False, "pretrained_text": False, **options}
     with _transformers(parts, f"{parts.name} cannot be built"):
-        model = open_clip.create_model(parts.name, **options)
-    speed_up_attention(model)
-    return model
+        return open_clip.create_model(parts.name, **options)
 
 
 def create_without_memory(parts: Spec) -> Any:
