@@ -46,7 +46,7 @@ TABLE = re.compile(r"(<!-- from (benchmarks/\S+) -->\n).*?(?=<!-- end -->)", re.
 CPU = torch.device("cpu")
 VIEWS = 8
 RECIPE = Recipe(batch_size=256, steps=120, evaluations=6)
-BASE: dict[str, Any] = {"stride": 2, "text_taps": "all"}
+BASE: dict[str, Any] = {"stride": 2, "text_taps": "all", "output_lr": 1.0}
 """Written out, so that these trials stay what they are should a default change again."""
 BASE_LR = 0.006
 
