@@ -10,14 +10,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-BEFORE: dict[str, dict[str, Any]] = {"cmer": {"output_lr": 1.0}}
-"""What a method did before it had a setting, where that differs from the setting's default."""
-
-
-def settings_today(method: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The recorded settings, and those that the method did not have yet as it behaved then."""
-    return BEFORE.get(method, {}) | settings
-
 
 def call_today(method: str, call: str, settings: dict[str, Any]) -> str:
     """The call that means `settings` today; for a method from a plug-in, the recorded `call`."""
@@ -26,7 +18,6 @@ def call_today(method: str, call: str, settings: dict[str, Any]) -> str:
         return call
     tree = ast.parse(call, mode="eval").body
     recorded = {k.arg: ast.unparse(k.value) for k in getattr(tree, "keywords", [])}
-    settings = settings_today(method, settings)
     # Settings that no longer exist, or that came after the record, are left out.
     names = [name for name in defaults if name in settings]
     stated = [f"{name}={settings[name]!r}" for name in names if settings[name] != defaults[name]]

@@ -178,10 +178,7 @@ class Method(nn.Module):
     # What the shared loop asks for.
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """Optimiser groups over the trainable parameters; vectors and scalars are not decayed.
-
-        A group's `lr_factor` multiplies the recipe's learning rate.
-        """
+        """Optimiser groups over the trainable parameters; vectors and scalars are not decayed."""
         trainable = [p for p in self.parameters() if p.requires_grad]
         matrices = [p for p in trainable if p.ndim >= 2]
         vectors = [p for p in trainable if p.ndim < 2]  # biases, norms, gates, the temperature

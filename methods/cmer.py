@@ -13,7 +13,7 @@ image, Q queue length.
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -180,13 +180,13 @@ class CMER(Method):
     figures). The branch: reduction: its width is D / reduction, at least 64; stride: a tap after
     every so many blocks, 0: as many as give at most 13 taps; focus: soft, topk (the share `keep` of
     the patches), relu (Diao et al. 2024) or none; text_taps: end (the end token), all (tokens) or
-    none; output_lr: factor on the learning rate of its output layer. Scene labels: scene_p: share
-    of training captions written "{scene}. {caption}"; scene_at_test: none, oracle or predicted. The
-    queues: queue: their length Q, 0: none; queue_share: they hold at most this share of the
-    training images; queue_weight: factor on L_queue; queue_start: share of the steps before L_queue
-    counts. mask: which images are no negatives: those that share a caption with the anchor (set),
-    in the queue also those of the anchor's scene (scene), those with the anchor's very caption
-    (caption), or only the anchor's own image (image).
+    none. Scene labels: scene_p: share of training captions written "{scene}. {caption}";
+    scene_at_test: none, oracle or predicted. The queues: queue: their length Q, 0: none;
+    queue_share: they hold at most this share of the training images; queue_weight: factor on
+    L_queue; queue_start: share of the steps before L_queue counts. mask: which images are no
+    negatives: those that share a caption with the anchor (set), in the queue also those of the
+    anchor's scene (scene), those with the anchor's very caption (caption), or only the anchor's own
+    image (image).
     """
 
     family = "Side branches"
@@ -207,7 +207,6 @@ class CMER(Method):
         focus: Focus = "soft",
         keep: Annotated[float, Within(0, 1, above=True)] = 0.5,
         text_taps: Literal["end", "all", "none"] = "all",
-        output_lr: Annotated[float, Within(0, above=True)] = 3.0,
         scene_p: Annotated[float, Within(0, 1)] = 0.3,
         scene_at_test: Literal["none", "oracle", "predicted"] = "none",
         queue: Annotated[int, Within(0)] = 2048,
@@ -220,7 +219,6 @@ class CMER(Method):
         self.scene_p, self.scene_at_test = scene_p, scene_at_test
         self.queue_weight, self.queue_start = queue_weight, queue_start
         self.queue_share, self.mask, self.text_taps = queue_share, mask, text_taps
-        self.output_lr = output_lr
         image, text = self.image_tower, self.text_tower
         self.image_taps = tap_places(len(image.blocks), stride)
         self.image_side = SideBranch(
@@ -310,17 +308,7 @@ class CMER(Method):
         """The sample has a scene only where `scene_at_test` says so."""
         return caption if self.scene_at_test == "none" else labelled(caption, sample)
 
-    # Training.
-
-    def param_groups(self) -> list[dict[str, Any]]:
-        """As for every method; with `output_lr` the output layers are a group of their own."""
-        groups = super().param_groups()
-        outputs = [side.up.weight for side in (self.image_side, self.text_side) if side is not None]
-        if self.output_lr != 1:
-            chosen = {id(weight) for weight in outputs}
-            groups[0]["params"] = [p for p in groups[0]["params"] if id(p) not in chosen]
-            groups.append({"params": outputs, "lr_factor": self.output_lr})
-        return groups
+    # Loss.
 
     def on_fit(self, images: int) -> None:
         """Bound the queue by a share of the training images."""

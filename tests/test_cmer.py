@@ -11,7 +11,6 @@ from torch import Tensor
 from bench import backbone
 from bench.backbone.model import Backbone
 from bench.measure.count import saved_bytes
-from bench.recipe import Recipe
 from bench.training import trainer
 from bench.training.batches import TokenTable, normalise
 from methods import registry
@@ -160,18 +159,6 @@ def test_taps() -> None:
     assert tap_places(12, 0) == list(range(13))
     assert tap_places(24, 0) == list(range(0, 25, 2))
     assert tap_places(6, 4) == [0, 4, 6]
-
-
-def test_the_output_layers_have_a_rate_of_their_own() -> None:
-    cmer = build("cmer", output_lr=3.0)
-    assert isinstance(cmer, CMER)
-    assert cmer.text_side is not None
-    optimizer = trainer.Trainer(cmer, Recipe(), 0.01, 10, torch.device("cpu")).optimizer
-    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-    rates = {n: groups[id(p)]["initial_lr"] for n, p in cmer.named_parameters() if p.requires_grad}
-    outputs = {n for n in rates if n.endswith("_side.up.weight")}
-    assert len(outputs) == 2
-    assert all(rates[n] == pytest.approx(0.03 if n in outputs else 0.01) for n in rates)
 
 
 # Scene labels.

@@ -42,15 +42,6 @@ def test_the_call_of_a_record_is_written_as_today(
     assert call_today("branch", call, {**BRANCH, **settings}) == today
 
 
-def test_a_new_setting_that_changes_the_method_is_named_for_older_records(
-    usual: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(earlier, "BEFORE", {"branch": {"width": 32}})
-    settings = {"stride": 2, "queue": 8, "focus": "soft"}
-    assert call_today("branch", "branch", settings) == "branch(width=32)"
-    assert call_today("branch", "branch", {**settings, "width": 64}) == "branch"
-
-
 def test_methods_of_others_and_records_without_settings_keep_their_call(
     usual: dict[str, Any],
 ) -> None:

@@ -5,7 +5,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.earlier import settings_today
 from bench.report.entry import RECALL, VALIDATION
 from bench.report.group import Group, slug
 from bench.report.row import Row
@@ -80,9 +79,7 @@ def _without_lr(row: Row) -> str:
 
 def _settings(row: Row) -> Settings:
     rates = [entry.lr for entry in row.entries if entry.lr is not None]
-    trial = row.entries[0].trial
-    settings = settings_today(trial["method"], trial["settings"])
-    return {**settings, "lr": rates[0] if rates else None}
+    return {**row.entries[0].trial["settings"], "lr": rates[0] if rates else None}
 
 
 def _changes(base: Row, row: Row) -> Settings:

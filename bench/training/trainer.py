@@ -49,9 +49,7 @@ class Trainer:
     def __init__(self, method: Method, recipe: Recipe, lr: float, steps: int, device: torch.device):
         self.method, self.recipe, self.device = method, recipe, device
         self.dtype = compute_dtype(recipe.precision, device)
-        groups = [
-            {**group, "lr": lr * group.get("lr_factor", 1.0)} for group in method.param_groups()
-        ]
+        groups = method.param_groups()
         self.parameters = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.AdamW(
             groups, lr=lr, weight_decay=recipe.weight_decay, fused=True
