@@ -64,7 +64,8 @@ def _in_words(form: Any, above: Place, path: Place, errors: list[ErrorDetails]) 
         return f"{name}: {own[0]}"
     value = textwrap.shorten(repr(error["input"]), 60, placeholder=" ...")
     clause = f"{name} is {value} and {' or '.join(dict.fromkeys(reasons))}"
-    return re.sub(r"a valid dictionary( or instance of \w+)?", "a table", clause)
+    clause = re.sub(r"a valid dictionary( or instance of \w+)?", "a table", clause)
+    return re.sub(r" after validation, not \d+", "", clause)
 
 
 def _keys(form: Any, path: Sequence[int | str]) -> list[str]:

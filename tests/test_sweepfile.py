@@ -110,7 +110,7 @@ def test_a_file_can_say_how_long_a_trial_may_take_and_how_many_share_a_gpu(tmp_p
     plan = sweep_.plan(sweepfile.gather(path), rehearse=True)
     assert (plan.time_limit, plan.checkpoint_seconds, plan.jobs_per_gpu) == (7200, 300, 2)
     assert sweepfile.gather(path, time_limit="90").time_limit == 5400
-    with pytest.raises(UserError, match="--time-limit is above 0"):
+    with pytest.raises(UserError, match="--time-limit must be above 0"):
         sweepfile.gather(path, time_limit="0")
 
 

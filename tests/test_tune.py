@@ -98,7 +98,7 @@ RANKS = {"lora": {"rank": [2, 4, 16, 32]}}
 @pytest.mark.parametrize(
     ("calls", "options", "says"),
     [
-        (["full(lr=0.0001)", "full"], {}, "name one as the centre"),
+        (["full(lr=0.0001)", "full"], {}, "name one of them"),
         (["lora(lr=3e-4)"], {"factors": [1.0, 1.0000001]}, "so some are the same; give --factors"),
         (["zeroshot"], {}, "nothing to search"),
         (["linear"], {"space": RANKS}, "--methods does not"),
@@ -300,7 +300,7 @@ def test_all_faults_of_a_file_are_named_with_their_places(tmp_path: Path) -> Non
     with pytest.raises(UserError) as error:
         tuned.read(path)
     places = ("tuned.0.lr", "tuned.0.grid", "tuned.1.dataset", "seeds", "recipe.steps")
-    assert all(f"its {place} is " in str(error.value) for place in places)
+    assert all(f"'{place}' is " in str(error.value) for place in places)
 
 
 @pytest.mark.parametrize(
