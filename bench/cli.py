@@ -128,8 +128,8 @@ def main() -> None:
             raise
         place = "a file" if error.filename is None else error.filename
         complain(
-            f"bench: {place} cannot be read or written ({error.strerror}); make room, allow it, or "
-            "give another folder or name"
+            f"bench: {place} cannot be read or written ({error.strerror}); make room, change "
+            "the permissions, or give another folder or name"
         )
         raise SystemExit(2) from None
 

@@ -21,8 +21,8 @@ class NoRoom(UserError):
     def __init__(self, folder: Path, reason: object, elsewhere: str) -> None:
         why = (isinstance(reason, OSError) and reason.strerror) or brief(reason)
         super().__init__(
-            f"{folder} cannot be written to ({why}); make room or allow it, or choose another disk "
-            f"with {elsewhere}"
+            f"{folder} cannot be written to ({why}); make room, change its permissions, or choose "
+            f"another disk with {elsewhere}"
         )
 
 

@@ -94,7 +94,8 @@ def _create(claim: Path) -> tuple[IO[str] | None, str]:
         file.write(owner)
         file.flush()
     except OSError:  # a full disk: leave no claim without an owner
-        file.close()
+        with suppress(OSError):  # closing tries to write once more
+            file.close()
         claim.unlink(missing_ok=True)
         raise
     return file, owner

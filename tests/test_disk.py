@@ -68,6 +68,8 @@ def test_too_small_a_disk_is_told_in_the_same_words(
 ) -> None:
     usage = shutil.disk_usage("/")._replace(free=2_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    sentence = r"cannot be written to \(5 MB needed, 2 MB free\); make room or allow it, or choose "
-    with pytest.raises(NoRoom, match=f"{sentence}another disk with {elsewhere}"):
+    sentence = (
+        r"cannot be written to \(5 MB needed, 2 MB free\); make room, change its permissions, "
+    )
+    with pytest.raises(NoRoom, match=f"{sentence}or choose another disk with {elsewhere}"):
         write(tmp_path)

@@ -103,6 +103,12 @@ def test_a_huge_annotation_is_refused_unread(tmp_path: Path) -> None:
         annotations.read("karpathy", tmp_path, "d.json")
 
 
+def test_a_precomp_annotation_without_its_list_of_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train_caps.txt").write_text("a pond\n")
+    with pytest.raises(UserError, match=r"train_filename\.txt is missing, or is not a file"):
+        annotations.read("precomp", tmp_path)
+
+
 @pytest.mark.parametrize("target", ["d.json", "nowhere.json", None])
 def test_an_annotation_that_links_to_nowhere_or_is_a_folder(
     tmp_path: Path, target: str | None

@@ -432,6 +432,18 @@ def test_a_lock_of_another_host_is_stale_without_heartbeats(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_claim_that_cannot_be_written_is_not_left_behind(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="not on Windows")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # as on a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"), lock.held(tmp_path / "seed0.json"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
 def test_of_many_who_take_over_one_wins(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from bench import lock\n"

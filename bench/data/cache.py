@@ -3,6 +3,7 @@
 Such an array is called a map, because it is read as a memory map.
 """
 
+import contextlib
 import os
 import re
 import tempfile
@@ -235,9 +236,10 @@ def clear(card: str | None = None, size: int | None = None) -> Iterator[str]:
             with FileLock(lock, timeout=0):
                 freed += entry.bytes
                 entry.path.unlink(missing_ok=True)
-                lock.unlink(
-                    missing_ok=True
-                )  # before the release: a waiting process makes a new one
+                # Before the release, so that a waiting process makes a new one. Windows
+                # refuses; there the release removes it.
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    lock.unlink()
         except Timeout:
             yield f"kept {entry.path}: a process is building it"
             continue

@@ -15,7 +15,7 @@ LIMIT_BYTES = 256 * 2**20
 def read_text(path: Path) -> str:
     """Read a text file in UTF-8, or in UTF-16 with a byte order mark; raises UserError."""
     if not path.is_file():
-        raise UserError(f"{path} is not a file (but a folder, or a link that leads nowhere)")
+        raise UserError(f"{path} is missing, or is not a file; put the annotation there")
     try:
         if path.stat().st_size > LIMIT_BYTES:
             limit = f"{LIMIT_BYTES // 2**20} MiB is the limit"
