@@ -68,15 +68,16 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     Without this, a process that removes a lost claim could take away the new claim of a faster one
     for a moment, and a third process could put its own there.
     """
-    descriptor = os.open(folder, os.O_RDONLY) if fcntl is not None else None
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if descriptor is not None:
-            with suppress(OSError):  # a file system that cannot lock folders
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system that cannot lock folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def _create(claim: Path) -> tuple[IO[str] | None, str]:
