@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bench import UserError, brief
 from bench.measure.count import saved_bytes
+from methods import attention
 from methods.base import Batch, Method, NotApplicable
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def tiny_model(kind: str = "open_clip", seed: int = 0) -> nn.Module:
     """
     with _seeded(seed):
         model: nn.Module = MODELS[kind]()
+        attention.speed_up(model)
         for name, parameter in model.named_parameters():
             # These are zero at first, which they are in no trained model.
             if name.endswith("bias"):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.attention import attend, is_plain
 from methods.known_towers import image_tower, text_tower
 from methods.towers import NotApplicable, Tower
 
@@ -28,7 +28,7 @@ class OpenAttention(nn.Module):
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
         width = attention.embed_dim
-        if not attention.batch_first or attention.in_proj_weight is None or attention.dropout:
+        if not is_plain(attention):
             raise NotApplicable("only batch-first self-attention without dropout can be opened")
         self.num_heads = attention.num_heads
         # Layers without memory of their own (meta), which then get the weights of `attention`.
@@ -52,17 +52,7 @@ class OpenAttention(nn.Module):
         """`(B, N, D)` -> `(B, N, D)`; as `nn.MultiheadAttention`, without its weights."""
         assert not need_weights
         assert key is None or key is query
-        heads = (self.num_heads, -1)
-        q, k, v = (
-            part.unflatten(-1, heads).transpose(1, 2)
-            for part in self.in_proj(query).chunk(3, dim=-1)
-        )
-        if attn_mask is not None:
-            if attn_mask.ndim == 3:  # (B * heads, N, N)
-                attn_mask = attn_mask.unflatten(0, (len(query), -1))
-            attn_mask = attn_mask.to(q.dtype)
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
-        return self.out_proj(seen.transpose(1, 2).flatten(2)), None
+        return self.out_proj(attend(self.in_proj(query), self.num_heads, attn_mask)), None
 
 
 def attention_name(block: nn.Module) -> str:

@@ -16,6 +16,7 @@ from bench.backbone.model import Backbone
 from bench.backbone.preprocess import preprocess_of
 from bench.backbone.spec import Spec, split_spec
 from bench.backbone.starter import register, starter_state
+from methods import attention
 from methods.known_towers import text_tower
 
 
@@ -97,7 +98,9 @@ def create(parts: Spec, **options: Any) -> Any:
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that nothing is loaded
     options = {"load_weights": False, "pretrained_text": False, **options}
     with _transformers(parts, f"{parts.name} cannot be built"):
-        return open_clip.create_model(parts.name, **options)
+        model = open_clip.create_model(parts.name, **options)
+    attention.speed_up(model)
+    return model
 
 
 def create_without_memory(parts: Spec) -> Any:
