@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from bench.spec import nearest
 
 Place = tuple[int | str, ...]
 """The keys and numbers that lead to a value: `("counts", "val")`."""
+
+
+def matching(pattern: str, words: str) -> AfterValidator:
+    """A condition on a text: the whole of it matches a pattern.
+
+    words: the condition as an error tells it, such as `should be 64 hex digits`.
+    """
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(words)
+        return text
+
+    return AfterValidator(check)
 
 
 def faults(form: Any, document: Any, *place: str) -> list[str]:

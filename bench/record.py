@@ -264,7 +264,7 @@ def paths(results: Path) -> list[Path]:
     """
     return sorted(
         path
-        for path in results.rglob("seed*.json")
+        for path in results.rglob("seed[0-9]*.json")
         if not path.name.startswith(".") and path.relative_to(results).parts[0] != ARCHIVE
     )
 

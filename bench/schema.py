@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
-from bench.faults import faults
+from bench.faults import faults, matching
 from bench.recipe import Recipe
 
 Number = Annotated[float, Field(ge=-1e30, le=1e30)]
@@ -26,9 +26,11 @@ Number = Annotated[float, Field(ge=-1e30, le=1e30)]
 Positive = Annotated[Number, Gt(0)]
 Whole = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
-Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
+Text = Annotated[
+    str, matching(r"[^\x00-\x1f]+", "should be a line of text without control characters")
+]
 """A name: it stands in tables and in file names, so it is one line."""
-Word = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Word = Annotated[str, matching(r"[a-z0-9_]+", "should be a word of small letters, digits and _")]
 
 
 def _parsed(call: str) -> str:

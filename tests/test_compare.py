@@ -268,3 +268,11 @@ def test_the_command_takes_folders_below_the_results(tmp_path: Path) -> None:
         assert text in single
     done = CliRunner().invoke(cli.app, [*words, "--seed", "7"])
     assert "no record of seed 7" in str(done.exception)
+
+
+def test_a_call_with_brackets_is_shown_as_it_is() -> None:
+    call = "peft(where='[kqv]')"
+    shown = compare.table(compare.Comparison(call, call, 1, (), (), {}, {}, {}))
+    console = Console(width=90, record=True, file=io.StringIO())
+    console.print(shown)
+    assert console.export_text().count(call) == 2

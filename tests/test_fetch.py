@@ -744,7 +744,7 @@ def test_all_faults_of_the_tables_are_told_at_once() -> None:
     for fault in (
         "'fetch.0.to' is '../d' and should be a path inside",
         "'fetch.0.sources.0.base' is 'ftp://a' and should be https://",
-        "'fetch.0.sources.0.files.0.sha256' is 'x' and should match",
+        "'fetch.0.sources.0.files.0.sha256' is 'x' and should be 64 hex digits",
         "there is no key 'fetch.0.sources.0.files.0.size'",
         "there is no key 'fetch.0.optionl' (did you mean 'optional'?)",
         "'fetch.1' is 'd.bin' and should be a table",

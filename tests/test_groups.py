@@ -1,5 +1,6 @@
 """Which records stand in one table, what is said of their differences, and their means by hand."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from bench.report import conditions, tables
 from bench.report.entry import RECALL
+from bench.report.group import slug
 from bench.report.row import Statistic
 from tests.helpers import fake_records as fakes
 from tests.helpers.fake_records import by_hand, group_of, groups_of
@@ -88,6 +90,36 @@ def test_other_learning_rates_of_the_method_are_never_averaged(tmp_path: Path) -
     values, words = shown("c", [documents[0], documents[3]])
     assert values == {0: 10.0}
     assert "lora: 1 at lr 0.001." in words
+
+
+def test_a_trial_that_ended_before_its_training_hides_no_other(tmp_path: Path) -> None:
+    """One that was killed has no learning rate, and its record may be the last."""
+    documents = [*by_hand("lora", [40.0, 42.0]), fakes.record("lora", 2, status="timeout")]
+    for document in documents:
+        document["trial"]["lr"] = None  # the call asks for none
+    for document in documents[:2]:
+        document["lr"] = 1e-3  # the method's own
+    documents[2]["finished"] = "2026-02-01T00:00:00+00:00"
+    group = group_of(tmp_path, documents)
+    [row] = group.rows
+    assert row.values(RECALL) == {0: 40.0, 1: 42.0}
+    assert tables.seeds_of(row).text == "2 of 3"
+    assert conditions.replaced(group) == ""
+
+
+def test_a_trial_that_failed_early_does_not_make_a_method_train(tmp_path: Path) -> None:
+    documents = by_hand("zeroshot", [20.0])
+    documents.append(fakes.record("zeroshot", 1, status="not_applicable"))  # says no parameters
+    [row] = group_of(tmp_path, documents).rows
+    assert len(row.entries) == 2
+    assert not row.trains
+
+
+def test_names_of_files_in_any_script_are_plain_and_different() -> None:
+    assert slug("ViT-B-32:openai") == "ViT-B-32-openai"
+    names = {slug(name) for name in ("遥感", "海洋", "côte", "cote", "c-te")}
+    assert len(names) == 5
+    assert all(re.fullmatch("[A-Za-z0-9]+(-[A-Za-z0-9]+)*", name) for name in names)
 
 
 def test_what_differs_is_named_and_has_letters(tmp_path: Path) -> None:

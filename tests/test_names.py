@@ -79,11 +79,20 @@ def test_a_name_is_short_for_a_spec(word: str, spec: str) -> None:
         ("hf:a/b/c.pt@main", "write for instance ViT-B-32:hf:a/b/c.pt@main"),
         ("hf-hub:a/b/c/d", "write hf-hub:OWNER/REPO"),
         ("hf-hub:", "write hf-hub:OWNER/REPO"),
+        ("local-dir:", "write local-dir:FOLDER"),
+        ("::", "names no architecture; write ARCHITECTURE:WEIGHTS"),
+        (":openai", "names no architecture; write ARCHITECTURE:WEIGHTS"),
     ],
 )
 def test_what_is_no_name_is_one_sentence(word: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         backbone.expand(word)
+
+
+def test_an_unknown_architecture_is_told_with_what_to_write() -> None:
+    for act in (backbone.check, backbone.load):  # `bench run` checks, `bench plan` loads
+        with pytest.raises(UserError, match=r"no model 'ViT-B-99'.* write.* ARCHITECTURE:WEIGHTS"):
+            act("ViT-B-99:none")
 
 
 def test_where_weights_come_from_is_no_part_of_an_identity() -> None:

@@ -23,6 +23,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     documents += [fakes.record("cmer", seed, queue=0) for seed in range(2)]
     bad = fakes.record("vpt", status="failed")
     bad["message"] = "</script><script>document.title = 'broken in'</script>"
+    bad["lr"], bad["trial"]["lr"] = bad["trial"]["lr"], None  # the method's own rate was used
     fakes.save(root / "results", [*documents, bad])
     fakes.write_report(root / "results", root / "out")
     return (root / "out" / "index.html").read_text(encoding="utf-8")

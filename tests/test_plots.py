@@ -294,6 +294,14 @@ def test_long_calls_and_titles_stay_in_the_picture(tmp_path: Path) -> None:
     assert len(plots.draw([group], tmp_path, tmp_path)[group.name]) == 5
 
 
+def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    names = ("q$|v$", "k$|_$")
+    group = group_of(tmp_path, [fakes.record("lora", targets=name) for name in names])
+    for drawn in both_against(group):
+        said = [text.get_text() for text in drawn.findobj(Text)]
+        assert {row.label for row in group.rows} <= {text.partition(" ")[0] for text in said}
+
+
 def test_a_method_looks_the_same_in_every_report(crowded: Group, tmp_path: Path) -> None:
     def look_of(label: str, rows: list[Row]) -> tuple[str, str, bool]:
         look = figure.method_styles(rows)[label]

@@ -133,6 +133,11 @@ ODD = {
     "number for a text": (changed(trial__call=3), "'trial.call' is 3"),
     "true for a number": (changed(metrics__test__mR=True), "'metrics.test.mR' is True"),
     "no step": (changed(curve=[{"step": 0, "epoch": 1.0}]), "'curve.0.step' is 0"),
+    "two lines for a name": (
+        changed(trial__dataset="a\nb"),
+        r"'trial.dataset' is 'a\nb' and should be a line of text without control characters",
+    ),
+    "odd status": (changed(status="Ok!"), "'status' is 'Ok!' and should be a word of small"),
     "batch of none": (changed(trial__recipe__batch_size=0), "'trial.recipe.batch_size' is 0"),
 }
 

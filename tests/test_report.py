@@ -446,6 +446,17 @@ def test_on_the_screen_a_mark_is_explained_once_for_all_groups(tmp_path: Path) -
     assert text.count("kept MiB: what one training step keeps") == 1
 
 
+def test_words_in_brackets_are_shown_on_the_screen() -> None:
+    """Rich would take them for its markup and leave them out."""
+    cells = [tables.Cell("lora [own lr]", code=True), tables.Cell("31.6")]
+    part = tables.Part("one", "On [b] and [c]", tables.Table(["method", "mR"], [cells]))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal.short(part))
+    text = console.export_text()
+    assert "lora [own lr]" in text
+    assert "On [b] and [c]" in text
+
+
 def test_a_report_of_no_records(tmp_path: Path) -> None:
     fakes.write_report(tmp_path / "none", tmp_path / "out")
     assert "0 records" in (tmp_path / "out" / "report.md").read_text()

@@ -126,6 +126,9 @@ def test_ratios_to_the_reference(tmp_path: Path) -> None:
     group.ok[0].record["efficiency"]["warning"] = "busy"
     assert "memory / cmer(queue=0)" in costs(group, "cmer(queue=0)")["lora"]
     assert not any("/ vpt" in head for head in costs(group, "vpt")["lora"])
+    documents[0]["efficiency"]["train_images_per_second"] = 0.0  # nothing is a multiple of that
+    cells = costs(group_of(tmp_path / "zero", documents), "lora")
+    assert cells["cmer"]["images/s / lora"].text == "–"
 
 
 @pytest.mark.parametrize("status", [*record.STATUSES[1:], "some_later_status"])
@@ -150,6 +153,15 @@ def test_ceiling_and_chance(tmp_path: Path) -> None:
     assert [ceiling[f"t2i R@{k}"].text for k in (1, 5, 10)] == ["38.1", "84.8", "100.0"]
     chance = cells_of(tables.recall_table(oracle))["chance inside the true scene"]
     assert chance["mR"].text == "46.9"
+
+
+def test_what_memory_leaves_out_of_rows_with_cached_features_is_said(tmp_path: Path) -> None:
+    for gpu in (GPU, None):
+        plain, cached = (fakes.record("cmer", gpu=gpu, recipe={"time": 80.0}) for _ in range(2))
+        cached["trial"]["cached_features"], cached["identity"] = 4, "0" * 16
+        words = words_of(group_of(tmp_path / str(gpu), [plain, cached]))
+        assert "Rows with cached features" in words
+        assert ("Memory leaves cached features out." in words) == (gpu is not None)
 
 
 # Settings, one changed at a time.

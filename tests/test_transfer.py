@@ -13,6 +13,7 @@ from bench import UserError, cli, data, record
 from bench.recalls import METRICS
 from bench.report import contents, markdown
 from bench.report import transfer as report
+from bench.report.entry import RECALL
 from bench.report.grouping import group_records
 from bench.trained import transfer
 from tests.helpers import fake_records as fakes
@@ -98,6 +99,16 @@ def test_what_is_recorded_is_not_measured_again(
     assert "ok tiny starter linear seed 0 on other" in run(other, *words).stdout
 
 
+def test_what_was_measured_on_another_test_set_is_measured_again(other: Path) -> None:
+    path, _ = trained(other, "linear")
+    words = (path, "--dataset", other / "other.toml")
+    assert run(other, *words).exit_code == 0
+    captions = other / "other" / "dataset.json"
+    captions.write_text(captions.read_text().replace("of one colour", "of a single colour"))
+    assert "ok tiny starter linear seed 0 on other" in run(other, *words).stdout
+    assert "recorded tiny starter linear seed 0 on other" in run(other, *words).stdout
+
+
 def test_without_a_data_set_it_is_tested_on_its_own_again(other: Path) -> None:
     path, _ = trained(other, "zeroshot")
     done = run(other, path)
@@ -125,6 +136,7 @@ def test_what_cannot_be_tested_is_named_and_the_rest_is_done(other: Path) -> Non
     for words, said in (
         ((other / "tiny",), "has no record of a trial that ended well"),
         ((kept, "--dataset", "ucmm"), "no data set 'ucmm'"),
+        ((kept, "--dataset", ","), "--dataset names nothing"),
         ((kept, "--dataset", "ucm"), "'ucm' is not there"),
     ):
         assert said in str(run(other, *words).exception)
@@ -208,3 +220,19 @@ def test_results_on_an_older_state_of_the_test_set_are_not_mixed(tmp_path: Path)
     assert [[row[0].text, row[1].text, row[2].text] for row in part.table.rows] == [
         ["lora", "1", "30.0"]
     ]
+
+
+def test_beside_a_transfer_stands_the_recall_of_the_same_seeds(tmp_path: Path) -> None:
+    fakes.save(tmp_path, [fakes.record("lora", 0)])
+    made(tmp_path, "lora", 1, "rsitmd", 20.0)
+    (group,) = group_records(record.load(tmp_path))
+    [part] = report.tables(group, tmp_path)
+    [cells] = part.table.rows
+    own = group.rows[0].values(RECALL)
+    assert len(own) == 2
+    assert (cells[1].text, cells[-1].text, cells[-1].spread) == ("1", f"{own[1]:.1f}", "")
+
+
+def test_a_result_on_a_data_set_called_like_a_record_is_none(tmp_path: Path) -> None:
+    made(tmp_path, "lora", 0, "seedlings", 20.0)
+    assert [path.parent.name for path in record.paths(tmp_path)] == ["lora"]

@@ -166,6 +166,16 @@ def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
     assert without == ["lora on ucm starter"]
 
 
+def test_a_card_with_a_dot_in_its_name_finds_its_winner(tmp_path: Path) -> None:
+    plan = Plan([trial("lora", dataset="cards/photos.v2.toml")], tmp_path, tmp_path)
+    found = ran(tune.widen(plan), best(f"lora(lr={at(1):g})"))
+    path = tmp_path / "tuned.toml"
+    tuned.save(found.winners()[0], found, path)
+    applied, without = tuned.apply(plan, path)
+    assert (applied.trials[0].lr, without) == (at(1), [])
+    assert tuned.other_winners(found, path) == []  # the search replaces its own
+
+
 def test_a_file_keeps_the_winners_of_other_calls(tmp_path: Path) -> None:
     file = tmp_path / "tuned.toml"
     first = ran(start(tmp_path, "lora"), best(f"lora(lr={at(1):g})"))

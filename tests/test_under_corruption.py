@@ -118,8 +118,10 @@ def test_a_trials_process_measures_what_is_missing_under_its_lock(tiny: Path) ->
     assert "--rerun" in ended.message
 
 
-def results_of(folder: Path, method: str, seed: int, mr: dict[tuple[str, int], float]) -> None:
-    """A made record with mR 40 and its made results."""
+def results_of(
+    folder: Path, method: str, seed: int, mr: dict[tuple[str, int], float], clean: float = 40.0
+) -> None:
+    """A made record and its made results; clean: the mR on the images as they are."""
     document = fakes.record(method, seed)
     (path,) = fakes.save(folder, [document])
     for (corruption, severity), value in mr.items():
@@ -128,7 +130,7 @@ def results_of(folder: Path, method: str, seed: int, mr: dict[tuple[str, int], f
             "corrupt_version": 1,
             "trial_finished": document.get("finished"),
             "condition": {"corruption": corruption, "severity": severity},
-            "clean": {"mR": 40.0},
+            "clean": {"mR": clean},
             "metrics": {"mR": value},
         }
         target = under_corruption.path_of(path, Condition(corruption, severity))
@@ -165,6 +167,15 @@ def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
     drawn = plots.draw([one], tmp_path, tmp_path)[one.name]
     assert [p.suffix for p in drawn if "corruption" in p.name] == [".png"]
     assert robustness.tables(one, tmp_path / "elsewhere") == []
+
+
+def test_what_is_lost_is_a_share_of_the_recall_of_the_same_trials(tmp_path: Path) -> None:
+    results_of(tmp_path, "lora", 0, {("blur", 1): 36.0, ("blur", 3): 32.0})
+    results_of(tmp_path, "lora", 1, {("blur", 1): 5.0}, clean=10.0)  # lacks a condition
+    (one,) = group_records(record.load(tmp_path))
+    [severity] = robustness.tables(one, tmp_path)
+    [row] = severity.table.rows
+    assert [cell.text for cell in row[-2:]] == ["6.0", "15%"]
 
 
 def test_the_sheet_of_corruptions(tiny: Path) -> None:

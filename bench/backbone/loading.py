@@ -135,6 +135,8 @@ def _transformers(parts: Spec, failure: str) -> Iterator[None]:
         with hub.without_waiting() if asks_hub else contextlib.nullcontext():
             yield
     except Exception as error:  # whatever open_clip and transformers raise
+        if not parts.has_config and names.architecture(parts.name) is None:
+            raise names.no_architecture(parts.name) from None
         reason, remedy = brief(error), ""
         if parts.folder is not None:
             remedy = "; the folder needs the weights and, for a Hugging Face tokenizer, its files"

@@ -95,7 +95,14 @@ def expand(spec: str) -> str:
         r"hf-hub:[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", spec
     ):
         raise UserError(f"{spec!r} names no repository on the Hub; write hf-hub:OWNER/REPO")
+    if spec == "local-dir:":
+        raise UserError(f"{spec!r} names no folder; write local-dir:FOLDER")
     name, colon, weights = spec.partition(":")
+    if colon and not name.strip():
+        raise UserError(
+            f"{spec!r} names no architecture; write ARCHITECTURE:WEIGHTS, for instance "
+            "ViT-B-32:mine.pt"
+        )
     if not weights and (colon or _config_file(name).is_file()):
         raise UserError(
             f"the backbone {spec!r} names no weights; write {name}:TAG with a tag of open_clip, "
@@ -157,6 +164,17 @@ def architecture(name: str) -> dict[str, Any] | None:
 
         config = open_clip.get_model_config(name)
     return config
+
+
+def no_architecture(name: str) -> UserError:
+    """The error for an architecture that open_clip does not have."""
+    import open_clip
+
+    return UserError(
+        f"open_clip has no model {name!r}{nearest(name, open_clip.list_models())}; `bench "
+        "backbones` lists backbones by name, and any other is written ARCHITECTURE:WEIGHTS, for "
+        "instance ViT-B-32:mine.pt"
+    )
 
 
 def _config_file(name: str) -> Path:

@@ -46,7 +46,7 @@ def check(spec: str) -> None:
 
     register()
     if name not in open_clip.list_models():
-        raise UserError(f"open_clip has no model {name!r}{nearest(name, open_clip.list_models())}")
+        raise names.no_architecture(name)
     if parts.is_on_hub:
         hub.of_weights(weights)
     if not parts.is_tag:

@@ -14,7 +14,7 @@ from bench.spec import load_plugins
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.data import Card
+    from bench.data import Dataset
     from bench.schema import Record
 
 
@@ -56,17 +56,19 @@ def evaluate(
     named = [choose.several(where, results, seed, conditions) for where in records]
     paths = list(dict.fromkeys(path for some in named for path in some))
     names = [name for text in dataset or [] for name in text.split(",") if name.strip()]
+    if dataset and not names:
+        raise UserError("--dataset names nothing; leave it out for the one that was trained on")
     cards = [data.card(name.strip()) for name in names]
-    for card in cards:
-        data.load(card, root)  # a data set that is missing is one error, not one for each record
-    targets: list[Card | None] = [*cards] if cards else [None]  # None: its own data set
+    # Here, so that a data set that is missing is one error and not one for each record.
+    datasets = [data.load(card, root) for card in cards]
+    targets: list[Dataset | None] = [*datasets] if datasets else [None]  # None: its own data set
     succeeded = [_test(screen, path, target, root, rerun) for target in targets for path in paths]
-    if cards:
+    if datasets:
         _print_tables(screen, paths)
     raise typer.Exit(0 if all(succeeded) else 1)
 
 
-def _test(screen: "Console", path: Path, target: "Card | None", root: Path, rerun: bool) -> bool:
+def _test(screen: "Console", path: Path, target: "Dataset | None", root: Path, rerun: bool) -> bool:
     """Test one record and print its recall; returns whether that worked.
 
     target: the data set to test on; None: the one that the method was trained on.
@@ -80,12 +82,12 @@ def _test(screen: "Console", path: Path, target: "Card | None", root: Path, reru
         name = trial.name
         if target is None:
             _test_again(screen, path, document, name, root)
-        elif target.name == trial.dataset_name:
-            say(screen, f"left out {name}: {target.name} is its own data set")
+        elif target.card.name == trial.dataset_name:
+            say(screen, f"left out {name}: {target.card.name} is its own data set")
         else:
             _transfer(screen, path, document, name, target, root, rerun)
     except UserError as error:
-        place = "" if target is None else f" on {target.name}"
+        place = "" if target is None else f" on {target.card.name}"
         say(screen, f"failed {name}{place}: {error}")
         return False
     return True
@@ -96,7 +98,7 @@ def _transfer(
     path: Path,
     document: "Record",
     name: str,
-    card: "Card",
+    dataset: "Dataset",
     root: Path,
     rerun: bool,
 ) -> None:
@@ -104,7 +106,10 @@ def _transfer(
     from bench.data import cache
     from bench.trained import transfer
 
+    card = dataset.card
     result = None if rerun else transfer.results_of(path, document).get(card.name)
+    if result is not None and not transfer.is_current(result, dataset):
+        result = None
     word = "ok" if result is None else "recorded"
     if result is None:
         with lock.held(path) as acquired:

@@ -87,7 +87,7 @@ def report(options: ReportOptions) -> None:
             highlight=False,
         )
     page, site = options.out / "report.md", options.out / "index.html"
-    screen.print(f"{len(written)} files in {options.out}; read {page} or {site}")
+    say(screen, f"{len(written)} files in {options.out}; read {page} or {site}")
 
 
 def compare(
@@ -134,7 +134,7 @@ def compare(
         drawn = wonlost.draw(comparison, first[0], second[0], root_of(data_root))
     with writing(pictures):
         drawn.save(pictures)
-    screen.print(f"wrote {pictures}")
+    say(screen, f"wrote {pictures}")
 
 
 def retrieve(
@@ -178,7 +178,7 @@ def retrieve(
     screen.print(searcher.table(answer))
     if not testset.is_known(searcher.restored.record):
         say(screen, f"{path.name}: {testset.UNKNOWN}")
-    screen.print(f"wrote {out}")
+    say(screen, f"wrote {out}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pydantic import (
 
 from bench import UserError, hub
 from bench.data.cardfile import Card, Inside
-from bench.faults import faults
+from bench.faults import faults, matching
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,21 @@ class _Table(BaseModel):
 class File(_Table):
     """A table of `files`: the end of an address that `base` begins, and what is known of it."""
 
-    file: str = Field(pattern=r"^([\w-][\w. -]*/)*[\w-][\w. -]*$")
+    file: Annotated[
+        str,
+        matching(
+            r"([\w-][\w. -]*/)*[\w-][\w. -]*",
+            "should be the name of a file, perhaps in folders, of letters, digits, spaces, . _ -",
+        ),
+    ]
     bytes: PositiveInt | None = None
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    git_blob: str | None = Field(None, pattern="^[0-9a-f]{40}$")
+    sha256: Annotated[str, matching("[0-9a-f]{64}", "should be 64 hex digits")] | None = None
+    git_blob: Annotated[str, matching("[0-9a-f]{40}", "should be 40 hex digits")] | None = None
+
+
+Numbers = Annotated[
+    str, matching(r"\d+(-\d+)?( \d+(-\d+)?)*", "should be numbers such as `91-100 181`")
+]
 
 
 def _distinct(files: list[File]) -> list[File]:
@@ -81,7 +92,7 @@ class Source(_Table):
 
     base: Annotated[str, AfterValidator(_address)]
     files: Annotated[list[File], Field(min_length=1), AfterValidator(_distinct)]
-    val: PositiveInt | Annotated[str, Field(pattern=r"^\d+(-\d+)?( \d+(-\d+)?)*$")] | None = None
+    val: PositiveInt | Numbers | None = None
 
     @property
     def remotes(self) -> list[Remote]:
@@ -101,7 +112,7 @@ class Part(_Table):
     Trials can do without an optional part.
     """
 
-    to: Inside = Field(pattern="[^./]")
+    to: Annotated[Inside, matching("(?s).*[^./].*", "should name a file or folder")]
     sources: list[Source] = Field(min_length=1)
     optional: bool = False
 

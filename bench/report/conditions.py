@@ -199,6 +199,8 @@ def cost_words(group: Group) -> list[str]:
     if group.cached_features:
         beside = ", and memory leaves them out" if group.cuda else ""
         sentences.append(f"Images/s: images whose cached features are trained on{beside}.")
+    elif group.cuda and any(entry.cached_features for entry in group.ok):
+        sentences.append("Memory leaves cached features out.")
     if any(row.values(JOULES) for row in group.rows):
         sentences.append("J/image: the GPU's energy in training, validation included.")
     return sentences

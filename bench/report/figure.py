@@ -46,6 +46,7 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a $ in the name of a method or a data set is no formula
     "pdf.fonttype": 42,  # TrueType: some publishers refuse matplotlib's usual Type 3 fonts
     "path.simplify": False,
 }

@@ -1,6 +1,7 @@
 """A group of a report: rows of records that can be compared with each other; a section."""
 
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -151,5 +152,6 @@ def _written(name: str, value: Any) -> str:
 
 def slug(text: str) -> str:
     """A text as a part of a file name: only letters, digits and hyphens, because LaTeX must be able
-    to read it."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", text.replace("=", "")).strip("-")
+    to read it. Other scripts are left out, and a number tells such a text from others."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", text.replace("=", "")).strip("-")
+    return words if text.isascii() else f"{words}-{zlib.crc32(text.encode()):08x}".lstrip("-")

@@ -100,8 +100,8 @@ def _lost(trials: list[Trial], every: list[Condition]) -> list[Cell]:
     """The mR lost over all conditions, in points and as a share of the mR on clean images."""
     complete = [trial for trial in trials if trial.under.keys() >= set(every)]
     losses = [trial.clean - _means([trial], every)[0] for trial in complete]
-    clean = statistics.fmean(trial.clean for trial in trials)
-    share = f"{100 * statistics.fmean(losses) / clean:.0f}%" if losses and clean else "–"
+    clean = statistics.fmean(trial.clean for trial in complete) if complete else 0.0
+    share = f"{100 * statistics.fmean(losses) / clean:.0f}%" if clean else "–"
     return [recall_cell(losses), Cell(share)]
 
 

@@ -75,8 +75,9 @@ class Row:
 
     @property
     def trains(self) -> bool:
-        """Whether anything is trained (unknown counts as yes)."""
-        return any(entry.efficiency.get("trainable_parameters") != 0 for entry in self.entries)
+        """Whether anything is trained (unknown counts as yes); a failed trial may not say."""
+        told = self.ok or self.entries
+        return any(entry.efficiency.get("trainable_parameters") != 0 for entry in told)
 
     @property
     def order(self) -> tuple[bool, float, str]:

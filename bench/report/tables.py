@@ -289,7 +289,9 @@ def cell_of(row: Row, column: Column, mark: str = "") -> Cell:
     if column.base is not None:
         base = column.base.statistic(column.path)
         sign = sign or spoilt(column.base, column.path)
-        return Cell(column.show(statistic.mean / base.mean), sign=sign) if base else Cell("–")
+        if base is None or not base.mean:
+            return Cell("–")
+        return Cell(column.show(statistic.mean / base.mean), sign=sign)
     text = column.show(statistic.mean / column.unit)
     # Costs that hardly differ (bytes in the fourth digit, say) are shown without a spread.
     tiny = (statistic.std or 0) <= 1e-4 * abs(statistic.mean)

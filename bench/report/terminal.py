@@ -68,18 +68,25 @@ def table(groups: Sequence[Group]) -> "Table":
 
 def short(part: Part) -> "Table":
     """A table of a report for a terminal: means without their spread."""
+    from rich.text import Text
+
     shown = _blank(part.title)
     for head in part.table.heads:
         shown.add_column(head, justify="left" if head in WORDS else "right", overflow="fold")
     for cells in part.table.rows:
-        shown.add_row(*(cell.text for cell in cells))
+        shown.add_row(*(Text(cell.text) for cell in cells))  # rich would hide `[own lr]`
     return shown
 
 
 def _blank(title: str) -> "Table":
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     return Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+        title=escape(title),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )

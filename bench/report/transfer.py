@@ -71,7 +71,8 @@ def _part(
         results = by_label[row.label]
         names = [column.path.rpartition(".")[2] for column in columns]
         cells = [recall_cell(_values(name, results)) for name in names]
-        own = recall_cell(list(row.values(RECALL).values()))
+        seeds = {result["seed"] for result in results}
+        own = recall_cell([mr for seed, mr in row.values(RECALL).items() if seed in seeds])
         lines.append([Cell(row.label, code=True), Cell(str(len(results))), *cells, own])
     heads = ["method", "n", *(column.title for column in columns), f"mR on {group.dataset}"]
     return Part(f"transfer-{slug(dataset)}", title, Table(heads, lines))

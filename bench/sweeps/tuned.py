@@ -101,7 +101,9 @@ def read(path: Path) -> "TunedFile":
             "writes such a file"
         )
     for row in document["tuned"]:
-        row["dataset"], row["backbone"] = Path(row["dataset"]).stem, portable(row["backbone"])
+        if row["dataset"].endswith(".toml"):  # a card; other names may hold a dot of their own
+            row["dataset"] = Path(row["dataset"]).stem
+        row["backbone"] = portable(row["backbone"])
         row["settings"] = row.get("settings", {}) | dict.fromkeys(row.pop("settings_none", []))
     return cast("TunedFile", document)
 

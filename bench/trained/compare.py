@@ -187,6 +187,7 @@ def _gaining(gain: Array) -> list[int]:
 
 def table(comparison: Comparison) -> "Table":
     """A comparison for the terminal."""
+    from rich.markup import escape
     from rich.table import Table
 
     lines = []
@@ -196,7 +197,8 @@ def table(comparison: Comparison) -> "Table":
         alike = total - won - lost
         lines.append(f"{way}: of {total} {noun} B ranks {won} better, {lost} worse, {alike} alike")
     lines += [_about(comparison), *comparison.notes]
-    shown = Table(title=f"A  {comparison.a}\nB  {comparison.b}", caption="\n".join(lines))
+    names = escape(f"A  {comparison.a}\nB  {comparison.b}")
+    shown = Table(title=names, caption=escape("\n".join(lines)))
     shown.title_justify = shown.caption_justify = "left"
     shown.add_column("%")
     for title in ("A", "B", "B - A", "95% interval", "p"):

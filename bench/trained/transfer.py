@@ -1,7 +1,7 @@
 """Trained methods on the test set of another data set: a small record for each.
 
 Each lies in `transfer/` beside the trial's record, under a file name that no trial has. It belongs
-to one run of the trial: after `bench run --rerun` it is measured again.
+to one run of the trial and to one state of the test set: if either changes it is measured again.
 """
 
 import json
@@ -44,6 +44,15 @@ def state_of_test_set(result: TransferFields) -> str:
     return data.short_hash(json.dumps([result["card"], result["hashes"]], sort_keys=True))
 
 
+def is_current(result: TransferFields, dataset: Dataset) -> bool:
+    """Whether a result was measured on the test set as it is now."""
+    return (result["card"], result["hashes"]) == (dataset.card.digest(), _hashes(dataset))
+
+
+def _hashes(dataset: Dataset) -> dict[str, str]:
+    return {k: v for k, v in dataset.hashes.items() if k in ("test", "annotation")}
+
+
 def measure(trial: Path, card: Card, root: Path, decode: "Decode" = cache.images) -> TransferFields:
     """Test the method of a trial's record on the test set of a card, and record that.
 
@@ -64,7 +73,7 @@ def measure(trial: Path, card: Card, root: Path, decode: "Decode" = cache.images
         "seed": restored.trial.seed,
         "dataset": card.name,
         "test_images": len(tests),
-        "hashes": {k: v for k, v in dataset.hashes.items() if k in ("test", "annotation")},
+        "hashes": _hashes(dataset),
         "card": card.digest(),
         "captions_cut": cut.find(restored.backbone.tokenizer, captions).count(captions),
         "shared": _shared_with(restored.trial.dataset, dataset, root),
