@@ -20,10 +20,11 @@ from bench.data.resize import Resize
 from bench.recipe import Recipe
 from bench.trained import example
 from bench.trained.export import export
-from bench.trained.model_card import card_of
+from bench.trained.model_card import _recipe, card_of
 from bench.trained.restore import restore
 from methods import registry
 from methods.base import Method
+from tests.helpers import fake_records as fakes
 from tests.helpers.close import close
 from tests.helpers.trained import trained
 
@@ -240,3 +241,9 @@ def test_an_export_is_loaded_with_weights_from_another_place(
     card = card_of(moved, "adapter")
     assert 'bench.load(".", backbone="ViT-B-32:mine.pt")' in card
     assert "/home/me" not in card
+
+
+def test_the_card_names_the_batch_that_was_chosen_to_fit_the_memory() -> None:
+    document: Any = fakes.record("lora", recipe={"memory": 2**30})
+    document["data"]["batch_size"] = 256
+    assert _recipe(document)["batch_size"] == 256

@@ -572,6 +572,27 @@ def test_a_card_is_proposed_for_parquet_and_its_pictures_written(tmp_path: Path)
     assert dataset.paths[0].read_bytes() == picture(0, ".tif")
 
 
+def test_a_card_is_proposed_for_a_single_file_in_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "test-00000-of-00001.parquet"
+    path.write_bytes(in_parquet()[f"data/{path.name}"])
+    made = newcard.propose("mine", path, tmp_path / "images", tmp_path)
+    newcard.write(made, tmp_path / "mine.toml")
+    dataset = data.load(data.card(str(tmp_path / "mine.toml")), tmp_path)
+    assert dataset.card.counts == {"test": SETS["test"]}
+    assert None not in dataset.paths
+
+
+def test_two_pictures_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
+    """Else one would get the captions of both, and the other would be lost."""
+    same = [{**e, "filename": "a.tif"} for e in entries()[-2:]]
+    rows = [{**e, "content": picture(n, ".tif")} for n, e in enumerate(same)]
+    path = tmp_path / "test.parquet"
+    path.write_bytes(parquet(rows))
+    with pytest.raises(UserError, match=r"two different pictures are called 'some_images/a\.tif'"):
+        newcard.propose("mine", path, tmp_path / "images", tmp_path)
+    assert not (tmp_path / "images").exists()
+
+
 def test_parquet_without_pyarrow_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,6 +166,12 @@ def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
     assert without == ["lora on ucm starter"]
 
 
+def test_two_backbones_of_one_name_are_not_searched_as_one(tmp_path: Path) -> None:
+    trials = [trial("lora", backbone=f"ViT-B-32:{folder}/model.pt") for folder in "ab"]
+    with pytest.raises(UserError, match=r"weights called ViT-B-32:model\.pt, cannot be searched"):
+        tune.widen(Plan(trials, tmp_path, tmp_path))
+
+
 def test_a_card_with_a_dot_in_its_name_finds_its_winner(tmp_path: Path) -> None:
     plan = Plan([trial("lora", dataset="cards/photos.v2.toml")], tmp_path, tmp_path)
     found = ran(tune.widen(plan), best(f"lora(lr={at(1):g})"))

@@ -58,10 +58,7 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
     if kind == "precomp" or (auto and not annotation and (folder / "train_caps.txt").exists()):
         kind, annotation = "precomp", PRECOMP
     annotation = annotation or _guess_file(folder)
-    if "{split}" in annotation:
-        pieces = files_of_splits(folder, annotation)
-    else:
-        pieces = [(None, path) for path in _matching(folder, annotation)]
+    pieces = files_of(folder, annotation)
     if not pieces:
         raise Absent(folder / annotation.replace("{split}", "train"))
     for split, path in pieces:
@@ -151,6 +148,13 @@ def split_pattern(name: str) -> str:
     words = "|".join(sorted((*SPLITS, *values.OTHER_NAMES), key=len, reverse=True))
     name = re.sub(r"-\d{5}-of-\d{5}[^.]*\.parquet$", "-*.parquet", name)
     return re.sub(rf"(?<![a-zA-Z])({words})(?![a-zA-Z])", "{split}", name)
+
+
+def files_of(folder: Path, annotation: str) -> list[tuple[str | None, Path]]:
+    """The files of an annotation, each with its split if there is a file for each split."""
+    if "{split}" in annotation:
+        return files_of_splits(folder, annotation)
+    return [(None, path) for path in _matching(folder, annotation)]
 
 
 def files_of_splits(folder: Path, pattern: str) -> list[tuple[str | None, Path]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,11 @@ def _read(folder: Path, file: str | None, images: Path) -> annotations.Reading:
     except annotations.Absent as absent:
         raise UserError(f"there is no annotation {absent}; --annotations is its file") from None
     if not images.exists() and file is not None:
-        for _, path in annotations.files_of_splits(folder, file):
-            parquet.write_pictures(path, images)
+        partial = images.with_name(f".{images.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)  # of a call that was stopped
+        for _, path in annotations.files_of(folder, file):
+            parquet.write_pictures(path, partial)
+        partial.rename(images)
     return reading
 
 

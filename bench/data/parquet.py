@@ -54,6 +54,11 @@ def write_pictures(path: Path, folder: Path) -> None:
             target = folder / values.filename(name)
         except values.AnnotationError as error:
             raise UserError(f"{path}: {error}") from None
+        if target.exists() and target.read_bytes() != content:
+            raise UserError(
+                f"{path}: two different pictures are called {name!r}; give each a name of its own "
+                "in a column `filename`"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
 

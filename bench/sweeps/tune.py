@@ -244,7 +244,11 @@ def widen(
 
 
 def _bases(plan: "Plan", space: Space) -> "dict[Subject, list[Trial]]":
-    """The trials of each call; raises UserError if two differ only in their rate."""
+    """The trials of each call, one for each seed.
+
+    Raises UserError if two calls differ only in their rate, and for two data sets or backbones of
+    one name, which would be taken for seeds of one search.
+    """
     for name in space:
         names = {trial.method for trial in plan.trials}
         if name not in names:
@@ -257,6 +261,12 @@ def _bases(plan: "Plan", space: Space) -> "dict[Subject, list[Trial]]":
             raise UserError(
                 f"{seeds[0].call} and {trial.call} differ only in the learning rate, which is "
                 "searched; name one of them"
+            )
+        if trial.seed in (other.seed for other in seeds[:-1]):
+            raise UserError(
+                f"two data sets called {trial.dataset_name}, or two files of weights called "
+                f"{portable(trial.backbone)}, cannot be searched at once; rename one of them, or "
+                "search one after the other, each with its own --out"
             )
     return bases
 

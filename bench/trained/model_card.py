@@ -76,11 +76,13 @@ def card_of(restored: Restored, form: Form, repo: str | None = None) -> str:
 
 
 def _recipe(record: Record) -> dict[str, Any]:
-    """The recipe as it was used: without fields that were not set, and without epochs if the length
-    of the training was given as steps or time."""
+    """The recipe as it was used: without fields that were not set, without epochs if the length of
+    the training was given as steps or time, and with the batch that was chosen to fit a memory."""
     recipe = record["trial"]["recipe"] | {"lr": learning_rate(record)}
     if recipe.get("steps") or recipe.get("time"):
         del recipe["epochs"]
+    if recipe.get("memory"):
+        recipe["batch_size"] = record.get("data", {}).get("batch_size")
     return {name: value for name, value in recipe.items() if value is not None}
 
 
