@@ -73,6 +73,13 @@ def test_which_extension_stands_for_which(tmp_path: Path) -> None:
     assert not any(".TIF" in note for note in found.notes)
 
 
+def test_a_number_after_a_dot_is_a_part_of_the_name(tmp_path: Path) -> None:
+    put(tmp_path, "tile_7.tif", "tile_7.25.tif", "tile_7.5.tif")
+    found = files.match("d", tmp_path, ["tile_7.5", "tile_7.25"])
+    assert names(found) == ["tile_7.5.tif", "tile_7.25.tif"]
+    assert [path.name for path in found.extra] == ["tile_7.tif"]
+
+
 def test_what_systems_leave_behind_is_no_image(tmp_path: Path) -> None:
     put(
         tmp_path,

@@ -85,8 +85,8 @@ def match(
 
     rest, numbered = [], 0
     for filename in filenames:
-        pure = PurePosixPath(filename)
-        if paths := by_name.get(pure.name) or by_stem.get(pure.stem) or by_stem.get(pure.name):
+        exact, (first, second) = by_name.get(PurePosixPath(filename).name), _stems(filename)
+        if paths := exact or by_stem.get(first) or by_stem.get(second):
             take(filename, paths)
         elif paths := by_stem.get(other_stem(filename) or ""):
             take(filename, paths)
@@ -98,8 +98,8 @@ def match(
     by_spelling = _grouped(free, lambda path: _spelling(path.stem))
     respelled = []
     for filename in rest:
-        pure = PurePosixPath(filename)
-        if paths := by_spelling.get(_spelling(pure.stem)) or by_spelling.get(_spelling(pure.name)):
+        first, second = map(_spelling, _stems(filename))
+        if paths := by_spelling.get(first) or by_spelling.get(second):
             take(filename, paths)
             respelled.append(filename)
     notes = _extensions(file_of)
@@ -114,6 +114,16 @@ def match(
     missing = [filename for filename in filenames if filename not in file_of]
     extra = [path for path in files if path not in entry_of]
     return Matches([file_of.get(f) for f in filenames], missing, extra, notes)
+
+
+def _stems(filename: str) -> tuple[str, str]:
+    """The stems that the file of an annotated name may have, the likelier one first.
+
+    What follows the last dot is an extension or, as in `tile_7.25`, a part of the name.
+    """
+    pure = PurePosixPath(filename)
+    is_extension = pure.suffix.lower() in SUFFIXES
+    return (pure.stem, pure.name) if is_extension else (pure.name, pure.stem)
 
 
 def _chosen(name: str, filename: str, paths: list[Path]) -> Path:
