@@ -206,6 +206,8 @@ def test_the_report_has_a_table_for_each_data_set(tmp_path: Path) -> None:
     assert first.table.heads[2:9] == [
         *("mR", "i2t R@1", "i2t R@5", "i2t R@10", "t2i R@1", "t2i R@5", "t2i R@10"),
     ]
+    made(tmp_path, "vpt", 0, "sydney", 10.0, shared=None)  # what it trained on was not there
+    assert report.tables(group, tmp_path)[1].title.endswith("images trained on is not known")
     assert len(report.tables(group, tmp_path, short=True)[0].table.heads) == 6
     said = markdown.write(contents.contents(frame, [group], tmp_path, "lora", {}))
     assert "Transfer to rsitmd" in said

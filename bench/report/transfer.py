@@ -53,15 +53,17 @@ def _part(
     group: Group, dataset: str, by_label: dict[str, list[TransferFields]], short: bool
 ) -> Part:
     results = [result for some in by_label.values() for result in some]
-    shared = max(result["shared"] or 0 for result in results)
+    shared = [number for result in results if (number := result["shared"]) is not None]
     tests = results[0]["test_images"]
     title = (
         f"Transfer to {dataset}: trained on {group.dataset}, recall on the {tests:,} test images "
         f"of {dataset}"
     )
-    if shared:
+    if not shared:
+        title += "; whether some of them share captions with images trained on is not known"
+    elif max(shared):
         title += (
-            f"; {shared} of them share captions with images trained on, so part of this is no "
+            f"; {max(shared)} of them share captions with images trained on, so part of this is no "
             "transfer"
         )
     columns = [column for column in recalls() if not short or column.title in SHORT]
