@@ -94,17 +94,21 @@ def test_other_learning_rates_of_the_method_are_never_averaged(tmp_path: Path) -
 
 def test_a_trial_that_ended_before_its_training_hides_no_other(tmp_path: Path) -> None:
     """One that was killed has no learning rate, and its record may be the last."""
-    documents = [*by_hand("lora", [40.0, 42.0]), fakes.record("lora", 2, status="timeout")]
+    killed = [fakes.record("lora", seed, status="timeout") for seed in (2, 0)]
+    documents = [*by_hand("lora", [40.0, 42.0]), *killed]
     for document in documents:
         document["trial"]["lr"] = None  # the call asks for none
     for document in documents[:2]:
         document["lr"] = 1e-3  # the method's own
-    documents[2]["finished"] = "2026-02-01T00:00:00+00:00"
-    group = group_of(tmp_path, documents)
-    [row] = group.rows
-    assert row.values(RECALL) == {0: 40.0, 1: 42.0}
-    assert tables.seeds_of(row).text == "2 of 3"
-    assert conditions.replaced(group) == ""
+    for document in killed:
+        document["finished"], document["identity"] = "2026-02-01T00:00:00+00:00", "f" * 16
+    said = "Left out, because later records of the same calls exist: lora: 1."
+    for number, left_out in ((3, ""), (4, said)):
+        group = group_of(tmp_path / str(number), documents[:number])
+        [row] = group.rows
+        assert row.values(RECALL) == {0: 40.0, 1: 42.0}
+        assert tables.seeds_of(row).text == "2 of 3"
+        assert conditions.replaced(group) == left_out
 
 
 def test_a_trial_that_failed_early_does_not_make_a_method_train(tmp_path: Path) -> None:

@@ -99,10 +99,11 @@ def _row(entries: list[Entry]) -> Row:
 
     A method's own learning rate changes with its code and with each `bench tune`, and trials at
     different rates must not be averaged. A trial that was killed or failed before its training
-    began has no rate, and stands with the others.
+    began has no rate: it stands for its seed if no other does.
     """
     rate = next((entry.lr for entry in reversed(entries) if entry.lr is not None), None)
-    latest = {entry.seed: entry for entry in entries if entry.lr in (rate, None)}
+    begun_last = sorted(entries, key=lambda entry: entry.lr is not None)
+    latest = {entry.seed: entry for entry in begun_last if entry.lr in (rate, None)}
     kept = [latest[seed] for seed in sorted(latest)]
     return Row("", kept, replaced=[entry for entry in entries if entry not in kept])
 
