@@ -311,6 +311,18 @@ def test_only_some_methods_and_columns(tmp_path: Path) -> None:
             fakes.write_report(tmp_path / "r", tmp_path / "out", **wrong)
 
 
+@pytest.mark.usefixtures("no_plots")
+def test_a_call_names_its_rows_at_every_learning_rate(tmp_path: Path) -> None:
+    rates: tuple[dict[str, float], ...] = ({}, {"lr": 1e-4})
+    documents = [fakes.record("lora", rank=16, recipe=recipe) for recipe in rates]
+    fakes.save(tmp_path / "r", [*documents, fakes.record("lora", rank=4)])
+    fakes.write_report(tmp_path / "r", tmp_path / "out", methods="lora(rank=16)")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| `lora(rank=16) [own lr]` |" in text
+    assert "| `lora(rank=16) [recipe lr=0.0001]` |" in text
+    assert "rank=4" not in text
+
+
 def test_the_report_begins_with_contents_and_summary(mixed: tuple[Path, Path]) -> None:
     text = (mixed[1] / "report.md").read_text()
     links = re.findall(r"(?m)^- \[[^\]]*\]\(#([^)]*)\)", text[: text.index("## Summary")])

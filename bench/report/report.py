@@ -12,6 +12,7 @@ from bench.report import csvs, latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.contents import contents
 from bench.report.group import Group
+from bench.report.row import Row
 from bench.report.tables import named_columns
 from bench.spec import nearest, parse_calls
 
@@ -94,7 +95,7 @@ def _remove_tables(folder: Path) -> None:
 
 def _only(groups: list[Group], methods: str) -> list[Group]:
     """The groups with the rows of these method calls; raises UserError for a call without any."""
-    known = {name for group in groups for row in group.every for name in (row.label, row.method)}
+    known = {name for group in groups for row in group.every for name in _names(row)}
     wanted = set()
     for name, settings in parse_calls(methods):
         inner = ", ".join(f"{key}={value!r}" for key, value in settings.items())
@@ -103,10 +104,15 @@ def _only(groups: list[Group], methods: str) -> list[Group]:
         raise UserError(f"no trial of {call!r} is recorded{nearest(call, known)}")
     chosen = []
     for group in groups:
-        rows = [row for row in group.every if {row.label, row.method} & wanted]
+        rows = [row for row in group.every if _names(row) & wanted]
         if rows:
             chosen.append(replace(group, rows=rows, folded=[]))
     return chosen
+
+
+def _names(row: Row) -> set[str]:
+    """What a row is called: its label, the call without what sets it apart, and the method."""
+    return {row.label, row.label.partition(" [")[0], row.method}
 
 
 def _checked_reference(groups: list[Group], reference: str | None) -> str:
