@@ -79,6 +79,13 @@ def test_calls_that_share_a_folder_and_a_group_are_told_apart(tmp_path: Path) ->
         assert choose.one(NAMES[0], tmp_path, conditions=words) == path
 
 
+def test_a_list_among_the_settings_is_no_condition(tmp_path: Path) -> None:
+    records(tmp_path, fakes.record("lora", blocks={"mlp": [1, 2]}))
+    [choice] = choose.choices(tmp_path)
+    assert choice.row.label == "lora(blocks={'mlp': [1, 2]})"
+    assert choice.conditions == "defaults"
+
+
 def test_the_latest_learning_rate_speaks_for_a_method_as_in_a_report(tmp_path: Path) -> None:
     old, new = fakes.record("lora"), fakes.record("lora")
     old["trial"]["lr"], old["identity"] = 0.5, "0" * 16

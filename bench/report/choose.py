@@ -21,8 +21,7 @@ class Choice:
     @property
     def conditions(self) -> str:
         """What sets these records apart from others of the same method, for `--conditions`."""
-        own = self.row.label.partition(" [")[2].removesuffix("]")  # the row's, within its group
-        return " · ".join(filter(None, [*self.group.special, own])) or "defaults"
+        return " · ".join(filter(None, [*self.group.special, self.row.apart])) or "defaults"
 
     @property
     def seeds(self) -> str:

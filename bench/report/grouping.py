@@ -130,7 +130,8 @@ def _label_rows(group: Group) -> None:
             lr = first.trial["recipe"]["lr"]
             words.append("own lr" if lr is None else f"recipe lr={lr:g}")
         if words:
-            row.label += f" [{', '.join(words)}]"
+            row.apart = ", ".join(words)
+            row.label += f" [{row.apart}]"
 
 
 def _find_differences(group: Group) -> None:

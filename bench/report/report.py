@@ -112,7 +112,7 @@ def _only(groups: list[Group], methods: str) -> list[Group]:
 
 def _names(row: Row) -> set[str]:
     """What a row is called: its label, the call without what sets it apart, and the method."""
-    return {row.label, row.label.partition(" [")[0], row.method}
+    return {row.label, row.label.removesuffix(f" [{row.apart}]"), row.method}
 
 
 def _checked_reference(groups: list[Group], reference: str | None) -> str:

@@ -29,13 +29,15 @@ class Row:
     """The trials of one method call in a group, in the order of their seeds."""
 
     label: str
-    """The call, with what sets the row apart from others of the same call."""
+    """The call and, in brackets, what sets the row apart from others of the same call."""
     entries: list[Entry]
     differs: list[str] = field(default_factory=list)
     """What differs from the rest of the group and should not, such as `torch 2.11.0`."""
     replaced: list[Entry] = field(default_factory=list)
     """Older trials that the report leaves out: of a seed that was run again, or at an earlier
     learning rate of the method."""
+    apart: str = ""
+    """What stands in the brackets of the label, such as `own lr`."""
 
     @property
     def method(self) -> str:
