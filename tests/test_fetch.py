@@ -783,6 +783,14 @@ def test_addresses_do_not_change_what_a_card_is(tmp_path: Path) -> None:
     assert bare.digest() == fetched.digest()
 
 
+def test_a_card_of_ones_own_with_the_name_of_a_shipped_one_is_named_by_its_file(
+    tmp_path: Path,
+) -> None:
+    own = replace(make_card(tmp_path), name="ucm")
+    assert data.fetch_command(own, tmp_path).startswith(f"bench data fetch {own.path} ")
+    assert data.fetch_command(data.card("ucm"), tmp_path).startswith("bench data fetch ucm ")
+
+
 def test_the_shipped_cards_can_be_fetched() -> None:
     for name, card in data.cards().items():
         data.check_card(card)

@@ -64,7 +64,8 @@ class Missing(UserError):
 
 def fetch_command(card: Card, root: Path) -> str:
     """What to type to fetch a data set into `root`."""
-    name = card.name if card.path is None or card.name in cards() else str(card.path)
+    is_shipped = cards().get(card.name) == card
+    name = card.name if card.path is None or is_shipped else str(card.path)
     elsewhere = "" if root == data_root(None) else f" --data-root {shlex.quote(str(root))}"
     return f"bench data fetch {shlex.quote(name)}{elsewhere}"
 
