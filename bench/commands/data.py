@@ -240,7 +240,8 @@ def cache(
         raise UserError("say which data set: bench data cache NAME --size PX")
     side = size if backbone is None else _size_of(backbone)
     if clear:
-        for line in image_cache.clear(None if name is None else Path(name).stem, side):
+        is_file = name is not None and name.endswith(".toml")
+        for line in image_cache.clear(Path(str(name)).stem if is_file else name, side):
             say(screen, line)
     elif name is None or show:
         card = None if name is None else data.card(name).name
