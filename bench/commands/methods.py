@@ -147,7 +147,7 @@ def validate(
     ],
     plugin: Plugins = None,
 ) -> None:
-    """Check a method on small models: gradients, frozen weights, unit length, saving, ...; no GPU."""
+    """Check a method on small models: gradients, frozen weights, unit length, saving, bfloat16."""
     from bench.contract import check_method, table
 
     before = set(registry())
