@@ -44,7 +44,7 @@ def datasets(
             counts = [f"{n:,}" if (n := card.counts.get(split)) else "-" for split in SPLITS]
             table.add_row(card.name, card.title, *counts, _state(status.read(card, root)))
         screen.print(table)
-        say(screen, "-: none published; 10% of train, chosen by a hash of the file name, serves")
+        say(screen, "-: none published; a tenth of train, chosen by a hash of the name, is used")
         say(screen, "To get one: bench data fetch NAME. More on one: bench datasets NAME.")
         return
     card = data.card(name)
