@@ -221,6 +221,8 @@ class TrialRun:
         if self.recipe.compile:
             # With all captions known, texts keep one length, and are compiled for it only once.
             tokens.add(list(all_captions(self.loader, epochs + 1)))
+            for evaluation in self.evaluations.values():
+                tokens.add(evaluation.captions_for(method))
             self._compile(next(iter(self.loader.epoch(0))))
         if self._validates:
             # The longest caption known sets the length of texts. Without this it would change at
