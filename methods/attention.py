@@ -3,8 +3,6 @@
 Legend: B batch, N tokens, D tower width, H heads.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,7 +42,7 @@ class SelfAttention(nn.MultiheadAttention):
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
-    ) -> Any:
+    ) -> tuple[Tensor, Tensor | None]:
         """`(B, N, D)` -> `(B, N, D)`, None; torch computes what is not plain self-attention."""
         special = need_weights or is_causal or key_padding_mask is not None or query.ndim != 3
         if special or not (query is key is value):
