@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that the GPU or the machine ran out of memory."""
-    # torch says "CUDA out of memory", CUDA "CUDA error: out of memory", cuBLAS and cuDNN the second.
+    # The second is what cuBLAS and cuDNN say; CUDA itself: "CUDA error: out of memory".
     signs = ("can't allocate memory", "_ALLOC_FAILED", "out of memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
