@@ -3,8 +3,6 @@
 Legend: B batch, N tokens, D tower width, H heads.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,14 +32,24 @@ class SelfAttention(nn.MultiheadAttention):
     has to open the attention (`methods.surgery`), would not pay for that; other methods would.
     """
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Any:
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         """`(B, N, D)` -> `(B, N, D)`, None; torch computes what is not plain self-attention."""
-        mask = options.get("attn_mask")
-        plain = options == {"need_weights": False, "attn_mask": mask} and not args
-        if not plain or not (query is key is value) or query.ndim != 3:
-            return super().forward(query, key, value, *args, **options)
+        special = need_weights or is_causal or key_padding_mask is not None or query.ndim != 3
+        if special or not (query is key is value):
+            options = (key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
+            return super().forward(query, key, value, *options)
         projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
-        return self.out_proj(attend(projected, self.num_heads, mask)), None
+        return self.out_proj(attend(projected, self.num_heads, attn_mask)), None
 
 
 def speed_up(model: nn.Module) -> None:

@@ -361,7 +361,8 @@ class Past(NamedTuple):
 class Recycler(nn.Module):
     """Two first-in first-out queues of detached features, as buffers, so saved with the method.
 
-    `limit` bounds how many of the newest entries count.
+    `limit` bounds how many of the newest entries count. Of an image with more distinct captions
+    than `captions`, the first ones in the order of the data set are kept.
     """
 
     images: Tensor

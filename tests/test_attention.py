@@ -108,6 +108,18 @@ def test_self_attention_is_that_of_torch(mask: str) -> None:
         close(found, wanted)
 
 
+@pytest.mark.parametrize("mask", ["none", "added"])
+def test_torch_compile_takes_it_in_one_piece(mask: str) -> None:
+    _, ours = torch_and_ours()
+    given, tokens = MASKS[mask], torch.randn(3, 5, 32)
+
+    def attention(tokens: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = ours(tokens, tokens, tokens, need_weights=False, attn_mask=given)[0]
+        return output
+
+    close(torch.compile(attention, fullgraph=True, backend="eager")(tokens), attention(tokens))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(
     "options",

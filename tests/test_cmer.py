@@ -105,6 +105,20 @@ def test_topk_keeps_less_and_sees_only_the_kept_patches() -> None:
     assert ((scores > 0).sum(dim=1) == 16).all()
 
 
+def test_what_chooses_patches_learns_under_autocast_too() -> None:
+    """A step uses it twice, first without a gradient: autocast may not keep what it cast then."""
+    cmer = build("cmer", focus="topk", queue=0)
+    assert isinstance(cmer, CMER)
+    torch.nn.init.normal_(cmer.image_side.up.weight)
+    with trainer.autocast(torch.bfloat16, torch.device("cpu")):
+        loss = cmer.loss(batch())
+    loss.backward()
+    assert cmer.image_side.select is not None
+    gradient = cmer.image_side.select.weight.grad
+    assert gradient is not None
+    assert gradient.any()
+
+
 def test_a_low_score_takes_a_patch_out_of_sight() -> None:
     torch.manual_seed(0)
     layer = FocusLayer(32, "soft")

@@ -2,19 +2,22 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import UserError
+from bench import UserError, trial_run
 from bench.contract import tiny_batch, tiny_model
 from bench.recipe import Recipe
 from bench.training import compiled, train, trainer
+from bench.trial import Trial
 from methods.base import Batch, Method, NotApplicable
 from methods.linear import Linear
 from tests.helpers.close import close
+from tests.helpers.tiny import edit
 
 CPU = torch.device("cpu")
 
@@ -79,6 +82,36 @@ def test_what_a_compiled_step_costs_is_measured(monkeypatch: pytest.MonkeyPatch)
     expected = train.step_costs(plain, tiny_batch(), 0.2)
     assert measured == {key: expected[key] for key in measured}
     assert measured["forward_flops_per_image"] > 0
+
+
+def test_texts_keep_the_length_that_they_were_compiled_for(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the longest caption of all is one of the test split, which is compiled for too."""
+    edit(tiny, lambda images: images[-1]["sentences"][0].update(raw="a very " * 9 + "long test"))
+    lengths: list[int] = []
+
+    def warm_up(_: Method, batch: Batch, rankings: list[Callable[[], object]], *__: Any) -> float:
+        lengths.append(batch.texts.shape[1])
+        for rank in rankings:
+            rank()
+        return 0.0
+
+    def step(own: trainer.Trainer, batches: list[Batch]) -> Tensor:
+        lengths.extend(batch.texts.shape[1] for batch in batches)
+        return real(own, batches)
+
+    real = trainer.Trainer.step
+    monkeypatch.setattr(trainer.Trainer, "step", step)
+    monkeypatch.setattr(compiled, "wrap", lambda *_: None)
+    monkeypatch.setattr(compiled, "warm_up", warm_up)
+    monkeypatch.setattr(train, "step_costs", lambda *_: {})
+    recipe = Recipe(steps=2, batch_size=4, evaluations=1, precision="fp32", compile=True)
+    one = Trial(str(tiny / "tiny.toml"), "starter", "linear", "linear", {}, None, recipe, 0, {})
+    done = trial_run.run(one, tiny, tiny / "results", lambda _: None)
+    assert done["status"] == "ok", done["traceback"]
+    assert len(lengths) == 3
+    assert len(set(lengths)) == 1
 
 
 def test_what_cannot_be_compiled_is_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:

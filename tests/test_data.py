@@ -173,6 +173,11 @@ def test_tokens_are_trimmed_only_where_that_is_exact() -> None:
     assert TokenTable(words, pad_id=None)(["a"]).shape == (1, 77)
 
 
+def test_tokens_are_copied_to_a_gpu_as_they_lie() -> None:
+    """A cut-out of a larger tensor is copied to another place first, and the GPU waited for."""
+    assert TokenTable(words, pad_id=0)(["a b c", "a"]).is_contiguous()
+
+
 def test_an_epoch_passes_every_pair_once_and_no_image_twice_in_a_batch(tiny: Path) -> None:
     split = split_of(tiny)
     batches = list(split.epoch(4, seed=0, epoch=0))

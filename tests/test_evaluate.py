@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import data
+from bench import data, trial_run
 from bench.backbone.preprocess import Preprocess
 from bench.data import Sample, cache
 from bench.evaluate import Evaluation
+from bench.recipe import Recipe
 from bench.training.batches import TokenTable
+from bench.trial import Trial
 
 
 class Backbone:
@@ -130,6 +132,24 @@ class Passing(Counting):
     def encode_text(self, texts: Tensor) -> Tensor:
         """Unchanged."""
         return texts
+
+
+def test_the_rates_of_the_test_split_are_those_of_a_warm_machine(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method that is not trained computes for the first time on validation, not on test."""
+    real, splits = Evaluation.features, list[str]()
+
+    def features(own: Evaluation, *given: Any) -> Any:
+        splits.append(own.samples[0].split)
+        return real(own, *given)
+
+    monkeypatch.setattr(Evaluation, "features", features)
+    card, recipe = str(tiny / "tiny.toml"), Recipe(precision="fp32")
+    one = Trial(card, "starter", "zeroshot", "zeroshot", {}, None, recipe, 0, {})
+    done = trial_run.run(one, tiny, tiny / "results", lambda _: None)
+    assert done["status"] == "ok", done["traceback"]
+    assert splits == ["val", "test"]
 
 
 def test_with_frozen_features_no_pixel_and_no_token_is_encoded(tiny: Path) -> None:

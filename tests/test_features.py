@@ -166,6 +166,17 @@ def test_a_disk_is_never_filled(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> 
         stored(tiny, 1)
 
 
+def test_captions_that_nobody_writes_anew_are_read_once(tiny: Path) -> None:
+    """A time budget may allow thousands of epochs, and reading all of these takes minutes."""
+    _, loader = parts(tiny)
+    expected = [caption for five in loader.split.captions for caption in five]
+    assert list(features.all_captions(loader, 100)) == expected
+    _, loader = parts(tiny, "cmer")
+    written = list(features.all_captions(loader, 3))
+    assert len(written) == 3 * len(expected)
+    assert any(caption.startswith(("pond. ", "port. ")) for caption in written)
+
+
 def test_a_caption_that_was_not_foreseen_is_told(tiny: Path) -> None:
     loader, _ = stored(tiny, 1)
     loader.caption = lambda caption, sample, rng: f"later {caption}"

@@ -10,6 +10,7 @@ from bench import UserError, contract
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe, defining, parse_recipe
 from bench.training import gradcache
+from bench.training.gradcache import Encode
 from bench.training.trainer import Trainer
 from methods import registry
 from methods.base import Method, NotApplicable
@@ -117,6 +118,23 @@ def test_kept_bytes_are_a_chunks() -> None:
     }
     assert kept[8, 2] < 0.4 * kept[8, 8]
     assert kept[16, 2] < 1.2 * kept[8, 2]
+
+
+def test_counting_kept_bytes_encodes_no_more_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole batch at once may not fit the GPU, and the training would be lost after its end."""
+    method, sizes = built("lora"), list[int]()
+
+    def noting(real: Encode) -> Encode:
+        def encode(inputs: Tensor) -> Tensor:
+            sizes.append(len(inputs))
+            return real(inputs)
+
+        return encode
+
+    for name in ("encode_image", "encode_text"):
+        monkeypatch.setattr(method, name, noting(getattr(method, name)))
+    assert gradcache.kept(method, contract.tiny_batch(SIZE), CHUNK, nullcontext, []) > 0
+    assert set(sizes) == {CHUNK}
 
 
 @pytest.mark.parametrize("name", ["lora", "cmer"])

@@ -160,7 +160,9 @@ def committed(folder: str, *endings: str) -> list[str]:
     return [name for name in inside if name.endswith(endings) and not name.startswith(archive)]
 
 
-@pytest.mark.parametrize("folder", ["", f"/{record.ARCHIVE}/starter-1"])
+@pytest.mark.parametrize(
+    "folder", ["", f"/{record.ARCHIVE}/starter-1", f"/{record.ARCHIVE}/version-0.6"]
+)
 def test_the_report_is_of_the_committed_records(tmp_path: Path, folder: str) -> None:
     """An archive of records has a report of its own; the report of `results` leaves it out."""
     results, reports = f"results{folder}", f"reports{folder}"

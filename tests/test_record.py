@@ -61,7 +61,9 @@ def test_committed_records_are_what_a_sweep_would_look_for() -> None:
         assert asked.path(path.parents[3]) == path
 
 
-@pytest.mark.parametrize("folder", ["results", "results/archive/starter-1", "benchmarks"])
+@pytest.mark.parametrize(
+    "folder", ["results", "results/archive/starter-1", "results/archive/version-0.6", "benchmarks"]
+)
 def test_committed_records_load(folder: str) -> None:
     """What lies in `archive/` below a results folder is read only where that is asked for."""
     frame = record.load(ROOT / folder)

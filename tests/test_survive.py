@@ -205,6 +205,14 @@ def test_out_of_memory_says_the_largest_batch(tiny: Path, monkeypatch: pytest.Mo
     assert oom.explain(MemoryError(), made(tiny, "linear"), None)[0] == "MemoryError"
 
 
+@pytest.mark.parametrize(
+    "message", ["CUDA error: out of memory\nSearch for ...", "cuDNN: CUDNN_STATUS_ALLOC_FAILED"]
+)
+def test_other_ways_in_which_a_gpu_says_that_it_is_full(message: str) -> None:
+    assert oom.is_out_of_memory(RuntimeError(message))
+    assert not oom.is_out_of_memory(ValueError(message))
+
+
 FEW = ("--faults", "3", "--methods", "linear", "--seeds", "0")
 
 

@@ -142,6 +142,14 @@ def test_what_cannot_be_tested_is_named_and_the_rest_is_done(other: Path) -> Non
         assert said in str(run(other, *words).exception)
 
 
+@pytest.mark.parametrize("mode", ["oracle", "predicted"])
+def test_a_method_that_reads_scenes_needs_a_data_set_with_scenes(other: Path, mode: str) -> None:
+    path, _ = trained(other, "cmer", scene_at_test=mode)
+    done = run(other, path, "--dataset", other / "other.toml")
+    assert done.exit_code == 1
+    assert "other has no scenes; state [scenes] on its card" in " ".join(done.stdout.split())
+
+
 def test_a_file_that_is_no_result_is_told_and_replaced(other: Path) -> None:
     path, _ = trained(other, "zeroshot")
     file = transfer.path_of(path, "other")

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from bench.fetch.status import Status
 
 app = framework.group(
-    "Fetch and check a data set; write a card for one of your own; the cache of decoded images."
+    "Fetch and check data sets, write a card for one of your own, manage the decoded images."
 )
 
 
 def datasets(
     name: Annotated[str | None, typer.Argument(help="A data set.")] = None, data_root: Root = None
 ) -> None:
-    """List the data sets and whether they are there; with NAME what is there and how to get it."""
+    """List the data sets and whether they are here; with NAME: what is missing, how to get it."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -44,7 +44,7 @@ def datasets(
             counts = [f"{n:,}" if (n := card.counts.get(split)) else "-" for split in SPLITS]
             table.add_row(card.name, card.title, *counts, _state(status.read(card, root)))
         screen.print(table)
-        say(screen, "-: none published; 10% of train, chosen by a hash of the file name, serves")
+        say(screen, "-: none published; a tenth of train, chosen by a hash of the name, is used")
         say(screen, "To get one: bench data fetch NAME. More on one: bench datasets NAME.")
         return
     card = data.card(name)
@@ -75,7 +75,7 @@ def fetch(
         ),
     ] = None,
 ) -> None:
-    """Download a data set, check it and put it in place; goes on where an earlier call stopped.
+    """Download a data set, check it and put it in place; resume what an earlier call began.
 
     Exit code 1 while the data set is not complete.
     """
@@ -100,7 +100,7 @@ class CheckOptions:
     )
     sheet: Path | None = option("Write a PNG of samples with their captions.")
     against: list[str] | None = option(
-        "Look for NAME's test images among the images that this data set trains and validates on; "
+        "Another data set: look for NAME's test images among its training and validation images; "
         "repeatable."
     )
     pairs_sheet: Path | None = option("With --against: write a PNG of the images that are alike.")
@@ -110,9 +110,9 @@ class CheckOptions:
     app, "bench data check ucm --sheet ucm.png", "bench data check ucm --against rsitmd"
 )
 def check(options: CheckOptions) -> None:
-    """Look at every caption and image: what is missing, broken, repeated, or in train too.
+    """Check every caption and image: what is missing, broken, repeated, or leaks from train.
 
-    Exit code 1: it is not the data of the card, or an image is missing or cannot be read.
+    Exit code 1 if it is not the data of the card, or if an image is missing or cannot be read.
     """
     from rich.progress import Progress
 
@@ -191,7 +191,7 @@ def new(
     data_root: Root = None,
     out: Annotated[Path | None, typer.Option(help="The card. Default: NAME.toml.")] = None,
 ) -> None:
-    """Write a card: counts, hash and scene rule, guessed and shown for you to check."""
+    """Write a card for your own data: counts, hash and a guess at the scenes, for you to check."""
     from bench import data
     from bench.data import newcard
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(help="A method, or a call of one, to see all about it.")
+        str | None,
+        typer.Argument(help="A method to show, perhaps with settings: cmer, 'lora(rank=4)'."),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
@@ -146,7 +147,7 @@ def validate(
     ],
     plugin: Plugins = None,
 ) -> None:
-    """Check a method against the contract, on four kinds of small models, on the CPU."""
+    """Check a method on small models: gradients, frozen weights, unit length, saving, bfloat16."""
     from bench.contract import check_method, table
 
     before = set(registry())

@@ -61,7 +61,7 @@ ConditionsOf = Annotated[
     typer.Option(
         "--conditions",
         metavar="LIST",
-        help="Which records, where a folder holds some of several recipes: 'steps=200'.",
+        help="Which recipe, where a folder holds records of several: 'steps=200'.",
     ),
 ]
 
@@ -74,7 +74,7 @@ class SweepOptions:
         Path | None,
         typer.Argument(
             metavar="SWEEP.toml",
-            help="A sweep file with these options as keys. Options given here win over it.",
+            help="A sweep file with such options as keys. Options given here override it.",
         ),
     ] = None
     methods: list[str] | None = option(
@@ -92,9 +92,9 @@ class SweepOptions:
     )
     seeds: list[str] | None = option("Seeds: 0,1,2 or 0-2. Default: 0.", metavar="LIST", panel=WHAT)
     backbones: list[str] | None = option(
-        "Pretrained models: openai-b32, remoteclip-b32 (all: `bench backbones`), NAME:TAG of "
-        "open_clip, NAME:FILE, NAME:hf:OWNER/REPO/FILE, or NAME:none for random weights; "
-        "repeatable. Default: that of the data set.",
+        "Pretrained models: openai-b32, remoteclip-b32 (all: `bench backbones`), or ARCHITECTURE:"
+        "WEIGHTS, where weights are a tag of open_clip, a file, hf:OWNER/REPO/FILE, or none for "
+        "random ones; repeatable. Default: that of the data set.",
         "--backbone",
         metavar="LIST",
         panel=WHAT,
@@ -193,7 +193,7 @@ class TrainOptions(SweepOptions):
         panel=FILES,
     )
     retry_failed: bool = option(
-        "Run those trials again that are recorded but did not end well.",
+        "Also run trials again that are recorded as failed, diverged, out of memory or timed out.",
         panel=AGAIN,
         default=False,
     )

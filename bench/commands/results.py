@@ -102,7 +102,10 @@ def compare(
     conditions: ConditionsOf = None,
     pictures: Annotated[
         Path | None,
-        typer.Option(help="A PNG of queries won and lost; needs weights beside both, and data."),
+        typer.Option(
+            help="Write a PNG of queries won and lost; needs the data, and the trained weights "
+            "beside both records."
+        ),
     ] = None,
     results: Results = Path("results"),
     data_root: Root = None,
@@ -154,7 +157,7 @@ def retrieve(
     data_root: Root = None,
     plugin: Plugins = None,
 ) -> None:
-    """Ask a trained method: the top test images for a text, or captions for an image."""
+    """Search with a trained method: test images for a text, or captions for an image."""
     if (query is None or not query.strip()) == (image is None):
         raise UserError('give either a text to find images for ("many planes") or --image FILE')
     demand_png(out)

@@ -73,7 +73,7 @@ class RunOptions(TrainOptions):
 
 
 def run(options: RunOptions) -> None:
-    """Train and test every method on every data set, backbone and seed; goes on where it stopped.
+    """Train and test every method on every data set, backbone and seed; skip what is recorded.
 
     Each trial runs in a process of its own and ends as one JSON record.
     """

@@ -59,7 +59,7 @@ def lines(card: Card, root: Path, status: Status) -> list[str]:
     folder = data.folder_of(card, root)
     counts = " · ".join(f"{card.counts[s]:,} {s}" for s in SPLITS if card.counts.get(s))
     if card.counts.get("train") and not card.counts.get("val"):
-        counts += f" · no val ({card.raw.get('val_share', 0.1):.0%} of train serves)"
+        counts += f" · no val ({card.raw.get('val_share', 0.1):.0%} of train is used)"
     state = "complete" if status.complete else "NOT COMPLETE"
     return [
         f"{card.title}   {counts}   {state} in {folder}",

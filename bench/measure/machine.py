@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from pathlib import Path
 from typing import Any
 
@@ -231,8 +232,10 @@ class GpuSampler:
             "gpu_temperature_celsius_max": self._over(max, "celsius"),
             "gpu_energy_joules": None if first is None or last is None else last - first,
             "gpu_throttle_reasons": sorted({r for s in self._samples for r in s["reasons"]}),
+            # Looked up, since there may be 500,000 windows; the samples are in order of time.
             "throttled_windows": sum(
-                any(start <= t <= end for t in throttled) for start, end in windows or ()
+                bisect_left(throttled, start) < bisect_right(throttled, end)
+                for start, end in windows or ()
             ),
         }
 

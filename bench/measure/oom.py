@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that the GPU or the machine ran out of memory."""
-    signs = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA out of memory")
+    # The second is what cuBLAS and cuDNN say; CUDA itself: "CUDA error: out of memory".
+    signs = ("can't allocate memory", "_ALLOC_FAILED", "out of memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     )

@@ -167,7 +167,9 @@ def read(path: Path) -> dict[str, Any]:
             "as --dry-run takes no value"
         ) from None
     except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path} is no sweep file ({error}); it is a TOML, see README") from None
+        raise UserError(
+            f"{path} cannot be read as a sweep file ({error}); it must be TOML, see docs/running.md"
+        ) from None
     from bench.faults import faults
 
     if wrong := faults(SweepFile, document):

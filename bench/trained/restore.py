@@ -101,10 +101,16 @@ class Restored(Model):
     def test_set(self, dataset: Dataset, decode: Decode = cache.images) -> Evaluation:
         """The test split of a data set, the method's own or another one, to be ranked.
 
-        Raises UserError if an image cannot be read.
+        Raises UserError if an image cannot be read, or if the method is to be told scenes that the
+        data set does not have.
         """
-        bench = Workbench(dataset, self.backbone, decode)
         mode = self.trial.settings.get("scene_at_test", "none")
+        if mode != "none" and not dataset.scenes:
+            raise UserError(
+                f"it puts the scene of an image into its test captions, and {dataset.card.name} "
+                "has no scenes; state [scenes] on its card"
+            )
+        bench = Workbench(dataset, self.backbone, decode)
         # Scenes are predicted with an untouched backbone; the method has changed this one's towers.
         untouched = backbones.load(self.trial.backbone) if mode == "predicted" else None
         return bench.evaluation("test", mode, untouched)

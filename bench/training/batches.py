@@ -60,7 +60,8 @@ class TokenTable:
     def __call__(self, captions: Sequence[str]) -> Tensor:
         """Token ids `(len(captions), L)`; L is the length of the longest caption known so far."""
         self.add(captions)
-        return torch.stack([self._rows[c] for c in captions])[:, : self.length]
+        rows = torch.stack([self._rows[c] for c in captions])[:, : self.length]
+        return rows.contiguous()  # else CUDA could not copy it from pinned memory without waiting
 
 
 @dataclass

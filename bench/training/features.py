@@ -11,7 +11,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -145,16 +145,16 @@ class Features:
         progress(Stage("caching features"))
         started = time.perf_counter()
         self.method.eval()
-        captions = [
+        captions = dict.fromkeys(
             caption
             for evaluation in evaluations
             for caption in evaluation.captions_for(self.method)
-        ]
+        )
         keys = {(0, row) for evaluation in evaluations for row in evaluation.rows}
         if loader is not None:
-            captions += all_captions(loader, epochs)
+            captions |= dict.fromkeys(all_captions(loader, epochs))
             keys |= {(view, row) for view in self.views for row in loader.split.rows}
-        self.text_rows = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+        self.text_rows = {caption: row for row, caption in enumerate(captions)}
         self.image_rows = {key: row for row, key in enumerate(sorted(keys))}
         tokens = self.table(list(self.text_rows))
         source = evaluations[0] if loader is None else loader.split
@@ -302,7 +302,14 @@ def frozen_batch(method: Method, batch: Batch, dtype: torch.dtype, device: torch
 
 
 def all_captions(loader: Loader, epochs: int) -> Iterator[str]:
-    """Every caption of so many epochs, as the method writes them."""
+    """Every caption of so many epochs, as the method writes them.
+
+    If it leaves captions as they are, those are the captions of the split, however many epochs a
+    time budget allows.
+    """
+    if getattr(loader.caption, "__func__", None) is Method.train_caption:
+        yield from chain.from_iterable(loader.split.captions)
+        return
     for epoch in range(epochs):
         batches = loader.split.epoch(loader.batch_size, loader.seed, epoch)
         for number, pairs in enumerate(batches):

@@ -95,11 +95,19 @@ def kept(method: Method, batch: Batch, chunk: int, autocast: Context, exclude: l
 
         return saved_bytes(forward, [*exclude, *_tensors(part)])
 
+    def whole(encode: Encode, inputs: Any) -> Tensor:
+        """Features as large as those of the batch: those of its first chunk, repeated."""
+        with torch.no_grad(), autocast():
+            feature = encode(chunks(inputs, chunk)[0])
+        images = len(batch.image_ids)
+        return feature.repeat(-(-images // len(feature)), 1)[:images].requires_grad_()
+
     image = encoding(method.encode_image, batch.images)
     text = encoding(method.encode_text, batch.texts)
-    with torch.no_grad(), autocast():
-        features = [method.encode_image(batch.images), method.encode_text(batch.texts)]
-    features = [feature.requires_grad_() for feature in features]
+    features = [
+        whole(method.encode_image, batch.images),
+        whole(method.encode_text, batch.texts),
+    ]
 
     def loss() -> Tensor:
         with autocast():
