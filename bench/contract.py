@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import UserError, brief
+from bench.console import few
 from bench.measure.count import saved_bytes
 from methods import attention
 from methods.base import Batch, Method, NotApplicable
@@ -292,12 +293,6 @@ def _lengths_off(features: Tensor, tolerance: float) -> str | None:
     return f"features have lengths {float(lengths.min()):.4f} to {float(lengths.max()):.4f}, not 1"
 
 
-def _some(names: set[str]) -> str:
-    listed = sorted(names)
-    shown = ", ".join(listed[:3])
-    return f"{shown} and {len(listed) - 3} more" if len(listed) > 3 else shown
-
-
 # The checks. Each raises AssertionError with what is wrong, or LeftOut; it may return a note.
 
 
@@ -311,10 +306,12 @@ def _loss(candidate: Candidate) -> None:
 
 def _gradients(candidate: Candidate) -> None:
     training = candidate.training
-    assert not training.not_finite, f"the gradient is not finite in {_some(training.not_finite)}"
+    wrong = few(sorted(training.not_finite))
+    assert not wrong, f"the gradient is not finite in {wrong}"
     missed = _trainable(training.method).keys() - training.reached
     assert not missed, (
-        f"no gradient in three steps for {_some(missed)}; freeze what the loss does not depend on"
+        f"no gradient in three steps for {few(sorted(missed))}; freeze what the loss does not "
+        "depend on"
     )
 
 
@@ -330,7 +327,7 @@ def _groups(candidate: Candidate) -> str:
 
 def _frozen(candidate: Candidate) -> None:
     moved = candidate.training.moved
-    assert not moved, f"frozen weights changed in three steps: {_some(moved)}"
+    assert not moved, f"frozen weights changed in three steps: {few(sorted(moved))}"
 
 
 def _state(candidate: Candidate) -> str:
@@ -339,7 +336,7 @@ def _state(candidate: Candidate) -> str:
     buffers = {n for n, _ in method.named_buffers() if not n.startswith("model.")}
     wrong = state.keys() ^ (_trainable(method).keys() | buffers)
     assert not wrong, (
-        f"own_state must be the trainable parameters and own buffers; see {_some(wrong)}"
+        f"own_state must be the trainable parameters and own buffers; see {few(sorted(wrong))}"
     )
     fresh = candidate.build()
     fresh.load_own_state(state)
@@ -400,7 +397,7 @@ def _autocast(candidate: Candidate) -> None:
     if loss.requires_grad:
         loss.backward()
         names = _not_finite(method)
-        assert not names, f"the gradient is not finite under bf16 autocast in {_some(names)}"
+        assert not names, f"the gradient is not finite under bf16 autocast in {few(sorted(names))}"
 
 
 def _seed(candidate: Candidate) -> None:
