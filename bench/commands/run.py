@@ -17,7 +17,7 @@ from bench.commands.sweeping import (
     report_failures,
     run_trials,
 )
-from bench.console import console, counted, from_here, say
+from bench.console import console, counted, from_here, predicting, say
 from bench.sweeps import forkserver
 from bench.sweeps import tuned as tuned_
 
@@ -176,17 +176,9 @@ def _run_corrupted(
 def _print_forecast(
     screen: "Console", plan: "Plan", todo: "list[Trial]", engine: "Engine", memory: bool
 ) -> None:
-    from rich.progress import Progress
-
     from bench.sweeps import forecast
 
-    with Progress(console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("predicting memory", visible=False)
-
-        def move(done: int, total: int, what: str) -> None:
-            words = f"predicting memory of {what}"
-            bar.update(task, completed=done, total=total, description=words, visible=True)
-
+    with predicting() as move:
         lines = forecast.forecast(plan, todo, engine.device_name(), move if memory else None)
     places = itertools.groupby(lines, key=lambda line: (line.dataset, line.backbone))
     tables = [list(place) for _, place in places]

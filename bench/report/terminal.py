@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bench.console import plain_table
 from bench.label import Label
 from bench.report.conditions import footnotes, replaced
 from bench.report.entry import RECALL, SPEED
@@ -40,7 +41,7 @@ def table(groups: Sequence[Group]) -> "Table":
             Column("peak MiB" if group.cuda else "kept MiB", group.memory, size, 0, MIB),
             Column("images/s", SPEED, rate),
         ]
-        inner = _blank(group.title)
+        inner = plain_table(title=group.title)
         inner.add_column("method", min_width=12)
         for head in ("n", *(column.title for column in columns)):
             inner.add_column(head, justify="right", no_wrap=True)
@@ -68,18 +69,9 @@ def table(groups: Sequence[Group]) -> "Table":
 
 def short(part: Part) -> "Table":
     """A table of a report for a terminal: means without their spread."""
-    shown = _blank(part.title)
+    shown = plain_table(title=part.title)
     for head in part.table.heads:
         shown.add_column(head, justify="left" if head in WORDS else "right", overflow="fold")
     for cells in part.table.rows:
         shown.add_row(*(cell.text for cell in cells))
     return shown
-
-
-def _blank(title: str) -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    return Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
