@@ -21,11 +21,7 @@ from methods.known_towers import text_tower
 
 
 def load(spec: str) -> Backbone:
-    """Build the model of a backbone spec with its weights, on the CPU, in float32.
-
-    Weights that are not on this machine are downloaded. Raises UserError if they cannot be had or
-    do not fit the architecture.
-    """
+    """See `bench.backbone.load`."""
     # Else torch's "fast path" would compute attention in evaluation. On a CPU it writes the N x N
     # weights out, so it is no faster there than SDPA; on CUDA under autocast it is never taken.
     torch.backends.mha.set_fastpath_enabled(False)

@@ -19,8 +19,7 @@ from filelock import FileLock, Timeout
 from bench import UserError, synthetic
 from bench.data import Dataset, imagefile, resize, short_hash
 from bench.data.imagefile import Scale
-from bench.data.resize import CLIP, Resize, fit
-from bench.data.resize import Pixels as Pixels
+from bench.data.resize import CLIP, Pixels, Resize, fit
 from bench.disk import NoRoom
 from bench.units import format_bytes
 

@@ -8,8 +8,8 @@ from textwrap import wrap
 
 from bench import UserError, data
 from bench.data import Card, Dataset, cache
-from bench.data.cache import Pixels
 from bench.data.corrupt import CORRUPTIONS, corrupt
+from bench.data.resize import Pixels
 from bench.disk import demand_png, writing
 
 SIDE, GAP, TEXT, LINE = 200, 24, 400, 20

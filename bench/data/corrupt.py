@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-Pixels = npt.NDArray[np.uint8]
+from bench.data.resize import Pixels
+
 Values = npt.NDArray[np.float64]
 
 VERSION = 1

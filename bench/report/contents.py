@@ -15,15 +15,7 @@ from bench.report.group import SEEN, Group, slug
 from bench.report.reached import reach_table
 from bench.report.significance import ABOUT
 from bench.report.summary import summary
-from bench.report.tables import (
-    Column,
-    Part,
-    costs,
-    machine,
-    method_table,
-    recall_table,
-    recalls,
-)
+from bench.report.tables import Column, Part, costs, machine, method_table, recall_table, recalls
 
 if TYPE_CHECKING:
     import pandas as pd
