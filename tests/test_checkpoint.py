@@ -327,18 +327,3 @@ def test_a_file_that_the_table_knows_is_told_from_its_name(
     note = activation.note("ViT-B-32", found, known)
     assert note is not None
     assert "recalls will be too low; ViT-B-32-quickgelu has QuickGELU" in note
-
-
-@pytest.mark.parametrize(
-    ("spec", "says"),
-    [
-        ("ViT-B-32:openai", r"did you mean ViT-B-32-quickgelu:openai\?"),
-        ("RN50:cc12m", r"did you mean RN50-quickgelu:cc12m\?"),
-        ("ViT-L-14-quickgelu:laion2b_s32b_b82k", r"did you mean ViT-L-14:laion2b_s32b_b82k\?"),
-    ],
-)
-def test_a_tag_of_the_other_activation_is_refused_before_anything_runs(
-    spec: str, says: str
-) -> None:
-    with pytest.raises(UserError, match=says):
-        backbone.check(spec)

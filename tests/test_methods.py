@@ -213,23 +213,6 @@ def test_the_parameters_of_every_method_are_counted() -> None:
 # LoRA.
 
 
-@pytest.mark.parametrize("kind", WITH_BLOCKS)
-@pytest.mark.parametrize("settings", [{}, {"dora": True}, {"rslora": True}, {"targets": "attn"}])
-def test_merged_lora_equals_adapted_lora(settings: dict[str, Any], kind: str) -> None:
-    method, plain, batch = build("lora", kind, **settings), build("zeroshot", kind), tiny_batch()
-    step(method)
-    method.eval()
-    with torch.no_grad():
-        image, text = method.encode_image(batch.images), method.encode_text(batch.texts)
-        assert (image - plain.encode_image(batch.images)).abs().max() > 1e-3
-        assert (text - plain.encode_text(batch.texts)).abs().max() > 1e-3
-        layers: list[Any] = method.adapted_layers()  # type: ignore[operator]
-        for layer in layers:
-            layer.merge()
-        close(method.encode_image(batch.images), image)
-        close(method.encode_text(batch.texts), text)
-
-
 def test_lora_reaches_attention_under_autocast() -> None:
     method, batch = build("lora", targets="attn"), tiny_batch()
     step(method)
@@ -390,15 +373,3 @@ def test_adapters_leave_no_tensor_behind() -> None:
     gc.collect()
     assert len(seen) == 2 * 3
     assert all(reference() is None for reference in seen)
-
-
-def test_checkpointing_gives_the_same_gradients() -> None:
-    for name in ("lora", "adapter", "vpt"):
-        found = []
-        for checkpointing in (False, True):
-            method = build(name)
-            step(method)
-            method.image_tower.checkpointing = method.text_tower.checkpointing = checkpointing
-            method.loss(tiny_batch()).backward()
-            found.append([p.grad for p in method.parameters() if p.requires_grad])
-        close(found[0], found[1], scale=10)

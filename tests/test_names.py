@@ -6,6 +6,7 @@ import pytest
 
 from bench import UserError, backbone, data
 from bench.backbone import names
+from bench.backbone.names import known_weights
 from bench.recipe import Recipe
 from bench.spec import portable
 from bench.sweeps import sweep
@@ -134,17 +135,17 @@ def test_the_default_backbone_is_no_part_of_a_card_s_digest(tiny: Path) -> None:
 
 def test_what_the_weights_were_trained_on_is_known_by_every_spelling() -> None:
     for spec in ("remoteclip-b32", "ViT-B-32:/a/RemoteCLIP-ViT-B-32.pt"):
-        known = backbone.known_weights(backbone.expand(spec))
+        known = known_weights(backbone.expand(spec))
         assert known is not None
         assert known.datasets == ["rsicd", "rsitmd", "ucm"]
-    renamed = backbone.known_weights("ViT-B-32:mine.pt", known.sha256)
+    renamed = known_weights("ViT-B-32:mine.pt", known.sha256)
     assert renamed == known
-    assert backbone.known_weights("ViT-B-32:mine.pt", "0" * 64) is None
-    assert backbone.known_weights("ViT-B-16:RemoteCLIP-ViT-B-32.pt") is None
-    starter = backbone.known_weights("starter")
+    assert known_weights("ViT-B-32:mine.pt", "0" * 64) is None
+    assert known_weights("ViT-B-16:RemoteCLIP-ViT-B-32.pt") is None
+    starter = known_weights("starter")
     assert starter is not None
     assert starter.datasets == ["rsicd"]
-    assert backbone.known_weights("starter:none") is None
+    assert known_weights("starter:none") is None
 
 
 @pytest.mark.parametrize(

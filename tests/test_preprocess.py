@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from bench import UserError, backbone, record, trial_run
-from bench.backbone import Preprocess, preprocess_of
-from bench.backbone.preprocess import defining, of_record
+from bench.backbone.preprocess import Preprocess, defining, of_record, preprocess_of
 from bench.contract import TEXT, VISION
 from bench.data import cache
 from bench.data.resize import CLIP, Resize
