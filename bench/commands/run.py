@@ -18,7 +18,6 @@ from bench.commands.sweeping import (
     run_trials,
 )
 from bench.console import console, counted, from_here, predicting, say
-from bench.sweeps import forkserver
 from bench.sweeps import tuned as tuned_
 
 if TYPE_CHECKING:
@@ -84,16 +83,12 @@ def run(options: RunOptions) -> None:
     config = options.config()
     if options.severity is not None and not config.corrupt:
         raise UserError("--severity is an option of --corrupt; give --corrupt with it")
-    if not options.dry_run:
-        forkserver.warm_up()  # it imports in the background while this process plans
-    from bench.trained import under_corruption
+    conditions: list[Condition] = []
+    if config.corrupt:
+        from bench.trained import under_corruption
 
-    conditions = (
-        under_corruption.conditions(config.corrupt, config.severity) if config.corrupt else []
-    )
-    plan, engine = planned_with_engine(
-        config, images=not options.dry_run, yes=None if options.dry_run else options.yes
-    )
+        conditions = under_corruption.conditions(config.corrupt, config.severity)
+    plan, engine = planned_with_engine(config, options.dry_run, options.yes)
     screen = console()
     announce_backbones(screen, config)
     if config.tuned is not None:
