@@ -81,8 +81,8 @@ def ready_weights(
             ready = make_ready(spec, lambda text: say(screen, text), download=download)
         except UserError as error:
             verb = "is" if len(todo) == 1 else "are"
-            rest = f"Nothing was run: {counted(len(todo), 'trial')} {verb} left."
-            raise UserError(f"{error}\n\n{rest}") from None
+            left = f"Nothing was run: {counted(len(todo), 'trial')} {verb} left."
+            raise UserError(f"{error}\n\n{left}") from None
         if ready.to_download != 0:
             missing = ready.to_download  # None: the size is not known
             size = "" if missing is None else f", {format_bytes(missing, DOWNLOADS)}"

@@ -83,7 +83,7 @@ def match(
             raise UserError(f"{name}: {both} are both {path}; correct the annotation")
         file_of[filename], entry_of[path] = path, filename
 
-    rest, numbered = [], 0
+    unmatched, numbered = [], 0
     for filename in filenames:
         pure = PurePosixPath(filename)
         if paths := by_name.get(pure.name) or by_stem.get(pure.stem) or by_stem.get(pure.name):
@@ -92,12 +92,12 @@ def match(
             take(filename, paths)
             numbered += 1
         else:
-            rest.append(filename)
+            unmatched.append(filename)
     # Only the files that are left may be spelled otherwise, so that an exact name always wins.
-    free = [path for path in files if path not in entry_of] if rest else []
+    free = [path for path in files if path not in entry_of] if unmatched else []
     by_spelling = _grouped(free, lambda path: _spelling(path.stem))
     respelled = []
-    for filename in rest:
+    for filename in unmatched:
         pure = PurePosixPath(filename)
         if paths := by_spelling.get(_spelling(pure.stem)) or by_spelling.get(_spelling(pure.name)):
             take(filename, paths)

@@ -64,8 +64,8 @@ def seeds_and_images(differences: Array, level: float = 0.95) -> tuple[Array, Ar
     seeds, images, _ = differences.shape
     mean = differences.mean(axis=(0, 1))
     by_seed, by_image = differences.mean(axis=1), differences.mean(axis=0)
-    rest = differences - by_seed[:, None] - by_image[None] + mean
-    noise = (rest**2).sum(axis=(0, 1)) / ((seeds - 1) * max(images - 1, 1))
+    residual = differences - by_seed[:, None] - by_image[None] + mean
+    noise = (residual**2).sum(axis=(0, 1)) / ((seeds - 1) * max(images - 1, 1))
     of_seeds = by_seed.var(axis=0, ddof=1) / seeds
     spread = by_image.var(axis=0, ddof=1) if images > 1 else np.zeros_like(mean)
     of_images = np.maximum(spread - noise / seeds, 0) / images
