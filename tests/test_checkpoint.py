@@ -12,6 +12,7 @@ from bench import UserError, backbone
 from bench.backbone import checkpoint, loading
 from bench.backbone.ready import make_ready
 from bench.backbone.spec import Spec
+from bench.backbone.starter import STARTER, starter_state
 from tests.helpers.hub_server import hub_of_this_process
 
 SIZES = {"vision": {"layers": 2, "width": 64, "patch_size": 16, "image_size": 32}}
@@ -244,7 +245,7 @@ def test_other_files_are_one_sentence(
 
 def test_a_cut_safetensors_is_one_sentence(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "cut.safetensors"
-    path.write_bytes(backbone.STARTER.joinpath("starter.safetensors").read_bytes()[:9999])
+    path.write_bytes(STARTER.joinpath("starter.safetensors").read_bytes()[:9999])
     with pytest.raises(UserError, match=r"cannot be read \(.*\); it is damaged"):
         backbone.load(f"small:{path}")
 
@@ -292,8 +293,8 @@ def test_openais_own_archives_are_read_and_have_quickgelu(
 
 
 def test_the_starter_is_small_and_its_unseen_tokens_are_zero() -> None:
-    assert (backbone.STARTER / "starter.safetensors").stat().st_size < 12e6
-    table = backbone.starter_state()["token_embedding.weight"]
+    assert (STARTER / "starter.safetensors").stat().st_size < 12e6
+    table = starter_state()["token_embedding.weight"]
     assert table.shape == (49408, 128)
     assert (table == 0).all(dim=1).sum() > 40_000
 

@@ -4,7 +4,6 @@ from bench.backbone.model import Backbone
 from bench.backbone.names import expand
 from bench.backbone.preprocess import preprocess_of
 from bench.backbone.spec import folder_name, split_spec
-from bench.backbone.starter import STARTER, save_starter, starter_state
 from bench.backbone.weights import Absent, check, image_size, weights_identity
 
 
@@ -20,7 +19,6 @@ def load(spec: str) -> Backbone:
 
 
 __all__ = [
-    "STARTER",
     "Absent",
     "Backbone",
     "check",
@@ -29,8 +27,6 @@ __all__ = [
     "image_size",
     "load",
     "preprocess_of",
-    "save_starter",
     "split_spec",
-    "starter_state",
     "weights_identity",
 ]
