@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from rich import box
+from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 
 from bench import UserError, brief
@@ -18,9 +21,6 @@ from bench.console import few
 from bench.measure.count import saved_bytes
 from methods import attention
 from methods.base import Batch, Method, NotApplicable
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -454,12 +454,8 @@ CHECKS: dict[str, Callable[[Candidate], str | None]] = {
 }
 
 
-def table(results: list[Result], title: str) -> "Table":
+def table(results: list[Result], title: str) -> Table:
     """The results: a row for each check, a column for each kind of model, the reasons below."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     kinds = list(dict.fromkeys(result.kind for result in results))
     table = Table("check", *kinds, title=title, box=box.SIMPLE_HEAD)
     table.title_justify = table.caption_justify = "left"

@@ -1,7 +1,9 @@
 """Tables for a terminal of 80 to 100 columns: a summary of records, and tables of a report."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
 
 from bench.console import plain_table
 from bench.label import Label
@@ -22,15 +24,9 @@ from bench.report.tables import (
     size,
 )
 
-if TYPE_CHECKING:
-    from rich.table import Table
 
-
-def table(groups: Sequence[Group]) -> "Table":
+def table(groups: Sequence[Group]) -> Table:
     """A table for each group of records."""
-    from rich.table import Table
-    from rich.text import Text
-
     outer, notes = Table.grid(), dict[str, None]()
     for group in groups:
         columns = [
@@ -67,7 +63,7 @@ def table(groups: Sequence[Group]) -> "Table":
     return outer
 
 
-def short(part: Part) -> "Table":
+def short(part: Part) -> Table:
     """A table of a report for a terminal: means without their spread."""
     shown = plain_table(title=part.title)
     for head in part.table.heads:
