@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench import UserError, brief
@@ -95,8 +96,6 @@ def _load(path: Path, is_torchscript: bool) -> Any:
                 warnings.simplefilter("ignore")
                 return torch.jit.load(str(path), map_location="cpu").state_dict()
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         # Mapped into memory where the format allows it: the optimiser's states stay on the disk.
         return torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))

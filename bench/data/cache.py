@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL
 from filelock import FileLock, Timeout
 
 from bench import UserError, synthetic
@@ -129,8 +130,6 @@ def place(dataset: Dataset, size: int, how: Resize = CLIP) -> Path:
     their order, the scale of wide images, the way of resizing, the code that decodes and Pillow's
     version. So a changed file is never served from an old map.
     """
-    import PIL
-
     generated = dataset.card.kind == "synthetic"
     code = Path(synthetic.__file__).parent.glob("*.py")
     modules = sorted(code) if generated else (imagefile.__file__, resize.__file__)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 Array = NDArray[Any]
 
@@ -91,8 +92,6 @@ def _p_value(width: Any, mean: Array) -> Array:
 
 def _t(level: float | Array, freedom: int) -> Array:
     """The t between whose negative and itself Student's distribution has the share `level`."""
-    from scipy.special import stdtrit
-
     return np.asarray(stdtrit(freedom, (1 + np.asarray(level)) / 2))
 
 
@@ -109,8 +108,6 @@ class TTest:
 
 def t_test(differences: Sequence[float]) -> TTest | None:
     """Student's paired t of differences, one for each seed; None with fewer than two."""
-    from scipy.special import stdtr
-
     n = len(differences)
     if n < 2:
         return None
