@@ -11,9 +11,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from open_clip import CLIP, CustomTextCLIP
+from open_clip.hf_model import HFTextEncoder
+from open_clip.timm_model import TimmModel
 from rich import box
 from rich.table import Table
 from rich.text import Text
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from bench import UserError, brief
@@ -41,16 +45,11 @@ TEXT = {"context_length": 48, "vocab_size": 100, "width": 48, "heads": 2, "layer
 
 def _open_clip() -> Any:
     """open_clip's own towers."""
-    from open_clip import CLIP
-
     return CLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT, quick_gelu=True)
 
 
 def _hugging_face() -> Any:
     """A BERT text tower of Hugging Face."""
-    from open_clip import CustomTextCLIP
-    from open_clip.hf_model import HFTextEncoder
-
     try:
         from transformers import BertConfig
     except ImportError:
@@ -75,10 +74,6 @@ def _hugging_face() -> Any:
 
 def _timm() -> Any:
     """A timm image tower that pools by attention, as SigLIP's."""
-    from open_clip import CustomTextCLIP
-    from open_clip.timm_model import TimmModel
-    from timm.models.vision_transformer import VisionTransformer
-
     text = TEXT | {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
     model = CustomTextCLIP(embed_dim=64, vision_cfg=VISION, text_cfg=text, init_logit_bias=-10)
     model.visual = TimmModel("test_vit", embed_dim=64, image_size=32, pool="", proj="none")
@@ -97,8 +92,6 @@ def _timm() -> Any:
 
 def _resnet() -> Any:
     """A ResNet image tower, which has no transformer blocks."""
-    from open_clip import CLIP
-
     vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}
     return CLIP(embed_dim=32, vision_cfg=vision, text_cfg=TEXT)
 
@@ -168,8 +161,6 @@ def check_method(
 
 def obstacle(cls: type[Method], settings: Mapping[str, Any]) -> str | None:
     """Why a method cannot be built around a model as wide as real ones; None if it can."""
-    from open_clip import CLIP
-
     vision, text = {**VISION, "layers": 1, "width": 512}, {**TEXT, "layers": 1, "width": 256}
     try:
         with _seeded(0):

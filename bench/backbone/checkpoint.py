@@ -16,6 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import (
+    convert_to_custom_text_state_dict,
+    resize_pos_embed,
+    resize_text_pos_embed,
+)
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -162,9 +168,6 @@ def fill(model: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
     Positions of another image size or text length are interpolated, as open_clip does. For a model
     on the meta device this only checks whether the file fits. Raises Misfit.
     """
-    from open_clip.convert import convert_state_dict
-    from open_clip.model import convert_to_custom_text_state_dict
-
     target, notes = model.state_dict(), list(checkpoint.notes)
     state = convert_state_dict(model, dict(checkpoint.state))
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
@@ -183,8 +186,6 @@ def fill(model: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
 
 def _interpolate(model: nn.Module, state: State, target: Mapping[str, Tensor]) -> list[str]:
     """Resize positions in `state` to the model's; a note for each that was."""
-    from open_clip.model import resize_pos_embed, resize_text_pos_embed
-
     notes = []
     image, text = "visual.positional_embedding", "positional_embedding"
     text = text if text in target else f"text.{text}"
