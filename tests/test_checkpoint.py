@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from bench import UserError, backbone
@@ -22,8 +24,6 @@ TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "lay
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     """The weights of a small architecture that is registered as `small` (and `small-quickgelu`)."""
-    import open_clip
-
     folder = tmp_path_factory.mktemp("configs")
     for name, more in (
         ("small", {}),
@@ -100,8 +100,6 @@ def test_of_two_models_in_a_file_the_usual_one_is_taken_else_none(
 
 
 def test_safetensors_are_read(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file({f"module.{k}": v for k, v in small.items()}, tmp_path / "mine.safetensors")
     notes_of(f"small:{tmp_path / 'mine.safetensors'}", small)
 

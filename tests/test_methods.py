@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip import CLIP, get_model_config
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from bench.contract import KINDS, check_method, tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, unit
+from methods.harma import adaptive_triplet
+from methods.mrs_adapter import hardest_hinge
 from tests.helpers.close import close
 from tests.helpers.makes import WITH_BLOCKS, features, stirred
 
@@ -130,8 +133,6 @@ def test_starts_as_the_backbone(name: str, settings: dict[str, Any], kind: str) 
 @pytest.fixture(scope="module")
 def vit_b_32() -> Iterator[Any]:
     """ViT-B-32 without weights; each method gets a fresh one."""
-    from open_clip import CLIP, get_model_config
-
     config = get_model_config("ViT-B-32")
     assert config is not None
 
@@ -253,8 +254,6 @@ def test_autocast_changes_neither_logits_nor_their_gradient(
 
 
 def test_hinges_do_not_change_under_autocast_either() -> None:
-    from methods.mrs_adapter import hardest_hinge
-
     a, b = (unit(torch.randn(8, 32)).requires_grad_() for _ in range(2))
     plain = hardest_hinge(a, b, 0.2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -297,8 +296,6 @@ def test_side_branches_keep_nothing_of_the_frozen_towers(name: str, kind: str) -
 
 
 def test_hmmc_is_the_hinge_on_the_hardest_negative() -> None:
-    from methods.mrs_adapter import hardest_hinge
-
     image, text = (
         torch.eye(3),
         torch.tensor([[0.8, 0.6, 0], [0, 1, 0], [0.0, 0.5, math.sqrt(0.75)]]),
@@ -312,8 +309,6 @@ def test_hmmc_is_the_hinge_on_the_hardest_negative() -> None:
 
 
 def test_adaptive_triplet_weighs_each_violation() -> None:
-    from methods.harma import adaptive_triplet
-
     scores = torch.tensor([[0.5, 0.4], [0.2, 0.9]])
     costs = [0.2 + 0.4 - 0.5, 0, 0, 0]  # image 0 with text 1; the rest keep the margin
     expected = sum((1 - math.exp(-cost)) ** 2 * cost for cost in costs) / 2

@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
+import open_clip
 import pytest
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.pretrained import get_pretrained_cfg
 
 from bench import UserError, backbone, data
 from bench.backbone import names
 from bench.backbone.names import known_weights
+from bench.backbone.weights import OPEN_CLIP_FILES
 from bench.recipe import Recipe
+from bench.report.published import numbers
 from bench.spec import portable
 from bench.sweeps import sweep
 from bench.sweeps.sweepfile import SweepConfig
@@ -21,12 +26,6 @@ def trial(spec: str, weights: str = "a hash") -> Trial:
 
 
 def test_every_name_is_of_an_architecture_and_a_tag_that_open_clip_knows() -> None:
-    import open_clip
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-    from open_clip.pretrained import get_pretrained_cfg
-
-    from bench.backbone.weights import OPEN_CLIP_FILES
-
     assert OPEN_CLIP_FILES == (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
     for one in list(names.table().values())[1:]:
         assert one.architecture in open_clip.list_models(), one.name
@@ -44,8 +43,6 @@ def test_every_name_is_of_an_architecture_and_a_tag_that_open_clip_knows() -> No
 
 
 def test_the_published_rows_of_a_name_are_in_the_table_of_published_numbers() -> None:
-    from bench.report.published import numbers
-
     rows = {(row["backbone"], row["method"]) for row in numbers()}
     for one in names.table().values():
         if one.published is not None:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 from huggingface_hub import constants
+from open_clip import pretrained
 
 from bench import UserError, backbone
 from bench.backbone import Absent, names, ready, weights
@@ -193,9 +195,6 @@ def test_a_pinned_file_that_is_damaged_is_refused(
 def test_a_tag_of_open_clip_is_looked_for_under_both_names(
     server: HubServer, monkeypatch: pytest.MonkeyPatch, content: bytes, tmp_path: Path
 ) -> None:
-    import open_clip
-    from open_clip import pretrained
-
     config = tmp_path / "tagged.json"  # the starter's sizes under a name that has tags
     config.write_bytes((STARTER / "starter.json").read_bytes())
     open_clip.add_model_config(config)
