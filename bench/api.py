@@ -11,7 +11,7 @@ from bench import UserError, at_home
 from bench import record as record_
 from bench.commands.sweeping import planned_with_engine, run_trials
 from bench.console import console
-from bench.sweeps import forkserver, sweepfile
+from bench.sweeps import sweepfile
 
 if TYPE_CHECKING:
     from bench.trained.model import TrainedModel
@@ -92,7 +92,6 @@ def run(
         time_limit=time_limit,
         log=None if log is None else _texts(log),
     )
-    forkserver.warm_up()
     plan, engine = planned_with_engine(config)
     todo = plan.todo(rerun, retry_failed)
     try:

@@ -6,17 +6,7 @@ from typing import Annotated
 import typer
 
 from bench import UserError, __version__
-from bench.commands import (
-    backbones,
-    data,
-    evaluate,
-    framework,
-    methods,
-    plan,
-    results,
-    run,
-    tune,
-)
+from bench.commands import backbones, data, evaluate, framework, methods, plan, results, run, tune
 from bench.console import complain, replace_unprintable
 from bench.recipe import defaults_in_a_line
 

@@ -6,12 +6,13 @@ import io
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def console(stderr: bool = False) -> "Console":
@@ -47,6 +48,35 @@ def _wrapped(line: str, width: int) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def plain_table(*heads: str, title: str | None = None) -> "Table":
+    """A table without rows, as commands print it: with a line below its headings and no other."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    heading = None if title is None else Text(title)  # a string with `[own lr]` would be markup
+    table = Table(*heads, title=heading, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.title_justify = "left"
+    return table
+
+
+@contextlib.contextmanager
+def predicting() -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar on standard error, shown once `bench.measure.plan.plan` reports progress."""
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn("line"), "{task.description}", MofNCompleteColumn())
+    screen = console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=screen, transient=True) as bar:
+        task = bar.add_task("predicting", visible=False)
+
+        def move(done: int, total: int, what: str) -> None:
+            words = f"predicting {what}"
+            bar.update(task, completed=done, total=total, description=words, visible=True)
+
+        yield move
 
 
 def counted(number: int, noun: str) -> str:

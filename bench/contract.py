@@ -8,18 +8,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from open_clip import CLIP, CustomTextCLIP
+from open_clip.hf_model import HFTextEncoder
+from open_clip.timm_model import TimmModel
+from rich import box
+from rich.table import Table
+from rich.text import Text
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from bench import UserError, brief
+from bench.console import few
 from bench.measure.count import saved_bytes
 from methods import attention
 from methods.base import Batch, Method, NotApplicable
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,11 @@ TEXT = {"context_length": 48, "vocab_size": 100, "width": 48, "heads": 2, "layer
 
 def _open_clip() -> Any:
     """open_clip's own towers."""
-    from open_clip import CLIP
-
     return CLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT, quick_gelu=True)
 
 
 def _hugging_face() -> Any:
     """A BERT text tower of Hugging Face."""
-    from open_clip import CustomTextCLIP
-    from open_clip.hf_model import HFTextEncoder
-
     try:
         from transformers import BertConfig
     except ImportError:
@@ -74,10 +74,6 @@ def _hugging_face() -> Any:
 
 def _timm() -> Any:
     """A timm image tower that pools by attention, as SigLIP's."""
-    from open_clip import CustomTextCLIP
-    from open_clip.timm_model import TimmModel
-    from timm.models.vision_transformer import VisionTransformer
-
     text = TEXT | {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
     model = CustomTextCLIP(embed_dim=64, vision_cfg=VISION, text_cfg=text, init_logit_bias=-10)
     model.visual = TimmModel("test_vit", embed_dim=64, image_size=32, pool="", proj="none")
@@ -96,8 +92,6 @@ def _timm() -> Any:
 
 def _resnet() -> Any:
     """A ResNet image tower, which has no transformer blocks."""
-    from open_clip import CLIP
-
     vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}
     return CLIP(embed_dim=32, vision_cfg=vision, text_cfg=TEXT)
 
@@ -167,8 +161,6 @@ def check_method(
 
 def obstacle(cls: type[Method], settings: Mapping[str, Any]) -> str | None:
     """Why a method cannot be built around a model as wide as real ones; None if it can."""
-    from open_clip import CLIP
-
     vision, text = {**VISION, "layers": 1, "width": 512}, {**TEXT, "layers": 1, "width": 256}
     try:
         with _seeded(0):
@@ -292,12 +284,6 @@ def _lengths_off(features: Tensor, tolerance: float) -> str | None:
     return f"features have lengths {float(lengths.min()):.4f} to {float(lengths.max()):.4f}, not 1"
 
 
-def _some(names: set[str]) -> str:
-    listed = sorted(names)
-    shown = ", ".join(listed[:3])
-    return f"{shown} and {len(listed) - 3} more" if len(listed) > 3 else shown
-
-
 # The checks. Each raises AssertionError with what is wrong, or LeftOut; it may return a note.
 
 
@@ -311,10 +297,12 @@ def _loss(candidate: Candidate) -> None:
 
 def _gradients(candidate: Candidate) -> None:
     training = candidate.training
-    assert not training.not_finite, f"the gradient is not finite in {_some(training.not_finite)}"
+    wrong = few(sorted(training.not_finite))
+    assert not wrong, f"the gradient is not finite in {wrong}"
     missed = _trainable(training.method).keys() - training.reached
     assert not missed, (
-        f"no gradient in three steps for {_some(missed)}; freeze what the loss does not depend on"
+        f"no gradient in three steps for {few(sorted(missed))}; freeze what the loss does not "
+        "depend on"
     )
 
 
@@ -330,7 +318,7 @@ def _groups(candidate: Candidate) -> str:
 
 def _frozen(candidate: Candidate) -> None:
     moved = candidate.training.moved
-    assert not moved, f"frozen weights changed in three steps: {_some(moved)}"
+    assert not moved, f"frozen weights changed in three steps: {few(sorted(moved))}"
 
 
 def _state(candidate: Candidate) -> str:
@@ -339,7 +327,7 @@ def _state(candidate: Candidate) -> str:
     buffers = {n for n, _ in method.named_buffers() if not n.startswith("model.")}
     wrong = state.keys() ^ (_trainable(method).keys() | buffers)
     assert not wrong, (
-        f"own_state must be the trainable parameters and own buffers; see {_some(wrong)}"
+        f"own_state must be the trainable parameters and own buffers; see {few(sorted(wrong))}"
     )
     fresh = candidate.build()
     fresh.load_own_state(state)
@@ -400,7 +388,7 @@ def _autocast(candidate: Candidate) -> None:
     if loss.requires_grad:
         loss.backward()
         names = _not_finite(method)
-        assert not names, f"the gradient is not finite under bf16 autocast in {_some(names)}"
+        assert not names, f"the gradient is not finite under bf16 autocast in {few(sorted(names))}"
 
 
 def _seed(candidate: Candidate) -> None:
@@ -457,12 +445,8 @@ CHECKS: dict[str, Callable[[Candidate], str | None]] = {
 }
 
 
-def table(results: list[Result], title: str) -> "Table":
+def table(results: list[Result], title: str) -> Table:
     """The results: a row for each check, a column for each kind of model, the reasons below."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     kinds = list(dict.fromkeys(result.kind for result in results))
     table = Table("check", *kinds, title=title, box=box.SIMPLE_HEAD)
     table.title_justify = table.caption_justify = "left"

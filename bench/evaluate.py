@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench import retrieval
 from bench.backbone import Backbone
 from bench.data import Dataset, cut
-from bench.data.cache import Pixels
+from bench.data.resize import Pixels
 from bench.schema import Efficiency
 from bench.training.batches import TokenTable, join_blocks, normalise
 from bench.training.trainer import autocast

@@ -3,12 +3,10 @@
 import re
 from collections.abc import Iterator
 from textwrap import TextWrapper
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions
-    from rich.measure import Measurement
-    from rich.text import Text
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
+from rich.text import Text
 
 
 class CallWrapper(TextWrapper):
@@ -29,15 +27,11 @@ class Label:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def __rich_measure__(self, console: "Console", options: "ConsoleOptions") -> "Measurement":
-        from rich.measure import Measurement
-
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         longest = max(map(len, self.text.splitlines()))
         narrowest = max(map(len, re.split(r"[ \n]|(?<=[(,])", self.text)))
         return Measurement(narrowest, longest).with_maximum(options.max_width)
 
-    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Text]":
-        from rich.text import Text
-
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         for line in fold(self.text, options.max_width):
             yield Text(line, overflow="fold")

@@ -63,12 +63,7 @@ def write(path: Path, record: "Record", beside: Files | None = None) -> None:
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """Like `write`, for a JSON document that is not a record and has no files beside it."""
-    partial = _partial(path, lambda partial: _dump(document, partial))
-    try:
-        _keep_replaced(path)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    atomically(path, lambda partial: _dump(document, partial), keep_old=True)
 
 
 def _dump(document: Mapping[str, Any], path: Path) -> None:
@@ -76,10 +71,15 @@ def _dump(document: Mapping[str, Any], path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def atomically(path: Path, write_to: Callable[[Path], Any]) -> None:
-    """Let `write_to` write a new file, flush it to the disk and only then give it its name."""
+def atomically(path: Path, write_to: Callable[[Path], Any], keep_old: bool = False) -> None:
+    """Let `write_to` write a new file, flush it to the disk and only then give it its name.
+
+    `keep_old`: a file that it replaces stays under another name, as in `write`.
+    """
     partial = _partial(path, write_to)
     try:
+        if keep_old:
+            _keep_replaced(path)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

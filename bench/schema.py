@@ -423,9 +423,9 @@ for _form in (Winner, TunedFile):  # in the class mypy would take it for a key
 
 def fault(document: Any) -> str | None:
     """The first thing that is wrong with a JSON document as a record; None where nothing is."""
-    return _first(faults(Record, document)) or _first(
-        faults(_recipe(), document["trial"]["recipe"], "trial", "recipe")
-    )
+    wrong = faults(Record, document)
+    wrong = wrong or faults(_recipe(), document["trial"]["recipe"], "trial", "recipe")
+    return next(iter(wrong), None)
 
 
 def faults_in_tuned_file(document: dict[str, Any]) -> list[str]:
@@ -437,17 +437,15 @@ def faults_in_tuned_file(document: dict[str, Any]) -> list[str]:
 
 def fault_under_corruption(document: Any) -> str | None:
     """The first thing that is wrong with a result on corrupted test images."""
-    return _first(faults(Corrupted, document))
+    return next(iter(faults(Corrupted, document)), None)
 
 
 def fault_in_transfer(document: Any) -> str | None:
     """The first thing that is wrong with a result on another data set."""
-    wrong = _first(faults(TransferFields, document))
-    return wrong or (None if "mR" in document["metrics"] else "'metrics.mR' is missing")
-
-
-def _first(wrong: list[str]) -> str | None:
-    return wrong[0] if wrong else None
+    wrong = faults(TransferFields, document)
+    if not wrong and "mR" not in document["metrics"]:
+        return "'metrics.mR' is missing"
+    return next(iter(wrong), None)
 
 
 @cache

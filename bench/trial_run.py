@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from bench import UserError, backbone, data, perquery
 from bench.measure import fitting_batch, machine, meter, oom
@@ -335,9 +337,6 @@ class TrialRun:
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     try:
         save_file(state, path)
     except SafetensorError as error:  # also raised for a full disk

@@ -41,11 +41,9 @@ class ClipAdapter(OnFeatures):
         self.text_adapter = bottleneck(self.text_tower.output_dim, reduction)
 
     def map_image(self, feature: Tensor) -> Tensor:
-        """`(B, E)` -> `(B, E)`."""
         return self._mix(feature, self.image_adapter)
 
     def map_text(self, feature: Tensor) -> Tensor:
-        """`(B, E)` -> `(B, E)`."""
         return self._mix(feature, self.text_adapter)
 
     def _mix(self, feature: Tensor, adapter: nn.Module) -> Tensor:

@@ -117,7 +117,6 @@ class Convpass(Method):
         return bypass.words(tokens, self.real)
 
     def encode_text(self, texts: Tensor) -> Tensor:
-        """`(B, L)` -> `(B, D)`, unit length."""
         if self.text == "none":
             return super().encode_text(texts)
         tower = self.text_tower

@@ -43,7 +43,6 @@ class TimmImage(Tower):
         return Hidden(insert_tokens(tokens, prompts, self.prefix), prompts=prompts.shape[-2])
 
     def run_block(self, index: int, hidden: Hidden) -> Hidden:
-        """See `Tower.run_block`."""
         return replace(hidden, tokens=self.blocks[index](hidden.tokens))
 
     def pool(self, hidden: Hidden) -> Tensor:
@@ -55,7 +54,6 @@ class TimmImage(Tower):
         return cast(Tensor, trunk.fc_norm(trunk.pool(trunk.norm(tokens))))
 
     def project(self, feature: Tensor) -> Tensor:
-        """See `Tower.project`."""
         return cast(Tensor, self.visual.head(self.trunk.head(self.trunk.head_drop(feature))))
 
     def summary(self, hidden: Hidden) -> Tensor:
@@ -107,7 +105,6 @@ class HuggingFaceText(Tower):
         return Hidden(tokens, mask[:, None, None], prompts=n)
 
     def run_block(self, index: int, hidden: Hidden) -> Hidden:
-        """See `Tower.run_block`."""
         tokens = self.blocks[index](hidden.tokens, hidden.mask)
         return replace(hidden, tokens=tokens[0] if isinstance(tokens, tuple) else tokens)
 
@@ -119,7 +116,6 @@ class HuggingFaceText(Tower):
         return self.summary(hidden)
 
     def project(self, feature: Tensor) -> Tensor:
-        """See `Tower.project`."""
         return cast(Tensor, self.text.proj(feature))
 
     def summary(self, hidden: Hidden) -> Tensor:
@@ -130,6 +126,5 @@ class HuggingFaceText(Tower):
         return (hidden.tokens * keep).sum(dim=1) / keep.sum(dim=1)
 
     def real(self, hidden: Hidden) -> Tensor:
-        """See `Tower.real`."""
         assert hidden.mask is not None
         return hidden.mask[:, 0, 0] == 0

@@ -14,7 +14,6 @@ tower the adapters do not see padding; in the authors' code they do.
 
 import math
 from functools import partial
-from itertools import chain
 from typing import Annotated, Any
 
 import torch
@@ -111,12 +110,12 @@ class G2A(Method):
         self.real: Tensor | None = None
         self.text_mask: Tensor | None = None
         self.adapters = nn.ModuleList()
-        image, text = self.image_tower, self.text_tower
-        blocks = chain(((image, b) for b in image.blocks), ((text, b) for b in text.blocks))
-        for tower, block in blocks:
-            adapter = G2Adapter(tower.width, width, dropout)
-            block.register_forward_hook(partial(self._adapted, adapter, tower is text))
-            self.adapters.append(adapter)
+        for tower in (self.image_tower, self.text_tower):
+            for block in tower.blocks:
+                adapter = G2Adapter(tower.width, width, dropout)
+                of_text = tower is self.text_tower
+                block.register_forward_hook(partial(self._adapted, adapter, of_text))
+                self.adapters.append(adapter)
 
     def _adapted(
         self, adapter: G2Adapter, text: bool, _block: nn.Module, _inputs: object, output: Any
@@ -129,7 +128,6 @@ class G2A(Method):
         return (adapted, *output[1:]) if isinstance(output, tuple) else adapted
 
     def encode_text(self, texts: Tensor) -> Tensor:
-        """`(B, L)` -> `(B, D)`, unit length."""
         tower = self.text_tower
         hidden = tower.embed(texts)
         self.real = tower.real(hidden)  # the adapters' hooks read both

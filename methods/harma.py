@@ -116,7 +116,6 @@ class HarMA(Method):
         return adapted
 
     def encode_text(self, texts: Tensor) -> Tensor:
-        """`(B, L)` -> `(B, D)`, unit length."""
         tower = self.text_tower
         hidden = tower.embed(texts)
         self.text_mask = additive_mask(tower.real(hidden))  # the adapters' hooks read it

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor, nn
 
 from methods.base import Method, NotApplicable
-from methods.surgery import (
-    Part,
-    linear_layers,
-    merge_adapters,
-    module_names,
-    open_attention,
-    plain_state,
-)
+from methods.surgery import Part, linear_layers, module_names, open_attention, plain_state
 from methods.towers import tower_parameters
 
 if TYPE_CHECKING:
@@ -103,7 +96,8 @@ class Injected(Method):
     def merged_state(self) -> dict[str, Tensor]:
         """See `Method.merged_state`: peft's adapters merged into the weights."""
         try:
-            merge_adapters(self.model)
+            for layer in self.adapted_layers():
+                layer.merge(safe_merge=True)
         except (NotImplementedError, AttributeError, ValueError, TypeError) as error:
             why = str(error).partition("\n")[0] or type(error).__name__
             raise NotApplicable(f"peft cannot merge it into plain weights ({why})") from None

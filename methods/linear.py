@@ -53,11 +53,9 @@ class Linear(OnFeatures):
         return plain_state(self.model)
 
     def map_image(self, feature: Tensor) -> Tensor:
-        """`(B, E)` -> `(B, E)`."""
         mapped: Tensor = self.image_map(feature)
         return mapped
 
     def map_text(self, feature: Tensor) -> Tensor:
-        """`(B, E)` -> `(B, E)`."""
         mapped: Tensor = self.text_map(feature)
         return mapped

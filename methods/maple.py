@@ -41,11 +41,9 @@ class MaPLe(Method):
         self.coupling = nn.ModuleList(nn.Linear(text.width, image.width) for _ in range(depth))
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """`(B, 3, H, W)` -> `(B, D)`, unit length."""
         pairs = zip(self.coupling, self.prompts, strict=True)
         mapped: list[Tensor] = [couple(prompt) for couple, prompt in pairs]
         return unit(prompted(self.image_tower, images, mapped))
 
     def encode_text(self, texts: Tensor) -> Tensor:
-        """`(B, L)` -> `(B, D)`, unit length."""
         return unit(prompted(self.text_tower, texts, list(self.prompts)))

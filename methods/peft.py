@@ -47,7 +47,7 @@ class Peft(Injected):
         self.kind = kind
         where = self._places(targets)
         try:
-            self.inject(_config(kind, settings | where))
+            self.inject(peft_kinds.kinds()[kind].config(**{**settings, **where}))
         except (ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
             why = " ".join(str(error).split()) or type(error).__name__
             raise NotApplicable(f"peft cannot put {kind} into these towers: {why}") from error
@@ -88,7 +88,7 @@ class Peft(Injected):
         if kind == "ia3":
             where["feedforward_modules"] = []
         try:
-            _config(kind, given | where)
+            peft_kinds.kinds()[kind].config(**{**given, **where})
         except (ValueError, TypeError, ImportError, AttributeError) as error:
             raise Refused(f"peft refuses these settings: {' '.join(str(error).split())}") from None
 
@@ -98,8 +98,3 @@ class Peft(Injected):
         if self.kind in NOT_DECAYED:
             return [{**group, "weight_decay": 0.0} for group in groups]
         return groups
-
-
-def _config(kind: str, settings: Mapping[str, Any]) -> Any:
-    """peft's config of a kind; raises what the config class raises."""
-    return peft_kinds.kinds()[kind].config(**settings)

@@ -117,15 +117,6 @@ def module_names(model: nn.Module, modules: Iterable[nn.Module]) -> list[str]:
     return [name for name, module in model.named_modules() if id(module) in wanted]
 
 
-def merge_adapters(model: nn.Module) -> None:
-    """Let each of peft's adapters in a model change the weights that it wraps, for good."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.merge(safe_merge=True)
-
-
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
     """A model's weights under the names that it had before `open_attention` and before peft.
 

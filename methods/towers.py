@@ -149,14 +149,12 @@ class OpenClipImage(Tower):
         self.prefix = 1
 
     def embed(self, inputs: Tensor, prompts: Tensor | None = None) -> Hidden:
-        """See `Tower.embed`."""
         tokens = self.visual._embeds(inputs)
         if prompts is None:
             return Hidden(tokens)
         return Hidden(insert_tokens(tokens, prompts, 1), prompts=prompts.shape[-2])
 
     def run_block(self, index: int, hidden: Hidden) -> Hidden:
-        """See `Tower.run_block`."""
         return replace(hidden, tokens=self.blocks[index](hidden.tokens))
 
     def pool(self, hidden: Hidden) -> Tensor:
@@ -170,7 +168,6 @@ class OpenClipImage(Tower):
         return cast(Tensor, visual.ln_post(patches).mean(dim=1))
 
     def project(self, feature: Tensor) -> Tensor:
-        """See `Tower.project`."""
         return feature if self.visual.proj is None else feature @ self.visual.proj
 
 
@@ -245,16 +242,13 @@ class OpenClipText(Tower):
         return super().real(replace(hidden, pooled=None) if self.pool_type == "first" else hidden)
 
     def run_block(self, index: int, hidden: Hidden) -> Hidden:
-        """See `Tower.run_block`."""
         tokens = self.blocks[index](hidden.tokens, attn_mask=hidden.mask)
         return replace(hidden, tokens=tokens)
 
     def pool(self, hidden: Hidden) -> Tensor:
-        """See `Tower.pool`."""
         return cast(Tensor, self.text.ln_final(self.summary(hidden)))
 
     def project(self, feature: Tensor) -> Tensor:
-        """See `Tower.project`."""
         projection = self.text.text_projection
         if projection is None:
             return feature

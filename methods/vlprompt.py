@@ -38,9 +38,7 @@ class VLPrompt(Method):
         self.text_prompts = new_prompts(self.text_tower, text_prompts, depth)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """`(B, 3, H, W)` -> `(B, D)`, unit length."""
         return unit(prompted(self.image_tower, images, list(self.image_prompts)))
 
     def encode_text(self, texts: Tensor) -> Tensor:
-        """`(B, L)` -> `(B, D)`, unit length."""
         return unit(prompted(self.text_tower, texts, list(self.text_prompts)))

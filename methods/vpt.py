@@ -39,7 +39,6 @@ class VPT(Method):
         self.prompts = new_prompts(self.image_tower, prompts, layers)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """`(B, 3, H, W)` -> `(B, D)`, unit length."""
         return unit(prompted(self.image_tower, images, list(self.prompts)))
 
     @torch.no_grad()

@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from bench import UserError, backbone
 from bench.backbone import checkpoint, loading
 from bench.backbone.ready import make_ready
 from bench.backbone.spec import Spec
+from bench.backbone.starter import STARTER, starter_state
 from tests.helpers.hub_server import hub_of_this_process
 
 SIZES = {"vision": {"layers": 2, "width": 64, "patch_size": 16, "image_size": 32}}
@@ -21,8 +24,6 @@ TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "lay
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     """The weights of a small architecture that is registered as `small` (and `small-quickgelu`)."""
-    import open_clip
-
     folder = tmp_path_factory.mktemp("configs")
     for name, more in (
         ("small", {}),
@@ -99,8 +100,6 @@ def test_of_two_models_in_a_file_the_usual_one_is_taken_else_none(
 
 
 def test_safetensors_are_read(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file({f"module.{k}": v for k, v in small.items()}, tmp_path / "mine.safetensors")
     notes_of(f"small:{tmp_path / 'mine.safetensors'}", small)
 
@@ -244,7 +243,7 @@ def test_other_files_are_one_sentence(
 
 def test_a_cut_safetensors_is_one_sentence(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "cut.safetensors"
-    path.write_bytes(backbone.STARTER.joinpath("starter.safetensors").read_bytes()[:9999])
+    path.write_bytes(STARTER.joinpath("starter.safetensors").read_bytes()[:9999])
     with pytest.raises(UserError, match=r"cannot be read \(.*\); it is damaged"):
         backbone.load(f"small:{path}")
 
@@ -292,8 +291,8 @@ def test_openais_own_archives_are_read_and_have_quickgelu(
 
 
 def test_the_starter_is_small_and_its_unseen_tokens_are_zero() -> None:
-    assert (backbone.STARTER / "starter.safetensors").stat().st_size < 12e6
-    table = backbone.starter_state()["token_embedding.weight"]
+    assert (STARTER / "starter.safetensors").stat().st_size < 12e6
+    table = starter_state()["token_embedding.weight"]
     assert table.shape == (49408, 128)
     assert (table == 0).all(dim=1).sum() > 40_000
 
@@ -327,18 +326,3 @@ def test_a_file_that_the_table_knows_is_told_from_its_name(
     note = activation.note("ViT-B-32", found, known)
     assert note is not None
     assert "recalls will be too low; ViT-B-32-quickgelu has QuickGELU" in note
-
-
-@pytest.mark.parametrize(
-    ("spec", "says"),
-    [
-        ("ViT-B-32:openai", r"did you mean ViT-B-32-quickgelu:openai\?"),
-        ("RN50:cc12m", r"did you mean RN50-quickgelu:cc12m\?"),
-        ("ViT-L-14-quickgelu:laion2b_s32b_b82k", r"did you mean ViT-L-14:laion2b_s32b_b82k\?"),
-    ],
-)
-def test_a_tag_of_the_other_activation_is_refused_before_anything_runs(
-    spec: str, says: str
-) -> None:
-    with pytest.raises(UserError, match=says):
-        backbone.check(spec)

@@ -17,6 +17,7 @@ from bench.sweeps import sweep
 from bench.sweeps.sweepfile import SweepConfig
 from bench.training import batches, resident
 from bench.training.batches import Loader, TokenTable, TrainSplit
+from methods.sample import Sample
 from tests.helpers import tiny as tiny_set
 from tests.helpers.tiny import edit, load
 
@@ -142,7 +143,7 @@ def test_what_is_held_out_depends_on_the_bare_names_alone() -> None:
     names = [f"{i}.tif" for i in range(47)]
 
     def held_out(names: list[str]) -> set[str]:
-        samples = [data.Sample(name, ("a",), "train") for name in names]
+        samples = [Sample(name, ("a",), "train") for name in names]
         return {Path(s.filename).name for s in dataset._hold_out(samples, 0.1) if s.split == "val"}
 
     order = sorted(names, key=lambda name: hashlib.sha256(f"val/{name}".encode()).digest())

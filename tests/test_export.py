@@ -15,7 +15,7 @@ from torch import Tensor
 
 import bench
 from bench import UserError, backbone
-from bench.backbone import Preprocess
+from bench.backbone.preprocess import Preprocess
 from bench.data.resize import Resize
 from bench.recipe import Recipe
 from bench.trained import example

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from bench import UserError, data
 from bench.data import Card, newcard
+from bench.data.cardfile import check_card
 from bench.disk import NoRoom
 from bench.fetch import Fault, download, fetching, place, sources, status
 from bench.fetch.sources import Remote
@@ -793,7 +794,7 @@ def test_a_card_of_ones_own_with_the_name_of_a_shipped_one_is_named_by_its_file(
 
 def test_the_shipped_cards_can_be_fetched() -> None:
     for name, card in data.cards().items():
-        data.check_card(card)
+        check_card(card)
         found = sources.parts(card)
         wanted = {card.raw.get("annotation"), card.raw.get("images")} - {None}
         assert wanted <= {p.to for p in found}, name

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.recipe import Recipe
 from bench.sweeps import forkserver
 from tests.helpers.until import until
 
@@ -27,8 +28,6 @@ def server() -> Iterator[forkserver.ForkServer]:
 
 def job(dataset: str = "nowhere.toml") -> str:
     """A job that ends with an error of the user's, in a folder with a faulty card `here.toml`."""
-    from bench.recipe import Recipe
-
     trial = {
         "dataset": dataset,
         "backbone": "starter",

@@ -9,7 +9,7 @@ from torch import nn
 from bench import UserError
 from bench.contract import KINDS, tiny_batch, tiny_model
 from bench.measure.rehearsal import Rehearsal
-from bench.recipe import Recipe, parse_recipe
+from bench.recipe import Recipe
 from bench.trained.restore import restore
 from bench.training import frozen
 from bench.training.trainer import Trainer
@@ -89,8 +89,6 @@ def test_the_prediction_knows_it() -> None:
 def test_computation_in_float32_is_refused() -> None:
     with pytest.raises(UserError, match="precision=bf16"):
         frozen.hold(build("linear"), Recipe(frozen="bf16"), torch.float32)
-    with pytest.raises(UserError, match="precision=bf16"):
-        parse_recipe(["frozen=bf16,precision=fp32"])
 
 
 def test_a_restored_method_holds_what_was_trained(tiny: Path) -> None:

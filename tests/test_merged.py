@@ -11,7 +11,7 @@ from bench.contract import tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers import makes
-from tests.helpers.makes import WITH_BLOCKS
+from tests.helpers.makes import WITH_BLOCKS, features, stirred
 
 MERGED: list[tuple[str, dict[str, Any]]] = [
     ("full", {}),
@@ -19,6 +19,7 @@ MERGED: list[tuple[str, dict[str, Any]]] = [
     ("linear", {}),
     ("lora", {}),
     ("lora", {"dora": True}),
+    ("lora", {"targets": "attn"}),
     ("lora", {"rslora": True, "targets": "mlp"}),
     ("ia3", {}),
     ("vera", {"rank": 16}),
@@ -38,16 +39,9 @@ def made(make: str) -> Any:
         return makes.CLOSED[make]().eval()
 
 
-def stirred(name: str, settings: dict[str, Any], model: Callable[[], nn.Module]) -> Method:
-    """A method with noise on all that it trains."""
+def built(name: str, settings: dict[str, Any], model: Callable[[], nn.Module]) -> Method:
     torch.manual_seed(0)
-    method = registry()[name](model(), **settings).eval()
-    source = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in method.parameters():
-            if parameter.requires_grad:
-                parameter += 0.05 * torch.randn(parameter.shape, generator=source)
-    return method
+    return stirred(registry()[name](model(), **settings), scale=0.05)
 
 
 @torch.no_grad()
@@ -62,14 +56,8 @@ def own(model: Any) -> Tensor:
     )
 
 
-@torch.no_grad()
-def features(method: Method) -> Tensor:
-    batch = tiny_batch()
-    return torch.stack([method.encode_image(batch.images), method.encode_text(batch.texts)])
-
-
 def check(name: str, settings: dict[str, Any], model: Callable[[], nn.Module]) -> None:
-    method, plain = stirred(name, settings, model), model()
+    method, plain = built(name, settings, model), model()
     wanted, scale = features(method), float(method.temperature().detach())
     assert (wanted - own(plain)).abs().max() > 1e-3
     plain.load_state_dict(method.merged_state(), strict=True)
@@ -84,7 +72,7 @@ def test_merged_weights_give_the_same_features(
 ) -> None:
     if (name, kind) == ("linear", "timm"):
         with pytest.raises(NotApplicable, match="image tower does not end with a linear map"):
-            stirred(name, settings, lambda: tiny_model(kind)).merged_state()
+            built(name, settings, lambda: tiny_model(kind)).merged_state()
         return
     check(name, settings, lambda: tiny_model(kind))
 

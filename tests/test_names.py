@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
+import open_clip
 import pytest
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.pretrained import get_pretrained_cfg
 
 from bench import UserError, backbone, data
 from bench.backbone import names
+from bench.backbone.names import known_weights
+from bench.backbone.weights import OPEN_CLIP_FILES
 from bench.recipe import Recipe
+from bench.report.published import numbers
 from bench.spec import portable
 from bench.sweeps import sweep
 from bench.sweeps.sweepfile import SweepConfig
@@ -20,12 +26,6 @@ def trial(spec: str, weights: str = "a hash") -> Trial:
 
 
 def test_every_name_is_of_an_architecture_and_a_tag_that_open_clip_knows() -> None:
-    import open_clip
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-    from open_clip.pretrained import get_pretrained_cfg
-
-    from bench.backbone.weights import OPEN_CLIP_FILES
-
     assert OPEN_CLIP_FILES == (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
     for one in list(names.table().values())[1:]:
         assert one.architecture in open_clip.list_models(), one.name
@@ -43,8 +43,6 @@ def test_every_name_is_of_an_architecture_and_a_tag_that_open_clip_knows() -> No
 
 
 def test_the_published_rows_of_a_name_are_in_the_table_of_published_numbers() -> None:
-    from bench.report.published import numbers
-
     rows = {(row["backbone"], row["method"]) for row in numbers()}
     for one in names.table().values():
         if one.published is not None:
@@ -143,17 +141,17 @@ def test_the_default_backbone_is_no_part_of_a_card_s_digest(tiny: Path) -> None:
 
 def test_what_the_weights_were_trained_on_is_known_by_every_spelling() -> None:
     for spec in ("remoteclip-b32", "ViT-B-32:/a/RemoteCLIP-ViT-B-32.pt"):
-        known = backbone.known_weights(backbone.expand(spec))
+        known = known_weights(backbone.expand(spec))
         assert known is not None
         assert known.datasets == ["rsicd", "rsitmd", "ucm"]
-    renamed = backbone.known_weights("ViT-B-32:mine.pt", known.sha256)
+    renamed = known_weights("ViT-B-32:mine.pt", known.sha256)
     assert renamed == known
-    assert backbone.known_weights("ViT-B-32:mine.pt", "0" * 64) is None
-    assert backbone.known_weights("ViT-B-16:RemoteCLIP-ViT-B-32.pt") is None
-    starter = backbone.known_weights("starter")
+    assert known_weights("ViT-B-32:mine.pt", "0" * 64) is None
+    assert known_weights("ViT-B-16:RemoteCLIP-ViT-B-32.pt") is None
+    starter = known_weights("starter")
     assert starter is not None
     assert starter.datasets == ["rsicd"]
-    assert backbone.known_weights("starter:none") is None
+    assert known_weights("starter:none") is None
 
 
 @pytest.mark.parametrize(

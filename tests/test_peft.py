@@ -14,7 +14,10 @@ from bench.contract import check_method, obstacle, tiny_batch, tiny_model
 from bench.measure import parameters
 from bench.recipe import Recipe
 from bench.spec import Call, complete, misfits, parse_calls, resolve
+from bench.sweeps import grid
+from bench.trained import example
 from bench.trained.export import export
+from bench.trial import Trial
 from methods import registry
 from methods.base import Method, NotApplicable
 from methods.peft_kinds import REFUSED, kinds
@@ -103,8 +106,6 @@ def test_it_loads_with_peft(kind: str, tiny: Path) -> None:
 def test_what_peft_loads_to_other_features_is_not_exported(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.trained import example
-
     path, _ = trained(tiny, "peft", recipe=Recipe(steps=2, precision="fp32"), kind="oft")
     monkeypatch.setattr(example, "SAME", 0.0)
     names = {file.name for file in export(path, tiny / "out")}
@@ -198,8 +199,6 @@ def test_towers_that_a_kind_does_not_fit_are_said_to_be_so() -> None:
 
 def test_a_search_reaches_the_settings_of_a_kind() -> None:
     """Also the one that has peft's default, which a record leaves out."""
-    from bench.sweeps import grid
-    from bench.trial import Trial
 
     def trial(text: str) -> Trial:
         asked = call(text)

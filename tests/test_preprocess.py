@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import torch
+from open_clip.pretrained import get_pretrained_cfg
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
+from safetensors.torch import save_file
 
 from bench import UserError, backbone, record, trial_run
-from bench.backbone import Preprocess, preprocess_of
-from bench.backbone.preprocess import defining, of_record
+from bench.backbone.preprocess import Preprocess, defining, of_record, preprocess_of
 from bench.contract import TEXT, VISION
 from bench.data import cache
 from bench.data.resize import CLIP, Resize
@@ -29,17 +32,12 @@ SIGLIP = Preprocess(Resize("squash"), HALF, HALF)
 
 
 def every_tag() -> list[tuple[str, str]]:
-    import open_clip
-
     found: list[tuple[str, str]] = open_clip.list_pretrained()
     return found
 
 
 def test_what_is_wanted_for_each_tag_is_what_open_clip_does() -> None:
     """A hundred and ninety tags; the pixels of two shapes, to the bit, and their normalisation."""
-    from open_clip.pretrained import get_pretrained_cfg
-    from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
-
     noise = np.random.default_rng(0)
     pictures = [
         Image.fromarray(noise.integers(0, 255, shape, dtype=np.uint8))
@@ -58,9 +56,6 @@ def test_what_is_wanted_for_each_tag_is_what_open_clip_does() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A small model in a folder, as open_clip loads it; its config wants squashed images."""
-    import open_clip
-    from safetensors.torch import save_file
-
     config = {
         "embed_dim": 32,
         "vision_cfg": VISION,
@@ -77,8 +72,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_trial_and_its_trained_model_see_what_open_clip_would(tiny: Path, folder: Path) -> None:
-    import open_clip
-
     card, backbones = str(tiny / "tiny.toml"), [f"local-dir:{folder}"]
     fp32 = Recipe(precision="fp32")
     config = SweepConfig("zeroshot", [card], backbones, recipe=fp32, data_root=tiny)

@@ -17,16 +17,7 @@ from rich.console import Console
 
 from bench import UserError, record
 from bench.recipe import Recipe
-from bench.report import (
-    contents,
-    csvs,
-    latex,
-    markdown,
-    plots,
-    published,
-    tables,
-    terminal,
-)
+from bench.report import contents, csvs, latex, markdown, plots, published, tables, terminal
 from bench.report.grouping import group_records
 from tests.helpers import fake_records as fakes
 from tests.helpers.calls import calls

@@ -213,8 +213,17 @@ def test_recipe() -> None:
         ("lr=1e40", "at most 1e\\+30"),
         ("evaluations=99999999999999999999", "up to 9007199254740991"),
         ("time=0", "above 0"),
+        ("time=soon", "a time such as"),
         ("time=9000h", "more than a year"),
         ("memory=2000000GiB", "more than any device"),
+        ("memory=24", "write the unit, such as 24GiB"),
+        ("memory=lots", "a size"),
+        ("time=10m,steps=20", "both steps=20 and time=10m"),
+        ("time=10m,epochs=20", "both epochs=20 and time=10m"),
+        ("memory=1GiB,batch_size=64", "both batch_size=64 and memory=1GiB"),
+        ("gradcache=32,compile=true", "compile"),
+        ("gradcache=-1", "from 0"),
+        ("frozen=bf16,precision=fp32", "precision=bf16"),
     ],
 )
 def test_wrong_recipes(word: str, words: str) -> None:
@@ -229,6 +238,10 @@ def test_wrong_recipes(word: str, words: str) -> None:
         ("ViT-B-33:openai", "did you mean 'ViT-B-32"),
         ("ViT-B-32:opena", "no weights tagged"),
         ("ViT-B-32:nowhere/model.pt", "no checkpoint file"),
+        # Of the other activation.
+        ("ViT-B-32:openai", r"did you mean ViT-B-32-quickgelu:openai\?"),
+        ("RN50:cc12m", r"did you mean RN50-quickgelu:cc12m\?"),
+        ("ViT-L-14-quickgelu:laion2b_s32b_b82k", r"did you mean ViT-L-14:laion2b_s32b_b82k\?"),
     ],
 )
 def test_wrong_backbones(spec: str, words: str) -> None:

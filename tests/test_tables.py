@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -35,8 +36,6 @@ def costs(group: Group, reference: str = "") -> Rows:
 
 def parts_of(group: Group, results: Path) -> dict[str, tables.Part]:
     """The tables of a group's section by name, with their notes."""
-    import pandas as pd
-
     report = contents.contents(pd.DataFrame(), [group], results, "lora", {})
     return {part.name: part for part in report.sections[0].parts}
 

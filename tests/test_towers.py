@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip import CustomTextCLIP
+from open_clip.hf_model import HFTextEncoder
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from bench.contract import TEXT, VISION, tiny_batch, tiny_model
@@ -16,9 +19,6 @@ from tests.helpers.makes import WITH_BLOCKS
 def hugging_face(kind: str, pooler: str) -> nn.Module:
     """An open_clip model with a small text tower of that kind; token 0 pads."""
     transformers = pytest.importorskip("transformers")
-    from open_clip import CustomTextCLIP
-    from open_clip.hf_model import HFTextEncoder
-
     config = getattr(transformers, kind)(
         vocab_size=100,
         hidden_size=48,
@@ -39,8 +39,6 @@ def hugging_face(kind: str, pooler: str) -> nn.Module:
 
 def open_clip_variant(text: dict[str, Any] | None = None, **vision: Any) -> nn.Module:
     """open_clip's own towers with other choices."""
-    from open_clip import CustomTextCLIP
-
     torch.manual_seed(0)
     model = CustomTextCLIP(
         embed_dim=32, vision_cfg={**VISION, **vision}, text_cfg={**TEXT, **(text or {})}
@@ -51,8 +49,6 @@ def open_clip_variant(text: dict[str, Any] | None = None, **vision: Any) -> nn.M
 
 def timm_variant(**settings: Any) -> nn.Module:
     """A timm vision transformer with other choices."""
-    from timm.models.vision_transformer import VisionTransformer
-
     model: Any = tiny_model("timm")
     torch.manual_seed(0)
     base = {"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 2}

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 from huggingface_hub import constants
+from open_clip import pretrained
 
 from bench import UserError, backbone
 from bench.backbone import Absent, names, ready, weights
+from bench.backbone.starter import STARTER
 from bench.units import DOWNLOADS, format_bytes
 from tests.helpers.command import bench
 from tests.helpers.hub_server import HubServer, hub_of_this_process
@@ -192,11 +195,8 @@ def test_a_pinned_file_that_is_damaged_is_refused(
 def test_a_tag_of_open_clip_is_looked_for_under_both_names(
     server: HubServer, monkeypatch: pytest.MonkeyPatch, content: bytes, tmp_path: Path
 ) -> None:
-    import open_clip
-    from open_clip import pretrained
-
     config = tmp_path / "tagged.json"  # the starter's sizes under a name that has tags
-    config.write_bytes((backbone.STARTER / "starter.json").read_bytes())
+    config.write_bytes((STARTER / "starter.json").read_bytes())
     open_clip.add_model_config(config)
     tags = {"mine": pretrained._pcfg(hf_hub="owner/tagged/", mean=(0.1, 0.2, 0.3))}
     monkeypatch.setitem(pretrained._PRETRAINED, "tagged", tags)

@@ -1,10 +1,9 @@
 """The pretrained two-tower model: an open_clip architecture and where its weights come from."""
 
 from bench.backbone.model import Backbone
-from bench.backbone.names import expand, known_weights
-from bench.backbone.preprocess import Preprocess, preprocess_of
+from bench.backbone.names import expand
+from bench.backbone.preprocess import preprocess_of
 from bench.backbone.spec import folder_name, split_spec
-from bench.backbone.starter import STARTER, save_starter, starter_state
 from bench.backbone.weights import Absent, check, image_size, weights_identity
 
 
@@ -20,19 +19,14 @@ def load(spec: str) -> Backbone:
 
 
 __all__ = [
-    "STARTER",
     "Absent",
     "Backbone",
-    "Preprocess",
     "check",
     "expand",
     "folder_name",
     "image_size",
-    "known_weights",
     "load",
     "preprocess_of",
-    "save_starter",
     "split_spec",
-    "starter_state",
     "weights_identity",
 ]

@@ -6,6 +6,8 @@ open_clip gives most architectures a second name with QuickGELU: `ViT-B-32-quick
 
 import json
 
+from open_clip.pretrained import get_pretrained_cfg
+
 from bench import UserError
 from bench.backbone.checkpoint import Checkpoint
 from bench.backbone.names import NamedBackbone, architecture, other_activation
@@ -30,8 +32,6 @@ def check_tag(name: str, tag: str) -> None:
 
     That is also so if it lists the tag under the sibling's name alone.
     """
-    from open_clip.pretrained import get_pretrained_cfg
-
     if config := get_pretrained_cfg(name, tag) or get_pretrained_cfg(sibling(name) or name, tag):
         _demand(name, tag, bool(config.get("quick_gelu", False)), "open_clip's table")
 

@@ -16,6 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import (
+    convert_to_custom_text_state_dict,
+    resize_pos_embed,
+    resize_text_pos_embed,
+)
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench import UserError, brief
@@ -95,8 +102,6 @@ def _load(path: Path, is_torchscript: bool) -> Any:
                 warnings.simplefilter("ignore")
                 return torch.jit.load(str(path), map_location="cpu").state_dict()
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         # Mapped into memory where the format allows it: the optimiser's states stay on the disk.
         return torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -163,9 +168,6 @@ def fill(model: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
     Positions of another image size or text length are interpolated, as open_clip does. For a model
     on the meta device this only checks whether the file fits. Raises Misfit.
     """
-    from open_clip.convert import convert_state_dict
-    from open_clip.model import convert_to_custom_text_state_dict
-
     target, notes = model.state_dict(), list(checkpoint.notes)
     state = convert_state_dict(model, dict(checkpoint.state))
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
@@ -184,8 +186,6 @@ def fill(model: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
 
 def _interpolate(model: nn.Module, state: State, target: Mapping[str, Tensor]) -> list[str]:
     """Resize positions in `state` to the model's; a note for each that was."""
-    from open_clip.model import resize_pos_embed, resize_text_pos_embed
-
     notes = []
     image, text = "visual.positional_embedding", "positional_embedding"
     text = text if text in target else f"text.{text}"

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import open_clip
 import torch
+from open_clip.pretrained import get_pretrained_cfg
 from torch import nn
 
 from bench import UserError, brief, hub
@@ -21,11 +23,7 @@ from methods.known_towers import text_tower
 
 
 def load(spec: str) -> Backbone:
-    """Build the model of a backbone spec with its weights, on the CPU, in float32.
-
-    Weights that are not on this machine are downloaded. Raises UserError if they cannot be had or
-    do not fit the architecture.
-    """
+    """See `bench.backbone.load`."""
     # Else torch's "fast path" would compute attention in evaluation. On a CPU it writes the N x N
     # weights out, so it is no faster there than SDPA; on CUDA under autocast it is never taken.
     torch.backends.mha.set_fastpath_enabled(False)
@@ -72,8 +70,6 @@ def _build(spec: str) -> tuple[Any, list[str]]:
     if not parts.is_tag:
         model = create(parts)
         return model, [] if path is None else fill(model, spec, checkpoint.read(path, model))
-    from open_clip.pretrained import get_pretrained_cfg
-
     # What open_clip knows of the tag: preprocessing, activation, address.
     config = {k: v for k, v in get_pretrained_cfg(*parts).items() if k != "size"}
     model = create(parts, force_preprocess_cfg=config)
@@ -92,8 +88,6 @@ def fill(model: nn.Module, spec: str, state: Checkpoint) -> list[str]:
 
 def create(parts: Spec, **options: Any) -> Any:
     """Build a model of open_clip, by default without weights; raises UserError."""
-    import open_clip
-
     register()
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that nothing is loaded
     options = {"load_weights": False, "pretrained_text": False, **options}
@@ -111,8 +105,6 @@ def create_without_memory(parts: Spec) -> Any:
 
 def tokenizer(parts: Spec) -> Any:
     """The tokenizer of an architecture; raises UserError if it is not available."""
-    import open_clip
-
     register()
     with _transformers(parts, f"the tokenizer of {parts.name} cannot be had"):
         return open_clip.get_tokenizer(parts.name)

@@ -7,7 +7,7 @@ import typer
 
 from bench import UserError
 from bench.commands import framework
-from bench.console import console, say, tilde
+from bench.console import console, plain_table, say, tilde
 
 if TYPE_CHECKING:
     from bench.backbone.names import NamedBackbone
@@ -40,12 +40,9 @@ def backbones(ctx: typer.Context) -> None:
     """List the backbones that have names."""
     if ctx.invoked_subcommand is not None:
         return
-    from rich import box
-    from rich.table import Table
-
     from bench.backbone import names, weights
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table()
     for head in ("name", "architecture", "MB", "here", "trained on"):
         table.add_column(head, no_wrap=head != "trained on")
     table.columns[2].justify = "right"

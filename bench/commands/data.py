@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from bench import UserError
 from bench.commands import framework
 from bench.commands.framework import option
 from bench.commands.options import Root
-from bench.console import console, say
+from bench.console import console, plain_table, say
 from bench.disk import demand_png
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def datasets(
     name: Annotated[str | None, typer.Argument(help="A data set.")] = None, data_root: Root = None
 ) -> None:
     """List the data sets and whether they are here; with NAME: what is missing, how to get it."""
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
     from bench import data
     from bench.data import SPLITS
@@ -39,7 +37,7 @@ def datasets(
     screen = console()
     if name is None:
         heads = ("data set", "title", "train", "val", "test", escape(f"found in {root}"))
-        table = Table(*heads, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = plain_table(*heads)
         for card in data.cards().values():
             counts = [f"{n:,}" if (n := card.counts.get(split)) else "-" for split in SPLITS]
             table.add_row(card.name, card.title, *counts, _state(status.read(card, root)))
@@ -117,6 +115,7 @@ def check(options: CheckOptions) -> None:
     from rich.progress import Progress
 
     from bench import data
+    from bench.backbone import loading, split_spec
     from bench.data import check as check_
     from bench.data import contact, leaks, summary
 
@@ -127,7 +126,9 @@ def check(options: CheckOptions) -> None:
         raise UserError("--pairs-sheet shows what --against finds; give --against NAME too")
     for out in (sheet, pairs_sheet):
         demand_png(out)
-    tokenizer = check_.clip_tokenizer() if backbone is None else _tokenizer_of(backbone)
+    tokenizer = (
+        check_.clip_tokenizer() if backbone is None else loading.tokenizer(split_spec(backbone))
+    )
     leaked = []
     screen = console(stderr=options.json)
     with Progress(console=console(stderr=True), transient=True) as bar:
@@ -157,14 +158,6 @@ def check(options: CheckOptions) -> None:
         pairs = leaks.sheet(leaked, pairs_sheet)
         say(screen, f"wrote {pairs_sheet}" if pairs else f"no pairs of images, so no {pairs_sheet}")
     raise typer.Exit(0 if report.ok else 1)
-
-
-def _tokenizer_of(name: str) -> Any:
-    """The tokenizer of a backbone, without its weights; raises UserError."""
-    from bench import backbone
-    from bench.backbone import loading
-
-    return loading.tokenizer(backbone.split_spec(name))
 
 
 @framework.command(app, "bench data corruptions ucm --out corruptions.png")
@@ -253,8 +246,7 @@ def cache(
             size, how = _size_of(wanted), preprocess_of(wanted).resize
         dataset = data.load(card_, data.data_root(data_root))
         pixels = image_cache.build(dataset, size, how, console=screen)
-        about = f"{len(pixels):,} images of {card_.name} at {pixels.shape[1]} px"
-        say(screen, f"ready: {about}")
+        say(screen, f"ready: {len(pixels):,} images of {card_.name} at {pixels.shape[1]} px")
 
 
 def _size_of(backbone: str) -> int:

@@ -31,12 +31,12 @@ class Command(TyperCommand):
         with _refusals_in_a_sentence(ctx):
             if not ctx.resilient_parsing:  # the shell asks for completions of a line half typed
                 self._demand_texts(ctx, args)
-            rest = super().parse_args(ctx, args)
+            remaining = super().parse_args(ctx, args)
         for param in self.get_params(ctx):
             value = ctx.params.get(param.name)
             if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
                 raise UserError(f"{_name_of(param)} is at most {LARGEST_WHOLE}, not {value}")
-        return rest
+        return remaining
 
     def _demand_texts(self, ctx: Any, args: list[str]) -> None:
         """Raise UserError for a value that is empty or has a NUL, as it was typed."""

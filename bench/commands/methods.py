@@ -3,6 +3,7 @@
 import inspect
 import re
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from bench import UserError
 from bench.commands.options import Plugins
-from bench.console import console, counted, say
+from bench.console import console, counted, plain_table, say
 from bench.measure import parameters
 from bench.recipe import Recipe, meanings, written
 from bench.spec import Call, load_plugins, nearest, parse_calls, resolve, settings_of, values_of
@@ -74,9 +75,7 @@ def _list(known: "dict[str, type[Method]]") -> None:
 
 def _show(call: "Call", cls: "type[Method]") -> None:
     """What a method is, its paper, and its settings with the values they may have."""
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
     screen, name, given = console(), call.name, dict(call.settings)
     # Paragraphs without their line breaks, so that rich wraps them to the terminal.
@@ -87,7 +86,7 @@ def _show(call: "Call", cls: "type[Method]") -> None:
     count = parameters.trainable(cls, **given)
     if count:
         say(screen, f"{call.text} trains {count:,} parameters on {parameters.REFERENCE}.")
-    table = Table("setting", "default", "values", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = plain_table("setting", "default", "values")
     settings = settings_of(cls, given)
     for setting, known in settings.items():
         table.add_row(setting, repr(known.default), escape(values_of(known, name)))
@@ -109,13 +108,10 @@ def _show_kinds(cls: "type[Method]", name: str, decides: str) -> None:
 
     decides: the setting that names the kind and so decides which other settings there are.
     """
-    from rich import box
-    from rich.table import Table
-
     from bench.contract import obstacle
 
     screen = console()
-    table = Table(decides, "trains", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = plain_table(decides, "trains")
     reasons: dict[str, list[str]] = {}
     with screen.status("counting parameters"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peft, about things that do not matter here
@@ -173,14 +169,9 @@ def validate(
 
 def recipe() -> None:
     """List the training settings that all methods share, with their defaults: the recipe."""
-    import dataclasses
-
-    from rich import box
-    from rich.table import Table
-
-    table = Table("name", "default", "what it is", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = plain_table("name", "default", "what it is")
     meaning = meanings()
-    for field in dataclasses.fields(Recipe):
+    for field in fields(Recipe):
         table.add_row(field.name, written(field.name, field.default), meaning[field.name])
     screen = console()
     screen.print(table)

@@ -216,17 +216,14 @@ class TrainOptions(SweepOptions):
         only one start of the search.
         """
         words = [] if self.sweep is None else [str(self.sweep)]
+        left_out = ("sweep", "lr", "retry_failed", "yes")
         for field in fields(TrainOptions):
-            value = getattr(self, field.name)
-            if (
-                field.name in ("sweep", "lr", "retry_failed", "yes")
-                or value is None
-                or value is False
-            ):
+            value, name = getattr(self, field.name), option_name(field)
+            if field.name in left_out or value is None or value is False:
                 continue
             if value is True:
-                words.append(option_name(field))
+                words.append(name)
             else:
                 values = value if isinstance(value, list) else [value]
-                words += [word for v in values for word in (option_name(field), str(v))]
+                words += [word for v in values for word in (name, str(v))]
         return words

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench import record
 from bench.commands.framework import option
 from bench.commands.options import SweepOptions
-from bench.console import console, say
+from bench.console import console, predicting, say
 from bench.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ class PlanOptions(SweepOptions):
 
 def plan(options: PlanOptions) -> None:
     """Predict memory and compute of each method on a GPU; needs neither GPU nor weights."""
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
-
     from bench.measure import plan as plan_
     from bench.measure import plan_table
     from bench.sweeps import forecast, sweep
@@ -40,19 +38,7 @@ def plan(options: PlanOptions) -> None:
     limit = None if memory is None else parse_bytes(memory, "the GPU memory")
     config = options.config()
     planned = sweep.plan(config, rehearse=True)
-    with Progress(
-        SpinnerColumn("line"),
-        "{task.description}",
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("predicting")
-
-        def move(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"predicting {what}")
-
+    with predicting() as move:
         rows = plan_.plan(planned.trials, limit, planned.root, move)
     steps = _steps(planned, rows)
     if options.json:

@@ -17,8 +17,7 @@ from bench.commands.sweeping import (
     report_failures,
     run_trials,
 )
-from bench.console import console, counted, from_here, say
-from bench.sweeps import forkserver
+from bench.console import console, counted, from_here, predicting, say
 from bench.sweeps import tuned as tuned_
 
 if TYPE_CHECKING:
@@ -84,16 +83,12 @@ def run(options: RunOptions) -> None:
     config = options.config()
     if options.severity is not None and not config.corrupt:
         raise UserError("--severity is an option of --corrupt; give --corrupt with it")
-    if not options.dry_run:
-        forkserver.warm_up()  # it imports in the background while this process plans
-    from bench.trained import under_corruption
+    conditions: list[Condition] = []
+    if config.corrupt:
+        from bench.trained import under_corruption
 
-    conditions = (
-        under_corruption.conditions(config.corrupt, config.severity) if config.corrupt else []
-    )
-    plan, engine = planned_with_engine(
-        config, images=not options.dry_run, yes=None if options.dry_run else options.yes
-    )
+        conditions = under_corruption.conditions(config.corrupt, config.severity)
+    plan, engine = planned_with_engine(config, options.dry_run, options.yes)
     screen = console()
     announce_backbones(screen, config)
     if config.tuned is not None:
@@ -176,17 +171,9 @@ def _run_corrupted(
 def _print_forecast(
     screen: "Console", plan: "Plan", todo: "list[Trial]", engine: "Engine", memory: bool
 ) -> None:
-    from rich.progress import Progress
-
     from bench.sweeps import forecast
 
-    with Progress(console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("predicting memory", visible=False)
-
-        def move(done: int, total: int, what: str) -> None:
-            words = f"predicting memory of {what}"
-            bar.update(task, completed=done, total=total, description=words, visible=True)
-
+    with predicting() as move:
         lines = forecast.forecast(plan, todo, engine.device_name(), move if memory else None)
     places = itertools.groupby(lines, key=lambda line: (line.dataset, line.backbone))
     tables = [list(place) for _, place in places]

@@ -11,6 +11,7 @@ from bench import UserError
 from bench.console import complain, console, counted, from_here, say, warn
 from bench.record import FINISHED_STATUSES, STATUSES
 from bench.spec import portable
+from bench.sweeps import forkserver
 from bench.units import DOWNLOADS, format_bytes
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 
 
 def planned_with_engine(
-    config: "SweepConfig", images: bool = True, yes: bool | None = None
+    config: "SweepConfig", dry_run: bool = False, yes: bool | None = None
 ) -> "tuple[Plan, Engine]":
     """The trials of a sweep, and the engine for them.
 
-    images=False: the annotations must be there, but the images may be missing. yes: fetch a data
-    set that is missing; False: ask a user at a terminal, None: do not ask.
+    dry_run: the annotations must be there, but the images may be missing. Otherwise `yes`: fetch a
+    data set that is missing; False: ask a user at a terminal, None: do not ask.
     """
+    if not dry_run:
+        forkserver.warm_up()  # it imports in the background while this process plans
     from bench.fetch import fetching
     from bench.sweeps import sweep
     from bench.sweeps.engine_choice import engine_of
@@ -42,8 +45,10 @@ def planned_with_engine(
     engine = engine_of(config.engine)
     if engine.warning is not None:
         warn(console(), engine.warning)
-    make = partial(sweep.plan, config, images=images)
-    return make() if yes is None else fetching.with_data(make, yes, console()), engine
+    make = partial(sweep.plan, config, images=not dry_run)
+    if dry_run or yes is None:
+        return make(), engine
+    return fetching.with_data(make, yes, console()), engine
 
 
 def announce_backbones(screen: "Console", config: "SweepConfig") -> None:
@@ -76,8 +81,8 @@ def ready_weights(
             ready = make_ready(spec, lambda text: say(screen, text), download=download)
         except UserError as error:
             verb = "is" if len(todo) == 1 else "are"
-            rest = f"Nothing was run: {counted(len(todo), 'trial')} {verb} left."
-            raise UserError(f"{error}\n\n{rest}") from None
+            left = f"Nothing was run: {counted(len(todo), 'trial')} {verb} left."
+            raise UserError(f"{error}\n\n{left}") from None
         if ready.to_download != 0:
             missing = ready.to_download  # None: the size is not known
             size = "" if missing is None else f", {format_bytes(missing, DOWNLOADS)}"

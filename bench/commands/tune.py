@@ -18,7 +18,7 @@ from bench.commands.sweeping import (
 )
 from bench.console import console, counted, from_here, say
 from bench.disk import demand_writable
-from bench.sweeps import forkserver, grid, tuned
+from bench.sweeps import grid, tuned
 from bench.sweeps import tune as tune_
 from bench.units import format_seconds
 
@@ -85,11 +85,7 @@ class TuneOptions(TrainOptions):
 def tune(options: TuneOptions) -> None:
     """Search each method's learning rate (and settings) on validation, equally for all methods."""
     config = options.config(searching=True)
-    if not options.dry_run:
-        forkserver.warm_up()  # it imports in the background while this process plans
-    plan, engine = planned_with_engine(
-        config, images=not options.dry_run, yes=None if options.dry_run else options.yes
-    )
+    plan, engine = planned_with_engine(config, options.dry_run, options.yes)
     search = _search(plan, config.search)
     out = options.out or config.tuned or Path("tuned.toml")
     kept = tuned.other_winners(search, out)

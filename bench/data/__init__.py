@@ -6,7 +6,7 @@ The way there: cardfile (the card) -> annotations (its captions) -> files (its i
 `cache` then decodes the images.
 """
 
-from bench.data.cardfile import Card, card, cards, check_card, data_root, short_hash
+from bench.data.cardfile import Card, card, cards, data_root, short_hash
 from bench.data.dataset import (
     OTHER_TEXTS,
     Dataset,
@@ -23,7 +23,6 @@ from bench.data.dataset import (
     spoken_form,
 )
 from bench.data.values import SPLITS
-from methods.sample import Sample
 
 __all__ = [
     "OTHER_TEXTS",
@@ -31,10 +30,8 @@ __all__ = [
     "Card",
     "Dataset",
     "Missing",
-    "Sample",
     "card",
     "cards",
-    "check_card",
     "content_hash",
     "data_root",
     "faults",

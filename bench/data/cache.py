@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL
 from filelock import FileLock, Timeout
 
 from bench import UserError, synthetic
 from bench.data import Dataset, imagefile, resize, short_hash
 from bench.data.imagefile import Scale
-from bench.data.resize import CLIP, Resize, fit
-from bench.data.resize import Pixels as Pixels
+from bench.data.resize import CLIP, Pixels, Resize, fit
 from bench.disk import NoRoom
 from bench.units import format_bytes
 
@@ -130,8 +130,6 @@ def place(dataset: Dataset, size: int, how: Resize = CLIP) -> Path:
     their order, the scale of wide images, the way of resizing, the code that decodes and Pillow's
     version. So a changed file is never served from an old map.
     """
-    import PIL
-
     generated = dataset.card.kind == "synthetic"
     code = Path(synthetic.__file__).parent.glob("*.py")
     modules = sorted(code) if generated else (imagefile.__file__, resize.__file__)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 
+from PIL import Image, ImageDraw, ImageFont
+
 from bench import UserError, data
 from bench.data import Card, Dataset, cache
-from bench.data.cache import Pixels
 from bench.data.corrupt import CORRUPTIONS, corrupt
+from bench.data.resize import Pixels
 from bench.disk import demand_png, writing
 
 SIDE, GAP, TEXT, LINE = 200, 24, 400, 20
@@ -68,8 +70,6 @@ def _shuffled(card: Card, root: Path) -> tuple[Dataset, list[int]]:
 
 def write(cells: Sequence[Cell], out: Path, columns: int = 2) -> None:
     """Write a sheet as PNG; raises UserError."""
-    from PIL import Image, ImageDraw, ImageFont
-
     demand_png(out)
     font = ImageFont.load_default(size=14)
     wide, tall = TEXT, LINE  # of the largest cell: all get the same size

@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-Pixels = npt.NDArray[np.uint8]
+from bench.data.resize import Pixels
+
 Values = npt.NDArray[np.float64]
 
 VERSION = 1
@@ -75,8 +77,6 @@ def cloud(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 
 def jpeg(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Strong JPEG compression. `(H, W, 3)`."""
-    from PIL import Image
-
     memory = io.BytesIO()
     Image.fromarray(image).save(memory, "jpeg", quality=JPEG[severity - 1])
     memory.seek(0)

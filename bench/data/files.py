@@ -83,7 +83,7 @@ def match(
             raise UserError(f"{name}: {both} are both {path}; correct the annotation")
         file_of[filename], entry_of[path] = path, filename
 
-    rest, numbered = [], 0
+    unmatched, numbered = [], 0
     for filename in filenames:
         exact, (first, second) = by_name.get(PurePosixPath(filename).name), _stems(filename)
         if paths := exact or by_stem.get(first) or by_stem.get(second):
@@ -92,12 +92,12 @@ def match(
             take(filename, paths)
             numbered += 1
         else:
-            rest.append(filename)
+            unmatched.append(filename)
     # Only the files that are left may be spelled otherwise, so that an exact name always wins.
-    free = [path for path in files if path not in entry_of] if rest else []
+    free = [path for path in files if path not in entry_of] if unmatched else []
     by_spelling = _grouped(free, lambda path: _spelling(path.stem))
     respelled = []
-    for filename in rest:
+    for filename in unmatched:
         first, second = map(_spelling, _stems(filename))
         if paths := by_spelling.get(first) or by_spelling.get(second):
             take(filename, paths)

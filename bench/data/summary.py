@@ -1,21 +1,18 @@
 """A check of a data set as text for people: what is there, what is wrong, what follows."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from bench.console import few
 from bench.data.check import Images, Report, Words
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-
-def show(report: Report, console: "Console") -> None:
+def show(report: Report, console: Console) -> None:
     """Print the report: the captions as a table, then the findings, then the verdict."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
     table = Table(escape(report.title), box=box.SIMPLE_HEAD, pad_edge=False)
     columns = [figures(split, words) for split, words in report.words.items()]
     for split in report.words:

@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import typer
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import Progress
 
 from bench import UserError, data, disk
 from bench.console import say
@@ -20,15 +25,12 @@ from bench.fetch import Fault, download, place, status
 from bench.fetch.sources import Part, Source
 from bench.units import DOWNLOADS, format_bytes
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 HIDDEN = ".fetching"
 """Folder beside the data that holds downloads until everything is in place."""
 Result = TypeVar("Result")
 
 
-def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
+def run(card: Card, root: Path, file: Path | None, console: Console) -> bool:
     """Fetch what is missing, or take it from `file`; returns whether the data set is complete.
 
     Raises UserError if something cannot be had.
@@ -56,7 +58,7 @@ def run(card: Card, root: Path, file: Path | None, console: "Console") -> bool:
     return after.complete
 
 
-def with_data(make: Callable[[], Result], yes: bool, console: "Console") -> Result:
+def with_data(make: Callable[[], Result], yes: bool, console: Console) -> Result:
     """Call `make`; if it raises data.Missing, fetch that data set and call it again.
 
     It is fetched if `yes` is set, or if the user at a terminal agrees; else data.Missing is raised.
@@ -74,8 +76,6 @@ def with_data(make: Callable[[], Result], yes: bool, console: "Console") -> Resu
             if not yes:
                 if not (sys.stdin.isatty() and sys.stdout.isatty()):
                     raise
-                import typer
-
                 sources = [part.sources[0] for part in parts]
                 owners = ", ".join(dict.fromkeys(source.owner for source in sources))
                 size = _format_size(_size(sources))
@@ -102,7 +102,7 @@ class _Fetcher:
 
     card: Card
     root: Path
-    console: "Console"
+    console: Console
 
     @property
     def folder(self) -> Path:
@@ -197,8 +197,6 @@ class _Fetcher:
 
     def _put(self, to: str, files: Sequence[Path], val: int | str | None = None) -> str:
         """`place.put` with a progress bar; every error in the files becomes a Fault."""
-        from rich.progress import Progress
-
         hide = not self.console.is_terminal
         with Progress(console=self.console, transient=True, disable=hide) as bar:
             task = bar.add_task(f"unpacking and checking {to}", total=None)
@@ -223,13 +221,11 @@ class _Fetcher:
 
 
 @contextmanager
-def _locked(folder: Path, console: "Console") -> Iterator[None]:
+def _locked(folder: Path, console: Console) -> Iterator[None]:
     """Lock a data set's folder, which is created if needed; waits while another process has it.
 
     Raises UserError if nothing can be written.
     """
-    from filelock import FileLock, Timeout
-
     path = folder / ".fetching.lock"
     lock = FileLock(path)
     try:

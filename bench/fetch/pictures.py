@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bench import UserError, brief
 from bench.data import Card, twins
-from bench.data.cache import Pixels
+from bench.data.resize import Pixels
 from methods.base import Sample
 
 SIDE = 32

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.console import plain_table
 from bench.label import Label
 from bench.measure.parameters import rounded
 from bench.measure.plan import Prediction, Row
@@ -46,9 +47,6 @@ def table(
     `steps` by call, where the recipe gives a time: a number, or words where it is not known.
     `parts`: what the peak consists of, instead of the work and the largest batch.
     """
-    from rich import box
-    from rich.table import Table
-
     predicted = [row for row in rows if row.reason is None]
     unit, size = _unit(predicted)
     sized = any("fits" in row.figures for row in predicted)
@@ -58,7 +56,7 @@ def table(
     names.append(f"peak {unit}")
     names += ["fits"] if sized else []
     names += SIZES if parts else (["largest batch"] if sized else []) + ["GFLOPs/image"]
-    shown = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown = plain_table(*names)
     for column in shown.columns[1:]:
         column.justify, column.no_wrap = "right", True
     for row in predicted:

@@ -9,16 +9,7 @@ from bench.report.entry import RECALL, VALIDATION
 from bench.report.group import Group, slug
 from bench.report.row import Row
 from bench.report.significance import LEVEL, p_value
-from bench.report.tables import (
-    Cell,
-    Part,
-    Table,
-    cell_of,
-    costs,
-    recalls,
-    seeds_of,
-    signed,
-)
+from bench.report.tables import Cell, Part, Table, cell_of, costs, recalls, seeds_of, signed
 from bench.trained import paired
 
 MANY = 6

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.console import few
 from bench.report.entry import JOULES, SPEED, Entry
 from bench.report.group import SEEN, Group
 from bench.report.row import Row
@@ -90,7 +91,7 @@ def footnotes(group: Group, *, name_trials: bool = True) -> dict[str, str]:
                 if words := mark.describe(entry):
                     trials.setdefault(words, []).append(f"{row.label} seed {entry.seed}")
         if trials:
-            listed = "; ".join(f"{words}: {shortened(names)}" for words, names in trials.items())
+            listed = "; ".join(f"{words}: {few(names, SHOWN)}" for words, names in trials.items())
             notes[mark.sign] = (
                 f"{mark.sign} {mark.about}, so these figures are not comparable and never marked "
                 f"as best or second ({listed if name_trials else 'the report names the trials'})."
@@ -105,12 +106,6 @@ def trained_on(group: Group) -> str:
         f"{group.dataset} itself, so these figures are not comparable with those of backbones that "
         "were not."
     )
-
-
-def shortened(names: list[str], most: int = SHOWN) -> str:
-    """The first names of a list, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 # What all trials of a group had in common.
@@ -245,7 +240,7 @@ def off_budget(group: Group) -> str:
         for entry in row.ok
         if (warning := entry.efficiency.get("budget_warning"))
     ]
-    return f"Not within the time budget: {shortened(trials)}." if trials else ""
+    return f"Not within the time budget: {few(trials, SHOWN)}." if trials else ""
 
 
 def replaced(group: Group) -> str:

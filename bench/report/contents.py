@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from bench import record
 from bench.console import counted
@@ -15,19 +16,7 @@ from bench.report.group import SEEN, Group, slug
 from bench.report.reached import reach_table
 from bench.report.significance import ABOUT
 from bench.report.summary import summary
-from bench.report.tables import (
-    Column,
-    Part,
-    costs,
-    machine,
-    method_table,
-    recall_table,
-    recalls,
-)
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from bench.report.tables import Column, Part, costs, machine, method_table, recall_table, recalls
 
 ABOVE_PLOTS = ("recall", "difference", "cost", "table")
 """Tables, by name, that stand before the plots of their section; the others follow them."""
@@ -72,7 +61,7 @@ class Contents:
 
 
 def contents(
-    frame: "pd.DataFrame",
+    frame: pd.DataFrame,
     groups: list[Group],
     results: Path,
     reference: str,
@@ -116,7 +105,7 @@ def contents(
     return Contents(_counts(frame), warnings, summary(groups) if groups else None, sections)
 
 
-def _counts(frame: "pd.DataFrame") -> str:
+def _counts(frame: pd.DataFrame) -> str:
     counts = Counter(map(str, frame["status"])) if len(frame) else Counter()
     order = [*(s for s in record.STATUSES if s in counts), *sorted(counts.keys() - record.STATUSES)]
     states = ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in order)

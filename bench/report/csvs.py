@@ -5,21 +5,19 @@ import json
 import statistics
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from bench.report.difference import difference_of
 from bench.report.group import Group
 from bench.report.reached import SHARES, reach
 from bench.report.tables import costs, machine, recalls
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 FIRST = ("trial.dataset", "trial.backbone", "trial.method", "trial.call")
 THEN = ("lr", "trial.seed", "status")
 
 
-def tidy(frame: "pd.DataFrame") -> "pd.DataFrame":
+def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """The records with columns in the order of interest: what was run, how well, at what cost."""
     names = [name for name in frame.columns if name not in ("record", "curve", "traceback")]
     order = [
@@ -34,7 +32,7 @@ def tidy(frame: "pd.DataFrame") -> "pd.DataFrame":
     return frame[[name for name in dict.fromkeys(order) if name in names]]
 
 
-def parquet(records: "pd.DataFrame", path: Path) -> bool:
+def parquet(records: pd.DataFrame, path: Path) -> bool:
     """Write one row per record as Parquet; False if pyarrow is not installed.
 
     A column of Parquet has one type, so one with lists, or with words and numbers, becomes JSON.
@@ -57,8 +55,6 @@ def table(groups: list[Group], reference: str) -> str:
     reference: the method or call that others are compared with: the difference of mR, and the
     seconds to shares of its validation mR.
     """
-    import pandas as pd
-
     lines = []
     for group in groups:
         columns = [*recalls(), *recalls("dup_"), *costs(group), *machine(group)]

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.report.conditions import explained, spoilt
 from bench.report.entry import RECALL, SPEED
-from bench.report.figure import (
-    LEFT_MARGIN,
-    RIGHT_MARGIN,
-    MethodStyle,
-    blank,
-    method_styles,
-    widest,
-)
+from bench.report.figure import LEFT_MARGIN, RIGHT_MARGIN, MethodStyle, blank, method_styles, widest
 from bench.report.group import Group
 from bench.report.labels import NAMES, OFFSET, height_for, names_at_the_ends
 from bench.report.reached import Course, courses

@@ -57,7 +57,6 @@ class Entry:
 
     @property
     def seed(self) -> int:
-        """The trial's seed."""
         return self.trial["seed"]
 
     @property

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bench.report.row import Row
 
@@ -211,9 +213,6 @@ def _code_changed() -> float:
 
 
 def _write_png(figure: "Figure", path: Path, digest: str) -> None:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
     figure.canvas.draw()
     pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))  # type: ignore[attr-defined]
     # With a palette of 256 colours the file is a third as large and written faster.

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from bench import UserError, perquery
 from bench.data import Dataset, cache, spoken_form
@@ -185,8 +186,6 @@ def _picture(
 
 
 def _jpeg(pixels: Pixels) -> str:
-    from PIL import Image
-
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="JPEG", quality=75)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

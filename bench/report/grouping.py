@@ -10,7 +10,9 @@ import json
 from collections import Counter
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from bench.earlier import call_today
 from bench.recipe import Recipe
@@ -18,9 +20,6 @@ from bench.report.entry import Entry
 from bench.report.group import Group
 from bench.report.row import Row
 from bench.spec import portable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SHOULD_BE_EQUAL = {
     "precision": "efficiency.precision",
@@ -39,7 +38,7 @@ SHOULD_BE_EQUAL = {
 """What may differ within a group but should not; where it does, the column `differs` says so."""
 
 
-def group_records(frame: "pd.DataFrame") -> list[Group]:
+def group_records(frame: pd.DataFrame) -> list[Group]:
     """The records of a frame (see `bench.record.load`) as groups: most seeds first, then methods.
 
     The records of a group share data set, split, backbone, weights, device, recipe (but for the

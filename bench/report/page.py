@@ -6,15 +6,14 @@ import struct
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from bench.report.contents import Contents, Section
 from bench.report.figure import DPI
 from bench.report.group import Group
 from bench.report.tables import WORDS, Cell, Part, Table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TEMPLATE = Path(__file__).with_name("page.html")
 LEFT_OUT = ("curve", "traceback", "schema")
@@ -24,7 +23,7 @@ PIXELS_PER_INCH = 84
 
 
 def html(
-    frame: "pd.DataFrame",
+    frame: pd.DataFrame,
     report: Contents,
     groups: list[Group],
     link: str,
@@ -51,7 +50,7 @@ def html(
     )
 
 
-def _records(frame: "pd.DataFrame", groups: list[Group]) -> list[dict[str, Any]]:
+def _records(frame: pd.DataFrame, groups: list[Group]) -> list[dict[str, Any]]:
     """Each record without LEFT_OUT, with its path and the group in whose tables it is."""
     if not len(frame):
         return []

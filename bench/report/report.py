@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from bench import UserError
 from bench.disk import demand_writable, writing
@@ -16,9 +17,6 @@ from bench.report.row import Row
 from bench.report.tables import named_columns
 from bench.spec import nearest, parse_calls
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 REFERENCE = "lora"
 """What methods are compared with unless another method or call is named."""
 TABLES = "latex"
@@ -26,7 +24,7 @@ TABLES = "latex"
 
 
 def write(
-    frame: "pd.DataFrame",
+    frame: pd.DataFrame,
     groups: list[Group],
     results: Path,
     out: Path,

@@ -41,7 +41,6 @@ class Row:
 
     @property
     def method(self) -> str:
-        """The method's name."""
         return self.entries[0].trial["method"]
 
     @cached_property

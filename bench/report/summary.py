@@ -1,6 +1,7 @@
 """The first table of a report: for each group the best method, and those not clearly worse."""
 
-from bench.report.conditions import shortened, spoilt
+from bench.console import few
+from bench.report.conditions import spoilt
 from bench.report.entry import RECALL, SPEED
 from bench.report.group import Group
 from bench.report.row import Row
@@ -61,4 +62,4 @@ def _not_lower(group: Group) -> str:
         return "one seed: not tested"
     best, *others = rows
     tests = [(row.label, p_value(best, row, RECALL)) for row in others]
-    return shortened([label for label, p in tests if p is None or p >= LEVEL], SHOWN) or "none"
+    return few([label for label, p in tests if p is None or p >= LEVEL], SHOWN) or "none"

@@ -1,8 +1,11 @@
 """Tables for a terminal of 80 to 100 columns: a summary of records, and tables of a report."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from rich.table import Table
+from rich.text import Text
+
+from bench.console import plain_table
 from bench.label import Label
 from bench.report.conditions import footnotes, replaced
 from bench.report.entry import RECALL, SPEED
@@ -21,15 +24,9 @@ from bench.report.tables import (
     size,
 )
 
-if TYPE_CHECKING:
-    from rich.table import Table
 
-
-def table(groups: Sequence[Group]) -> "Table":
+def table(groups: Sequence[Group]) -> Table:
     """A table for each group of records."""
-    from rich.table import Table
-    from rich.text import Text
-
     outer, notes = Table.grid(), dict[str, None]()
     for group in groups:
         columns = [
@@ -40,7 +37,7 @@ def table(groups: Sequence[Group]) -> "Table":
             Column("peak MiB" if group.cuda else "kept MiB", group.memory, size, 0, MIB),
             Column("images/s", SPEED, rate),
         ]
-        inner = _blank(group.title)
+        inner = plain_table(title=group.title)
         inner.add_column("method", min_width=12)
         for head in ("n", *(column.title for column in columns)):
             inner.add_column(head, justify="right", no_wrap=True)
@@ -66,27 +63,11 @@ def table(groups: Sequence[Group]) -> "Table":
     return outer
 
 
-def short(part: Part) -> "Table":
+def short(part: Part) -> Table:
     """A table of a report for a terminal: means without their spread."""
-    from rich.text import Text
-
-    shown = _blank(part.title)
+    shown = plain_table(title=part.title)
     for head in part.table.heads:
         shown.add_column(head, justify="left" if head in WORDS else "right", overflow="fold")
     for cells in part.table.rows:
         shown.add_row(*(Text(cell.text) for cell in cells))  # rich would hide `[own lr]`
     return shown
-
-
-def _blank(title: str) -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    return Table(
-        title=escape(title),
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )

@@ -22,6 +22,7 @@ from open_clip.transformer import PatchDropout
 from torch import Tensor, nn
 
 from bench import backbone, data
+from bench.backbone.starter import STARTER, save_starter, starter_state
 from bench.data import cache
 from bench.recipe import Recipe
 from bench.starter import augment
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root", type=Path, default=None)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, default=backbone.STARTER / "starter.safetensors")
+    parser.add_argument("--out", type=Path, default=STARTER / "starter.safetensors")
     args = parser.parse_args()
     torch.manual_seed(0)
     root = data.data_root(args.data_root)
@@ -63,8 +64,8 @@ def main() -> None:
     }
     texts |= {augment.spoken(sample.scene) for sample in split.samples if sample.scene}
     seen = torch.unique(bench.backbone.tokenizer(sorted(texts)))
-    backbone.save_starter(best, seen, args.out)
-    stored = backbone.starter_state(args.out)  # as it was rounded
+    save_starter(best, seen, args.out)
+    stored = starter_state(args.out)  # as it was rounded
     numbers = {**log, "val": recall(bench, stored, "val"), "test": recall(bench, stored, "test")}
     args.out.with_name("pretrain.json").write_text(json.dumps(numbers, indent=1) + "\n")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import record
-from bench.console import counted
+from bench.console import counted, plain_table
 from bench.label import Label
 from bench.schema import Record
 from bench.spec import portable
@@ -216,9 +216,6 @@ def shows_peak(lines: list[Line]) -> bool:
 
 def table(lines: list[Line]) -> "Table":
     """The lines of one data set and backbone, for a terminal of 80 columns."""
-    from rich import box
-    from rich.table import Table
-
     columns: dict[str, list[str]] = {"recorded": [_recorded(line) for line in lines]}
     columns["left"] = [_figure(line.left or None) for line in lines]
     if any(line.batch is not None for line in lines):
@@ -229,8 +226,8 @@ def table(lines: list[Line]) -> "Table":
         mib = [None if line.peak_bytes is None else line.peak_bytes / 2**20 for line in lines]
         columns["peak, MiB"] = [_figure(value) for value in mib]
     columns["time left"] = [_clock(line.seconds) if line.left else "–" for line in lines]
-    shown = Table("method", box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
-    shown.title = f"{Path(lines[0].dataset).stem} · {portable(lines[0].backbone)}"
+    title = f"{Path(lines[0].dataset).stem} · {portable(lines[0].backbone)}"
+    shown = plain_table("method", title=title)
     # Rich narrows the widest column first and would break a method's call within a word, so the
     # other columns get a fixed width. The longest word in `recorded` is `applicable,`.
     width = min(len("applicable,"), max(map(len, columns["recorded"])))

@@ -153,8 +153,7 @@ def _calls(methods: str) -> list[Call]:
     calls = []
     for name, settings in named:
         if name == "all" and not settings:
-            rest = registry().keys() - {name for name, _ in named}
-            calls += [resolve(name, {}, registry()) for name in registry() if name in rest]
+            calls += [resolve(n, {}, registry()) for n in registry() if n not in dict(named)]
         else:
             calls.append(resolve(name, settings, registry()))
     texts = [call.text for call in calls]

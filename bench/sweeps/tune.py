@@ -304,7 +304,6 @@ def _result(path: Path) -> tuple[float, bool]:
 
 
 def subject_of(trial: "Trial") -> Subject:
-    """The subject of the search that a trial belongs to."""
     call = re.sub(r", lr=[^,)]+\)$", ")", trial.call)  # lora(rank=4, lr=0.01) -> lora(rank=4)
     call = re.sub(r"\(lr=[^,)]+\)$", "", call)  # lora(lr=0.01) -> lora
     return Subject(trial.dataset_name, portable(trial.backbone), call)

@@ -9,7 +9,6 @@ from bench.tracking.base import Ending, Figures, Run, Tracker
 
 
 def make(results: Path) -> Tracker:
-    """The tracker."""
     folder = results / "tensorboard"
     place = f"tensorboard --logdir {from_here(folder)}"
     return Tracker("tensorboard", place, partial(EventFile, folder))

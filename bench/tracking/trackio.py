@@ -8,7 +8,6 @@ from bench.tracking.base import PROJECT, Ending, Figures, Run, Tracker
 
 
 def make(results: Path) -> Tracker:
-    """The tracker."""
     return Tracker("trackio", f"trackio show --project {PROJECT}", TrackioRun)
 
 
@@ -36,7 +35,6 @@ class TrackioRun:
         )
 
     def log(self, step: int, figures: Figures) -> None:
-        """Figures of a step."""
         self.step = step
         self.run.log(figures, step=step)
 

@@ -54,7 +54,6 @@ class WandbRun:
         self.run.define_metric("*", step_metric="step")
 
     def log(self, step: int, figures: Figures) -> None:
-        """Figures of a step."""
         self.run.log({"step": step, **figures})
 
     def end(self, ending: Ending) -> None:

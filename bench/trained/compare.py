@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.markup import escape
+from rich.table import Table
 
 from bench import UserError, perquery, record, testset
 from bench.perquery import Array, PerQuery
 from bench.recalls import METRICS, WAYS
 from bench.schema import Record
 from bench.trained import paired
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
 
 ROUNDING = 1e-6
 """Recalls in percent that differ by less are equal."""
@@ -185,11 +182,8 @@ def _gaining(gain: Array) -> list[int]:
     return [query for query in order if gain[query] > 0]
 
 
-def table(comparison: Comparison) -> "Table":
+def table(comparison: Comparison) -> Table:
     """A comparison for the terminal."""
-    from rich.markup import escape
-    from rich.table import Table
-
     lines = []
     for way, total in comparison.queries.items():
         won, lost = len(comparison.won[way]), len(comparison.lost[way])

@@ -4,17 +4,16 @@ Legend: D embedding width.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from PIL.Image import Image, fromarray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench import synthetic
 from bench.backbone import Backbone
 from methods.base import Method, Sample
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SENTENCE = "many planes in an airport"
 IMAGE, FEATURES = "example.png", "example.safetensors"
@@ -31,10 +30,8 @@ def write(out: Path, method: Method, base: Backbone) -> None:
     save_tensors(features(method, base), out / FEATURES)
 
 
-def picture() -> "Image":
+def picture() -> Image:
     """A generated aerial image; not square, so that a wrong way of resizing shows."""
-    from PIL.Image import fromarray
-
     return fromarray(synthetic.render(0, 160)[:104])
 
 
@@ -52,8 +49,6 @@ def features(method: Method, base: Backbone) -> dict[str, Tensor]:
 @torch.no_grad()
 def difference(model: Any, base: Backbone, out: Path) -> float:
     """Largest difference between the features of an open_clip model and those in `out`."""
-    from safetensors.torch import load_file
-
     known = load_file(out / FEATURES)
     image = model.encode_image(base.transform(picture())[None], normalize=True)
     text = model.encode_text(base.tokenizer([SENTENCE]), normalize=True)
@@ -62,8 +57,6 @@ def difference(model: Any, base: Backbone, out: Path) -> float:
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors, the same bytes each time."""
-    from safetensors.torch import save_file
-
     named = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     # Metadata of one entry, since the order of several would not always be the same.
     save_file(named, path, metadata={"format": "pt"})

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 
 from bench import UserError
@@ -88,8 +89,6 @@ def _save_merged(restored: Restored, method: Method, base: Backbone, out: Path) 
 
     Raises UserError if the method cannot be merged.
     """
-    import open_clip
-
     name = restored.trial.method
     remedy = "leave out --merged, and use the adapter with bench"
     try:

@@ -3,6 +3,10 @@
 import re
 from pathlib import Path
 
+from huggingface_hub import HfApi, constants, get_session, get_token
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils._validators import validate_repo_id
+
 from bench import UserError, brief, hub
 from bench.hub import HubFile
 from bench.trained.restore import ADAPTER, EXPORTED
@@ -16,9 +20,6 @@ SILENCE = 60
 
 def is_name(repo: str) -> bool:
     """Whether a text is a valid OWNER/NAME."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
     try:
         validate_repo_id(repo)
     except HFValidationError:
@@ -33,9 +34,6 @@ def push(folder: Path, repo: str, public: bool) -> str:
     is no token, if it may not write there, if a private push would go to a public repository, or if
     the Hub cannot be reached.
     """
-    from huggingface_hub import HfApi, constants, get_session, get_token
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     if constants.HF_HUB_OFFLINE:
         raise UserError("nothing was pushed: HF_HUB_OFFLINE is set; unset it")
     if get_token() is None:
@@ -68,8 +66,6 @@ def push(folder: Path, repo: str, public: bool) -> str:
 
 def _explained(error: Exception, repo: str) -> UserError:
     """Turn an error of huggingface_hub during a push into a sentence with the remedy."""
-    from huggingface_hub import constants
-
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
         return UserError(

@@ -6,10 +6,11 @@ Legend: B images or texts, D embedding width.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image as Picture
 from torch import Tensor
 
 from bench import UserError, at_home, brief, data
@@ -17,9 +18,6 @@ from bench.data import cache
 from bench.data.resize import Pixels, fit
 from bench.schema import Record
 from bench.trained.restore import restore
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Match:
     """Cosine similarity."""
     index: int
     """The index of the image in what was searched."""
-    image: "str | Path | Picture | None"
+    image: str | Path | Picture | None
     """The image as it was passed; None if features were passed."""
 
 
@@ -58,9 +56,7 @@ class TrainedModel:
         trial = self._restored.trial
         return f"<{self.call} on {trial.backbone}, trained on {trial.dataset_name}>"
 
-    def encode_images(
-        self, images: "Sequence[str | Path | Picture]", batch_size: int = 64
-    ) -> Tensor:
+    def encode_images(self, images: Sequence[str | Path | Picture], batch_size: int = 64) -> Tensor:
         """Image files or Pillow images -> features `(B, D)`, unit length, float32, on the CPU.
 
         Images of any size; they are resized and cropped as the benchmark does for evaluation.
@@ -79,7 +75,7 @@ class TrainedModel:
         return self._restored.encode_texts(texts, batch_size)
 
     def search(
-        self, text: str, images: "Sequence[str | Path | Picture] | Tensor", top: int = 10
+        self, text: str, images: Sequence[str | Path | Picture] | Tensor, top: int = 10
     ) -> list[Match]:
         """The `top` images nearest to a text, best first.
 
@@ -92,7 +88,7 @@ class TrainedModel:
         given = [None] * len(images) if isinstance(images, Tensor) else images
         return [Match(float(scores[i]), i, given[i]) for i in best]
 
-    def _pixels(self, image: "str | Path | Picture") -> Pixels:
+    def _pixels(self, image: str | Path | Picture) -> Pixels:
         base = self._restored.backbone
         if isinstance(image, str | Path):
             path = at_home(image)

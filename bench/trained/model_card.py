@@ -6,7 +6,9 @@ reads: tags, base model, and recalls as results.
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from bench import UserError, __version__, data
 from bench.backbone.weights import hub_files
@@ -18,9 +20,6 @@ from bench.spec import shareable
 from bench.trained import example
 from bench.trained.restore import Restored
 from methods.base import Method
-
-if TYPE_CHECKING:
-    from huggingface_hub import ModelCardData
 
 Form = Literal["adapter", "peft", "peft_opened", "merged"]
 """How a model was exported: the adapter alone; also in the format of peft, for the plain backbone
@@ -39,8 +38,6 @@ WAYS = {"i2t": "image to text", "t2i": "text to image"}
 
 def card_of(restored: Restored, form: Form, repo: str | None = None) -> str:
     """The README of an export. `repo`: OWNER/NAME, if it is to be pushed to the Hub."""
-    from huggingface_hub import ModelCard
-
     trial, record = restored.trial, restored.record
     try:
         dataset = data.card(trial.dataset).raw
@@ -92,10 +89,8 @@ def _plugin(method_class: type[Method]) -> str | None:
     return Path(inspect.getfile(method_class)).name if own else None
 
 
-def _for_the_hub(restored: Restored, form: Form, name: str, title: str) -> "ModelCardData":
+def _for_the_hub(restored: Restored, form: Form, name: str, title: str) -> ModelCardData:
     """The metadata of a card, with the recalls as results in the form that the Hub expects."""
-    from huggingface_hub import EvalResult, ModelCardData
-
     trial, recalls = restored.trial, restored.record["metrics"].get("test", {})
     results = []
     for metric in METRICS:

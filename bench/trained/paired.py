@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 Array = NDArray[Any]
 
@@ -64,8 +65,8 @@ def seeds_and_images(differences: Array, level: float = 0.95) -> tuple[Array, Ar
     seeds, images, _ = differences.shape
     mean = differences.mean(axis=(0, 1))
     by_seed, by_image = differences.mean(axis=1), differences.mean(axis=0)
-    rest = differences - by_seed[:, None] - by_image[None] + mean
-    noise = (rest**2).sum(axis=(0, 1)) / ((seeds - 1) * max(images - 1, 1))
+    residual = differences - by_seed[:, None] - by_image[None] + mean
+    noise = (residual**2).sum(axis=(0, 1)) / ((seeds - 1) * max(images - 1, 1))
     of_seeds = by_seed.var(axis=0, ddof=1) / seeds
     spread = by_image.var(axis=0, ddof=1) if images > 1 else np.zeros_like(mean)
     of_images = np.maximum(spread - noise / seeds, 0) / images
@@ -91,8 +92,6 @@ def _p_value(width: Any, mean: Array) -> Array:
 
 def _t(level: float | Array, freedom: int) -> Array:
     """The t between whose negative and itself Student's distribution has the share `level`."""
-    from scipy.special import stdtrit
-
     return np.asarray(stdtrit(freedom, (1 + np.asarray(level)) / 2))
 
 
@@ -109,8 +108,6 @@ class TTest:
 
 def t_test(differences: Sequence[float]) -> TTest | None:
     """Student's paired t of differences, one for each seed; None with fewer than two."""
-    from scipy.special import stdtr
-
     n = len(differences)
     if n < 2:
         return None

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from bench import UserError, data, record, testset
@@ -184,9 +186,6 @@ def _backbone(trial: Trial, document: Record) -> Backbone:
 
 
 def _load_weights(method: Method, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if not method.own_state():
         return  # nothing is trained, so nothing was saved
     exported = path.name == EXPORTED

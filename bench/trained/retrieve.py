@@ -4,9 +4,11 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from PIL.Image import Image
+from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from bench import UserError
@@ -14,10 +16,6 @@ from bench.data import cache, spoken_form
 from bench.data.resize import Pixels
 from bench.trained import sheet
 from bench.trained.restore import Restored
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ class Searcher:
             "give the path of an image"
         )
 
-    def draw(self, answer: Answer, title: str, notes: list[str], focus: Tensor | None) -> "Image":
+    def draw(self, answer: Answer, title: str, notes: list[str], focus: Tensor | None) -> Image:
         """The picture sheet of an answer; `focus`: the focus maps to draw, if any."""
         maps = [None] * len(answer.hits) if focus is None else list(focus.numpy())
         labels = [
@@ -185,7 +183,7 @@ class Searcher:
         ]
         return sheet.draw_images(title, notes, tiles)
 
-    def picture_sheet(self, answer: Answer, focus: bool) -> "Image":
+    def picture_sheet(self, answer: Answer, focus: bool) -> Image:
         """The picture sheet of `bench retrieve`; raises UserError if there is no focus to draw."""
         trial = self.restored.trial
         maps = self.focus_maps(answer) if focus else None
@@ -197,11 +195,8 @@ class Searcher:
         title = query if answer.pixels is None else f"Captions for {answer.query}"
         return self.draw(answer, title, [about, answer.summary()], maps)
 
-    def table(self, answer: Answer) -> "Table":
+    def table(self, answer: Answer) -> Table:
         """An answer as a table for the terminal."""
-        from rich.table import Table
-        from rich.text import Text
-
         texts = ("caption",) if answer.pixels is not None else ("image", "scene", "a caption")
         table = Table(title=Text(answer.query), caption=answer.summary())
         table.add_column("rank", justify="right")

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from bench.data.resize import Pixels
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SIDE, GAP, COLUMNS = 240, 16, 5
 WIDTH = COLUMNS * (SIDE + 2 * GAP)
@@ -33,7 +31,7 @@ class Tile:
     """Its focus map `(h, w)` in 0..1, if there is one."""
 
 
-def draw_images(title: str, notes: Sequence[str], tiles: Sequence[Tile]) -> "Image":
+def draw_images(title: str, notes: Sequence[str], tiles: Sequence[Tile]) -> Image.Image:
     """A sheet of images in rank order, five in a row, each with its focus map beneath."""
     scale = focus_scale([tile.focus for tile in tiles])
     cells = [_tile(tile, scale) for tile in tiles]
@@ -43,7 +41,7 @@ def draw_images(title: str, notes: Sequence[str], tiles: Sequence[Tile]) -> "Ima
 
 def draw_captions(
     title: str, notes: Sequence[str], tile: Tile, captions: Sequence[tuple[str, bool]]
-) -> "Image":
+) -> Image.Image:
     """A sheet of one image, and beside it captions in rank order, the right ones in bold."""
     scale = focus_scale([tile.focus])
     picture = _tile(tile, scale)
@@ -51,7 +49,7 @@ def draw_captions(
     return stack([*_head(title, notes, scale), _row([picture, stack(lines)])])
 
 
-def stack(images: "Sequence[Image]") -> "Image":
+def stack(images: Sequence[Image.Image]) -> Image.Image:
     """Images, one under the other."""
     sheet = _blank(max(image.width for image in images), sum(image.height for image in images))
     y = 0
@@ -61,7 +59,7 @@ def stack(images: "Sequence[Image]") -> "Image":
     return sheet
 
 
-def _row(images: "Sequence[Image]") -> "Image":
+def _row(images: Sequence[Image.Image]) -> Image.Image:
     """Images side by side, on a strip as wide as the sheet."""
     row = _blank(WIDTH, max(image.height for image in images))
     x = 0
@@ -71,25 +69,20 @@ def _row(images: "Sequence[Image]") -> "Image":
     return row
 
 
-def _blank(width: int, height: int) -> "Image":
-    from PIL import Image
-
+def _blank(width: int, height: int) -> Image.Image:
     return Image.new("RGB", (width, height), PAPER)
 
 
 @cache
 def _font(size: int, bold: bool) -> Any:
     import matplotlib  # it brings these fonts
-    from PIL import ImageFont
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", size)
 
 
-def _text(lines: Sequence[str], width: int, size: int, bold: bool = False) -> "Image":
+def _text(lines: Sequence[str], width: int, size: int, bold: bool = False) -> Image.Image:
     """Lines of text, each wrapped to a width in pixels."""
-    from PIL import ImageDraw
-
     letter = (0.75 if bold else 0.65) * size  # a generous width, even for capitals
     letters = int((width - 2 * GAP) / letter)
     wrapped = [part for line in lines for part in wrap(line, letters)]
@@ -101,7 +94,7 @@ def _text(lines: Sequence[str], width: int, size: int, bold: bool = False) -> "I
     return image
 
 
-def _head(title: str, notes: Sequence[str], scale: tuple[float, float] | None) -> "list[Image]":
+def _head(title: str, notes: Sequence[str], scale: tuple[float, float] | None) -> list[Image.Image]:
     """Title, notes, and what the colours of the focus maps mean."""
     colours = [] if scale is None else [f"focus: {scale[0]:.3f} dark to {scale[1]:.3f} bright"]
     margin = _blank(WIDTH, GAP)
@@ -113,9 +106,7 @@ def _head(title: str, notes: Sequence[str], scale: tuple[float, float] | None) -
     ]
 
 
-def _tile(tile: Tile, scale: tuple[float, float] | None) -> "Image":
-    from PIL import Image, ImageDraw
-
+def _tile(tile: Tile, scale: tuple[float, float] | None) -> Image.Image:
     shown = [tile.picture]
     if tile.focus is not None and scale is not None:
         shown.append(overlay(tile.picture, tile.focus, scale))
@@ -143,7 +134,6 @@ def overlay(picture: Pixels, focus: NDArray[np.float32], scale: tuple[float, flo
     map reads in grey too.
     """
     from matplotlib import colormaps
-    from PIL import Image
 
     low, high = scale
     share = (focus - low) / max(high - low, 1e-9)

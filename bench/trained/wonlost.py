@@ -1,7 +1,8 @@
 """A picture sheet of a comparison: queries won and lost, with both models' nearest answers."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL.Image import Image
 
 from bench import UserError, perquery
 from bench.data import spoken_form
@@ -10,16 +11,13 @@ from bench.trained.compare import Comparison
 from bench.trained.restore import restore
 from bench.trained.retrieve import Searcher, set_text
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 EACH = 2
 """How many captions are shown of those won and of those lost; as many images."""
 TOP = 5
 """Answers shown to each query."""
 
 
-def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> "Image":
+def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> Image:
     """Queries whose rank changed by the largest factor, with both models' five nearest answers.
 
     Captions with their nearest images first, then images with their nearest captions; focus maps
@@ -32,7 +30,7 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
     rows, samples = models[0].rows, models[0].dataset.samples
     captions = [caption for row in rows for caption in samples[row].captions]
 
-    def answer_sheet(letter: str, way: str, query: int, title: str) -> "Image":
+    def answer_sheet(letter: str, way: str, query: int, title: str) -> Image:
         n = "AB".index(letter)
         if way == "t2i":
             answer, shown = models[n].images_for(captions[query], TOP), set_text(captions[query])

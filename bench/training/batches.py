@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.data import Dataset, short_hash, spoken_form
-from bench.data.cache import Pixels
 from bench.data.cut import Cut
+from bench.data.resize import Pixels
 from bench.retrieval import pad
 from bench.training import resident as resident_
 from methods.base import Batch, Sample

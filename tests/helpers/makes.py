@@ -5,6 +5,15 @@ from functools import partial
 from typing import Any
 
 import torch
+from open_clip import CoCa, CustomTextCLIP
+from open_clip.hf_model import HFTextEncoder
+from open_clip.timm_model import TimmModel
+from timm.models.convnext import ConvNeXt
+from timm.models.eva import Eva
+from timm.models.fastvit import FastVit
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 from torch import Tensor, nn
 
 from bench.contract import TEXT, VISION, tiny_batch
@@ -33,9 +42,6 @@ def features(method: Method) -> Tensor:
 
 def with_timm(trunk: nn.Module, width: int = 32, text: dict[str, Any] | None = None) -> nn.Module:
     """timm's image model in open_clip's adapter; `width`: of what it gives, projected if not 32."""
-    from open_clip import CustomTextCLIP
-    from open_clip.timm_model import TimmModel
-
     model: Any = CustomTextCLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT | (text or {}))
     model.visual = TimmModel("test_vit", embed_dim=32, image_size=32, pool="", proj="none")
     model.visual.trunk = trunk
@@ -47,16 +53,12 @@ def with_timm(trunk: nn.Module, width: int = 32, text: dict[str, Any] | None = N
 
 def convnext() -> nn.Module:
     """convnext_base_w and its kin."""
-    from timm.models.convnext import ConvNeXt
-
     trunk = ConvNeXt(depths=(1, 1, 2, 1), dims=(16, 16, 32, 48), num_classes=0)
     return with_timm(trunk, width=48)
 
 
 def swin() -> nn.Module:
     """swin_base_patch4_window7_224."""
-    from timm.models.swin_transformer import SwinTransformer
-
     sizes: dict[str, Any] = {"embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2)}
     return with_timm(
         SwinTransformer(img_size=32, patch_size=4, window_size=4, num_classes=32, **sizes)
@@ -65,8 +67,6 @@ def swin() -> nn.Module:
 
 def eva(**settings: Any) -> nn.Module:
     """timm's EVA transformer, of which EVA01, EVA02 and the Perception Encoder are variants."""
-    from timm.models.eva import Eva
-
     sizes: dict[str, Any] = {"embed_dim": 48, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0}
     return with_timm(Eva(img_size=32, patch_size=8, num_classes=32, **sizes, **settings))
 
@@ -95,8 +95,6 @@ PERCEPTION: dict[str, Any] = {
 
 def mobileclip() -> nn.Module:
     """MobileCLIP-S1: FastViT, and a text tower that looks both ways."""
-    from timm.models.fastvit import FastVit
-
     trunk = FastVit(
         layers=(1, 1, 1, 1),
         embed_dims=(8, 16, 16, 32),
@@ -110,8 +108,6 @@ def mobileclip() -> nn.Module:
 
 def coca() -> nn.Module:
     """coca_ViT-B-32: attentional pooling, a class token after the text, a text decoder."""
-    from open_clip import CoCa
-
     decoder = {"context_length": 48, "vocab_size": 100, "width": 48, "heads": 2, "layers": 1}
     pooling = {"attentional_pool": True, "attn_pooler_heads": 4, "attn_pooler_queries": 8}
     model = CoCa(
@@ -127,8 +123,6 @@ def coca() -> nn.Module:
 def hugging_face(config: str, pooler: str, **settings: Any) -> nn.Module:
     """A text tower of Hugging Face's other than BERT, as in nllb-clip and mt5-base-ViT-B-32."""
     import transformers
-    from open_clip import CustomTextCLIP
-    from open_clip.hf_model import HFTextEncoder
 
     model: Any = CustomTextCLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT)
     made = getattr(transformers, config)(vocab_size=100, d_model=48, pad_token_id=0, **settings)
@@ -165,9 +159,6 @@ CLOSED: dict[str, Callable[[], nn.Module]] = {
 
 def mobileclip_b() -> nn.Module:
     """MobileCLIP-B: timm's plain vision transformer after a convolutional stem."""
-    from timm.models.vision_transformer import VisionTransformer
-    from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
-
     strides: dict[str, Any] = {"stride": (4, 2, 2), "kernel_size": (4, 2, 2), "padding": 0}
     stem = ConvStem(channels=(16, 16, 64), act_layer=nn.GELU, **strides)
     sizes: dict[str, Any] = {"embed_dim": 64, "depth": 2, "num_heads": 2}
@@ -185,8 +176,6 @@ def mobileclip_b() -> nn.Module:
 def vitamin() -> nn.Module:
     """ViTamin-S: timm's plain vision transformer after convolutional stages, with a gated MLP."""
     from timm.models import vitamin
-    from timm.models.vision_transformer import VisionTransformer
-    from timm.models.vision_transformer_hybrid import HybridEmbed
 
     norm = vitamin.VitConvCfg(norm_layer="layernorm2d", norm_eps=1e-6)
     stages = vitamin.VitCfg((16, 32, 64), (1, 1, 1), stem_width=16, conv_cfg=norm, head_type="1d")
