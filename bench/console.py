@@ -53,11 +53,11 @@ def _wrapped(line: str, width: int) -> str:
 def plain_table(*heads: str, title: str | None = None) -> "Table":
     """A table without rows, as commands print it: with a line below its headings and no other."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
-    from rich.text import Text
 
-    heading = None if title is None else Text(title)  # a string with `[own lr]` would be markup
-    table = Table(*heads, title=heading, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    title = title and escape(title)  # else rich would hide `[own lr]`
+    table = Table(*heads, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.title_justify = "left"
     return table
 
