@@ -3,7 +3,7 @@ BIN := .venv/bin
 DEMO := --methods zeroshot,linear,lora,vpt,cmer --dataset synthetic --backbone starter --seeds 0 \
 	--recipe steps=24,batch_size=64,evaluations=2 --results demo/results
 
-.PHONY: demo lint check test lowest slow chaos install docs clean
+.PHONY: demo lint check test lowest slow gpu chaos install docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -37,6 +37,9 @@ lowest: ## the quick tests with the oldest versions that pyproject.toml allows, 
 
 slow: .venv/installed ## measure every test and write tests/slow.txt, the ones that check leaves out
 	OMP_NUM_THREADS=1 BENCH_CACHE=.cache $(BIN)/pytest -q --measure
+
+gpu: .venv/installed ## the tests that need a GPU with CUDA
+	$(BIN)/pytest -q -n 4 --gpu tests/test_cuda.py
 
 chaos: .venv/installed ## kill -9 at random moments, fifty times and more; Linux, some five minutes
 	BENCH_CACHE=.cache $(BIN)/python tests/chaos.py --faults 50

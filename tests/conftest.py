@@ -14,13 +14,14 @@ from tests.helpers import slow
 from tests.helpers.until import PATIENCE
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Give every test, and every process that it starts, the same surroundings on each machine.
 
     Before torch, Typer and the Hub's client are imported, for they read these once. A GPU is
-    hidden: all that is tested here is tested on the CPU.
+    hidden, so that all is tested on the CPU; `--gpu` is for tests/test_cuda.py.
     """
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if not config.getoption("--gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # servers of tests
     for name in list(os.environ):
         told = name.startswith(("HF_", "SLURM_", "RAY_", "BENCH_"))
@@ -31,8 +32,9 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--measure` writes tests/slow.txt; for a run of all tests in one process."""
+    """`--measure` is for a run of all tests in one process, `--gpu` for tests/test_cuda.py."""
     parser.addoption("--measure", action="store_true", help="write tests/slow.txt anew")
+    parser.addoption("--gpu", action="store_true", help="let the tests see this machine's GPU")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
