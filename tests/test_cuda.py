@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench import contract, trial_run
 from bench.recipe import Recipe
 from bench.training import gradcache
-from bench.training.batches import TokenTable
 from bench.training.trainer import Trainer
 from bench.trial import Trial
 from methods import registry
@@ -47,10 +46,10 @@ def batch(size: int = 6) -> Batch:
     return Batch(**{field.name: getattr(made, field.name).to(CUDA) for field in fields(Batch)})
 
 
-def built(name: str, kind: str = "open_clip") -> Method:
+def built(name: str) -> Method:
     torch.manual_seed(1)
     try:
-        method = registry()[name](contract.tiny_model(kind)).to(CUDA)
+        method = registry()[name](contract.tiny_model()).to(CUDA)
     except NotApplicable as reason:
         pytest.skip(str(reason))
     method.train()
@@ -111,13 +110,6 @@ def test_self_attention_is_that_of_torch(masked: bool, dtype: torch.dtype) -> No
     torch.testing.assert_close(found, wanted, rtol=close, atol=close)
 
 
-def test_tokens_are_copied_without_waiting(no_waiting: Callable[[], None]) -> None:
-    table = TokenTable(lambda texts: torch.ones(len(texts), 77, dtype=torch.long), 0)
-    tokens: Tensor = table([f"text {number}" for number in range(512)]).pin_memory()
-    no_waiting()
-    tokens.to(CUDA, non_blocking=True)
-
-
 RECIPES: dict[str, dict[str, Any]] = {
     "auto": {"steps": 4},
     "fp16": {"steps": 4, "precision": "fp16"},
@@ -138,9 +130,9 @@ def test_trials_end_well(recipe: str, method: str, views: int, tiny: Path) -> No
         pytest.skip("it has no features that could be cached")
     if recipe == "compile" and method not in ("cmer", "lora"):
         pytest.skip("compiling takes long")
-    values = {"batch_size": 4, "evaluations": 2} | RECIPES[recipe]
-    call = (method, {}, None, Recipe(**values), 0, {}, views)
-    trial = Trial(str(tiny / "tiny.toml"), "starter", method, *call)
+    given = Recipe(**{"batch_size": 4, "evaluations": 2} | RECIPES[recipe])
+    card = str(tiny / "tiny.toml")
+    trial = Trial(card, "starter", method, method, {}, None, given, 0, {}, views)
     document = trial_run.run(trial, tiny, tiny / "results", lambda _: None, {})
     if document["status"] == "not_applicable":
         pytest.skip(str(document["message"]))
