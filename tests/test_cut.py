@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import data
 from bench.backbone.preprocess import Preprocess
-from bench.data import Sample, cache, cut
+from bench.data import cache, cut
 from bench.evaluate import Evaluation
 from bench.training.batches import TokenTable, TrainSplit
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench import data, trial_run
 from bench.backbone.preprocess import Preprocess
-from bench.data import Sample, cache
+from bench.data import cache
 from bench.evaluate import Evaluation
 from bench.recipe import Recipe
 from bench.training.batches import TokenTable
