@@ -89,7 +89,7 @@ def test_what_is_no_name_is_one_sentence(word: str, says: str) -> None:
 
 def test_an_unknown_architecture_is_told_with_what_to_write() -> None:
     for act in (backbone.check, backbone.load):  # `bench run` checks, `bench plan` loads
-        with pytest.raises(UserError, match=r"no model 'ViT-B-99'.* write.* ARCHITECTURE:WEIGHTS"):
+        with pytest.raises(UserError, match=r"no model 'ViT-B-99'.* written ARCHITECTURE:WEIGHTS"):
             act("ViT-B-99:none")
 
 
