@@ -12,6 +12,7 @@ from bench.backbone.preprocess import Preprocess
 from bench.data import cache, cut
 from bench.evaluate import Evaluation
 from bench.training.batches import TokenTable, TrainSplit
+from methods.sample import Sample
 
 LENGTH = 16
 

@@ -15,6 +15,7 @@ from bench.evaluate import Evaluation
 from bench.recipe import Recipe
 from bench.training.batches import TokenTable
 from bench.trial import Trial
+from methods.sample import Sample
 
 
 class Backbone:
