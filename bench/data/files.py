@@ -153,7 +153,9 @@ def _spelling(stem: str) -> str:
 
 def _extensions(file_of: dict[str, Path]) -> list[str]:
     """A note for each extension that differs from the annotated one."""
-    counts = Counter((PurePosixPath(f).suffix, path.suffix) for f, path in file_of.items())
+    names = ((PurePosixPath(filename), path) for filename, path in file_of.items())
+    # `tile_7.25` is the stem of `tile_7.25.tif`, so it has no extension.
+    counts = Counter(("" if p.name == path.stem else p.suffix, path.suffix) for p, path in names)
     return [
         f"{count:,} of {len(file_of):,} image files are {file}, where the annotation says "
         + (annotated or "no extension")
