@@ -10,8 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 METHODS = {
     "lora": "lora",
     "uniadapter": "uniadapter",
+    "adapter(parallel=True)": "adapter(parallel=True)",
     "cmer": "cmer",
-    "cmer [cached features views=4]": "cmer, cached features",
+    "cmer [cached features views=8]": "cmer, cached features",
     "full": "full",
     "linear": "linear",
     "zeroshot": "zeroshot",
