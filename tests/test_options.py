@@ -130,7 +130,7 @@ def test_a_group_alone_prints_its_help() -> None:
     for words in (["data"], ["data", "--"]):
         done = bench(*words)
         assert done.code == 2
-        assert "Fetch and check a data set" in done.out + done.err
+        assert "Fetch and check data sets" in done.out + done.err
 
 
 @pytest.mark.parametrize("memory", [HUGE, "9" * 400, f"{HUGE}GiB"])
