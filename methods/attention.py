@@ -28,7 +28,7 @@ class SelfAttention(nn.MultiheadAttention):
     """An `nn.MultiheadAttention` with the same weights and outputs, but faster.
 
     torch's own turns the tokens to `(N, B, D)` and copies queries, keys and values. On a CPU in
-    bfloat16 a forward pass of the starter's image tower then takes 1.4 times as long. LoRA, which
+    bfloat16 a forward pass of the starter's image tower then takes 1.2 times as long. LoRA, which
     has to open the attention (`methods.surgery`), would not pay for that; other methods would.
     """
 
