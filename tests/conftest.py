@@ -109,6 +109,17 @@ rule = "filename"
 
 
 @pytest.fixture
+def sdpa() -> Iterator[None]:
+    """Attention goes through SDPA, as after `backbone.load`; torch's own choice afterwards."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    yield
+    torch.backends.mha.set_fastpath_enabled(before)
+
+
+@pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A data root with a made data set `tiny` in Karpathy form, and its card at `tiny.toml`."""
     return make_tiny(tmp_path)

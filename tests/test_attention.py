@@ -1,7 +1,6 @@
 """Attention goes through SDPA: in every make of tower, in training and in evaluation."""
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,13 +20,7 @@ from tests.helpers.makes import WITH_BLOCKS
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def sdpa() -> Iterator[None]:
-    """As after `backbone.load`; torch's own choice again afterwards."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    yield
-    torch.backends.mha.set_fastpath_enabled(before)
+pytestmark = pytest.mark.usefixtures("sdpa")
 
 
 def fused(found: dict[str, int]) -> bool:

@@ -17,20 +17,14 @@ from bench.training.trainer import Trainer
 from bench.trial import Trial
 from methods import registry
 from methods.attention import SelfAttention, speed_up
-from methods.base import Batch, Method, NotApplicable
+from methods.base import Batch
+from tests.helpers.training import TRAINED, built
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA"),
+    pytest.mark.usefixtures("sdpa"),
+]
 CUDA = torch.device("cuda")
-TRAINED = sorted(name for name, cls in registry().items() if cls.lr is not None)
-
-
-@pytest.fixture(autouse=True)
-def fused_attention() -> Iterator[None]:
-    """As after `backbone.load`; torch's own choice again afterwards."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    yield
-    torch.backends.mha.set_fastpath_enabled(before)
 
 
 @pytest.fixture
@@ -46,25 +40,12 @@ def batch(size: int = 6) -> Batch:
     return Batch(**{field.name: getattr(made, field.name).to(CUDA) for field in fields(Batch)})
 
 
-def built(name: str) -> Method:
-    torch.manual_seed(1)
-    try:
-        method = registry()[name](contract.tiny_model()).to(CUDA)
-    except NotApplicable as reason:
-        pytest.skip(str(reason))
-    method.train()
-    method.on_fit(100)
-    method.on_epoch(0, 1)
-    method.on_step(99, 100)
-    return method
-
-
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_no_training_step_waits_for_the_gpu(
     name: str, precision: str, no_waiting: Callable[[], None]
 ) -> None:
-    method = built(name)
+    method = built(name, "cuda")
     trainer = Trainer(method, Recipe(precision=precision), 1e-4, 8, CUDA)
     inputs = [batch()]
     for _ in range(3):  # the optimiser's state is made in the first step
@@ -81,7 +62,7 @@ def test_gradients_a_chunk_at_a_time_are_those_of_the_whole_batch(name: str) -> 
     inputs = batch(7)
     gradients = []
     for chunk in (0, 3):
-        method = built(name).eval().double()  # without dropout
+        method = built(name, "cuda").eval().double()  # without dropout
         inputs.images = inputs.images.double()
         if chunk:
             gradcache.backward(method, inputs, chunk, nullcontext, lambda loss: loss)

@@ -12,25 +12,11 @@ from bench.recipe import Recipe, defining, parse_recipe
 from bench.training import gradcache
 from bench.training.gradcache import Encode
 from bench.training.trainer import Trainer
-from methods import registry
-from methods.base import Method, NotApplicable
+from methods.base import Method
+from tests.helpers.training import TRAINED, built
 
-METHODS = sorted(name for name, cls in registry().items() if cls.lr is not None)
 SIZE, CHUNK = 7, 3
 """Seven pairs in chunks of three: the last chunk is short."""
-
-
-def built(name: str) -> Method:
-    torch.manual_seed(1)
-    try:
-        method = registry()[name](contract.tiny_model("open_clip"))
-    except NotApplicable as reason:
-        pytest.skip(str(reason))
-    method.train()
-    method.on_fit(100)
-    method.on_epoch(0, 1)
-    method.on_step(99, 100)
-    return method
 
 
 def gradients(method: Method) -> dict[str, Tensor]:
@@ -39,7 +25,7 @@ def gradients(method: Method) -> dict[str, Tensor]:
     return found
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_gradients_are_those_of_the_whole_batch(name: str) -> None:
     batch = contract.tiny_batch(SIZE)
     batch.images = batch.images.double()
