@@ -1,6 +1,7 @@
 """A method restored from its record answers as it did, and the sheets show what is right."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ def test_captions_for_an_image_by_file_and_by_name(searcher: Searcher, tiny: Pat
     assert {hit.right for hit in foreign.hits} == {None}
     with pytest.raises(UserError, match="neither a file nor the name of a test image"):
         searcher.captions_for(Path("port_1.png"), 3)  # a training image
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(searcher: Searcher, tiny: Path) -> None:
+    samples = searcher.dataset.samples
+    for row, folder in ((12, "harbor"), (13, "beach")):
+        samples[row] = replace(samples[row], filename=f"{folder}/1.png")
+    by_file = searcher.captions_for(tiny / "tiny" / "images" / "port_13.png", 20)
+    assert by_file.right == 5  # although the annotation calls it otherwise
+    for name in ("beach/1.png", "beach/1.tif"):
+        assert searcher.captions_for(Path(name), 20).hits == by_file.hits
+    with pytest.raises(UserError, match=r"several test images: harbor/1\.png, beach/1\.png; name"):
+        searcher.captions_for(Path("1.png"), 3)
 
 
 def test_the_focus_map_lies_on_the_patches(searcher: Searcher) -> None:
@@ -163,6 +176,9 @@ def test_other_captions_and_another_order_are_refused(tiny: Path) -> None:
             restored.own_dataset(tiny)
     annotation.write_text(sound.replace("picture 1 of", "image 1 of"))  # of a training image
     restored.own_dataset(tiny)
+    (tiny / "tiny.toml").unlink()
+    with pytest.raises(UserError, match=r"tiny\.toml of .* is not here; start the command"):
+        restored.own_dataset(tiny)
 
 
 def test_the_command_writes_a_sheet(tiny: Path) -> None:

@@ -123,20 +123,31 @@ def test_without_a_data_set_it_is_tested_on_its_own_again(other: Path) -> None:
     assert result["shared"] is None
 
 
-def test_what_cannot_be_tested_is_named_and_the_rest_is_done(other: Path) -> None:
+def test_what_cannot_be_tested_is_named_and_the_rest_is_done(
+    other: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     lost, _ = trained(other, "linear")
     lost.with_suffix(".safetensors").unlink()
     kept, _ = trained(other, "zeroshot")
+    broken = kept.with_name("seed9-broken.json")
+    broken.write_text("{")
     done = run(other, other / "results", "--dataset", other / "other.toml")
     assert done.exit_code == 1
+    assert f"left out: {broken} is not a sound record" in done.stdout
     assert "failed tiny starter linear seed 0 on other: the trained weights" in done.stdout
     assert "--rerun" in done.stdout
     assert "ok tiny starter zeroshot seed 0 on other" in done.stdout
     assert transfer.results_of(kept, record.read(kept)).keys() == {"other"}
+    done = run(other, broken, "--dataset", other / "other.toml")
+    assert f"failed {broken} on other: {broken} is not a sound record" in done.stdout
+    assert not [warning for warning in recwarn if str(broken) in str(warning.message)]
+    (other / "more").mkdir()
+    twin = shutil.copy(other / "other.toml", other / "more")
     for words, said in (
         ((other / "tiny",), "has no record of a trial that ended well"),
         ((kept, "--dataset", "ucmm"), "no data set 'ucmm'"),
         ((kept, "--dataset", ","), "--dataset names nothing"),
+        ((kept, "--dataset", f"{other / 'other.toml'},{twin}"), "sets are called other"),
         ((kept, "--dataset", "ucm"), "'ucm' is not there"),
     ):
         assert said in str(run(other, *words).exception)

@@ -8,7 +8,7 @@ import typer
 
 from bench import UserError, lock, record
 from bench.commands.options import AGAIN, ConditionsOf, Plugins, Results, Root, SeedOf
-from bench.console import console, say
+from bench.console import console, say, warn
 from bench.spec import load_plugins
 
 if TYPE_CHECKING:
@@ -53,12 +53,21 @@ def evaluate(
 
     load_plugins(plugin)
     root, screen = data.data_root(data_root), console()
-    named = [choose.several(where, results, seed, conditions) for where in records]
+    left_out: list[str] = []
+    named = [choose.several(where, results, seed, conditions, left_out) for where in records]
+    for sentence in dict.fromkeys(left_out):
+        warn(screen, f"left out: {sentence}")
     paths = list(dict.fromkeys(path for some in named for path in some))
-    names = [name for text in dataset or [] for name in text.split(",") if name.strip()]
-    if dataset and not names:
+    words = [word.strip() for text in dataset or [] for word in text.split(",") if word.strip()]
+    if dataset and not words:
         raise UserError("--dataset names nothing; leave it out for the one that was trained on")
-    cards = [data.card(name.strip()) for name in names]
+    cards = [data.card(word) for word in dict.fromkeys(words)]
+    names = [card.name for card in cards]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(
+            f"two of the data sets are called {twice[0]}, and the result on one would replace that "
+            "on the other; name each once, or rename the file of a card"
+        )
     # Here, so that a data set that is missing is one error and not one for each record.
     datasets = [data.load(card, root) for card in cards]
     targets: list[Dataset | None] = [*datasets] if datasets else [None]  # None: its own data set
@@ -146,6 +155,7 @@ def _print_tables(screen: "Console", paths: list[Path]) -> None:
 
     tested = [path.resolve() for path in paths]
     folder = Path(os.path.commonpath([path.parent for path in tested]))
-    for group in group_records(record.load(folder, only=tested)):
+    # Those that cannot be read were named when they were to be tested.
+    for group in group_records(record.load(folder, only=tested, left_out=lambda _: None)):
         for part in transfer.tables(group, folder, short=True):
             screen.print(terminal.short(part))

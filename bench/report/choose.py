@@ -48,14 +48,19 @@ def one(where: str, results: Path, seed: int | None = None, conditions: str | No
 
 
 def several(
-    where: str, results: Path, seed: int | None = None, conditions: str | None = None
+    where: str,
+    results: Path,
+    seed: int | None = None,
+    conditions: str | None = None,
+    left_out: list[str] | None = None,
 ) -> list[Path]:
     """All records that `where` names: a file, or those of a folder that a report would show.
 
-    Raises UserError if it names none.
+    A sentence on each record of a folder that cannot be read is added to `left_out`. Raises
+    UserError if it names none.
     """
     path = locate(where, results)
-    return [path] if path.is_file() else _files(choices(path, seed, conditions))
+    return [path] if path.is_file() else _files(choices(path, seed, conditions, left_out))
 
 
 def _files(matches: list[Choice]) -> list[Path]:

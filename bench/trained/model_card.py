@@ -47,7 +47,7 @@ def card_of(restored: Restored, form: Form, repo: str | None = None) -> str:
     trained = [p.numel() for p in restored.method.parameters() if p.requires_grad]
     counts = record["data"]["counts"]
     card = ModelCard.from_template(
-        _for_the_hub(restored, form, repo or f"{trial.call} for {title}", title),
+        _for_the_hub(restored, form, repo or f"{trial.call_today} for {title}", title),
         str(TEMPLATE),
         backbone=restored.backbone,
         check=CHECK,

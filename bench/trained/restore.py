@@ -91,7 +91,13 @@ class Restored(Model):
 
         Raises UserError if it is missing, or if its test set is not the recorded one.
         """
-        dataset = data.load(data.card(self.trial.dataset), root)
+        name = self.trial.dataset
+        if name.endswith(".toml") and not Path(name).is_file():
+            raise UserError(
+                f"the card {name} of {self.path} is not here; start the command in the folder "
+                "where the trial was started, or put the card back"
+            )
+        dataset = data.load(data.card(name), root)
         difference = testset.difference(self.record.get("data", {}), testset.described(dataset))
         if difference is not None:
             raise UserError(

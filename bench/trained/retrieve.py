@@ -12,6 +12,7 @@ from rich.text import Text
 from torch import Tensor
 
 from bench import UserError
+from bench.console import few
 from bench.data import cache, spoken_form
 from bench.data.resize import Pixels
 from bench.trained import sheet
@@ -145,17 +146,20 @@ class Searcher:
         return set(map(spoken_form, self.dataset.samples[row].captions))
 
     def _row_of(self, image: Path) -> int | None:
-        """The row of a test image, by its file or its file name; None for any other file."""
-        for row in self.rows:
-            path = self.dataset.paths[row]
-            # Without its ending: port_13.tif names the image that is here as port_13.png. An
-            # existing file must be that very image, since other folders have a port_13, too.
-            if Path(self.name(row)).stem == image.stem and (
-                not image.is_file() or (path is not None and image.samefile(path))
-            ):
-                return row
+        """The row of a test image, by its file or its name; None for any other file."""
         if image.is_file():
-            return None
+            paths = ((row, self.dataset.paths[row]) for row in self.rows)
+            return next((row for row, path in paths if path and image.samefile(path)), None)
+        named = {row: Path(self.dataset.samples[row].filename) for row in self.rows}
+        found = [row for row, name in named.items() if _end_alike(image, name)]
+        if not found:  # port_13.tif names the image that is here as port_13.png
+            bare = image.parent / image.stem
+            found = [r for r, name in named.items() if _end_alike(bare, name.parent / name.stem)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = few(str(named[row]) for row in found)
+            raise UserError(f"{image} may be several test images: {names}; name one of them")
         raise UserError(
             f"{image} is neither a file nor the name of a test image of {self.dataset.card.name}; "
             "give the path of an image"
@@ -213,6 +217,12 @@ class Searcher:
                 cells = ["yes" if hit.right else "", *cells]
             table.add_row(str(place), f"{hit.score:.3f}", *map(Text, cells))
         return table
+
+
+def _end_alike(a: Path, b: Path) -> bool:
+    """Whether two paths have the same name, and the same folders as far as both state them."""
+    pairs = zip(reversed(a.parts), reversed(b.parts), strict=False)
+    return bool(a.parts) and all(one == other for one, other in pairs)
 
 
 def _best(scores: Tensor, top: int) -> list[tuple[float, int]]:
