@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench import UserError, data, record, testset
+from bench import UserError, brief, data, record, testset
 from bench import backbone as backbones
 from bench.backbone import Backbone
 from bench.backbone.preprocess import of_record
@@ -139,10 +139,13 @@ def restore(path: Path, device: str | None = None, backbone: str | None = None) 
                 "record (seed*.json), or a folder that `bench export RECORD --out DIR` wrote"
             )
     document = record.read(path)
-    if document["status"] != "ok":
+    if (status := document["status"]) != "ok":
+        remedy = "repeat it with `bench run ... --retry-failed`"
+        if status in record.FINISHED_STATUSES:  # `--retry-failed` leaves it alone
+            remedy = "give the record of another method or backbone"
         raise UserError(
-            f"the trial in {path} ended as {document['status'].replace('_', ' ')}, so there is no "
-            "trained method; repeat it with `bench run ... --retry-failed`"
+            f"the trial in {path} ended as {status.replace('_', ' ')}, so there is no trained "
+            f"method; {remedy}"
         )
     trial = Trial.recorded(document)
     if backbone is not None:
@@ -171,7 +174,7 @@ def _method_class(trial: Trial) -> type[Method]:
     if names := misfits(method_class, trial.settings):
         raise UserError(
             f"the record is of another version of {trial.method}: they differ in the settings "
-            f"{names}; run the trial again"
+            f"{', '.join(names)}; run the trial again"
         )
     return method_class
 
@@ -212,7 +215,6 @@ def _load_weights(method: Method, path: Path) -> None:
     try:
         method.load_own_state(load_file(file))
     except (SafetensorError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"the trained weights {file} do not belong to the record ({reason}); {again}"
+            f"the trained weights {file} do not belong to the record ({brief(error)}); {again}"
         ) from None
