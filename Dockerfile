@@ -9,6 +9,7 @@
 #
 # The demo (tables, plots and records go to ./demo), then a sweep of your own:
 #
+#   mkdir -p demo    # else Docker makes this folder, as root
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/demo:/bench/demo" cmer-bench
 #   docker run --rm --user "$(id -u):$(id -g)" --gpus all --shm-size 2g -v "$PWD:/bench" -v cmer-cache:/cache \
 #       cmer-bench bench run --methods cmer,lora --dataset rsitmd --backbone remoteclip-b32

@@ -139,3 +139,6 @@ def test_queries_won_and_lost_are_drawn(tiny: Path, two: list[Path]) -> None:
     alike = compare.compare([two[0]], [two[0]], resamples=20)
     with pytest.raises(UserError, match="none won or lost"):
         wonlost.draw(alike, two[0], two[0], tiny)
+    told, _ = trained(tiny, "cmer", scene_at_test="oracle")
+    with pytest.raises(UserError, match="with a scene beside each caption"):
+        wonlost.draw(alike, told, two[0], tiny)

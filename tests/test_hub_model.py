@@ -174,6 +174,10 @@ def test_what_keeps_a_push_from_being_made_is_one_sentence(
     with pytest.raises(UserError, match="me/open is a public repository: give --public"):
         hub_model.push(folder, "me/open", public=False)
     assert not server.repos["me/open"].files
+    server.add_repo("me/closed", {})
+    server.repos["me/closed"].private = True
+    with pytest.raises(UserError, match="me/closed is a private repository: leave out --public"):
+        hub_model.push(folder, "me/closed", public=True)
     monkeypatch.setenv("HF_TOKEN", "hf_old")
     with pytest.raises(UserError, match="does not accept the token"):
         hub_model.push(folder, REPO, public=False)

@@ -31,8 +31,8 @@ def push(folder: Path, repo: str, public: bool) -> str:
     """Upload the files of an export as one commit; returns the address of the repository.
 
     A new repository is created if there is none, private unless `public`. Raises UserError if there
-    is no token, if it may not write there, if a private push would go to a public repository, or if
-    the Hub cannot be reached.
+    is no token, if it may not write there, if a repository that is there is not as public as asked
+    for, or if the Hub cannot be reached.
     """
     if constants.HF_HUB_OFFLINE:
         raise UserError("nothing was pushed: HF_HUB_OFFLINE is set; unset it")
@@ -51,6 +51,11 @@ def push(folder: Path, repo: str, public: bool) -> str:
         else:
             if not public and not existing.private:
                 raise UserError(f"{repo} is a public repository: give --public, or another name")
+            if public and existing.private:
+                raise UserError(
+                    f"{repo} is a private repository: leave out --public, or first make it public "
+                    "in its settings on the Hub"
+                )
         api.upload_folder(
             repo_id=repo,
             folder_path=folder,
