@@ -1,7 +1,6 @@
 """`bench run`: train and test methods, one process per trial, and record what they reach."""
 
 import itertools
-import shlex
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,9 +112,8 @@ def run(options: RunOptions) -> None:
         say(screen, "nothing to do: every trial is recorded; --rerun runs them again")
     unmeasured = _run_corrupted(screen, plan, conditions, engine) if conditions else False
     if any(plan.status(trial) == "ok" for trial in plan.trials):
-        folder = shlex.quote(str(config.results))
-        elsewhere = "" if folder == "results" else f" --results {folder}"
-        say(screen, f"tables, plots and a web page of all records: bench report{elsewhere}")
+        folder = "" if config.results == Path("results") else f" --results {config.results}"
+        say(screen, f"tables, plots and a web page of all records: bench report{folder}")
     raise typer.Exit(1 if failed or failed_before or unmeasured else 0)
 
 
