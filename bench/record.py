@@ -164,6 +164,10 @@ def read(path: Path) -> "Record":
     """
     from bench import schema
 
+    if path.suffix in (".safetensors", ".npz"):
+        raise Unreadable(
+            f"{path} is no record; give the seed*.json beside it, or the folder of an export"
+        )
     document = parsed(path)
     if isinstance(document, dict) and document.get("schema", SCHEMA) != SCHEMA:
         raise Unreadable(

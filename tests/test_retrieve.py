@@ -152,6 +152,8 @@ def test_what_cannot_be_restored_is_one_sentence(tiny: Path) -> None:
     fails("do not belong to the record")
     weights.write_bytes(b"no tensors")
     fails("do not belong to the record")
+    with pytest.raises(UserError, match=r"is no record; give the seed\*\.json beside it"):
+        restore(weights)
     weights.unlink()
     fails("--rerun")
     with pytest.raises(UserError, match=r"is not the folder of an export: it has no record\.json"):
