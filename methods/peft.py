@@ -45,6 +45,8 @@ class Peft(Injected):
     ) -> None:
         super().__init__(model)
         self.kind = kind
+        if kind not in peft_kinds.kinds():  # a record may be of another version of peft
+            raise NotApplicable(f"the installed peft has no kind {kind!r}")
         where = self._places(targets)
         try:
             self.inject(peft_kinds.kinds()[kind].config(**{**settings, **where}))

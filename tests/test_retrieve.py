@@ -135,12 +135,14 @@ def test_what_cannot_be_restored_is_one_sentence(tiny: Path) -> None:
         assert "\n" not in str(caught.value)
         path.write_text(json.dumps(good))
 
-    fails("ended as diverged, .* --retry-failed", status="diverged")
-    fails("ended as not applicable, .* another method", status="not_applicable")
+    fails("ended as diverged", status="diverged")
+    fails("ended as not applicable, .* give another record", status="not_applicable")
     fails("are not those of the record", backbone={"name": "starter", "weights_sha256": "0" * 16})
     fails("they differ in their test images", data={"hashes": {"test": "0" * 16}})
     fails("--plugin", trial={**good["trial"], "method": "mine"})
     fails("another version of linear", trial={**good["trial"], "settings": {"odd": 1}})
+    gone = {"method": "peft", "settings": {"kind": "gone", "targets": "attn+mlp"}}
+    fails("the installed peft has no kind 'gone'; use the vers", trial={**good["trial"], **gone})
     state = load_file(weights)
     save_file({"other": torch.zeros(1)}, weights)
     fails("do not belong to the record")

@@ -139,13 +139,11 @@ def restore(path: Path, device: str | None = None, backbone: str | None = None) 
                 "record (seed*.json), or a folder that `bench export RECORD --out DIR` wrote"
             )
     document = record.read(path)
-    if (status := document["status"]) != "ok":
-        remedy = "repeat it with `bench run ... --retry-failed`"
-        if status in record.FINISHED_STATUSES:  # `--retry-failed` leaves it alone
-            remedy = "give the record of another method or backbone"
+    if document["status"] != "ok":
         raise UserError(
-            f"the trial in {path} ended as {status.replace('_', ' ')}, so there is no trained "
-            f"method; {remedy}"
+            f"the trial in {path} ended as {document['status'].replace('_', ' ')}, so there is no "
+            "trained method; give another record, or repeat what failed with `bench run ... "
+            "--retry-failed`"
         )
     trial = Trial.recorded(document)
     if backbone is not None:
@@ -157,7 +155,13 @@ def restore(path: Path, device: str | None = None, backbone: str | None = None) 
         recipe = replace(recipe, precision="bf16")
     place = None if device is None else torch.device(device)
     # The seed matters: it draws again the random weights that a method never trains.
-    model = Model.build(method_class, trial.settings, base, recipe, trial.seed, place)
+    try:
+        model = Model.build(method_class, trial.settings, base, recipe, trial.seed, place)
+    except NotApplicable as error:
+        raise UserError(
+            f"the method of {path} cannot be built here: {error}; use the versions of packages "
+            "that the record names"
+        ) from None
     _load_weights(model.method, path)
     model.method.eval()
     return Restored(**vars(model), path=path, record=document, trial=trial, backbone=base)
@@ -168,7 +172,7 @@ def _method_class(trial: Trial) -> type[Method]:
     if trial.method not in methods:
         raise UserError(
             f"no method is called {trial.method!r}{nearest(trial.method, methods)}; if a file of "
-            "your own registers it, give that with --plugin"
+            "your own registers it, give that with --plugin (in Python: methods.load_plugin(FILE))"
         )
     method_class = methods[trial.method]
     if names := misfits(method_class, trial.settings):
