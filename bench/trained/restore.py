@@ -172,7 +172,7 @@ def _method_class(trial: Trial) -> type[Method]:
     if trial.method not in methods:
         raise UserError(
             f"no method is called {trial.method!r}{nearest(trial.method, methods)}; if a file of "
-            "your own registers it, give that with --plugin (in Python: methods.load_plugin(FILE))"
+            "your own registers it, give that with --plugin, in Python to methods.load_plugin"
         )
     method_class = methods[trial.method]
     if names := misfits(method_class, trial.settings):
