@@ -90,6 +90,7 @@ def test_a_restored_method_repeats_the_ranks_of_its_trial(
         (lambda path: bench.records("nowhere"), "no folder"),
         (lambda path: bench.load(path, "cpu").encode_images("a.png"), "as a list"),
         (lambda path: bench.load(path, "cpu").encode_images(["nowhere.png"]), "nowhere.png"),
+        (lambda path: bench.load(path, "cpu").encode_images([Image.new("I;16", (9, 9))]), "8 bits"),
         (lambda path: bench.load(path, "cpu").encode_texts("a pond"), "as a list"),
         (lambda path: bench.load(path, "cpu").encode_texts([]), "at least one"),
         (lambda path: bench.run("cmr", "synthetic"), "did you mean 'cmer'"),

@@ -60,7 +60,7 @@ class TrainedModel:
         """Image files or Pillow images -> features `(B, D)`, unit length, float32, on the CPU.
 
         Images of any size; they are resized and cropped as the benchmark does for evaluation.
-        Raises UserError for a file that cannot be read as an image.
+        Raises UserError for a file that cannot be read, or a Pillow image of more than 8 bits.
         """
         _demand_list(images, "images")
         blocks = []
@@ -93,6 +93,11 @@ class TrainedModel:
         if isinstance(image, str | Path):
             path = at_home(image)
             return cache.decode(path, base.image_size, self._scale, base.preprocess.resize)
+        if image.mode.startswith(("I", "F")):  # in RGB nearly all of its values would be white
+            raise UserError(
+                f"a Pillow image of mode {image.mode} has more than 8 bits; give its file instead, or "
+                "convert it to 8 bits"
+            )
         return fit(image.convert("RGB"), base.image_size, base.preprocess.resize)
 
 
