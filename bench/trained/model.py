@@ -95,8 +95,8 @@ class TrainedModel:
             return cache.decode(path, base.image_size, self._scale, base.preprocess.resize)
         if image.mode.startswith(("I", "F")):  # in RGB nearly all of its values would be white
             raise UserError(
-                f"a Pillow image of mode {image.mode} has more than 8 bits; give its file instead, or "
-                "convert it to 8 bits"
+                f"a Pillow image of mode {image.mode} has more than 8 bits; give its file instead, "
+                "or convert it to 8 bits"
             )
         return fit(image.convert("RGB"), base.image_size, base.preprocess.resize)
 
