@@ -7,12 +7,12 @@
 #
 #   docker build -t cmer-bench:cpu --build-arg TORCH_INDEX=... .
 #
-# The demo (tables, plots and records go to ./demo), then a sweep of your own:
+# The demo (tables, plots and records go to ./demo), then a sweep of your own (--yes fetches the data set):
 #
 #   mkdir -p demo    # else Docker makes this folder, as root
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/demo:/bench/demo" cmer-bench
 #   docker run --rm --user "$(id -u):$(id -g)" --gpus all --shm-size 2g -v "$PWD:/bench" -v cmer-cache:/cache \
-#       cmer-bench bench run --methods cmer,lora --dataset rsitmd --backbone remoteclip-b32
+#       cmer-bench bench run --yes --methods cmer,lora --dataset rsitmd --backbone remoteclip-b32
 #
 # For GPUs the host needs the driver and NVIDIA's container toolkit.
 ARG BASE=python:3.12-slim-bookworm

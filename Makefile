@@ -44,7 +44,7 @@ gpu: .venv/installed ## the tests that need a GPU with CUDA
 chaos: .venv/installed ## kill -9 at random moments, fifty times and more; Linux, some five minutes
 	BENCH_CACHE=.cache $(BIN)/python tests/chaos.py --faults 50
 
-docs: .venv/installed ## the documentation as a site in site/, built without a network
+docs: .venv/installed ## the documentation as a site in site/; the first time installs mkdocs
 	test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

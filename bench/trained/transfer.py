@@ -4,7 +4,6 @@ Each lies in `transfer/` beside the trial's record, under a file name that no tr
 to one run of the trial and to one state of the test set: if either changes it is measured again.
 """
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,14 +38,14 @@ def results_of(
     return {result["dataset"]: result for result in results if result["schema"] == SCHEMA}
 
 
-def state_of_test_set(result: TransferFields) -> str:
-    """A hash of the test set as it was measured: its card, images and captions."""
-    return data.short_hash(json.dumps([result["card"], result["hashes"]], sort_keys=True))
+def state_of_test_set(result: TransferFields) -> tuple[str, dict[str, str]]:
+    """The hashes of the test set as it was measured: of its card, and of images and captions."""
+    return result["card"], result["hashes"]
 
 
 def is_current(result: TransferFields, dataset: Dataset) -> bool:
     """Whether a result was measured on the test set as it is now."""
-    return (result["card"], result["hashes"]) == (dataset.card.digest(), _hashes(dataset))
+    return state_of_test_set(result) == (dataset.card.digest(), _hashes(dataset))
 
 
 def _hashes(dataset: Dataset) -> dict[str, str]:
