@@ -82,6 +82,8 @@ def _test(screen: "Console", path: Path, target: "Dataset | None", root: Path, r
 
     target: the data set to test on; None: the one that the method was trained on.
     """
+    from bench.data import cache
+    from bench.trained import transfer
     from bench.trial import Trial
 
     name = str(path)
@@ -90,7 +92,10 @@ def _test(screen: "Console", path: Path, target: "Dataset | None", root: Path, r
         trial = Trial.recorded(document)
         name = trial.name
         if target is None:
-            _test_again(screen, path, document, name, root)
+            now = transfer.retest(path, root, partial(cache.build, console=screen))
+            then = document.get("metrics", {}).get("test", {}).get("mR")
+            recorded = "none" if then is None else f"{then:.2f}"
+            say(screen, f"ok {name}: mR {now['mR']:.2f} now, {recorded} recorded")
         elif target.card.name == trial.dataset_name:
             say(screen, f"left out {name}: {target.card.name} is its own data set")
         else:
@@ -134,17 +139,6 @@ def _transfer(
             f"  {shared} of the {result['test_images']:,} test images share captions with images "
             "that it was trained or selected on, so part of this recall is no transfer",
         )
-
-
-def _test_again(screen: "Console", path: Path, document: "Record", name: str, root: Path) -> None:
-    """Test one record on its own test set again and print both recalls; raises UserError."""
-    from bench.data import cache
-    from bench.trained import transfer
-
-    now = transfer.retest(path, root, partial(cache.build, console=screen))
-    then = document.get("metrics", {}).get("test", {}).get("mR")
-    recorded = "none" if then is None else f"{then:.2f}"
-    say(screen, f"ok {name}: mR {now['mR']:.2f} now, {recorded} recorded")
 
 
 def _print_tables(screen: "Console", paths: list[Path]) -> None:
