@@ -80,7 +80,8 @@ def report(options: ReportOptions) -> None:
             gallery=block,
             left_out=left_out,
         )
-    screen.print(terminal.table(groups))
+    shown = report_.only(groups, options.methods) if options.methods else groups
+    screen.print(terminal.table(shown))
     if not any(path.suffix == ".parquet" for path in written):
         screen.print(
             "no records.parquet without pyarrow: pip install 'cmer-bench\\[parquet]'",

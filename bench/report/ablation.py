@@ -8,7 +8,7 @@ from typing import Any
 from bench.report.entry import RECALL, VALIDATION
 from bench.report.group import Group, slug
 from bench.report.row import Row
-from bench.report.significance import LEVEL, p_value
+from bench.report.significance import LEVEL, difference
 from bench.report.tables import Cell, Part, Table, cell_of, costs, recalls, seeds_of, signed
 from bench.trained import paired
 
@@ -114,7 +114,8 @@ def _table(ablation: Ablation, group: Group) -> Table:
     breaks = [n + 1 for n, name in enumerate(names) if n == 0 or name != names[n - 1]]
     heads = ["setting", "n", "mR", "mR - default", *(column.title for column in others)]
     rows = []
-    p_values = paired.holm([p_value(row, base, RECALL) for _, row in changed])
+    tests = [difference(row, base, RECALL) for _, row in changed]
+    p_values = paired.holm([test.p if test else None for test in tests])
     for (settings, row), p in zip([({}, base), *changed], [None, *p_values], strict=True):
         words = ", ".join(f"{k}={v!r}" for k, v in sorted(settings.items())) or row.label
         setting = Cell("default" if row is base else words, code=True)

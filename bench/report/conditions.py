@@ -244,15 +244,18 @@ def off_budget(group: Group) -> str:
 
 
 def replaced(group: Group) -> str:
-    """A sentence on records that later ones of the same calls replace; may be empty."""
-    older = "; ".join(f"{row.label}: {_by_rate(row)}" for row in group.every if row.replaced)
-    return f"Left out, because later records of the same calls exist: {older}." if older else ""
+    """A sentence on records in whose place others of the same calls stand; may be empty."""
+    rest = "; ".join(f"{row.label}: {_by_rate(row)}" for row in group.every if row.replaced)
+    return f"Left out, because other records of the same calls count instead: {rest}." * bool(rest)
 
 
 def _by_rate(row: Row) -> str:
-    """How many records of each learning rate were replaced: `3 at lr 0.006`."""
-    counts = Counter(entry.lr for entry in row.replaced)
-    return ", ".join(f"{n}" + ("" if lr is None else f" at lr {lr:g}") for lr, n in counts.items())
+    """How many records of each learning rate are left out: `3 at lr 0.006, 1 (timeout)`."""
+    kinds = [
+        f" at lr {e.lr:g}" if e.lr is not None else f" ({e.status})" * (not e.ok)
+        for e in row.replaced
+    ]
+    return ", ".join(f"{n}{kind}" for kind, n in Counter(kinds).items())
 
 
 def not_ok(group: Group) -> list[str]:

@@ -1,6 +1,7 @@
 """Write the report on a folder of records: Markdown, LaTeX, CSV, Parquet, plots and a web page."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from bench.report import csvs, latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.contents import contents
 from bench.report.group import Group
-from bench.report.row import Row
 from bench.report.tables import named_columns
 from bench.spec import nearest, parse_calls
 
@@ -52,9 +52,10 @@ def write(
     """
     groups = [fold(group) for group in groups]
     if methods:
-        groups = _only(groups, methods)
+        groups = only(groups, methods)
     base = _checked_reference(groups, reference)
-    names = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    # A comma in brackets is one between the settings of a call.
+    names = [name for part in re.split(r",(?![^(]*\))", columns or "") if (name := part.strip())]
     chosen = named_columns(groups, base, names) if names else None
     demand_writable(out / TABLES / "report.tex")
     drawn = plots.draw(groups, results, out, pdf=pdf)
@@ -91,9 +92,9 @@ def _remove_tables(folder: Path) -> None:
             path.unlink()
 
 
-def _only(groups: list[Group], methods: str) -> list[Group]:
+def only(groups: list[Group], methods: str) -> list[Group]:
     """The groups with the rows of these method calls; raises UserError for a call without any."""
-    known = {name for group in groups for row in group.every for name in _names(row)}
+    known = {name for group in groups for row in group.every for name in (row.call, row.method)}
     wanted = set()
     for name, settings in parse_calls(methods):
         inner = ", ".join(f"{key}={value!r}" for key, value in settings.items())
@@ -102,26 +103,32 @@ def _only(groups: list[Group], methods: str) -> list[Group]:
         raise UserError(f"no trial of {call!r} is recorded{nearest(call, known)}")
     chosen = []
     for group in groups:
-        rows = [row for row in group.every if _names(row) & wanted]
+        rows = [row for row in group.every if {row.call, row.method} & wanted]
         if rows:
             chosen.append(replace(group, rows=rows, folded=[]))
     return chosen
 
 
-def _names(row: Row) -> set[str]:
-    """What a row is called: its label, the call without what sets it apart, and the method."""
-    return {row.label, row.label.removesuffix(f" [{row.apart}]"), row.method}
-
-
 def _checked_reference(groups: list[Group], reference: str | None) -> str:
-    """The method or call to compare with; raises UserError for one without a good trial."""
+    """The method or call to compare with.
+
+    Raises UserError for one without a good trial, and for a call that several rows share.
+    """
     if reference is None:
         return REFERENCE
-    if not any(group.row(reference) for group in groups):
+    found = [rows for group in groups if (rows := group.named(reference))]
+    if not found:
         raise UserError(
-            f"no trial of {reference!r} ended well, so nothing can be compared with it"
-            f"{nearest(reference, [row.label for group in groups for row in group.every])}"
+            f"the report has no trial of {reference!r} that ended well, so nothing can be compared "
+            f"with it{nearest(reference, [row.label for group in groups for row in group.every])}"
         )
+    for first, *others in found:
+        if others and first.call == reference != first.method:
+            labels = ", ".join(repr(row.label) for row in (first, *others))
+            raise UserError(
+                f"{reference!r} is the call of several rows; give one of these as --reference: "
+                f"{labels}"
+            )
     return reference
 
 
