@@ -69,6 +69,15 @@ def test_of_several_kinds_those_in_common_or_those_asked_for(tmp_path: Path) -> 
     assert "different conditions" in notes[0]
 
 
+def test_seeds_on_two_devices_are_told_apart_by_the_device(tmp_path: Path) -> None:
+    paths = records(tmp_path, *(fakes.record("cmer", n, gpu=f"GPU {n}") for n in range(2)))
+    said = refused(NAMES[0], tmp_path)
+    first, second = (f"defaults · GPU {n} · starter" for n in range(2))
+    assert f"--conditions '{first}' or --conditions '{second}'" in said
+    for words in (second, "GPU 1"):
+        assert choose.one(NAMES[0], tmp_path, conditions=words) == paths[1]
+
+
 def test_calls_that_share_a_folder_and_a_group_are_told_apart(tmp_path: Path) -> None:
     plain, cached = (fakes.record("cmer", recipe={"time": 80.0}) for _ in range(2))
     cached["trial"]["cached_features"], cached["identity"] = 4, "0" * 16

@@ -375,7 +375,9 @@ def test_figures_of_the_same_records_are_left_as_they_are(
 
 def test_one_evaluation_is_no_curve(tmp_path: Path) -> None:
     documents = fakes.sweep(1, ["lora"])
-    assert curves.by_steps(group_of(tmp_path / "many", documents)) is not None
+    without = fakes.record("vpt")
+    del without["curve"]
+    assert curves.by_steps(group_of(tmp_path / "many", [*documents, without])) is not None
     for document in documents:
         document["curve"] = document["curve"][-1:]
     assert curves.by_steps(group_of(tmp_path / "one", documents)) is None

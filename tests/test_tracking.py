@@ -284,6 +284,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def test_tensorboard_shows_the_curves(tmp_path: Path) -> None:
     (tracker,) = choose.trackers("tensorboard", tmp_path)
+    assert choose.trackers("tensorboard", Path("/a b"))[0].place.endswith("'/a b/tensorboard'")
     assert play([tracker], tmp_path) == []
     folder = tmp_path / "tensorboard" / ONE.path(Path()).with_suffix("")
     found = scalars(folder)
@@ -368,6 +369,8 @@ def test_wandb_without_a_login_is_one_sentence(
     monkeypatch.delenv("WANDB_MODE", raising=False)
     with pytest.raises(UserError, match="nobody is logged in to Weights & Biases"):
         choose.trackers("wandb", tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # nothing is written that could be sent later
+    assert choose.trackers("wandb", tmp_path)[0].place.endswith(", disabled")
 
 
 def test_trackio_is_told_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
