@@ -11,15 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench import record
 from bench.report import curves, figure, labels, plots, tradeoff
 from bench.report.group import Group
-from bench.report.grouping import group_records
 from bench.report.row import Row
 from methods import registry
 from tests.helpers import fake_records as fakes
 from tests.helpers.drawing import laid_out
-from tests.helpers.fake_records import group_of
+from tests.helpers.fake_records import group_of, groups_of
 
 RATE = "efficiency.train_images_per_second"
 
@@ -391,8 +389,7 @@ def test_batch_size_against_memory(tmp_path: Path) -> None:
             document["efficiency"]["saved_for_backward_bytes"] *= size / 128
             documents.append(document)
     documents.append(fakes.record("cmer", recipe={"batch_size": 256, "augment": False}))
-    fakes.save(tmp_path / "r", documents)
-    found = group_records(record.load(tmp_path / "r"))
+    found = groups_of(tmp_path / "r", documents)
     assert len({group.family for group in found}) == 2
     [family] = plots.families(found)
     assert [group.recipe.batch_size for group in family] == [32, 64, 128]

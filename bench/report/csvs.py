@@ -13,17 +13,14 @@ from bench.report.group import Group
 from bench.report.reached import SHARES, reach
 from bench.report.tables import costs, machine, recalls
 
-FIRST = ("trial.dataset", "trial.backbone", "trial.method", "trial.call")
-THEN = ("lr", "trial.seed", "status")
-
 
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """The records with columns in the order of interest: what was run, how well, at what cost."""
     names = [name for name in frame.columns if name not in ("record", "curve", "traceback")]
     order = [
-        *FIRST,
+        *("trial.dataset", "trial.backbone", "trial.method", "trial.call"),
         *sorted(name for name in names if name.startswith("trial.settings.")),
-        *THEN,
+        *("lr", "trial.seed", "status"),
         *(column.path for column in recalls()),
         *sorted(name for name in names if name.startswith("metrics.test.")),
         *sorted(name for name in names if name.startswith("efficiency.")),
