@@ -156,7 +156,8 @@ def test_what_differs_is_named_and_has_letters(tmp_path: Path) -> None:
     for cells in table.rows[:4]:
         assert cells[-1].text == " ".join(letters[words] for words in differs[cells[0].text])
     legend = conditions.legend(group)
-    assert legend.startswith("Differs from the group (cpu Made CPU, torch 2.15.0, bench 0.8.0)")
+    usual = "cpu Made CPU, torch 2.15.0, bench 0.8.0, seeds 0, 1"
+    assert legend.startswith(f"Differs from the group ({usual}): a: ")
     assert f"{letters['cpu Another CPU']}: cpu Another CPU" in legend
     assert [conditions.letter(n) for n in (0, 25, 26, 52)] == ["a", "z", "aa", "ba"]
 

@@ -150,7 +150,7 @@ def choices(
 
 
 def _failed(row: Row) -> list[str]:
-    return [f"{row.label} seed {e.seed} ({e.record['status']})" for e in row.not_ok]
+    return [f"{row.label} seed {e.seed} ({e.status})" for e in row.not_ok]
 
 
 def _under(conditions: str, matches: list[Choice], folder: Path) -> list[Choice]:

@@ -36,7 +36,7 @@ class Group:
     """Hash of the same without the batch size: equal for groups that differ in nothing else."""
     rows: list[Row] = field(default_factory=list)
     usual: dict[str, str] = field(default_factory=dict)
-    """The most frequent value of each field in SHOULD_BE_EQUAL."""
+    """The most frequent value of each field in SHOULD_BE_EQUAL, and the most frequent seeds."""
     folded: list[Row] = field(default_factory=list)
     """Rows that stand only in a table of settings (see `bench.report.ablation`)."""
 

@@ -139,6 +139,7 @@ def _find_differences(group: Group) -> None:
     group.usual = {name: _shown(name, value) for name, value in usual.items() if value is not None}
     seed_sets = Counter(tuple(entry.seed for entry in row.ok) for row in group.rows if row.ok)
     seeds = max(seed_sets, key=lambda s: (seed_sets[s], len(s), s), default=())
+    group.usual["seeds"] = ", ".join(map(str, seeds))
     for row in group.rows:
         for name, path in SHOULD_BE_EQUAL.items():
             values = {entry.get(path) for entry in row.ok} - {usual[name], None}
