@@ -81,10 +81,10 @@ def table(groups: list[Group], reference: str) -> str:
                     if test:
                         line[f"{name}_difference"] = test.mean
                         line[f"{name}_difference_half_width"] = test.half_width
-            if shares and row.label in shares.seconds:
+            if shares and row.label in shares.courses:
                 line["best_val_mR_mean"] = statistics.fmean(shares.courses[row.label].best)
                 line["reach_reference"] = shares.reference
-                for share, seconds in zip(SHARES, shares.seconds[row.label], strict=True):
+                for share, seconds in zip(SHARES, shares.seconds(row.label), strict=True):
                     line[f"seconds_to_{share}_percent"] = seconds
             lines.append(line)
     frame = pd.DataFrame(lines, dtype=object)  # so that integers in columns with gaps stay integers

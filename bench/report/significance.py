@@ -15,12 +15,15 @@ LEVEL = 0.05
 ABOUT = "Student's paired t over seeds at 95%, on these test images"
 
 
-def difference(a: Row, b: Row, path: str) -> paired.TTest | None:
-    """A field of row a minus that of b, paired over the seeds that both have; None with fewer than
-    two."""
+def differences(a: Row, b: Row, path: str) -> list[float]:
+    """A field of row a minus that of b, for each seed that both have."""
     first, second = a.values(path), b.values(path)
-    seeds = sorted(first.keys() & second.keys())
-    return paired.t_test([first[seed] - second[seed] for seed in seeds])
+    return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+
+
+def difference(a: Row, b: Row, path: str) -> paired.TTest | None:
+    """The mean of `differences` with its test; None with fewer than two seeds."""
+    return paired.t_test(differences(a, b, path))
 
 
 def beats(a: Row, b: Row, path: str, better: int) -> bool:
