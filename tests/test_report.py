@@ -268,6 +268,7 @@ def test_every_table_is_in_every_form(mixed: tuple[Path, Path]) -> None:
     forms.append("".join(file.read_text() for file in sorted((mixed[1] / "latex").iterdir())))
     words = ("every image that carries the very caption", "Compute and machine", "Settings of cmer")
     words += ("PE-RSITR (MRS-Adapter+HMMC)", "2 points for each method, seed 0, 30 steps")
+    words += ("Difference to lora, paired by seed", "of the validation mR of lora cost")
     words += ("lr 0.002, 0.006", "lr 0.006 (edge of the grid: lr)", "tuned-ucm.toml", "oracle")
     for text in forms:
         for word in words:
