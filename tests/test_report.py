@@ -482,11 +482,6 @@ def test_words_in_brackets_are_shown_on_the_screen() -> None:
     assert "On [b] and [c]" in text
 
 
-def test_a_report_of_no_records(tmp_path: Path) -> None:
-    fakes.write_report(tmp_path / "none", tmp_path / "out")
-    assert "0 records" in (tmp_path / "out" / "report.md").read_text()
-
-
 def test_some_hundred_records_in_seconds(tmp_path: Path) -> None:
     documents = [
         fakes.record(method, seed, dataset=dataset)

@@ -56,7 +56,7 @@ class Contents:
 
     counts: str
     warnings: list[str]
-    summary: Part | None
+    summary: Part
     sections: list[Section]
 
 
@@ -102,7 +102,7 @@ def contents(
         sections.append(Section(f"search-{slug(path.stem)}", f"Search: {path.stem}", parts, about))
     off = [f"{result.sentence}." for result in published.calibrations(groups) if not result.fits]
     warnings = [*(f"left out: {text}" for text in unreadable), *off]
-    return Contents(_counts(frame), warnings, summary(groups) if groups else None, sections)
+    return Contents(_counts(frame), warnings, summary(groups), sections)
 
 
 def _counts(frame: pd.DataFrame) -> str:

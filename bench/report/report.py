@@ -38,17 +38,12 @@ def write(
 ) -> list[Path]:
     """Write a report to the folder `out`; returns its files.
 
-    The files are `report.md`, a LaTeX file for each table in `latex/`, `records.csv` and, if
-    pyarrow is installed, `records.parquet` (one row per record), `table.csv` (one row per method
-    and group), `index.html` and the plots. The same records give the same bytes. LaTeX tables of an
-    earlier report that this one does not have are removed.
+    The same records give the same bytes. LaTeX tables of an earlier report are removed.
 
     frame: the records below `results`, from `bench.record.load`; groups: the same records, from
-    `group_records`. methods: method calls such as `cmer,lora(rank=16)`, to show only these; a name
-    stands for all calls of its method. columns: headings without units, separated by commas; the
-    report then has one table of these columns instead of those of recall and cost. pdf: write the
-    plots as PDF too. gallery: makes the block of the page with a group's hits and misses. left_out:
-    sentences on the records that could not be read.
+    `group_records`. reference, methods, columns, pdf: the options of `bench report`. gallery: makes
+    the block of the page with a group's hits and misses. left_out: sentences on the records that
+    could not be read.
     """
     groups = [fold(group) for group in groups]
     if methods:
