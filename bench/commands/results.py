@@ -66,8 +66,7 @@ def report(options: ReportOptions) -> None:
 
             load_plugins(options.plugin)
             root = root_of(options.data_root)
-            results = options.results
-            block = partial(gallery_of, results=results, root=root, progress=status.update)
+            block = partial(gallery_of, results=options.results, root=root, progress=status.update)
         written = report_.write(
             frame,
             groups,

@@ -201,12 +201,6 @@ def cost_words(group: Group) -> list[str]:
     return sentences
 
 
-def machine_words(group: Group) -> str:
-    """The machine that the trials ran on."""
-    cpu = (group.values("environment.cpu") or ["unknown"])[0]
-    return group.device if group.cuda else f"CPU ({cpu})"
-
-
 # What differs between rows, and which trials a table does not show.
 
 

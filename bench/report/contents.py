@@ -80,13 +80,14 @@ def contents(
     for number, group in enumerate(groups):
         chosen = columns[number] if columns else None
         parts = _tables(group, results, reference, chosen, unreadable.append)
+        cpu = (group.values("environment.cpu") or ["unknown"])[0]
         section = Section(
             group.name,
             group.title,
             [_with_notes(part, group) for part in parts],
             conditions.conditions(group),
             [
-                f"Machine: {conditions.machine_words(group)}.",
+                f"Machine: {group.device if group.cuda else f'CPU ({cpu})'}.",
                 *filter(None, [conditions.off_budget(group), conditions.replaced(group)]),
             ],
             conditions.not_ok(group),
