@@ -49,8 +49,9 @@ def write(
     if methods:
         groups = only(groups, methods)
     base = _checked_reference(groups, reference)
-    # A comma in brackets is one between the settings of a call.
-    names = [name for part in re.split(r",(?![^(]*\))", columns or "") if (name := part.strip())]
+    # Commas in brackets are those of a call.
+    parts = re.split(r",(?![^(\[]*[)\]])", columns or "")
+    names = [name for part in parts if (name := part.strip())]
     chosen = named_columns(groups, base, names) if names else None
     demand_writable(out / TABLES / "report.tex")
     drawn = plots.draw(groups, results, out, pdf=pdf)
