@@ -159,12 +159,7 @@ def test_names_are_moved_as_little_as_keeps_them_apart() -> None:
 
 def with_recalls(recalls: dict[str, list[float]]) -> list[dict[str, Any]]:
     """Records of methods with the given mR by seed."""
-    documents = []
-    for method, values in recalls.items():
-        for seed, value in enumerate(values):
-            documents.append(fakes.record(method, seed))
-            documents[-1]["metrics"]["test"]["mR"] = value
-    return documents
+    return [document for method, mr in recalls.items() for document in fakes.by_hand(method, mr)]
 
 
 def test_points_bars_and_front_are_where_the_figures_are(tmp_path: Path) -> None:
