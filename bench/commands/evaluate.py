@@ -55,10 +55,10 @@ def evaluate(
     root, screen = data.data_root(data_root), console()
     named = [choose.several(where, results, seed, conditions) for where in records]
     paths = list(dict.fromkeys(path for some in named for path in some))
-    names = [name for text in dataset or [] for name in text.split(",") if name.strip()]
+    names = [name.strip() for text in dataset or [] for name in text.split(",") if name.strip()]
     if dataset and not names:
         raise UserError("--dataset names nothing; leave it out for the one that was trained on")
-    cards = [data.card(name.strip()) for name in names]
+    cards = [data.card(name) for name in dict.fromkeys(names)]
     # Here, so that a data set that is missing is one error and not one for each record.
     datasets = [data.load(card, root) for card in cards]
     targets: list[Dataset | None] = [*datasets] if datasets else [None]  # None: its own data set
