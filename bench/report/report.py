@@ -48,7 +48,7 @@ def write(
     groups = [fold(group) for group in groups]
     if methods:
         groups = only(groups, methods)
-    base = _checked_reference(groups, reference)
+    base = _checked_reference(groups, reference, methods)
     # Commas in brackets are those of a call.
     parts = re.split(r",(?![^(\[]*[)\]])", columns or "")
     names = [name for part in parts if (name := part.strip())]
@@ -105,8 +105,8 @@ def only(groups: list[Group], methods: str) -> list[Group]:
     return chosen
 
 
-def _checked_reference(groups: list[Group], reference: str | None) -> str:
-    """The method or call to compare with.
+def _checked_reference(groups: list[Group], reference: str | None, methods: str | None) -> str:
+    """The method or call to compare with, in a report on `methods` (None: on all).
 
     Raises UserError for one without a good trial, and for a call that several rows share.
     """
@@ -114,9 +114,11 @@ def _checked_reference(groups: list[Group], reference: str | None) -> str:
         return REFERENCE
     found = [rows for group in groups if (rows := group.named(reference))]
     if not found:
+        known = [row.label for group in groups for row in group.every]
+        hint = "; name it in --methods too" if methods else nearest(reference, known)
         raise UserError(
             f"the report has no trial of {reference!r} that ended well, so nothing can be compared "
-            f"with it{nearest(reference, [row.label for group in groups for row in group.every])}"
+            f"with it{hint}"
         )
     for first, *others in found:
         if others and first.call == reference != first.method:
