@@ -67,6 +67,13 @@ def test_two_learning_rates_of_the_recipe_are_two_rows(tmp_path: Path) -> None:
     assert sorted(row.label for row in group.rows) == ["lora [own lr]", "lora [recipe lr=0.0001]"]
 
 
+def test_a_setting_that_an_older_record_lacks_makes_another_row(tmp_path: Path) -> None:
+    older, newer = fakes.record("lora"), fakes.record("lora", 1)
+    newer["trial"]["settings"]["new"] = None
+    group = group_of(tmp_path, [older, newer])
+    assert sorted(row.label for row in group.rows) == ["lora", "lora [new=None]"]
+
+
 def test_other_learning_rates_of_the_method_are_never_averaged(tmp_path: Path) -> None:
     documents = by_hand("lora", [10.0, 11.0, 12.0]) + by_hand("lora", [40.0, 42.0])
     for n, document in enumerate(documents):
@@ -81,7 +88,7 @@ def test_other_learning_rates_of_the_method_are_never_averaged(tmp_path: Path) -
 
     values, words = shown("a", documents)
     assert values == {0: 40.0, 1: 42.0}
-    assert "later records of the same calls exist: lora: 3 at lr 0.001." in words
+    assert "other records of the same calls count instead: lora: 3 at lr 0.001." in words
     documents[0] |= {"finished": "2026-02-01T00:00:00+00:00"}  # the last of all
     values, words = shown("b", documents)
     assert values == {0: 10.0, 1: 11.0, 2: 12.0}
@@ -102,7 +109,7 @@ def test_a_trial_that_ended_before_its_training_hides_no_other(tmp_path: Path) -
         document["lr"] = 1e-3  # the method's own
     for document in killed:
         document["finished"], document["identity"] = "2026-02-01T00:00:00+00:00", "f" * 16
-    said = "Left out, because later records of the same calls exist: lora: 1."
+    said = "Left out, because other records of the same calls count instead: lora: 1 (timeout)."
     for number, left_out in ((3, ""), (4, said)):
         group = group_of(tmp_path / str(number), documents[:number])
         [row] = group.rows
@@ -130,15 +137,17 @@ def test_what_differs_is_named_and_has_letters(tmp_path: Path) -> None:
     documents = [fakes.record(m, s) for m in ("lora", "vpt", "coop", "full") for s in range(2)]
     for document in documents[2:4]:
         document["environment"]["cpu"] = "Another CPU"
+    for document in documents:
+        document["environment"]["bench"] = "0.8.0"
     for document in (documents[2], documents[4]):
-        document["environment"]["torch"] = "2.11.0"
+        document["environment"] |= {"torch": "2.11.0", "bench": "0.7.0"}
     documents[6]["status"] = "failed"
     group = group_of(tmp_path, documents)
     differs = {row.label: row.differs for row in group.rows}
     assert differs == {
         "lora": [],
-        "vpt": ["cpu Another CPU", "torch 2.11.0"],
-        "coop": ["torch 2.11.0"],
+        "vpt": ["cpu Another CPU", "torch 2.11.0", "bench 0.7.0"],
+        "coop": ["torch 2.11.0", "bench 0.7.0"],
         "full": ["seeds 1"],
     }
     letters = conditions.letters(group)
@@ -147,7 +156,8 @@ def test_what_differs_is_named_and_has_letters(tmp_path: Path) -> None:
     for cells in table.rows[:4]:
         assert cells[-1].text == " ".join(letters[words] for words in differs[cells[0].text])
     legend = conditions.legend(group)
-    assert legend.startswith("Differs from the group (cpu Made CPU, torch 2.15.0): a: ")
+    usual = "cpu Made CPU, torch 2.15.0, bench 0.8.0, seeds 0, 1"
+    assert legend.startswith(f"Differs from the group ({usual}): a: ")
     assert f"{letters['cpu Another CPU']}: cpu Another CPU" in legend
     assert [conditions.letter(n) for n in (0, 25, 26, 52)] == ["a", "z", "aa", "ba"]
 

@@ -11,15 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench import record
 from bench.report import curves, figure, labels, plots, tradeoff
 from bench.report.group import Group
-from bench.report.grouping import group_records
 from bench.report.row import Row
 from methods import registry
 from tests.helpers import fake_records as fakes
 from tests.helpers.drawing import laid_out
-from tests.helpers.fake_records import group_of
+from tests.helpers.fake_records import group_of, groups_of
 
 RATE = "efficiency.train_images_per_second"
 
@@ -161,12 +159,7 @@ def test_names_are_moved_as_little_as_keeps_them_apart() -> None:
 
 def with_recalls(recalls: dict[str, list[float]]) -> list[dict[str, Any]]:
     """Records of methods with the given mR by seed."""
-    documents = []
-    for method, values in recalls.items():
-        for seed, value in enumerate(values):
-            documents.append(fakes.record(method, seed))
-            documents[-1]["metrics"]["test"]["mR"] = value
-    return documents
+    return [document for method, mr in recalls.items() for document in fakes.by_hand(method, mr)]
 
 
 def test_points_bars_and_front_are_where_the_figures_are(tmp_path: Path) -> None:
@@ -375,7 +368,9 @@ def test_figures_of_the_same_records_are_left_as_they_are(
 
 def test_one_evaluation_is_no_curve(tmp_path: Path) -> None:
     documents = fakes.sweep(1, ["lora"])
-    assert curves.by_steps(group_of(tmp_path / "many", documents)) is not None
+    without = fakes.record("vpt")
+    del without["curve"]
+    assert curves.by_steps(group_of(tmp_path / "many", [*documents, without])) is not None
     for document in documents:
         document["curve"] = document["curve"][-1:]
     assert curves.by_steps(group_of(tmp_path / "one", documents)) is None
@@ -389,8 +384,7 @@ def test_batch_size_against_memory(tmp_path: Path) -> None:
             document["efficiency"]["saved_for_backward_bytes"] *= size / 128
             documents.append(document)
     documents.append(fakes.record("cmer", recipe={"batch_size": 256, "augment": False}))
-    fakes.save(tmp_path / "r", documents)
-    found = group_records(record.load(tmp_path / "r"))
+    found = groups_of(tmp_path / "r", documents)
     assert len({group.family for group in found}) == 2
     [family] = plots.families(found)
     assert [group.recipe.batch_size for group in family] == [32, 64, 128]

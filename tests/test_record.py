@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import UserError, perquery, record
+from bench import UserError, __version__, perquery, record
 from bench.recalls import METRICS
 from bench.recipe import Recipe
 from bench.trial import Trial
@@ -82,6 +82,7 @@ def test_a_new_record_says_what_was_asked_and_what_was_used(tiny: Path) -> None:
     files: record.Files = {}
     written = json.loads(json.dumps(run(given, tiny, tiny / "results", lambda _: None, files)))
     assert written["status"] == "ok", written["traceback"]
+    assert written["environment"]["bench"] == __version__
     assert written["trial"]["lr"] is None
     assert written["lr"] == registry()["linear"].lr == record.learning_rate(written)
     assert Trial.of(written["trial"]).identity == written["identity"] == given.identity

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
-from bench import UserError, record
+from bench import UserError, cli, record
 from bench.recipe import Recipe
 from bench.report import contents, csvs, latex, markdown, plots, published, tables, terminal
 from bench.report.grouping import group_records
@@ -267,6 +268,7 @@ def test_every_table_is_in_every_form(mixed: tuple[Path, Path]) -> None:
     forms.append("".join(file.read_text() for file in sorted((mixed[1] / "latex").iterdir())))
     words = ("every image that carries the very caption", "Compute and machine", "Settings of cmer")
     words += ("PE-RSITR (MRS-Adapter+HMMC)", "2 points for each method, seed 0, 30 steps")
+    words += ("Difference to lora, paired by seed", "of the validation mR of lora cost")
     words += ("lr 0.002, 0.006", "lr 0.006 (edge of the grid: lr)", "tuned-ucm.toml", "oracle")
     for text in forms:
         for word in words:
@@ -297,6 +299,7 @@ def test_only_some_methods_and_columns(tmp_path: Path) -> None:
         ({"methods": "cmr"}, r"no trial of 'cmr' is recorded \(did you mean 'cmer'\?\)"),
         ({"columns": "mR,memry"}, r"no column is called 'memry' \(did you mean 'memory'\?\)"),
         ({"reference": "cmerr"}, r"no trial of 'cmerr' .* \(did you mean 'cmer'\?\)"),
+        ({"reference": "lora", "methods": "cmer"}, "no trial of 'lora' .*; name it in --methods"),
     ):
         with pytest.raises(UserError, match=sentence):
             fakes.write_report(tmp_path / "r", tmp_path / "out", **wrong)
@@ -306,12 +309,31 @@ def test_only_some_methods_and_columns(tmp_path: Path) -> None:
 def test_a_call_names_its_rows_at_every_learning_rate(tmp_path: Path) -> None:
     rates: tuple[dict[str, float], ...] = ({}, {"lr": 1e-4})
     documents = [fakes.record("lora", rank=16, recipe=recipe) for recipe in rates]
-    fakes.save(tmp_path / "r", [*documents, fakes.record("lora", rank=4)])
+    fakes.save(tmp_path / "r", [*documents, fakes.record("lora", rank=4, more=8)])
     fakes.write_report(tmp_path / "r", tmp_path / "out", methods="lora(rank=16)")
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| `lora(rank=16) [own lr]` |" in text
     assert "| `lora(rank=16) [recipe lr=0.0001]` |" in text
     assert "rank=4" not in text
+    said = r"call of several rows; .*'lora\(rank=16\) \[own lr\]', '.* \[recipe lr=0.0001\]'"
+    with pytest.raises(UserError, match=said):
+        fakes.write_report(tmp_path / "r", tmp_path / "out", reference="lora(rank=16)")
+    fakes.write_report(tmp_path / "r", tmp_path / "out", reference="lora(rank=16) [own lr]")
+    heads = (tmp_path / "out" / "latex" / "ucm-starter-cost.tex").read_text()
+    assert r"{memory /\\lora(rank=16)\\{[}own lr]}" in heads  # LaTeX takes \\[...] for a distance
+    ratio = "images/s / lora(rank=4, more=8)"
+    given = {"reference": "lora(rank=4, more=8)", "columns": f"mR,{ratio}"}
+    fakes.write_report(tmp_path / "r", tmp_path / "out", **given)
+    assert f"| mR | {ratio} |" in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_the_screen_too_shows_only_some_methods(tmp_path: Path) -> None:
+    fakes.save(tmp_path / "r", fakes.sweep(1, ("lora", "vpt")))
+    words = ["report", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli.app, [*words, "--methods", "lora"])
+    assert "lora" in done.stdout
+    assert "vpt" not in done.stdout
 
 
 def test_the_report_begins_with_contents_and_summary(mixed: tuple[Path, Path]) -> None:
@@ -458,11 +480,6 @@ def test_words_in_brackets_are_shown_on_the_screen() -> None:
     text = console.export_text()
     assert "lora [own lr]" in text
     assert "On [b] and [c]" in text
-
-
-def test_a_report_of_no_records(tmp_path: Path) -> None:
-    fakes.write_report(tmp_path / "none", tmp_path / "out")
-    assert "0 records" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_some_hundred_records_in_seconds(tmp_path: Path) -> None:

@@ -169,6 +169,15 @@ def test_the_report_says_what_is_lost(tmp_path: Path) -> None:
     assert robustness.tables(one, tmp_path / "elsewhere") == []
 
 
+def test_a_mean_over_fewer_conditions_says_so(tmp_path: Path) -> None:
+    mr = {("blur", 1): 36.0, ("blur", 3): 30.0, ("haze", 3): 22.0}
+    results_of(tmp_path, "lora", 0, mr)
+    (one,) = group_records(record.load(tmp_path))
+    severity, corruption = (part.table for part in robustness.tables(one, tmp_path))
+    assert severity.heads[3:5] == ["severity 1 (blur)", "severity 3"]
+    assert corruption.heads[3:] == ["blur", "haze (3)"]
+
+
 def test_what_is_lost_is_a_share_of_the_recall_of_the_same_trials(tmp_path: Path) -> None:
     results_of(tmp_path, "lora", 0, {("blur", 1): 36.0, ("blur", 3): 32.0})
     results_of(tmp_path, "lora", 1, {("blur", 1): 5.0}, clean=10.0)  # lacks a condition

@@ -66,8 +66,7 @@ def report(options: ReportOptions) -> None:
 
             load_plugins(options.plugin)
             root = root_of(options.data_root)
-            results = options.results
-            block = partial(gallery_of, results=results, root=root, progress=status.update)
+            block = partial(gallery_of, results=options.results, root=root, progress=status.update)
         written = report_.write(
             frame,
             groups,
@@ -80,7 +79,8 @@ def report(options: ReportOptions) -> None:
             gallery=block,
             left_out=left_out,
         )
-    screen.print(terminal.table(groups))
+    shown = report_.only(groups, options.methods) if options.methods else groups
+    screen.print(terminal.table(shown))
     if not any(path.suffix == ".parquet" for path in written):
         screen.print(
             "no records.parquet without pyarrow: pip install 'cmer-bench\\[parquet]'",

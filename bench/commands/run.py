@@ -1,6 +1,7 @@
 """`bench run`: train and test methods, one process per trial, and record what they reach."""
 
 import itertools
+import shlex
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,8 +113,9 @@ def run(options: RunOptions) -> None:
         say(screen, "nothing to do: every trial is recorded; --rerun runs them again")
     unmeasured = _run_corrupted(screen, plan, conditions, engine) if conditions else False
     if any(plan.status(trial) == "ok" for trial in plan.trials):
-        folder = "" if config.results == Path("results") else f" --results {config.results}"
-        say(screen, f"tables, plots and a web page of all records: bench report{folder}")
+        given = [] if config.results == Path("results") else ["--results", str(config.results)]
+        command = shlex.join(["bench", "report", *given])
+        say(screen, f"tables, plots and a web page of all records: {command}")
     raise typer.Exit(1 if failed or failed_before or unmeasured else 0)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from bench import __version__
 from bench.schema import Efficiency, Environment
 from bench.units import format_bytes
 
@@ -48,7 +49,7 @@ def environment(device: torch.device | None = None) -> Environment:
         "timm": _version("timm"),
         "transformers": _version("transformers"),
         "numpy": _version("numpy"),
-        "bench": _version("cmer-bench"),
+        "bench": __version__,  # of the code that runs; pip may know an older one
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
         "threads": torch.get_num_threads(),

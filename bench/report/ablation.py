@@ -2,13 +2,14 @@
 
 import json
 import re
+import statistics
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.report.entry import RECALL, VALIDATION
 from bench.report.group import Group, slug
 from bench.report.row import Row
-from bench.report.significance import LEVEL, p_value
+from bench.report.significance import LEVEL, difference, differences
 from bench.report.tables import Cell, Part, Table, cell_of, costs, recalls, seeds_of, signed
 from bench.trained import paired
 
@@ -114,7 +115,8 @@ def _table(ablation: Ablation, group: Group) -> Table:
     breaks = [n + 1 for n, name in enumerate(names) if n == 0 or name != names[n - 1]]
     heads = ["setting", "n", "mR", "mR - default", *(column.title for column in others)]
     rows = []
-    p_values = paired.holm([p_value(row, base, RECALL) for _, row in changed])
+    tests = [difference(row, base, RECALL) for _, row in changed]
+    p_values = paired.holm([test.p if test else None for test in tests])
     for (settings, row), p in zip([({}, base), *changed], [None, *p_values], strict=True):
         words = ", ".join(f"{k}={v!r}" for k, v in sorted(settings.items())) or row.label
         setting = Cell("default" if row is base else words, code=True)
@@ -140,9 +142,6 @@ def _order(changed: tuple[Settings, Row]) -> tuple[str, bool, float, str]:
 
 def _difference(row: Row, base: Row, significant: bool) -> Cell:
     """The mean difference of mR over the seeds that two rows share."""
-    a, b = row.values(RECALL), base.values(RECALL)
-    seeds = a.keys() & b.keys()
-    if not seeds:
+    if not (changes := differences(row, base, RECALL)):
         return Cell("–")
-    change = sum(a[seed] - b[seed] for seed in seeds) / len(seeds)
-    return Cell(signed(change), sign=" *" if significant else "")
+    return Cell(signed(statistics.fmean(changes)), sign=" *" if significant else "")

@@ -24,6 +24,11 @@ class Choice:
         return " · ".join(filter(None, [*self.group.special, self.row.apart])) or "defaults"
 
     @property
+    def place(self) -> str:
+        """Device and backbone, which `--conditions` takes too: they may be all that differs."""
+        return f"{self.group.device} · {self.group.backbone}"
+
+    @property
     def seeds(self) -> str:
         """The seeds that ended well."""
         return ", ".join(map(str, self.records))
@@ -150,7 +155,7 @@ def choices(
 
 
 def _failed(row: Row) -> list[str]:
-    return [f"{row.label} seed {e.seed} ({e.record['status']})" for e in row.not_ok]
+    return [f"{row.label} seed {e.seed} ({e.status})" for e in row.not_ok]
 
 
 def _under(conditions: str, matches: list[Choice], folder: Path) -> list[Choice]:
@@ -159,12 +164,12 @@ def _under(conditions: str, matches: list[Choice], folder: Path) -> list[Choice]
     def words(text: str) -> set[str]:
         return {word.strip() for word in text.replace("·", ",").split(",") if word.strip()}
 
-    fitting = [choice for choice in matches if words(conditions) <= words(choice.conditions)]
+    given = words(conditions)
+    fitting = [c for c in matches if given <= words(c.conditions) | words(c.place)]
     if not fitting:
         how = _how_to_choose(matches)
         raise UserError(f"{folder} has nothing recorded with {conditions}; {how}")
-    exact = [choice for choice in fitting if words(conditions) == words(choice.conditions)]
-    return exact or fitting
+    return [c for c in fitting if given - words(c.place) == words(c.conditions)] or fitting
 
 
 def _of_seed(seed: int, matches: list[Choice], folder: Path) -> list[Choice]:
@@ -184,4 +189,7 @@ def _how_to_choose(matches: list[Choice]) -> str:
     if len(folders) > 1:
         more = " and so on" if len(folders) > 8 else ""
         return f"give the folder of one method: {', '.join(folders[:8])}{more}"
-    return "choose with " + " or ".join(f"--conditions '{c.conditions}'" for c in matches)
+    names = [choice.conditions for choice in matches]
+    if len(set(names)) < len(names):
+        names = [f"{choice.conditions} · {choice.place}" for choice in matches]
+    return "choose with " + " or ".join(f"--conditions '{name}'" for name in names)

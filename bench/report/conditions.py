@@ -201,12 +201,6 @@ def cost_words(group: Group) -> list[str]:
     return sentences
 
 
-def machine_words(group: Group) -> str:
-    """The machine that the trials ran on."""
-    cpu = (group.values("environment.cpu") or ["unknown"])[0]
-    return group.device if group.cuda else f"CPU ({cpu})"
-
-
 # What differs between rows, and which trials a table does not show.
 
 
@@ -244,15 +238,22 @@ def off_budget(group: Group) -> str:
 
 
 def replaced(group: Group) -> str:
-    """A sentence on records that later ones of the same calls replace; may be empty."""
-    older = "; ".join(f"{row.label}: {_by_rate(row)}" for row in group.every if row.replaced)
-    return f"Left out, because later records of the same calls exist: {older}." if older else ""
+    """A sentence on records in whose place others of the same calls stand; may be empty."""
+    rest = "; ".join(f"{row.label}: {_by_rate(row)}" for row in group.every if row.replaced)
+    return (
+        f"Left out, because other records of the same calls count instead: {rest}." if rest else ""
+    )
 
 
 def _by_rate(row: Row) -> str:
-    """How many records of each learning rate were replaced: `3 at lr 0.006`."""
-    counts = Counter(entry.lr for entry in row.replaced)
-    return ", ".join(f"{n}" + ("" if lr is None else f" at lr {lr:g}") for lr, n in counts.items())
+    """How many records of each learning rate are left out: `3 at lr 0.006, 1 (timeout)`."""
+    kinds: Counter[str] = Counter()
+    for entry in row.replaced:
+        if entry.lr is not None:
+            kinds[f" at lr {entry.lr:g}"] += 1
+        else:
+            kinds["" if entry.ok else f" ({entry.status})"] += 1
+    return ", ".join(f"{n}{kind}" for kind, n in kinds.items())
 
 
 def not_ok(group: Group) -> list[str]:

@@ -56,7 +56,7 @@ class Contents:
 
     counts: str
     warnings: list[str]
-    summary: Part | None
+    summary: Part
     sections: list[Section]
 
 
@@ -80,13 +80,14 @@ def contents(
     for number, group in enumerate(groups):
         chosen = columns[number] if columns else None
         parts = _tables(group, results, reference, chosen, unreadable.append)
+        cpu = (group.values("environment.cpu") or ["unknown"])[0]
         section = Section(
             group.name,
             group.title,
             [_with_notes(part, group) for part in parts],
             conditions.conditions(group),
             [
-                f"Machine: {conditions.machine_words(group)}.",
+                f"Machine: {group.device if group.cuda else f'CPU ({cpu})'}.",
                 *filter(None, [conditions.off_budget(group), conditions.replaced(group)]),
             ],
             conditions.not_ok(group),
@@ -102,7 +103,7 @@ def contents(
         sections.append(Section(f"search-{slug(path.stem)}", f"Search: {path.stem}", parts, about))
     off = [f"{result.sentence}." for result in published.calibrations(groups) if not result.fits]
     warnings = [*(f"left out: {text}" for text in unreadable), *off]
-    return Contents(_counts(frame), warnings, summary(groups) if groups else None, sections)
+    return Contents(_counts(frame), warnings, summary(groups), sections)
 
 
 def _counts(frame: pd.DataFrame) -> str:

@@ -13,17 +13,14 @@ from bench.report.group import Group
 from bench.report.reached import SHARES, reach
 from bench.report.tables import costs, machine, recalls
 
-FIRST = ("trial.dataset", "trial.backbone", "trial.method", "trial.call")
-THEN = ("lr", "trial.seed", "status")
-
 
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """The records with columns in the order of interest: what was run, how well, at what cost."""
     names = [name for name in frame.columns if name not in ("record", "curve", "traceback")]
     order = [
-        *FIRST,
+        *("trial.dataset", "trial.backbone", "trial.method", "trial.call"),
         *sorted(name for name in names if name.startswith("trial.settings.")),
-        *THEN,
+        *("lr", "trial.seed", "status"),
         *(column.path for column in recalls()),
         *sorted(name for name in names if name.startswith("metrics.test.")),
         *sorted(name for name in names if name.startswith("efficiency.")),
@@ -84,10 +81,10 @@ def table(groups: list[Group], reference: str) -> str:
                     if test:
                         line[f"{name}_difference"] = test.mean
                         line[f"{name}_difference_half_width"] = test.half_width
-            if shares and row.label in shares.seconds:
+            if shares and row.label in shares.courses:
                 line["best_val_mR_mean"] = statistics.fmean(shares.courses[row.label].best)
                 line["reach_reference"] = shares.reference
-                for share, seconds in zip(SHARES, shares.seconds[row.label], strict=True):
+                for share, seconds in zip(SHARES, shares.seconds(row.label), strict=True):
                     line[f"seconds_to_{share}_percent"] = seconds
             lines.append(line)
     frame = pd.DataFrame(lines, dtype=object)  # so that integers in columns with gaps stay integers

@@ -65,7 +65,7 @@ def _means(row: Row, name: Measure) -> list[tuple[int, float]]:
     """(step, mean over seeds) of a number in the learning curves."""
     values = defaultdict(list)
     for entry in row.ok:
-        for evaluation in entry.record["curve"]:
+        for evaluation in entry.record.get("curve", []):
             value = evaluation.get(name)
             if value is not None:
                 values[evaluation["step"]].append(value)

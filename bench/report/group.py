@@ -36,7 +36,7 @@ class Group:
     """Hash of the same without the batch size: equal for groups that differ in nothing else."""
     rows: list[Row] = field(default_factory=list)
     usual: dict[str, str] = field(default_factory=dict)
-    """The most frequent value of each field in SHOULD_BE_EQUAL."""
+    """The most frequent value of each field in SHOULD_BE_EQUAL, and the most frequent seeds."""
     folded: list[Row] = field(default_factory=list)
     """Rows that stand only in a table of settings (see `bench.report.ablation`)."""
 
@@ -138,11 +138,20 @@ class Group:
         counts = Counter(v for entry in self.ok if (v := entry.get(dotted)) is not None)
         return sorted(counts, key=lambda value: (-counts[value], str(value)))
 
-    def row(self, call: str) -> Row | None:
-        """The row of a call, or the best row of the method of that name."""
-        ok = [row for row in self.every if row.ok]
-        rows = [r for r in ok if r.label == call] or [r for r in ok if r.method == call]
-        return rows[0] if rows else None
+    def named(self, name: str) -> list[Row]:
+        """The rows with that label, else of that call, else of that method; the best first.
+
+        Rows without a trial that ended well are left out.
+        """
+        call = name.partition(" [")[0]  # in other groups the call may need no brackets
+        for part, wanted in (("label", name), ("call", call), ("method", call)):
+            if rows := [row for row in self.every if row.ok and getattr(row, part) == wanted]:
+                return rows
+        return []
+
+    def row(self, name: str) -> Row | None:
+        """The best row that a name means: that of a label, a call or a method."""
+        return next(iter(self.named(name)), None)
 
 
 def _written(name: str, value: Any) -> str:

@@ -32,6 +32,7 @@ SHOULD_BE_EQUAL = {
     "timm": "environment.timm",
     "cuda": "environment.cuda",
     "driver": "environment.driver",
+    "bench": "environment.bench",
     "commit": "environment.git_commit",
     "uncommitted changes": "environment.git_dirty",
 }
@@ -59,7 +60,7 @@ def group_records(frame: pd.DataFrame) -> list[Group]:
         rows.setdefault(group.digest, {}).setdefault(key, []).append(entry)
     for digest, group in groups.items():
         group.rows = [_row(rows[digest][key]) for key in sorted(rows[digest])]
-        _label_rows(group)
+        _tell_apart(group)
         _find_differences(group)
         group.rows.sort(key=lambda row: row.order)
     names = Counter(group.name.casefold() for group in groups.values())
@@ -104,7 +105,8 @@ def _row(entries: list[Entry]) -> Row:
     begun_last = sorted(entries, key=lambda entry: entry.lr is not None)
     latest = {entry.seed: entry for entry in begun_last if entry.lr in (rate, None)}
     kept = [latest[seed] for seed in sorted(latest)]
-    return Row("", kept, replaced=[entry for entry in entries if entry not in kept])
+    left_out = [entry for entry in entries if entry not in kept]
+    return Row(_call(entries[0]), kept, replaced=left_out)
 
 
 def _call(entry: Entry) -> str:
@@ -113,24 +115,22 @@ def _call(entry: Entry) -> str:
     return call_today(trial["method"], trial["call"], trial["settings"])
 
 
-def _label_rows(group: Group) -> None:
-    """Label rows by their calls; where rows share a call, add how they differ."""
+def _tell_apart(group: Group) -> None:
+    """Where rows share a call, note how they differ."""
     for row in group.rows:
         first = row.entries[0]
-        row.label = _call(first)
-        same = [r.entries[0].trial for r in group.rows if _call(r.entries[0]) == row.label]
+        same = [r.entries[0].trial for r in group.rows if r.call == row.call]
         words = []
         if first.cached_features != group.cached_features:
             words.append(f"cached features views={first.cached_features}")
         for setting, value in sorted(first.trial["settings"].items()):
-            if any(other["settings"].get(setting) != value for other in same):
+            # An older record may lack a setting, which is another thing than None.
+            if any(repr(other["settings"].get(setting, ...)) != repr(value) for other in same):
                 words.append(f"{setting}={value!r}")
         if len({other["recipe"]["lr"] for other in same}) > 1:
             lr = first.trial["recipe"]["lr"]
             words.append("own lr" if lr is None else f"recipe lr={lr:g}")
-        if words:
-            row.apart = ", ".join(words)
-            row.label += f" [{row.apart}]"
+        row.apart = ", ".join(words)
 
 
 def _find_differences(group: Group) -> None:
@@ -139,6 +139,7 @@ def _find_differences(group: Group) -> None:
     group.usual = {name: _shown(name, value) for name, value in usual.items() if value is not None}
     seed_sets = Counter(tuple(entry.seed for entry in row.ok) for row in group.rows if row.ok)
     seeds = max(seed_sets, key=lambda s: (seed_sets[s], len(s), s), default=())
+    group.usual["seeds"] = ", ".join(map(str, seeds))
     for row in group.rows:
         for name, path in SHOULD_BE_EQUAL.items():
             values = {entry.get(path) for entry in row.ok} - {usual[name], None}

@@ -124,7 +124,7 @@ def _heads(heads: list[str]) -> list[str]:
 
 def _head(head: str) -> str:
     lines = textwrap.wrap(head, 12, break_long_words=False, break_on_hyphens=False)
-    text = r"\\".join(map(escaped, lines))
+    text = r"\\".join(map(escaped, lines)).replace(r"\\[", r"\\{[}")  # \\[x] is a distance
     side = "l" if head in WORDS else "r"
     return text if len(lines) < 2 else rf"\shortstack[{side}]{{{text}}}"
 

@@ -8,10 +8,8 @@ def write(report: Contents) -> str:
     """The whole report; pictures lie beside it."""
     parts = ["# Report", f"{report.counts}."]
     parts += [f"> [!WARNING]\n> {_text(warning)}" for warning in report.warnings]
-    if report.sections:
-        parts.append("\n".join(f"- [{_text(s.title)}](#{s.name})" for s in report.sections))
-    if report.summary:
-        parts += ["## Summary", _body(report.summary)]
+    parts.append("\n".join(f"- [{_text(s.title)}](#{s.name})" for s in report.sections))
+    parts += ["## Summary", _body(report.summary)]
     for section in report.sections:
         parts += _section(section)
     return "\n\n".join(parts) + "\n"

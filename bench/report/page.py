@@ -44,7 +44,7 @@ def html(
             f'<a href="#{escape(section.name)}">{escape(section.title)}</a>'
             for section in report.sections
         ),
-        summary=_part(report.summary) if report.summary else "",
+        summary=_part(report.summary),
         groups="\n".join(_section(s, shown.get(s.name, "")) for s in report.sections),
         data=script.replace("<", "\\u003c"),  # no record can end the script element
     )
@@ -52,14 +52,12 @@ def html(
 
 def _records(frame: pd.DataFrame, groups: list[Group]) -> list[dict[str, Any]]:
     """Each record without LEFT_OUT, with its path and the group in whose tables it is."""
-    if not len(frame):
-        return []
     group_of: dict[str, str] = {}
     for group in groups:
         words = " · ".join(group.special) or "default recipe"
         for row in group.every:
             group_of |= {entry.path: words for entry in row.entries}
-            group_of |= {entry.path: f"{words} (replaced by a later one)" for entry in row.replaced}
+            group_of |= {entry.path: f"{words} (another counts instead)" for entry in row.replaced}
     return [
         {key: value for key, value in document.items() if key not in LEFT_OUT}
         | {"path": path, "group": group_of.get(path, "not in the tables")}

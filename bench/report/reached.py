@@ -113,15 +113,15 @@ def _computed(entry: Entry) -> list[float]:
 
 @dataclass(frozen=True)
 class Reach:
-    """What it costs to reach shares of a reference's validation mR.
-
-    goal: that mR; seconds: by row, the time to each of SHARES, None if it was never reached.
-    """
+    """What it costs to reach shares of a reference's validation mR, the goal."""
 
     reference: str
     goal: float
     courses: dict[str, Course]
-    seconds: dict[str, list[float | None]]
+
+    def seconds(self, label: str) -> list[float | None]:
+        """The time that a row took to each of SHARES; None if it was never reached."""
+        return [self.courses[label].seconds_to(self.goal * share / 100) for share in SHARES]
 
 
 def reach(group: Group, reference: str) -> Reach | None:
@@ -139,12 +139,7 @@ def reach(group: Group, reference: str) -> Reach | None:
     named = group.row(reference)
     best = max(known, key=lambda label: known[label].mean[-1].best)
     label = named.label if named and named.label in known else best
-    goal = known[label].mean[-1].best
-    seconds = {
-        each: [course.seconds_to(goal * share / 100) for share in SHARES]
-        for each, course in known.items()
-    }
-    return Reach(label, goal, known, seconds)
+    return Reach(label, known[label].mean[-1].best, known)
 
 
 def reach_table(group: Group, reference: str) -> Part | None:
@@ -155,7 +150,7 @@ def reach_table(group: Group, reference: str) -> Part | None:
     memory = Column("memory, MiB", group.memory, size, 0, MIB)
     lines = []
     for row in group.rows:
-        if row.label in costs.seconds:
+        if row.label in costs.courses:
             lines.append((row, [*_figures(row, costs), cell_of(row, memory)]))
         elif not row.ok:
             none = [Cell("–")] * (2 + len(SHARES))
@@ -181,7 +176,7 @@ def _figures(row: Row, costs: Reach) -> list[Cell]:
         Cell(f"{percent(share)}%"),
         *(
             Cell("–") if seconds is None else Cell(rate(seconds), sign=sign)
-            for seconds in costs.seconds[row.label]
+            for seconds in costs.seconds(row.label)
         ),
     ]
 

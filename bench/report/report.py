@@ -1,6 +1,7 @@
 """Write the report on a folder of records: Markdown, LaTeX, CSV, Parquet, plots and a web page."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from bench.report import csvs, latex, markdown, page, plots
 from bench.report.ablation import fold
 from bench.report.contents import contents
 from bench.report.group import Group
-from bench.report.row import Row
 from bench.report.tables import named_columns
 from bench.spec import nearest, parse_calls
 
@@ -38,23 +38,20 @@ def write(
 ) -> list[Path]:
     """Write a report to the folder `out`; returns its files.
 
-    The files are `report.md`, a LaTeX file for each table in `latex/`, `records.csv` and, if
-    pyarrow is installed, `records.parquet` (one row per record), `table.csv` (one row per method
-    and group), `index.html` and the plots. The same records give the same bytes. LaTeX tables of an
-    earlier report that this one does not have are removed.
+    The same records give the same bytes. LaTeX tables of an earlier report are removed.
 
     frame: the records below `results`, from `bench.record.load`; groups: the same records, from
-    `group_records`. methods: method calls such as `cmer,lora(rank=16)`, to show only these; a name
-    stands for all calls of its method. columns: headings without units, separated by commas; the
-    report then has one table of these columns instead of those of recall and cost. pdf: write the
-    plots as PDF too. gallery: makes the block of the page with a group's hits and misses. left_out:
-    sentences on the records that could not be read.
+    `group_records`. reference, methods, columns, pdf: the options of `bench report`. gallery: makes
+    the block of the page with a group's hits and misses. left_out: sentences on the records that
+    could not be read.
     """
     groups = [fold(group) for group in groups]
     if methods:
-        groups = _only(groups, methods)
-    base = _checked_reference(groups, reference)
-    names = [name.strip() for name in (columns or "").split(",") if name.strip()]
+        groups = only(groups, methods)
+    base = _checked_reference(groups, reference, methods)
+    # Commas in brackets are those of a call.
+    parts = re.split(r",(?![^(\[]*[)\]])", columns or "")
+    names = [name for part in parts if (name := part.strip())]
     chosen = named_columns(groups, base, names) if names else None
     demand_writable(out / TABLES / "report.tex")
     drawn = plots.draw(groups, results, out, pdf=pdf)
@@ -91,9 +88,9 @@ def _remove_tables(folder: Path) -> None:
             path.unlink()
 
 
-def _only(groups: list[Group], methods: str) -> list[Group]:
+def only(groups: list[Group], methods: str) -> list[Group]:
     """The groups with the rows of these method calls; raises UserError for a call without any."""
-    known = {name for group in groups for row in group.every for name in _names(row)}
+    known = {name for group in groups for row in group.every for name in (row.call, row.method)}
     wanted = set()
     for name, settings in parse_calls(methods):
         inner = ", ".join(f"{key}={value!r}" for key, value in settings.items())
@@ -102,26 +99,34 @@ def _only(groups: list[Group], methods: str) -> list[Group]:
         raise UserError(f"no trial of {call!r} is recorded{nearest(call, known)}")
     chosen = []
     for group in groups:
-        rows = [row for row in group.every if _names(row) & wanted]
+        rows = [row for row in group.every if {row.call, row.method} & wanted]
         if rows:
             chosen.append(replace(group, rows=rows, folded=[]))
     return chosen
 
 
-def _names(row: Row) -> set[str]:
-    """What a row is called: its label, the call without what sets it apart, and the method."""
-    return {row.label, row.label.removesuffix(f" [{row.apart}]"), row.method}
+def _checked_reference(groups: list[Group], reference: str | None, methods: str | None) -> str:
+    """The method or call to compare with, in a report on `methods` (None: on all).
 
-
-def _checked_reference(groups: list[Group], reference: str | None) -> str:
-    """The method or call to compare with; raises UserError for one without a good trial."""
+    Raises UserError for one without a good trial, and for a call that several rows share.
+    """
     if reference is None:
         return REFERENCE
-    if not any(group.row(reference) for group in groups):
+    found = [rows for group in groups if (rows := group.named(reference))]
+    if not found:
+        known = [row.label for group in groups for row in group.every]
+        hint = "; name it in --methods too" if methods else nearest(reference, known)
         raise UserError(
-            f"no trial of {reference!r} ended well, so nothing can be compared with it"
-            f"{nearest(reference, [row.label for group in groups for row in group.every])}"
+            f"the report has no trial of {reference!r} that ended well, so nothing can be compared "
+            f"with it{hint}"
         )
+    for first, *others in found:
+        if others and first.call == reference != first.method:
+            labels = ", ".join(repr(row.label) for row in (first, *others))
+            raise UserError(
+                f"{reference!r} is the call of several rows; give one of these as --reference: "
+                f"{labels}"
+            )
     return reference
 
 

@@ -5,7 +5,7 @@ is left out of the cell, because means over different conditions cannot be compa
 """
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,7 +74,11 @@ def tables(
     by_severity, by_corruption = _conditions(by_row)
     names, severities = ", ".join(by_corruption), ", ".join(map(str, by_severity))
     about = f"mR on corrupted test images by severity (mean of {names}), and what is lost"
-    table = _table(by_row, {f"severity {s}": some for s, some in by_severity.items()})
+    heads = {
+        _head(f"severity {s}", [c.corruption for c in some], len(by_corruption)): some
+        for s, some in by_severity.items()
+    }
+    table = _table(by_row, heads)
     table.heads.extend(["lost", "lost of clean"])
     every = [condition for some in by_corruption.values() for condition in some]
     for cells, trials in zip(table.rows, by_row.values(), strict=True):
@@ -82,8 +86,17 @@ def tables(
     parts = [Part("severity", about, table)]
     if len(by_corruption) > 1:
         about = f"mR on corrupted test images by corruption (mean of severities {severities})"
-        parts.append(Part("corruption", about, _table(by_row, by_corruption)))
+        heads = {
+            _head(name, [c.severity for c in some], len(by_severity)): some
+            for name, some in by_corruption.items()
+        }
+        parts.append(Part("corruption", about, _table(by_row, heads)))
     return parts
+
+
+def _head(words: str, over: Sequence[object], most: int) -> str:
+    """The heading of a mean; it says over what if that is less than in other columns."""
+    return words if len(over) == most else f"{words} ({', '.join(map(str, over))})"
 
 
 def _table(by_row: Measured, columns: Mapping[str, list[Condition]]) -> Table:

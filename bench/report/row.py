@@ -28,16 +28,21 @@ class Statistic:
 class Row:
     """The trials of one method call in a group, in the order of their seeds."""
 
-    label: str
-    """The call and, in brackets, what sets the row apart from others of the same call."""
+    call: str
+    """The method call, as it would be written today."""
     entries: list[Entry]
     differs: list[str] = field(default_factory=list)
     """What differs from the rest of the group and should not, such as `torch 2.11.0`."""
     replaced: list[Entry] = field(default_factory=list)
-    """Older trials that the report leaves out: of a seed that was run again, or at an earlier
-    learning rate of the method."""
+    """Trials that the report leaves out: older ones, of a seed that was run again or at an earlier
+    learning rate of the method, and ones that ended before their training."""
     apart: str = ""
-    """What stands in the brackets of the label, such as `own lr`."""
+    """What sets the row apart from others of the same call, such as `own lr`; may be empty."""
+
+    @property
+    def label(self) -> str:
+        """The call and, in brackets, what sets the row apart."""
+        return f"{self.call} [{self.apart}]" if self.apart else self.call
 
     @property
     def method(self) -> str:

@@ -94,9 +94,8 @@ def budget(search: TunedFile) -> str:
         batch = f"with memory={written('memory', recipe.memory)}"
     seed, most = searched.draw_seed, searched.max_points
     drawn = "" if seed is None else f", drawn (seed {seed}) from each grid"
-    limit = f", up to {most} where the best lay at the edge of its grid"
-    if most == searched.points:
-        limit = ""
+    more = most != searched.points
+    limit = f", up to {most} where the best lay at the edge of its grid" if more else ""
     names = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     return (
         f"{searched.points} points for each method{drawn}{limit}, {names}, {length} {batch}; "

@@ -15,18 +15,21 @@ LEVEL = 0.05
 ABOUT = "Student's paired t over seeds at 95%, on these test images"
 
 
-def difference(a: Row, b: Row, path: str) -> paired.TTest | None:
-    """A field of row a minus that of b, paired over the seeds that both have; None with fewer than
-    two."""
+def differences(a: Row, b: Row, path: str) -> list[float]:
+    """A field of row a minus that of b, for each seed that both have."""
     first, second = a.values(path), b.values(path)
-    seeds = sorted(first.keys() & second.keys())
-    return paired.t_test([first[seed] - second[seed] for seed in seeds])
+    return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
 
 
-def p_value(a: Row, b: Row, path: str) -> float | None:
-    """The two-sided p of `difference`."""
+def difference(a: Row, b: Row, path: str) -> paired.TTest | None:
+    """The mean of `differences` with its test; None with fewer than two seeds."""
+    return paired.t_test(differences(a, b, path))
+
+
+def beats(a: Row, b: Row, path: str, better: int) -> bool:
+    """Whether row a is better than row b, by more than chance, on the seeds that both have."""
     test = difference(a, b, path)
-    return test.p if test else None
+    return test is not None and test.p < LEVEL and test.mean * better > 0
 
 
 def marks(group: Group, path: str, better: int) -> dict[str, str]:
@@ -42,8 +45,7 @@ def marks(group: Group, path: str, better: int) -> dict[str, str]:
     top = ranked[:2]
     if not better or len(top) < 2 or any(s.n < 2 or spoilt(row, path) for row, s in top):
         return {}
-    (best, most), (second, next_most) = top
-    p = p_value(best, second, path)
-    significant = p is not None and p < LEVEL and most.mean != next_most.mean
+    (best, _), (second, next_most) = top
+    mark = "best" if beats(best, second, path, better) else "second"
     seconds = [row.label for row, s in ranked[1:] if s.mean == next_most.mean]
-    return {best.label: "best" if significant else "second", **dict.fromkeys(seconds, "second")}
+    return {best.label: mark, **dict.fromkeys(seconds, "second")}

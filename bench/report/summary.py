@@ -5,7 +5,7 @@ from bench.report.conditions import spoilt
 from bench.report.entry import RECALL, SPEED
 from bench.report.group import Group
 from bench.report.row import Row
-from bench.report.significance import ABOUT, LEVEL, p_value
+from bench.report.significance import ABOUT, beats, difference
 from bench.report.tables import MIB, Cell, Column, Part, Table, cell_of, percent, rate, size
 
 SHOWN = 5
@@ -61,5 +61,7 @@ def _not_lower(group: Group) -> str:
     if group.seeds < 2:
         return "one seed: not tested"
     best, *others = rows
-    tests = [(row.label, p_value(best, row, RECALL)) for row in others]
-    return few([label for label, p in tests if p is None or p >= LEVEL], SHOWN) or "none"
+    tested = [row for row in others if difference(best, row, RECALL)]
+    level = few([row.label for row in tested if not beats(best, row, RECALL, 1)], SHOWN) or "none"
+    alone = few([row.label for row in others if row not in tested], SHOWN)
+    return f"{level}; too few seeds in common: {alone}" if alone else level

@@ -57,7 +57,7 @@ class Column:
     @property
     def name(self) -> str:
         """The heading without its unit, as `--columns` takes it."""
-        return self.title.partition(",")[0]
+        return self.title if self.base else self.title.partition(",")[0]
 
 
 @dataclass(frozen=True)

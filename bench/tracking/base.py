@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from bench.record import FINISHED_STATUSES
+from bench.record import FINISHED_STATUSES, flatten
 from bench.schema import Record
 from bench.spec import portable
 from bench.trial import Trial
@@ -43,15 +43,9 @@ class Run:
         """What defines the trial, flat: `method`, `seed`, `settings.rank`, `recipe.steps`, ..."""
         fields = asdict(self.trial) | {"identity": self.trial.identity}
         fields |= {"dataset": self.trial.dataset_name, "backbone": portable(self.trial.backbone)}
-        flat: dict[str, Any] = {}
-        for name, value in fields.items():
-            if isinstance(value, dict):
-                flat |= {f"{name}.{key}": inner for key, inner in value.items()}
-            else:
-                flat[name] = value
         return {
             name: value if isinstance(value, Value) else str(value)
-            for name, value in flat.items()
+            for name, value in flatten(fields).items()
             if value is not None
         }
 

@@ -1,5 +1,6 @@
 """TensorBoard: event files in `tensorboard/` of the results folder."""
 
+import shlex
 import warnings
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from bench.tracking.base import Ending, Figures, Run, Tracker
 
 def make(results: Path) -> Tracker:
     folder = results / "tensorboard"
-    place = f"tensorboard --logdir {from_here(folder)}"
+    place = f"tensorboard --logdir {shlex.quote(from_here(folder))}"
     return Tracker("tensorboard", place, partial(EventFile, folder))
 
 

@@ -1,6 +1,7 @@
 """Weights & Biases: a run for each trial, online or (WANDB_MODE=offline) in `./wandb`."""
 
 import os
+import shlex
 from pathlib import Path
 
 from bench import UserError
@@ -16,8 +17,10 @@ def make(results: Path) -> Tracker:
     mode = os.environ.get("WANDB_MODE") or str(wandb.setup().settings.mode or "online")
     place = f"project {_project()}"
     if mode in OFFLINE:
-        folder = Path(os.environ.get("WANDB_DIR", ".")) / "wandb"
-        place += f", {mode}; `wandb sync {folder}/offline-run-*` sends it later"
+        folder = shlex.quote(str(Path(os.environ.get("WANDB_DIR", ".")) / "wandb"))
+        place += f", {mode}"
+        if mode != "disabled":
+            place += f"; `wandb sync {folder}/offline-run-*` sends it later"
     elif not wandb.login(prompt=False, verify=False):
         raise UserError(
             "--log wandb: nobody is logged in to Weights & Biases; run `wandb login`, set "
