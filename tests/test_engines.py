@@ -287,8 +287,8 @@ def test_gpus_reach_sbatch_in_every_form(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_words_for_slurm_that_contradict(words: dict[str, Any], says: str) -> None:
     pytest.importorskip("submitit")
-    with pytest.raises(UserError, match=says):
-        engine_slurm.options(words)
+    with pytest.raises(UserError, match=says):  # before anything is downloaded or decoded
+        engine_choice.engine_of({"engine": "slurm", "slurm": words})
 
 
 @pytest.mark.parametrize(

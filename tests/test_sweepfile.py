@@ -105,7 +105,7 @@ def test_without_a_home_folder_a_tilde_is_one_sentence_and_the_cache_lies_elsewh
 
 
 def test_a_file_can_say_how_long_a_trial_may_take_and_how_many_share_a_gpu(tmp_path: Path) -> None:
-    text = "datasets = 'synthetic'\nmethods = 'cmer'\ncheckpoint_every = '5m'\n"
+    text = "datasets = 'synthetic'\nmethods = 'cmer'\ncheckpoint_every = '5m'\ncache_features = 0\n"
     path = sweep(tmp_path, text + "time_limit = '2h'\njobs_per_gpu = 2")
     plan = sweep_.plan(sweepfile.gather(path), rehearse=True)
     assert (plan.time_limit, plan.checkpoint_seconds, plan.jobs_per_gpu) == (7200, 300, 2)
@@ -205,6 +205,7 @@ def test_without_a_file_the_options_are_enough() -> None:
     [
         ("dataset = ['ucm']", "there is no key 'dataset' .did you mean 'datasets'."),
         ("[search]\nfactor = [1]", "no key 'search.factor' .did you mean 'factors'."),
+        ("[search]\nfactors = []", "'search.factors' is .* and should have at least 1 item"),
         ("recipe = {steps = 3, epochs = 2}", "both epochs=2 and steps=3"),
         ("datasets = 'ucm'\nmethods = 'cmer'\nseeds = [0, 0]", "a seed is named twice in 0,0"),
         ("seeds = 3", "'seeds' is 3 and should be a valid list or should be a valid string"),

@@ -1,6 +1,7 @@
 """`bench run`: train and test methods, one process per trial, and record what they reach."""
 
 import itertools
+import shlex
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,9 +93,9 @@ def run(options: RunOptions) -> None:
     screen = console()
     announce_backbones(screen, config)
     if config.tuned is not None:
-        plan, without = tuned_.apply(plan, config.tuned)
-        for name in without:
-            say(screen, f"{config.tuned} has no winner for {name}; default learning rate used")
+        plan, notes = tuned_.apply(plan, config.tuned)
+        for note in notes:
+            say(screen, note)
     todo = plan.todo(options.rerun, options.retry_failed)
     say(screen, _state_of(plan, todo, options.rerun))
     if options.dry_run:
@@ -112,8 +113,9 @@ def run(options: RunOptions) -> None:
         say(screen, "nothing to do: every trial is recorded; --rerun runs them again")
     unmeasured = _run_corrupted(screen, plan, conditions, engine) if conditions else False
     if any(plan.status(trial) == "ok" for trial in plan.trials):
-        folder = "" if config.results == Path("results") else f" --results {config.results}"
-        say(screen, f"tables, plots and a web page of all records: bench report{folder}")
+        folder = [] if config.results == Path("results") else ["--results", str(config.results)]
+        command = shlex.join(["bench", "report", *folder])
+        say(screen, f"tables, plots and a web page of all records: {command}")
     raise typer.Exit(1 if failed or failed_before or unmeasured else 0)
 
 
@@ -134,8 +136,7 @@ def _earlier_failures(screen: "Console", plan: "Plan", outcomes: "list[Outcome]"
 def _state_of(plan: "Plan", todo: "list[Trial]", rerun: bool) -> str:
     """How many trials are recorded, and how many are to run."""
     trials = counted(len(plan.trials), "trial")
-    recorded = sum(plan.status(trial) is not None for trial in plan.trials)
-    place = from_here(plan.results)
+    recorded, place = plan.recorded(), from_here(plan.results)
     if rerun and recorded:
         return f"{trials}: all run again; {recorded} recorded in {place} are kept as *.replaced"
     return f"{trials}: {recorded} recorded in {place}, {len(todo)} to run"
@@ -184,6 +185,9 @@ def _print_forecast(
             say(screen, f"{line.call} on {Path(line.dataset).stem}: {line.reason}")
     if any(line.steps == forecast.MEASURED for line in lines):
         say(screen, forecast.MEASURED_MEANS)
+    parts = plan.trials[0].recipe.accumulation
+    if parts > 1 and any(line.batch is not None for line in lines):
+        say(screen, f"batch: the images of a step, in {parts} micro-batches")
     if any(map(forecast.shows_peak, tables)):
         say(screen, "peak: predicted for a GPU, without the CUDA context")
     if todo:

@@ -57,6 +57,10 @@ class Plan:
             return list(self.trials)
         return [trial for trial in self.trials if self._is_left(trial, retry_failed)]
 
+    def recorded(self) -> int:
+        """How many trials had a record when `todo` was called, readable or not."""
+        return sum(digest is not None for digest in self.before.values())
+
     def _is_left(self, trial: Trial, retry_failed: bool) -> bool:
         status = self.status(trial)
         return status is None or (retry_failed and status not in record.FINISHED_STATUSES)
@@ -129,7 +133,8 @@ def plan(config: SweepConfig, rehearse: bool = False, images: bool = True) -> Pl
         for spec, seed, call in itertools.product(specs[name], config.seeds, calls)
     ]
     return Plan(
-        trials,
+        # Once each: a card may be named twice, in two ways.
+        list({trial.identity: trial for trial in trials}.values()),
         config.results,
         root,
         config.plugins,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from annotated_types import Ge, Gt, Le, Lt, Predicate
+from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
 from bench import UserError, at_home, demand_text
@@ -64,7 +64,7 @@ class SearchConfig(TypedDict, total=False):
 
     __pydantic_config__ = NO_OTHER_KEYS  # type: ignore[misc]
 
-    factors: list[Annotated[float, Gt(0), Lt(math.inf)]]
+    factors: Annotated[list[Annotated[float, Gt(0), Lt(math.inf)]], MinLen(1)]
     """Learning rates to try, as factors on each method's own. Default: 0.3, 1, 3."""
     settings: list[Text]
     """Calls with settings to try as well: lora(rank=[4,8,16])."""
@@ -105,7 +105,7 @@ class SweepFile(EngineOptions, total=False):
     """File of learning rates and settings that `bench tune` wrote."""
     plugins: Texts
     """Python files that register methods of your own."""
-    cache_features: Count
+    cache_features: Annotated[int, Ge(0), Le(LARGEST_WHOLE)]
     """Views of each image of which the outputs of frozen towers are stored. Default: 0."""
     corrupt: Text
     """Corruptions to test the trained methods under: blur,noise,cloud,jpeg,haze."""
