@@ -112,6 +112,8 @@ def test_a_file_can_say_how_long_a_trial_may_take_and_how_many_share_a_gpu(tmp_p
     assert sweepfile.gather(path, time_limit="90").time_limit == 5400
     with pytest.raises(UserError, match="--time-limit must be above 0"):
         sweepfile.gather(path, time_limit="0")
+    with pytest.raises(UserError, match="within its training of time=2h; give a longer limit"):
+        sweepfile.gather(path, recipe=["time=2h"])
 
 
 def test_what_is_typed_on_the_command_line_wins_over_the_file(

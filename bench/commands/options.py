@@ -217,15 +217,14 @@ class TrainOptions(SweepOptions):
     def for_run(self) -> "TrainOptions":
         """The options for a `bench run` that follows a search with these.
 
-        Left out are settings that a search may have for itself (OF_A_SEARCH), and the options that
-        concern only one start.
+        Left out are settings that a search may have for itself (OF_A_SEARCH), its time limit, and
+        the options that concern only one start.
         """
         words = [word.strip() for text in self.recipe or [] for word in text.split(",")]
         left_out = ("", *OF_A_SEARCH)
         recipe = [word for word in words if word.partition("=")[0].strip() not in left_out]
-        return replace(
-            self, recipe=recipe, epochs=None, steps=None, lr=None, retry_failed=False, yes=False
-        )
+        own = replace(self, time_limit=None, retry_failed=False, yes=False)
+        return replace(own, recipe=recipe, epochs=None, steps=None, lr=None)
 
     def words(self) -> list[str]:
         """These options as words of a command line."""

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict  # the one pydantic reads on every Pytho
 from bench import UserError, at_home, demand_text
 from bench.recipe import Recipe, merge_recipe, parse_recipe
 from bench.spec import LARGEST_WHOLE
-from bench.units import parse_seconds
+from bench.units import exact_seconds, parse_seconds
 
 LARGEST_SEED = LARGEST_WHOLE
 """Records hold the seed. Torch takes seeds of 64 bits."""
@@ -233,6 +233,11 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
     limit = values.get("time_limit")
     if limit is not None and not (limit := parse_seconds(limit, "--time-limit")):
         raise UserError("--time-limit must be above 0; leave it out for no limit")
+    if limit is not None and limit <= (recipe.time or 0):
+        raise UserError(
+            f"--time-limit would end each trial within its training of "
+            f"time={exact_seconds(recipe.time or 0)}; give a longer limit"
+        )
     return SweepConfig(
         methods=",".join(_list(values["methods"])),
         datasets=list(dict.fromkeys(map(_at_home, _list(values["datasets"])))),
