@@ -136,7 +136,7 @@ def _state_of(search: "Search", todo: "list[Trial]") -> str:
     parts[-1] += " drawn from each grid" * search.drawn
     parts += [f"{places} pairs of data set and backbone"] * (places > 1)
     parts += [counted(seeds, "seed")] * (seeds > 1)
-    grown = len(search.plan.trials) - search.trials_at_start
+    grown = len(search.plan.trials) - methods * places * search.start * seeds
     beyond = f", and {grown} beyond them" if grown else ""
     recorded = search.plan.recorded()
     done = f"{recorded} recorded in {from_here(search.plan.results)}, {len(todo)} to run"

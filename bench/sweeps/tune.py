@@ -162,11 +162,6 @@ class Search:
         return Budget(self.plan.trials[0].recipe, seeds, self.start, self.max_points, drawn)
 
     @property
-    def trials_at_start(self) -> int:
-        """How many trials the search has at the start."""
-        return sum(len(searched.bases) * self.start for searched in self.searched)
-
-    @property
     def more(self) -> int:
         """The most trials that can follow: if every grid that may grow reaches the limit."""
         return sum(
