@@ -114,9 +114,7 @@ class SweepOptions:
     steps: str | None = option("Steps, instead of epochs.", metavar="N", panel=TRAINING)
     batch_size: str | None = option("Pairs in a step. Default: 128.", metavar="N", panel=TRAINING)
     lr: str | None = option(
-        "Learning rate of every method. Default: each method's own.",
-        metavar="RATE",
-        panel=TRAINING,
+        "Learning rate of every method. Default: each method's own.", metavar="RATE", panel=TRAINING
     )
     data_root: Root = None
     plugins: list[Path] | None = option(
@@ -182,9 +180,7 @@ class TrainOptions(SweepOptions):
         panel=ENGINE,
     )
     time_limit: str | None = option(
-        "End each trial after this time: 2h, 1h30m, or 90 (minutes).",
-        metavar="TIME",
-        panel=ENGINE,
+        "End each trial after this time: 2h, 1h30m, or 90 (minutes).", metavar="TIME", panel=ENGINE
     )
     checkpoint_every: str | None = option(
         "Time between the checkpoints of a trial; 0: after each step. Default: 3m.",

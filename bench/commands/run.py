@@ -38,9 +38,7 @@ class RunOptions(TrainOptions):
     """The options of `bench run`."""
 
     tuned: Path | None = option(
-        "Learning rates and settings that `bench tune` found.",
-        metavar="FILE.toml",
-        panel=TRAINING,
+        "Learning rates and settings that `bench tune` found.", metavar="FILE.toml", panel=TRAINING
     )
     results: Path | None = option(
         "Folder of the records. Default: results.", metavar="DIR", panel=FILES
@@ -56,9 +54,7 @@ class RunOptions(TrainOptions):
         default=False,
     )
     rerun: bool = option(
-        "Run all trials again; the old records are kept as *.replaced.",
-        panel=AGAIN,
-        default=False,
+        "Run all trials again; the old records are kept as *.replaced.", panel=AGAIN, default=False
     )
     corrupt: str | None = option(
         "Test the trained methods on corrupted images too: blur,noise,cloud,jpeg,haze.",
@@ -66,9 +62,7 @@ class RunOptions(TrainOptions):
         panel=ROBUSTNESS,
     )
     severity: str | None = option(
-        "How strongly they are corrupted, 1 to 5. Default: 1,3,5.",
-        metavar="LIST",
-        panel=ROBUSTNESS,
+        "How strongly they are corrupted, 1 to 5. Default: 1,3,5.", metavar="LIST", panel=ROBUSTNESS
     )
 
 
