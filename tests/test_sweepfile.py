@@ -214,6 +214,7 @@ def test_a_wrong_sweep_file_is_one_sentence(tmp_path: Path, text: str, says: str
 def test_every_fault_of_a_sweep_file_is_told_at_once(tmp_path: Path) -> None:
     text = """
         dataset = 'ucm'
+        epochs = 3
         methods = ''
         results = "a\\u0000b"
         seeds = '3-x'
@@ -229,6 +230,7 @@ def test_every_fault_of_a_sweep_file_is_told_at_once(tmp_path: Path) -> None:
         sweepfile.gather(sweep(tmp_path, text))
     for fault in (
         "no key 'dataset' (did you mean 'datasets'?)",
+        "'epochs' is a part of the recipe: recipe = { epochs = ... }",
         "'methods': it is empty",
         "'results': it holds a NUL",
         "'seeds': seeds are whole numbers from 0, such as 0,1,2 or 0-2, not '3-x'",

@@ -172,7 +172,10 @@ def read(path: Path) -> dict[str, Any]:
         ) from None
     from bench.faults import faults
 
-    if wrong := faults(SweepFile, document):
+    parts = sorted(document.keys() & vars(Recipe()).keys())  # as if --epochs were a key
+    wrong = [f"{name!r} is a part of the recipe: recipe = {{ {name} = ... }}" for name in parts]
+    wrong += faults(SweepFile, {k: v for k, v in document.items() if k not in parts})
+    if wrong:
         raise UserError(
             f"the sweep file {path} cannot be used: {'; '.join(wrong)}; docs/schemas/sweep.json "
             "explains each key"
