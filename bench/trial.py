@@ -4,6 +4,7 @@
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -119,5 +120,6 @@ def too_few(dataset: str, images: int, calls: Sequence[str]) -> str:
     have = "no training images" if not images else "one training image, and training needs two"
     return (
         f"{dataset} has {have}, so {', '.join(calls)} cannot be trained on it; test `zeroshot` on "
-        f"it, or a method that was trained elsewhere: bench evaluate RECORD --dataset {dataset}"
+        "it, or a method that was trained elsewhere: bench evaluate RECORD --dataset "
+        f"{shlex.quote(dataset)}"
     )

@@ -251,11 +251,6 @@ def test_a_sweep_file_may_begin_with_the_mark_that_windows_writes(tmp_path: Path
     assert sweepfile.gather(path).methods == "cmer"
 
 
-def test_a_missing_sweep_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no sweep file"):
-        sweepfile.gather(tmp_path / "lora")
-
-
 def test_all_is_every_method_once() -> None:
     planned = sweep_.plan(SweepConfig("lora(rank=4),all", ["synthetic"]), rehearse=True)
     calls = [trial.call for trial in planned.trials]
