@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -278,6 +279,7 @@ def test_the_version(bench: Bench) -> None:
     from bench import __version__
 
     assert bench("--version").stdout == f"bench {__version__}\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler  # `kill` is a Ctrl-C
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--version"], capture_output=True, text=True, check=True
     )

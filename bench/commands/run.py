@@ -83,6 +83,8 @@ def run(options: RunOptions) -> None:
         from bench.trained import under_corruption
 
         conditions = under_corruption.conditions(config.corrupt, config.severity)
+    if config.tuned is not None:
+        tuned_.read(config.tuned)  # raises UserError now, and not after data are fetched
     plan, engine = planned_with_engine(config, options.dry_run, options.yes)
     screen = console()
     announce_backbones(screen, config)
