@@ -166,7 +166,7 @@ def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
     assert [t.lr for t in applied.trials] == [at(1), None, None, 0.1]
     assert notes == [
         f"{path} has no winner for lora on ucm starter; default learning rate used",
-        f"lora(rank=4, lr=0.1) states its learning rate, so {path} does not set it",
+        f"lora(rank=4, lr=0.1) states its learning rate, so the winner in {path} is not used",
     ]
 
 

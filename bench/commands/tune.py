@@ -209,7 +209,7 @@ def _print_winners(screen: "Console", rows: "list[Winner]", search: "Search", ou
 
 
 def _print_next(screen: "Console", options: TrainOptions, plan: "Plan", out: Path) -> None:
-    """Print the command that trains with the winners; if its trainings are longer, say so."""
+    """Print the command that trains with the winners; say so if it does not train as long."""
     following = options.for_run()
     if any(trial.lr is not None for trial in plan.trials):  # --tuned leaves a stated rate alone
         calls = dict.fromkeys(tune_.subject_of(trial).call for trial in plan.trials)

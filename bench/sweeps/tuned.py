@@ -125,7 +125,9 @@ def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
         subject = subject_of(trial)
         row = rows.get(subject)
         if trial.lr is not None and row is not None:
-            notes.append(f"{trial.call} states its learning rate, so {path} does not set it")
+            notes.append(
+                f"{trial.call} states its learning rate, so the winner in {path} is not used"
+            )
         elif row is not None:
             trial = replace(trial, lr=row["lr"])
             if row["settings"]:
