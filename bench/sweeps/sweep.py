@@ -1,6 +1,7 @@
 """Plan the trials of a sweep and find out which are recorded already."""
 
 import itertools
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bench.recipe import Recipe
 from bench.schema import Record
 from bench.spec import Call, load_plugins, parse_calls, resolve
 from bench.sweeps.sweepfile import SweepConfig
-from bench.trial import Trial, too_few
+from bench.trial import Trial
 from bench.trial_process import clear
 from methods import registry
 
@@ -187,7 +188,12 @@ def _check(name: str, dataset: data.Dataset, calls: list[Call], recipe: Recipe) 
     with_words = sum(any(map(data.spoken_form, sample.captions)) for sample in samples)
     training = [call.text for call in calls if registry()[call.name].lr is not None]
     if training and len(samples) < 2:
-        raise UserError(too_few(name, len(samples), training))
+        have = "one training image, and training needs two" if samples else "no training images"
+        raise UserError(
+            f"{name} has {have}, so {', '.join(training)} cannot be trained on it; test `zeroshot` "
+            "on it, or a method that was trained elsewhere: bench evaluate RECORD --dataset "
+            f"{shlex.quote(name)}"
+        )
     if training and with_words < 2:
         raise UserError(
             f"{with_words} of the {len(samples)} training images of {dataset.card.name} have a "
