@@ -168,6 +168,11 @@ def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
         f"{path} has no winner for lora on ucm starter; default learning rate used",
         f"lora(rank=4, lr=0.1) states its learning rate, so the winner in {path} is not used",
     ]
+    given = Plan([trial("lora(rank=4)", recipe=Recipe(lr=0.1))], tmp_path, tmp_path)
+    rates = f"{at(1):g} of {path} and not 0.1 of the recipe"
+    assert tuned.apply(given, path)[1] == [
+        f"lora(rank=4) on ucm starter: the learning rate is {rates}"
+    ]
 
 
 def test_no_search_looks_at_images_that_it_trained_on(tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
     """Put the winners into the calls of a plan that state no learning rate.
 
     Settings that won become part of the call; trials that thereby become equal are run once. Also
-    returns a sentence on each call whose learning rate is not from the file. Raises UserError for a
-    file that cannot be read or that has settings which the method lacks.
+    returns a sentence on each call whose learning rate may surprise. Raises UserError for a file
+    that cannot be read or that has settings which the method lacks.
     """
     rows = {_subject(row): row for row in read(path)["tuned"]}
     trials: dict[str, Trial] = {}
@@ -129,6 +129,9 @@ def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
                 f"{trial.call} states its learning rate, so the winner in {path} is not used"
             )
         elif row is not None:
+            if trial.recipe.lr is not None:
+                rates = f"{row['lr']:g} of {path} and not {trial.recipe.lr:g} of the recipe"
+                notes.append(f"{subject}: the learning rate is {rates}")
             trial = replace(trial, lr=row["lr"])
             if row["settings"]:
                 call = resolve(trial.method, {**stated_by(trial), **row["settings"]}, registry())
