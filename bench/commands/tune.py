@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bench.sweeps.engine import Outcome
     from bench.sweeps.engine_choice import Engine
     from bench.sweeps.sweep import Plan
-    from bench.sweeps.sweepfile import SearchConfig
     from bench.sweeps.tune import Search
     from bench.trial import Trial
 
@@ -87,7 +86,16 @@ def tune(options: TuneOptions) -> None:
     """Search each method's learning rate (and settings) on validation, equally for all methods."""
     config = options.config(searching=True)
     plan, engine = planned_with_engine(config, options.dry_run, options.yes)
-    search = _search(plan, config.search)
+    wanted = config.search
+    search = tune_.widen(
+        plan,
+        wanted.get("factors", tune_.FACTORS),
+        grid.space_of(wanted.get("settings", [])),
+        wanted.get("trials"),
+        wanted.get("draw_seed", 0),
+        wanted.get("max_points"),
+    )
+    search.resume()
     out = options.out or config.tuned or Path("tuned.toml")
     tuned.other_winners(search, out)  # raises UserError now, and not after the search
     if not options.dry_run:
@@ -112,20 +120,6 @@ def tune(options: TuneOptions) -> None:
     for name in without:
         say(screen, f"no point of {name} ended well, so it has no winner")
     raise typer.Exit(1 if failed or without else 0)
-
-
-def _search(plan: "Plan", wanted: "SearchConfig") -> "Search":
-    """The search that was asked for, as far as it has come."""
-    search = tune_.widen(
-        plan,
-        wanted.get("factors", tune_.FACTORS),
-        grid.space_of(wanted.get("settings", [])),
-        wanted.get("trials"),
-        wanted.get("draw_seed", 0),
-        wanted.get("max_points"),
-    )
-    search.resume()
-    return search
 
 
 def _state_of(search: "Search", todo: "list[Trial]") -> str:
