@@ -52,18 +52,18 @@ def load(
 
 def run(
     methods: str | Sequence[str],
-    dataset: str | Sequence[str],
+    dataset: str | Path | Sequence[str | Path],
     *,
     seeds: int | str | Sequence[int] = 0,
     backbone: str | Sequence[str] | None = None,
     recipe: str | Mapping[str, object] | None = None,
     results: str | Path = "results",
     data_root: str | Path | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: str | Path | Sequence[str | Path] = (),
     cache_features: int = 0,
-    gpus: str | None = None,
+    gpus: int | str | None = None,
     jobs_per_gpu: int = 1,
-    time_limit: str | None = None,
+    time_limit: int | str | None = None,
     log: str | Sequence[str] | None = None,
     rerun: bool = False,
     retry_failed: bool = False,
@@ -85,11 +85,11 @@ def run(
         recipe=_recipe_words(recipe),
         results=str(results),
         data_root=None if data_root is None else str(data_root),
-        plugins=[str(plugin) for plugin in plugins],
+        plugins=_texts(plugins),
         cache_features=cache_features or None,
-        gpus=gpus,
+        gpus=None if gpus is None else str(gpus),
         jobs_per_gpu=None if jobs_per_gpu == 1 else jobs_per_gpu,
-        time_limit=time_limit,
+        time_limit=None if time_limit is None else str(time_limit),
         log=None if log is None else _texts(log),
     )
     plan, engine = planned_with_engine(config)
@@ -112,8 +112,8 @@ def _table(folder: Path, only: Sequence[Path] | None = None) -> pd.DataFrame:
     return frame
 
 
-def _texts(texts: str | Sequence[str]) -> list[str]:
-    return [texts] if isinstance(texts, str) else list(texts)
+def _texts(texts: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(texts)] if isinstance(texts, str | Path) else [str(text) for text in texts]
 
 
 def _recipe_words(recipe: str | Mapping[str, object] | None) -> list[str]:

@@ -1,6 +1,7 @@
 """The command `bench`: its subcommands, each with the examples at the end of its help."""
 
 import errno
+import signal
 from typing import Annotated
 
 import typer
@@ -108,6 +109,7 @@ def options(
 def main() -> None:
     """Run the command. A UserError becomes one sentence on standard error and exit code 2."""
     replace_unprintable()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends a sweep as Ctrl-C does
     try:
         app(prog_name="bench")
     except UserError as error:

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import math
 import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
@@ -40,7 +41,7 @@ class Recipe:
     """Time of training, such as 10m, instead of epochs: as many steps as fit. Evaluation does not
     count, caching features does."""
     batch_size: int = 128
-    """Pairs of image and caption in a step."""
+    """Pairs of image and caption in a step (with accumulation: in a micro-batch)."""
     memory: int | None = field(default=None, metadata=LATER)
     """Memory of training, such as 24GiB, instead of batch_size: the largest power of two that is
     predicted to fit."""
@@ -62,7 +63,8 @@ class Recipe:
     track: str = "train"
     """train: keep the step that is best on validation; train+val: train on both, keep the last."""
     accumulation: int = 1
-    """Micro-batches per step, to save memory; negatives come from within a micro-batch."""
+    """Micro-batches of batch_size pairs in a step, for a larger step in the same memory; negatives
+    come from within a micro-batch."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     frozen: str = field(default="fp32", metadata=LATER)
@@ -119,6 +121,19 @@ def applying(recipe: Recipe) -> dict[str, Any]:
         if any(getattr(recipe, name) is not None for name in others)
     }
     return {k: v for k, v in vars(recipe).items() if v is not None and k not in replaced}
+
+
+def batch_in_words(sizes: Collection[int], accumulation: int) -> str:
+    """The images of a step: `64 to 256`, or `512 (4 micro-batches of 128)`.
+
+    sizes: images in a micro-batch, of one training or several.
+    """
+
+    def ends(factor: int) -> str:
+        return " to ".join(f"{factor * size:,}" for size in sorted({min(sizes), max(sizes)}))
+
+    parts = f" ({accumulation} micro-batches of {ends(1)})" if accumulation > 1 else ""
+    return ends(accumulation) + parts
 
 
 def written(name: str, value: Any) -> str:

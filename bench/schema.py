@@ -90,7 +90,8 @@ class Data(TypedDict, total=False):
     captions_cut: dict[str, Count]
     """Captions of each split that are longer than the backbone's context, which cuts their end."""
     batch_size: Whole
-    """Images in a training batch: the recipe's number, or all images if there are fewer."""
+    """Images in a training batch (with accumulation: in a micro-batch): the recipe's number, or all
+    images if there are fewer."""
 
 
 class Backbone(TypedDict, total=False):

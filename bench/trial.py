@@ -4,7 +4,6 @@
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -112,12 +111,3 @@ def blank_record(trial: Trial) -> Record:
         "efficiency": {},
         "resumed": 0,
     }
-
-
-def too_few(dataset: str, images: int, calls: Sequence[str]) -> str:
-    """The error for methods that cannot be trained because a data set has too few images."""
-    have = "no training images" if not images else "one training image, and training needs two"
-    return (
-        f"{dataset} has {have}, so {', '.join(calls)} cannot be trained on it; test `zeroshot` on "
-        f"it, or a method that was trained elsewhere: bench evaluate RECORD --dataset {dataset}"
-    )

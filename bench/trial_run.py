@@ -26,7 +26,7 @@ from bench.training.features import FeatureLoader, Features, all_captions
 from bench.training.limits import Clock, TimeLimit
 from bench.training.train import Diverged
 from bench.training.trainer import deterministic
-from bench.trial import Trial, blank_record, too_few
+from bench.trial import Trial, blank_record
 from bench.workbench import Model, Workbench
 from methods import registry
 from methods.base import Batch, NotApplicable
@@ -182,9 +182,6 @@ class TrialRun:
             compiled.wrap(method, self.device)
 
     def _settle_batch(self) -> None:
-        images = len(self.split.rows)
-        if images < 2:
-            raise UserError(too_few(self.trial.dataset, images, [self.trial.call]))
         # A checkpoint has the batch already, and resuming with another one would not be the same.
         if self.recipe.memory is not None and self.chosen.batch_size is None:
             self.progress(Stage("choosing the batch"))

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from bench import record
-from bench.measure import fitting_batch, plan
-from bench.recipe import Recipe
+from bench.measure import fitting_batch, plan, plan_table
+from bench.recipe import Recipe, batch_in_words
 from bench.report.ablation import ablations
 from bench.sweeps import forecast
 from bench.sweeps.sweep import Plan
@@ -114,6 +114,18 @@ def test_a_plan_names_the_batch_that_its_prediction_fits(tmp_path: Path) -> None
     assert double.figures["predicted_peak_bytes"] > 300 * 2**20
     (none,) = plan.plan([trial(method="lora", memory=2**20)])
     assert "not even a batch of 2 fits memory=1MiB" in str(none.reason)
+
+
+def test_a_batch_is_told_as_the_images_of_a_whole_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trial(memory=2**30, accumulation=2)
+    rows = plan.plan([replace(one, recipe=replace(RECIPE, batch_size=600, accumulation=2))])
+    assert " batch 1,200 (2 micro-batches of 600) " in plan_table.header(rows, None)
+    assert batch_in_words([60, 40, 30], 1) == "30 to 60"
+    monkeypatch.setattr(plan, "plan", lambda *_: rows)
+    (line,) = forecast.forecast(Plan([one], tmp_path, tmp_path), [one], None, lambda *_: None)
+    assert line.batch == 1200
 
 
 def test_cached_features_need_less_memory_than_towers() -> None:

@@ -161,10 +161,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch: pytest.Monk
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         port = deaf.getsockname()[1]
-        with (
-            limit(),
-            pytest.raises(UserError, match=f"no Ray cluster answers at .*:{port} .*ref"),
-        ):
+        with limit(), pytest.raises(UserError, match=f"no Ray cluster answers at .*:{port} .*ref"):
             engine_ray.connect(f"ray://127.0.0.1:{port}")
         deaf.listen()  # something answers, but no cluster
         monkeypatch.setattr(engine_ray, "PATIENCE_SECONDS", 1)
@@ -287,8 +284,8 @@ def test_gpus_reach_sbatch_in_every_form(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_words_for_slurm_that_contradict(words: dict[str, Any], says: str) -> None:
     pytest.importorskip("submitit")
-    with pytest.raises(UserError, match=says):
-        engine_slurm.options(words)
+    with pytest.raises(UserError, match=says):  # before anything is downloaded or decoded
+        engine_choice.engine_of({"engine": "slurm", "slurm": words})
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.messages import Job
 from bench.recipe import Recipe
 from bench.sweeps import forkserver
+from bench.trial import Trial
 from tests.helpers.until import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the helper runs on Linux alone")
@@ -28,21 +30,10 @@ def server() -> Iterator[forkserver.ForkServer]:
 
 def job(dataset: str = "nowhere.toml") -> str:
     """A job that ends with an error of the user's, in a folder with a faulty card `here.toml`."""
-    trial = {
-        "dataset": dataset,
-        "backbone": "starter",
-        "method": "zeroshot",
-        "call": "zeroshot",
-        "settings": {},
-        "lr": None,
-        "recipe": Recipe().__dict__,
-        "seed": 0,
-        "defines": {},
-    }
-    folder = tempfile.mkdtemp()
-    folders = dict.fromkeys(("results", "data_root", "folder"), folder)
-    (Path(folder) / "here.toml").write_text("")
-    return json.dumps({"trial": trial, "plugins": [], **folders})
+    folder = Path(tempfile.mkdtemp())
+    (folder / "here.toml").write_text("")
+    one = Trial(dataset, "starter", "zeroshot", "zeroshot", {}, None, Recipe(), 0, {})
+    return Job(one, folder, folder, folder=folder).to_json()
 
 
 def test_forked_trials(server: forkserver.ForkServer) -> None:

@@ -289,6 +289,7 @@ def figures(**given: Any) -> dict[str, Any]:
         "trainable_parameters": 6_833_416,
         "context_length": 42,
         "batch_size": 128,
+        "images_per_step": 128,
         "predicted_peak_bytes": 4 * gib,
         "parameter_bytes": 2 * gib,
         "gradient_bytes": 1,

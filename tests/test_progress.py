@@ -65,15 +65,7 @@ def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> 
         assert "loading" in shown(watch, console)
         feed(watch, clock)
         text = shown(watch, console)
-        for word in (
-            "images/s",
-            "memory",
-            "1,234",
-            "3 GiB",
-            "2:00",
-            "45.7",
-            "0 of 3 trials done",
-        ):
+        for word in ("images/s", "memory", "1,234", "3 GiB", "2:00", "45.7", "0 of 3 trials done"):
             assert word in text
         assert "5:00" in text  # 60 s for half of one of three trials
         failed = Outcome(ONE, "failed", "[red]no[/] luck", record=Path("here.json"))
@@ -105,10 +97,7 @@ def test_no_name_in_the_table_is_broken_within_a_word(width: int, clock: Clock) 
 
 def test_only_what_differs_between_trials_is_shown_in_the_table() -> None:
     seeds = [ONE, replace(ONE, seed=1)]
-    assert [*progress.short_names(seeds).values()] == [
-        "lora(rank=4) seed 0",
-        "lora(rank=4) seed 1",
-    ]
+    assert [*progress.short_names(seeds).values()] == ["lora(rank=4) seed 0", "lora(rank=4) seed 1"]
     assert [*progress.short_names([ONE]).values()] == ["lora(rank=4)"]
     places = [ONE, replace(ONE, dataset="mine/rsicd.toml", backbone="ViT-B-32:/weights/a.pt")]
     assert [*progress.short_names(places).values()] == [

@@ -95,6 +95,9 @@ def test_a_restored_method_repeats_the_ranks_of_its_trial(
         (lambda path: bench.load(path, "cpu").encode_texts([]), "at least one"),
         (lambda path: bench.run("cmr", "synthetic"), "did you mean 'cmer'"),
         (lambda path: bench.run("cmer", "nowhere"), "no data set"),
+        (lambda path: bench.run("cmer", Path("nowhere.toml")), "no card at nowhere.toml"),
+        (lambda path: bench.run("cmer", "synthetic", plugins="nowhere.py"), "file nowhere.py"),
+        (lambda path: bench.run("cmer", "synthetic", gpus=99), "--gpus"),
         (lambda path: bench.run("cmer", "synthetic", recipe={"stepps": 3}), "steps"),
     ],
 )

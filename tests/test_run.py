@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -236,9 +237,7 @@ def test_random_weights_are_for_efficiency_only(tiny: Path, bench: Bench) -> Non
             ["run", "--methods", "lora", "--dataset", "rsitmd"],
             "to get it: bench data fetch rsitmd\n",
         ),
-        (["run", "--methods", "lora", "--dataset", "synthetic", "--seeds", "a"], "whole numbers"),
         (["run", "--methods", "lora,lora", "--dataset", "synthetic"], "named twice"),
-        (["run", "--methods", "lora", "--dataset", "synthetic", "--recipe", "a=1"], "no 'a'"),
         (["run", "--methods", "lora", "--dataset", "synthetic", "--backbone", "x"], "no backbone"),
         (["run", "--methods", "lora", "--dataset", "UCM"], "did you mean 'ucm'"),
         (["run", "--methods", "lora", "--dataset", "ucm", "--corrupt", "blurr"], "mean 'blur'"),
@@ -247,12 +246,7 @@ def test_random_weights_are_for_efficiency_only(tiny: Path, bench: Bench) -> Non
             ["run", "--methods", "lora", "--dataset", "synthetic", "--tuned", "no.toml"],
             "no.toml cannot be used as a file of learning rates: No such file or directory",
         ),
-        (["run", "--methods", "cmer(queue=-3)", "--dataset", "synthetic"], "from 0"),
-        (["run", "--warmup", "0.1"], "it is a part of the recipe: --recipe warmup=..."),
-        (["run", "--dryrun"], "did you mean '--dry-run'"),
         (["run", "--dry-run", "true"], "an option such as --dry-run takes no value"),
-        (["plan", "--step", "3"], "did you mean '--steps'"),
-        (["data", "check", "--sheets", "x"], "did you mean '--sheet'"),
         (["report", "--results", "nowhere"], "no record"),
         (["methods", "crem"], "no method"),
         (["datasets", "nothing"], "no data set"),
@@ -285,6 +279,7 @@ def test_the_version(bench: Bench) -> None:
     from bench import __version__
 
     assert bench("--version").stdout == f"bench {__version__}\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler  # `kill` is a Ctrl-C
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--version"], capture_output=True, text=True, check=True
     )

@@ -41,14 +41,8 @@ def test_calls_are_canonical() -> None:
     assert call("cmer(focus='none', lr=1e-3)").text == "cmer(focus='none', lr=0.001)"
     assert call("cmer(lr=1e-3)").lr == 1e-3
     assert dict(call("lora(rank=16)").settings)["alpha"] == 16
-
-
-def test_several_calls() -> None:
-    assert [name for name, _ in parse_calls("cmer,lora(rank=16, dora=True), full")] == [
-        "cmer",
-        "lora",
-        "full",
-    ]
+    several = parse_calls("cmer,lora(rank=16, dora=True), full")
+    assert [name for name, _ in several] == ["cmer", "lora", "full"]
 
 
 @pytest.mark.parametrize(

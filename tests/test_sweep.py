@@ -3,22 +3,23 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench import UserError, cli, data
-from bench.commands import tune
+from bench import UserError, cli, data, record
+from bench.commands import run, tune
 from bench.commands.options import TrainOptions
-from bench.commands.sweeping import report_failures
+from bench.commands.sweeping import report_failures, run_trials
 from bench.console import console
 from bench.recipe import Recipe
 from bench.sweeps import sweep
 from bench.sweeps.engine import Outcome
 from bench.sweeps.sweep import Plan
 from bench.sweeps.sweepfile import SweepConfig
-from bench.trial import Trial
+from bench.trial import Trial, blank_record
 
 
 def planned(root: Path, methods: str, **recipe: Any) -> Plan:
@@ -110,6 +111,33 @@ def test_what_failed_is_named_with_its_record(capsys: pytest.CaptureFixture[str]
     assert not report_failures(console(), trials, outcomes[:1])
 
 
+def test_a_rerun_that_is_stopped_tells_what_is_left_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials, _ = ended()
+    paths = [one.path(tmp_path) for one in trials]
+    for one, path in zip(trials, paths, strict=True):
+        record.write(path, blank_record(one))
+    paths[1].write_text("damaged, which --rerun mends")
+    plan = Plan(trials, tmp_path, tmp_path)
+    todo = plan.todo(rerun=True, retry_failed=False)
+    assert "4 trials: all run again; 4 recorded" in run._state_of(plan, todo, rerun=True)
+
+    def stopped(*_: Any) -> None:
+        record.write(paths[0], {**blank_record(trials[0]), "message": "repeated"})
+        raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit):
+        run_trials(console(), plan, todo, mock.Mock(run=stopped), prepare=False)
+    assert "stopped; 3 trials left" in capsys.readouterr().out
+
+
+def test_a_card_that_is_named_in_two_ways_is_run_once(tiny: Path) -> None:
+    """Two processes for one trial would wait for each other."""
+    cards = [f"{tiny}/tiny.toml", f"{tiny}/./tiny.toml"]
+    assert len(sweep.plan(SweepConfig("linear", cards, ["starter"], data_root=tiny)).trials) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "command"),
     [
@@ -118,10 +146,11 @@ def test_what_failed_is_named_with_its_record(capsys: pytest.CaptureFixture[str]
             "bench run --methods 'cmer,lora(rank=4)' --dataset ucm,mine.toml --tuned t.toml",
         ),
         (
-            "s.toml --recipe warmup=0 --steps 9 --recipe precision=fp32 --seeds 0-2 --lr 0.1 "
+            "s.toml --recipe warmup=0,steps=9 --epochs 3 --recipe precision=fp32,lr=0.2 "
+            "--recipe track=train --seeds 0-2 --lr 0.1 "
             "--cache-features 0 --deterministic --yes --retry-failed --dry-run --plugin my.py "
             "--results there",
-            "bench run s.toml --seeds 0-2 --recipe warmup=0 --recipe precision=fp32 --steps 9 "
+            "bench run s.toml --seeds 0-2 --recipe warmup=0 --recipe precision=fp32 "
             "--plugin my.py --deterministic --cache-features 0 --tuned t.toml",
         ),
     ],
@@ -129,11 +158,11 @@ def test_what_failed_is_named_with_its_record(capsys: pytest.CaptureFixture[str]
 def test_a_search_ends_with_the_command_that_uses_it(
     words: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything that was typed for the search and bears on the training is in it."""
+    """It has all that was typed, except what a search has for itself."""
     typed: list[str] = []
 
     def stop(options: TrainOptions, **_: Any) -> None:
-        typed.append(tune._next_command(options, Path("t.toml")))
+        typed.append(tune._command(options.for_run(), Path("t.toml")))
         raise UserError("far enough")
 
     monkeypatch.setattr(TrainOptions, "config", stop)

@@ -340,7 +340,7 @@ def test_energy_is_told_per_image_trained_on(tmp_path: Path) -> None:
     document["trial"]["recipe"]["accumulation"] = 2
     group = group_of(tmp_path / "more", [document])
     assert group.ok[0].get(JOULES) == pytest.approx(10)
-    assert "batch 256;" in words_of(group)
+    assert "batch 256 (2 micro-batches of 128);" in words_of(group)
     machine = cells_of(tables.method_table(group, tables.machine(group)))
     assert machine["lora"]["power, W"].text == "400"
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import methods
-from bench import UserError, record
+from bench import UserError, cli, record
 from bench.commands import tune as command
 from bench.commands.sweeping import report_failures
 from bench.console import console
@@ -160,10 +161,47 @@ def test_the_best_on_validation_wins_and_is_used(tmp_path: Path) -> None:
     assert (row["lr"], row["at_edge"], "settings" in row) == (at(1), False, False)
     path = tmp_path / "tuned.toml"
     tuned.save([row], found, path)
-    plan = Plan([trial("lora(rank=4)"), trial("lora"), trial("zeroshot")], tmp_path, tmp_path)
-    applied, without = tuned.apply(plan, path)
-    assert [t.lr for t in applied.trials] == [at(1), None, None]
-    assert without == ["lora on ucm starter"]
+    calls = ("lora(rank=4)", "lora", "zeroshot", "lora(rank=4, lr=0.1)")
+    applied, notes = tuned.apply(Plan([trial(call) for call in calls], tmp_path, tmp_path), path)
+    assert [t.lr for t in applied.trials] == [at(1), None, None, 0.1]
+    assert notes == [
+        f"{path} has no winner for lora on ucm starter; default learning rate used",
+        f"lora(rank=4, lr=0.1) states its learning rate, so the winner in {path} is not used",
+    ]
+    given = Plan([trial("lora(rank=4)", recipe=Recipe(lr=0.1))], tmp_path, tmp_path)
+    rates = f"{at(1):g} of {path} and not 0.1 of the recipe"
+    assert tuned.apply(given, path)[1] == [
+        f"lora(rank=4) on ucm starter: the learning rate is {rates}"
+    ]
+
+
+def test_no_search_looks_at_images_that_it_trained_on(tmp_path: Path) -> None:
+    plan = Plan([trial("lora", recipe=Recipe(track="train+val"))], tmp_path, tmp_path)
+    with pytest.raises(UserError, match="give it --recipe track=train"):
+        tune.widen(plan)
+
+
+def test_a_search_keeps_what_another_one_wrote_meanwhile_and_says_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, call, short = tmp_path / "tuned.toml", "linear(lr=0.001)", Recipe(epochs=5.0)
+
+    def run_trials(screen: Any, plan: Plan, todo: list[Trial], *_: Any, **__: Any) -> list[Outcome]:
+        other = tune.widen(Plan([trial("lora", recipe=short)], tmp_path, tmp_path))
+        tuned.save(ran(other, best("")).winners()[0], other, file)
+        for one in todo:
+            save_record(one, plan.results, best(call)(one))
+        return [Outcome(one, "ok") for one in todo]
+
+    plan = Plan([trial(call, recipe=short)], tmp_path / "r", tmp_path)
+    monkeypatch.setattr(command, "planned_with_engine", lambda *_: (plan, None))
+    monkeypatch.setattr(command, "run_trials", run_trials)
+    words = ["tune", "--methods", call, "--dataset", "ucm", "--epochs", "5", "--out", str(file)]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 0, done.output
+    assert [row["call"] for row in tuned.read(file)["tuned"]] == ["lora", "linear"]
+    assert f"\nbench run --methods linear --dataset ucm --tuned {file}\n" in done.output
+    assert "this trains with epochs=30, and the search had epochs=5; add --recipe" in done.output
 
 
 def test_two_backbones_of_one_name_are_not_searched_as_one(tmp_path: Path) -> None:
@@ -345,6 +383,12 @@ def test_a_search_goes_on_in_a_file_that_lists_what_does_not_apply(tmp_path: Pat
     plan = Plan([trial("linear", recipe=Recipe(steps=30))], tmp_path, tmp_path)
     found = tune.widen(plan, factors=[1])
     assert [row["call"] for row in tuned.other_winners(found, tmp_path / "tuned.toml")] == ["lora"]
+
+
+def test_two_winners_of_one_call_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(2 * WINNER.format("1e-3"))
+    with pytest.raises(UserError, match="two winners for lora on ucm starter; remove one"):
+        tuned.read(tmp_path / "x.toml")
 
 
 def test_a_file_without_winners_gives_way_to_new_ones(tmp_path: Path) -> None:

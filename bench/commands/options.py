@@ -5,7 +5,7 @@ three share, `TrainOptions` what the two that train share. A field with the name
 files (methods, datasets, ...) overrides that key.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,11 @@ TRAINING = "How to train"
 FILES = "Files and folders"
 ENGINE = "Where trials run"
 AGAIN = "Running again"
+
+OF_A_SEARCH = ("epochs", "steps", "lr", "track")
+"""Settings of the recipe that `bench tune` does not hand on to `bench run`: a search is often
+shorter than the training that it is for, it finds the learning rate, and it always keeps the
+validation images to itself."""
 
 Root = Annotated[
     Path | None,
@@ -109,9 +114,7 @@ class SweepOptions:
     steps: str | None = option("Steps, instead of epochs.", metavar="N", panel=TRAINING)
     batch_size: str | None = option("Pairs in a step. Default: 128.", metavar="N", panel=TRAINING)
     lr: str | None = option(
-        "Learning rate of every method. Default: each method's own.",
-        metavar="RATE",
-        panel=TRAINING,
+        "Learning rate of every method. Default: each method's own.", metavar="RATE", panel=TRAINING
     )
     data_root: Root = None
     plugins: list[Path] | None = option(
@@ -177,9 +180,7 @@ class TrainOptions(SweepOptions):
         panel=ENGINE,
     )
     time_limit: str | None = option(
-        "End each trial after this time: 2h, 1h30m, or 90 (minutes).",
-        metavar="TIME",
-        panel=ENGINE,
+        "End each trial after this time: 2h, 1h30m, or 90 (minutes).", metavar="TIME", panel=ENGINE
     )
     checkpoint_every: str | None = option(
         "Time between the checkpoints of a trial; 0: after each step. Default: 3m.",
@@ -209,17 +210,24 @@ class TrainOptions(SweepOptions):
         """`--recipe` and the options that stand for a part of it, as NAME=VALUE."""
         return [*super().recipe_words(), *(["deterministic=true"] if self.deterministic else [])]
 
-    def words_for_run(self) -> list[str]:
-        """These options as words of a `bench run` that trains under the same conditions.
+    def for_run(self) -> "TrainOptions":
+        """The options for a `bench run` that follows a search with these.
 
-        Left out are the learning rate, which the search has found, and the options that concern
-        only one start of the search.
+        Left out are settings that a search may have for itself (OF_A_SEARCH), its time limit, and
+        the options that concern only one start.
         """
+        words = [word.strip() for text in self.recipe or [] for word in text.split(",")]
+        left_out = ("", *OF_A_SEARCH)
+        recipe = [word for word in words if word.partition("=")[0].strip() not in left_out]
+        own = replace(self, time_limit=None, retry_failed=False, yes=False)
+        return replace(own, recipe=recipe, epochs=None, steps=None, lr=None)
+
+    def words(self) -> list[str]:
+        """These options as words of a command line."""
         words = [] if self.sweep is None else [str(self.sweep)]
-        left_out = ("sweep", "lr", "retry_failed", "yes")
         for field in fields(TrainOptions):
             value, name = getattr(self, field.name), option_name(field)
-            if field.name in left_out or value is None or value is False:
+            if field.name == "sweep" or value is None or value is False:
                 continue
             if value is True:
                 words.append(name)

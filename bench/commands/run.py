@@ -38,9 +38,7 @@ class RunOptions(TrainOptions):
     """The options of `bench run`."""
 
     tuned: Path | None = option(
-        "Learning rates and settings that `bench tune` found.",
-        metavar="FILE.toml",
-        panel=TRAINING,
+        "Learning rates and settings that `bench tune` found.", metavar="FILE.toml", panel=TRAINING
     )
     results: Path | None = option(
         "Folder of the records. Default: results.", metavar="DIR", panel=FILES
@@ -56,9 +54,7 @@ class RunOptions(TrainOptions):
         default=False,
     )
     rerun: bool = option(
-        "Run all trials again; the old records are kept as *.replaced.",
-        panel=AGAIN,
-        default=False,
+        "Run all trials again; the old records are kept as *.replaced.", panel=AGAIN, default=False
     )
     corrupt: str | None = option(
         "Test the trained methods on corrupted images too: blur,noise,cloud,jpeg,haze.",
@@ -66,9 +62,7 @@ class RunOptions(TrainOptions):
         panel=ROBUSTNESS,
     )
     severity: str | None = option(
-        "How strongly they are corrupted, 1 to 5. Default: 1,3,5.",
-        metavar="LIST",
-        panel=ROBUSTNESS,
+        "How strongly they are corrupted, 1 to 5. Default: 1,3,5.", metavar="LIST", panel=ROBUSTNESS
     )
 
 
@@ -89,13 +83,15 @@ def run(options: RunOptions) -> None:
         from bench.trained import under_corruption
 
         conditions = under_corruption.conditions(config.corrupt, config.severity)
+    if config.tuned is not None:
+        tuned_.read(config.tuned)  # raises UserError now, and not after data are fetched
     plan, engine = planned_with_engine(config, options.dry_run, options.yes)
     screen = console()
     announce_backbones(screen, config)
     if config.tuned is not None:
-        plan, without = tuned_.apply(plan, config.tuned)
-        for name in without:
-            say(screen, f"{config.tuned} has no winner for {name}; default learning rate used")
+        plan, notes = tuned_.apply(plan, config.tuned)
+        for note in notes:
+            say(screen, note)
     todo = plan.todo(options.rerun, options.retry_failed)
     say(screen, _state_of(plan, todo, options.rerun))
     if options.dry_run:
@@ -113,8 +109,8 @@ def run(options: RunOptions) -> None:
         say(screen, "nothing to do: every trial is recorded; --rerun runs them again")
     unmeasured = _run_corrupted(screen, plan, conditions, engine) if conditions else False
     if any(plan.status(trial) == "ok" for trial in plan.trials):
-        given = [] if config.results == Path("results") else ["--results", str(config.results)]
-        command = shlex.join(["bench", "report", *given])
+        folder = [] if config.results == Path("results") else ["--results", str(config.results)]
+        command = shlex.join(["bench", "report", *folder])
         say(screen, f"tables, plots and a web page of all records: {command}")
     raise typer.Exit(1 if failed or failed_before or unmeasured else 0)
 
@@ -136,8 +132,7 @@ def _earlier_failures(screen: "Console", plan: "Plan", outcomes: "list[Outcome]"
 def _state_of(plan: "Plan", todo: "list[Trial]", rerun: bool) -> str:
     """How many trials are recorded, and how many are to run."""
     trials = counted(len(plan.trials), "trial")
-    recorded = sum(plan.status(trial) is not None for trial in plan.trials)
-    place = from_here(plan.results)
+    recorded, place = plan.recorded(), from_here(plan.results)
     if rerun and recorded:
         return f"{trials}: all run again; {recorded} recorded in {place} are kept as *.replaced"
     return f"{trials}: {recorded} recorded in {place}, {len(todo)} to run"
@@ -186,6 +181,9 @@ def _print_forecast(
             say(screen, f"{line.call} on {Path(line.dataset).stem}: {line.reason}")
     if any(line.steps == forecast.MEASURED for line in lines):
         say(screen, forecast.MEASURED_MEANS)
+    parts = plan.trials[0].recipe.accumulation
+    if parts > 1 and any(line.batch is not None for line in lines):
+        say(screen, f"batch: the images of a step, in {parts} micro-batches")
     if any(map(forecast.shows_peak, tables)):
         say(screen, "peak: predicted for a GPU, without the CUDA context")
     if todo:

@@ -103,7 +103,7 @@ def run_trials(
 ) -> "list[Outcome]":
     """Run trials and show their progress; after Ctrl-C say what is left, and exit with 130.
 
-    `left_over` tells which trials are left; None: those without a record. `log`: names of trackers.
+    `left_over` tells which trials are left; None: those without a new record. `log`: trackers.
     prepare=False: weights and images are known to be ready. `more`: how many trials may be added.
     """
     from bench.sweeps.progress import watcher
@@ -124,7 +124,7 @@ def run_trials(
         try:
             return engine.run(plan, todo, watching)
         except KeyboardInterrupt:
-            left = [t for t in todo if plan.status(t) is None] if left_over is None else left_over()
+            left = [t for t in todo if not plan.overtaken(t)] if left_over is None else left_over()
     say(screen, f"stopped; {counted(len(left), 'trial')} left, the same command goes on with:")
     for trial in left:
         say(screen, f"  {trial.name}")

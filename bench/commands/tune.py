@@ -18,6 +18,7 @@ from bench.commands.sweeping import (
 )
 from bench.console import console, counted, from_here, say
 from bench.disk import demand_writable
+from bench.recipe import INSTEAD, Recipe, applying, written
 from bench.sweeps import grid, tuned
 from bench.sweeps import tune as tune_
 from bench.units import format_seconds
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from bench.sweeps.engine import Outcome
     from bench.sweeps.engine_choice import Engine
     from bench.sweeps.sweep import Plan
-    from bench.sweeps.sweepfile import SearchConfig
     from bench.sweeps.tune import Search
     from bench.trial import Trial
 
@@ -86,9 +86,18 @@ def tune(options: TuneOptions) -> None:
     """Search each method's learning rate (and settings) on validation, equally for all methods."""
     config = options.config(searching=True)
     plan, engine = planned_with_engine(config, options.dry_run, options.yes)
-    search = _search(plan, config.search)
+    wanted = config.search
+    search = tune_.widen(
+        plan,
+        wanted.get("factors", tune_.FACTORS),
+        grid.space_of(wanted.get("settings", [])),
+        wanted.get("trials"),
+        wanted.get("draw_seed", 0),
+        wanted.get("max_points"),
+    )
+    search.resume()
     out = options.out or config.tuned or Path("tuned.toml")
-    kept = tuned.other_winners(search, out)
+    tuned.other_winners(search, out)  # raises UserError now, and not after the search
     if not options.dry_run:
         demand_writable(out)
     screen = console()
@@ -104,39 +113,30 @@ def tune(options: TuneOptions) -> None:
     failed = report_failures(screen, list(begun.values()), outcomes)
     rows, without = search.winners()
     if rows:
-        tuned.save([*kept, *rows], search, out)
+        # Read again: another search may have written its winners meanwhile.
+        tuned.save([*tuned.other_winners(search, out), *rows], search, out)
         _print_winners(screen, rows, search, out)
-        say(screen, f"train with the winners: {_next_command(options, out)}")
+        _print_next(screen, options, plan, out)
     for name in without:
         say(screen, f"no point of {name} ended well, so it has no winner")
     raise typer.Exit(1 if failed or without else 0)
 
 
-def _search(plan: "Plan", wanted: "SearchConfig") -> "Search":
-    """The search that was asked for, as far as it has come."""
-    search = tune_.widen(
-        plan,
-        wanted.get("factors", tune_.FACTORS),
-        grid.space_of(wanted.get("settings", [])),
-        wanted.get("trials"),
-        wanted.get("draw_seed", 0),
-        wanted.get("max_points"),
-    )
-    search.resume()
-    return search
-
-
 def _state_of(search: "Search", todo: "list[Trial]") -> str:
     """How many trials the search has, how many of them are to run, and how many may follow."""
-    methods = counted(len(search.searched), "method")
-    points = counted(search.start, "point") + (" drawn from each grid" * search.drawn)
-    grown = len(search.plan.trials) - search.trials_at_start
+    methods = len({searched.subject.call for searched in search.searched})
+    places, seeds = len(search.searched) // methods, len(search.budget.seeds)
+    parts = [counted(methods, "method"), counted(search.start, "point")]
+    parts[-1] += " drawn from each grid" * search.drawn
+    parts += [f"{places} pairs of data set and backbone"] * (places > 1)
+    parts += [counted(seeds, "seed")] * (seeds > 1)
+    grown = len(search.plan.trials) - methods * places * search.start * seeds
     beyond = f", and {grown} beyond them" if grown else ""
-    recorded = len(search.plan.trials) - len(todo)
+    recorded = search.plan.recorded()
     done = f"{recorded} recorded in {from_here(search.plan.results)}, {len(todo)} to run"
     trials = counted(len(search.plan.trials), "trial")
     more = f"; up to {search.more} more where the best lies at the edge of its grid"
-    return f"{trials} ({methods} x {points}{beyond}): {done}{more * (search.more > 0)}"
+    return f"{trials} ({' x '.join(parts)}{beyond}): {done}{more * (search.more > 0)}"
 
 
 def _run(
@@ -202,6 +202,28 @@ def _print_winners(screen: "Console", rows: "list[Winner]", search: "Search", ou
         )
 
 
-def _next_command(options: TrainOptions, out: Path) -> str:
-    """The command that trains with the winners, under the conditions of the search."""
-    return shlex.join(["bench", "run", *options.words_for_run(), "--tuned", str(out)])
+def _print_next(screen: "Console", options: TrainOptions, plan: "Plan", out: Path) -> None:
+    """Print the command that trains with the winners; say so if it does not train as long."""
+    following = options.for_run()
+    if any(trial.lr is not None for trial in plan.trials):  # --tuned leaves a stated rate alone
+        calls = dict.fromkeys(tune_.subject_of(trial).call for trial in plan.trials)
+        following = replace(following, methods=[",".join(calls)])
+    say(screen, "train with the winners:")
+    screen.print(_command(following, out), markup=False, highlight=False, soft_wrap=True)
+    now, before = _length(following.config().recipe), _length(plan.trials[0].recipe)
+    if now != before:
+        say(
+            screen,
+            f"this trains with {now}, and the search had {before}; add --recipe {before} to train "
+            "as long as the search did",
+        )
+
+
+def _command(options: TrainOptions, out: Path) -> str:
+    return shlex.join(["bench", "run", *options.words(), "--tuned", str(out)])
+
+
+def _length(recipe: Recipe) -> str:
+    """How long a training is, as `--recipe` takes it: `epochs=30`, `steps=200` or `time=10m`."""
+    names = INSTEAD["the length of the training"]
+    return next(f"{k}={written(k, v)}" for k, v in applying(recipe).items() if k in names)

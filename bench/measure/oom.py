@@ -45,7 +45,7 @@ def explain(
     if largest is not None:
         figures["largest_batch_predicted"] = largest
         message += (
-            f" Predicted to fit this GPU: a batch of {largest} (now {trial.recipe.batch_size}); "
+            f" Predicted to fit this GPU: --batch-size {largest} (now {trial.recipe.batch_size}); "
             "--recipe checkpointing=true needs less."
             if largest
             else " Predicted: not even a batch of 2 fits this GPU."

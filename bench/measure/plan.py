@@ -39,6 +39,8 @@ class Prediction(TypedDict, total=False):
     context_length: int
     """Tokens of a text."""
     batch_size: int
+    images_per_step: int
+    """Those of all micro-batches of a step, each of which has `batch_size`."""
     predicted_peak_bytes: int
     parameter_bytes: int
     gradient_bytes: int
@@ -92,6 +94,7 @@ def predict(
         "total_parameters": sum(p.numel() for p in built.parameters()),
         "context_length": length,
         "batch_size": batch,
+        "images_per_step": batch * recipe.accumulation,
         "predicted_peak_bytes": peak,
         "parameter_bytes": parts.parameters,
         "gradient_bytes": parts.gradients,

@@ -8,7 +8,7 @@ from bench.console import plain_table
 from bench.label import Label
 from bench.measure.parameters import rounded
 from bench.measure.plan import Prediction, Row
-from bench.recipe import Recipe
+from bench.recipe import Recipe, batch_in_words
 from bench.spec import portable
 from bench.units import format_bytes
 
@@ -31,8 +31,9 @@ def header(rows: list[Row], gpu_memory: int | None) -> str:
     predicted = [row for row in rows if row.reason is None]
     if predicted:
         figures = predicted[0].figures
-        batches = sorted({row.figures["batch_size"] for row in predicted})
-        words.append("batch " + " to ".join(map(str, sorted({batches[0], batches[-1]}))))
+        sizes = {row.figures["batch_size"] for row in predicted}
+        parts = figures["images_per_step"] // figures["batch_size"]
+        words.append(f"batch {batch_in_words(sizes, parts)}")
         words.append(f"text {figures['context_length']} tokens ({predicted[0].length_of})")
     if gpu_memory is not None:
         words.append(f"GPU {format_bytes(gpu_memory)}")
@@ -62,7 +63,7 @@ def table(
     for row in predicted:
         figures = row.figures
         cells: list[str | Label] = [Label(row.call), rounded(figures["trainable_parameters"])]
-        cells += [f"{figures['batch_size']:,}"] if differ else []
+        cells += [f"{figures['images_per_step']:,}"] if differ else []
         cells += [_steps(steps.get(row.call))] if steps else []
         cells.append(_number(figures["predicted_peak_bytes"] / size))
         if sized:
@@ -97,6 +98,8 @@ def legend(rows: list[Row], recipe: Recipe, parts: bool = False) -> list[str]:
             "GFLOPs/image: forward and backward pass of an image with its caption. --parts shows "
             "what the peak consists of."
         )
+    if recipe.accumulation > 1 and any("fits" in row.figures for row in predicted) and not parts:
+        lines.append("largest batch: of a micro-batch, as --batch-size takes it.")
     lines += _advice(predicted, recipe)
     return lines + [f"{row.call}: {row.reason}" for row in rows if row.reason is not None]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.console import few
+from bench.recipe import batch_in_words
 from bench.report.entry import JOULES, SPEED, Entry
 from bench.report.group import SEEN, Group
 from bench.report.row import Row
@@ -150,10 +151,11 @@ def conditions(group: Group) -> list[str]:
 
 def _batch(group: Group) -> str:
     recipe = group.recipe
+    sizes = [group.batch_size]
     if recipe.memory is not None:
-        return f"batch {_range([e.images_per_step for e in _trained(group)])}"
-    words = f"batch {group.batch_size * recipe.accumulation}"
-    if group.batch_size < recipe.batch_size:
+        sizes = [entry.batch_size for entry in _trained(group)]
+    words = f"batch {batch_in_words(sizes, recipe.accumulation) if sizes else 'unknown'}"
+    if recipe.memory is None and group.batch_size < recipe.batch_size:
         words += f" (all training images; the recipe's {recipe.batch_size} are more than those)"
     return words
 

@@ -74,7 +74,8 @@ def batch_memory(family: list[Group]) -> "Figure | None":
         for row in group.rows:
             memory = row.statistic(group.memory)
             if memory and memory.mean > 0:
-                points[row.label].append((group.batch_size, memory.mean / MIB))
+                images = group.batch_size * group.recipe.accumulation
+                points[row.label].append((images, memory.mean / MIB))
     lines = {label: line for label, line in sorted(points.items()) if len(line) > 1}
     if not lines:
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import UserError
-from bench.recipe import written
+from bench.recipe import batch_in_words, written
 from bench.report.tables import Cell, Part, Table
 from bench.schema import TunedFile, Winner
 from bench.sweeps import tuned
@@ -89,7 +89,7 @@ def budget(search: TunedFile) -> str:
     length = f"{recipe.epochs:g} epochs" if recipe.steps is None else f"{recipe.steps} steps"
     if recipe.time is not None:
         length = f"time={written('time', recipe.time)}"
-    batch = f"at batch {recipe.batch_size}"
+    batch = f"at batch {batch_in_words([recipe.batch_size], recipe.accumulation)}"
     if recipe.memory is not None:
         batch = f"with memory={written('memory', recipe.memory)}"
     seed, most = searched.draw_seed, searched.max_points

@@ -100,6 +100,8 @@ def engine_of(options: EngineOptions) -> Engine:
         )
     devices, warning = _devices(options.get("gpus")) if name == "local" else ((), None)
     address, slurm = options.get("ray_address"), options.get("slurm", {})
+    if name == "slurm":
+        engine_slurm.options(slurm)  # raises UserError now, and not after images are decoded
     return Engine(name, devices, jobs, address, slurm, warning)
 
 

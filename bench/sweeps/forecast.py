@@ -44,7 +44,8 @@ class Line:
     seconds: float | None
     """Time of the trials left, one after the other; None: not known."""
     batch: int | None = None
-    """The batch that fits the recipe's memory budget; None: no such budget, or not known."""
+    """Images in a step of the batch that fits the recipe's memory budget; None: no such budget, or
+    not known."""
     steps: int | str | None = None
     """The steps that fit the recipe's time budget, or MEASURED; None: no such budget."""
     reason: str | None = None
@@ -84,7 +85,7 @@ def forecast(
                 left=left,
                 peak_bytes=figures.get("predicted_peak_bytes"),
                 seconds=None if each is None else each * left,
-                batch=batch,
+                batch=None if batch is None else batch * first.recipe.accumulation,
                 steps=steps(first, batch, records, device) if left else None,
                 reason=row.reason if row is not None else None,
             )

@@ -52,7 +52,7 @@ def space_of(calls: Iterable[str]) -> Space:
             if (
                 not isinstance(values, list)
                 or not values
-                or _has_repetitions(values)
+                or any(value in values[:place] for place, value in enumerate(values))
                 or (setting == "lr" and None in values)
             ):
                 raise UserError(
@@ -65,10 +65,6 @@ def space_of(calls: Iterable[str]) -> Space:
                 resolve(name, {setting: value}, registry())
         space[name] = settings
     return space
-
-
-def _has_repetitions(values: list[Any]) -> bool:
-    return any(value in values[:place] for place, value in enumerate(values))
 
 
 def grid_of(

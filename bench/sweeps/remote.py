@@ -32,15 +32,8 @@ class Errand:
     @classmethod
     def of(cls, plan: Plan, trial: Trial) -> "Errand":
         """The errand of one trial of a plan, without the other trials."""
-        single = replace(
-            plan,
-            trials=[trial],
-            results=plan.results.resolve(),
-            root=plan.root.resolve(),
-            plugins=[path.resolve() for path in plan.plugins],
-        )
         kept = {k: v for k, v in os.environ.items() if k.startswith(("BENCH_", "HF_"))}
-        return cls(single, trial, str(Path.cwd()), kept)
+        return cls(replace(plan, trials=[trial]), trial, str(Path.cwd()), kept)
 
     def run(self, report: Progress, running: set[TrialProcess]) -> Outcome:
         """Run it in a process of its own, on the GPUs that CUDA_VISIBLE_DEVICES names here.

@@ -1,6 +1,7 @@
 """Plan the trials of a sweep and find out which are recorded already."""
 
 import itertools
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bench.recipe import Recipe
 from bench.schema import Record
 from bench.spec import Call, load_plugins, parse_calls, resolve
 from bench.sweeps.sweepfile import SweepConfig
-from bench.trial import Trial, too_few
+from bench.trial import Trial
 from bench.trial_process import clear
 from methods import registry
 
@@ -56,6 +57,10 @@ class Plan:
         if rerun:  # also of a record that cannot be read
             return list(self.trials)
         return [trial for trial in self.trials if self._is_left(trial, retry_failed)]
+
+    def recorded(self) -> int:
+        """How many trials had a record when `todo` was called, readable or not."""
+        return sum(digest is not None for digest in self.before.values())
 
     def _is_left(self, trial: Trial, retry_failed: bool) -> bool:
         status = self.status(trial)
@@ -129,7 +134,8 @@ def plan(config: SweepConfig, rehearse: bool = False, images: bool = True) -> Pl
         for spec, seed, call in itertools.product(specs[name], config.seeds, calls)
     ]
     return Plan(
-        trials,
+        # Once each: a card may be named twice, in two ways.
+        list({trial.identity: trial for trial in trials}.values()),
         config.results,
         root,
         config.plugins,
@@ -182,7 +188,12 @@ def _check(name: str, dataset: data.Dataset, calls: list[Call], recipe: Recipe) 
     with_words = sum(any(map(data.spoken_form, sample.captions)) for sample in samples)
     training = [call.text for call in calls if registry()[call.name].lr is not None]
     if training and len(samples) < 2:
-        raise UserError(too_few(name, len(samples), training))
+        have = "one training image, and training needs two" if samples else "no training images"
+        raise UserError(
+            f"{name} has {have}, so {', '.join(training)} cannot be trained on it; test `zeroshot` "
+            "on it, or a method that was trained elsewhere: bench evaluate RECORD --dataset "
+            f"{shlex.quote(name)}"
+        )
     if training and with_words < 2:
         raise UserError(
             f"{with_words} of the {len(samples)} training images of {dataset.card.name} have a "

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from annotated_types import Ge, Gt, Le, Lt, Predicate
+from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 from typing_extensions import TypedDict  # the one pydantic reads on every Python
 
 from bench import UserError, at_home, demand_text
 from bench.recipe import Recipe, merge_recipe, parse_recipe
 from bench.spec import LARGEST_WHOLE
-from bench.units import parse_seconds
+from bench.units import exact_seconds, parse_seconds
 
 LARGEST_SEED = LARGEST_WHOLE
 """Records hold the seed. Torch takes seeds of 64 bits."""
@@ -64,7 +64,7 @@ class SearchConfig(TypedDict, total=False):
 
     __pydantic_config__ = NO_OTHER_KEYS  # type: ignore[misc]
 
-    factors: list[Annotated[float, Gt(0), Lt(math.inf)]]
+    factors: Annotated[list[Annotated[float, Gt(0), Lt(math.inf)]], MinLen(1)]
     """Learning rates to try, as factors on each method's own. Default: 0.3, 1, 3."""
     settings: list[Text]
     """Calls with settings to try as well: lora(rank=[4,8,16])."""
@@ -105,7 +105,7 @@ class SweepFile(EngineOptions, total=False):
     """File of learning rates and settings that `bench tune` wrote."""
     plugins: Texts
     """Python files that register methods of your own."""
-    cache_features: Count
+    cache_features: Annotated[int, Ge(0), Le(LARGEST_WHOLE)]
     """Views of each image of which the outputs of frozen towers are stored. Default: 0."""
     corrupt: Text
     """Corruptions to test the trained methods under: blur,noise,cloud,jpeg,haze."""
@@ -172,7 +172,10 @@ def read(path: Path) -> dict[str, Any]:
         ) from None
     from bench.faults import faults
 
-    if wrong := faults(SweepFile, document):
+    parts = sorted(document.keys() & vars(Recipe()).keys())  # as if --epochs were a key
+    wrong = [f"{name!r} is a part of the recipe: recipe = {{ {name} = ... }}" for name in parts]
+    wrong += faults(SweepFile, {k: v for k, v in document.items() if k not in parts})
+    if wrong:
         raise UserError(
             f"the sweep file {path} cannot be used: {'; '.join(wrong)}; docs/schemas/sweep.json "
             "explains each key"
@@ -233,6 +236,11 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
     limit = values.get("time_limit")
     if limit is not None and not (limit := parse_seconds(limit, "--time-limit")):
         raise UserError("--time-limit must be above 0; leave it out for no limit")
+    if limit is not None and limit <= (recipe.time or 0):
+        raise UserError(
+            f"--time-limit would end each trial within its training of "
+            f"time={exact_seconds(recipe.time or 0)}; give a longer limit"
+        )
     return SweepConfig(
         methods=",".join(_list(values["methods"])),
         datasets=list(dict.fromkeys(map(_at_home, _list(values["datasets"])))),

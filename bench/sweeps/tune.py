@@ -162,11 +162,6 @@ class Search:
         return Budget(self.plan.trials[0].recipe, seeds, self.start, self.max_points, drawn)
 
     @property
-    def trials_at_start(self) -> int:
-        """How many trials the search has at the start."""
-        return sum(len(searched.bases) * self.start for searched in self.searched)
-
-    @property
     def more(self) -> int:
         """The most trials that can follow: if every grid that may grow reaches the limit."""
         return sum(
@@ -216,9 +211,14 @@ def widen(
     setting that the call states is left as it is. All calls start with the same number of points,
     `trials` (None: the size of the smallest grid); from a larger grid these are drawn at random, by
     `draw_seed` and the call. `max_points`: how far `grow` may go. Raises UserError if
-    nothing trains, a grid is too small, the limit is below the start, or `space` names a method
-    that the plan does not.
+    nothing trains, validation images are trained on, a grid is too small, the limit is below the
+    start, or `space` names a method that the plan does not.
     """
+    if any(trial.recipe.track != "train" for trial in plan.trials):
+        raise UserError(
+            "a search is judged by the validation images, and track=train+val trains on them; give "
+            "it --recipe track=train"
+        )
     space = space or {}
     bases = _bases(plan, space)
     grids = {

@@ -105,6 +105,9 @@ def read(path: Path) -> "TunedFile":
             row["dataset"] = Path(row["dataset"]).stem
         row["backbone"] = portable(row["backbone"])
         row["settings"] = row.get("settings", {}) | dict.fromkeys(row.pop("settings_none", []))
+    subjects = [_subject(row) for row in document["tuned"]]
+    if twice := [subject for subject in subjects if subjects.count(subject) > 1]:
+        raise UserError(f"{path} has two winners for {twice[0]}; remove one of them")
     return cast("TunedFile", document)
 
 
@@ -112,23 +115,32 @@ def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
     """Put the winners into the calls of a plan that state no learning rate.
 
     Settings that won become part of the call; trials that thereby become equal are run once. Also
-    returns the calls without a winner. Raises UserError for a file that cannot be read or that has
-    settings which the method lacks.
+    returns a sentence on each call whose learning rate may surprise. Raises UserError for a file
+    that cannot be read or that has settings which the method lacks.
     """
     rows = {_subject(row): row for row in read(path)["tuned"]}
     trials: dict[str, Trial] = {}
-    without: list[str] = []
+    notes: list[str] = []
     for trial in plan.trials:
-        row = rows.get(subject_of(trial))
-        if trial.lr is None and row is not None:
+        subject = subject_of(trial)
+        row = rows.get(subject)
+        if trial.lr is not None and row is not None:
+            notes.append(
+                f"{trial.call} states its learning rate, so the winner in {path} is not used"
+            )
+        elif row is not None:
+            if trial.recipe.lr is not None:
+                rates = f"{row['lr']:g} of {path} and not {trial.recipe.lr:g} of the recipe"
+                notes.append(f"{subject}: the learning rate is {rates}")
             trial = replace(trial, lr=row["lr"])
             if row["settings"]:
                 call = resolve(trial.method, {**stated_by(trial), **row["settings"]}, registry())
                 trial = replace(trial, call=call.text, settings=dict(call.settings))
         elif trial.lr is None and registry()[trial.method].lr is not None:
-            without.append(str(subject_of(trial)))
+            rate = "default" if trial.recipe.lr is None else "the recipe's"
+            notes.append(f"{path} has no winner for {subject}; {rate} learning rate used")
         trials.setdefault(trial.identity, trial)
-    return replace(plan, trials=list(trials.values())), list(dict.fromkeys(without))
+    return replace(plan, trials=list(trials.values())), list(dict.fromkeys(notes))
 
 
 def _subject(row: "Winner") -> Subject:
