@@ -126,10 +126,12 @@ def _state_of(search: "Search", todo: "list[Trial]") -> str:
     """How many trials the search has, how many of them are to run, and how many may follow."""
     methods = len({searched.subject.call for searched in search.searched})
     places, seeds = len(search.searched) // methods, len(search.budget.seeds)
-    parts = [counted(methods, "method"), counted(search.start, "point")]
-    parts[-1] += " drawn from each grid" * search.drawn
-    parts += [f"{places} pairs of data set and backbone"] * (places > 1)
-    parts += [counted(seeds, "seed")] * (seeds > 1)
+    drawn = " drawn from each grid" if search.drawn else ""
+    parts = [counted(methods, "method"), counted(search.start, "point") + drawn]
+    if places > 1:
+        parts.append(f"{places} pairs of data set and backbone")
+    if seeds > 1:
+        parts.append(counted(seeds, "seed"))
     grown = len(search.plan.trials) - methods * places * search.start * seeds
     beyond = f", and {grown} beyond them" if grown else ""
     recorded = search.plan.recorded()
