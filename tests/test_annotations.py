@@ -285,6 +285,9 @@ def test_a_stated_annotation_wins_over_precomp_files_beside_it(tmp_path: Path) -
     precomp(tmp_path)
     assert annotations.read("auto", tmp_path, karpathy(tmp_path)).kind == "karpathy"
     assert annotations.read("auto", tmp_path).kind == "precomp"
+    for split in ("train", "val"):
+        (tmp_path / f"{split}_caps.txt").unlink()
+    assert [s.split for s in annotations.read("auto", tmp_path).samples] == ["test"]
 
 
 def test_only_whole_words_of_a_file_name_are_splits(tmp_path: Path) -> None:
@@ -298,6 +301,7 @@ def test_only_whole_words_of_a_file_name_are_splits(tmp_path: Path) -> None:
         ({"split": "Validation", "label": 7}, "val", "7"),
         ({"split": "VALID", "label": "pond", "label_name": "port"}, "val", "port"),
         ({"split": " test ", "label": ""}, "test", None),
+        ({"split": "test", "label": float("nan"), "label_name": "None"}, "test", None),
     ],
 )
 def test_names_of_splits_and_labels(

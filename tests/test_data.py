@@ -119,6 +119,10 @@ def test_where_data_sets_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data.data_root(Path("here")) == Path("here")
     monkeypatch.setenv("BENCH_DATA", "")
     assert data.data_root(None) == Path("data")
+    for name, value in (("HOME", "/me"), ("BENCH_DATA", "~/data"), ("BENCH_CACHE", "~/cache")):
+        monkeypatch.setenv(name, value)
+    assert data.data_root(None) == data.data_root(Path("~/data")) == Path("/me/data")
+    assert cache.cache_folder() == Path("/me/cache")
     elsewhere = data.Card("d", {"folder": "e/f"})
     assert data.folder_of(elsewhere, Path("here")) == Path("here/e/f")
 

@@ -480,6 +480,9 @@ def test_an_annotation_in_rows_is_brought_into_the_cards_form(
     ours, theirs = (data.read(card, root)[0] for root in (tmp_path, tmp_path / "published"))
     assert data.content_hash(ours) == data.content_hash(theirs)
     assert [s.split for s in ours] == [s.split for s in theirs]
+    table = make_card(tmp_path, source, counts={"train": 12, "test": 4}, kind="csv")
+    with pytest.raises(UserError, match=r"d\.json of The Set could not be fetched: .* read as csv"):
+        fetch(table, tmp_path / "table")
 
 
 @pytest.mark.parametrize("val", [4, "8-9 10 11"])
@@ -574,13 +577,31 @@ def test_a_card_is_proposed_for_parquet_and_its_pictures_written(tmp_path: Path)
 
 
 def test_a_card_is_proposed_for_a_single_file_in_parquet(tmp_path: Path) -> None:
-    path = tmp_path / "test-00000-of-00001.parquet"
+    train, path = tmp_path / "train.parquet", tmp_path / "test-00000-of-00001.parquet"
+    train.write_bytes(in_parquet()["data/train-00001-of-00002.parquet"])
     path.write_bytes(in_parquet()[f"data/{path.name}"])
+    with pytest.raises(UserError, match="3 images in train and none in test"):
+        newcard.propose("mine", train, tmp_path / "images", tmp_path)
+    assert not (tmp_path / "images").exists()
+    (tmp_path / "images").mkdir()  # an empty folder is filled too
     made = newcard.propose("mine", path, tmp_path / "images", tmp_path)
     newcard.write(made, tmp_path / "mine.toml")
     dataset = data.load(data.card(str(tmp_path / "mine.toml")), tmp_path)
     assert dataset.card.counts == {"test": SETS["test"]}
     assert None not in dataset.paths
+
+
+def test_pictures_in_parquet_go_by_their_column_of_names(tmp_path: Path) -> None:
+    """Whatever `path` beside the bytes says; and a mask before the picture is none."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as parquet_
+
+    mask, image = ({"bytes": content, "path": "0.tif"} for content in (b"", picture(0, ".tif")))
+    row = {"mask": mask, "image": image, "file_name": "a.tif", "text": "a pond"}
+    parquet_.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "test.parquet")
+    newcard.propose("mine", tmp_path / "test.parquet", tmp_path / "images", tmp_path)
+    assert there(tmp_path / "images") == ["a.tif"]
+    assert (tmp_path / "images/a.tif").read_bytes() == picture(0, ".tif")
 
 
 def test_two_pictures_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
@@ -714,6 +735,12 @@ def test_files_one_after_the_other(tmp_path: Path) -> None:
         fetch(card, tmp_path, tmp_path / "absent.zip")
 
 
+def test_names_in_an_archive_may_be_spelled_otherwise(tmp_path: Path) -> None:
+    spelled = {name.upper(): content for name, content in images("").items()}
+    (tmp_path / "all.zip").write_bytes(zipped({"d.json": annotation(), **spelled}))
+    assert fetch(make_card(tmp_path), tmp_path, tmp_path / "all.zip")[0]
+
+
 def test_equal_copies_of_an_image_in_two_folders_are_one(tmp_path: Path) -> None:
     card = make_card(tmp_path)
     (tmp_path / "d").mkdir()
@@ -734,6 +761,7 @@ def test_equal_copies_of_an_image_in_two_folders_are_one(tmp_path: Path) -> None
     [
         ({"to": "../d.bin"}, "to"),
         ({"to": "/d.bin"}, "to"),
+        ({"to": "d_{split}.json"}, "to"),
         ({"sources": []}, "sources"),
         ({"optional": 1}, "optional"),
         ({"base": "file" + ":///etc"}, "base"),

@@ -55,7 +55,7 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
         near = nearest(kind, known)
         raise UserError(f"the kind {kind!r} is unknown{near}; known: {', '.join(known)}")
     auto, notes, samples = kind == "auto", list[str](), list[Sample]()
-    if kind == "precomp" or (auto and not annotation and (folder / "train_caps.txt").exists()):
+    if kind == "precomp" or (auto and not annotation and files_of_splits(folder, PRECOMP)):
         kind, annotation = "precomp", PRECOMP
     annotation = annotation or _guess_file(folder)
     pieces = files_of(folder, annotation)

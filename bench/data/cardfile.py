@@ -20,7 +20,7 @@ from pydantic import (
     field_validator,
 )
 
-from bench import UserError
+from bench import UserError, at_home
 from bench.data.text import read_text
 from bench.faults import faults
 from bench.spec import nearest
@@ -94,7 +94,7 @@ def short_hash(text: str) -> str:
 
 def data_root(given: Path | None) -> Path:
     """Where data sets are: `--data-root`, else $BENCH_DATA, else `./data`."""
-    return given or Path(os.environ.get("BENCH_DATA") or "data")
+    return at_home(given or os.environ.get("BENCH_DATA") or "data")
 
 
 def cards() -> dict[str, Card]:
@@ -188,6 +188,8 @@ class SceneKeys(Table):
     def _complete(cls, rule: str, info: ValidationInfo) -> str:
         if rule == "blocks" and not (info.data.get("size") and info.data.get("names")):
             raise ValueError("should have `names` and `size` beside it")
+        if rule == "files" and not info.data.get("folder"):
+            raise ValueError("should have `folder` beside it")
         return rule
 
 

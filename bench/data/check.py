@@ -100,10 +100,16 @@ class Report:
         return same and self.published_test_hash in (None, self.test_hash)
 
     @property
-    def ok(self) -> bool:
-        """Whether it is the data of the card, and every image was opened and can be read."""
+    def incomplete(self) -> list[str]:
+        """Why it is not the data of the card, or not all of it; empty if nothing is wrong."""
         images = self.images
-        return images.compared and not (self.faults or images.missing or images.undecodable)
+        reasons = {
+            "it is not the data of the card": self.faults,
+            "no image could be looked at": not images.compared,
+            f"{len(images.missing):,} images are missing": images.missing,
+            f"{len(images.undecodable):,} images cannot be read": images.undecodable,
+        }
+        return [reason for reason, holds in reasons.items() if holds]
 
     def as_json(self) -> dict[str, Any]:
         """Everything as `--json` prints it; the fields of `images` are on the top level."""

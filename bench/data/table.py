@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.console import counted
 from bench.data import values
-from bench.data.values import LABELS, AnnotationError, FileSplit, at, kind_of, text
+from bench.data.values import LABELS, NOTHING, AnnotationError, FileSplit, at, kind_of, text
 from methods.sample import Sample
 
 NAME_COLUMNS = (
@@ -33,8 +33,6 @@ CAPTION_COLUMNS = (
 
 CELL_LIMIT = 2**26
 """Largest CSV cell in bytes; some exports hold whole images as text."""
-NOTHING = ("nan", "none", "null", "<na>")
-"""What exports write for a missing caption."""
 
 _LIST = re.compile(r"(?:array\()?\[(.*)\](?:,\s*dtype=[\w'<>|]+)?\)?", re.DOTALL)
 _ITEM = re.compile(
@@ -53,7 +51,7 @@ def read_csv(content: str, file_split: FileSplit, notes: list[str]) -> list[Samp
     else:
         delimiter = max(",\t;|", key=first.count)
     csv.field_size_limit(CELL_LIMIT)
-    lines = csv.reader(stream, delimiter=delimiter, strict=True, skipinitialspace=delimiter == "|")
+    lines = csv.reader(stream, delimiter=delimiter, strict=True, skipinitialspace=True)
 
     def rows() -> Iterator[tuple[str, dict[str, Any]]]:
         for cells in lines:

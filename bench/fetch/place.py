@@ -79,7 +79,7 @@ def _annotation(job: Job, downloads: Sequence[Path], val: int | str | None) -> s
         draft.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
     else:
         _copy_or_extract(downloads[0], draft)
-        samples = annotations.read(job.card.kind, job.aside, draft.name).samples
+    samples = annotations.read(job.card.kind, job.aside, draft.name).samples
     for fault in data.faults(job.card, samples):
         raise Fault(fault)
     job.place.parent.mkdir(parents=True, exist_ok=True)
@@ -128,11 +128,12 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
         lacking = {s.filename for s in samples}
     samples = [s for s in samples if s.filename in lacking]
     rule = job.card.raw.get("scenes", {})
-    stems = {PurePosixPath(s.filename).stem for s in samples}
-    stems |= {stem for s in samples if (stem := scenes.original_stem(rule, s.filename))}
+    stems = {files.spelling(stem) for s in samples for stem in files.stems(s.filename)}
+    originals = (scenes.original_stem(rule, s.filename) for s in samples)
+    stems |= {files.spelling(stem) for stem in originals if stem}
 
     def is_wanted(name: PurePosixPath) -> bool:
-        return name.suffix.lower() in files.SUFFIXES and name.stem in stems
+        return name.suffix.lower() in files.SUFFIXES and files.spelling(name.stem) in stems
 
     for number, file in enumerate(downloads):
         archive.extract(file, job.aside / str(number), is_wanted)

@@ -85,13 +85,11 @@ def things(index: int, seed: int = 0) -> list[Thing]:
 
 
 def render(index: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
-    """(size, size, 3) uint8 RGB picture of an index; `size` is in pixels, from 32.
+    """(size, size, 3) uint8 RGB picture of an index; `size` is in pixels.
 
     It is drawn two to four times too large and averaged down, which smooths all edges. Raises
-    IndexError as `split`, ValueError for a size below 32.
+    IndexError as `split`.
     """
-    if size < 32:
-        raise ValueError(f"synthetic images start at 32 pixels; got size={size}")
     drawn = things(index, seed)
     dice = np.random.default_rng([seed, index])
     factor = 4 if size <= 96 else 3 if size <= 256 else 2
