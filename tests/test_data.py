@@ -329,11 +329,10 @@ def test_real_data(real_data: Path, name: str, counts: tuple[int, ...], scenes: 
     ("name", "ceiling"), [("ucm", (38.0, 84.8, 100)), ("rsicd", (92.6, 99.2, 99.8))]
 )
 def test_real_ceilings(real_data: Path, name: str, ceiling: tuple[float, ...]) -> None:
-    from bench.data import spoken_form
     from bench.retrieval import t2i_ceiling
 
     test = [s for s in data.load(data.card(name), real_data).samples if s.split == "test"]
-    pairs = [(i, spoken_form(c)) for i, s in enumerate(test) for c in s.captions]
+    pairs = [(i, data.spoken_form(c)) for i, s in enumerate(test) for c in s.captions]
     found = t2i_ceiling([i for i, _ in pairs], [c for _, c in pairs])
     for k, expected in zip((1, 5, 10), ceiling, strict=True):
         assert found[f"ceiling_t2i_R@{k}"] == pytest.approx(expected, abs=0.6)

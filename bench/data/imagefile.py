@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Scale = tuple[float, float]
 Values = npt.NDArray[Any]
 
+GEO = "`pip install 'cmer-bench[geo]'`"
 LIMIT_PIXELS = 89_478_485
 """From here on Pillow itself warns of a decompression bomb: a quarter of a GiB as RGB."""
 LIMIT_BANDS = 16
@@ -159,7 +160,7 @@ def _wide(path: Path, opened: "ImageFile") -> Wide | None:
 
 def _tiff(path: Path) -> Wide:
     """Any TIFF through tifffile: many bands, bands one after another, floats, zstd."""
-    import tifffile  # `_damaged` says what to do without it
+    import tifffile  # without it: see `_damaged`
 
     with tifffile.TiffFile(path) as file:
         series, page = file.series[0], file.pages.first
@@ -210,8 +211,7 @@ def _codecs(path: Path) -> Any:
     try:
         import imagecodecs
     except ImportError:
-        geo = "`pip install 'cmer-bench[geo]'`"
-        raise UserError(f"{path} has more than 8 bits in each colour, which needs {geo}") from None
+        raise UserError(f"{path} has more than 8 bits in each colour, which needs {GEO}") from None
     return imagecodecs
 
 
@@ -234,9 +234,8 @@ def _damaged(path: Path, error: Exception) -> UserError:
         return UserError(f"{path} is a pointer of Git LFS and no image; run `git lfs pull` there")
     if head.startswith((b"<!doctype html", b"<html")):
         return UserError(f"{path} is a web page and no image; fetch it again")
-    geo = "`pip install 'cmer-bench[geo]'`"
-    if isinstance(error, ImportError):
-        return UserError(f"the image {path} is an unusual TIFF, or none; try {geo}")
+    if isinstance(error, ImportError):  # tifffile is not installed
+        return UserError(f"the image {path} is an unusual TIFF, or none; try {GEO}")
     if "requires the 'imagecodecs' package" in str(error):
-        return UserError(f"the compression of {path} needs {geo}")
+        return UserError(f"the compression of {path} needs {GEO}")
     return UserError(f"the image {path} cannot be read ({brief(error)}); fetch it again")

@@ -127,10 +127,9 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
     except data.Missing:
         lacking = {s.filename for s in samples}
     samples = [s for s in samples if s.filename in lacking]
-    rule = job.card.raw.get("scenes", {})
-    stems = {files.spelling(stem) for s in samples for stem in files.stems(s.filename)}
-    originals = (scenes.original_stem(rule, s.filename) for s in samples)
-    stems |= {files.spelling(stem) for stem in originals if stem}
+    names = [s.filename for s in samples]
+    original = partial(scenes.original_stem, job.card.raw.get("scenes", {}))
+    stems = {files.spelling(s) for n in names for s in (*files.stems(n), original(n) or "")}
 
     def is_wanted(name: PurePosixPath) -> bool:
         return name.suffix.lower() in files.SUFFIXES and files.spelling(name.stem) in stems
@@ -144,8 +143,7 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
             for place, path in enumerate(inner):
                 archive.extract(path, job.aside / f"nested{number}-{place}", is_wanted)
     _drop_copies(job.aside, samples)
-    names = [s.filename for s in samples]
-    matches = files.match(job.card.name, job.aside, names, partial(scenes.original_stem, rule))
+    matches = files.match(job.card.name, job.aside, names, original)
     if matches.missing:
         raise Fault(
             f"{len(matches.missing):,} of {len(samples):,} images are not in "
