@@ -22,13 +22,6 @@ from tests.helpers import tiny as tiny_set
 from tests.helpers.tiny import edit, load
 
 
-def test_a_card_and_its_annotation(tiny: Path) -> None:
-    dataset = load(tiny)
-    assert [len(dataset.split(s)) for s in data.SPLITS] == [8, 4, 4]
-    assert dataset.scenes == ["pond", "port"]
-    assert dataset.samples[0].captions[1] == "picture 0 of a pond , version 1 ."
-
-
 def test_no_python_in_the_cards_folder() -> None:
     folder = Path(__file__).parent.parent / "datasets"
     assert not list(folder.rglob("*.py"))

@@ -107,7 +107,7 @@ def images(
 
 
 def build(dataset: Dataset, size: int, how: Resize = CLIP, *, console: "Console") -> Pixels:
-    """`images` with a progress bar, and its sentences on the console."""
+    """`images`, with a progress bar and its messages on the console."""
     from rich.progress import MofNCompleteColumn, Progress
 
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())

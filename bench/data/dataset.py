@@ -147,7 +147,7 @@ def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Matc
 
 
 def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
-    """In which ways an annotation is not the card's, each a sentence with the remedy."""
+    """How an annotation differs from what the card says, each a sentence with the remedy."""
     remedy = "use the published annotation, or write a card for yours (bench data new)"
     wrong = []
     are = ", ".join(f"{sum(s.split == name for s in samples):,} {name}" for name in SPLITS)
@@ -185,7 +185,7 @@ def spoken_form(caption: str) -> str:
 def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
     """Move a share of the training images to val, chosen by a hash of the file name.
 
-    It is the hash of the bare name, for the forms of annotation differ in the folders.
+    The name is taken without its folders, which differ between the forms of annotation.
     """
 
     def order(sample: Sample) -> tuple[bytes, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import UserError, data
 from bench.data import SPLITS, annotations, brightness, files, parquet, scenes
-from bench.disk import writing
+from bench.disk import demand_writable, writing
 from methods.sample import Sample
 
 
@@ -88,6 +88,7 @@ def demand_new(name: str, path: Path) -> None:
         raise UserError(f"a data set has the name of its card's file: call the card {name}.toml")
     if path.exists():
         raise UserError(f"{path} is there already; move it or give --out")
+    demand_writable(path)
 
 
 def _write_pictures(folder: Path, file: str, images: Path) -> None:

@@ -35,8 +35,7 @@ def split(index: int) -> str:
 
 
 def filename(index: int) -> str:
-    """File name, scene first: 'storagetanks_00015.png'. Raises IndexError as `split`."""
-    split(index)  # the range check
+    """File name, scene first: 'storagetanks_00015.png'."""
     return f"{SCENES[index % len(SCENES)].replace(' ', '')}_{index:05d}.png"
 
 
