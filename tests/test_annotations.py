@@ -290,8 +290,9 @@ def test_a_stated_annotation_wins_over_precomp_files_beside_it(tmp_path: Path) -
     assert [s.split for s in annotations.read("auto", tmp_path).samples] == ["test"]
 
 
-def test_only_whole_words_of_a_file_name_are_splits(tmp_path: Path) -> None:
-    (tmp_path / "trainings.csv").write_text("filename,title\ntest/a.tif,x\n")
+@pytest.mark.parametrize("name", ["trainings.csv", "train_test_split.csv"])
+def test_a_file_is_of_one_split_if_a_word_of_its_name_says_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("filename,title\ntest/a.tif,x\n")
     assert annotations.read("auto", tmp_path).samples[0].split == "test"
 
 

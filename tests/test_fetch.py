@@ -182,6 +182,9 @@ def test_a_full_disk_is_told_before_the_download(
     with pytest.raises(NoRoom, match=r"307 kB needed, 0 bytes free.*goes on where"):
         download.download(remote, tmp_path / "d")
     assert not hub.downloads("a.zip")
+    refused = pytest.raises(NoRoom, match=r"cannot be written to \(denied\).* with --data-root")
+    with refused, download._faults(remote, tmp_path):
+        raise PermissionError(13, "denied")
 
 
 # Whole data sets, on a card of their own.

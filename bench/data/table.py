@@ -45,7 +45,7 @@ def read_csv(content: str, file_split: FileSplit, notes: list[str]) -> list[Samp
     """A CSV with a header, separated by comma, tab, semicolon or bar; adds to `notes`."""
     stream = io.StringIO(content, newline="")
     first = re.split(r"[\r\n]", content, maxsplit=1)[0]
-    if stated := re.fullmatch(r"sep=(.)", first.strip()):  # Excel's own first line
+    if stated := re.fullmatch(r'sep=([^"])', first.strip()):  # Excel's own first line
         stream.readline()
         delimiter = stated[1]
     else:
