@@ -233,9 +233,11 @@ def _damaged(path: Path, error: Exception) -> UserError:
     if head.startswith(b"version https://git-lfs"):
         return UserError(f"{path} is a pointer of Git LFS and no image; run `git lfs pull` there")
     if head.startswith((b"<!doctype html", b"<html")):
-        return UserError(f"{path} is a web page and no image; fetch it again")
+        return UserError(f"{path} is a web page and no image; delete it and fetch it again")
     if isinstance(error, ImportError):  # tifffile is not installed
         return UserError(f"the image {path} is an unusual TIFF, or none; try {GEO}")
     if "requires the 'imagecodecs' package" in str(error):
         return UserError(f"the compression of {path} needs {GEO}")
-    return UserError(f"the image {path} cannot be read ({brief(error)}); fetch it again")
+    denied = isinstance(error, PermissionError)
+    remedy = "check its permissions" if denied else "delete it and fetch it again"
+    return UserError(f"the image {path} cannot be read ({brief(error)}); {remedy}")
