@@ -736,6 +736,16 @@ def test_files_one_after_the_other(tmp_path: Path) -> None:
         fetch(card, tmp_path, tmp_path / "absent.zip")
 
 
+def test_the_lists_of_scenes_may_be_given_as_their_folder(tmp_path: Path) -> None:
+    card = make_card(tmp_path, scenes={"rule": "files", "folder": "lists"})
+    (tmp_path / "all.zip").write_bytes(zipped({"d.json": annotation(), **images("")}))
+    (tmp_path / "have/lists").mkdir(parents=True)
+    (tmp_path / "have/lists/pond.txt").write_text("pond_0.tif")
+    for given in ("all.zip", "have/lists"):
+        fetch(card, tmp_path, tmp_path / given)
+    assert data.read(card, tmp_path)[0][0].scene == "pond"
+
+
 def test_names_in_an_archive_may_be_spelled_otherwise(tmp_path: Path) -> None:
     spelled = {name.upper(): content for name, content in images("").items()}
     (tmp_path / "all.zip").write_bytes(zipped({"d.json": annotation(), **spelled}))

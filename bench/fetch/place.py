@@ -193,9 +193,11 @@ def _check_pictures(job: Job, samples: Sequence[Sample], matches: files.Matches)
 
 
 def _scene_lists(job: Job, download: Path) -> str:
-    """The folder of that name in an archive."""
+    """The folder of that name in an archive or folder, or that folder itself."""
     name = job.place.name
-    extracted = archive.extract(download, job.aside / "lists", lambda path: name in path.parts[:-1])
+    itself = download.is_dir() and download.name == name
+    into = job.aside / "lists" / (name if itself else "")
+    extracted = archive.extract(download, into, lambda path: itself or name in path.parts[:-1])
     if not extracted:
         raise Fault(f"{download.name} holds no folder {name}")
     top = next(parent for parent in extracted[0].parents if parent.name == name)
