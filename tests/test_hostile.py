@@ -196,6 +196,7 @@ SOUND = 'images = "i"\nval_share = 0.2\nscale = [0, 9.5]\n[counts]\ntrain = 8\nv
             "'scenes.rule' is 'blocks' and should have `names` and `size` beside it",
         ),
         ('"i"', '"i"\nscenes = {rule = "files"}', "is 'files' and should have `folder` beside it"),
+        ('"i"', '"i"\nannotation_sha256 = ""', "'annotation_sha256' is '' and should be 16 hex"),
         ('"i"', '"i"\nscenes = {names = [1], size = 5}', "'scenes.names.0' is 1 and should be"),
         ('"i"', "", "is not valid TOML"),
     ],

@@ -22,7 +22,7 @@ from pydantic import (
 
 from bench import UserError, at_home
 from bench.data.text import read_text
-from bench.faults import faults
+from bench.faults import faults, matching
 from bench.spec import nearest
 
 DEFAULT_BACKBONE = "openai-b32"
@@ -141,6 +141,7 @@ def _inside(path: str) -> str:
 
 Folder = Annotated[str, AfterValidator(_without_nul)]
 Inside = Annotated[Folder, AfterValidator(_inside)]
+Hash = Annotated[str, matching("[0-9a-f]{16}", "should be 16 hex digits")]
 
 
 class Table(BaseModel):
@@ -165,7 +166,7 @@ class TestKeys(Table):
 
     __test__ = False  # this is no test class for pytest
 
-    filenames_sha256: str | None = None
+    filenames_sha256: Hash | None = None
     """First 16 hex digits of the SHA-256 of the sorted stems of the test images."""
 
 
@@ -220,7 +221,7 @@ class CardKeys(Table):
     """The folder of the images."""
     pictures: str | None = None
     """A file beside the card with a hash of each numbered picture."""
-    annotation_sha256: str | None = None
+    annotation_sha256: Hash | None = None
     """First 16 hex digits of the SHA-256 of captions and scenes."""
     backbone: str | None = None
     """The backbone of trials that name none. Default: openai-b32."""
