@@ -118,6 +118,7 @@ def check(options: CheckOptions) -> None:
     from bench.backbone import loading, split_spec
     from bench.data import check as check_
     from bench.data import contact, leaks, summary
+    from bench.data.cardfile import DEFAULT_BACKBONE
 
     sheet, pairs_sheet, backbone = options.sheet, options.pairs_sheet, options.backbone
     card, root = data.card(options.name), data.data_root(options.data_root)
@@ -128,9 +129,7 @@ def check(options: CheckOptions) -> None:
         demand_png(out)
     for other in others:
         data.read(other, root)  # to say what is missing before the minutes that the check takes
-    tokenizer = (
-        check_.clip_tokenizer() if backbone is None else loading.tokenizer(split_spec(backbone))
-    )
+    tokenizer = loading.tokenizer(split_spec(backbone or DEFAULT_BACKBONE))
     leaked = []
     screen = console(stderr=options.json)
     with Progress(console=console(stderr=True), transient=True) as bar:

@@ -128,9 +128,8 @@ def check(
 ) -> Report:
     """Look at every caption and every image of a data set; nothing is written.
 
-    tokenizer: that of `backbone` (`clip_tokenizer`, or `Backbone.tokenizer`), which cuts long
-    captions off; without it no tokens are counted. Raises UserError if the annotation is absent or
-    cannot be read at all.
+    tokenizer: that of `backbone`, which cuts long captions off; without it no tokens are counted.
+    Raises UserError if the annotation is absent or cannot be read at all.
     """
     samples, notes = data.read(card, root)
     images, image_notes = _images(card, root, samples, progress)
@@ -242,10 +241,3 @@ def _longest(samples: Sequence[Sample], tokenizer: Any) -> Longest | None:
 
     caption = max(owner, key=lambda c: tokens(c) or len(c), default=None)
     return None if caption is None else Longest(tokens(caption), owner[caption], caption)
-
-
-def clip_tokenizer() -> Any:
-    """CLIP's tokenizer, with its context of 77 tokens."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()
