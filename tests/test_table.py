@@ -180,7 +180,7 @@ def test_empty_cells_at_the_end_and_paths_of_windows(tmp_path: Path) -> None:
     assert captions(tmp_path, text) == {"a.tif": ("a pond",), "b/b.tif": ("a port",)}
 
 
-@pytest.mark.parametrize("word", ["nan", "None", "NULL", "<NA>"])
+@pytest.mark.parametrize("word", ["", " ", "nan", "None", "NULL", "<NA>"])
 def test_words_that_exports_write_for_nothing(tmp_path: Path, word: str) -> None:
     text = f"filename,split,caption\na.tif,test,a pond\na.tif,test,{word}\nb.tif,test,{word}\n"
     reading = read(tmp_path, text)

@@ -142,25 +142,25 @@ class Table:
         return [s if s.captions else replace(s, captions=("",)) for s in samples.values()]
 
     def _captions(self, row: dict[str, Any]) -> list[str]:
-        """The captions of a row; blank cells of numbered columns are no captions."""
+        """The captions of a row; empty cells of numbered columns do not count as missing."""
         base, *numbered = self.captions
         if not numbered:
             return self._texts(values.get(row, base))
-        first, *others = (self._texts(row.get(column)) for column in self.captions)
+        first, *others = (self._texts(row.get(column) or []) for column in self.captions)
         rest = [caption for cell in others for caption in cell]
         # Some tables have a column `caption` that repeats one of `caption_1`, `caption_2`, ...
-        if base in CAPTION_COLUMNS and first and first[0] and set(first) <= set(rest):
+        if base in CAPTION_COLUMNS and first and set(first) <= set(rest):
             self.repeated += 1
             first = []
-        return [caption for caption in (*first, *rest) if caption]
+        return [*first, *rest]
 
     def _texts(self, value: object) -> list[str]:
         """The captions in one cell."""
-        if value is None or value != value or str(value).strip().lower() in NOTHING:  # NaN
-            self.missing += 1
-            return []
         if isinstance(value, dict):
             value = values.get(value, "raw")
+        if str(value).strip().lower() in NOTHING:
+            self.missing += 1
+            return []
         if isinstance(value, list):
             return [caption for item in value for caption in self._texts(item)]
         caption = text(value, "the caption")
