@@ -48,9 +48,7 @@ class HubFile:
             validate_repo_id(self.repo)
         except HFValidationError as error:
             why = brief(error).rstrip(".")
-            raise UserError(
-                f"{self.repo!r} is no repository of the Hub ({why}); write OWNER/NAME"
-            ) from None
+            raise UserError(f"{self.repo!r} is no repository ({why}); write OWNER/NAME") from None
 
     def __str__(self) -> str:
         place = f"{self.repo}/{self.file}"
