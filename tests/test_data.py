@@ -116,8 +116,8 @@ def test_where_data_sets_are(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     assert data.data_root(None) == data.data_root(Path("~/data")) == Path("/me/data")
     assert cache.cache_folder() == Path("/me/cache")
-    elsewhere = data.Card("d", {"folder": "e/f"})
-    assert data.folder_of(elsewhere, Path("here")) == Path("here/e/f")
+    for folder, place in (("e/f", "here/e/f"), ("~/e", "/me/e")):
+        assert data.folder_of(data.Card("d", {"folder": folder}), Path("here")) == Path(place)
 
 
 def test_what_counts_as_the_same_sentence() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from bench import UserError, synthetic
+from bench import UserError, at_home, synthetic
 from bench.data import annotations, brightness, files, scenes
 from bench.data.cardfile import Card, cards, data_root, short_hash
 from bench.data.values import SPLITS
@@ -72,7 +72,7 @@ def fetch_command(card: Card, root: Path) -> str:
 
 def folder_of(card: Card, root: Path) -> Path:
     """The folder of a card's annotation and images."""
-    return root / str(card.raw.get("folder", card.name))
+    return root / at_home(card.raw.get("folder", card.name))
 
 
 def load(card: Card, root: Path, images: bool = True) -> Dataset:

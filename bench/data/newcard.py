@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import UserError, data
+from bench import UserError, at_home, data
 from bench.data import SPLITS, annotations, brightness, files, parquet, scenes
 from bench.disk import demand_writable, writing
 from methods.sample import Sample
@@ -130,7 +130,8 @@ def _scenes(samples: Sequence[Sample]) -> tuple[str, str]:
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 (links are kept as the user wrote them)
+    # Not resolved, so that links are kept as the user wrote them.
+    return Path(os.path.abspath(at_home(path)))  # noqa: PTH100
 
 
 def _pattern(annotation: Path) -> str:
