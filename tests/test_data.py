@@ -147,6 +147,7 @@ def test_what_is_held_out_depends_on_the_bare_names_alone() -> None:
     chosen = set(order[:5])  # what every record so far was made with
     assert held_out(names) == held_out(names[::-1]) == chosen
     assert held_out([f"train/{name}" for name in names]) == chosen
+    assert len(held_out(["a.tif", "b.tif"])) == 1
 
 
 def words(captions: list[str]) -> torch.Tensor:

@@ -183,7 +183,7 @@ def spoken_form(caption: str) -> str:
 
 
 def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
-    """Move a share of the training images to val, chosen by a hash of the file name.
+    """Move a share of the training images, at least one, to val, chosen by a hash of the file name.
 
     The name is taken without its folders, which differ between the forms of annotation.
     """
@@ -193,7 +193,7 @@ def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
         return hashlib.sha256(f"val/{name}".encode()).digest(), sample.filename
 
     train = sorted((s for s in samples if s.split == "train"), key=order)
-    held_out = set(train[: round(share * len(train))])
+    held_out = set(train[: max(1, round(share * len(train)))])
     return [replace(s, split="val") if s in held_out else s for s in samples]
 
 
