@@ -184,7 +184,7 @@ def test_a_full_disk_is_told_before_the_download(
     assert not hub.downloads("a.zip")
     refused = pytest.raises(NoRoom, match=r"cannot be written to \(denied\).* with --data-root")
     with refused, download._faults(remote, tmp_path):
-        raise PermissionError(13, "denied")
+        raise PermissionError(13, "denied", str(tmp_path / "a.part"))
 
 
 # Whole data sets, on a card of their own.

@@ -115,7 +115,8 @@ def _faults(remote: Remote, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, PermissionError) or getattr(error, "errno", None) in disk.FULL:
+        denied = isinstance(error, PermissionError) and Path(str(error.filename)).parent == folder
+        if denied or getattr(error, "errno", None) in disk.FULL:
             raise disk.NoRoom(folder, error, ELSEWHERE) from None
         reason = str(hub.explained(error, hub.of_url(remote.url) or remote.url))
         remedy = ": unset it to download" if reason == hub.OFFLINE else ""
