@@ -314,15 +314,6 @@ def test_names_of_splits_and_labels(
     assert annotations.read("karpathy", tmp_path, "d.json").samples == [expected]
 
 
-def test_an_image_in_two_splits_and_blank_lines_of_csv(tmp_path: Path) -> None:
-    text = "filename,title,split\na.tif,x,train\n\n,,\na.tif,y,train\n"
-    (tmp_path / "d.csv").write_text(text)
-    assert annotations.read("csv", tmp_path, "d.csv").samples[0].captions == ("x", "y")
-    (tmp_path / "d.csv").write_text(text + "a.tif,z,test\n")
-    with pytest.raises(UserError, match=r"'a\.tif' is in train and in test"):
-        annotations.read("csv", tmp_path, "d.csv")
-
-
 @pytest.mark.parametrize(
     ("captions", "names", "said"),
     [

@@ -141,6 +141,7 @@ def test_an_annotation_that_links_to_nowhere_or_is_a_folder(
             "filename,split,title\na.tif,test\n",
             "line 2 has 2 cells, and 3 are expected: as far as the column 'title'",
         ),
+        ("filename,title,split\na,x,train\n\n,,\na,z,test\n", "5: 'a' is in train and in test"),
         ("", "no column is called filename"),
     ],
 )
