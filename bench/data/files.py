@@ -133,7 +133,8 @@ def _chosen(name: str, filename: str, paths: list[Path]) -> Path:
         paths = [p for p in paths if p.parent.parts[-len(parts) :] == parts] or paths
     if len(paths) > 1:
         both = f"{paths[0]}, {paths[1]}"
-        raise UserError(f"{name}: several images could be {filename!r}: {both}; keep one")
+        remedy = "keep one, or write its folder before its name in the annotation"
+        raise UserError(f"{name}: several images could be {filename!r}: {both}; {remedy}")
     return paths[0]
 
 
