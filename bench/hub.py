@@ -30,12 +30,25 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file in a repository of the Hub; `revision` is a commit, a branch or a tag."""
+    """A file in a repository of the Hub; `revision` is a commit, a branch or a tag.
+
+    Raises UserError for a name that no repository can have.
+    """
 
     repo: str
     file: str
     revision: str = "main"
     repo_type: str = "model"
+
+    def __post_init__(self) -> None:
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils._validators import validate_repo_id
+
+        try:
+            validate_repo_id(self.repo)
+        except HFValidationError as error:
+            why = brief(error).rstrip(".")
+            raise UserError(f"{self.repo!r} is no repository ({why}); write OWNER/NAME") from None
 
     def __str__(self) -> str:
         place = f"{self.repo}/{self.file}"

@@ -285,10 +285,14 @@ def test_a_stated_annotation_wins_over_precomp_files_beside_it(tmp_path: Path) -
     precomp(tmp_path)
     assert annotations.read("auto", tmp_path, karpathy(tmp_path)).kind == "karpathy"
     assert annotations.read("auto", tmp_path).kind == "precomp"
+    for split in ("train", "val"):
+        (tmp_path / f"{split}_caps.txt").unlink()
+    assert [s.split for s in annotations.read("auto", tmp_path).samples] == ["test"]
 
 
-def test_only_whole_words_of_a_file_name_are_splits(tmp_path: Path) -> None:
-    (tmp_path / "trainings.csv").write_text("filename,title\ntest/a.tif,x\n")
+@pytest.mark.parametrize("name", ["trainings.csv", "train_test_split.csv"])
+def test_a_file_is_of_one_split_if_a_word_of_its_name_says_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("filename,title\ntest/a.tif,x\n")
     assert annotations.read("auto", tmp_path).samples[0].split == "test"
 
 
@@ -298,6 +302,7 @@ def test_only_whole_words_of_a_file_name_are_splits(tmp_path: Path) -> None:
         ({"split": "Validation", "label": 7}, "val", "7"),
         ({"split": "VALID", "label": "pond", "label_name": "port"}, "val", "port"),
         ({"split": " test ", "label": ""}, "test", None),
+        ({"split": "test", "label": float("nan"), "label_name": "None"}, "test", None),
     ],
 )
 def test_names_of_splits_and_labels(
@@ -307,15 +312,6 @@ def test_names_of_splits_and_labels(
     dump(tmp_path, {"images": [image]})
     expected = Sample("a.tif", ("x",), split, scene)
     assert annotations.read("karpathy", tmp_path, "d.json").samples == [expected]
-
-
-def test_an_image_in_two_splits_and_blank_lines_of_csv(tmp_path: Path) -> None:
-    text = "filename,title,split\na.tif,x,train\n\n,,\na.tif,y,train\n"
-    (tmp_path / "d.csv").write_text(text)
-    assert annotations.read("csv", tmp_path, "d.csv").samples[0].captions == ("x", "y")
-    (tmp_path / "d.csv").write_text(text + "a.tif,z,test\n")
-    with pytest.raises(UserError, match=r"'a\.tif' is in train and in test"):
-        annotations.read("csv", tmp_path, "d.csv")
 
 
 @pytest.mark.parametrize(

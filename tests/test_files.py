@@ -83,7 +83,7 @@ def test_a_number_after_a_dot_is_a_part_of_the_name(tmp_path: Path) -> None:
 def test_what_systems_leave_behind_is_no_image(tmp_path: Path) -> None:
     put(
         tmp_path,
-        *("a.TIF", "._a.tif", ".hidden.png", "Thumbs.db", "desktop.ini", "a.tif.aux.xml"),
+        *("a.TIF", "._a.tif", ".hidden.png", "Thumbs.db", "desktop.ini", "a.tif.aux.xml", "a.tfw"),
         *("__MACOSX/._a.tif", "__MACOSX/a.tif", "@eaDir/a.tif/SYNOPHOTO_THUMB_M.jpg"),
         *(".Trash/a.tif", "sub/b.png"),
     )
@@ -120,18 +120,6 @@ def test_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"closed cannot be read \(Permission denied\)"):
         files.scan(tmp_path)
-
-
-def test_two_entries_for_one_file(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg")
-    with pytest.raises(UserError, match="are both"):
-        files.match("d", tmp_path, ["a.tif", "a.png"])
-
-
-def test_a_file_beside_an_image_is_not_taken_for_it(tmp_path: Path) -> None:
-    put(tmp_path, "a.tfw", "a.tif.aux.xml", "b.png")
-    found = files.match("d", tmp_path, ["a.tif", "b.tif"])
-    assert found.missing == ["a.tif"]
 
 
 def test_images_in_one_folder_per_class_are_found_by_number(tmp_path: Path) -> None:

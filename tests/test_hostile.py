@@ -141,6 +141,7 @@ def test_an_annotation_that_links_to_nowhere_or_is_a_folder(
             "filename,split,title\na.tif,test\n",
             "line 2 has 2 cells, and 3 are expected: as far as the column 'title'",
         ),
+        ("filename,title,split\na,x,train\n\n,,\na,z,test\n", "5: 'a' is in train and in test"),
         ("", "no column is called filename"),
     ],
 )
@@ -195,6 +196,8 @@ SOUND = 'images = "i"\nval_share = 0.2\nscale = [0, 9.5]\n[counts]\ntrain = 8\nv
             '"i"\nscenes = {rule = "blocks", names = ["a"]}',
             "'scenes.rule' is 'blocks' and should have `names` and `size` beside it",
         ),
+        ('"i"', '"i"\nscenes = {rule = "files"}', "is 'files' and should have `folder` beside it"),
+        ('"i"', '"i"\nannotation_sha256 = ""', "'annotation_sha256' is '' and should be 16 hex"),
         ('"i"', '"i"\nscenes = {names = [1], size = 5}', "'scenes.names.0' is 1 and should be"),
         ('"i"', "", "is not valid TOML"),
     ],

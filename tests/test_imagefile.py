@@ -245,6 +245,7 @@ def test_pixels_without_data_are_black(tmp_path: Path) -> None:
     found = cache.decode(tmp_path / "a.tif", 16, (0, 65_280))
     assert found[0, 0].tolist() == found[1, 1].tolist() == [0, 0, 0]
     assert (found[:, 15] == round(61_440 / 256)).all()
+    assert cache.decode(tmp_path / "a.tif", 16, (-9, 9))[1, 1].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -340,6 +341,16 @@ def test_what_needs_imagecodecs_says_so(
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     said = refused(tmp_path / f"a.{suffix}")
     assert "needs `pip install 'cmer-bench[geo]'`" in said
+
+
+def test_without_tifffile_a_file_is_named_for_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    (tmp_path / "a.tif").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert "run `git lfs pull`" in refused(tmp_path / "a.tif")
+    (tmp_path / "a.tif").write_bytes(b"no image")
+    assert "is an unusual TIFF, or none; try `pip" in refused(tmp_path / "a.tif")
 
 
 def test_a_compression_that_needs_another_package_names_it(

@@ -89,6 +89,8 @@ def test_the_command_finds_what_was_planted(two: Path) -> None:
     assert "1 of 4 test images of tiny share captions with one of its images (2 or more of" in said
     assert "pond_12.png and pond_0.png (2 captions)" in said
     assert "LEAK 2 test images of tiny are in train or val of near (2 by their pictures, 1" in said
+    (two / "near/images/pond_2.png").unlink()
+    assert "against near: 1 images are missing or cannot be read" in invoke(two).stdout
 
 
 def test_without_images_captions_alone_are_compared(two: Path) -> None:

@@ -147,11 +147,13 @@ def test_nwpu_with_more_than_five_sentences(tmp_path: Path) -> None:
     assert captions(tmp_path, json.dumps({"pond": [entry]}), "d.json") == {"a.tif": keys}
 
 
-def test_a_bar_between_columns_and_a_comment_for_each_row(tmp_path: Path) -> None:
+def test_blanks_after_the_separator_and_a_comment_for_each_row(tmp_path: Path) -> None:
     text = "image_name| comment_number| comment| split\n" + "".join(
         f"a.jpg| {k}| {said} .| test\n" for k, said in enumerate(("a pond", "a port"))
     )
     assert captions(tmp_path, text) == {"a.jpg": ("a pond .", "a port .")}
+    text = 'filename, split, caption\na.tif, test, "a pond, a port"\n'
+    assert captions(tmp_path, text) == {"a.tif": ("a pond, a port",)}
 
 
 def test_columns_that_are_not_read_are_told(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_empty_cells_at_the_end_and_paths_of_windows(tmp_path: Path) -> None:
     assert captions(tmp_path, text) == {"a.tif": ("a pond",), "b/b.tif": ("a port",)}
 
 
-@pytest.mark.parametrize("word", ["nan", "None", "NULL", "<NA>"])
+@pytest.mark.parametrize("word", ["", " ", "nan", "None", "NULL", "<NA>"])
 def test_words_that_exports_write_for_nothing(tmp_path: Path, word: str) -> None:
     text = f"filename,split,caption\na.tif,test,a pond\na.tif,test,{word}\nb.tif,test,{word}\n"
     reading = read(tmp_path, text)

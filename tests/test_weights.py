@@ -142,6 +142,7 @@ def test_a_tokenizer_that_cannot_be_had_is_one_sentence_at_once(
         ("hf:owner/nothing/a.pt", "has no model repository 'owner/nothing', or it is private"),
         ("hf:owner/closed/a.pt", "only to those who accepted its terms: open .*/owner/closed"),
         (f"hf:{REPO}", "name no file on the Hub; write hf:OWNER/REPO/FILE@REVISION"),
+        ("hf:a--b/c/a.pt", "'a--b/c' is no repository .*; write OWNER/NAME"),
     ],
 )
 def test_what_the_hub_does_not_give_is_one_sentence(

@@ -118,6 +118,7 @@ def check(options: CheckOptions) -> None:
     from bench.backbone import loading, split_spec
     from bench.data import check as check_
     from bench.data import contact, leaks, summary
+    from bench.data.cardfile import DEFAULT_BACKBONE
 
     sheet, pairs_sheet, backbone = options.sheet, options.pairs_sheet, options.backbone
     card, root = data.card(options.name), data.data_root(options.data_root)
@@ -126,9 +127,9 @@ def check(options: CheckOptions) -> None:
         raise UserError("--pairs-sheet shows what --against finds; give --against NAME too")
     for out in (sheet, pairs_sheet):
         demand_png(out)
-    tokenizer = (
-        check_.clip_tokenizer() if backbone is None else loading.tokenizer(split_spec(backbone))
-    )
+    for other in others:
+        data.read(other, root)  # to say what is missing before the minutes that the check takes
+    tokenizer = loading.tokenizer(split_spec(backbone or DEFAULT_BACKBONE))
     leaked = []
     screen = console(stderr=options.json)
     with Progress(console=console(stderr=True), transient=True) as bar:
@@ -157,7 +158,7 @@ def check(options: CheckOptions) -> None:
     if pairs_sheet is not None:
         pairs = leaks.sheet(leaked, pairs_sheet)
         say(screen, f"wrote {pairs_sheet}" if pairs else f"no pairs of images, so no {pairs_sheet}")
-    raise typer.Exit(0 if report.ok else 1)
+    raise typer.Exit(1 if report.incomplete else 0)
 
 
 @framework.command(app, "bench data corruptions ucm --out corruptions.png")
@@ -188,14 +189,16 @@ def new(
     from bench import data
     from bench.data import newcard
 
-    path = out or Path(f"{name}.toml")
-    proposal = newcard.propose(name, annotations, images, data.data_root(data_root))
+    path, root = out or Path(f"{name}.toml"), data.data_root(data_root)
+    newcard.demand_new(name, path)
+    proposal = newcard.propose(name, annotations, images, root)
     newcard.write(proposal, path)
     screen = console()
     screen.print(proposal.toml, markup=False, highlight=False)
     for note in proposal.notes:
         say(screen, note)
-    say(screen, f"wrote {path}; look at it, then: bench data check {path}")
+    advice = data.fetch_command(data.Card(name, {}, path), root).replace("fetch", "check", 1)
+    say(screen, f"wrote {path}; look at it, then: {advice}")
 
 
 @framework.command(app, "bench data cache ucm --backbone ViT-B-32:none", "bench data cache --show")

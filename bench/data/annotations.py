@@ -55,7 +55,7 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
         near = nearest(kind, known)
         raise UserError(f"the kind {kind!r} is unknown{near}; known: {', '.join(known)}")
     auto, notes, samples = kind == "auto", list[str](), list[Sample]()
-    if kind == "precomp" or (auto and not annotation and (folder / "train_caps.txt").exists()):
+    if kind == "precomp" or (auto and not annotation and files_of_splits(folder, PRECOMP)):
         kind, annotation = "precomp", PRECOMP
     annotation = annotation or _guess_file(folder)
     pieces = files_of(folder, annotation)
@@ -140,14 +140,15 @@ def _check(samples: list[Sample]) -> None:
 
 
 def split_pattern(name: str) -> str:
-    """`captions_test.csv` -> `captions_{split}.csv`; a name without a split's word is kept.
+    """`captions_test.csv` -> `captions_{split}.csv`; a name without or with two such words is kept.
 
     For Parquet in pieces it means all: `test-00000-of-00002.parquet` -> `{split}-*.parquet`.
     """
     # Longer words first, so that `validation` is not taken for `valid` or `val`.
     words = "|".join(sorted((*SPLITS, *values.OTHER_NAMES), key=len, reverse=True))
     name = re.sub(r"-\d{5}-of-\d{5}[^.]*\.parquet$", "-*.parquet", name)
-    return re.sub(rf"(?<![a-zA-Z])({words})(?![a-zA-Z])", "{split}", name)
+    pattern, found = re.subn(rf"(?<![a-zA-Z])({words})(?![a-zA-Z])", "{split}", name)
+    return pattern if found == 1 else name
 
 
 def files_of(folder: Path, annotation: str) -> list[tuple[str | None, Path]]:

@@ -17,7 +17,7 @@ import numpy as np
 import PIL
 from filelock import FileLock, Timeout
 
-from bench import UserError, synthetic
+from bench import UserError, at_home, synthetic
 from bench.data import Dataset, imagefile, resize, short_hash
 from bench.data.imagefile import Scale
 from bench.data.resize import CLIP, Pixels, Resize, fit
@@ -40,7 +40,7 @@ def cache_folder() -> Path:
     A user without a home folder, as in some containers, gets one among the temporary files.
     """
     if base := os.environ.get("BENCH_CACHE"):
-        return Path(base)
+        return at_home(base)
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "cmer-bench"
     try:
@@ -107,7 +107,7 @@ def images(
 
 
 def build(dataset: Dataset, size: int, how: Resize = CLIP, *, console: "Console") -> Pixels:
-    """`images` with a progress bar, and its sentences on the console."""
+    """`images`, with a progress bar and its messages on the console."""
     from rich.progress import MofNCompleteColumn, Progress
 
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())

@@ -20,9 +20,9 @@ from pydantic import (
     field_validator,
 )
 
-from bench import UserError
+from bench import UserError, at_home
 from bench.data.text import read_text
-from bench.faults import faults
+from bench.faults import faults, matching
 from bench.spec import nearest
 
 DEFAULT_BACKBONE = "openai-b32"
@@ -94,7 +94,7 @@ def short_hash(text: str) -> str:
 
 def data_root(given: Path | None) -> Path:
     """Where data sets are: `--data-root`, else $BENCH_DATA, else `./data`."""
-    return given or Path(os.environ.get("BENCH_DATA") or "data")
+    return at_home(given or os.environ.get("BENCH_DATA") or "data")
 
 
 def cards() -> dict[str, Card]:
@@ -127,20 +127,15 @@ def card(name: str) -> Card:
 # What a card may say; datasets/README.md says what the keys mean.
 
 
-def _without_nul(path: str) -> str:
-    if "\0" in path:
-        raise ValueError("should hold no NUL character")
-    return path
-
-
 def _inside(path: str) -> str:
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise ValueError("should be a path inside the data set's folder")
     return path
 
 
-Folder = Annotated[str, AfterValidator(_without_nul)]
+Folder = Annotated[str, matching(r"[^\0]*", "should hold no NUL character")]
 Inside = Annotated[Folder, AfterValidator(_inside)]
+Hash = Annotated[str, matching("[0-9a-f]{16}", "should be 16 hex digits")]
 
 
 class Table(BaseModel):
@@ -165,7 +160,7 @@ class TestKeys(Table):
 
     __test__ = False  # this is no test class for pytest
 
-    filenames_sha256: str | None = None
+    filenames_sha256: Hash | None = None
     """First 16 hex digits of the SHA-256 of the sorted stems of the test images."""
 
 
@@ -188,6 +183,8 @@ class SceneKeys(Table):
     def _complete(cls, rule: str, info: ValidationInfo) -> str:
         if rule == "blocks" and not (info.data.get("size") and info.data.get("names")):
             raise ValueError("should have `names` and `size` beside it")
+        if rule == "files" and not info.data.get("folder"):
+            raise ValueError("should have `folder` beside it")
         return rule
 
 
@@ -218,7 +215,7 @@ class CardKeys(Table):
     """The folder of the images."""
     pictures: str | None = None
     """A file beside the card with a hash of each numbered picture."""
-    annotation_sha256: str | None = None
+    annotation_sha256: Hash | None = None
     """First 16 hex digits of the SHA-256 of captions and scenes."""
     backbone: str | None = None
     """The backbone of trials that name none. Default: openai-b32."""

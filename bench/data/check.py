@@ -100,10 +100,16 @@ class Report:
         return same and self.published_test_hash in (None, self.test_hash)
 
     @property
-    def ok(self) -> bool:
-        """Whether it is the data of the card, and every image was opened and can be read."""
+    def incomplete(self) -> list[str]:
+        """Why it is not the data of the card, or not all of it; empty if nothing is wrong."""
         images = self.images
-        return images.compared and not (self.faults or images.missing or images.undecodable)
+        reasons = {
+            "it is not the data of the card": self.faults,
+            "no image could be looked at": not images.compared,
+            f"{len(images.missing):,} images are missing": images.missing,
+            f"{len(images.undecodable):,} images cannot be read": images.undecodable,
+        }
+        return [reason for reason, holds in reasons.items() if holds]
 
     def as_json(self) -> dict[str, Any]:
         """Everything as `--json` prints it; the fields of `images` are on the top level."""
@@ -122,9 +128,8 @@ def check(
 ) -> Report:
     """Look at every caption and every image of a data set; nothing is written.
 
-    tokenizer: that of `backbone` (`clip_tokenizer`, or `Backbone.tokenizer`), which cuts long
-    captions off; without it no tokens are counted. Raises UserError if the annotation is absent or
-    cannot be read at all.
+    tokenizer: that of `backbone`, which cuts long captions off; without it no tokens are counted.
+    Raises UserError if the annotation is absent or cannot be read at all.
     """
     samples, notes = data.read(card, root)
     images, image_notes = _images(card, root, samples, progress)
@@ -236,10 +241,3 @@ def _longest(samples: Sequence[Sample], tokenizer: Any) -> Longest | None:
 
     caption = max(owner, key=lambda c: tokens(c) or len(c), default=None)
     return None if caption is None else Longest(tokens(caption), owner[caption], caption)
-
-
-def clip_tokenizer() -> Any:
-    """CLIP's tokenizer, with its context of 77 tokens."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from bench import UserError, synthetic
+from bench import UserError, at_home, synthetic
 from bench.data import annotations, brightness, files, scenes
 from bench.data.cardfile import Card, cards, data_root, short_hash
 from bench.data.values import SPLITS
@@ -72,7 +72,7 @@ def fetch_command(card: Card, root: Path) -> str:
 
 def folder_of(card: Card, root: Path) -> Path:
     """The folder of a card's annotation and images."""
-    return root / str(card.raw.get("folder", card.name))
+    return root / at_home(card.raw.get("folder", card.name))
 
 
 def load(card: Card, root: Path, images: bool = True) -> Dataset:
@@ -147,7 +147,7 @@ def find_images(card: Card, root: Path, samples: Sequence[Sample]) -> files.Matc
 
 
 def faults(card: Card, samples: Sequence[Sample]) -> list[str]:
-    """In which ways an annotation is not the card's, each a sentence with the remedy."""
+    """How an annotation differs from what the card says, each a sentence with the remedy."""
     remedy = "use the published annotation, or write a card for yours (bench data new)"
     wrong = []
     are = ", ".join(f"{sum(s.split == name for s in samples):,} {name}" for name in SPLITS)
@@ -183,9 +183,9 @@ def spoken_form(caption: str) -> str:
 
 
 def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
-    """Move a share of the training images to val, chosen by a hash of the file name.
+    """Move a share of the training images, at least one, to val, chosen by a hash of the file name.
 
-    It is the hash of the bare name, for the forms of annotation differ in the folders.
+    The name is taken without its folders, which differ between the forms of annotation.
     """
 
     def order(sample: Sample) -> tuple[bytes, str]:
@@ -193,7 +193,7 @@ def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
         return hashlib.sha256(f"val/{name}".encode()).digest(), sample.filename
 
     train = sorted((s for s in samples if s.split == "train"), key=order)
-    held_out = set(train[: round(share * len(train))])
+    held_out = set(train[: max(1, round(share * len(train)))])
     return [replace(s, split="val") if s in held_out else s for s in samples]
 
 

@@ -85,7 +85,7 @@ def match(
 
     unmatched, numbered = [], 0
     for filename in filenames:
-        exact, (first, second) = by_name.get(PurePosixPath(filename).name), _stems(filename)
+        exact, (first, second) = by_name.get(PurePosixPath(filename).name), stems(filename)
         if paths := exact or by_stem.get(first) or by_stem.get(second):
             take(filename, paths)
         elif paths := by_stem.get(other_stem(filename) or ""):
@@ -95,10 +95,10 @@ def match(
             unmatched.append(filename)
     # Only the files that are left may be spelled otherwise, so that an exact name always wins.
     free = [path for path in files if path not in entry_of] if unmatched else []
-    by_spelling = _grouped(free, lambda path: _spelling(path.stem))
+    by_spelling = _grouped(free, lambda path: spelling(path.stem))
     respelled = []
     for filename in unmatched:
-        first, second = map(_spelling, _stems(filename))
+        first, second = map(spelling, stems(filename))
         if paths := by_spelling.get(first) or by_spelling.get(second):
             take(filename, paths)
             respelled.append(filename)
@@ -116,7 +116,7 @@ def match(
     return Matches([file_of.get(f) for f in filenames], missing, extra, notes)
 
 
-def _stems(filename: str) -> tuple[str, str]:
+def stems(filename: str) -> tuple[str, str]:
     """The stems that the file of an annotated name may have, the likelier one first.
 
     What follows the last dot is an extension or, as in `tile_7.25`, a part of the name.
@@ -133,7 +133,8 @@ def _chosen(name: str, filename: str, paths: list[Path]) -> Path:
         paths = [p for p in paths if p.parent.parts[-len(parts) :] == parts] or paths
     if len(paths) > 1:
         both = f"{paths[0]}, {paths[1]}"
-        raise UserError(f"{name}: several images could be {filename!r}: {both}; keep one")
+        remedy = "keep one, or write its folder before its name in the annotation"
+        raise UserError(f"{name}: several images could be {filename!r}: {both}; {remedy}")
     return paths[0]
 
 
@@ -144,7 +145,7 @@ def _grouped(files: Sequence[Path], key: Callable[[Path], str]) -> dict[str, lis
     return groups
 
 
-def _spelling(stem: str) -> str:
+def spelling(stem: str) -> str:
     """A stem in one spelling: lower case, one Unicode form, no full width or leading zeros."""
     # Twice, because the lower case of a letter may again be written in two ways.
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", stem).casefold())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Scale = tuple[float, float]
 Values = npt.NDArray[Any]
 
+GEO = "`pip install 'cmer-bench[geo]'`"
 LIMIT_PIXELS = 89_478_485
 """From here on Pillow itself warns of a decompression bomb: a quarter of a GiB as RGB."""
 LIMIT_BANDS = 16
@@ -65,7 +66,7 @@ class Wide:
             return self.values  # a scale is only for images of more than 8 bits
         if scale is not None:
             low, high = scale
-            share = (np.nan_to_num(self.values.astype(np.float32)) - low) / (high - low)
+            share = (np.nan_to_num(self.values.astype(np.float32), nan=low) - low) / (high - low)
             result = (share.clip(0, 1) * 255 + 0.5).astype(np.uint8)
         elif self.values.dtype == np.uint16:
             result = (self.values >> (self.bits - 8)).clip(0, 255).astype(np.uint8)
@@ -154,16 +155,13 @@ def _wide(path: Path, opened: "ImageFile") -> Wide | None:
     if not is_one_wide_band:
         return None
     bits = max(tags.get(BITS, (16,)))
-    return Wide(_native_order(np.asarray(opened)), bits, _number(tags.get(NODATA)))
+    return Wide(_first_three(np.asarray(opened)), bits, _number(tags.get(NODATA)))
 
 
 def _tiff(path: Path) -> Wide:
     """Any TIFF through tifffile: many bands, bands one after another, floats, zstd."""
-    try:
-        import tifffile
-    except ImportError:
-        geo = "`pip install 'cmer-bench[geo]'`"
-        raise UserError(f"the image {path} is an unusual TIFF, or none; try {geo}") from None
+    import tifffile  # without it: see `_damaged`
+
     with tifffile.TiffFile(path) as file:
         series, page = file.series[0], file.pages.first
         sizes = dict(zip(series.axes, series.shape, strict=True))
@@ -191,16 +189,14 @@ def _jpeg2000_bits(path: Path) -> int:
     return max((size & 0x7F) + 1 for size in sizes)
 
 
-def _native_order(values: Values) -> Values:
-    """The same values in this machine's order of bytes."""
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
 def _first_three(bands: Values) -> Values:
-    """The first three of several bands; of two the first, for the other is transparency."""
+    """The first three of several bands; of two the first, for the other is transparency.
+
+    They come in this machine's order of bytes.
+    """
     if bands.ndim == 3:
         bands = bands[..., :3] if bands.shape[2] >= 3 else bands[..., 0]
-    return _native_order(bands)
+    return bands.astype(bands.dtype.newbyteorder("="), copy=False)
 
 
 def _number(text: Any) -> float | None:
@@ -215,8 +211,7 @@ def _codecs(path: Path) -> Any:
     try:
         import imagecodecs
     except ImportError:
-        geo = "`pip install 'cmer-bench[geo]'`"
-        raise UserError(f"{path} has more than 8 bits in each colour, which needs {geo}") from None
+        raise UserError(f"{path} has more than 8 bits in each colour, which needs {GEO}") from None
     return imagecodecs
 
 
@@ -238,7 +233,11 @@ def _damaged(path: Path, error: Exception) -> UserError:
     if head.startswith(b"version https://git-lfs"):
         return UserError(f"{path} is a pointer of Git LFS and no image; run `git lfs pull` there")
     if head.startswith((b"<!doctype html", b"<html")):
-        return UserError(f"{path} is a web page and no image; fetch it again")
+        return UserError(f"{path} is a web page and no image; delete it and fetch it again")
+    if isinstance(error, ImportError):  # tifffile is not installed
+        return UserError(f"the image {path} is an unusual TIFF, or none; try {GEO}")
     if "requires the 'imagecodecs' package" in str(error):
-        return UserError(f"the compression of {path} needs `pip install 'cmer-bench[geo]'`")
-    return UserError(f"the image {path} cannot be read ({brief(error)}); fetch it again")
+        return UserError(f"the compression of {path} needs {GEO}")
+    denied = isinstance(error, PermissionError)
+    remedy = "check its permissions" if denied else "delete it and fetch it again"
+    return UserError(f"the image {path} cannot be read ({brief(error)}); {remedy}")

@@ -41,6 +41,8 @@ class Leaks:
     """The closest first."""
     notes: list[str]
     """Why the images could not be compared; empty if they were."""
+    not_compared: int = 0
+    """Images of the two data sets that are missing or cannot be read, where the others were."""
 
     def as_json(self) -> dict[str, Any]:
         """Everything, in types that JSON knows."""
@@ -52,6 +54,7 @@ class Leaks:
             "by_captions": [asdict(pair) for pair in self.by_captions],
             "by_pixels": [asdict(pair) for pair in self.by_pixels],
             "images_compared": not self.notes,
+            "images_not_compared": self.not_compared,
             "notes": self.notes,
             "leaked_by_captions": len(_tested(self.by_captions)),
             "leaked_by_pixels": len(_tested(self.by_pixels)),
@@ -76,6 +79,9 @@ class Leaks:
                 f"against {other}: {len(pixels)} test images are in it as pictures, equal or "
                 f"nearly so: {few(map(str, self.by_pixels), mark='; ') or 'none'}"
             )
+        if self.not_compared:
+            absent = f"{self.not_compared:,} images are missing or cannot be read"
+            yield f"against {other}: {absent}, so they were not compared"
         if captions | pixels and not self.notes:
             yield (
                 f"LEAK {len(captions | pixels)} test images of {name} are in train or val of "
@@ -104,13 +110,14 @@ def between(card: Card, other: Card, root: Path, progress: Progress) -> Leaks:
     """
     test, train = _part(card, root, test=True), _part(other, root, test=False)
     notes = [f"captions alone were compared: {note}" for note in (*test.notes, *train.notes)]
-    pairs: list[Twins] = []
+    pairs, unseen = list[Twins](), 0
     if not notes:
         decoded = [
             twins.decode(p.card, p.samples, p.paths, progress=progress) for p in (test, train)
         ]
         pairs = twins.find(*decoded)
-    return Leaks(test, train, by_captions(test.samples, train.samples), pairs, notes)
+        unseen = sum(int((~part.seen).sum()) for part in decoded)
+    return Leaks(test, train, by_captions(test.samples, train.samples), pairs, notes, unseen)
 
 
 def by_captions(tests: Sequence[Sample], trains: Sequence[Sample]) -> list[SharedCaptions]:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import UserError, data
+from bench import UserError, at_home, data
 from bench.data import SPLITS, annotations, brightness, files, parquet, scenes
-from bench.disk import writing
+from bench.disk import demand_writable, writing
 from methods.sample import Sample
 
 
@@ -26,15 +26,17 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     """Read the annotation, find its images, guess the scene rule; raises UserError.
 
     `annotation` may be a file, a pattern with `{split}` for train, val and test, or a folder of
-    `<split>_caps.txt`. The pictures inside Parquet are written to `images`, if that is not there.
+    `<split>_caps.txt`. The pictures inside Parquet are written to `images`, if that is empty.
     """
-    _check_name(name)
     annotation, images = _absolute(annotation), _absolute(images)
     if not images.is_dir() and annotation.suffix != ".parquet":
         raise UserError(f"{images} is no folder; --images is the folder of the images")
-    is_precomp = annotation.is_dir()
-    folder, file = (annotation, None) if is_precomp else (annotation.parent, _pattern(annotation))
-    reading = _read(folder, file, images)
+    is_folder = annotation.is_dir()
+    folder, file = (annotation, None) if is_folder else (annotation.parent, _pattern(annotation))
+    try:
+        reading = annotations.read("auto", folder, file)
+    except annotations.Absent as absent:
+        raise UserError(f"there is no annotation {absent}; --annotations is its file") from None
     samples = reading.samples
     counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
     if not counts["test"]:
@@ -42,6 +44,8 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
             f"{annotation} has {counts['train']} images in train and none in test; test images are "
             "needed, in the annotation or as one file per split ({split} in its name)"
         )
+    if file is not None and reading.kind == "parquet" and not any(images.glob("*")):
+        _write_pictures(folder, file, images)
     matches = files.match(name, images, [s.filename for s in samples])
     values = brightness.sample(matches.paths)
     warning = None if values is None else values.warning(None)
@@ -49,7 +53,7 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
 
     # The card.
     keys = {"name": name, "title": name, "kind": reading.kind, "citation": "", "licence": ""}
-    keys |= {"source": "its authors", "put": "", **_places(folder, file, images, root)}
+    keys |= {"source": "its authors", **_places(folder, file, images, root)}
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
     if counts["train"] and not counts["val"]:
         lines.append("val_share = 0.1")
@@ -64,7 +68,7 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     if not counts["train"]:
         notes.append(
             "there are no training images: the card is for `zeroshot` and for methods that were "
-            f"trained elsewhere (bench evaluate RECORD --dataset {name}.toml)"
+            "trained elsewhere (bench evaluate)"
         )
     if warning is not None:
         notes.append(f"{warning}; the card states it now: look whether it suits your images")
@@ -74,27 +78,26 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
     return Proposal("\n".join(lines), [*notes, scene_note, *data.few_test_images(samples)])
 
 
-def _check_name(name: str) -> None:
-    """Raise UserError for a name that no new card can have."""
+def demand_new(name: str, path: Path) -> None:
+    """Raise UserError for a name or a file that no new card can have."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UserError(f"{name!r} is no name for a card; use letters, digits, - and _")
     if name in data.cards():
         raise UserError(f"a card called {name!r} is there already; choose another name")
+    if path.name != f"{name}.toml":
+        raise UserError(f"a data set has the name of its card's file: call the card {name}.toml")
+    if path.exists():
+        raise UserError(f"{path} is there already; move it or give --out")
+    demand_writable(path)
 
 
-def _read(folder: Path, file: str | None, images: Path) -> annotations.Reading:
-    """Read the annotation; write the pictures inside it to `images`, if that is not there."""
-    try:
-        reading = annotations.read("auto", folder, file)
-    except annotations.Absent as absent:
-        raise UserError(f"there is no annotation {absent}; --annotations is its file") from None
-    if not images.exists() and file is not None:
-        partial = images.with_name(f".{images.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # of a call that was stopped
-        for _, path in annotations.files_of(folder, file):
-            parquet.write_pictures(path, partial)
-        partial.rename(images)
-    return reading
+def _write_pictures(folder: Path, file: str, images: Path) -> None:
+    """Write the pictures inside Parquet files to a new folder `images`; raises UserError."""
+    partial = images.with_name(f".{images.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a call that was stopped
+    for _, path in annotations.files_of(folder, file):
+        parquet.write_pictures(path, partial)
+    partial.rename(images)
 
 
 def _places(place: Path, file: str | None, images: Path, root: Path) -> dict[str, str]:
@@ -106,8 +109,8 @@ def _places(place: Path, file: str | None, images: Path, root: Path) -> dict[str
     where = place.relative_to(folder)
     if file is None and where.parts:
         raise UserError(
-            f"the precomp files lie in {place}, the images in {images}; put the image folder "
-            "beside or below the text files"
+            f"the annotation lies in {place}, the images in {images}; put the image folder into "
+            f"{place} too"
         )
     inside = folder.relative_to(base).as_posix() if folder.is_relative_to(base) else str(folder)
     annotation = {} if file is None else {"annotation": (where / file).as_posix()}
@@ -127,7 +130,8 @@ def _scenes(samples: Sequence[Sample]) -> tuple[str, str]:
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 (links are kept as the user wrote them)
+    # Not resolved, so that links are kept as the user wrote them.
+    return Path(os.path.abspath(at_home(path)))  # noqa: PTH100
 
 
 def _pattern(annotation: Path) -> str:
@@ -139,7 +143,5 @@ def _pattern(annotation: Path) -> str:
 
 def write(proposal: Proposal, path: Path) -> None:
     """Write a proposed card; a file that is there is not overwritten (UserError)."""
-    if path.exists():
-        raise UserError(f"{path} is there already; move it or give --out")
     with writing(path), path.open("x", encoding="utf-8") as file:
         file.write(proposal.toml)

@@ -1,7 +1,8 @@
 """Data sets in Parquet, as the Hugging Face Hub keeps them: a row an image, with its captions.
 
 The columns are `filename`, `captions` (a list or a text) and `image`: the bytes of the file, or a
-pair of `bytes` and `path` as `datasets.Image` writes it. Needs pyarrow.
+pair of `bytes` and `path` as `datasets.Image` writes it. Without a column of names `path` is the
+name. Needs pyarrow.
 """
 
 from collections.abc import Iterator
@@ -18,10 +19,12 @@ ROWS = 32
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """The rows without the bytes of pictures, which are replaced by the pictures' names."""
+    """The rows without their pictures, which leave their names if no column has these."""
     with _opened(path) as file:
-        columns = [_without_bytes(field) for field in file.schema_arrow]
-        entries: list[dict[str, Any]] = file.read([c for c in columns if c]).to_pylist()
+        image, named = _picture_columns(file.schema_arrow)
+        columns = [field.name for field in file.schema_arrow if not _holds_bytes(field.type)]
+        columns += [] if named else [f"{image}.path"]  # pyarrow skips it if there is none
+        entries: list[dict[str, Any]] = file.read(columns).to_pylist()
     for row in entries:
         for key, value in row.items():
             if isinstance(value, dict) and set(value) == {"path"}:  # a picture without its bytes
@@ -32,11 +35,10 @@ def rows(path: Path) -> list[dict[str, Any]]:
 def pictures(path: Path) -> Iterator[tuple[str, bytes]]:
     """The name and the bytes of each picture; raises UserError where there are none."""
     with _opened(path) as file:
-        kinds = {field.name: field.type for field in file.schema_arrow}
-        image = next((name for name, kind in kinds.items() if _holds_bytes(kind)), None)
+        image, named = _picture_columns(file.schema_arrow)
         if image is None:
-            raise UserError(f"{path} has no column of pictures; its columns: {', '.join(kinds)}")
-        named = next((n for n in NAME_COLUMNS if n in kinds and n != image), None)
+            columns = ", ".join(file.schema_arrow.names)
+            raise UserError(f"{path} has no column of pictures; its columns: {columns}")
         for batch in file.iter_batches(ROWS, columns=[image, *([named] if named else [])]):
             for row in batch.to_pylist():
                 held = row[image]
@@ -63,12 +65,13 @@ def write_pictures(path: Path, folder: Path) -> None:
         target.write_bytes(content)
 
 
-def _without_bytes(field: Any) -> str | None:
-    """The column to read for a field: of a picture its name, if it has one."""
-    if not _holds_bytes(field.type):
-        return str(field.name)
-    named = hasattr(field.type, "names") and "path" in field.type.names
-    return f"{field.name}.path" if named else None
+def _picture_columns(schema: Any) -> tuple[str | None, str | None]:
+    """The column of the pictures and that of their names; None for one that is not there."""
+    held = [field.name for field in schema if _holds_bytes(field.type)]
+    # `image` rather than a mask or a thumbnail before it.
+    image = min(held, key=lambda name: name.lower() not in NAME_COLUMNS, default=None)
+    others = {name.lower(): name for name in schema.names if name not in held}
+    return image, next((others[name] for name in NAME_COLUMNS if name in others), None)
 
 
 def _holds_bytes(kind: Any) -> bool:

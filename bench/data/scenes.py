@@ -21,7 +21,7 @@ def rule_of(
     rule, words = scenes.get("rule", "none"), scenes.get("words", {})
     listed: dict[str, str] = {}
     if rule == "files":  # a text file for each scene lists its images
-        lists = folder / str(scenes.get("folder", ""))
+        lists = folder / scenes["folder"]
         for path in sorted(lists.glob("*.txt")):
             # RSICD's lists are called `SparseResidential.txt`, the scene `sparse residential`.
             scene = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path.stem).lower()

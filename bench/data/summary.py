@@ -45,15 +45,8 @@ def figures(split: str, words: Words) -> dict[str, str]:
 
 def verdict(report: Report) -> str:
     """Whether the check passed, and each thing for which it did not."""
-    images = report.images
-    faults = {
-        "it is not the data of the card": report.faults,
-        "no image could be looked at": not images.compared,
-        f"{len(images.missing):,} images are missing": images.missing,
-        f"{len(images.undecodable):,} images cannot be read": images.undecodable,
-    }
-    if any(faults.values()):
-        return f"NOT COMPLETE: {'; '.join(fault for fault, holds in faults.items() if holds)}"
+    if report.incomplete:
+        return f"NOT COMPLETE: {'; '.join(report.incomplete)}"
     return "complete: the data that the card describes, and every image can be read"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.console import counted
 from bench.data import values
-from bench.data.values import LABELS, AnnotationError, FileSplit, at, kind_of, text
+from bench.data.values import LABELS, NOTHING, AnnotationError, FileSplit, at, kind_of, text
 from methods.sample import Sample
 
 NAME_COLUMNS = (
@@ -33,8 +33,6 @@ CAPTION_COLUMNS = (
 
 CELL_LIMIT = 2**26
 """Largest CSV cell in bytes; some exports hold whole images as text."""
-NOTHING = ("nan", "none", "null", "<na>")
-"""What exports write for a missing caption."""
 
 _LIST = re.compile(r"(?:array\()?\[(.*)\](?:,\s*dtype=[\w'<>|]+)?\)?", re.DOTALL)
 _ITEM = re.compile(
@@ -47,13 +45,13 @@ def read_csv(content: str, file_split: FileSplit, notes: list[str]) -> list[Samp
     """A CSV with a header, separated by comma, tab, semicolon or bar; adds to `notes`."""
     stream = io.StringIO(content, newline="")
     first = re.split(r"[\r\n]", content, maxsplit=1)[0]
-    if stated := re.fullmatch(r"sep=(.)", first.strip()):  # Excel's own first line
+    if stated := re.fullmatch(r'sep=([^"])', first.strip()):  # Excel's own first line
         stream.readline()
         delimiter = stated[1]
     else:
         delimiter = max(",\t;|", key=first.count)
     csv.field_size_limit(CELL_LIMIT)
-    lines = csv.reader(stream, delimiter=delimiter, strict=True, skipinitialspace=delimiter == "|")
+    lines = csv.reader(stream, delimiter=delimiter, strict=True, skipinitialspace=True)
 
     def rows() -> Iterator[tuple[str, dict[str, Any]]]:
         for cells in lines:
@@ -144,25 +142,25 @@ class Table:
         return [s if s.captions else replace(s, captions=("",)) for s in samples.values()]
 
     def _captions(self, row: dict[str, Any]) -> list[str]:
-        """The captions of a row; blank cells of numbered columns are no captions."""
+        """The captions of a row; empty cells of numbered columns do not count as missing."""
         base, *numbered = self.captions
         if not numbered:
             return self._texts(values.get(row, base))
-        first, *others = (self._texts(row.get(column)) for column in self.captions)
+        first, *others = (self._texts(row.get(column) or []) for column in self.captions)
         rest = [caption for cell in others for caption in cell]
         # Some tables have a column `caption` that repeats one of `caption_1`, `caption_2`, ...
-        if base in CAPTION_COLUMNS and first and first[0] and set(first) <= set(rest):
+        if base in CAPTION_COLUMNS and first and set(first) <= set(rest):
             self.repeated += 1
             first = []
-        return [caption for caption in (*first, *rest) if caption]
+        return [*first, *rest]
 
     def _texts(self, value: object) -> list[str]:
         """The captions in one cell."""
-        if value is None or value != value or str(value).strip().lower() in NOTHING:  # NaN
-            self.missing += 1
-            return []
         if isinstance(value, dict):
             value = values.get(value, "raw")
+        if str(value).strip().lower() in NOTHING:
+            self.missing += 1
+            return []
         if isinstance(value, list):
             return [caption for item in value for caption in self._texts(item)]
         caption = text(value, "the caption")

@@ -19,6 +19,8 @@ OTHER_NAMES |= {"training": "train", "testing": "test"}
 """Other words for a split in annotations."""
 LABELS = ("label_name", "label", "scene", "class_name", "class", "category")
 """Columns for the scene of an image; the first that holds one counts."""
+NOTHING = ("", "nan", "none", "null", "<na>")
+"""What exports write for a missing caption or scene."""
 
 
 class AnnotationError(Exception):
@@ -137,7 +139,7 @@ def sample(
 ) -> Sample:
     """The sample of an entry: its captions, and its file name, split and scene, checked here."""
     name, scene = filename(get(entry, name_key)), None
-    stated = [v for key in labels if (v := entry.get(key)) is not None and str(v).strip()]
+    stated = [v for k in labels if str(v := entry.get(k)).strip().lower() not in NOTHING]
     if stated:
         scene = str(stated[0]) if type(stated[0]) is int else text(stated[0], "the label")
     return Sample(name, tuple(captions), file_split.of(entry.get("split"), name), scene)

@@ -111,11 +111,12 @@ def _difference(path: Path, remote: Remote) -> str | None:
 
 @contextmanager
 def _faults(remote: Remote, folder: Path) -> Iterator[None]:
-    """Turn what the client raises into Fault, or into disk.NoRoom if `folder`'s disk is full."""
+    """Turn what the client raises into Fault, or disk.NoRoom if `folder` cannot be written to."""
     try:
         yield
     except Exception as error:
-        if getattr(error, "errno", None) in disk.FULL:
+        denied = isinstance(error, PermissionError) and Path(str(error.filename)).parent == folder
+        if denied or getattr(error, "errno", None) in disk.FULL:
             raise disk.NoRoom(folder, error, ELSEWHERE) from None
         reason = str(hub.explained(error, hub.of_url(remote.url) or remote.url))
         remedy = ": unset it to download" if reason == hub.OFFLINE else ""

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import UserError, data, disk
+from bench import UserError, at_home, data, disk
 from bench.console import say
 from bench.data import Card
 from bench.data.annotations import Absent
@@ -41,7 +41,7 @@ def run(card: Card, root: Path, file: Path | None, console: Console) -> bool:
     fetcher = _Fetcher(card, root, console)
     before = status.read(card, root)
     if file is not None:
-        fetcher.take(file)
+        fetcher.take(at_home(file))
     elif before.faults:
         raise UserError(f"{before.faults[0]}; move away what is there, then fetch again")
     elif parts := status.missing_parts(card, root, before):

@@ -79,7 +79,7 @@ def _annotation(job: Job, downloads: Sequence[Path], val: int | str | None) -> s
         draft.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
     else:
         _copy_or_extract(downloads[0], draft)
-        samples = annotations.read(job.card.kind, job.aside, draft.name).samples
+    samples = annotations.read(job.card.kind, job.aside, draft.name).samples
     for fault in data.faults(job.card, samples):
         raise Fault(fault)
     job.place.parent.mkdir(parents=True, exist_ok=True)
@@ -127,12 +127,12 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
     except data.Missing:
         lacking = {s.filename for s in samples}
     samples = [s for s in samples if s.filename in lacking]
-    rule = job.card.raw.get("scenes", {})
-    stems = {PurePosixPath(s.filename).stem for s in samples}
-    stems |= {stem for s in samples if (stem := scenes.original_stem(rule, s.filename))}
+    names = [s.filename for s in samples]
+    original = partial(scenes.original_stem, job.card.raw.get("scenes", {}))
+    stems = {files.spelling(s) for n in names for s in (*files.stems(n), original(n) or "")}
 
     def is_wanted(name: PurePosixPath) -> bool:
-        return name.suffix.lower() in files.SUFFIXES and name.stem in stems
+        return name.suffix.lower() in files.SUFFIXES and files.spelling(name.stem) in stems
 
     for number, file in enumerate(downloads):
         archive.extract(file, job.aside / str(number), is_wanted)
@@ -143,8 +143,7 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
             for place, path in enumerate(inner):
                 archive.extract(path, job.aside / f"nested{number}-{place}", is_wanted)
     _drop_copies(job.aside, samples)
-    names = [s.filename for s in samples]
-    matches = files.match(job.card.name, job.aside, names, partial(scenes.original_stem, rule))
+    matches = files.match(job.card.name, job.aside, names, original)
     if matches.missing:
         raise Fault(
             f"{len(matches.missing):,} of {len(samples):,} images are not in "
@@ -194,9 +193,11 @@ def _check_pictures(job: Job, samples: Sequence[Sample], matches: files.Matches)
 
 
 def _scene_lists(job: Job, download: Path) -> str:
-    """The folder of that name in an archive."""
+    """The folder of that name in an archive or folder, or that folder itself."""
     name = job.place.name
-    extracted = archive.extract(download, job.aside / "lists", lambda path: name in path.parts[:-1])
+    itself = download.is_dir() and download.name == name
+    into = job.aside / "lists" / (name if itself else "")
+    extracted = archive.extract(download, into, lambda path: itself or name in path.parts[:-1])
     if not extracted:
         raise Fault(f"{download.name} holds no folder {name}")
     top = next(parent for parent in extracted[0].parents if parent.name == name)

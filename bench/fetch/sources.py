@@ -106,7 +106,10 @@ class Part(_Table):
     Trials can do without an optional part.
     """
 
-    to: Annotated[Inside, matching("(?s).*[^./].*", "should name a file or folder")]
+    to: Annotated[
+        Inside,
+        matching("(?s)(?!.*{split}).*[^./].*", "should name one file or folder, without {split}"),
+    ]
     sources: list[Source] = Field(min_length=1)
     optional: bool = False
 

@@ -84,7 +84,7 @@ def _parts(card: Card, folder: Path, status: Status) -> Iterator[str]:
     yield line(not status.missing, f"{card.raw['images']}/   {total:,} images, {present} there")
     scenes = card.raw.get("scenes", {})
     if scenes.get("rule") == "files":
-        lists = folder / str(scenes.get("folder"))
+        lists = folder / scenes["folder"]
         yield line(lists.is_dir(), f"{lists.name}/   the scenes of the images")
 
 

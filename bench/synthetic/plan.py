@@ -61,7 +61,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing in a picture, all in pictures: a point is x + yj, from 0 to 1."""
+    """One thing in a picture, whose side has the length 1; a point is x + yj, from 0 to 1."""
 
     part: str
     shape: str
@@ -88,7 +88,7 @@ def choose(scene: Scene, dice: Random) -> dict[str, Group]:
 
 
 def place(scene: Scene, groups: dict[str, Group], dice: Random) -> list[Thing]:
-    """Where it is, in the order in which it is drawn."""
+    """Where the things of a picture lie, in the order in which they are drawn."""
     # Quarter turns, and so little more that what is counted stays in the picture.
     turn = dice.randrange(4) * math.pi / 2 + dice.uniform(-0.2, 0.2)
     way, middle = cmath.rect(1, turn if scene.turns else 0), 0.5 + 0.5j
