@@ -222,10 +222,11 @@ class Method(nn.Module):
 
     @torch.no_grad()
     def load_own_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `own_state` gave; raises ValueError when the names differ."""
+        """Take over what `own_state` gave; raises ValueError when names or shapes differ."""
         own = self.own_state()
-        if own.keys() != state.keys():
-            odd = sorted(own.keys() ^ state.keys())
+        shapes, saved = ({n: t.shape for n, t in each.items()} for each in (own, state))
+        if shapes != saved:
+            odd = sorted({name for name, _ in shapes.items() ^ saved.items()})
             raise ValueError(
                 f"the saved state is of another method or setting; it differs in {odd}"
             )

@@ -291,14 +291,23 @@ def test_gradients_stay_finite_with_masked_entries() -> None:
     assert cmer.logit_scale.grad is not None
 
 
-def test_the_queue_is_saved() -> None:
-    cmer, given = build("cmer", queue=64), batch()
+def test_the_queue_is_saved_with_all_captions_of_an_image() -> None:
+    """Also of an image with more captions than it has room for at first."""
+    cmer, other, given = build("cmer", queue=64), build("cmer", queue=64), batch()
+    before = {k: v.clone() for k, v in cmer.own_state().items()}
+    given.caption_sets = torch.arange(8 * 12).view(8, 12)
     cmer.loss(given)
-    other = build("cmer", queue=64)
     other.load_own_state({k: v.clone() for k, v in cmer.own_state().items()})
     assert isinstance(other, CMER)
     assert other.recycler is not None
-    assert other.recycler.image_ids.tolist()[:8] == list(range(8))
+    past = other.recycler.newest()  # the last image first
+    assert past.image_ids[:8].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    shared = share_caption(given.caption_sets[:, 11:], past.caption_sets)
+    assert shared[:, :8].equal(torch.eye(8, dtype=torch.bool).flip(1))
+    cmer.load_own_state(before)  # as after the speed was measured
+    assert all(torch.equal(tensor, before[name]) for name, tensor in cmer.own_state().items())
+    with pytest.raises(ValueError, match=r"another method or setting.*'recycler\.images'"):
+        build("cmer", queue=32).load_own_state(before)
 
 
 def test_info_nce_against_the_definition() -> None:
