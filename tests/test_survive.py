@@ -129,6 +129,15 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(
     assert again() == 0
     assert "is of another code" in "".join(said)
 
+    def edit(event: Event) -> None:
+        """Change the files while the trial runs, which goes on with the code that it has read."""
+        if isinstance(event, Step):
+            monkeypatch.setattr(checkpoint, "code", lambda _: "edited meanwhile")
+
+    path.unlink()
+    trial_run.run(one, tiny, tiny / "r", edit, {}, every=0.0)
+    assert again() == 0
+
 
 def test_only_code_that_trains_counts_for_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
