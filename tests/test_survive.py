@@ -215,6 +215,18 @@ def test_out_of_memory_says_the_largest_batch(tiny: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
+    ("method", "remedy"),
+    [("lora", " --recipe checkpointing=true needs less."), ("cmer", ""), ("linear", "")],
+)
+def test_recomputation_is_advised_only_where_it_helps(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, method: str, remedy: str
+) -> None:
+    monkeypatch.setattr(oom, "_largest_batch", lambda *_: 0)
+    said, _ = oom.explain(MemoryError(), made(tiny, method), None)
+    assert said == f"MemoryError Predicted to fit this GPU: not even a batch of 2.{remedy}"
+
+
+@pytest.mark.parametrize(
     "message", ["CUDA error: out of memory\nSearch for ...", "cuDNN: CUDNN_STATUS_ALLOC_FAILED"]
 )
 def test_other_ways_in_which_a_gpu_says_that_it_is_full(message: str) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from bench.schema import Efficiency
 from bench.units import format_bytes
+from methods import registry
 
 if TYPE_CHECKING:
     from bench.trial import Trial
@@ -44,12 +45,11 @@ def explain(
     largest = _largest_batch(trial, context_length)
     if largest is not None:
         figures["largest_batch_predicted"] = largest
-        message += (
-            f" Predicted to fit this GPU: a batch of {largest} (now {trial.recipe.batch_size}); "
-            "--recipe checkpointing=true needs less."
-            if largest
-            else " Predicted: not even a batch of 2 fits this GPU."
-        )
+        batch = f"a batch of {largest} (now {trial.recipe.batch_size})"
+        message += f" Predicted to fit this GPU: {batch if largest else 'not even a batch of 2'}."
+        # Towers without a backward pass keep nothing that could be recomputed.
+        if not (trial.recipe.checkpointing or registry()[trial.method].frozen_features):
+            message += " --recipe checkpointing=true needs less."
     return message, figures
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from bench.console import plain_table
 from bench.label import Label
 from bench.measure.parameters import rounded
-from bench.measure.plan import Prediction, Row
+from bench.measure.plan import Row
 from bench.recipe import Recipe
 from bench.spec import portable
 from bench.units import format_bytes
+from methods import registry
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,7 +73,8 @@ def table(
             cells += [_number(by_name[name] / size) for name in SIZES.values()]
         else:
             work = figures["forward_flops_per_image"] + figures["backward_flops_per_image"]
-            cells += [_batch(figures)] if sized else []
+            largest = figures.get("largest_batch")
+            cells += [f"{largest:,}" if largest else "none"] if sized else []
             cells.append(_number(work / 1e9))
         shown.add_row(*cells)
     return shown
@@ -113,9 +115,12 @@ def _advice(rows: list[Row], recipe: Recipe) -> list[str]:
                 f"{_number(frozen / size)} are frozen weights: --recipe frozen=bf16 halves those."
             )
             break
-    if not recipe.checkpointing and (over := [r for r in rows if r.figures.get("fits") is False]):
+    over = [row.call for row in rows if row.figures.get("fits") is False]
+    # Towers without a backward pass keep nothing that could be recomputed.
+    helped = [call for call in over if not registry()[call.partition("(")[0]].frozen_features]
+    if helped and not recipe.checkpointing:
         lines.append(
-            f"{over[0].call} does not fit: --recipe checkpointing=true needs less memory and more "
+            f"{helped[0]} does not fit: --recipe checkpointing=true needs less memory and more "
             "time."
         )
     return lines
@@ -138,8 +143,3 @@ def _steps(steps: int | str | None) -> str:
     if isinstance(steps, str):
         return steps
     return "–" if steps is None else f"{steps:,}"
-
-
-def _batch(figures: Prediction) -> str:
-    largest = figures["largest_batch"]
-    return f"{largest:,}" if largest else "none"
