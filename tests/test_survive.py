@@ -226,6 +226,20 @@ def test_recomputation_is_advised_only_where_it_helps(
     assert said == f"MemoryError Predicted to fit this GPU: not even a batch of 2.{remedy}"
 
 
+def test_a_training_is_not_lost_for_want_of_memory_to_count_in(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step_costs(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    said: list[str] = []
+    monkeypatch.setattr(train, "step_costs", step_costs)
+    watch = lambda event: said.append(getattr(event, "note", ""))  # noqa: E731
+    done = trial_run.run(made(tiny, "linear"), tiny, tiny / "r", watch)
+    assert (done["status"], done["metrics"].keys()) == ("ok", {"val", "test"})
+    assert "the training is kept" in "".join(said)
+
+
 @pytest.mark.parametrize(
     "message", ["CUDA error: out of memory\nSearch for ...", "cuDNN: CUDNN_STATUS_ALLOC_FAILED"]
 )

@@ -18,8 +18,9 @@ from bench.backbone.attention import attention_kernels
 from bench.measure.count import flops, saved_bytes
 from bench.measure.machine import GpuSampler
 from bench.measure.meter import Memory, Stopwatch, step_rate
+from bench.measure.oom import is_out_of_memory
 from bench.measure.training_clock import TrainingClock
-from bench.messages import Progress, Stage, Step
+from bench.messages import Note, Progress, Stage, Step
 from bench.recipe import Recipe
 from bench.schema import CurvePoint, Efficiency
 from bench.training import gradcache
@@ -280,7 +281,14 @@ class Training:
         self.progress(Stage("measuring"))
         # A batch of the epoch after the last, which no step was trained on.
         batch = next(iter(self.loader.epoch(self.epochs)))
-        costs |= step_costs(self.trainer, batch, min(3.0, seconds))
+        try:
+            costs |= step_costs(self.trainer, batch, min(3.0, seconds))
+        except Exception as error:
+            # Operations are counted on code that is not compiled, which needs more memory.
+            if not is_out_of_memory(error):
+                raise
+            note = "memory did not suffice to count what a step costs; the training is kept"
+            self.progress(Note(note, of_trial=True))
         self.loader.release()
         return costs
 
