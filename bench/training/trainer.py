@@ -39,8 +39,6 @@ def deterministic(only: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(only)
     torch.backends.cudnn.deterministic = only
-    if only:
-        torch.backends.cudnn.benchmark = False
 
 
 class Trainer:
