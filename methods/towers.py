@@ -197,11 +197,7 @@ class OpenClipText(Tower):
     def embed(self, inputs: Tensor, prompts: Tensor | None = None) -> Hidden:
         """See `Tower.embed`; a text too long loses words at its end, but not its end token."""
         text, n = self.text, 0 if prompts is None else prompts.shape[-2]
-        places = len(text.positional_embedding) - n
-        if places < 3:  # start, one word, end
-            raise NotApplicable(
-                f"{n} prompt tokens leave no room for words in the {places + n} of a text"
-            )
+        places = left_for_words(len(text.positional_embedding), n)
         if inputs.shape[1] > places:
             inputs = self._shorten(inputs, places)
         tokens = text.token_embedding(inputs)
@@ -253,6 +249,15 @@ class OpenClipText(Tower):
         if isinstance(projection, nn.Linear):
             return cast(Tensor, projection(feature))
         return feature @ cast(Tensor, projection)
+
+
+def left_for_words(places: int, prompts: int) -> int:
+    """How many tokens a text may have beside prompts, for start, words and end."""
+    if places - prompts < 3:
+        raise NotApplicable(
+            f"{prompts} prompt tokens leave no room for words in the {places} of a text"
+        )
+    return places - prompts
 
 
 def tower_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

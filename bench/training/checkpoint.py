@@ -6,7 +6,6 @@ must set in its hooks (`on_fit`, `on_epoch`, `on_step`), which are called again 
 
 import hashlib
 import inspect
-import json
 import time
 import zipfile
 from dataclasses import asdict
@@ -185,8 +184,3 @@ def code(method: type[Method]) -> str:
     for path in sorted(files):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def plain(values: Any) -> Any:
-    """Numbers, texts, lists and dicts as Python's own types, bit for bit (no numpy scalars)."""
-    return json.loads(json.dumps(values))

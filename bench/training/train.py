@@ -25,7 +25,7 @@ from bench.recipe import Recipe
 from bench.schema import CurvePoint, Efficiency
 from bench.training import gradcache
 from bench.training.batches import Loader
-from bench.training.checkpoint import Checkpointer, plain
+from bench.training.checkpoint import Checkpointer
 from bench.training.schedule import Mark, Timing, planned_epochs, planned_steps
 from bench.training.trainer import Trainer
 from methods.base import Batch, Method
@@ -220,7 +220,6 @@ class Training:
             return
         state = self.state
         with self._paused():
-            state.best, state.curve = float(state.best), plain(state.curve)
             state.loss_sum = float(self.loss_sum)
             state.seconds = time.perf_counter() - self.started
             state.training_seconds = self.clock.seconds
