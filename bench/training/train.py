@@ -37,9 +37,9 @@ class Diverged(ArithmeticError):
 
 @dataclass
 class TrainState:
-    """How far a training is. Checkpoints save it as it is, and a killed training resumes from it.
+    """How far a training is, and at its end the result.
 
-    Times are in seconds.
+    Checkpoints save it as it is, and a killed training resumes from it. Times are in seconds.
     """
 
     step: int = 0
@@ -57,16 +57,8 @@ class TrainState:
     """Of `bench.training.schedule.Timing`; none without a time budget."""
     text_length: int = 0
     """Tokens of the longest text met so far."""
-
-
-@dataclass
-class Fitted:
-    """The result of a training."""
-
-    best_state: dict[str, Tensor]
-    best_step: int
-    curve: list[CurvePoint]
-    efficiency: Efficiency
+    efficiency: Efficiency = field(default_factory=Efficiency)
+    """What the training cost; empty until it is over."""
 
 
 def fit(
@@ -79,7 +71,7 @@ def fit(
     checkpointer: Checkpointer | None = None,
     clock: TrainingClock | None = None,
     timing: Timing | None = None,
-) -> Fitted:
+) -> TrainState:
     """Train and keep the state with the best validation mR (without `validate`: the last one).
 
     checkpointer: writes checkpoints, and resumes from the one that it has opened. clock: counts the
@@ -124,7 +116,7 @@ class Training:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.state = TrainState()
 
-    def run(self) -> Fitted:
+    def run(self) -> TrainState:
         """Train from the start or a checkpoint to the end."""
         state, schedule = self.state, self.schedule
         self.memory.start()
@@ -139,8 +131,8 @@ class Training:
                 self._step(batches)
             self.clock.stop()
             self._save()
-        costs = self._costs(sampler)
-        return Fitted(state.best_state, state.best_step, state.curve, costs)
+        state.efficiency = self._costs(sampler)
+        return state
 
     def _begin(self) -> None:
         """Set everything to the start of the training, or to where its checkpoint was written."""
