@@ -132,15 +132,6 @@ def test_checkpointing_gives_the_same_gradients(model: nn.Module) -> None:
             close(a, b, scale=10)
 
 
-def test_states_are_one_more_than_the_blocks(model: nn.Module) -> None:
-    batch = tiny_batch()
-    for tower, inputs in ((image_tower(model), batch.images), (text_tower(model), batch.texts)):
-        states = tower.states(inputs)
-        assert len(states) == len(tower.blocks) + 1
-        assert all(s.tokens.shape[-1] == tower.width for s in states)
-        assert tower.summary(states[-1]).shape == (len(inputs), tower.width)
-
-
 def test_image_prompts_are_inserted_replaced_and_left_out_of_the_patches(model: nn.Module) -> None:
     tower, images = image_tower(model), tiny_batch().images
     plain, first = tower.embed(images), torch.randn(4, tower.width)
