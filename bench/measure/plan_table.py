@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bench.console import plain_table
 from bench.label import Label
 from bench.measure.parameters import rounded
-from bench.measure.plan import Row
+from bench.measure.plan import Prediction, Row
 from bench.recipe import Recipe
 from bench.spec import portable
 from bench.units import format_bytes
@@ -73,8 +73,7 @@ def table(
             cells += [_number(by_name[name] / size) for name in SIZES.values()]
         else:
             work = figures["forward_flops_per_image"] + figures["backward_flops_per_image"]
-            largest = figures.get("largest_batch")
-            cells += [f"{largest:,}" if largest else "none"] if sized else []
+            cells += [_batch(figures)] if sized else []
             cells.append(_number(work / 1e9))
         shown.add_row(*cells)
     return shown
@@ -143,3 +142,8 @@ def _steps(steps: int | str | None) -> str:
     if isinstance(steps, str):
         return steps
     return "–" if steps is None else f"{steps:,}"
+
+
+def _batch(figures: Prediction) -> str:
+    largest = figures["largest_batch"]
+    return f"{largest:,}" if largest else "none"
