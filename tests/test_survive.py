@@ -209,7 +209,7 @@ def test_out_of_memory_says_the_largest_batch(tiny: Path, monkeypatch: pytest.Mo
     assert done["status"] == "out_of_memory"
     largest = done["efficiency"]["largest_batch_predicted"]
     assert largest > 4
-    assert f"a batch of {largest} (now 4)" in done["message"]
+    assert f"--batch-size {largest} (now 4)" in done["message"]
     monkeypatch.setattr(oom, "usable_memory", lambda: 1 / 0)  # never breaks a record
     assert oom.explain(MemoryError(), made(tiny, "linear"), None)[0] == "MemoryError"
 

@@ -46,7 +46,7 @@ def explain(
     largest = _largest_batch(trial, context_length, resident)
     if largest is not None:
         figures["largest_batch_predicted"] = largest
-        batch = f"a batch of {largest} (now {trial.recipe.batch_size})"
+        batch = f"--batch-size {largest} (now {trial.recipe.batch_size})"
         message += f" Predicted to fit this GPU: {batch if largest else 'not even a batch of 2'}."
         # Towers without a backward pass keep nothing that could be recomputed.
         if not (trial.recipe.checkpointing or registry()[trial.method].frozen_features):
