@@ -1,6 +1,5 @@
 """The towers' view must be exactly the model's own computation, for every make."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,12 +166,3 @@ def test_a_text_that_no_longer_fits_keeps_its_end_token() -> None:
     assert hidden.tokens.shape[1] == TEXT["context_length"]
     assert hidden.pooled is not None
     assert hidden.pooled[0] == TEXT["context_length"] - 1
-
-
-def test_zero_attention_to_padding_in_hugging_face_towers() -> None:
-    tower, texts = text_tower(MODELS["bert, mean"]()), tiny_batch().texts
-    hidden = tower.embed(texts)
-    changed = replace(hidden, tokens=hidden.tokens + 9 * ~tower.real(hidden)[..., None])
-    for state in (hidden, changed):
-        assert torch.equal(tower.real(state).sum(dim=1), (texts != 0).sum(dim=1))
-    close(tower.pool(tower.run_block(0, hidden)), tower.pool(tower.run_block(0, changed)))
