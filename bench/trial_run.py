@@ -215,6 +215,7 @@ class TrialRun:
             seed=self.trial.seed,
             device=self.device,
             augment=self.recipe.augment,
+            resident=None if features is None else False,  # the GPU is for the features
         )
         epochs = self._epochs()
         if features is not None:
