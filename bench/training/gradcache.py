@@ -84,7 +84,17 @@ def chunks(nested: Any, chunk: int) -> list[Any]:
 
 
 def kept(method: Method, batch: Batch, chunk: int, autocast: Context, exclude: list[Tensor]) -> int:
-    """The most bytes that autograd keeps at any time: for a chunk of one tower, or for the loss."""
+    """The bytes that autograd keeps for the backward of the loss.
+
+    With chunks the most at any time: for a chunk of one tower, or for the loss of the features.
+    """
+
+    def loss() -> Tensor:
+        with autocast():
+            return method.loss(batch)
+
+    if not chunk:
+        return saved_bytes(loss, exclude)
 
     def encoding(encode: Encode, inputs: Any) -> int:
         part = chunks(inputs, chunk)[0]
@@ -108,11 +118,6 @@ def kept(method: Method, batch: Batch, chunk: int, autocast: Context, exclude: l
         whole(method.encode_image, batch.images),
         whole(method.encode_text, batch.texts),
     ]
-
-    def loss() -> Tensor:
-        with autocast():
-            return method.loss(batch)
-
     with _given(method, batch, features):
         return max(image, text, saved_bytes(loss, [*exclude, *features]))
 

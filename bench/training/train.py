@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.backbone.attention import attention_kernels
-from bench.measure.count import flops, saved_bytes
+from bench.measure.count import flops
 from bench.measure.machine import GpuSampler
 from bench.measure.meter import Memory, Stopwatch, step_rate
 from bench.measure.oom import is_out_of_memory
@@ -273,11 +273,8 @@ def step_costs(trainer: Trainer, batch: Batch, seconds: float) -> Efficiency:
         kernels = attention_kernels(loss)
     if chunk:  # the second forward pass counts in the backward, as recomputation does
         backward += forward
-        kept = gradcache.kept(method, batch, chunk, trainer.autocast, own)
-    else:
-        kept = saved_bytes(loss, own)
     return {
-        "saved_for_backward_bytes": kept,
+        "saved_for_backward_bytes": gradcache.kept(method, batch, chunk, trainer.autocast, own),
         "forward_flops_per_image": forward / images,
         "backward_flops_per_image": backward / images,
         "attention_kernels": kernels,
