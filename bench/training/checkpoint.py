@@ -60,12 +60,11 @@ class Checkpointer:
 
     def open(self, method: type[Method], device: torch.device) -> None:
         """Load the trial's checkpoint if there is one: `chosen` now, the rest in `restore`."""
-        cuda = device.type == "cuda"
         self._made_by = {
             "trial": self.identity,
             "code": code(method),  # now: the files may be changed while this training runs
             "torch": str(torch.__version__),
-            "device": torch.cuda.get_device_name(device) if cuda else "cpu",
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         }
         self._loaded = self._read()
         if self._loaded is not None:
