@@ -225,7 +225,8 @@ class TrialRun:
         self.costs["resident_bytes"] = self.loader.resident_bytes
         if self.recipe.compile:
             # With all captions known, texts keep one length, and are compiled for it only once.
-            tokens.add(list(all_captions(self.loader, epochs + 1)))
+            if features is None:  # else they are known
+                tokens.add(list(all_captions(self.loader, epochs + 1)))
             for evaluation in self.evaluations.values():
                 tokens.add(evaluation.captions_for(method))
             self._compile(next(iter(self.loader.epoch(0))))
