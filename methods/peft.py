@@ -90,7 +90,6 @@ class Peft(Injected):
             raise Refused(f"peft refuses these settings: {' '.join(str(error).split())}") from None
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """See `Method.param_groups`; `ia3` has no weight decay, which would pull its factors, that
-        start at 1, to 0."""
+        """See `Method.param_groups`; `ia3` learns factors, which decay would pull from 1 to 0."""
         groups = super().param_groups()
         return [g | {"weight_decay": 0.0} for g in groups] if self.kind == "ia3" else groups

@@ -261,8 +261,8 @@ class Loader:
         """Move a gathered batch to the device and augment it there."""
         self.text_length = host["texts"].shape[1]
         moved = {k: v.to(self.device, non_blocking=True) for k, v in host.items()}
-        known = self.resident
-        pixels = moved.pop("pixels") if known is None else known[moved["image_ids"]]
+        resident = self.resident
+        pixels = moved.pop("pixels") if resident is None else resident[moved["image_ids"]]
         images = normalise(pixels, self.split.mean, self.split.std)
         if self.augment:
             seed = int(short_hash(f"{self.seed}/{epoch}/{number}/crop"), 16) % 2**63
