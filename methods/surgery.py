@@ -205,8 +205,7 @@ def beside(
     waiting: list[Tensor] = []  # emptied at once, so that nothing outlives the forward
     start.register_forward_pre_hook(partial(_remember, branch, waiting))
     after(end, partial(_added, waiting))
-    # With the recipe's `checkpointing` torch recomputes a block only as far as its backward needs
-    # it, then leaves it by an exception, often before `end`.
+    # A block that is recomputed is left by an exception, as soon as its backward has what it needs.
     block.register_forward_hook(partial(_forget, waiting), always_call=True)
 
 
