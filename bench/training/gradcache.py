@@ -84,10 +84,7 @@ def chunks(nested: Any, chunk: int) -> list[Any]:
 
 
 def kept(method: Method, batch: Batch, chunk: int, autocast: Context, exclude: list[Tensor]) -> int:
-    """The bytes that autograd keeps for the backward of the loss.
-
-    With chunks the most at any time: for a chunk of one tower, or for the loss of the features.
-    """
+    """The bytes that autograd keeps. In chunks, the most at a time: for a tower's, or the loss."""
 
     def loss() -> Tensor:
         with autocast():
