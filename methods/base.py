@@ -206,10 +206,10 @@ class Method(nn.Module):
         """Called once before training, with the number of training images."""
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
-        """Called before each epoch, and where a killed one goes on, for schedules of one's own."""
+        """Called before each epoch, and when a killed training resumes in one; for schedules."""
 
     def on_step(self, step: int, steps: int) -> None:
-        """Called before each step, for schedules of the method's own."""
+        """Called before each step; for schedules."""
 
     # What is saved.
 

@@ -400,7 +400,7 @@ class Recycler(nn.Module):
 
     @torch.no_grad()
     def push(self, image: Tensor, text: Tensor, batch: Batch) -> None:
-        """Let a batch in, over the oldest entries."""
+        """Enter a batch in place of the oldest entries."""
         length = len(self.image_ids)
         image, text = image[-length:], text[-length:]  # of a batch longer than the queue, its end
         slots = (self.head + torch.arange(len(image), device=self.head.device)) % length
