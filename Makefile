@@ -39,7 +39,7 @@ slow: .venv/installed ## measure every test and write tests/slow.txt, the ones t
 	OMP_NUM_THREADS=1 BENCH_CACHE=.cache $(BIN)/pytest -q --measure
 
 gpu: .venv/installed ## the tests that need a GPU with CUDA
-	$(BIN)/pytest -q -n 4 --gpu tests/test_cuda.py
+	CUBLAS_WORKSPACE_CONFIG=:4096:8 $(BIN)/pytest -q -n 4 --gpu tests/test_cuda.py
 
 chaos: .venv/installed ## kill -9 at random moments, fifty times and more; Linux, some five minutes
 	BENCH_CACHE=.cache $(BIN)/python tests/chaos.py --faults 50

@@ -73,7 +73,8 @@ def run(
         known = record.get("data", {})
         recipe = BudgetChoice(known.get("batch_size")).settled(trial.recipe)
         settled = replace(trial, recipe=recipe)
-        message, costs = oom.explain(memory_error, settled, known.get("context_length"))
+        resident = int(record["efficiency"].get("resident_bytes") or 0)
+        message, costs = oom.explain(memory_error, settled, known.get("context_length"), resident)
         record |= {"status": "out_of_memory", "message": message, "traceback": None}
         record["efficiency"] |= costs
     record["efficiency"]["trial_seconds"] = clock.seconds()
@@ -211,15 +212,18 @@ class TrialRun:
             seed=self.trial.seed,
             device=self.device,
             augment=self.recipe.augment,
+            resident=None if features is None else False,  # the GPU is for the features
         )
         epochs = self._epochs()
         if features is not None:
             # One more epoch: the cost of a step is measured on a batch after the training.
             features.build(self.loader, epochs + 1, list(self.evaluations.values()), self.progress)
             self.loader = FeatureLoader(features, self.loader)
+        self.costs["resident_bytes"] = self.loader.resident_bytes
         if self.recipe.compile:
             # With all captions known, texts keep one length, and are compiled for it only once.
-            tokens.add(list(all_captions(self.loader, epochs + 1)))
+            if features is None:  # else they are known
+                tokens.add(list(all_captions(self.loader, epochs + 1)))
             for evaluation in self.evaluations.values():
                 tokens.add(evaluation.captions_for(method))
             self._compile(next(iter(self.loader.epoch(0))))

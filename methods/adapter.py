@@ -56,7 +56,7 @@ class Adapter(Method):
                 parts = sublayers(block)
                 if parallel:  # AdaptFormer
                     branch = Bottleneck(tower.width, width, nn.ReLU(), 0.1)
-                    beside(parts.before_mlp, parts.mlp, branch)
+                    beside(block, parts.before_mlp, parts.mlp, branch)
                     self.adapters.append(branch)
                     continue
                 for part in (parts.attention, parts.mlp):  # Houlsby et al.

@@ -206,10 +206,10 @@ class Method(nn.Module):
         """Called once before training, with the number of training images."""
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
-        """Called before each epoch, and where a killed one goes on, for schedules of one's own."""
+        """Called before each epoch, and when a killed training resumes in one; for schedules."""
 
     def on_step(self, step: int, steps: int) -> None:
-        """Called before each step, for schedules of the method's own."""
+        """Called before each step; for schedules."""
 
     # What is saved.
 
@@ -222,10 +222,11 @@ class Method(nn.Module):
 
     @torch.no_grad()
     def load_own_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `own_state` gave; raises ValueError when the names differ."""
+        """Take over what `own_state` gave; raises ValueError when names or shapes differ."""
         own = self.own_state()
-        if own.keys() != state.keys():
-            odd = sorted(own.keys() ^ state.keys())
+        shapes, saved = ({n: t.shape for n, t in each.items()} for each in (own, state))
+        if shapes != saved:
+            odd = sorted({name for name, _ in shapes.items() ^ saved.items()})
             raise ValueError(
                 f"the saved state is of another method or setting; it differs in {odd}"
             )

@@ -346,6 +346,14 @@ class CMER(Method):
             same = same | (known & (batch.scenes[:, None] == others.scenes[None, :]))
         return same
 
+    def load_own_state(self, state: dict[str, Tensor]) -> None:
+        """As in `Method`; the queue's caption sets become as wide as the saved ones."""
+        saved = state.get("recycler.caption_sets")
+        if self.recycler is not None and saved is not None:
+            own = self.recycler.caption_sets
+            self.recycler.caption_sets = own.new_empty(len(own), *saved.shape[1:])
+        super().load_own_state(state)
+
 
 class Past(NamedTuple):
     """Entries of the queues, newest first: features `(Q, E)`, image id `(Q,)` (-1: empty), caption
@@ -361,8 +369,8 @@ class Past(NamedTuple):
 class Recycler(nn.Module):
     """Two first-in first-out queues of detached features, as buffers, so saved with the method.
 
-    `limit` bounds how many of the newest entries count. Of an image with more distinct captions
-    than `captions`, the first ones in the order of the data set are kept.
+    `limit` bounds how many of the newest entries count. `caption_sets` is wide enough for eight
+    captions per image, and becomes wider when a batch has more.
     """
 
     images: Tensor
@@ -372,13 +380,13 @@ class Recycler(nn.Module):
     scenes: Tensor
     head: Tensor
 
-    def __init__(self, length: int, width: int, captions: int = 8) -> None:
+    def __init__(self, length: int, width: int) -> None:
         super().__init__()
         self.limit = length
         self.register_buffer("images", torch.zeros(length, width))
         self.register_buffer("texts", torch.zeros(length, width))
         self.register_buffer("image_ids", torch.full((length,), -1))
-        self.register_buffer("caption_sets", torch.full((length, captions), -1))
+        self.register_buffer("caption_sets", torch.full((length, 8), -1))
         self.register_buffer("scenes", torch.full((length,), -1))
         self.register_buffer("head", torch.zeros((), dtype=torch.long))
 
@@ -392,7 +400,7 @@ class Recycler(nn.Module):
 
     @torch.no_grad()
     def push(self, image: Tensor, text: Tensor, batch: Batch) -> None:
-        """Let a batch in, over the oldest entries."""
+        """Enter a batch in place of the oldest entries."""
         length = len(self.image_ids)
         image, text = image[-length:], text[-length:]  # of a batch longer than the queue, its end
         slots = (self.head + torch.arange(len(image), device=self.head.device)) % length
@@ -400,9 +408,11 @@ class Recycler(nn.Module):
         self.texts[slots] = text.to(self.texts.dtype)
         self.image_ids[slots] = batch.image_ids[-length:]
         self.scenes[slots] = batch.scenes[-length:]
-        sets = batch.caption_sets[-length:, : self.caption_sets.shape[1]]
-        padding = self.caption_sets.shape[1] - sets.shape[1]
-        self.caption_sets[slots] = F.pad(sets, (0, padding), value=-1)
+        missing = batch.caption_sets.shape[1] - self.caption_sets.shape[1]
+        if missing > 0:
+            self.caption_sets = F.pad(self.caption_sets, (0, missing), value=-1)
+        sets = batch.caption_sets[-length:]
+        self.caption_sets[slots] = F.pad(sets, (0, max(0, -missing)), value=-1)
         self.head.copy_((self.head + len(image)) % length)
 
 

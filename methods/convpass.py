@@ -110,7 +110,7 @@ class Convpass(Method):
                 for start, end in ((attention, parts.attention), (parts.before_mlp, parts.mlp)):
                     bypass = Bypass(tower.width, width, scale, dropout, words)
                     branch = partial(bypass.image, prefix=tower.prefix)
-                    beside(start, end, partial(self._words, bypass) if words else branch)
+                    beside(block, start, end, partial(self._words, bypass) if words else branch)
                     self.bypasses.append(bypass)
 
     def _words(self, bypass: Bypass, tokens: Tensor) -> Tensor:

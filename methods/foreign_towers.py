@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from methods.towers import Hidden, Tower, UnknownBlocks, insert_tokens
+from methods.towers import Hidden, Tower, UnknownBlocks, insert_tokens, left_for_words
 
 
 class TimmImage(Tower):
@@ -91,7 +91,7 @@ class HuggingFaceText(Tower):
     def embed(self, inputs: Tensor, prompts: Tensor | None = None) -> Hidden:
         """See `Tower.embed`; a text that no longer fits loses words at its end."""
         n = 0 if prompts is None else prompts.shape[-2]
-        inputs = inputs[:, : self.places - n]
+        inputs = inputs[:, : left_for_words(self.places, n)]
         keep, embeddings = inputs != self.pad_id, self.transformer.embeddings
         if prompts is None:
             tokens = embeddings(input_ids=inputs)

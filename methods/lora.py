@@ -18,9 +18,8 @@ class LoRA(Injected):
     Settings: rank; alpha, the update's factor being alpha / rank, or alpha / sqrt(rank) with rslora
     (Kalajdzievski 2023); targets; dropout before the down-projection; dora (Liu et al. 2024). The
     paper adapts query and value only; all linear layers and alpha = 2 rank are today's custom.
-    Query, key and value are one layer with one down-projection where the backbone has them so
-    (open_clip, timm), as in peft's wrapper of `nn.MultiheadAttention`, which is not used: see
-    `surgery.OpenAttention`.
+    Where query, key and value are one layer (open_clip, timm), they share one down-projection, as
+    in peft's own wrapper of `nn.MultiheadAttention`.
     """
 
     family = "Low-rank updates"

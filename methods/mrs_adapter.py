@@ -71,7 +71,7 @@ class MRSAdapter(Method):
         for index, tower in enumerate(towers):
             for block in tower.blocks:
                 parts = sublayers(block)
-                beside(parts.before_norm, parts.mlp, partial(self.adapter, tower=index))
+                beside(block, parts.before_norm, parts.mlp, partial(self.adapter, tower=index))
         self.hmmc = loss == "hmmc"
         if self.hmmc:
             self.logit_scale.requires_grad_(False)  # a hinge has no temperature

@@ -11,11 +11,6 @@ from methods.injected import Injected
 from methods.settings import Refused, Setting
 from methods.surgery import Part
 
-NOT_DECAYED = ("ia3",)
-"""Kinds that learn factors, which start at 1 and which weight decay would pull to 0."""
-ELSEWHERE = {"ln_tuning": "the layer norms of both towers"}
-"""Kinds that do not wrap linear layers, and what they wrap instead."""
-
 
 @register("peft")
 class Peft(Injected):
@@ -84,8 +79,10 @@ class Peft(Injected):
         """Refuse what peft's config class refuses, with its message."""
         given = dict(settings)
         kind, targets = given.pop("kind"), given.pop("targets")
-        if kind in ELSEWHERE and targets != "attn+mlp":
-            raise Refused(f"kind={kind!r} always trains {ELSEWHERE[kind]}; leave out targets")
+        if kind == "ln_tuning" and targets != "attn+mlp":
+            raise Refused(
+                f"kind={kind!r} always trains the layer norms of both towers; leave out targets"
+            )
         where: dict[str, Any] = {"target_modules": ["any"]}  # the config wants some layer's name
         if kind == "ia3":
             where["feedforward_modules"] = []
@@ -95,8 +92,6 @@ class Peft(Injected):
             raise Refused(f"peft refuses these settings: {' '.join(str(error).split())}") from None
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """See `Method.param_groups`; kinds that learn factors have no weight decay."""
+        """See `Method.param_groups`; `ia3` learns factors, which decay would pull from 1 to 0."""
         groups = super().param_groups()
-        if self.kind in NOT_DECAYED:
-            return [{**group, "weight_decay": 0.0} for group in groups]
-        return groups
+        return [g | {"weight_decay": 0.0} for g in groups] if self.kind == "ia3" else groups

@@ -198,11 +198,15 @@ def after(module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
     module.register_forward_hook(partial(_changed, change))
 
 
-def beside(start: nn.Module, end: nn.Module, branch: Callable[[Tensor], Tensor]) -> None:
-    """Add `branch` of the input of `start` to the output of `end`, which runs later."""
+def beside(
+    block: nn.Module, start: nn.Module, end: nn.Module, branch: Callable[[Tensor], Tensor]
+) -> None:
+    """Add `branch` of the input of `start` to the output of `end`, which runs later in `block`."""
     waiting: list[Tensor] = []  # emptied at once, so that nothing outlives the forward
     start.register_forward_pre_hook(partial(_remember, branch, waiting))
     after(end, partial(_added, waiting))
+    # A block that is recomputed is left by an exception, as soon as its backward has what it needs.
+    block.register_forward_hook(partial(_forget, waiting), always_call=True)
 
 
 # Hooks are partial functions, not closures: `copy.deepcopy` of a method copies what they refer to.
@@ -225,3 +229,7 @@ def _remember(
 
 def _added(waiting: list[Tensor], output: Tensor) -> Tensor:
     return output + waiting.pop()
+
+
+def _forget(waiting: list[Tensor], *_: object) -> None:
+    waiting.clear()

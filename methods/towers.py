@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class NotApplicable(Exception):
@@ -71,7 +72,6 @@ class Tower(ABC):
         """Hidden states after block `index`, recomputed in the backward if `checkpointing`."""
         if not (self.checkpointing and torch.is_grad_enabled()):
             return self.run_block(index, hidden)
-        from torch.utils.checkpoint import checkpoint
 
         def tokens_after(tokens: Tensor) -> Tensor:
             return self.run_block(index, replace(hidden, tokens=tokens)).tokens
@@ -121,19 +121,17 @@ class Tower(ABC):
     def replace_prompts(self, hidden: Hidden, prompts: Tensor) -> Hidden:
         """Replace the present prompts by deeper ones, `(n, D)` or `(B, n, D)`."""
         first = self.prefix if hidden.pooled is None else 1
-        tokens = hidden.tokens
-        if prompts.ndim == 2:
-            prompts = prompts.expand(len(tokens), -1, -1)
-        tail = tokens[:, first + hidden.prompts :]
-        together = torch.cat([tokens[:, :first], prompts.to(tokens.dtype), tail], dim=1)
-        return replace(hidden, tokens=together)
+        tokens = insert_tokens(hidden.tokens, prompts, first, hidden.prompts)
+        return replace(hidden, tokens=tokens)
 
 
-def insert_tokens(tokens: Tensor, prompts: Tensor, after: int) -> Tensor:
-    """Put prompts `(n, D)` or `(B, n, D)` after so many tokens of `(B, N, D)`."""
+def insert_tokens(tokens: Tensor, prompts: Tensor, after: int, instead: int = 0) -> Tensor:
+    """Put prompts `(n, D)` or `(B, n, D)` after so many tokens of `(B, N, D)`, in place of the next
+    `instead` of them."""
     if prompts.ndim == 2:
         prompts = prompts.expand(len(tokens), -1, -1)
-    return torch.cat([tokens[:, :after], prompts.to(tokens.dtype), tokens[:, after:]], dim=1)
+    tail = tokens[:, after + instead :]
+    return torch.cat([tokens[:, :after], prompts.to(tokens.dtype), tail], dim=1)
 
 
 class OpenClipImage(Tower):
@@ -199,11 +197,7 @@ class OpenClipText(Tower):
     def embed(self, inputs: Tensor, prompts: Tensor | None = None) -> Hidden:
         """See `Tower.embed`; a text too long loses words at its end, but not its end token."""
         text, n = self.text, 0 if prompts is None else prompts.shape[-2]
-        places = len(text.positional_embedding) - n
-        if places < 3:  # start, one word, end
-            raise NotApplicable(
-                f"{n} prompt tokens leave no room for words in the {places + n} of a text"
-            )
+        places = left_for_words(len(text.positional_embedding), n)
         if inputs.shape[1] > places:
             inputs = self._shorten(inputs, places)
         tokens = text.token_embedding(inputs)
@@ -255,6 +249,15 @@ class OpenClipText(Tower):
         if isinstance(projection, nn.Linear):
             return cast(Tensor, projection(feature))
         return feature @ cast(Tensor, projection)
+
+
+def left_for_words(places: int, prompts: int) -> int:
+    """How many tokens a text may have beside prompts, for start, words and end."""
+    if places - prompts < 3:
+        raise NotApplicable(
+            f"{prompts} prompt tokens leave no room for words in the {places} of a text"
+        )
+    return places - prompts
 
 
 def tower_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

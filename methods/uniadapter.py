@@ -75,5 +75,5 @@ class UniAdapter(Method):
             adapter = SharedDown([tower.width for tower, _ in present], width)
             for index, (_, block) in enumerate(present):
                 parts = sublayers(block)
-                beside(parts.before_norm, parts.mlp, partial(adapter, tower=index))
+                beside(block, parts.before_norm, parts.mlp, partial(adapter, tower=index))
             self.adapters.append(adapter)

@@ -17,8 +17,8 @@ class VeRA(Injected):
 
     All layers share one pair of frozen random matrices; each learns two vectors of factors.
 
-    Settings: rank (256 is the paper's for base-sized models), targets. The matrices come from a
-    fixed key, so they are not saved.
+    Settings: rank (256 is the paper's for ViT-B), targets. The matrices come from a fixed key, so
+    they are not saved.
     """
 
     family = "Low-rank updates"

@@ -223,6 +223,25 @@ def test_a_batch_longer_than_the_queue_leaves_its_end() -> None:
     assert sorted(recycler.image_ids.tolist()) == [2, 3, 4]
 
 
+def test_the_queue_holds_and_saves_all_captions_of_an_image() -> None:
+    """Also of an image with more captions than it has room for at first."""
+    cmer, other, given = build("cmer", queue=64), build("cmer", queue=64), batch()
+    before = {k: v.clone() for k, v in cmer.own_state().items()}
+    given.caption_sets = torch.arange(8 * 12).view(8, 12)
+    cmer.loss(given)
+    other.load_own_state({k: v.clone() for k, v in cmer.own_state().items()})
+    assert isinstance(other, CMER)
+    assert other.recycler is not None
+    past = other.recycler.newest()  # the last image first
+    assert past.image_ids[:8].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    shared = share_caption(given.caption_sets[:, 11:], past.caption_sets)
+    assert shared[:, :8].equal(torch.eye(8, dtype=torch.bool).flip(1))
+    cmer.load_own_state(before)  # as after the speed was measured
+    assert all(torch.equal(tensor, before[name]) for name, tensor in cmer.own_state().items())
+    with pytest.raises(ValueError, match=r"another method or setting.*'recycler\.images'"):
+        build("cmer", queue=32).load_own_state(before)
+
+
 def test_the_queue_loss_is_info_nce_over_the_queue() -> None:
     torch.manual_seed(0)
     image, text = (torch.nn.functional.normalize(torch.randn(3, 8), dim=1) for _ in range(2))

@@ -16,6 +16,7 @@ from bench.training import compiled, train, trainer
 from bench.trial import Trial
 from methods.base import Batch, Method, NotApplicable
 from methods.linear import Linear
+from methods.mrs_adapter import MRSAdapter
 from tests.helpers.close import close
 from tests.helpers.tiny import edit
 
@@ -118,6 +119,11 @@ def test_what_cannot_be_compiled_is_not_applicable(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     with pytest.raises(NotApplicable, match="compile=true"):
         warmed(made(Asking), [])
+
+
+def test_a_branch_beside_the_mlp_compiles_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+    warmed(made(MRSAdapter), [])  # else NotApplicable
 
 
 def test_without_a_compiler_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "frozen": {"steps": 4, "precision": "bf16", "frozen": "bf16"},
     "checkpointing": {"steps": 4, "checkpointing": True},
     "gradcache": {"steps": 4, "gradcache": 2},
+    "deterministic": {"steps": 4, "deterministic": True},  # `make gpu` sets cuBLAS beforehand
     "compile": {"steps": 4, "compile": True},
     "budget": {"time": 2.0, "memory": 2**30},
 }

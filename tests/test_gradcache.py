@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench import contract
 from bench.measure.rehearsal import Rehearsal
-from bench.recipe import Recipe, defining, parse_recipe
+from bench.recipe import Recipe
 from bench.training import gradcache
 from bench.training.gradcache import Encode
 from bench.training.trainer import Trainer
@@ -139,9 +139,3 @@ def test_the_prediction_follows_it(name: str) -> None:
     # The logits of a chunk are fewer; on the tiny model that is a few percent.
     assert forward == pytest.approx(plain[0], rel=0.05)
     assert backward == pytest.approx(plain[0] + plain[1], rel=0.05)
-
-
-def test_the_recipe() -> None:
-    assert parse_recipe(["gradcache=32"]).gradcache == 32
-    assert "gradcache" not in defining(Recipe())  # older records keep their identity
-    assert "gradcache" in defining(Recipe(gradcache=32))

@@ -62,9 +62,12 @@ def test_the_published_rows_of_a_name_are_in_the_table_of_published_numbers() ->
         ("starter:none", "starter:none"),
         ("ViT-B-32:openai", "ViT-B-32:openai"),
         ("hf-hub:org/name", "hf-hub:org/name"),
+        ("openai-b32:~/mine.pt", "ViT-B-32-quickgelu:/home/me/mine.pt"),
+        ("local-dir:~/mine", "local-dir:/home/me/mine"),
     ],
 )
-def test_a_name_is_short_for_a_spec(word: str, spec: str) -> None:
+def test_a_name_is_short_for_a_spec(word: str, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
     assert backbone.expand(word) == spec
     assert backbone.folder_name(word) == backbone.folder_name(spec)
 

@@ -165,11 +165,6 @@ def test_full_fine_tuning_adds_up():
     assert rehearsal("linear").flops(BATCH)[1] < 0.01 * forward
 
 
-def test_a_side_branch_keeps_a_fraction_of_what_lora_keeps():
-    # Half, for this model is no wider than CMER's branch; test_cmer asks for more on a wider one.
-    assert rehearsal("cmer").kept(BATCH) < 0.5 * rehearsal("lora").kept(BATCH)
-
-
 # CUDA's types on a CPU.
 
 
@@ -322,7 +317,8 @@ def test_the_screen_says_what_fits_and_what_would_need_less() -> None:
     assert re.search(r"6\.83 M +4\.0 +yes +2\.0 +<0\.1 +0\.1 +1\.0 +0\.5", parts)
     assert "peak = weights + gradients + optimiser + activations" in parts
     frugal = plan_table.legend(rows, Recipe(frozen="bf16", checkpointing=True))
-    assert not [line for line in frugal if "--recipe" in line]
+    frugal += plan_table.legend([plan.Row("a", "b", call, over)], Recipe(frozen="bf16"))
+    assert not [line for line in frugal if "--recipe" in line]  # CMER's towers keep nothing
 
 
 def test_captions_without_their_images_tell_how_long_texts_are(tiny: Path) -> None:

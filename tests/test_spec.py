@@ -159,8 +159,9 @@ def test_a_range_leaves_out_what_is_no_number() -> None:
     assert (32 in Within(16, step=16), 24 in Within(16, step=16)) == (True, False)
 
 
-def test_prompts_that_leave_no_room_for_words_are_not_applicable() -> None:
-    method = registry()["coop"](tiny_model("open_clip"), context=500)
+@pytest.mark.parametrize("kind", ["open_clip", "hf"])
+def test_prompts_that_leave_no_room_for_words_are_not_applicable(kind: str) -> None:
+    method = registry()["coop"](tiny_model(kind), context=500)
     with pytest.raises(NotApplicable, match="500 prompt tokens leave no room"):
         method.loss(tiny_batch())
 

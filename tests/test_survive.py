@@ -129,6 +129,15 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(
     assert again() == 0
     assert "is of another code" in "".join(said)
 
+    def edit(event: Event) -> None:
+        """Change the files while the trial runs, which goes on with the code that it has read."""
+        if isinstance(event, Step):
+            monkeypatch.setattr(checkpoint, "code", lambda _: "edited meanwhile")
+
+    path.unlink()
+    trial_run.run(one, tiny, tiny / "r", edit, {}, every=0.0)
+    assert again() == 0
+
 
 def test_only_code_that_trains_counts_for_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
@@ -203,6 +212,32 @@ def test_out_of_memory_says_the_largest_batch(tiny: Path, monkeypatch: pytest.Mo
     assert f"--batch-size {largest} (now 4)" in done["message"]
     monkeypatch.setattr(oom, "usable_memory", lambda: 1 / 0)  # never breaks a record
     assert oom.explain(MemoryError(), made(tiny, "linear"), None)[0] == "MemoryError"
+
+
+@pytest.mark.parametrize(
+    ("method", "remedy"),
+    [("lora", " --recipe checkpointing=true needs less."), ("cmer", ""), ("linear", "")],
+)
+def test_recomputation_is_advised_only_where_it_helps(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, method: str, remedy: str
+) -> None:
+    monkeypatch.setattr(oom, "_largest_batch", lambda *_: 0)
+    said, _ = oom.explain(MemoryError(), made(tiny, method), None)
+    assert said == f"MemoryError Predicted to fit this GPU: not even a batch of 2.{remedy}"
+
+
+def test_a_training_is_not_lost_for_want_of_memory_to_count_in(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step_costs(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    said: list[str] = []
+    monkeypatch.setattr(train, "step_costs", step_costs)
+    watch = lambda event: said.append(getattr(event, "note", ""))  # noqa: E731
+    done = trial_run.run(made(tiny, "linear"), tiny, tiny / "r", watch)
+    assert (done["status"], done["metrics"].keys()) == ("ok", {"val", "test"})
+    assert "the training is kept" in "".join(said)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The towers' view must be exactly the model's own computation, for every make."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,15 +131,6 @@ def test_checkpointing_gives_the_same_gradients(model: nn.Module) -> None:
             close(a, b, scale=10)
 
 
-def test_states_are_one_more_than_the_blocks(model: nn.Module) -> None:
-    batch = tiny_batch()
-    for tower, inputs in ((image_tower(model), batch.images), (text_tower(model), batch.texts)):
-        states = tower.states(inputs)
-        assert len(states) == len(tower.blocks) + 1
-        assert all(s.tokens.shape[-1] == tower.width for s in states)
-        assert tower.summary(states[-1]).shape == (len(inputs), tower.width)
-
-
 def test_image_prompts_are_inserted_replaced_and_left_out_of_the_patches(model: nn.Module) -> None:
     tower, images = image_tower(model), tiny_batch().images
     plain, first = tower.embed(images), torch.randn(4, tower.width)
@@ -176,12 +166,3 @@ def test_a_text_that_no_longer_fits_keeps_its_end_token() -> None:
     assert hidden.tokens.shape[1] == TEXT["context_length"]
     assert hidden.pooled is not None
     assert hidden.pooled[0] == TEXT["context_length"] - 1
-
-
-def test_zero_attention_to_padding_in_hugging_face_towers() -> None:
-    tower, texts = text_tower(MODELS["bert, mean"]()), tiny_batch().texts
-    hidden = tower.embed(texts)
-    changed = replace(hidden, tokens=hidden.tokens + 9 * ~tower.real(hidden)[..., None])
-    for state in (hidden, changed):
-        assert torch.equal(tower.real(state).sum(dim=1), (texts != 0).sum(dim=1))
-    close(tower.pool(tower.run_block(0, hidden)), tower.pool(tower.run_block(0, changed)))

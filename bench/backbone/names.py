@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -85,19 +86,22 @@ def expand(spec: str) -> str:
     """A backbone's full spec: `openai-b32` -> `ViT-B-32-quickgelu:openai`.
 
     A name before a colon stands for its architecture: `remoteclip-b32:mine.pt` is a file of weights
-    for RemoteCLIP's architecture. Other specs are returned unchanged. Raises UserError for a word
-    that is neither a name nor a spec.
+    for RemoteCLIP's architecture. A `~` is written out. Other specs are returned unchanged. Raises
+    UserError for a word that is neither a name nor a spec.
     """
     known = table()
     if spec in known:
         return known[spec].spec
+    name, colon, weights = spec.partition(":")
+    # A shell leaves a `~` after a colon as it is. (Path.expanduser raises for an unknown user.)
+    weights = os.path.expanduser(weights)  # noqa: PTH111
+    spec = f"{name}{colon}{weights}"
     if spec.startswith("hf-hub:") and not re.fullmatch(
         r"hf-hub:[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", spec
     ):
         raise UserError(f"{spec!r} names no repository on the Hub; write hf-hub:OWNER/REPO")
     if spec == "local-dir:":
         raise UserError(f"{spec!r} names no folder; write local-dir:FOLDER")
-    name, colon, weights = spec.partition(":")
     if colon and not name.strip():
         raise UserError(
             f"{spec!r} names no architecture; write ARCHITECTURE:WEIGHTS, for instance "

@@ -60,8 +60,9 @@ def announce_backbones(screen: "Console", config: "SweepConfig") -> None:
     for name, words in backbones_of(config).items():
         for word in words:
             spec = backbone.expand(word)
-            full = f" ({portable(spec)})" if spec != word else ""
-            lines.setdefault(f"{portable(word)}{full}", []).append(Path(name).stem)
+            short, long = portable(word), portable(spec)
+            title = short if short == long else f"{short} ({long})"
+            lines.setdefault(title, []).append(Path(name).stem)
     for title, datasets in lines.items():
         default = "" if config.backbones else f", the default of {', '.join(datasets)}"
         say(screen, f"backbone: {title}{default}")

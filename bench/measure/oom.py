@@ -7,6 +7,7 @@ import torch
 
 from bench.schema import Efficiency
 from bench.units import format_bytes
+from methods import registry
 
 if TYPE_CHECKING:
     from bench.trial import Trial
@@ -30,30 +31,30 @@ def usable_memory() -> int | None:
 
 
 def explain(
-    error: BaseException, trial: "Trial", context_length: int | None
+    error: BaseException, trial: "Trial", context_length: int | None, resident: int = 0
 ) -> tuple[str, Efficiency]:
     """The record's message and efficiency figures; call it when the model's memory is free again.
 
-    Without a GPU, or if predicting fails, no batch is named. It never raises.
+    `resident`: bytes of training images that lay on the GPU. Without a GPU, or if predicting fails,
+    no batch is named. It never raises.
     """
     message = next(iter(str(error).splitlines()), "") or type(error).__name__
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    figures: Efficiency = {"peak_memory_train_bytes": peak}
+    figures: Efficiency = {"peak_memory_train_bytes": peak and max(0, peak - resident)}
     if peak is not None:
         message += f" Its peak was {format_bytes(peak)}."
-    largest = _largest_batch(trial, context_length)
+    largest = _largest_batch(trial, context_length, resident)
     if largest is not None:
         figures["largest_batch_predicted"] = largest
-        message += (
-            f" Predicted to fit this GPU: --batch-size {largest} (now {trial.recipe.batch_size}); "
-            "--recipe checkpointing=true needs less."
-            if largest
-            else " Predicted: not even a batch of 2 fits this GPU."
-        )
+        batch = f"--batch-size {largest} (now {trial.recipe.batch_size})"
+        message += f" Predicted to fit this GPU: {batch if largest else 'not even a batch of 2'}."
+        # Towers without a backward pass keep nothing that could be recomputed.
+        if not (trial.recipe.checkpointing or registry()[trial.method].frozen_features):
+            message += " --recipe checkpointing=true needs less."
     return message, figures
 
 
-def _largest_batch(trial: "Trial", context_length: int | None) -> int | None:
+def _largest_batch(trial: "Trial", context_length: int | None, resident: int) -> int | None:
     try:
         limit = usable_memory()
         if limit is None:
@@ -66,7 +67,7 @@ def _largest_batch(trial: "Trial", context_length: int | None) -> int | None:
             trial.settings,
             replace(trial.recipe, lr=trial.lr or trial.recipe.lr),
             context_length=context_length,
-            gpu_memory=limit,
+            gpu_memory=limit - resident,
         )
         return prediction["largest_batch"]
     except Exception:  # whatever hinders a prediction, the record is written

@@ -11,6 +11,7 @@ from bench.measure.plan import Prediction, Row
 from bench.recipe import Recipe, batch_in_words
 from bench.spec import portable
 from bench.units import format_bytes
+from methods import registry
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -116,9 +117,12 @@ def _advice(rows: list[Row], recipe: Recipe) -> list[str]:
                 f"{_number(frozen / size)} are frozen weights: --recipe frozen=bf16 halves those."
             )
             break
-    if not recipe.checkpointing and (over := [r for r in rows if r.figures.get("fits") is False]):
+    over = [row.call for row in rows if row.figures.get("fits") is False]
+    # Towers without a backward pass keep nothing that could be recomputed.
+    helped = [call for call in over if not registry()[call.partition("(")[0]].frozen_features]
+    if helped and not recipe.checkpointing:
         lines.append(
-            f"{over[0].call} does not fit: --recipe checkpointing=true needs less memory and more "
+            f"{helped[0]} does not fit: --recipe checkpointing=true needs less memory and more "
             "time."
         )
     return lines

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -267,11 +268,8 @@ class Rehearsal:
         with self.mode, self._as_on_device():
             batch = self.batch(images)
             own += [t for t in (batch.images, batch.texts) if isinstance(t, Tensor)]
-            if self.recipe.gradcache:
-                context = lambda: autocast(self.dtype, CPU)  # noqa: E731
-                return gradcache.kept(self.method, batch, self.recipe.gradcache, context, own)
-            with autocast(self.dtype, CPU):
-                return count.saved_bytes(lambda: self.method.loss(batch), exclude=own)
+            context = partial(autocast, self.dtype, CPU)
+            return gradcache.kept(self.method, batch, self.recipe.gradcache, context, own)
 
     def flops(self, images: int) -> tuple[int, int]:
         """FLOPs of forward and backward (recomputation and gradcache's second forward pass count in

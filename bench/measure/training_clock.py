@@ -41,10 +41,8 @@ class TrainingClock:
         return self._seconds + running
 
     def set(self, seconds: float) -> None:
-        """Continue from so many seconds: those of the training whose checkpoint was loaded."""
+        """Start from so many seconds: those of the training whose checkpoint was loaded."""
         self._seconds = seconds
-        if self._since is not None:
-            self._since = now()
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -261,16 +261,13 @@ class Loader:
         """Move a gathered batch to the device and augment it there."""
         self.text_length = host["texts"].shape[1]
         moved = {k: v.to(self.device, non_blocking=True) for k, v in host.items()}
-        pixels = moved.pop("pixels") if "pixels" in moved else self._resident(moved["image_ids"])
+        resident = self.resident
+        pixels = moved.pop("pixels") if resident is None else resident[moved["image_ids"]]
         images = normalise(pixels, self.split.mean, self.split.std)
         if self.augment:
             seed = int(short_hash(f"{self.seed}/{epoch}/{number}/crop"), 16) % 2**63
             images = crop_and_flip(images, torch.Generator().manual_seed(seed))
         return Batch(images=images, **moved)
-
-    def _resident(self, images: Tensor) -> Tensor:
-        assert self.resident is not None, "released while a batch was under way"
-        return self.resident[images]
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `first` on; seed and epoch decide their order."""

@@ -6,7 +6,6 @@ must set in its hooks (`on_fit`, `on_epoch`, `on_step`), which are called again 
 
 import hashlib
 import inspect
-import json
 import time
 import zipfile
 from dataclasses import asdict
@@ -54,13 +53,20 @@ class Checkpointer:
         self.resumed = 0
         self.chosen = BudgetChoice()
         """The batch and steps of a trial with budgets: they must be the same after resuming."""
+        self._made_by: dict[str, str] = {}
         self._loaded: dict[str, Any] | None = None
         self._wrote, self._cost = time.perf_counter(), 0.0
         self._last_note = ""
 
     def open(self, method: type[Method], device: torch.device) -> None:
         """Load the trial's checkpoint if there is one: `chosen` now, the rest in `restore`."""
-        self._loaded = self._read(method, device)
+        self._made_by = {
+            "trial": self.identity,
+            "code": code(method),  # now: the files may be changed while this training runs
+            "torch": str(torch.__version__),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        }
+        self._loaded = self._read()
         if self._loaded is not None:
             self.chosen = BudgetChoice(**self._loaded["chosen"])
 
@@ -81,7 +87,7 @@ class Checkpointer:
         began = time.perf_counter()
         watch.latest()  # reads the windows that are complete
         document = {
-            "made_by": self._maker(type(trainer.method), trainer.device),
+            "made_by": self._made_by,
             "chosen": asdict(self.chosen),
             "state": state,
             "own_state": trainer.method.own_state(),
@@ -135,7 +141,7 @@ class Checkpointer:
         """The training is over: a signal no longer waits for a checkpoint."""
         self.clock.saves = False
 
-    def _read(self, method: type[Method], device: torch.device) -> dict[str, Any] | None:
+    def _read(self) -> dict[str, Any] | None:
         if not self.path.exists():
             return None
         try:
@@ -145,8 +151,8 @@ class Checkpointer:
             if broken is not None:
                 raise zipfile.BadZipFile(f"{broken} is damaged")
             loaded: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            maker, made_by = self._maker(method, device), loaded["made_by"]
-            differing = [name for name in maker if made_by.get(name) != maker[name]]
+            made_by = loaded["made_by"]
+            differing = [name for name, own in self._made_by.items() if made_by.get(name) != own]
             if not differing:
                 return loaded
             reason = f"is of another {' and '.join(differing)}"
@@ -157,15 +163,6 @@ class Checkpointer:
         note = f"the checkpoint {reason}; it is set aside as {aside.name} and the trial starts over"
         self.progress(Note(note, of_trial=True))
         return None
-
-    def _maker(self, method: type[Method], device: torch.device) -> dict[str, str]:
-        cuda = device.type == "cuda"
-        return {
-            "trial": self.identity,
-            "code": code(method),
-            "torch": str(torch.__version__),
-            "device": torch.cuda.get_device_name(device) if cuda else "cpu",
-        }
 
 
 NOT_TRAINING = ("commands", "fetch", "report", "sweeps", "synthetic", "tracking", "trained")
@@ -186,8 +183,3 @@ def code(method: type[Method]) -> str:
     for path in sorted(files):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def plain(values: Any) -> Any:
-    """Numbers, texts, lists and dicts as Python's own types, bit for bit (no numpy scalars)."""
-    return json.loads(json.dumps(values))

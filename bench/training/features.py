@@ -257,7 +257,6 @@ class FeatureLoader(Loader):
 
     def __init__(self, features: Features, plain: Loader) -> None:
         """`plain`: the loader that this one replaces; pairs and their order stay the same."""
-        plain.release()  # its pixels are not needed any more
         self.__dict__.update(plain.__dict__)
         self.features = features
 

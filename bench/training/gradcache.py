@@ -84,7 +84,14 @@ def chunks(nested: Any, chunk: int) -> list[Any]:
 
 
 def kept(method: Method, batch: Batch, chunk: int, autocast: Context, exclude: list[Tensor]) -> int:
-    """The most bytes that autograd keeps at any time: for a chunk of one tower, or for the loss."""
+    """The bytes that autograd keeps. In chunks, the most at a time: for a tower's, or the loss."""
+
+    def loss() -> Tensor:
+        with autocast():
+            return method.loss(batch)
+
+    if not chunk:
+        return saved_bytes(loss, exclude)
 
     def encoding(encode: Encode, inputs: Any) -> int:
         part = chunks(inputs, chunk)[0]
@@ -108,11 +115,6 @@ def kept(method: Method, batch: Batch, chunk: int, autocast: Context, exclude: l
         whole(method.encode_image, batch.images),
         whole(method.encode_text, batch.texts),
     ]
-
-    def loss() -> Tensor:
-        with autocast():
-            return method.loss(batch)
-
     with _given(method, batch, features):
         return max(image, text, saved_bytes(loss, [*exclude, *features]))
 

@@ -6,8 +6,7 @@ same bit for bit, so this is not part of a trial's identity.
 It is on by default. The bytes are allocated before training and stay until it ends, so
 `bench.measure.meter.Memory` can subtract them from the peak: the result is exactly the peak without
 them. But the method cannot use this memory, so a trial that nearly fills the GPU may run out of it.
-`BENCH_RESIDENT=0` turns it off; `benchmarks/efficiency.py` does that when it searches the largest
-batch that fits.
+`BENCH_RESIDENT=0` turns it off.
 """
 
 import os

@@ -9,23 +9,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import count, islice, pairwise
+from itertools import count, islice
 
 import torch
 from torch import Tensor
 
 from bench.backbone.attention import attention_kernels
-from bench.measure.count import flops, saved_bytes
+from bench.measure.count import flops
 from bench.measure.machine import GpuSampler
 from bench.measure.meter import Memory, Stopwatch, step_rate
+from bench.measure.oom import is_out_of_memory
 from bench.measure.training_clock import TrainingClock
-from bench.messages import Progress, Stage, Step
+from bench.messages import Note, Progress, Stage, Step
 from bench.recipe import Recipe
 from bench.schema import CurvePoint, Efficiency
 from bench.training import gradcache
 from bench.training.batches import Loader
-from bench.training.checkpoint import Checkpointer, plain
-from bench.training.schedule import Mark, Schedule, Timing, planned_epochs, planned_steps
+from bench.training.checkpoint import Checkpointer
+from bench.training.schedule import Mark, Timing, planned_epochs, planned_steps
 from bench.training.trainer import Trainer
 from methods.base import Batch, Method
 
@@ -34,47 +35,11 @@ class Diverged(ArithmeticError):
     """The loss or a similarity became NaN or infinite."""
 
 
-class LossLog:
-    """The losses since the last evaluation.
-
-    They stay on the device, since the loop would have to wait for it to read one. They are copied
-    into one tensor that is allocated before the first step. A list would keep a small tensor of
-    every step in the middle of the memory that the step has freed. A CPU's allocator could not
-    reuse that for the next step's large tensors: memory grew by 5 MiB a step.
-    """
-
-    def __init__(self, schedule: Schedule, device: torch.device) -> None:
-        """schedule: its evaluations decide how many losses there are at most."""
-        places = [schedule.since, *sorted(schedule.evaluation_steps())]
-        self._losses = torch.zeros(max(b - a for a, b in pairwise(places)), device=device)
-        self._count = 0
-
-    def add(self, loss: Tensor) -> None:
-        """Note the loss of one step, a scalar."""
-        self._losses[self._count].copy_(loss)
-        self._count += 1
-
-    def since_evaluation(self) -> Tensor:
-        """The losses since the last evaluation, as a view."""
-        return self._losses[: self._count]
-
-    def restore(self, losses: Tensor) -> None:
-        """Continue with the losses of a checkpoint (from `since_evaluation`)."""
-        self._count = len(losses)
-        self.since_evaluation().copy_(losses)
-
-    def mean(self) -> float:
-        """The mean since the last evaluation; waits for the device. The log is empty afterwards."""
-        mean = float(self.since_evaluation().mean())
-        self._count = 0
-        return mean
-
-
 @dataclass
 class TrainState:
-    """How far a training is. Checkpoints save it as it is, and a killed training resumes from it.
+    """How far a training is, and at its end the result.
 
-    Times are in seconds.
+    Checkpoints save it as it is, and a killed training resumes from it. Times are in seconds.
     """
 
     step: int = 0
@@ -83,7 +48,7 @@ class TrainState:
     best_step: int = 0
     best_state: dict[str, Tensor] = field(default_factory=dict)
     curve: list[CurvePoint] = field(default_factory=list)
-    losses: Tensor = field(default_factory=lambda: torch.zeros(0))
+    loss_sum: float = 0.0
     """Of the steps since the last evaluation."""
     seconds: float = 0.0
     """Since the start, evaluation included."""
@@ -92,16 +57,8 @@ class TrainState:
     """Of `bench.training.schedule.Timing`; none without a time budget."""
     text_length: int = 0
     """Tokens of the longest text met so far."""
-
-
-@dataclass
-class Fitted:
-    """The result of a training."""
-
-    best_state: dict[str, Tensor]
-    best_step: int
-    curve: list[CurvePoint]
-    efficiency: Efficiency
+    efficiency: Efficiency = field(default_factory=Efficiency)
+    """What the training cost; empty until it is over."""
 
 
 def fit(
@@ -114,7 +71,7 @@ def fit(
     checkpointer: Checkpointer | None = None,
     clock: TrainingClock | None = None,
     timing: Timing | None = None,
-) -> Fitted:
+) -> TrainState:
     """Train and keep the state with the best validation mR (without `validate`: the last one).
 
     checkpointer: writes checkpoints, and resumes from the one that it has opened. clock: counts the
@@ -153,9 +110,13 @@ class Training:
         window = 10 if device.type == "cuda" else 5
         self.watch = Stopwatch(device, window, window)
         self.memory = Memory(device, loader.resident_bytes)
+        # Of the losses since the last evaluation. It stays on the device, since the loop would have
+        # to wait to read it. A list of losses would be many small tensors in the memory that steps
+        # have freed, which a CPU's allocator could then not reuse: memory grew by 5 MiB a step.
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.state = TrainState()
 
-    def run(self) -> Fitted:
+    def run(self) -> TrainState:
         """Train from the start or a checkpoint to the end."""
         state, schedule = self.state, self.schedule
         self.memory.start()
@@ -170,8 +131,8 @@ class Training:
                 self._step(batches)
             self.clock.stop()
             self._save()
-        costs = self._costs(sampler)
-        return Fitted(state.best_state, state.best_step, state.curve, costs)
+        state.efficiency = self._costs(sampler)
+        return state
 
     def _begin(self) -> None:
         """Set everything to the start of the training, or to where its checkpoint was written."""
@@ -182,10 +143,10 @@ class Training:
         kept = None
         if self.checkpointer is not None:
             kept = self.checkpointer.restore(self.trainer, self.watch, self.memory)
-        self._plan_evaluations()
+        self.evaluation_steps = self.schedule.evaluation_steps()
         if kept is not None:
             vars(state).update(kept)
-            self.losses.restore(state.losses)
+            self.loss_sum.fill_(state.loss_sum)
             self.started -= state.seconds  # as if the training had never been stopped
             self.clock.set(state.training_seconds)
             self.loader.table.length = max(self.loader.table.length, state.text_length)
@@ -194,15 +155,11 @@ class Training:
             if not state.marks:
                 self.timing.mark(self.schedule, state.step, self.clock.seconds)
 
-    def _plan_evaluations(self) -> None:
-        self.evaluation_steps = self.schedule.evaluation_steps()
-        self.losses = LossLog(self.schedule, self.loader.device)
-
     def _step(self, batches: Iterator[Batch]) -> None:
         state, schedule = self.state, self.schedule
         self.method.on_step(int(schedule.place(state.step)), schedule.planned)
         state.step += 1
-        self.losses.add(self.trainer.step(list(islice(batches, self.recipe.accumulation))))
+        self.loss_sum += self.trainer.step(list(islice(batches, self.recipe.accumulation)))
         self.watch.step(self.images)
         point = self._evaluate() if state.step in self.evaluation_steps else None
         self.progress(Step(state.step, schedule.steps, self.watch.latest(), point))
@@ -220,7 +177,9 @@ class Training:
         """Read the loss, evaluate, keep the best state. Returns a point of the learning curve."""
         state = self.state
         with self._paused():
-            loss = self.losses.mean()
+            steps = state.step - (state.curve[-1]["step"] if state.curve else 0)
+            loss = float(self.loss_sum) / steps
+            self.loss_sum.zero_()
             if not math.isfinite(loss):
                 raise Diverged(
                     f"the loss is {loss} before step {state.step}; try a smaller learning rate"
@@ -244,7 +203,7 @@ class Training:
             if self.timing is not None:
                 self.timing.mark(self.schedule, state.step, self.clock.seconds)
                 if self.timing.correct(self.schedule):
-                    self._plan_evaluations()
+                    self.evaluation_steps = self.schedule.evaluation_steps()
         return point
 
     def _save(self) -> None:
@@ -253,8 +212,7 @@ class Training:
             return
         state = self.state
         with self._paused():
-            state.best, state.curve = float(state.best), plain(state.curve)
-            state.losses = self.losses.since_evaluation().clone()
+            state.loss_sum = float(self.loss_sum)
             state.seconds = time.perf_counter() - self.started
             state.training_seconds = self.clock.seconds
             state.marks = [] if self.timing is None else list(self.timing.marks)
@@ -280,7 +238,14 @@ class Training:
         self.progress(Stage("measuring"))
         # A batch of the epoch after the last, which no step was trained on.
         batch = next(iter(self.loader.epoch(self.epochs)))
-        costs |= step_costs(self.trainer, batch, min(3.0, seconds))
+        try:
+            costs |= step_costs(self.trainer, batch, min(3.0, seconds))
+        except Exception as error:
+            # Operations are counted on code that is not compiled, which needs more memory.
+            if not is_out_of_memory(error):
+                raise
+            note = "memory did not suffice to count what a step costs; the training is kept"
+            self.progress(Note(note, of_trial=True))
         self.loader.release()
         return costs
 
@@ -308,11 +273,8 @@ def step_costs(trainer: Trainer, batch: Batch, seconds: float) -> Efficiency:
         kernels = attention_kernels(loss)
     if chunk:  # the second forward pass counts in the backward, as recomputation does
         backward += forward
-        kept = gradcache.kept(method, batch, chunk, trainer.autocast, own)
-    else:
-        kept = saved_bytes(loss, own)
     return {
-        "saved_for_backward_bytes": kept,
+        "saved_for_backward_bytes": gradcache.kept(method, batch, chunk, trainer.autocast, own),
         "forward_flops_per_image": forward / images,
         "backward_flops_per_image": backward / images,
         "attention_kernels": kernels,

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,8 +40,6 @@ def deterministic(only: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(only)
     torch.backends.cudnn.deterministic = only
-    if only:
-        torch.backends.cudnn.benchmark = False
 
 
 class Trainer:
@@ -49,6 +48,7 @@ class Trainer:
     def __init__(self, method: Method, recipe: Recipe, lr: float, steps: int, device: torch.device):
         self.method, self.recipe, self.device = method, recipe, device
         self.dtype = compute_dtype(recipe.precision, device)
+        self.autocast = partial(autocast, self.dtype, device)
         groups = method.param_groups()
         self.parameters = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.AdamW(
@@ -82,10 +82,6 @@ class Trainer:
             loss = self.method.loss(batch) / parts
         self.scaler.scale(loss).backward()
         return loss.detach()
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Autocast as the recipe's precision says."""
-        return autocast(self.dtype, self.device)
 
 
 def pass_through(method: Method, batch: Batch, dtype: torch.dtype, device: torch.device) -> None:
