@@ -42,7 +42,7 @@ class HubFile:
 
     def __post_init__(self) -> None:
         from huggingface_hub.errors import HFValidationError
-        from huggingface_hub.utils import validate_repo_id
+        from huggingface_hub.utils._validators import validate_repo_id
 
         try:
             validate_repo_id(self.repo)
