@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,6 @@ from bench.training.batches import Loader, TokenTable, TrainSplit
 from methods.sample import Sample
 from tests.helpers import tiny as tiny_set
 from tests.helpers.tiny import edit, load
-
-
-def test_a_card_and_its_annotation(tiny: Path) -> None:
-    dataset = load(tiny)
-    assert [len(dataset.split(s)) for s in data.SPLITS] == [8, 4, 4]
-    assert dataset.scenes == ["pond", "port"]
-    assert dataset.samples[0].captions[1] == "picture 0 of a pond , version 1 ."
-
-
-def test_no_python_in_the_cards_folder() -> None:
-    folder = Path(__file__).parent.parent / "datasets"
-    assert not list(folder.rglob("*.py"))
-    assert sorted(data.cards()) == sorted(p.stem for p in folder.glob("*.toml"))
 
 
 def test_an_absent_data_set_says_how_to_get_it(
@@ -57,11 +45,6 @@ def test_trials_can_be_planned_without_the_images(tiny: Path) -> None:
     assert planned.hashes == whole.hashes
     assert planned.samples == whole.samples
     assert planned.paths == [None] * 16
-
-
-def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean 'rsitmd'"):
-        data.card("rstimd")
 
 
 def test_counts_are_enforced(tiny: Path) -> None:
@@ -242,13 +225,6 @@ def test_the_split_is_resident_where_it_takes_no_more_than_its_share(
             resident.fits(split.pixels, split.rows, cuda)
 
 
-def test_batches_are_decided_by_the_seed(tiny: Path) -> None:
-    one, two, other = (list(loader(tiny, seed).epoch(1)) for seed in (0, 0, 1))
-    assert all(torch.equal(a.images, b.images) for a, b in zip(one, two, strict=True))
-    assert all(torch.equal(a.texts, b.texts) for a, b in zip(one, two, strict=True))
-    assert any(not torch.equal(a.images, b.images) for a, b in zip(one, other, strict=True))
-
-
 def test_a_batch_without_augmentation_is_the_normalised_image(tiny: Path) -> None:
     made = loader(tiny, augment=False)
     batch = next(iter(made.epoch(0)))
@@ -258,13 +234,11 @@ def test_a_batch_without_augmentation_is_the_normalised_image(tiny: Path) -> Non
 
 
 def test_an_abandoned_epoch_leaves_no_thread(tiny: Path) -> None:
-    import threading
-
-    before = threading.active_count()
+    before = set(threading.enumerate())  # threads of other tests may end meanwhile
     epoch = loader(tiny).epoch(0)
     next(epoch)
     epoch.close()
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_failure_in_the_loader_reaches_the_loop(tiny: Path) -> None:
