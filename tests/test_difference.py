@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy import stats
 
 from bench.report import difference, plots
 from tests.helpers import fake_records as fakes
@@ -56,17 +55,6 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     assert other is not None
     [lora] = [row for row in other.table.rows if row[0].text == "lora"]
     assert [cell.text for cell in lora[1:4]] == ["3", "+2.0", "-0.7"]
-
-
-def test_the_interval_is_that_of_scipy(tmp_path: Path) -> None:
-    mine, other = [31.2, 30.1, 33.9, 28.0, 30.4], [28.8, 30.5, 29.1, 27.7, 29.0]
-    documents = [*measured("lora", other, other), *measured("cmer", mine, mine)]
-    group = group_of(tmp_path, documents)
-    test = difference.difference_of(group.row("cmer"), group, "lora").test
-    low, high = stats.ttest_rel(mine, other).confidence_interval(0.95)
-    ends = test.mean - test.half_width, test.mean + test.half_width
-    assert ends == pytest.approx((low, high), rel=1e-6)
-    assert test.p == pytest.approx(stats.ttest_rel(mine, other).pvalue, rel=1e-6)
 
 
 @pytest.mark.parametrize("documents", [measured("cmer", [1.0, 2.0], [1.0, 2.0]), sample()[3:5]])

@@ -180,13 +180,6 @@ def test_a_record_of_the_largest_seed_can_be_read(tmp_path: Path) -> None:
     assert Plan([one], tmp_path, tmp_path).status(one) == "ok"
 
 
-def test_the_options_length_wins_over_the_files(tmp_path: Path) -> None:
-    path = sweep(tmp_path, FULL)
-    assert sweepfile.gather(path).recipe.steps == 60
-    recipe = sweepfile.gather(path, recipe=["epochs=2"]).recipe
-    assert (recipe.epochs, recipe.steps) == (2, None)
-
-
 def test_a_search_has_its_own_seeds_recipe_and_results(tmp_path: Path) -> None:
     config = sweepfile.gather(sweep(tmp_path, FULL), searching=True)
     assert (config.seeds, config.recipe.steps, config.results) == ([7], 30, Path("tuning"))
