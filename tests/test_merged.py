@@ -11,6 +11,7 @@ from bench.contract import tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers import makes
+from tests.helpers.close import close
 from tests.helpers.makes import WITH_BLOCKS, features, stirred
 
 MERGED: list[tuple[str, dict[str, Any]]] = [
@@ -61,7 +62,7 @@ def check(name: str, settings: dict[str, Any], model: Callable[[], nn.Module]) -
     wanted, scale = features(method), float(method.temperature().detach())
     assert (wanted - own(plain)).abs().max() > 1e-3
     plain.load_state_dict(method.merged_state(), strict=True)
-    torch.testing.assert_close(own(plain), wanted, atol=2e-6, rtol=1e-5)
+    close(own(plain), wanted)
     assert float(plain.logit_scale.detach().exp()) == pytest.approx(scale)  # type: ignore[operator, union-attr]
 
 

@@ -18,6 +18,7 @@ from bench.training.trainer import Trainer, compute_dtype
 from methods import registry
 from methods.base import Batch, Method, NotApplicable
 from tests.helpers.close import close
+from tests.helpers.until import until
 
 CPU = torch.device("cpu")
 
@@ -404,8 +405,7 @@ def test_throttled_windows_are_marked(monkeypatch: pytest.MonkeyPatch):
     )
     monkeypatch.setattr(machine, "_nvml", lambda device: (nvml, object()))
     with machine.GpuSampler(torch.device("cuda"), interval=0.005) as sampler:
-        while not sampler._samples:
-            pass
+        until(lambda: sampler._samples)
     at = sampler._samples[0]["time"]
     found = sampler.summary([(at - 1, at), (at + 1e6, at + 2e6)])
     assert found["throttled_windows"] == 1
