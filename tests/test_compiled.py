@@ -13,11 +13,10 @@ from bench import UserError, trial_run
 from bench.contract import tiny_batch, tiny_model
 from bench.recipe import Recipe
 from bench.training import compiled, train, trainer
-from bench.trial import Trial
 from methods.base import Batch, Method, NotApplicable
 from methods.linear import Linear
 from tests.helpers.close import close
-from tests.helpers.tiny import edit
+from tests.helpers.tiny import edit, trial
 
 CPU = torch.device("cpu")
 
@@ -107,8 +106,7 @@ def test_texts_keep_the_length_that_they_were_compiled_for(
     monkeypatch.setattr(compiled, "warm_up", warm_up)
     monkeypatch.setattr(train, "step_costs", lambda *_: {})
     recipe = Recipe(steps=2, batch_size=4, evaluations=1, precision="fp32", compile=True)
-    one = Trial(str(tiny / "tiny.toml"), "starter", "linear", "linear", {}, None, recipe, 0, {})
-    done = trial_run.run(one, tiny, tiny / "results", lambda _: None)
+    done = trial_run.run(trial(tiny, "linear", recipe), tiny, tiny / "results", lambda _: None)
     assert done["status"] == "ok", done["traceback"]
     assert len(lengths) == 3
     assert len(set(lengths)) == 1

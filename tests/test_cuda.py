@@ -12,10 +12,10 @@ from torch import nn
 from bench import contract, trial_run
 from bench.recipe import Recipe
 from bench.training.trainer import Trainer
-from bench.trial import Trial
 from methods import registry
 from methods.attention import SelfAttention, speed_up
 from methods.base import Batch
+from tests.helpers.tiny import trial
 from tests.helpers.training import TRAINED, built
 
 pytestmark = [
@@ -95,9 +95,8 @@ def test_trials_end_well(recipe: str, method: str, views: int, tiny: Path) -> No
     if recipe == "compile" and method not in ("cmer", "lora"):
         pytest.skip("compiling takes long")
     given = Recipe(**{"batch_size": 4, "evaluations": 2} | RECIPES[recipe])
-    card = str(tiny / "tiny.toml")
-    trial = Trial(card, "starter", method, method, {}, None, given, 0, {}, views)
-    document = trial_run.run(trial, tiny, tiny / "results", lambda _: None, {})
+    one = trial(tiny, method, given, views)
+    document = trial_run.run(one, tiny, tiny / "results", lambda _: None, {})
     if document["status"] == "not_applicable":
         pytest.skip(str(document["message"]))
     assert document["status"] == "ok", document["traceback"]

@@ -14,8 +14,8 @@ from bench.data import cache
 from bench.evaluate import Evaluation
 from bench.recipe import Recipe
 from bench.training.batches import TokenTable
-from bench.trial import Trial
 from methods.sample import Sample
+from tests.helpers.tiny import trial
 
 
 class Backbone:
@@ -146,8 +146,7 @@ def test_the_rates_of_the_test_split_are_those_of_a_warm_machine(
         return real(own, *given)
 
     monkeypatch.setattr(Evaluation, "features", features)
-    card, recipe = str(tiny / "tiny.toml"), Recipe(precision="fp32")
-    one = Trial(card, "starter", "zeroshot", "zeroshot", {}, None, recipe, 0, {})
+    one = trial(tiny, "zeroshot", Recipe(precision="fp32"))
     done = trial_run.run(one, tiny, tiny / "results", lambda _: None)
     assert done["status"] == "ok", done["traceback"]
     assert splits == ["val", "test"]

@@ -14,16 +14,15 @@ from bench import UserError, backbone, data, trial_run
 from bench.contract import tiny_batch, tiny_model
 from bench.data import cache
 from bench.recipe import Recipe
-from bench.spec import resolve
 from bench.sweeps import sweep
 from bench.sweeps.sweepfile import SweepConfig
 from bench.training import batches, features, train
 from bench.training.features import FeatureLoader, Features, Table
-from bench.trial import Trial
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers.close import close
 from tests.helpers.makes import WITH_BLOCKS
+from tests.helpers.tiny import trial
 
 CPU = torch.device("cpu")
 FROZEN = [name for name, cls in registry().items() if cls.frozen_features]
@@ -31,9 +30,7 @@ FROZEN = [name for name, cls in registry().items() if cls.frozen_features]
 
 def ran(root: Path, name: str, views: int, recipe: Recipe, **settings: Any) -> dict[str, Any]:
     """The record of a trial on the data set `tiny`."""
-    call = resolve(name, settings, registry())
-    parts = (call.name, call.text, dict(call.settings), call.lr, recipe, 0, {}, views)
-    one = Trial(str(root / "tiny.toml"), "starter", *parts)
+    one = trial(root, name, recipe, views, **settings)
     return trial_run.run(one, root, root / "results", lambda _: None)
 
 

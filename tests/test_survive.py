@@ -22,7 +22,6 @@ from bench.data import cache
 from bench.measure import oom
 from bench.messages import Event, Step
 from bench.recipe import Recipe
-from bench.spec import resolve
 from bench.sweeps import engine, engine_choice, forkserver
 from bench.sweeps.sweep import Plan
 from bench.training import checkpoint, limits, train
@@ -30,11 +29,9 @@ from bench.trial import Trial, blank_record
 from methods import registry
 from methods.base import Method
 from tests.helpers.curves import untimed
+from tests.helpers.killed import Killed, killed_after
+from tests.helpers.tiny import trial
 from tests.helpers.until import PATIENCE, until
-
-
-class Killed(BaseException):
-    """What stands for SIGKILL in one process: nothing catches it."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,20 +41,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(root: Path, method: str, seed: int = 0, steps: int = 9, **settings: Any) -> Trial:
-    call = resolve(method, settings, registry())
     recipe = Recipe(steps=steps, batch_size=4, evaluations=3, precision="fp32")
-    card = str(root / "tiny.toml")
-    return Trial(card, "starter", method, call.text, dict(call.settings), None, recipe, seed, {})
+    return trial(root, method, recipe, seed=seed, **settings)
 
 
-def ran(one: Trial, root: Path, results: str, kill: int | None = None) -> dict[str, Any]:
+def ran(one: Trial, root: Path, results: str, kill: int = 99) -> dict[str, Any]:
     """The record of a trial with a checkpoint after each step, killed after step `kill`."""
-
-    def progress(event: Event) -> None:
-        if kill is not None and isinstance(event, Step) and event.step > kill:
-            raise Killed
-
-    return trial_run.run(one, root, root / results, progress, {}, every=0.0)
+    return trial_run.run(one, root, root / results, killed_after(kill), {}, every=0.0)
 
 
 @pytest.mark.parametrize(

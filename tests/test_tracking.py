@@ -23,6 +23,7 @@ from bench.tracking import choose
 from bench.tracking.base import Ending, Figures, Run, StepFigures, Tracker
 from bench.tracking.watcher import Tracking, tracking
 from bench.trial import Trial, blank_record
+from tests.helpers import tiny as tiny_set
 from tests.helpers.until import until
 
 ONE = Trial(
@@ -428,8 +429,7 @@ def test_a_trials_process_is_the_same_with_and_without_trackers(
 
     monkeypatch.setattr(forkserver, "start_trial", recorded)
     recipe = Recipe(steps=2, batch_size=4, evaluations=2, precision="fp32")
-    card = str(tiny / "tiny.toml")
-    trial = Trial(card, "starter", "linear", "linear", {}, None, recipe, 0, {})
+    trial = tiny_set.trial(tiny, "linear", recipe)
     told: list[list[Event]] = []
     for trackers in ("", "tensorboard"):
         results = tiny / "results"

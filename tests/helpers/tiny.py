@@ -1,4 +1,4 @@
-"""The made data set `tiny` of tests/conftest.py: its card, its samples, and changes to them."""
+"""The made data set `tiny` of tests/conftest.py: its card and samples, trials on it, changes."""
 
 import json
 from collections.abc import Callable
@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import data
+from bench.recipe import Recipe
+from bench.spec import resolve
+from bench.trial import Trial
+from methods import registry
 
 
 def card(root: Path) -> data.Card:
@@ -14,6 +18,15 @@ def card(root: Path) -> data.Card:
 
 def load(root: Path) -> data.Dataset:
     return data.load(card(root), root)
+
+
+def trial(
+    root: Path, method: str, recipe: Recipe, views: int = 0, seed: int = 0, **settings: Any
+) -> Trial:
+    """A trial on the data set with the starter; `views`: of cached features."""
+    call = resolve(method, settings, registry())
+    what = (call.name, call.text, dict(call.settings), call.lr)
+    return Trial(str(root / "tiny.toml"), "starter", *what, recipe, seed, {}, views)
 
 
 def edit(root: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
