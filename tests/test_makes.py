@@ -1,14 +1,11 @@
 """Backbones of every make: each method trains and evaluates on it, or says why it cannot."""
 
 import copy
-import functools
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
 
-from bench.contract import tiny_batch, tiny_model
+from bench.contract import tiny_batch
 from bench.measure.count import saved_bytes
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe
@@ -18,28 +15,12 @@ from methods import registry
 from methods.base import Method, NotApplicable
 from methods.closed_towers import Closed
 from methods.known_towers import image_tower, text_tower
-from tests.helpers import makes
 from tests.helpers.close import close
-from tests.helpers.makes import features
+from tests.helpers.makes import CLOSED, EVERY, features, original
 
 CPU = torch.device("cpu")
-CLOSED: dict[str, Callable[[], nn.Module]] = {
-    "resnet": lambda: tiny_model("resnet"),
-    **makes.CLOSED,
-}
-EVERY = CLOSED | makes.OPEN
 ANYWHERE = ("zeroshot", "linear", "clip_adapter", "bitfit", "full")
 """Methods that run on any tower, as the message of those that do not says."""
-
-
-@functools.cache
-def original(make: str) -> nn.Module:
-    """A model of that make; to be copied, since building one takes a while."""
-    if make in ("mt5", "nllb"):
-        pytest.importorskip("transformers")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return EVERY[make]().eval()
 
 
 def built(name: str, make: str) -> Method:

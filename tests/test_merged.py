@@ -1,5 +1,6 @@
 """Methods merged into plain weights: the untouched architecture gives the very same features."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,8 @@ from torch import Tensor, nn
 from bench.contract import tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, NotApplicable
-from tests.helpers import makes
 from tests.helpers.close import close
-from tests.helpers.makes import WITH_BLOCKS, features, stirred
+from tests.helpers.makes import CLOSED, WITH_BLOCKS, features, original, stirred
 
 MERGED: list[tuple[str, dict[str, Any]]] = [
     ("full", {}),
@@ -30,14 +30,6 @@ MERGED: list[tuple[str, dict[str, Any]]] = [
 NAMES = {name for name, _ in MERGED} | {"zeroshot"}
 ELSEWHERE = ("full", "bitfit", "linear")
 """Methods that can be merged into towers whose blocks are not known."""
-
-
-def made(make: str) -> Any:
-    if make in ("mt5", "nllb"):
-        pytest.importorskip("transformers")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return makes.CLOSED[make]().eval()
 
 
 def built(name: str, settings: dict[str, Any], model: Callable[[], nn.Module]) -> Method:
@@ -78,11 +70,10 @@ def test_merged_weights_give_the_same_features(
     check(name, settings, lambda: tiny_model(kind))
 
 
-@pytest.mark.parametrize("make", ["resnet", *makes.CLOSED])
+@pytest.mark.parametrize("make", CLOSED)
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_so_do_those_of_other_makes(name: str, make: str) -> None:
-    build = (lambda: tiny_model("resnet")) if make == "resnet" else (lambda: made(make))
-    check(name, {}, build)
+    check(name, {}, lambda: copy.deepcopy(original(make)))
 
 
 @pytest.mark.parametrize("name", sorted(set(registry()) - NAMES))
