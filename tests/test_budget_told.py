@@ -14,8 +14,6 @@ from bench import record
 from bench.measure import fitting_batch, plan
 from bench.recipe import Recipe
 from bench.report.ablation import ablations
-from bench.report.group import Group
-from bench.report.grouping import group_records
 from bench.sweeps import forecast
 from bench.sweeps.sweep import Plan
 from bench.trial import Trial, blank_record
@@ -128,11 +126,6 @@ def test_cached_features_need_less_memory_than_towers() -> None:
 # Groups.
 
 
-def group_of(root: Path, documents: list[dict[str, Any]]) -> list[Group]:
-    fakes.save(root, documents)
-    return group_records(record.load(root))
-
-
 @pytest.mark.parametrize("time", [45.0, None])
 def test_cached_features_stand_with_the_rest_under_an_equal_time(
     tmp_path: Path, time: float | None
@@ -141,7 +134,7 @@ def test_cached_features_stand_with_the_rest_under_an_equal_time(
     documents[2]["trial"]["cached_features"] = 4
     documents[2]["identity"] = "0" * 16
     documents[0]["data"]["batch_size"], documents[1]["data"]["batch_size"] = 256, 32
-    groups = group_of(tmp_path, documents)
+    groups = fakes.groups_of(tmp_path, documents)
     labels = [sorted(row.label for row in group.rows) for group in groups]
     if time is None:
         assert sorted(labels) == [["cmer"], ["cmer", "lora"]]
