@@ -12,7 +12,7 @@ from bench.backbone.preprocess import Preprocess
 from bench.data import cache, cut
 from bench.evaluate import Evaluation
 from bench.training.batches import TokenTable, TrainSplit
-from methods.sample import Sample
+from tests.helpers.tiny import with_captions
 
 LENGTH = 16
 
@@ -73,15 +73,6 @@ class Backbone:
 
     preprocess = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3)
     tokenizer = staticmethod(words)
-
-
-def with_captions(root: Path, split: str, *captions: list[str]) -> data.Dataset:
-    """`tiny` with these captions for the first images of a split."""
-    dataset = data.load(data.card(str(root / "tiny.toml")), root)
-    for row, said in zip(dataset.split(split), captions, strict=False):
-        old = dataset.samples[row]
-        dataset.samples[row] = Sample(old.filename, tuple(said), split, old.scene)
-    return dataset
 
 
 def test_recall_and_ceiling_know_of_the_cut(tiny: Path) -> None:
