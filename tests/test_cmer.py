@@ -61,14 +61,6 @@ def test_before_training_it_is_zeroshot_bit_for_bit(
         assert torch.equal(cmer.encode_text(given.texts), zeroshot.encode_text(given.texts))
 
 
-@pytest.mark.parametrize("focus", FOCUSES)
-def test_encoding_accepts_what_the_frozen_towers_gave(focus: str) -> None:
-    cmer, given = build("cmer", focus=focus), batch()
-    assert isinstance(cmer, CMER)
-    torch.nn.init.normal_(cmer.image_side.up.weight)
-    close(cmer.encode_image(cmer.frozen_image(given.images)), cmer.encode_image(given.images))
-
-
 def kept(method: Method, given: Batch) -> int:
     own = [*method.parameters(), *method.buffers(), given.images, given.texts]
     return saved_bytes(lambda: method.loss(given), own)
@@ -288,16 +280,6 @@ def test_gradients_stay_finite_with_masked_entries() -> None:
         cmer.loss(given).backward()
     assert all(torch.isfinite(p.grad).all() for p in cmer.parameters() if p.grad is not None)
     assert cmer.logit_scale.grad is not None
-
-
-def test_the_queue_is_saved() -> None:
-    cmer, given = build("cmer", queue=64), batch()
-    cmer.loss(given)
-    other = build("cmer", queue=64)
-    other.load_own_state({k: v.clone() for k, v in cmer.own_state().items()})
-    assert isinstance(other, CMER)
-    assert other.recycler is not None
-    assert other.recycler.image_ids.tolist()[:8] == list(range(8))
 
 
 def test_info_nce_against_the_definition() -> None:

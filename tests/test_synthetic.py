@@ -139,14 +139,6 @@ def test_another_size_is_the_same_picture(index: int) -> None:
     assert same < other / 2
 
 
-def test_scenes_are_balanced_in_each_split() -> None:
-    scenes = Counter((synthetic.split(i), synthetic.describe(i)[0]) for i in range(TOTAL))
-    for split, count in synthetic.COUNTS.items():
-        expected = count / len(synthetic.SCENES)
-        assert {scenes[split, scene] for scene in synthetic.SCENES} == {expected}
-    assert sum(scenes.values()) == TOTAL
-
-
 def test_no_picture_twice_and_hardly_ever_the_same_captions() -> None:
     captions = {frozenset(synthetic.describe(index)[1]) for index in range(TOTAL)}
     assert len(captions) > 0.98 * TOTAL
