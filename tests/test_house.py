@@ -1,4 +1,4 @@
-"""The rules of the house: where training happens, packaging, pages that the code generates."""
+"""The repository as a whole: packaging, and pages that the code generates."""
 
 import io
 import json
@@ -53,22 +53,6 @@ def test_the_schemas_for_editors_are_the_code() -> None:
     for name, fresh in schemas.pages().items():
         kept = (schemas.FOLDER / name).read_text(encoding="utf-8")
         assert fresh == kept, "run `python tests/schemas.py`"
-
-
-def test_only_the_training_loop_and_the_contract_go_backward() -> None:
-    calls = [
-        f"{path.parent.name}/{path.name}"
-        for folder in ("bench", "methods")
-        for path in (ROOT / folder).rglob("*.py")
-        if ".backward()" in path.read_text(encoding="utf-8")
-    ]
-    pretraining = "starter/pretrain.py"  # no trial, see its docstring
-    assert sorted(calls) == [
-        "bench/contract.py",
-        pretraining,
-        "training/gradcache.py",
-        "training/trainer.py",
-    ]
 
 
 def test_nothing_of_the_workplace_is_named() -> None:

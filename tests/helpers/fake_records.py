@@ -257,9 +257,3 @@ def mixed() -> list[dict[str, Any]]:
     known = {document["status"] for document in documents}
     documents += [record("bitfit", 9, status=s) for s in STATUSES if s not in known]
     return documents
-
-
-if __name__ == "__main__":
-    import sys
-
-    print(len(save(Path(sys.argv[1]), mixed())), "records")

@@ -1,4 +1,4 @@
-"""A Hugging Face Hub of one's own on the loopback, with faults on demand, for the real client.
+"""A small Hugging Face Hub on this machine, with faults on demand, for the real client.
 
     with HubServer() as hub:
         commit = hub.add_repo("datasets/owner/name", {"a.zip": b"..."})
@@ -27,7 +27,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import pytest
@@ -98,12 +97,7 @@ class HubServer(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
 
@@ -134,12 +128,7 @@ class HubServer(http.server.ThreadingHTTPServer):
         return f"{self.url}/{path}"
 
     def fail(
-        self,
-        path: str,
-        kind: Kind,
-        times: int = 1,
-        after: int = 0,
-        status: int = 500,
+        self, path: str, kind: Kind, times: int = 1, after: int = 0, status: int = 500
     ) -> None:
         """Let downloads of a file (its path in its repository, or of a plain file) go wrong.
 
