@@ -155,7 +155,7 @@ def test_every_form_gives_the_same_samples(
         (karpathy, "none", []),
     ],
 )
-def test_scenes(
+def test_scenes_come_from_labels_classes_or_file_names(
     tmp_path: Path, write: Callable[[Path], str], rule: str, expected: list[str]
 ) -> None:
     (tmp_path / "d").mkdir()

@@ -139,7 +139,7 @@ def test_a_machine_that_changes_its_speed_ends_in_time(
     assert rates[-1] < 0.01 * rates[0]
 
 
-def test_a_miss_is_recorded(tiny: Path, steps: Steps) -> None:
+def test_a_training_that_misses_its_time_says_so(tiny: Path, steps: Steps) -> None:
     steps.seconds = lambda number: 1.0 if number <= 6 else 2.0
     found = ran(trial(tiny, "linear", replace(RECIPE, time=10.0, evaluations=1)), tiny)
     assert found["efficiency"]["budget_seconds_used"] == 20

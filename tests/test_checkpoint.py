@@ -7,7 +7,6 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from bench import UserError, backbone
@@ -98,11 +97,6 @@ def test_of_two_models_in_a_file_the_usual_one_is_taken_else_none(
     notes_of(f"small:{two('model.', 'average.')}", small)
     with pytest.raises(UserError, match=r"holds 2 models \('student.', 'teacher.'\)"):
         backbone.load(f"small:{two('student.', 'teacher.')}")
-
-
-def test_safetensors_are_read(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    save_file({f"module.{k}": v for k, v in small.items()}, tmp_path / "mine.safetensors")
-    notes_of(f"small:{tmp_path / 'mine.safetensors'}", small)
 
 
 def test_positions_of_another_image_size_are_interpolated_and_noted(

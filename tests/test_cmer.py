@@ -146,7 +146,7 @@ def test_relu_attention_is_finite_where_no_logit_is_positive() -> None:
     assert torch.isfinite(out[0]).all()
 
 
-def test_taps() -> None:
+def test_which_layers_are_tapped() -> None:
     assert tap_places(12, 0) == list(range(13))
     assert tap_places(24, 0) == list(range(0, 25, 2))
     assert tap_places(6, 4) == [0, 4, 6]

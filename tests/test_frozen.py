@@ -68,7 +68,7 @@ def test_autocast_rounds_the_same_weights_anyway(kind: str) -> None:
     assert all(map(torch.equal, encoded(plain), encoded(half)))
 
 
-def test_the_prediction_knows_it() -> None:
+def test_the_prediction_counts_weights_in_bfloat16() -> None:
     def peak(recipe: Recipe) -> int:
         return Rehearsal(build("cmer"), recipe, 32, 16).peak(8)
 

@@ -110,7 +110,7 @@ def test_counting_kept_bytes_encodes_no_more_than_a_chunk(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["lora", "cmer"])
-def test_the_prediction_follows_it(name: str) -> None:
+def test_the_prediction_counts_one_chunk_at_a_time(name: str) -> None:
     def rehearsal(fake: bool, **recipe: object) -> Rehearsal:
         settings = {"precision": "bf16", **recipe}
         return Rehearsal(built(name), Recipe(**settings), 32, 12, fake=fake)

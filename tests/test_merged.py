@@ -72,7 +72,7 @@ def test_merged_weights_give_the_same_features(
 
 @pytest.mark.parametrize("make", CLOSED)
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_so_do_those_of_other_makes(name: str, make: str) -> None:
+def test_merged_weights_of_other_makes_give_the_same_features(name: str, make: str) -> None:
     check(name, {}, lambda: copy.deepcopy(original(make)))
 
 

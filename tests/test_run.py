@@ -6,9 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
@@ -30,10 +30,8 @@ class Done:
     stderr: str
 
 
-class Bench(Protocol):
-    """Runs a command in this process, which saves the start of another one."""
-
-    def __call__(self, *words: str, encoding: str = "utf-8") -> Done: ...
+Bench = Callable[..., Done]
+"""Runs a command in this process, which saves the start of another one."""
 
 
 @pytest.fixture
@@ -264,7 +262,7 @@ def test_bad_arguments_are_one_sentence(
     assert "Traceback" not in done.stderr
 
 
-def test_lists(bench: Bench) -> None:
+def test_methods_and_data_sets_are_listed(bench: Bench) -> None:
     listed = bench("methods").stdout
     assert re.search(r"^Side branches\ncmer +2\.05 M  Side branch, ", listed, re.MULTILINE)
     assert max(map(len, listed.splitlines()[:-1])) <= 80

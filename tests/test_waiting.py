@@ -60,7 +60,7 @@ class Crossed(TorchDispatchMode):
     [(name, "bf16") for name in TRAINED]
     + [(name, "fp16") for name in ("cmer", "full", "lora")],  # whose scaler is another path
 )
-def test_no_step_asks_for_a_value(name: str, precision: str) -> None:
+def test_no_training_step_asks_for_a_value(name: str, precision: str) -> None:
     """Forward, backward, unscaling, clipping and AdamW, for each method."""
     method = built(name)
     trainer = Trainer(method, Recipe(precision=precision, accumulation=2), 1e-3, 10, CPU)
