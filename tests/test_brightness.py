@@ -65,7 +65,7 @@ def test_reflectance_without_a_scale_is_told_with_the_remedy(tiny: Path) -> None
         (200, "uint8", "[0, 3000]", None),
     ],
 )
-def test_dark_and_bright_images_are_told_and_others_are_not(tiny: Path, top: float, kind: str, scale: str, said: str | None) -> None:
+def test_what_is_said(tiny: Path, top: float, kind: str, scale: str, said: str | None) -> None:
     refill(tiny, top, kind)
     found = told(tiny, scale)
     assert len(found) == (said is not None)
