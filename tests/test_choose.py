@@ -94,7 +94,7 @@ def test_the_latest_learning_rate_speaks_for_a_method_as_in_a_report(tmp_path: P
     assert choose.one(NAMES[1], tmp_path) == paths[1]
 
 
-def test_errors_say_what_to_do(tmp_path: Path) -> None:
+def test_errors_help(tmp_path: Path) -> None:
     records(tmp_path, fakes.record("cmer"), fakes.record("lora", status="diverged"))
     assert "did you mean 'ucm/starter/cmer'" in refused("ucm/starter/cmre", tmp_path)
     assert "lora seed 0 (diverged)" in refused(NAMES[1], tmp_path)

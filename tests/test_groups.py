@@ -62,6 +62,11 @@ def test_what_may_be_mixed(tmp_path: Path) -> None:
     assert group_of(tmp_path, [old, here, there]).backbone == "ViT-B-32:x.pt"
 
 
+def test_two_learning_rates_of_the_recipe_are_two_rows(tmp_path: Path) -> None:
+    group = group_of(tmp_path, [fakes.record("lora"), fakes.record("lora", recipe={"lr": 1e-4})])
+    assert sorted(row.label for row in group.rows) == ["lora [own lr]", "lora [recipe lr=0.0001]"]
+
+
 def test_other_learning_rates_of_the_method_are_never_averaged(tmp_path: Path) -> None:
     documents = by_hand("lora", [10.0, 11.0, 12.0]) + by_hand("lora", [40.0, 42.0])
     for n, document in enumerate(documents):

@@ -6,9 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -30,8 +30,10 @@ class Done:
     stderr: str
 
 
-Bench = Callable[..., Done]
-"""Runs a command in this process, which saves the start of another one."""
+class Bench(Protocol):
+    """Runs a command in this process, which saves the start of another one."""
+
+    def __call__(self, *words: str, encoding: str = "utf-8") -> Done: ...
 
 
 @pytest.fixture
@@ -234,8 +236,11 @@ def test_random_weights_are_for_efficiency_only(tiny: Path, bench: Bench) -> Non
             ["run", "--methods", "lora", "--dataset", "rsitmd"],
             "to get it: bench data fetch rsitmd\n",
         ),
+        (["run", "--methods", "lora", "--dataset", "synthetic", "--seeds", "a"], "whole numbers"),
         (["run", "--methods", "lora,lora", "--dataset", "synthetic"], "named twice"),
+        (["run", "--methods", "lora", "--dataset", "synthetic", "--recipe", "a=1"], "no 'a'"),
         (["run", "--methods", "lora", "--dataset", "synthetic", "--backbone", "x"], "no backbone"),
+        (["run", "--methods", "lora", "--dataset", "UCM"], "did you mean 'ucm'"),
         (["run", "--methods", "lora", "--dataset", "ucm", "--corrupt", "blurr"], "mean 'blur'"),
         (["run", "--methods", "lora", "--dataset", "ucm", "--severity", "3"], "give --corrupt"),
         (
@@ -243,7 +248,11 @@ def test_random_weights_are_for_efficiency_only(tiny: Path, bench: Bench) -> Non
             "no.toml cannot be used as a file of learning rates: No such file or directory",
         ),
         (["run", "--methods", "cmer(queue=-3)", "--dataset", "synthetic"], "from 0"),
+        (["run", "--warmup", "0.1"], "it is a part of the recipe: --recipe warmup=..."),
+        (["run", "--dryrun"], "did you mean '--dry-run'"),
         (["run", "--dry-run", "true"], "an option such as --dry-run takes no value"),
+        (["plan", "--step", "3"], "did you mean '--steps'"),
+        (["data", "check", "--sheets", "x"], "did you mean '--sheet'"),
         (["report", "--results", "nowhere"], "no record"),
         (["methods", "crem"], "no method"),
         (["datasets", "nothing"], "no data set"),
@@ -262,7 +271,7 @@ def test_bad_arguments_are_one_sentence(
     assert "Traceback" not in done.stderr
 
 
-def test_methods_and_data_sets_are_listed(bench: Bench) -> None:
+def test_lists(bench: Bench) -> None:
     listed = bench("methods").stdout
     assert re.search(r"^Side branches\ncmer +2\.05 M  Side branch, ", listed, re.MULTILINE)
     assert max(map(len, listed.splitlines()[:-1])) <= 80

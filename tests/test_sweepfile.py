@@ -61,6 +61,13 @@ def test_a_sweep_file_is_read(tmp_path: Path) -> None:
     assert config.engine == {"engine": "slurm", "slurm": {"partition": "gpu"}}
 
 
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    path = sweep(tmp_path, FULL)
+    config = sweepfile.gather(path, methods="full", seeds=[3], recipe=["steps=5"], datasets=None)
+    assert (config.methods, config.seeds, config.datasets) == ("full", [3], ["ucm", "rsicd"])
+    assert config.recipe == Recipe(steps=5, augment=False, precision="bf16")
+
+
 def test_another_engine_leaves_out_what_the_file_says_for_its_own(tmp_path: Path) -> None:
     path = sweep(tmp_path, FULL)
     assert sweepfile.gather(path, engine="local", gpus="0").engine == {
@@ -173,6 +180,13 @@ def test_a_record_of_the_largest_seed_can_be_read(tmp_path: Path) -> None:
     assert Plan([one], tmp_path, tmp_path).status(one) == "ok"
 
 
+def test_the_options_length_wins_over_the_files(tmp_path: Path) -> None:
+    path = sweep(tmp_path, FULL)
+    assert sweepfile.gather(path).recipe.steps == 60
+    recipe = sweepfile.gather(path, recipe=["epochs=2"]).recipe
+    assert (recipe.epochs, recipe.steps) == (2, None)
+
+
 def test_a_search_has_its_own_seeds_recipe_and_results(tmp_path: Path) -> None:
     config = sweepfile.gather(sweep(tmp_path, FULL), searching=True)
     assert (config.seeds, config.recipe.steps, config.results) == ([7], 30, Path("tuning"))
@@ -189,6 +203,9 @@ def test_without_a_file_the_options_are_enough() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("dataset = ['ucm']", "there is no key 'dataset' .did you mean 'datasets'."),
+        ("[search]\nfactor = [1]", "no key 'search.factor' .did you mean 'factors'."),
+        ("recipe = {steps = 3, epochs = 2}", "both epochs=2 and steps=3"),
         ("datasets = 'ucm'\nmethods = 'cmer'\nseeds = [0, 0]", "a seed is named twice in 0,0"),
         ("seeds = 3", "'seeds' is 3 and should be a valid list or should be a valid string"),
         ("methods = [3]", "used: 'methods.0' is 3 and should be a valid string; docs"),
@@ -199,6 +216,7 @@ def test_without_a_file_the_options_are_enough() -> None:
         ("datasets = 'ucm'\nmethods = 'cmer'\nseeds = []", "no seed is named"),
         ("methods = ['cmer']", "names no datasets; give --dataset, or datasets ="),
         ("datasets = ['ucm']", "names no methods; give --methods, or methods ="),
+        ("datasets = ['ucm']\nmethods = ['cmer']\nrecipe = {step = 3}", "did you mean 'steps'"),
     ],
 )
 def test_a_wrong_sweep_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:

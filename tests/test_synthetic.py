@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,18 @@ def drawn(index: int, noun: str, colour: str) -> list[Thing]:
     ]
 
 
+def test_claims_are_read_as_a_person_reads_them() -> None:
+    assert claims("three white planes and a runway are near many red cars .") == [
+        (3, "white", "plane"),
+        (1, "", "runway"),
+    ]
+    assert claims("two yellow strips of farmland and one large white storage tank .") == [
+        (2, "yellow", "strip of farmland"),
+        (1, "white", "large storage tank"),
+    ]
+    assert claims("a row of red roofed houses is near many round ponds .") == []
+
+
 def test_same_bytes_in_another_process_and_order() -> None:
     code = (
         "import hashlib; from bench import synthetic as s\n"
@@ -103,6 +116,13 @@ def test_pictures_are_those_of_records() -> None:
         assert abs(small - expected).max() <= 3, index
 
 
+def test_seed_and_index_change_the_picture() -> None:
+    first = synthetic.render(5, 32)
+    assert not np.array_equal(first, synthetic.render(5, 32, seed=1))
+    assert not np.array_equal(first, synthetic.render(5 + len(synthetic.SCENES), 32))
+    assert synthetic.describe(5) != synthetic.describe(5, seed=1)
+
+
 @pytest.mark.parametrize("size", [32, 50, 97, 300])
 def test_any_size_from_32(size: int) -> None:
     picture = synthetic.render(9, size)
@@ -129,6 +149,26 @@ def test_another_size_is_the_same_picture(index: int) -> None:
     other = abs(small(index, 64) - small(index + len(synthetic.SCENES), 160)).mean()
     assert same < 4
     assert same < other / 2
+
+
+def test_scenes_are_balanced_in_each_split() -> None:
+    scenes = Counter((synthetic.split(i), synthetic.describe(i)[0]) for i in range(TOTAL))
+    for split, count in synthetic.COUNTS.items():
+        expected = count / len(synthetic.SCENES)
+        assert {scenes[split, scene] for scene in synthetic.SCENES} == {expected}
+    assert sum(scenes.values()) == TOTAL
+
+
+def test_five_captions_in_one_form() -> None:
+    counted = Counter[bool]()
+    for index in range(TOTAL):
+        _, captions = synthetic.describe(index)
+        assert len(captions) == len(set(captions)) == 5
+        for caption in captions:
+            assert re.fullmatch(r"[a-z]+([ -][a-z]+| ,)* \.", caption), caption
+            assert 6 <= len(caption.split()) - 1 <= 26, caption
+            counted[bool(claims(caption))] += 1
+    assert counted[True] > 0.7 * counted.total()  # most count something
 
 
 def test_no_picture_twice_and_hardly_ever_the_same_captions() -> None:
@@ -185,3 +225,16 @@ def test_counted_things_can_be_seen_apart() -> None:
             assert all(abs(thing.middle - other.middle) > 0.03 for other in things[k + 1 :])
             checked += 1
     assert checked > 100
+
+
+def test_the_card_agrees_with_the_generator() -> None:
+    card = data.card("synthetic")
+    assert card.counts == synthetic.COUNTS
+    test = [i for i in range(TOTAL) if synthetic.split(i) == "test"]
+    names = "\n".join(sorted(Path(synthetic.filename(i)).stem for i in test))
+    assert card.raw["test"]["filenames_sha256"] == hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def test_file_name_carries_scene_and_index() -> None:
+    index = synthetic.SCENES.index("storage tanks")
+    assert synthetic.filename(index) == f"storagetanks_{index:05d}.png"
