@@ -58,8 +58,8 @@ def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Hand) -> N
         assert "loading" in shown(watch, console)
         feed(watch, clock)
         text = shown(watch, console)
-        words = ("images/s", "memory", "1,234", "3 GiB", "2:00", "45.7", "0 of 3 trials done")
-        assert all(word in text for word in words), text
+        for word in ("images/s", "memory", "1,234", "3 GiB", "2:00", "45.7", "0 of 3 trials done"):
+            assert word in text
         assert "5:00" in text  # 60 s for half of one of three trials
         failed = Outcome(ONE, "failed", "[red]no[/] luck", record=Path("here.json"))
         watch.ended(failed)
