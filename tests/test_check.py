@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bench import UserError, data
 from bench.commands.data import app
-from bench.data import check, newcard, summary, twins
+from bench.data import check, contact, newcard, summary, twins
 from tests.helpers import tiny as tiny_set
 from tests.helpers.tiny import edit
 
@@ -265,6 +265,9 @@ def test_the_contact_sheet(tiny: Path) -> None:
     assert done.exit_code == 1, done.output  # an image is broken
     with Image.open(out) as sheet:
         assert sheet.width > 1000
+    card = tiny_set.card(tiny)
+    with pytest.raises(UserError, match=r"ends in \.png"):
+        contact.save(card, tiny, tiny / "a.txt")
 
 
 def test_a_new_card_loads(tiny: Path, tmp_path: Path) -> None:

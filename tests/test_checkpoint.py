@@ -113,30 +113,15 @@ def test_positions_of_another_image_size_are_interpolated_and_noted(
 # A CLIPModel of transformers.
 
 
-def clip_model(activation: str = "quick_gelu", **vision: int) -> Any:
+def clip_model(activation: str) -> Any:
     transformers = pytest.importorskip("transformers")
     shared = {"num_attention_heads": 1, "hidden_act": activation, "projection_dim": 32}
+    shared |= {"hidden_size": 64, "intermediate_size": 256}
+    text = {"num_hidden_layers": 3, "vocab_size": 49408, "max_position_embeddings": 77}
+    text |= {"bos_token_id": 49406, "eos_token_id": 49407}
+    vision = {"num_hidden_layers": 2, "image_size": 32, "patch_size": 16}
     config = transformers.CLIPConfig(
-        text_config={
-            **shared,
-            "hidden_size": 64,
-            "intermediate_size": 256,
-            "num_hidden_layers": 3,
-            "vocab_size": 49408,
-            "max_position_embeddings": 77,
-            "bos_token_id": 49406,
-            "eos_token_id": 49407,
-        },
-        vision_config={
-            **shared,
-            "hidden_size": 64,
-            "intermediate_size": 256,
-            "num_hidden_layers": 2,
-            "image_size": 32,
-            "patch_size": 16,
-            **vision,
-        },
-        projection_dim=32,
+        text_config=shared | text, vision_config=shared | vision, projection_dim=32
     )
     torch.manual_seed(2)
     model = transformers.CLIPModel(config).eval()
@@ -294,12 +279,8 @@ def test_a_file_that_says_nothing_of_its_activation_is_noted(
     path = saved(tmp_path / "mine.pt", small)
     (note,) = backbone.load(f"small-quickgelu:{path}").notes
     assert note.endswith("QuickGELU is assumed, as small-quickgelu has it (small has GELU)")
-    assert backbone.load(f"small-wide:{saved(tmp_path / 'w.pt', wide())}").notes == ()
-
-
-def wide() -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = loading.create(Spec("small-wide", "none")).state_dict()
-    return state
+    wide = saved(tmp_path / "w.pt", loading.create(Spec("small-wide", "none")).state_dict())
+    assert backbone.load(f"small-wide:{wide}").notes == ()
 
 
 def test_a_file_that_the_table_knows_is_told_from_its_name(

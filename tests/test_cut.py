@@ -1,6 +1,7 @@
 """Captions longer than the context: counted, and equal to the model where they are equal to it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,16 +69,10 @@ def test_nothing_changes_where_nothing_is_cut() -> None:
     assert cut.Cut().sentences(captions) == [data.spoken_form(c) for c in captions]
 
 
-class Backbone:
-    """Of a backbone, what an evaluation looks at."""
-
-    preprocess = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3)
-    tokenizer = staticmethod(words)
-
-
 def test_recall_and_ceiling_know_of_the_cut(tiny: Path) -> None:
     dataset = with_captions(tiny, "test", [LONG + "a"], [LONG + "b"], ["c"], ["d"])
-    made: Any = Backbone()
+    gray = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3)
+    made: Any = SimpleNamespace(preprocess=gray, tokenizer=words)
     table = TokenTable(words, None)
     evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made, table)
     image = torch.eye(4)

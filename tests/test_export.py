@@ -117,9 +117,7 @@ def test_a_merged_checkpoint_loads_into_open_clip_alone(tiny: Path) -> None:
     The last one has the weights of the backbone alone: the check on the card finds that.
     """
     wanted, script = [], ALONE
-    calls: list[tuple[str, dict[str, Any]]] = [
-        *(("full", {}), ("linear", {}), ("vera", {"rank": 16}), ("lora", {"dora": True})),
-    ]
+    calls = [("full", {}), ("linear", {}), ("vera", {"rank": 16}), ("lora", {"dora": True})]
     for number, (method, settings) in enumerate(calls):
         path, fitted = trained(tiny, method, **settings)
         wanted.append(features(fitted))

@@ -93,17 +93,13 @@ def test_checkpointing_gives_the_same_gradients_and_keeps_less(make: str) -> Non
         assert method.image_tower.checkpointing is checkpointing
         method.loss(batch).backward()
         gradients.append([p.grad.clone() for p in method.parameters() if p.grad is not None])
-        side = method.encode_image if closed(method.image_tower) else method.encode_text
-        inputs = batch.images if closed(method.image_tower) else batch.texts
+        side = method.encode_image if isinstance(method.image_tower, Closed) else method.encode_text
+        inputs = batch.images if isinstance(method.image_tower, Closed) else batch.texts
         kept.append(saved_bytes(lambda f=side, x=inputs: f(x), [*method.parameters(), inputs]))
     for plain, recomputed, _ in zip(*gradients, strict=True):
         torch.testing.assert_close(recomputed, plain)
     assert kept[1] < 0.7 * kept[0]
     assert kept[2] == kept[0]  # switched off again
-
-
-def closed(tower: object) -> bool:
-    return isinstance(tower, Closed)
 
 
 @pytest.mark.parametrize("make", CLOSED)
@@ -153,6 +149,6 @@ def test_a_text_decoder_is_left_alone() -> None:
 
 def test_a_prompt_in_the_text_leaves_a_resnet_as_it_is() -> None:
     method = built("coop", "resnet")
-    assert closed(image_tower(method.model))
-    assert not closed(text_tower(method.model))
+    assert isinstance(image_tower(method.model), Closed)
+    assert not isinstance(text_tower(method.model), Closed)
     assert method.loss(tiny_batch()).isfinite()

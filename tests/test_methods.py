@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import inspect
 import itertools
 import math
 import weakref
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from bench.contract import KINDS, check_method, tiny_batch, tiny_model
@@ -186,6 +187,29 @@ def test_parameter_count_at_vit_b_32(name: str, settings: dict[str, Any], count:
 
 def test_the_parameters_of_every_method_are_counted() -> None:
     assert {name for name, _, _ in COUNTS} == METHODS.keys()
+
+
+def test_a_method_that_cannot_be_built_has_no_count() -> None:
+    class Broken(Method):
+        def __init__(self, model: nn.Module) -> None:
+            raise RuntimeError("not today")
+
+    assert parameters.trainable(Broken) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0"), (999, "999"), (8193, "8.19 k"), (999_900, "1 M"), (151_277_313, "151 M")],
+)
+def test_counts_are_rounded_to_three_digits(count: int, words: str) -> None:
+    assert parameters.rounded(count) == words
+
+
+def test_every_method_has_a_family_and_a_line_that_fits() -> None:
+    for name, cls in METHODS.items():
+        first = (inspect.getdoc(cls) or "").partition("\n")[0]
+        assert 10 < len(first) <= 80 - 24, name
+        assert cls.family != Method.family, name
 
 
 # LoRA.
