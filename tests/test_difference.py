@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from bench.report import difference, plots
 from tests.helpers import fake_records as fakes
@@ -57,6 +58,17 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     assert [cell.text for cell in lora[1:4]] == ["3", "+2.0", "-0.7"]
 
 
+def test_the_interval_is_that_of_scipy(tmp_path: Path) -> None:
+    mine, other = [31.2, 30.1, 33.9, 28.0, 30.4], [28.8, 30.5, 29.1, 27.7, 29.0]
+    documents = [*measured("lora", other, other), *measured("cmer", mine, mine)]
+    group = group_of(tmp_path, documents)
+    test = difference.difference_of(group.row("cmer"), group, "lora").test
+    low, high = stats.ttest_rel(mine, other).confidence_interval(0.95)
+    ends = test.mean - test.half_width, test.mean + test.half_width
+    assert ends == pytest.approx((low, high), rel=1e-6)
+    assert test.p == pytest.approx(stats.ttest_rel(mine, other).pvalue, rel=1e-6)
+
+
 @pytest.mark.parametrize("documents", [measured("cmer", [1.0, 2.0], [1.0, 2.0]), sample()[3:5]])
 def test_without_two_seeds_of_the_reference_there_is_no_table(
     tmp_path: Path, documents: list[dict[str, Any]]
@@ -64,10 +76,25 @@ def test_without_two_seeds_of_the_reference_there_is_no_table(
     assert difference.difference_table(group_of(tmp_path, documents), "lora") is None
 
 
-def test_the_differences_are_in_the_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_differences_are_in_every_form_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(plots, "draw", lambda *_, **__: {})  # takes long
     fakes.save(tmp_path / "r", sample())
     fakes.write_report(tmp_path / "r", tmp_path / "out")
+    for name, shown in {
+        "report.md": "| `cmer` | 3 | -2.0\u00a0±\u00a02.5 | +0.7\u00a0±\u00a01.4 |",
+        "index.html": "<td>-2.0 <small>± 2.5</small></td><td>+0.7 <small>± 1.4</small></td>",
+        "latex/ucm-starter-difference.tex": r"3 & $-$2.0{\tiny$\pm$2.5} & +0.7{\tiny$\pm$1.4} \\",
+    }.items():
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        assert shown in text, name
+        assert "Difference to lora, paired by seed" in text, name
+        assert "half of its 95% interval" in text.replace("\\", ""), name
+    assert "standard deviation" not in text  # the note on other tables' ±
+    recall, rest = (tmp_path / "out" / "report.md").read_text().split("Difference to lora")
+    assert recall.endswith("**")
+    assert "What training costs" in rest  # above the costs and plots
     with (tmp_path / "out" / "table.csv").open(encoding="utf-8") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert rows["cmer"]["difference_to"] == "lora"

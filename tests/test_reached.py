@@ -177,9 +177,13 @@ def test_seconds_on_a_busy_machine_are_marked(tmp_path: Path) -> None:
     assert "† machine busy" in title_of(picture)
 
 
-def test_the_plot_is_in_the_report_and_the_seconds_in_the_csv(tmp_path: Path) -> None:
+def test_the_table_is_in_every_form_of_the_report(tmp_path: Path) -> None:
     fakes.save(tmp_path / "r", [trained("lora", LORA), trained("cmer", [*LORA[:2], (25.0, 39.0)])])
     fakes.write_report(tmp_path / "r", tmp_path / "out")
+    for name in ("report.md", "index.html", "latex/ucm-starter-reach.tex"):
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        assert "of the validation mR of lora cost" in text, name
+        assert "25.0" in text, name
     assert "ucm-starter-recall_seconds.png" in (tmp_path / "out" / "report.md").read_text()
     with (tmp_path / "out" / "table.csv").open(encoding="utf-8") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}

@@ -1,6 +1,8 @@
 """Experiment trackers: what they are told, what they show, and that no trial notices them."""
 
 import importlib
+import io
+import json
 import sys
 import threading
 import types
@@ -21,7 +23,6 @@ from bench.tracking import choose
 from bench.tracking.base import Ending, Figures, Run, StepFigures, Tracker
 from bench.tracking.watcher import Tracking, tracking
 from bench.trial import Trial, blank_record
-from tests.helpers import tiny as tiny_set
 from tests.helpers.until import until
 
 ONE = Trial(
@@ -399,19 +400,36 @@ def test_trackio_is_told_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_trials_process_is_the_same_with_and_without_trackers(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It gets the same environment, and sends the same messages, figures of time aside."""
+    """It gets the same job and environment, and sends the same messages, figures of time aside."""
     pytest.importorskip("tensorboard", reason="pip install 'cmer-bench[tensorboard]'")
     forkserver.warm_up()
-    environments: list[dict[str, str]] = []
+    started: list[tuple[str, dict[str, str]]] = []
     start = forkserver.start_trial
 
+    class Copying(io.StringIO):
+        def __init__(self, stream: IO[str]) -> None:
+            super().__init__()
+            self.stream = stream
+
+        def write(self, text: str) -> int:
+            started[-1] = (started[-1][0] + text, started[-1][1])
+            return self.stream.write(text)
+
+        def flush(self) -> None:
+            self.stream.flush()
+
+        def close(self) -> None:
+            self.stream.close()
+
     def recorded(environment: dict[str, str], errors: IO[str]) -> Any:
-        environments.append(environment)
-        return start(environment, errors)
+        process, stdin, stdout = start(environment, errors)
+        started.append(("", environment))
+        return process, Copying(stdin), stdout
 
     monkeypatch.setattr(forkserver, "start_trial", recorded)
     recipe = Recipe(steps=2, batch_size=4, evaluations=2, precision="fp32")
-    trial = tiny_set.trial(tiny, "linear", recipe)
+    card = str(tiny / "tiny.toml")
+    trial = Trial(card, "starter", "linear", "linear", {}, None, recipe, 0, {})
     told: list[list[Event]] = []
     for trackers in ("", "tensorboard"):
         results = tiny / "results"
@@ -424,7 +442,9 @@ def test_a_trials_process_is_the_same_with_and_without_trackers(
         outcome.record.unlink()
         told.append([event for _, event in quiet.told[1:-1]])
     forkserver.cool_down()
-    assert environments[0] == environments[1]
+    jobs = [json.loads(job) for job, _ in started]
+    assert jobs[0] == jobs[1]
+    assert started[0][1] == started[1][1]
     without, beside = ([(type(e), getattr(e, "stage", None)) for e in events] for events in told)
     assert without == beside
     assert list((tiny / "logs").rglob("*.tfevents.*"))
