@@ -1,4 +1,4 @@
-"""Small models of the makes of towers whose blocks are not known, and methods as if trained."""
+"""Small models of other makes (ConvNeXt, EVA, CoCa, ...), and methods as if they were trained."""
 
 import functools
 from collections.abc import Callable
@@ -158,6 +158,7 @@ CLOSED: dict[str, Callable[[], nn.Module]] = {
     "mt5": partial(hugging_face, "MT5Config", "mean_pooler", **MT5),
     "nllb": partial(hugging_face, "M2M100Config", "cls_pooler", **M2M),
 }
+"""Makes of which a tower is closed: methods see its features, and not its blocks."""
 
 
 def mobileclip_b() -> nn.Module:
@@ -197,7 +198,7 @@ def vitamin() -> nn.Module:
 
 
 EVERY = {**CLOSED, "mobileclip-b": mobileclip_b, "vitamin": vitamin}
-"""With the makes that are timm's plain vision transformer behind other embeddings."""
+"""And makes that are timm's plain vision transformer behind other embeddings."""
 
 
 @functools.cache

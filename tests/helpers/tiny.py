@@ -1,4 +1,4 @@
-"""The made data set `tiny` of tests/conftest.py: its card and samples, trials on it, changes."""
+"""The data set `tiny` of tests/conftest.py: its card, its samples, trials on it, changes to it."""
 
 import json
 from collections.abc import Callable
