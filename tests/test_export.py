@@ -72,8 +72,7 @@ def test_an_adapter_loads_by_the_code_on_its_card(
 
 
 @pytest.mark.parametrize(
-    ("method", "settings"),
-    [("lora", {}), ("lora", {"targets": "mlp", "dora": True}), ("ia3", {})],
+    ("method", "settings"), [("lora", {}), ("lora", {"targets": "mlp", "dora": True}), ("ia3", {})]
 )
 def test_an_adapter_of_peft_loads_with_peft(
     method: str, settings: dict[str, Any], tiny: Path, monkeypatch: pytest.MonkeyPatch

@@ -36,10 +36,7 @@ def test_gradients_are_those_of_the_whole_batch(name: str) -> None:
     torch.manual_seed(5)
     features = [
         torch.cat([encode(part) for part in gradcache.chunks(inputs, CHUNK)])
-        for encode, inputs in (
-            (whole.encode_image, batch.images),
-            (whole.encode_text, batch.texts),
-        )
+        for encode, inputs in ((whole.encode_image, batch.images), (whole.encode_text, batch.texts))
     ]
     with gradcache._given(whole, batch, features):
         loss = whole.loss(batch)

@@ -340,9 +340,7 @@ def test_the_peak_of_validation_is_not_the_peak_of_training(monkeypatch: pytest.
         monkeypatch.setattr(torch.cuda, name, nothing)
     monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: stats)
     monkeypatch.setattr(
-        torch.cuda,
-        "reset_peak_memory_stats",
-        lambda device: stats.update(dict.fromkeys(stats, 0)),
+        torch.cuda, "reset_peak_memory_stats", lambda device: stats.update(dict.fromkeys(stats, 0))
     )
     memory = meter.Memory(torch.device("cuda"))
     use(900)  # building the model

@@ -161,10 +161,7 @@ def test_a_call_states_the_kind_and_what_differs_from_peft_s_defaults() -> None:
         ("peft(kind='loha', alpha='x')", "alpha is a whole number"),
         ("peft(kind='loha', target_modules=['x'])", "has no setting 'target_modules'"),
         ("peft(kind='oft', bias='some')", "bias is 'none', 'all' or 'oft_only'"),
-        (
-            "peft(kind='lora', init_lora_weights=3)",
-            "is True or False, 'gaussian'",
-        ),
+        ("peft(kind='lora', init_lora_weights=3)", "is True or False, 'gaussian'"),
         ("peft(kind='lora', eva_config={})", "eva_config is None"),
         (
             "peft(kind='fourierft', random_loc_seed=1.5)",

@@ -14,10 +14,10 @@ SLOW = {
 }
 """Packages that take so long to import that `bench --help` must do without."""
 NOT_COUNTED = {
-    ("bench", "bench.api"): "`bench.run` is looked up in bench.api when it is first used",
+    ("bench", "bench.api"): "`bench.run` is looked up in bench.api when it is first used"
 }
 UPWARD = {
-    ("bench.trial_process", "bench.trained.under_corruption"): "a trial's process does this too",
+    ("bench.trial_process", "bench.trained.under_corruption"): "a trial's process does this too"
 }
 LONGEST_FUNCTION = 60
 AFTERNOON = 2_500
