@@ -23,6 +23,12 @@ from tests.helpers import tiny as tiny_set
 from tests.helpers.tiny import edit, load
 
 
+def test_no_python_in_the_cards_folder() -> None:
+    folder = Path(__file__).parent.parent / "datasets"
+    assert not list(folder.rglob("*.py"))
+    assert sorted(data.cards()) == sorted(p.stem for p in folder.glob("*.toml"))
+
+
 def test_an_absent_data_set_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

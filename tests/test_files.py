@@ -122,6 +122,12 @@ def test_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         files.scan(tmp_path)
 
 
+def test_two_entries_for_one_file(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    with pytest.raises(UserError, match="are both"):
+        files.match("d", tmp_path, ["a.tif", "a.png"])
+
+
 def test_a_file_beside_an_image_is_not_taken_for_it(tmp_path: Path) -> None:
     put(tmp_path, "a.tfw", "a.tif.aux.xml", "b.png")
     found = files.match("d", tmp_path, ["a.tif", "b.tif"])
