@@ -42,6 +42,14 @@ def test_calls_are_canonical() -> None:
     assert dict(call("lora(rank=16)").settings)["alpha"] == 16
 
 
+def test_several_calls() -> None:
+    assert [name for name, _ in parse_calls("cmer,lora(rank=16, dora=True), full")] == [
+        "cmer",
+        "lora",
+        "full",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
