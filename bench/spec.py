@@ -249,9 +249,11 @@ def _fits(hint: Any, value: Any) -> bool:
     if origin in (Union, UnionType):
         return any(_fits(choice, value) for choice in inner)
     if origin in (list, dict):
-        parts = value if origin is list else [*value.items()] if isinstance(value, dict) else []
+        if not isinstance(value, origin):
+            return False
+        parts = value if origin is list else value.items()
         each = inner[0] if origin is list else tuple[inner]  # type: ignore[valid-type]
-        return isinstance(value, origin) and all(_fits(each, part) for part in parts)
+        return all(_fits(each, part) for part in parts)
     if origin is tuple:
         return all(_fits(each, part) for each, part in zip(inner, value, strict=False))
     if hint is float:

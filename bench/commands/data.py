@@ -128,7 +128,7 @@ def check(options: CheckOptions) -> None:
     for out in (sheet, pairs_sheet):
         demand_png(out)
     for other in others:
-        data.read(other, root)  # to say what is missing before the minutes that the check takes
+        data.read(other, root)  # raises UserError now, and not after the minutes of the check
     tokenizer = loading.tokenizer(split_spec(backbone or DEFAULT_BACKBONE))
     leaked = []
     screen = console(stderr=options.json)
@@ -197,7 +197,7 @@ def new(
     screen.print(proposal.toml, markup=False, highlight=False)
     for note in proposal.notes:
         say(screen, note)
-    advice = data.fetch_command(data.Card(name, {}, path), root).replace("fetch", "check", 1)
+    advice = data.fetch_command(data.Card(name, {}, path), root, "check")
     say(screen, f"wrote {path}; look at it, then: {advice}")
 
 
