@@ -273,7 +273,8 @@ def _words(hint: Any) -> list[str]:
         return [word for choice in inner for word in _words(choice)]
     words: dict[Any, str] = {int: "a whole number", float: "a number", bool: "True or False"}
     words |= {str: "a text in quotes", list: "a list", dict: "a dict", type(None): "None"}
-    return [words[base]] if (base := origin or hint) in words else []
+    base = origin or hint
+    return [words[base]] if base in words else []
 
 
 def _ranges(hint: Any) -> list[Within]:

@@ -39,7 +39,8 @@ def datasets(
         heads = ("data set", "title", "train", "val", "test", escape(f"found in {root}"))
         table = plain_table(*heads)
         for card in data.cards().values():
-            counts = [f"{n:,}" if (n := card.counts.get(split)) else "-" for split in SPLITS]
+            numbers = [card.counts.get(split) for split in SPLITS]
+            counts = [f"{number:,}" if number else "-" for number in numbers]
             table.add_row(card.name, card.title, *counts, _state(status.read(card, root)))
         screen.print(table)
         say(screen, "-: none published; a tenth of train, chosen by a hash of the name, is used")

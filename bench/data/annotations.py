@@ -51,7 +51,8 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
 
     Raises Absent if it is not there, UserError, one sentence, if it cannot be used.
     """
-    if kind not in (known := ("auto", *LOOKS)):
+    known = ("auto", *LOOKS)
+    if kind not in known:
         near = nearest(kind, known)
         raise UserError(f"the kind {kind!r} is unknown{near}; known: {', '.join(known)}")
     auto, notes, samples = kind == "auto", list[str](), list[Sample]()

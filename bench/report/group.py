@@ -143,7 +143,7 @@ class Group:
 
         Rows without a trial that ended well are left out.
         """
-        call = name.partition(" [")[0]  # only groups whose rows share a call have brackets
+        call = name.partition(" [")[0]  # a label has brackets only where rows share a call
         for part, wanted in (("label", name), ("call", call), ("method", call)):
             if rows := [row for row in self.every if row.ok and getattr(row, part) == wanted]:
                 return rows
