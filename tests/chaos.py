@@ -219,14 +219,8 @@ class Field:
         root, options = self.root, self.options
         words = [
             *("run", "--dataset", str(root / "tiny.toml"), "--data-root", str(root)),
-            *(
-                "--methods",
-                options.methods,
-                "--seeds",
-                options.seeds,
-                "--results",
-                str(self.results),
-            ),
+            *("--methods", options.methods, "--seeds", options.seeds),
+            *("--results", str(self.results)),
             *("--recipe", "steps=6,batch_size=4,evaluations=2,precision=fp32", "--gpus", "none"),
             *("--checkpoint-every", "0", "--plugin", str(root / "slow.py")),
         ]

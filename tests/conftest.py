@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -123,12 +123,6 @@ def sdpa() -> Iterator[None]:
 def tiny(tmp_path: Path) -> Path:
     """A data root with a made data set `tiny` in Karpathy form, and its card at `tiny.toml`."""
     return make_tiny(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def tiny_in() -> Callable[[Path], Path]:
-    """What writes `tiny` below a folder, for fixtures that live longer than a test."""
-    return make_tiny
 
 
 def make_tiny(root: Path) -> Path:

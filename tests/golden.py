@@ -42,16 +42,18 @@ SWEEPS = {
 """The command lines of the five trials; the key tells trials of the same method apart."""
 
 
+def commands(command: Any = None, words: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    """The words of `bench`, its groups and commands, and what each of them is for typer."""
+    command = command or typer.main.get_command(cli.app)
+    yield words, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, (*words, name))
+
+
 def help_pages() -> str:
     """The help of `bench` and of each of its commands, 80 columns wide."""
-
-    def commands(command: Any, words: list[str]) -> Iterator[list[str]]:
-        yield words
-        for name, child in getattr(command, "commands", {}).items():
-            yield from commands(child, [*words, name])
-
     pages = []
-    for words in commands(typer.main.get_command(cli.app), []):
+    for words, _ in commands():
         plain = {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1", "TERM": "dumb"}
         done = CliRunner().invoke(cli.app, [*words, "--help"], env=plain, prog_name="bench")
         assert done.exit_code == 0, done.output

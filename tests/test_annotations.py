@@ -155,7 +155,7 @@ def test_every_form_gives_the_same_samples(
         (karpathy, "none", []),
     ],
 )
-def test_scenes(
+def test_scenes_come_from_labels_classes_or_file_names(
     tmp_path: Path, write: Callable[[Path], str], rule: str, expected: list[str]
 ) -> None:
     (tmp_path / "d").mkdir()
@@ -196,10 +196,8 @@ def test_a_card_without_the_hash_of_the_test_set_says_so(tmp_path: Path) -> None
     assert not any("pins no hash" in note for note in data.load(pinned, tmp_path).notes)
 
 
-@pytest.mark.parametrize("encoding", ["gb18030", "cp1252"])
-def test_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
-    text = "filename,title\ntest/a.tif,a café\n"
-    (tmp_path / "d.csv").write_bytes(text.encode(encoding))
+def test_other_encodings_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_bytes("filename,title\ntest/a.tif,a café\n".encode("cp1252"))
     with pytest.raises(UserError, match=r"d\.csv is not UTF-8 text \(from byte 31 on\); save it"):
         annotations.read("csv", tmp_path, "d.csv")
 

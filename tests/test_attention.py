@@ -30,7 +30,7 @@ def fused(found: dict[str, int]) -> bool:
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kind", WITH_BLOCKS)
-def test_every_make_of_tower(kind: str, training: bool, precision: torch.dtype) -> None:
+def test_towers_use_fused_kernels(kind: str, training: bool, precision: torch.dtype) -> None:
     if kind == "hf":
         pytest.importorskip("transformers")
     model, batch = tiny_model(kind).train(training), tiny_batch()
@@ -46,7 +46,7 @@ def test_every_make_of_tower(kind: str, training: bool, precision: torch.dtype) 
 
 
 @pytest.mark.parametrize("name", ["full", "lora", "linear", "adapter", "vpt"])
-def test_a_training_step(name: str) -> None:
+def test_training_steps_use_fused_kernels(name: str) -> None:
     method = registry()[name](tiny_model("open_clip")).train()
     found = attention_kernels(lambda: method.loss(tiny_batch()))
     assert fused(found), found

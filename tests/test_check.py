@@ -36,7 +36,7 @@ def test_a_sound_data_set(tiny: Path) -> None:
     assert report.words["test"].shared_rows == report.words["test"].rows_in_train == 0
 
 
-def test_captions(tiny: Path) -> None:
+def test_odd_captions_are_counted(tiny: Path) -> None:
     def plant(images: list[dict[str, Any]]) -> None:
         images[0]["sentences"][2]["raw"] = " ."
         images[1]["sentences"] = [{"raw": "A port !"}] * 5
@@ -59,7 +59,7 @@ def test_captions(tiny: Path) -> None:
     assert report_of(tiny).ceiling["ceiling_t2i_R@1"] == pytest.approx(95.0)
 
 
-def test_images(tiny: Path) -> None:
+def test_odd_images_are_named(tiny: Path) -> None:
     images = tiny / "tiny" / "images"
     Image.new("RGB", (50, 50)).save(images / "pond_0.png")
     (images / "port_1.png").write_text("no image")

@@ -147,10 +147,7 @@ def test_queries_won_and_lost_the_largest_change_first(tmp_path: Path) -> None:
     of = samples(4, counts=(1, 2))
     paths = [trial(tmp_path, name, of) for name in ("a", "b")]
     for path, i2t, t2i in zip(
-        paths,
-        ([9, 5, 30, 1], [2, 4, 3, 8]),
-        ([1, 2, 9, 3, 4, 5], [1, 7, 1, 3, 4, 5]),
-        strict=True,
+        paths, ([9, 5, 30, 1], [2, 4, 3, 8]), ([1, 2, 9, 3, 4, 5], [1, 7, 1, 3, 4, 5]), strict=True
     ):
         with np.load(path.with_suffix(".npz")) as arrays:
             ranks = {"i2t": np.float32(i2t), "t2i": np.float32(t2i)}

@@ -26,7 +26,7 @@ def test_a_corruption_is_decided_by_its_seed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CORRUPTIONS))
-def test_severity_grows(name: str) -> None:
+def test_a_higher_severity_changes_more(name: str) -> None:
     apart = [
         np.abs(corrupt(IMAGES, name, severity).astype(int) - IMAGES).mean()
         for severity in SEVERITIES

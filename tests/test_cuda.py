@@ -1,7 +1,6 @@
 """What only a GPU can show: `make gpu`. Skipped elsewhere, as in `make test`, which hides GPUs."""
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from torch import nn
 
 from bench import contract, trial_run
 from bench.recipe import Recipe
-from bench.training import gradcache
 from bench.training.trainer import Trainer
-from bench.trial import Trial
 from methods import registry
 from methods.attention import SelfAttention, speed_up
 from methods.base import Batch
+from tests.helpers.tiny import trial
 from tests.helpers.training import TRAINED, built
 
 pytestmark = [
@@ -55,21 +53,6 @@ def test_no_training_step_waits_for_the_gpu(
         loss = trainer.step(inputs)
     torch.cuda.set_sync_debug_mode("default")
     assert loss.isfinite()
-
-
-@pytest.mark.parametrize("name", ["full", "lora", "cmer", "vpt"])
-def test_gradients_a_chunk_at_a_time_are_those_of_the_whole_batch(name: str) -> None:
-    inputs = batch(7)
-    gradients = []
-    for chunk in (0, 3):
-        method = built(name, "cuda").eval().double()  # without dropout
-        inputs.images = inputs.images.double()
-        if chunk:
-            gradcache.backward(method, inputs, chunk, nullcontext, lambda loss: loss)
-        else:
-            method.loss(inputs).backward()
-        gradients.append({n: p.grad for n, p in method.named_parameters() if p.grad is not None})
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -113,9 +96,8 @@ def test_trials_end_well(recipe: str, method: str, views: int, tiny: Path) -> No
     if recipe == "compile" and method not in ("cmer", "lora"):
         pytest.skip("compiling takes long")
     given = Recipe(**{"batch_size": 4, "evaluations": 2} | RECIPES[recipe])
-    card = str(tiny / "tiny.toml")
-    trial = Trial(card, "starter", method, method, {}, None, given, 0, {}, views)
-    document = trial_run.run(trial, tiny, tiny / "results", lambda _: None, {})
+    one = trial(tiny, method, given, views)
+    document = trial_run.run(one, tiny, tiny / "results", lambda _: None, {})
     if document["status"] == "not_applicable":
         pytest.skip(str(document["message"]))
     assert document["status"] == "ok", document["traceback"]

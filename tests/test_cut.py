@@ -1,6 +1,7 @@
 """Captions longer than the context: counted, and equal to the model where they are equal to it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from bench.backbone.preprocess import Preprocess
 from bench.data import cache, cut
 from bench.evaluate import Evaluation
 from bench.training.batches import TokenTable, TrainSplit
-from methods.sample import Sample
+from tests.helpers.tiny import with_captions
 
 LENGTH = 16
 
@@ -68,25 +69,10 @@ def test_nothing_changes_where_nothing_is_cut() -> None:
     assert cut.Cut().sentences(captions) == [data.spoken_form(c) for c in captions]
 
 
-class Backbone:
-    """Of a backbone, what an evaluation looks at."""
-
-    preprocess = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3)
-    tokenizer = staticmethod(words)
-
-
-def with_captions(root: Path, split: str, *captions: list[str]) -> data.Dataset:
-    """`tiny` with these captions for the first images of a split."""
-    dataset = data.load(data.card(str(root / "tiny.toml")), root)
-    for row, said in zip(dataset.split(split), captions, strict=False):
-        old = dataset.samples[row]
-        dataset.samples[row] = Sample(old.filename, tuple(said), split, old.scene)
-    return dataset
-
-
 def test_recall_and_ceiling_know_of_the_cut(tiny: Path) -> None:
     dataset = with_captions(tiny, "test", [LONG + "a"], [LONG + "b"], ["c"], ["d"])
-    made: Any = Backbone()
+    gray = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3)
+    made: Any = SimpleNamespace(preprocess=gray, tokenizer=words)
     table = TokenTable(words, None)
     evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made, table)
     image = torch.eye(4)

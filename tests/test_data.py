@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,6 @@ def test_trials_can_be_planned_without_the_images(tiny: Path) -> None:
     assert planned.hashes == whole.hashes
     assert planned.samples == whole.samples
     assert planned.paths == [None] * 16
-
-
-def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean 'rsitmd'"):
-        data.card("rstimd")
 
 
 def test_counts_are_enforced(tiny: Path) -> None:
@@ -240,13 +236,6 @@ def test_the_split_is_resident_where_it_takes_no_more_than_its_share(
             resident.fits(split.pixels, split.rows, cuda)
 
 
-def test_batches_are_decided_by_the_seed(tiny: Path) -> None:
-    one, two, other = (list(loader(tiny, seed).epoch(1)) for seed in (0, 0, 1))
-    assert all(torch.equal(a.images, b.images) for a, b in zip(one, two, strict=True))
-    assert all(torch.equal(a.texts, b.texts) for a, b in zip(one, two, strict=True))
-    assert any(not torch.equal(a.images, b.images) for a, b in zip(one, other, strict=True))
-
-
 def test_a_batch_without_augmentation_is_the_normalised_image(tiny: Path) -> None:
     made = loader(tiny, augment=False)
     batch = next(iter(made.epoch(0)))
@@ -256,13 +245,11 @@ def test_a_batch_without_augmentation_is_the_normalised_image(tiny: Path) -> Non
 
 
 def test_an_abandoned_epoch_leaves_no_thread(tiny: Path) -> None:
-    import threading
-
-    before = threading.active_count()
+    before = set(threading.enumerate())  # threads of other tests may end meanwhile
     epoch = loader(tiny).epoch(0)
     next(epoch)
     epoch.close()
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_failure_in_the_loader_reaches_the_loop(tiny: Path) -> None:

@@ -11,14 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import backbone, contract, trial_run
+from bench import backbone, contract, record, trial_run
 from bench.backbone.preprocess import Preprocess
 from bench.recipe import Recipe
-from bench.spec import resolve
 from bench.training import train, trainer
-from bench.trial import Trial
 from methods import registry
 from tests.helpers.curves import untimed
+from tests.helpers.tiny import trial
 
 METHODS = registry()
 MODEL = contract.tiny_model()
@@ -58,11 +57,10 @@ def ran(
 ) -> dict[str, Any]:
     """What a training leaves: figures, files beside the record, the order of its batches."""
     torch.rand(3), np.random.rand(3), random.random()  # what ran before is no part of a trial
-    call = resolve(name, {}, METHODS)
     recipe = Recipe(steps=3, batch_size=4, evaluations=3, precision=precision, lr=0.01)
-    card, files = str(root / "tiny.toml"), {}
-    one = Trial(card, "starter", name, call.text, dict(call.settings), None, recipe, seed, {})
+    files: record.Files = {}
     order.clear()
+    one = trial(root, name, recipe, seed=seed)
     done = trial_run.run(one, root, root / "results", lambda _: None, files)
     assert done["status"] == "ok", done["traceback"]
     assert done["efficiency"]["precision"] == {"fp32": "float32", "bf16": "bfloat16"}[precision]

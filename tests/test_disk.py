@@ -61,10 +61,7 @@ def test_what_cannot_be_written_is_one_sentence(words: str, tmp_path: Path) -> N
     ],
 )
 def test_too_small_a_disk_is_told_in_the_same_words(
-    write: Callable[[Path], object],
-    elsewhere: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    write: Callable[[Path], object], elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage("/")._replace(free=2_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)

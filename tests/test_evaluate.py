@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import data, trial_run
+from bench import trial_run
 from bench.backbone.preprocess import Preprocess
 from bench.data import cache
 from bench.evaluate import Evaluation
 from bench.recipe import Recipe
 from bench.training.batches import TokenTable
-from bench.trial import Trial
 from methods.sample import Sample
+from tests.helpers.tiny import load, trial, with_captions
 
 
 class Backbone:
@@ -64,12 +64,8 @@ def test_each_distinct_caption_is_tokenised_and_encoded_once(tiny: Path) -> None
         tokenised.extend(captions)
         return torch.tensor([[ord(c) for c in text[-4:]] for text in captions])
 
-    dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
     spoken = [["abcd", "abce", "abcd", "abcf", "abcd"], ["abce"] * 5, ["abcg"] * 5, ["abcd"] * 5]
-    rows = dataset.split("test")
-    for row, captions in zip(rows, spoken, strict=True):
-        old = dataset.samples[row]
-        dataset.samples[row] = Sample(old.filename, tuple(captions), old.split, old.scene)
+    dataset = with_captions(tiny, "test", *spoken)
     made: Any = Backbone()
     table = TokenTable(tokenizer, None)
     evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made, table)
@@ -89,11 +85,8 @@ def test_each_distinct_caption_is_tokenised_and_encoded_once(tiny: Path) -> None
 
 
 def test_metrics_of_a_split_whose_images_share_a_sentence(tiny: Path) -> None:
-    dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
+    dataset = with_captions(tiny, "test", ["a", "b"], ["A .", "c"], ["d"], ["e"])
     rows = dataset.split("test")
-    for row, words in zip(rows, (["a", "b"], ["A .", "c"], ["d"], ["e"]), strict=True):
-        old = dataset.samples[row]
-        dataset.samples[row] = Sample(old.filename, tuple(words), old.split, old.scene)
     made: Any = Backbone()
     table = TokenTable(made.tokenizer, None)
     evaluation = Evaluation(dataset, "test", np.zeros(0, np.uint8), made, table)
@@ -146,15 +139,14 @@ def test_the_rates_of_the_test_split_are_those_of_a_warm_machine(
         return real(own, *given)
 
     monkeypatch.setattr(Evaluation, "features", features)
-    card, recipe = str(tiny / "tiny.toml"), Recipe(precision="fp32")
-    one = Trial(card, "starter", "zeroshot", "zeroshot", {}, None, recipe, 0, {})
+    one = trial(tiny, "zeroshot", Recipe(precision="fp32"))
     done = trial_run.run(one, tiny, tiny / "results", lambda _: None)
     assert done["status"] == "ok", done["traceback"]
     assert splits == ["val", "test"]
 
 
 def test_with_frozen_features_no_pixel_and_no_token_is_encoded(tiny: Path) -> None:
-    dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
+    dataset = load(tiny)
     made: Any = Backbone()
     table = TokenTable(lambda captions: torch.zeros(len(captions), 4, dtype=torch.long), None)
     evaluation = Evaluation(dataset, "test", cache.images(dataset, 16), made, table)

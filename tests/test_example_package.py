@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,31 +19,13 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "docs" / "example_method"
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment in which the package is installed."""
     folder = tmp_path_factory.mktemp("site")
-    source = folder / "source"  # a copy: building leaves files in the tree
-    source.mkdir()
-    for path in EXAMPLE.rglob("*"):
-        if path.is_file() and path.suffix in (".py", ".toml", ".md"):
-            copy = source / path.relative_to(EXAMPLE)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
+    left_by_builds = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
+    source = shutil.copytree(EXAMPLE, folder / "source", ignore=left_by_builds)
     words = ["install", str(source), "--no-deps", "--no-build-isolation", "--quiet"]
     words += ["--target", str(folder / "packages")]
     subprocess.run([sys.executable, "-m", "pip", *words], check=True)
     paths = [str(folder / "packages"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def bench(words: list[str], environment: dict[str, str], cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", *words],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_the_installed_method_keeps_the_contract(
@@ -56,9 +39,10 @@ def test_the_installed_method_keeps_the_contract(
 
 
 def test_the_installed_method_runs(installed: dict[str, str], tiny: Path, tmp_path: Path) -> None:
-    words = ["run", "--methods", "gate(low_rank=2)", "--dataset", str(tiny / "tiny.toml")]
+    words = [sys.executable, "-m", "bench", "run", "--methods", "gate(low_rank=2)"]
+    words += ["--dataset", str(tiny / "tiny.toml"), "--data-root", str(tiny)]
     words += ["--recipe", "steps=2,batch_size=8,evaluations=1", "--results", str(tmp_path)]
-    bench([*words, "--data-root", str(tiny)], installed, tmp_path)
+    subprocess.run(words, cwd=tmp_path, env=installed, check=True)
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("seed*.json")]
     assert {record["trial"]["call"] for record in records} == {"gate(low_rank=2)"}
     assert {record["status"] for record in records} == {"ok"}

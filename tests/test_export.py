@@ -72,8 +72,7 @@ def test_an_adapter_loads_by_the_code_on_its_card(
 
 
 @pytest.mark.parametrize(
-    ("method", "settings"),
-    [("lora", {}), ("lora", {"targets": "mlp", "dora": True}), ("ia3", {})],
+    ("method", "settings"), [("lora", {}), ("lora", {"targets": "mlp", "dora": True}), ("ia3", {})]
 )
 def test_an_adapter_of_peft_loads_with_peft(
     method: str, settings: dict[str, Any], tiny: Path, monkeypatch: pytest.MonkeyPatch
@@ -117,9 +116,7 @@ def test_a_merged_checkpoint_loads_into_open_clip_alone(tiny: Path) -> None:
     The last one has the weights of the backbone alone: the check on the card finds that.
     """
     wanted, script = [], ALONE
-    calls: list[tuple[str, dict[str, Any]]] = [
-        *(("full", {}), ("linear", {}), ("vera", {"rank": 16}), ("lora", {"dora": True})),
-    ]
+    calls = [("full", {}), ("linear", {}), ("vera", {"rank": 16}), ("lora", {"dora": True})]
     for number, (method, settings) in enumerate(calls):
         path, fitted = trained(tiny, method, **settings)
         wanted.append(features(fitted))
@@ -135,9 +132,7 @@ def test_a_merged_checkpoint_loads_into_open_clip_alone(tiny: Path) -> None:
     done = subprocess.run(words, cwd=tiny, capture_output=True, text=True, check=False)
     assert done.stderr.rstrip().endswith("AssertionError"), done.stderr
     for number, feature in enumerate(wanted):
-        found = load_file(tiny / f"{number}" / "found")
-        for name, wanted_feature in feature.items():
-            torch.testing.assert_close(found[name], wanted_feature, rtol=0, atol=1e-6)
+        same(load_file(tiny / f"{number}" / "found"), feature)
 
 
 def test_a_merged_checkpoint_is_a_backbone(tiny: Path) -> None:

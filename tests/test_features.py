@@ -1,6 +1,5 @@
 """Cached frozen features: the same recall as without, nothing left behind, no disk filled."""
 
-import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +14,15 @@ from bench import UserError, backbone, data, trial_run
 from bench.contract import tiny_batch, tiny_model
 from bench.data import cache
 from bench.recipe import Recipe
-from bench.spec import resolve
 from bench.sweeps import sweep
 from bench.sweeps.sweepfile import SweepConfig
 from bench.training import batches, features, train
 from bench.training.features import FeatureLoader, Features, Table
-from bench.trial import Trial
 from methods import registry
 from methods.base import Method, NotApplicable
 from tests.helpers.close import close
 from tests.helpers.makes import WITH_BLOCKS
+from tests.helpers.tiny import trial
 
 CPU = torch.device("cpu")
 FROZEN = [name for name, cls in registry().items() if cls.frozen_features]
@@ -32,9 +30,7 @@ FROZEN = [name for name, cls in registry().items() if cls.frozen_features]
 
 def ran(root: Path, name: str, views: int, recipe: Recipe, **settings: Any) -> dict[str, Any]:
     """The record of a trial on the data set `tiny`."""
-    call = resolve(name, settings, registry())
-    parts = (call.name, call.text, dict(call.settings), call.lr, recipe, 0, {}, views)
-    one = Trial(str(root / "tiny.toml"), "starter", *parts)
+    one = trial(root, name, recipe, views, **settings)
     return trial_run.run(one, root, root / "results", lambda _: None)
 
 
@@ -156,14 +152,6 @@ def test_features_on_a_gpu_are_in_no_peak(tiny: Path) -> None:
     peaks = {f"peak_memory_{part}": made.bytes + 7 for part in parts}
     found = made.summary({**peaks, "train_images_per_second": 2.0}, 10)
     assert {name: found[name] for name in peaks} == dict.fromkeys(peaks, 7)
-
-
-def test_a_disk_is_never_filled(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "free_memory", lambda _: 0)
-    usage = shutil.disk_usage("/")._replace(free=features.SPARE)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match="fewer views"):
-        stored(tiny, 1)
 
 
 def test_captions_that_nobody_writes_anew_are_read_once(tiny: Path) -> None:

@@ -92,7 +92,7 @@ def test_what_systems_leave_behind_is_no_image(tmp_path: Path) -> None:
     assert [path.name for path in found.extra] == ["b.png"]
 
 
-def test_links(tmp_path: Path) -> None:
+def test_links_are_followed_and_one_to_nowhere_is_missing(tmp_path: Path) -> None:
     put(tmp_path, "store/a.tif", "images/c.tif")
     (tmp_path / "images" / "a.tif").symlink_to(tmp_path / "store" / "a.tif")
     (tmp_path / "images" / "b.tif").symlink_to("nowhere.tif")

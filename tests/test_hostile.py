@@ -130,10 +130,6 @@ def test_an_annotation_that_links_to_nowhere_or_is_a_folder(
             "filename,title\ntest/a.tif\n",
             "line 2 has 1 cell, and 2 are expected: as far as the column 'title'",
         ),
-        (
-            "filename,title\na.tif,x\n",
-            "line 2: nothing says in which split it is; add a column `split`",
-        ),
         ("filename,title\ntest/a.tif,x,y\n", "a text that holds the separator ',' in quotation"),
         ('filename,title\ntest/a.tif,"' + "x" * 140_000, "unexpected end of data; a text"),
         ('filename,title\ntest/a.tif,"open\ntest/b.tif,shut"\ntest/c.tif,"x"y\n', "line 4: "),

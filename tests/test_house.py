@@ -1,6 +1,5 @@
-"""The rules of the house: tree, arrow of dependence, packaging, what README shows."""
+"""The repository as a whole: packaging, and pages that the code generates."""
 
-import ast
 import io
 import json
 import re
@@ -18,6 +17,7 @@ from typer.testing import CliRunner
 
 import methods
 from bench import cli, record
+from tests import modules, readme_table, schemas
 from tests.helpers.fake_records import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,47 +45,14 @@ def copy(names: list[str], folder: Path) -> None:
 
 
 def test_the_page_of_modules_is_the_code() -> None:
-    script = runpy.run_path(str(ROOT / "tests" / "modules.py"))
-    fresh = script["page"]()
-    assert fresh == (ROOT / "docs" / "modules.md").read_text(encoding="utf-8"), (
-        "run `python tests/modules.py`"
-    )
+    kept = modules.PAGE.read_text(encoding="utf-8")
+    assert modules.page() == kept, "run `python tests/modules.py`"
 
 
 def test_the_schemas_for_editors_are_the_code() -> None:
-    for name, fresh in runpy.run_path(str(ROOT / "tests" / "schemas.py"))["pages"]().items():
-        path = ROOT / "docs" / "schemas" / name
-        assert fresh == path.read_text(encoding="utf-8"), "run `python tests/schemas.py`"
-
-
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    return found
-
-
-def test_methods_import_nothing_from_bench() -> None:
-    assert not [p.name for p in (ROOT / "methods").glob("*.py") if "bench" in imports(p)]
-
-
-def test_only_the_training_loop_and_the_contract_go_backward() -> None:
-    calls = [
-        f"{path.parent.name}/{path.name}"
-        for folder in ("bench", "methods")
-        for path in (ROOT / folder).rglob("*.py")
-        if ".backward()" in path.read_text(encoding="utf-8")
-    ]
-    pretraining = "starter/pretrain.py"  # no trial, see its docstring
-    assert sorted(calls) == [
-        "bench/contract.py",
-        pretraining,
-        "training/gradcache.py",
-        "training/trainer.py",
-    ]
+    for name, fresh in schemas.pages().items():
+        kept = (schemas.FOLDER / name).read_text(encoding="utf-8")
+        assert fresh == kept, "run `python tests/schemas.py`"
 
 
 def test_nothing_of_the_workplace_is_named() -> None:
@@ -181,14 +148,11 @@ def test_the_report_is_of_the_committed_records(tmp_path: Path, folder: str) -> 
 
 
 def test_the_readme_shows_the_report() -> None:
-    script = runpy.run_path(str(ROOT / "tests" / "readme_table.py"))
     report = (ROOT / "reports" / "report.md").read_text(encoding="utf-8")
-    assert script["update"](README, report) == README, "run `python tests/readme_table.py`"
+    assert readme_table.update(README, report) == README, "run `python tests/readme_table.py`"
 
 
-def test_the_page_of_predictions_shows_the_committed_ones(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_page_of_predictions_shows_the_committed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     script = runpy.run_path(str(ROOT / "benchmarks" / "predicted.py"))
     rows = json.loads((ROOT / "benchmarks" / "predicted.json").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from bench.recipe import Recipe
 from bench.trained import example, hub_model
 from bench.trained.model_card import base_model
 from tests.helpers.close import close
-from tests.helpers.hub_server import HubServer
+from tests.helpers.hub_server import HubServer, hub_of_this_process
 from tests.helpers.trained import trained
 
 REPO = "me/lora-tiny"
@@ -26,16 +26,10 @@ REPO = "me/lora-tiny"
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """A Hub on this machine, where the token `hf_mine` is of `me`; an empty cache of its own."""
-    with HubServer() as server:
+    with hub_of_this_process(monkeypatch, tmp_path / "hub") as server:
         server.accounts["hf_mine"] = "me"
-        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
         monkeypatch.setenv("HF_TOKEN", "hf_mine")
-        assert server.url.startswith("http://127.0.0.1:")
         yield server
 
 
@@ -185,9 +179,11 @@ def test_what_keeps_a_push_from_being_made_is_one_sentence(
     with pytest.raises(UserError, match=r"there is no token .* `hf auth login`"):
         hub_model.push(folder, REPO, public=False)
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"nothing was pushed: .* cannot be reached"):
-        hub_model.push(folder, REPO, public=False)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # nobody listens there
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        with pytest.raises(UserError, match=r"nothing was pushed: .* cannot be reached"):
+            hub_model.push(folder, REPO, public=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
         hub_model.push(folder, REPO, public=False)

@@ -1,14 +1,11 @@
 """Backbones of every make: each method trains and evaluates on it, or says why it cannot."""
 
 import copy
-import functools
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
 
-from bench.contract import tiny_batch, tiny_model
+from bench.contract import tiny_batch
 from bench.measure.count import saved_bytes
 from bench.measure.rehearsal import Rehearsal
 from bench.recipe import Recipe
@@ -18,28 +15,12 @@ from methods import registry
 from methods.base import Method, NotApplicable
 from methods.closed_towers import Closed
 from methods.known_towers import image_tower, text_tower
-from tests.helpers import makes
 from tests.helpers.close import close
-from tests.helpers.makes import features
+from tests.helpers.makes import CLOSED, EVERY, features, original
 
 CPU = torch.device("cpu")
-CLOSED: dict[str, Callable[[], nn.Module]] = {
-    "resnet": lambda: tiny_model("resnet"),
-    **makes.CLOSED,
-}
-EVERY = CLOSED | makes.OPEN
 ANYWHERE = ("zeroshot", "linear", "clip_adapter", "bitfit", "full")
 """Methods that run on any tower, as the message of those that do not says."""
-
-
-@functools.cache
-def original(make: str) -> nn.Module:
-    """A model of that make; to be copied, since building one takes a while."""
-    if make in ("mt5", "nllb"):
-        pytest.importorskip("transformers")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return EVERY[make]().eval()
 
 
 def built(name: str, make: str) -> Method:
@@ -100,17 +81,13 @@ def test_checkpointing_gives_the_same_gradients_and_keeps_less(make: str) -> Non
         assert method.image_tower.checkpointing is checkpointing
         method.loss(batch).backward()
         gradients.append([p.grad.clone() for p in method.parameters() if p.grad is not None])
-        side = method.encode_image if closed(method.image_tower) else method.encode_text
-        inputs = batch.images if closed(method.image_tower) else batch.texts
+        side = method.encode_image if isinstance(method.image_tower, Closed) else method.encode_text
+        inputs = batch.images if isinstance(method.image_tower, Closed) else batch.texts
         kept.append(saved_bytes(lambda f=side, x=inputs: f(x), [*method.parameters(), inputs]))
     for plain, recomputed, _ in zip(*gradients, strict=True):
         torch.testing.assert_close(recomputed, plain)
     assert kept[1] < 0.7 * kept[0]
     assert kept[2] == kept[0]  # switched off again
-
-
-def closed(tower: object) -> bool:
-    return isinstance(tower, Closed)
 
 
 @pytest.mark.parametrize("make", CLOSED)
@@ -160,6 +137,6 @@ def test_a_text_decoder_is_left_alone() -> None:
 
 def test_a_prompt_in_the_text_leaves_a_resnet_as_it_is() -> None:
     method = built("coop", "resnet")
-    assert closed(image_tower(method.model))
-    assert not closed(text_tower(method.model))
+    assert isinstance(image_tower(method.model), Closed)
+    assert not isinstance(text_tower(method.model), Closed)
     assert method.loss(tiny_batch()).isfinite()

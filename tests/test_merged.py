@@ -1,5 +1,6 @@
 """Methods merged into plain weights: the untouched architecture gives the very same features."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from bench.contract import tiny_batch, tiny_model
 from methods import registry
 from methods.base import Method, NotApplicable
-from tests.helpers import makes
-from tests.helpers.makes import WITH_BLOCKS, features, stirred
+from tests.helpers.close import close
+from tests.helpers.makes import CLOSED, WITH_BLOCKS, features, original, stirred
 
 MERGED: list[tuple[str, dict[str, Any]]] = [
     ("full", {}),
@@ -29,14 +30,6 @@ MERGED: list[tuple[str, dict[str, Any]]] = [
 NAMES = {name for name, _ in MERGED} | {"zeroshot"}
 ELSEWHERE = ("full", "bitfit", "linear")
 """Methods that can be merged into towers whose blocks are not known."""
-
-
-def made(make: str) -> Any:
-    if make in ("mt5", "nllb"):
-        pytest.importorskip("transformers")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return makes.CLOSED[make]().eval()
 
 
 def built(name: str, settings: dict[str, Any], model: Callable[[], nn.Module]) -> Method:
@@ -61,7 +54,7 @@ def check(name: str, settings: dict[str, Any], model: Callable[[], nn.Module]) -
     wanted, scale = features(method), float(method.temperature().detach())
     assert (wanted - own(plain)).abs().max() > 1e-3
     plain.load_state_dict(method.merged_state(), strict=True)
-    torch.testing.assert_close(own(plain), wanted, atol=2e-6, rtol=1e-5)
+    close(own(plain), wanted)
     assert float(plain.logit_scale.detach().exp()) == pytest.approx(scale)  # type: ignore[operator, union-attr]
 
 
@@ -77,11 +70,10 @@ def test_merged_weights_give_the_same_features(
     check(name, settings, lambda: tiny_model(kind))
 
 
-@pytest.mark.parametrize("make", ["resnet", *makes.CLOSED])
+@pytest.mark.parametrize("make", CLOSED)
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_so_do_those_of_other_makes(name: str, make: str) -> None:
-    build = (lambda: tiny_model("resnet")) if make == "resnet" else (lambda: made(make))
-    check(name, {}, build)
+def test_merged_weights_of_other_makes_give_the_same_features(name: str, make: str) -> None:
+    check(name, {}, lambda: copy.deepcopy(original(make)))
 
 
 @pytest.mark.parametrize("name", sorted(set(registry()) - NAMES))

@@ -2,19 +2,19 @@
 
 import copy
 import gc
+import inspect
 import itertools
 import math
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from open_clip import CLIP, get_model_config
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from bench.contract import KINDS, check_method, tiny_batch, tiny_model
+from bench.measure import parameters
 from methods import registry
 from methods.base import Method, unit
 from methods.harma import adaptive_triplet
@@ -23,11 +23,6 @@ from tests.helpers.close import close
 from tests.helpers.makes import WITH_BLOCKS, features, stirred
 
 METHODS = registry()
-
-
-def trainable(method: nn.Module) -> int:
-    """Trainable parameters without the temperature, which no paper counts."""
-    return sum(p.numel() for p in method.parameters() if p.requires_grad and p.ndim)
 
 
 def build(name: str, kind: str = "open_clip", **settings: Any) -> Method:
@@ -127,22 +122,7 @@ def test_starts_as_the_backbone(name: str, settings: dict[str, Any], kind: str) 
             close(ours, theirs)
 
 
-# Parameter counts at ViT-B/32, on the meta device.
-
-
-@pytest.fixture(scope="module")
-def vit_b_32() -> Iterator[Any]:
-    """ViT-B-32 without weights; each method gets a fresh one."""
-    config = get_model_config("ViT-B-32")
-    assert config is not None
-
-    def make() -> nn.Module:
-        with torch.device("meta"):
-            model = CLIP(**config)
-        assert isinstance(model, nn.Module)
-        return model
-
-    return make
+# Parameter counts at ViT-B/32.
 
 
 def ladder(tower: int, side: int) -> int:
@@ -176,8 +156,7 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     # Rank 8 on in_proj (D, 3D), out_proj (D, D) and the MLP (D, 4D and 4D, D) of 12 blocks each.
     ("lora", {}, 12 * 8 * (4 + 2 + 5 + 5) * (768 + 512)),
     ("lora", {"targets": "attn"}, 12 * 8 * 6 * (768 + 512)),
-    # The published 5,934,397 has the temperature and five gates in each of 12 layers.
-    ("harma", {}, 5_934_397 - 1 - 12 * 5),
+    ("harma", {}, 5_934_397 - 1),  # published, with the temperature
     ("ia3", {}, 12 * (3 + 4) * (768 + 512)),
     # Norms 2, in_proj 3, out_proj 1, MLP 4 and 1, a scale and a shift each.
     ("ssf", {}, 12 * 2 * (2 + 3 + 1 + 4 + 1) * (768 + 512)),
@@ -187,8 +166,9 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     # Beside attention and MLP: down, up, a kernel of 3x3 (image) or 3 (text) between 8 channels.
     ("convpass", {}, 24 * (2 * 8 * (768 + 512) + 768 + 512 + 2 * 16 + (9 + 3) * 8**2)),
     ("convpass", {"text": "none"}, 24 * (2 * 8 * 768 + 768 + 16 + 9 * 8**2)),
-    # Down and up; 13 d^2: attention twice (4 each), a linear layer, an MLP (4); vectors are 26 d.
-    ("g2a", {}, 12 * (2 * 128 * (768 + 512) + 768 + 512 + 2 * (13 * 128**2 + 26 * 128))),
+    # Down and up; 13 d^2: attention twice (4 each), a linear layer, an MLP (4); vectors are 26 d,
+    # and there is a gate.
+    ("g2a", {}, 12 * (2 * 128 * (768 + 512) + 768 + 512 + 2 * (13 * 128**2 + 26 * 128 + 1))),
     # A rotation by 32 * 31 / 2 angles for each 32 inputs: in_proj, out_proj, fc have D, proj 4 D.
     ("peft", {}, 12 * (3 + 4) * (768 + 512) * 31 // 2),
     ("uniadapter", {}, 12 * (3 * (768 + 512) + 128 * (2 * (768 + 512) - 512) + 128)),
@@ -199,16 +179,37 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
 
 
 @pytest.mark.parametrize(("name", "settings", "count"), COUNTS)
-def test_parameter_count_at_vit_b_32(
-    name: str, settings: dict[str, Any], count: int, vit_b_32: Any
-) -> None:
-    with torch.device("meta"):
-        method = METHODS[name](vit_b_32(), **settings)
-    assert trainable(method) == count
+def test_parameter_count_at_vit_b_32(name: str, settings: dict[str, Any], count: int) -> None:
+    """And the temperature, which no paper counts."""
+    temperature = METHODS[name].lr is not None
+    assert parameters.trainable(METHODS[name], **settings) == count + temperature
 
 
 def test_the_parameters_of_every_method_are_counted() -> None:
     assert {name for name, _, _ in COUNTS} == METHODS.keys()
+
+
+def test_a_method_that_cannot_be_built_has_no_count() -> None:
+    class Broken(Method):
+        def __init__(self, model: nn.Module) -> None:
+            raise RuntimeError("not today")
+
+    assert parameters.trainable(Broken) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0"), (999, "999"), (8193, "8.19 k"), (999_900, "1 M"), (151_277_313, "151 M")],
+)
+def test_counts_are_rounded_to_three_digits(count: int, words: str) -> None:
+    assert parameters.rounded(count) == words
+
+
+def test_every_method_has_a_family_and_a_line_that_fits() -> None:
+    for name, cls in METHODS.items():
+        first = (inspect.getdoc(cls) or "").partition("\n")[0]
+        assert 10 < len(first) <= 80 - 24, name
+        assert cls.family != Method.family, name
 
 
 # LoRA.

@@ -1,32 +1,22 @@
 """Odd values of options: nothing, blanks, NUL, huge numbers; each is refused in one sentence."""
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-import typer
 
-from bench import UserError, api, cli
+from bench import UserError, api
 from bench.spec import LARGEST_WHOLE
 from bench.sweeps import sweepfile
+from tests import golden
 from tests.helpers.command import bench
 
 HUGE = "9" * 23
 SWEEP = "methods = 'cmer'\ndatasets = 'ucm'\n"
 
 
-def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The words of each command, and the command."""
-    children = getattr(command, "commands", {})
-    if not children:
-        yield words, command
-    for name, child in children.items():
-        yield from commands(child, (*words, name))
-
-
-COMMANDS = dict(commands(typer.main.get_command(cli.app)))
+COMMANDS = {words: one for words, one in golden.commands() if not hasattr(one, "commands")}
 
 
 def taking_a_value(command: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import fake_records as fakes
+from tests.helpers.until import PATIENCE
 
 EMPTY = {"meta", "img", "input", "link", "br"}
 
@@ -154,7 +155,7 @@ def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
         *("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"),
         *(f"--window-size={width},900", "--virtual-time-budget=5000", "--dump-dom", file.as_uri()),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout)
     assert found
     assert found[1], done.stderr[-2000:]

@@ -96,11 +96,10 @@ def test_only_few_kinds_cannot_be_merged() -> None:
 @pytest.mark.parametrize("kind", ["oft", "vera", "shira", "ln_tuning"])
 def test_it_loads_with_peft(kind: str, tiny: Path) -> None:
     """What is written was loaded by peft and gave the same features, or it would not be there."""
-    path, fitted = trained(tiny, "peft", recipe=Recipe(steps=2, precision="fp32"), kind=kind)
+    path, _ = trained(tiny, "peft", recipe=Recipe(steps=2, precision="fp32"), kind=kind)
     names = {file.name for file in export(path, tiny / "out")}
     assert {"adapter_config.json", "adapter_model.safetensors"} <= names
     assert (tiny / "out" / "README.md").read_text().count("PeftModel.from_pretrained") == 1
-    del fitted
 
 
 def test_what_peft_loads_to_other_features_is_not_exported(
@@ -162,10 +161,7 @@ def test_a_call_states_the_kind_and_what_differs_from_peft_s_defaults() -> None:
         ("peft(kind='loha', alpha='x')", "alpha is a whole number"),
         ("peft(kind='loha', target_modules=['x'])", "has no setting 'target_modules'"),
         ("peft(kind='oft', bias='some')", "bias is 'none', 'all' or 'oft_only'"),
-        (
-            "peft(kind='lora', init_lora_weights=3)",
-            "is True or False, 'gaussian'",
-        ),
+        ("peft(kind='lora', init_lora_weights=3)", "is True or False, 'gaussian'"),
         ("peft(kind='lora', eva_config={})", "eva_config is None"),
         (
             "peft(kind='fourierft', random_loc_seed=1.5)",

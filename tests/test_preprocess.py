@@ -26,14 +26,10 @@ from bench.trained.model import TrainedModel
 from bench.trained.restore import restore
 from bench.trained.retrieve import Searcher
 from bench.training.batches import normalise
+from tests.helpers.close import close
 
 HALF = (0.5, 0.5, 0.5)
 SIGLIP = Preprocess(Resize("squash"), HALF, HALF)
-
-
-def every_tag() -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = open_clip.list_pretrained()
-    return found
 
 
 def test_what_is_wanted_for_each_tag_is_what_open_clip_does() -> None:
@@ -43,14 +39,14 @@ def test_what_is_wanted_for_each_tag_is_what_open_clip_does() -> None:
         Image.fromarray(noise.integers(0, 255, shape, dtype=np.uint8))
         for shape in ((37, 50, 3), (61, 33, 3))
     ]
-    for name, tag in every_tag():
+    for name, tag in open_clip.list_pretrained():
         wanted = preprocess_of(f"{name}:{tag}")
         config = merge_preprocess_dict(PreprocessCfg(), get_pretrained_cfg(name, tag))
         theirs = image_transform_v2(PreprocessCfg(**{**config, "size": 24}), is_train=False)
         for picture in pictures:
             pixels = torch.from_numpy(cache.fit(picture, 24, wanted.resize).copy())[None]
             ours = normalise(pixels, wanted.mean, wanted.std)[0]
-            torch.testing.assert_close(ours, theirs(picture), atol=1e-6, rtol=1e-6)
+            close(ours, theirs(picture))
 
 
 @pytest.fixture
@@ -87,7 +83,7 @@ def test_a_trial_and_its_trained_model_see_what_open_clip_would(tiny: Path, fold
         assert opened.width != opened.height
         theirs = model.eval().encode_image(transform(opened)[None], normalize=True)
     ours = TrainedModel(path).encode_images([picture])
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    close(ours, theirs)
     searcher = Searcher(restore(path), tiny)
     row = [sample.filename for sample in searcher.dataset.samples].index("pond_0.png")
     again = searcher.captions_for(picture, 3)
@@ -111,12 +107,9 @@ def test_images_that_are_not_square_are_refused_in_a_sentence(folder: Path) -> N
     ("spec", "wanted"),
     [
         ("starter", Preprocess()),
-        ("starter:none", Preprocess()),
         ("ViT-B-32-quickgelu:openai", Preprocess()),
         ("ViT-B-16-SigLIP:webli", SIGLIP),
         ("ViT-B-16-SigLIP:mine.pt", SIGLIP),
-        ("ViT-B-16-SigLIP-384:mine.pt", SIGLIP),
-        ("ViT-H-14:mine.pt", Preprocess()),
         ("ViT-B-16-SigLIP:hf:owner/repo/mine.pt", SIGLIP),
         ("ViT-B-16-SigLIP:none", SIGLIP),
         ("ViT-L-14:mine.pt", Preprocess()),  # of its tags one has other means than the rest

@@ -4,6 +4,7 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from bench.schema import CurvePoint
 from bench.sweeps import progress
 from bench.sweeps.engine import Outcome
 from bench.trial import Trial
+from tests.helpers.hand import Hand
 
 ONE = Trial("ucm", "starter", "lora", "lora(rank=4)", {}, None, Recipe(), 0, {})
 TWO, THREE = replace(ONE, seed=1), replace(ONE, seed=2)
@@ -26,20 +28,11 @@ STEP = Step(10, 40, 1234.0, peak_memory_bytes=3 * 2**30)
 POINT: CurvePoint = {"step": 20, "epoch": 1.0, "val_mR": 45.67}
 
 
-class Clock:
-    """A clock that is set by hand."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(progress, "time", made)
-    return made
+def clock(monkeypatch: pytest.MonkeyPatch) -> Hand:
+    hand = Hand()
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=hand))
+    return hand
 
 
 def shown(watch: Any, console: Console) -> str:
@@ -49,15 +42,15 @@ def shown(watch: Any, console: Console) -> str:
     return file.getvalue()
 
 
-def feed(watch: Any, clock: Clock, trial: Trial = ONE) -> None:
+def feed(watch: Any, clock: Hand, trial: Trial = ONE) -> None:
     if trial.identity not in watch.running:
         watch.started(trial, "0")
     watch.reported(trial, STEP)
-    clock.now = 60.0
+    clock.move(60)
     watch.reported(trial, Step(20, 40, 1234.0, POINT, peak_memory_bytes=2**30))
 
 
-def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> None:
+def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Hand) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
     with progress.watcher(console, [ONE, TWO, THREE]) as watch:
         watch.started(ONE, "0")
@@ -73,14 +66,12 @@ def test_a_terminal_shows_rate_memory_time_left_and_validation(clock: Clock) -> 
         said = "failed ucm starter lora(rank=4) seed 0: [red]no[/] luck, here.json"
         assert said in shown(watch, console)
         assert "1 of 3 trials done" in shown(watch, console)
-    for line in text.splitlines()[1:]:
-        assert (
-            len(line.rpartition("\x1b")[2]) <= 80 - 3 + 4
-        )  # ^C has room: see progress.Screen.table
+    for line in text.splitlines()[1:]:  # ^C has room: see progress.Screen.table
+        assert len(line.rpartition("\x1b")[2]) <= 80 - 3 + 4
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_no_name_in_the_table_is_broken_within_a_word(width: int, clock: Clock) -> None:
+def test_no_name_in_the_table_is_broken_within_a_word(width: int, clock: Hand) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
     call = "cmer(text_taps='all', reduction=2, focus='relu', mask='caption')"
     long = replace(ONE, method="cmer", call=call)
@@ -106,7 +97,7 @@ def test_only_what_differs_between_trials_is_shown_in_the_table() -> None:
     ]
 
 
-def test_a_file_gets_lines(clock: Clock) -> None:
+def test_a_file_gets_lines(clock: Hand) -> None:
     file = io.StringIO()
     record = Path.cwd() / "results" / "ucm" / "seed0.json"
     with progress.watcher(Console(file=file, width=80), [ONE, TWO, THREE]) as watch:
@@ -129,7 +120,7 @@ def test_a_file_gets_lines(clock: Clock) -> None:
     ]
 
 
-def test_where_a_trial_goes_on_is_said_for_each(clock: Clock) -> None:
+def test_where_a_trial_goes_on_is_said_for_each(clock: Hand) -> None:
     file = io.StringIO()
     with progress.watcher(Console(file=file, width=80), [ONE, TWO]) as watch:
         for trial in (ONE, TWO):
@@ -180,15 +171,14 @@ def test_a_process_without_a_gpu_shows_its_ram_as_such() -> None:
 
 
 def test_memory_so_far_is_read_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Clock()
-    made.now = 5.0
-    monkeypatch.setattr(meter.time, "monotonic", made.monotonic)
+    hand = Hand()
+    monkeypatch.setattr(meter.time, "monotonic", hand)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     memory = meter.LiveMemory()
     assert memory.added_to(Stage("loading")) == Stage("loading")
     assert memory.added_to(Step(1, 9)).process_memory_bytes > 2**20
     assert memory.added_to(Step(2, 9)) == Step(2, 9)
-    made.now = 6.5
+    hand.move(1.5)
     assert memory.added_to(Step(3, 9)).process_memory_bytes > 2**20
 
 
@@ -201,7 +191,7 @@ def test_a_shared_device_is_on_record() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_note_that_follows_from_data_and_weights_is_printed_once(
-    clock: Clock, terminal: bool
+    clock: Hand, terminal: bool
 ) -> None:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120, color_system=None)
     other, elsewhere = replace(ONE, seed=1), replace(ONE, seed=2, dataset="rsicd")

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,13 @@ from PIL import Image
 
 import bench
 from bench.trained.restore import restore
+from tests.conftest import make_tiny
 
 
 @pytest.fixture(scope="module")
-def swept(
-    tmp_path_factory: pytest.TempPathFactory, tiny_in: Callable[[Path], Path]
-) -> tuple[Path, pd.DataFrame]:
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     """Two short trials on the tiny data set, from Python."""
-    root = tiny_in(tmp_path_factory.mktemp("data"))
+    root = make_tiny(tmp_path_factory.mktemp("data"))
     results = tmp_path_factory.mktemp("results")
     frame = bench.run(
         ["linear", "zeroshot"],

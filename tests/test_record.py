@@ -15,6 +15,7 @@ from bench.trial import Trial
 from bench.trial_run import run
 from methods import registry
 from tests.helpers.calls import calls
+from tests.helpers.tiny import trial
 
 ROOT = Path(__file__).resolve().parent.parent
 PINNED = ROOT / "tests" / "identities.txt"
@@ -76,9 +77,8 @@ def test_committed_records_load(folder: str) -> None:
 
 def test_a_new_record_says_what_was_asked_and_what_was_used(tiny: Path) -> None:
     """Its identity follows from its trial alone; the rate that the method chose is beside it."""
-    card = str(tiny / "tiny.toml")
     recipe = Recipe(steps=2, batch_size=4, evaluations=1, precision="fp32")
-    given = Trial(card, "starter", "linear", "linear", {}, None, recipe, 0, {})
+    given = trial(tiny, "linear", recipe)
     files: record.Files = {}
     written = json.loads(json.dumps(run(given, tiny, tiny / "results", lambda _: None, files)))
     assert written["status"] == "ok", written["traceback"]

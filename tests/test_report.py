@@ -425,7 +425,7 @@ def test_parquet_has_all_records(
     assert not (tmp_path / "none.parquet").exists()
 
 
-def test_same_records_same_bytes(mixed: tuple[Path, Path], tmp_path: Path) -> None:
+def test_same_records_same_bytes(tmp_path: Path) -> None:
     documents = fakes.sweep(2, ("zeroshot", "lora", "cmer"))
     fakes.save(tmp_path / "a" / "results", documents)
     for source in sorted((tmp_path / "a").rglob("*.json"), reverse=True):  # another order on disk

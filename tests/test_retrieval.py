@@ -16,10 +16,8 @@ def rank_rows(similarity: torch.Tensor, right: torch.Tensor) -> Ranks:
     return retrieval.rank_rows(similarity, [right])[0]
 
 
-def rank(
-    queries: torch.Tensor, gallery: torch.Tensor, right: torch.Tensor, elements: int = 10**9
-) -> Ranks:
-    return retrieval.rank(queries, gallery, [right], elements)[0]
+def rank(queries: torch.Tensor, gallery: torch.Tensor, right: torch.Tensor) -> Ranks:
+    return retrieval.rank(queries, gallery, [right])[0]
 
 
 def same(one: Ranks, two: Ranks) -> bool:
@@ -122,19 +120,11 @@ def coarse(rows: int, seed: int) -> torch.Tensor:
     return torch.randint(-1, 2, (rows, 4), generator=generator).float() / 2
 
 
-@pytest.mark.parametrize("elements", [1, 70, 7 * 70, 49 * 70])
-def test_blocks_do_not_change_the_ranks(elements: int) -> None:
-    queries, gallery = coarse(50, 1), coarse(70, 2)
-    right = torch.randint(0, 70, (50, 3), generator=torch.Generator().manual_seed(3))
-    whole = rank(queries, gallery, right)
-    assert whole.tied_wrong.sum() > 100
-    assert same(whole, rank(queries, gallery, right, elements))
-
-
-def test_metrics_are_equal_in_blocks_and_at_once() -> None:
+@pytest.mark.parametrize("elements", [1, 500, 30 * 90 - 1])
+def test_metrics_are_equal_in_blocks_and_at_once(elements: int) -> None:
     image, text = coarse(30, 4), coarse(90, 5)
     right = right_items([c // 3 for c in range(90)], [str(c % 40) for c in range(90)])
-    at_once, blocks = (rank_both(image, text, right, n) for n in (30 * 90, 30 * 90 - 1))
+    at_once, blocks = (rank_both(image, text, right, n) for n in (30 * 90, elements))
     assert list(at_once) == list(blocks) == list(right)
     assert all(same(at_once[name], blocks[name]) for name in right)
     for name, items in right.items():

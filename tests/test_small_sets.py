@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench import UserError, data, record, trial_run
-from bench.data import cache, newcard
+from bench.data import newcard
 from bench.messages import Event, Note
 from bench.recipe import Recipe
 from bench.report import conditions
@@ -16,7 +16,6 @@ from bench.report.grouping import group_records
 from bench.sweeps import sweep
 from bench.sweeps.sweepfile import SweepConfig
 from bench.training import train
-from bench.training.batches import TrainSplit
 
 
 @pytest.fixture(autouse=True)
@@ -117,14 +116,6 @@ def test_zeroshot_on_test_images_alone(tiny: Path, views: int) -> None:
     assert 0 <= document["metrics"]["test"]["mR"] <= 100
     assert document["data"]["context_length"] > 5
     assert "batch_size" not in document["data"]
-
-
-def test_a_split_without_images_has_no_batches(tiny: Path) -> None:
-    keep(tiny, test=4)
-    dataset = data.load(data.card(str(tiny / "tiny.toml")), tiny)
-    split = TrainSplit.of(dataset, cache.images(dataset, 16), (0.5,) * 3, (0.5,) * 3)
-    assert split.batches_per_epoch(8) == 0
-    assert list(split.epoch(8, 0, 0)) == []
 
 
 def test_a_new_card_of_test_images_alone(tiny: Path) -> None:

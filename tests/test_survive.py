@@ -17,25 +17,21 @@ import numpy as np
 import pytest
 import torch
 
-from bench import UserError, data, disk, lock, perquery, record, trial_process, trial_run
+from bench import UserError, data, disk, lock, record, trial_process, trial_run
 from bench.data import cache
 from bench.measure import oom
 from bench.messages import Event, Step
 from bench.recipe import Recipe
-from bench.spec import resolve
 from bench.sweeps import engine, engine_choice, forkserver
 from bench.sweeps.sweep import Plan
 from bench.training import checkpoint, limits, train
 from bench.trial import Trial, blank_record
 from methods import registry
 from methods.base import Method
-from tests.helpers import fake_records as fakes
 from tests.helpers.curves import untimed
+from tests.helpers.killed import Killed, killed_after
+from tests.helpers.tiny import trial
 from tests.helpers.until import PATIENCE, until
-
-
-class Killed(BaseException):
-    """What stands for SIGKILL in one process: nothing catches it."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,20 +41,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(root: Path, method: str, seed: int = 0, steps: int = 9, **settings: Any) -> Trial:
-    call = resolve(method, settings, registry())
     recipe = Recipe(steps=steps, batch_size=4, evaluations=3, precision="fp32")
-    card = str(root / "tiny.toml")
-    return Trial(card, "starter", method, call.text, dict(call.settings), None, recipe, seed, {})
+    return trial(root, method, recipe, seed=seed, **settings)
 
 
-def ran(one: Trial, root: Path, results: str, kill: int | None = None) -> dict[str, Any]:
+def ran(one: Trial, root: Path, results: str, kill: int = 99) -> dict[str, Any]:
     """The record of a trial with a checkpoint after each step, killed after step `kill`."""
-
-    def progress(event: Event) -> None:
-        if kill is not None and isinstance(event, Step) and event.step > kill:
-            raise Killed
-
-    return trial_run.run(one, root, root / results, progress, {}, every=0.0)
+    return trial_run.run(one, root, root / results, killed_after(kill), {}, every=0.0)
 
 
 @pytest.mark.parametrize(
@@ -559,19 +548,3 @@ def test_a_trial_that_does_not_end_in_time_is_killed_and_recorded(
     outcome = engine.run_trial(plan, one, "cpu", set(), lambda *_: None)
     assert (outcome.status, plan.status(one)) == ("timeout", "timeout")
     assert "it was killed 0.2 s after it began" in (outcome.message or "")
-
-
-def test_what_lies_beside_a_record_but_is_of_another_run_is_refused(tmp_path: Path) -> None:
-    path, document = tmp_path / "seed0.json", fakes.record("cmer")
-
-    def ranks(file: Path, number: int = 1) -> None:
-        hits = {"i2t_hits": np.ones((2, 3)), "t2i_hits": np.ones((4, 3))}
-        places = {"i2t": np.ones(2), "t2i": number * np.ones(4)}
-        with file.open("wb") as opened:
-            np.savez(opened, captions=np.full(2, 2), **hits, **places)
-
-    record.write(path, document, {".npz": ranks})
-    assert perquery.load(path).ranks["t2i"].tolist() == [1, 1, 1, 1]
-    ranks(path.with_suffix(".npz"), 2)
-    with pytest.raises(UserError, match="another run"):
-        perquery.load(path)

@@ -18,15 +18,9 @@ from tests.helpers.makes import WITH_BLOCKS
 def hugging_face(kind: str, pooler: str) -> nn.Module:
     """An open_clip model with a small text tower of that kind; token 0 pads."""
     transformers = pytest.importorskip("transformers")
-    config = getattr(transformers, kind)(
-        vocab_size=100,
-        hidden_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=96,
-        max_position_embeddings=50,
-        pad_token_id=0,
-    )
+    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 2, "vocab_size": 100, "max_position_embeddings": 50}
+    config = getattr(transformers, kind)(**sizes, pad_token_id=0)
     torch.manual_seed(0)
     model: Any = CustomTextCLIP(embed_dim=32, vision_cfg=VISION, text_cfg=TEXT)
     model.text = HFTextEncoder(

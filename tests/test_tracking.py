@@ -433,16 +433,6 @@ def test_a_trials_process_is_the_same_with_and_without_trackers(
     assert list((tiny / "logs").rglob("*.tfevents.*"))
 
 
-def test_nothing_that_a_trial_imports_knows_of_trackers() -> None:
-    root = Path(choose.__file__).parents[1]
-    users = {
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*.py")
-        if "bench.tracking" in path.read_text(encoding="utf-8") and path.parent.name != "tracking"
-    }
-    assert users == {"commands/sweeping.py"}
-
-
 def test_a_run_has_a_name_of_its_own() -> None:
     other = replace(ONE, recipe=Recipe(steps=7))
     first, second = Run(ONE, 1, False), Run(other, 1, False)

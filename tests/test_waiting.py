@@ -9,16 +9,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.contract import tiny_batch, tiny_model
+from bench.contract import tiny_batch
 from bench.recipe import Recipe
 from bench.training.batches import crop_and_flip, normalise
 from bench.training.trainer import Trainer
 from methods import registry
-from methods.base import Method, NotApplicable
 from tests.helpers import fake_cuda
+from tests.helpers.training import TRAINED, built
 
 CPU = torch.device("cpu")
-METHODS = registry()
 ASKING = {"_local_scalar_dense", "nonzero", "is_nonzero", "item", "equal", "masked_select"}
 ASKING |= {"_unique2", "unique_dim", "unique_consecutive", "bincount"}
 
@@ -56,21 +55,14 @@ class Crossed(TorchDispatchMode):
         return result
 
 
-def build(name: str) -> Method:
-    try:
-        return METHODS[name](tiny_model()).train()
-    except NotApplicable as reason:
-        pytest.skip(str(reason))
-
-
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [(name, "bf16") for name, cls in METHODS.items() if cls.lr is not None]
+    [(name, "bf16") for name in TRAINED]
     + [(name, "fp16") for name in ("cmer", "full", "lora")],  # whose scaler is another path
 )
-def test_no_step_asks_for_a_value(name: str, precision: str) -> None:
+def test_no_training_step_asks_for_a_value(name: str, precision: str) -> None:
     """Forward, backward, unscaling, clipping and AdamW, for each method."""
-    method = build(name)
+    method = built(name)
     trainer = Trainer(method, Recipe(precision=precision, accumulation=2), 1e-3, 10, CPU)
     method.on_fit(64)
     with Asked() as asked:
@@ -81,13 +73,13 @@ def test_no_step_asks_for_a_value(name: str, precision: str) -> None:
     assert trainer.optimizer.defaults["fused"]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", registry())
 def test_no_loss_brings_anything_to_the_device(name: str) -> None:
     """A tensor that a loss makes on the host would be copied, and meet another device.
 
     And autocast, as CUDA has it, leaves no two number formats that an operation refuses.
     """
-    method, mode = build(name), FakeTensorMode()
+    method, mode = built(name), FakeTensorMode()
     batch = fake_cuda.placed(method, tiny_batch(), mode)
     method.on_fit(64)
     method.on_step(9, 10)

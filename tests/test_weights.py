@@ -1,7 +1,6 @@
 """Weights on the Hub: fetched by the real client from a server here, checked before a run."""
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -153,16 +152,6 @@ def test_what_the_hub_does_not_give_is_one_sentence(
         said_by(f"starter:{weights}")
     assert "\n" not in str(found.value)
     assert not isinstance(found.value, Absent)
-
-
-def test_no_room_is_said_before_the_download(
-    server: HubServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = lambda _: type("Usage", (), {"free": 2_000_000})()  # noqa: E731
-    monkeypatch.setattr(shutil, "disk_usage", usage)
-    with pytest.raises(UserError, match=r"2 MB free\); make room.* with HF_HOME"):
-        said_by(SPEC)
-    assert not server.downloads(FILE)
 
 
 def test_a_file_of_another_architecture_is_told_before_anything_runs(server: HubServer) -> None:

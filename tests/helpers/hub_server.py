@@ -1,4 +1,4 @@
-"""A Hugging Face Hub of one's own on the loopback, with faults on demand, for the real client.
+"""A small Hugging Face Hub on this machine, with faults on demand, for the real client.
 
     with HubServer() as hub:
         commit = hub.add_repo("datasets/owner/name", {"a.zip": b"..."})
@@ -27,7 +27,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import pytest
@@ -98,12 +97,7 @@ class HubServer(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
 
@@ -134,12 +128,7 @@ class HubServer(http.server.ThreadingHTTPServer):
         return f"{self.url}/{path}"
 
     def fail(
-        self,
-        path: str,
-        kind: Kind,
-        times: int = 1,
-        after: int = 0,
-        status: int = 500,
+        self, path: str, kind: Kind, times: int = 1, after: int = 0, status: int = 500
     ) -> None:
         """Let downloads of a file (its path in its repository, or of a plain file) go wrong.
 
@@ -302,7 +291,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         url = f"{self.server.url}/{name}/commit/{commit}"
         self._json({"success": True, "commitOid": commit, "commitUrl": url})
 
-    def _json(self, said: dict[str, Any]) -> None:
+    def _json(self, said: Any) -> None:
         self._answer(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
 
     def _tree(self, name: str, revision: str) -> None:
@@ -313,7 +302,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 {"type": "file", "oid": git_blob(content), "size": len(content), "path": path}
                 for path, content in sorted(repo.files.items())
             ]
-            self._answer(200, {"Content-Type": "application/json"}, json.dumps(listed).encode())
+            self._json(listed)
 
     def _resolve(self, name: str, revision: str, file: str) -> None:
         repo = self._repo(name, revision)
@@ -321,12 +310,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         headers = {"X-Repo-Commit": repo.commit}
         if file not in repo.files:
-            self._error(404, "EntryNotFound", "Entry not found", headers)
-            return
+            return self._error(404, "EntryNotFound", "Entry not found", headers)
         content = repo.files[file]
         if len(content) < LFS_BYTES:
-            self._content(file, content, {**headers, "ETag": f'"{git_blob(content)}"'})
-            return
+            return self._content(file, content, {**headers, "ETag": f'"{git_blob(content)}"'})
         headers["X-Linked-Size"] = str(len(content))
         headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
         # Another host name for the same server, as the Hub's files come from other hosts too.
@@ -341,16 +328,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "HEAD":
             fault = self.server.faults.get(path)
             if fault is not None and fault.kind == "no head":
-                self._error(405, "", "Method Not Allowed")
-                return
+                return self._error(405, "", "Method Not Allowed")
             headers = {**headers, "Accept-Ranges": "bytes"}
-            self._answer(200, headers, content)
-            return
+            return self._answer(200, headers, content)
         self._log(f"{path}!body")
         fault = self._fault(path)
         if fault is not None and fault.kind == "status":
-            self._error(fault.status, "", "as asked")
-            return
+            return self._error(fault.status, "", "as asked")
         if fault is not None and fault.kind == "wrong":
             content = bytes(255 - byte for byte in content)
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
@@ -358,13 +342,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if span and not (fault is not None and fault.kind == "no range"):
             start, end = int(span[1]), int(span[2] or end - 1) + 1
             if start >= len(content):
-                self._error(416, "", "Range Not Satisfiable")
-                return
-            status = 206
-            headers = {
-                **headers,
-                "Content-Range": f"bytes {start}-{min(end, len(content)) - 1}/{len(content)}",
-            }
+                return self._error(416, "", "Range Not Satisfiable")
+            sent = f"bytes {start}-{min(end, len(content)) - 1}/{len(content)}"
+            status, headers = 206, {**headers, "Content-Range": sent}
         self._answer(status, headers, content[start:end], fault)
 
     def _fault(self, path: str) -> Fault | None:

@@ -80,31 +80,3 @@ def room(module: str) -> str:
         return "`bench/cli.py`, `bench/api.py`"
     folder = modules()[module].parent.relative_to(ROOT).as_posix()
     return "`bench/*.py`" if folder == "bench" else f"`{folder}/`"
-
-
-def circles(edges: dict[str, set[str]]) -> list[list[str]]:
-    """The groups of modules that import each other, directly or not (Tarjan's algorithm)."""
-    order: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[list[str]] = []
-
-    def visit(name: str) -> None:
-        order[name] = low[name] = len(order)
-        stack.append(name)
-        for target in edges.get(name, ()):
-            if target not in order:
-                visit(target)
-                low[name] = min(low[name], low[target])
-            elif target in stack:
-                low[name] = min(low[name], order[target])
-        if low[name] == order[name]:
-            circle = stack[stack.index(name) :]
-            del stack[stack.index(name) :]
-            if len(circle) > 1:
-                found.append(sorted(circle))
-
-    for name in list(edges):
-        if name not in order:
-            visit(name)
-    return found

@@ -1,9 +1,11 @@
-"""Small models of the makes of towers whose blocks are not known, and methods as if trained."""
+"""Small models of other makes (ConvNeXt, EVA, CoCa, ...), and methods as if they were trained."""
 
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from open_clip import CoCa, CustomTextCLIP
 from open_clip.hf_model import HFTextEncoder
@@ -16,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 from torch import Tensor, nn
 
-from bench.contract import TEXT, VISION, tiny_batch
+from bench.contract import TEXT, VISION, tiny_batch, tiny_model
 from methods.base import Method
 
 WITH_BLOCKS = ("open_clip", "hf", "timm")
@@ -145,6 +147,7 @@ M2M: dict[str, int] = {
     "max_position_embeddings": 64,
 }
 CLOSED: dict[str, Callable[[], nn.Module]] = {
+    "resnet": partial(tiny_model, "resnet"),
     "convnext": convnext,
     "swin": swin,
     "eva01": partial(eva, global_pool="token"),
@@ -155,6 +158,7 @@ CLOSED: dict[str, Callable[[], nn.Module]] = {
     "mt5": partial(hugging_face, "MT5Config", "mean_pooler", **MT5),
     "nllb": partial(hugging_face, "M2M100Config", "cls_pooler", **M2M),
 }
+"""Makes of which a tower is closed: methods see its features, and not its blocks."""
 
 
 def mobileclip_b() -> nn.Module:
@@ -193,5 +197,15 @@ def vitamin() -> nn.Module:
     return with_timm(trunk, width=64)
 
 
-OPEN = {"mobileclip-b": mobileclip_b, "vitamin": vitamin}
-"""Makes that are timm's plain vision transformer behind other embeddings."""
+EVERY = {**CLOSED, "mobileclip-b": mobileclip_b, "vitamin": vitamin}
+"""And makes that are timm's plain vision transformer behind other embeddings."""
+
+
+@functools.cache
+def original(make: str) -> nn.Module:
+    """A model of that make; to be copied, since building one takes a while."""
+    if make in ("mt5", "nllb"):
+        pytest.importorskip("transformers")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return EVERY[make]().eval()

@@ -1,6 +1,6 @@
 """Made records of 'trained' methods: weights drawn at random, so that no test needs to train."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,9 @@ from safetensors.torch import save_file
 
 from bench import backbone, data, recalls, record
 from bench.recipe import Recipe
-from bench.spec import resolve
-from bench.trial import Trial
 from methods import registry
 from methods.base import Method
+from tests.helpers import tiny
 
 METRICS = {f"{prefix}{name}": 12.5 for prefix in ("", "dup_") for name in recalls.METRICS}
 
@@ -21,20 +20,8 @@ def trained(
     root: Path, method: str, recipe: Recipe | None = None, **settings: Any
 ) -> tuple[Path, Method]:
     """The record of a method on the data set `tiny`, beside it weights; and the method itself."""
-    call = resolve(method, settings, registry())
     base = backbone.load("starter")
-    card = str(root / "tiny.toml")
-    trial = Trial(
-        card,
-        "starter",
-        call.name,
-        call.text,
-        dict(call.settings),
-        1e-3,
-        recipe or Recipe(steps=2),
-        0,
-        {},
-    )
+    trial = replace(tiny.trial(root, method, recipe or Recipe(steps=2), **settings), lr=1e-3)
     torch.manual_seed(trial.seed)
     fitted = registry()[method](base.model, **trial.settings)
     torch.manual_seed(1)
@@ -42,7 +29,7 @@ def trained(
         for parameter in fitted.parameters():
             if parameter.requires_grad and parameter.ndim:
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    dataset = data.load(data.card(card), root)
+    dataset = tiny.load(root)
     path = trial.path(root / "results")
     document = {
         "schema": record.SCHEMA,
