@@ -56,7 +56,8 @@ def plain_table(*heads: str, title: str | None = None) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    title = title and escape(title)  # else rich would hide `[own lr]`
+    if title is not None:
+        title = escape(title)  # else rich would hide `[own lr]`
     table = Table(*heads, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.title_justify = "left"
     return table

@@ -57,7 +57,8 @@ class HubFile:
     @property
     def page(self) -> str:
         """The repository's page, without `https://`."""
-        return f"huggingface.co/{'datasets/' * (self.repo_type == 'dataset')}{self.repo}"
+        folder = "datasets/" if self.repo_type == "dataset" else ""
+        return f"huggingface.co/{folder}{self.repo}"
 
     @property
     def url(self) -> str:

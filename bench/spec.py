@@ -249,9 +249,11 @@ def _fits(hint: Any, value: Any) -> bool:
     if origin in (Union, UnionType):
         return any(_fits(choice, value) for choice in inner)
     if origin in (list, dict):
-        parts = value if origin is list else [*value.items()] if isinstance(value, dict) else []
+        if not isinstance(value, origin):
+            return False
+        parts = value if origin is list else value.items()
         each = inner[0] if origin is list else tuple[inner]  # type: ignore[valid-type]
-        return isinstance(value, origin) and all(_fits(each, part) for part in parts)
+        return all(_fits(each, part) for part in parts)
     if origin is tuple:
         return all(_fits(each, part) for each, part in zip(inner, value, strict=False))
     if hint is float:
@@ -271,7 +273,8 @@ def _words(hint: Any) -> list[str]:
         return [word for choice in inner for word in _words(choice)]
     words: dict[Any, str] = {int: "a whole number", float: "a number", bool: "True or False"}
     words |= {str: "a text in quotes", list: "a list", dict: "a dict", type(None): "None"}
-    return [words[base]] if (base := origin or hint) in words else []
+    base = origin or hint
+    return [words[base]] if base in words else []
 
 
 def _ranges(hint: Any) -> list[Within]:

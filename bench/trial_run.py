@@ -212,7 +212,7 @@ class TrialRun:
             seed=self.trial.seed,
             device=self.device,
             augment=self.recipe.augment,
-            resident=None if features is None else False,  # the GPU is for the features
+            resident=None if features is None else False,  # keep the GPU free for the features
         )
         epochs = self._epochs()
         if features is not None:
@@ -222,7 +222,7 @@ class TrialRun:
         self.costs["resident_bytes"] = self.loader.resident_bytes
         if self.recipe.compile:
             # With all captions known, texts keep one length, and are compiled for it only once.
-            if features is None:  # else they are known
+            if features is None:  # else all captions are known already
                 tokens.add(list(all_captions(self.loader, epochs + 1)))
             for evaluation in self.evaluations.values():
                 tokens.add(evaluation.captions_for(method))

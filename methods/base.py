@@ -224,9 +224,10 @@ class Method(nn.Module):
     def load_own_state(self, state: dict[str, Tensor]) -> None:
         """Take over what `own_state` gave; raises ValueError when names or shapes differ."""
         own = self.own_state()
-        shapes, saved = ({n: t.shape for n, t in each.items()} for each in (own, state))
+        shapes = {name: tensor.shape for name, tensor in own.items()}
+        saved = {name: tensor.shape for name, tensor in state.items()}
         if shapes != saved:
-            odd = sorted({name for name, _ in shapes.items() ^ saved.items()})
+            odd = sorted(n for n in shapes | saved if shapes.get(n) != saved.get(n))
             raise ValueError(
                 f"the saved state is of another method or setting; it differs in {odd}"
             )

@@ -205,7 +205,8 @@ def beside(
     waiting: list[Tensor] = []  # emptied at once, so that nothing outlives the forward
     start.register_forward_pre_hook(partial(_remember, branch, waiting))
     after(end, partial(_added, waiting))
-    # A block that is recomputed is left by an exception, as soon as its backward has what it needs.
+    # The recomputation of a checkpointed block ends with an exception once the backward pass has
+    # what it needs, so `end` may not run.
     block.register_forward_hook(partial(_forget, waiting), always_call=True)
 
 

@@ -126,8 +126,8 @@ class Tower(ABC):
 
 
 def insert_tokens(tokens: Tensor, prompts: Tensor, after: int, instead: int = 0) -> Tensor:
-    """Put prompts `(n, D)` or `(B, n, D)` after so many tokens of `(B, N, D)`, in place of the next
-    `instead` of them."""
+    """Put prompts `(n, D)` or `(B, n, D)` behind the first `after` tokens of `(B, N, D)`, in place
+    of the next `instead` tokens."""
     if prompts.ndim == 2:
         prompts = prompts.expand(len(tokens), -1, -1)
     tail = tokens[:, after + instead :]
@@ -252,7 +252,7 @@ class OpenClipText(Tower):
 
 
 def left_for_words(places: int, prompts: int) -> int:
-    """How many tokens a text may have beside prompts, for start, words and end."""
+    """How many tokens prompts leave to a text: start, words, end. Raises NotApplicable below 3."""
     if places - prompts < 3:
         raise NotApplicable(
             f"{prompts} prompt tokens leave no room for words in the {places} of a text"

@@ -215,7 +215,7 @@ def test_a_batch_longer_than_the_queue_leaves_its_end() -> None:
 
 
 def test_the_queue_holds_and_saves_all_captions_of_an_image() -> None:
-    """Also of an image with more captions than it has room for at first."""
+    """Also of an image with more captions than the queue has room for at first."""
     cmer, other, given = build("cmer", queue=64), build("cmer", queue=64), batch()
     before = {k: v.clone() for k, v in cmer.own_state().items()}
     given.caption_sets = torch.arange(8 * 12).view(8, 12)

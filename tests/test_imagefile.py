@@ -350,7 +350,7 @@ def test_without_tifffile_a_file_is_named_for_what_it_is(
     (tmp_path / "a.tif").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     assert "run `git lfs pull`" in refused(tmp_path / "a.tif")
     (tmp_path / "a.tif").write_bytes(b"no image")
-    assert "is an unusual TIFF, or none; try `pip" in refused(tmp_path / "a.tif")
+    assert "is an unusual TIFF, or no TIFF at all; try `pip" in refused(tmp_path / "a.tif")
 
 
 def test_a_compression_that_needs_another_package_names_it(

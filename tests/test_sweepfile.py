@@ -112,7 +112,7 @@ def test_a_file_can_say_how_long_a_trial_may_take_and_how_many_share_a_gpu(tmp_p
     assert sweepfile.gather(path, time_limit="90").time_limit == 5400
     with pytest.raises(UserError, match="--time-limit must be above 0"):
         sweepfile.gather(path, time_limit="0")
-    with pytest.raises(UserError, match="within its training of time=2h; give a longer limit"):
+    with pytest.raises(UserError, match="is over, which takes time=2h; give a longer limit"):
         sweepfile.gather(path, recipe=["time=2h"])
 
 
@@ -230,7 +230,7 @@ def test_every_fault_of_a_sweep_file_is_told_at_once(tmp_path: Path) -> None:
         sweepfile.gather(sweep(tmp_path, text))
     for fault in (
         "no key 'dataset' (did you mean 'datasets'?)",
-        "'epochs' is a part of the recipe: recipe = { epochs = ... }",
+        "'epochs' is a part of the recipe: write recipe = { epochs = ... }",
         "'methods': it is empty",
         "'results': it holds a NUL",
         "'seeds': seeds are whole numbers from 0, such as 0,1,2 or 0-2, not '3-x'",

@@ -65,7 +65,9 @@ def note(name: str, state: Checkpoint, known: NamedBackbone | None) -> str | Non
             f"is assumed, as {name} has it ({other} has {WORDS[is_quick(other)]})"
         )
     wrong = _mismatch(name, state.path.name, *trained_with)
-    return wrong and f"{wrong}, so recalls will be too low; {other} has {WORDS[trained_with[0]]}"
+    if wrong is None:
+        return None
+    return f"{wrong}, so recalls will be too low; {other} has {WORDS[trained_with[0]]}"
 
 
 def _mismatch(name: str, weights: str, quick: bool, source: str) -> str | None:

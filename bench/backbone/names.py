@@ -86,14 +86,14 @@ def expand(spec: str) -> str:
     """A backbone's full spec: `openai-b32` -> `ViT-B-32-quickgelu:openai`.
 
     A name before a colon stands for its architecture: `remoteclip-b32:mine.pt` is a file of weights
-    for RemoteCLIP's architecture. A `~` is written out. Other specs are returned unchanged. Raises
-    UserError for a word that is neither a name nor a spec.
+    for RemoteCLIP's architecture. `~` becomes the home folder. Other specs are returned unchanged.
+    Raises UserError for a word that is neither a name nor a spec.
     """
     known = table()
     if spec in known:
         return known[spec].spec
     name, colon, weights = spec.partition(":")
-    # A shell leaves a `~` after a colon as it is. (Path.expanduser raises for an unknown user.)
+    # Shells do not expand `~` after a colon. Path.expanduser would raise for an unknown user.
     weights = os.path.expanduser(weights)  # noqa: PTH111
     spec = f"{name}{colon}{weights}"
     if spec.startswith("hf-hub:") and not re.fullmatch(

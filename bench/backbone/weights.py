@@ -72,8 +72,9 @@ def image_size(spec: str) -> int | None:
     config: dict[str, Any] | None = None
     if not parts.has_config:
         config = names.architecture(parts.name)
-    elif path := parts.folder / CONFIG if parts.folder else hub.cached(hub_files(spec)[0][0]):
-        config = _model_config(path)
+    else:
+        path = parts.folder / CONFIG if parts.folder else hub.cached(hub_files(spec)[0][0])
+        config = _model_config(path) if path else None
     size = None if config is None else config["vision_cfg"].get("image_size")
     return size if isinstance(size, int) else None
 

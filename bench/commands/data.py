@@ -39,7 +39,8 @@ def datasets(
         heads = ("data set", "title", "train", "val", "test", escape(f"found in {root}"))
         table = plain_table(*heads)
         for card in data.cards().values():
-            counts = [f"{n:,}" if (n := card.counts.get(split)) else "-" for split in SPLITS]
+            numbers = [card.counts.get(split) for split in SPLITS]
+            counts = [f"{number:,}" if number else "-" for number in numbers]
             table.add_row(card.name, card.title, *counts, _state(status.read(card, root)))
         screen.print(table)
         say(screen, "-: none published; a tenth of train, chosen by a hash of the name, is used")
@@ -128,7 +129,7 @@ def check(options: CheckOptions) -> None:
     for out in (sheet, pairs_sheet):
         demand_png(out)
     for other in others:
-        data.read(other, root)  # to say what is missing before the minutes that the check takes
+        data.read(other, root)  # raises UserError now, and not after the minutes of the check
     tokenizer = loading.tokenizer(split_spec(backbone or DEFAULT_BACKBONE))
     leaked = []
     screen = console(stderr=options.json)
@@ -197,7 +198,7 @@ def new(
     screen.print(proposal.toml, markup=False, highlight=False)
     for note in proposal.notes:
         say(screen, note)
-    advice = data.fetch_command(data.Card(name, {}, path), root).replace("fetch", "check", 1)
+    advice = data.fetch_command(data.Card(name, {}, path), root, "check")
     say(screen, f"wrote {path}; look at it, then: {advice}")
 
 

@@ -149,7 +149,7 @@ def _print_tables(screen: "Console", paths: list[Path]) -> None:
 
     tested = [path.resolve() for path in paths]
     folder = Path(os.path.commonpath([path.parent for path in tested]))
-    # Those that cannot be read were named when they were to be tested.
+    # Records that cannot be read were named above, when they should have been tested.
     for group in group_records(record.load(folder, only=tested, left_out=lambda _: None)):
         for part in transfer.tables(group, folder, short=True):
             screen.print(terminal.short(part))

@@ -24,9 +24,9 @@ ENGINE = "Where trials run"
 AGAIN = "Running again"
 
 OF_A_SEARCH = ("epochs", "steps", "lr", "track")
-"""Settings of the recipe that `bench tune` does not hand on to `bench run`: a search is often
-shorter than the training that it is for, it finds the learning rate, and it always keeps the
-validation images to itself."""
+"""Settings of the recipe that are not in the `bench run` which `bench tune` prints at its end: a
+search is often shorter than the training that it is for, it finds the learning rate, and it must
+not train on the validation images."""
 
 Root = Annotated[
     Path | None,
@@ -213,12 +213,11 @@ class TrainOptions(SweepOptions):
     def for_run(self) -> "TrainOptions":
         """The options for a `bench run` that follows a search with these.
 
-        Left out are settings that a search may have for itself (OF_A_SEARCH), its time limit, and
-        the options that concern only one start.
+        It leaves out the settings in OF_A_SEARCH, the time limit of the search's trials, and the
+        options that concern only one start of a command.
         """
-        words = [word.strip() for text in self.recipe or [] for word in text.split(",")]
-        left_out = ("", *OF_A_SEARCH)
-        recipe = [word for word in words if word.partition("=")[0].strip() not in left_out]
+        words = [word for text in self.recipe or [] for word in text.split(",") if word.strip()]
+        recipe = [w.strip() for w in words if w.partition("=")[0].strip() not in OF_A_SEARCH]
         own = replace(self, time_limit=None, retry_failed=False, yes=False)
         return replace(own, recipe=recipe, epochs=None, steps=None, lr=None)
 

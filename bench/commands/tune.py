@@ -137,8 +137,10 @@ def _state_of(search: "Search", todo: "list[Trial]") -> str:
     recorded = search.plan.recorded()
     done = f"{recorded} recorded in {from_here(search.plan.results)}, {len(todo)} to run"
     trials = counted(len(search.plan.trials), "trial")
-    more = f"; up to {search.more} more where the best lies at the edge of its grid"
-    return f"{trials} ({' x '.join(parts)}{beyond}): {done}{more * (search.more > 0)}"
+    more = ""
+    if search.more > 0:
+        more = f"; up to {search.more} more where the best lies at the edge of its grid"
+    return f"{trials} ({' x '.join(parts)}{beyond}): {done}{more}"
 
 
 def _run(
@@ -205,7 +207,7 @@ def _print_winners(screen: "Console", rows: "list[Winner]", search: "Search", ou
 
 
 def _print_next(screen: "Console", options: TrainOptions, plan: "Plan", out: Path) -> None:
-    """Print the command that trains with the winners; say so if it does not train as long."""
+    """Print the command that trains with the winners; say so if it trains longer or shorter."""
     following = options.for_run()
     if any(trial.lr is not None for trial in plan.trials):  # --tuned leaves a stated rate alone
         calls = dict.fromkeys(tune_.subject_of(trial).call for trial in plan.trials)

@@ -51,7 +51,8 @@ def read(kind: str, folder: Path, annotation: str | None = None) -> Reading:
 
     Raises Absent if it is not there, UserError, one sentence, if it cannot be used.
     """
-    if kind not in (known := ("auto", *LOOKS)):
+    known = ("auto", *LOOKS)
+    if kind not in known:
         near = nearest(kind, known)
         raise UserError(f"the kind {kind!r} is unknown{near}; known: {', '.join(known)}")
     auto, notes, samples = kind == "auto", list[str](), list[Sample]()
@@ -140,7 +141,7 @@ def _check(samples: list[Sample]) -> None:
 
 
 def split_pattern(name: str) -> str:
-    """`captions_test.csv` -> `captions_{split}.csv`; a name without or with two such words is kept.
+    """`captions_test.csv` -> `captions_{split}.csv`; a name with no split or two is kept.
 
     For Parquet in pieces it means all: `test-00000-of-00002.parquet` -> `{split}-*.parquet`.
     """
@@ -185,8 +186,10 @@ def _matching(folder: Path, name: str) -> list[Path]:
             f"the annotation {name!r} has two stars in a row; one star stands for the pieces of a "
             "file, as in test-*.parquet"
         )
+    if "*" in name:
+        return sorted(folder.glob(name))
     # A link to nowhere counts as there: reading it says what is wrong.
-    return sorted(folder.glob(name)) if "*" in name else [path] * os.path.lexists(path)
+    return [path] if os.path.lexists(path) else []
 
 
 def _guess_file(folder: Path) -> str:

@@ -62,12 +62,12 @@ class Missing(UserError):
         self.card, self.root = card, root
 
 
-def fetch_command(card: Card, root: Path) -> str:
-    """What to type to fetch a data set into `root`."""
+def fetch_command(card: Card, root: Path, word: str = "fetch") -> str:
+    """What to type to fetch a data set into `root`; with the word `check`, to check it there."""
     is_shipped = cards().get(card.name) == card
     name = card.name if card.path is None or is_shipped else str(card.path)
     elsewhere = "" if root == data_root(None) else f" --data-root {shlex.quote(str(root))}"
-    return f"bench data fetch {shlex.quote(name)}{elsewhere}"
+    return f"bench data {word} {shlex.quote(name)}{elsewhere}"
 
 
 def folder_of(card: Card, root: Path) -> Path:

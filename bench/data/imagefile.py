@@ -160,7 +160,7 @@ def _wide(path: Path, opened: "ImageFile") -> Wide | None:
 
 def _tiff(path: Path) -> Wide:
     """Any TIFF through tifffile: many bands, bands one after another, floats, zstd."""
-    import tifffile  # without it: see `_damaged`
+    import tifffile  # `_damaged` explains the error if it is not installed
 
     with tifffile.TiffFile(path) as file:
         series, page = file.series[0], file.pages.first
@@ -192,7 +192,7 @@ def _jpeg2000_bits(path: Path) -> int:
 def _first_three(bands: Values) -> Values:
     """The first three of several bands; of two the first, for the other is transparency.
 
-    They come in this machine's order of bytes.
+    They are in this machine's byte order.
     """
     if bands.ndim == 3:
         bands = bands[..., :3] if bands.shape[2] >= 3 else bands[..., 0]
@@ -235,7 +235,7 @@ def _damaged(path: Path, error: Exception) -> UserError:
     if head.startswith((b"<!doctype html", b"<html")):
         return UserError(f"{path} is a web page and no image; delete it and fetch it again")
     if isinstance(error, ImportError):  # tifffile is not installed
-        return UserError(f"the image {path} is an unusual TIFF, or none; try {GEO}")
+        return UserError(f"the image {path} is an unusual TIFF, or no TIFF at all; try {GEO}")
     if "requires the 'imagecodecs' package" in str(error):
         return UserError(f"the compression of {path} needs {GEO}")
     denied = isinstance(error, PermissionError)

@@ -85,7 +85,10 @@ def demand_new(name: str, path: Path) -> None:
     if name in data.cards():
         raise UserError(f"a card called {name!r} is there already; choose another name")
     if path.name != f"{name}.toml":
-        raise UserError(f"a data set has the name of its card's file: call the card {name}.toml")
+        raise UserError(
+            f"{path.name} cannot be the card of {name}, since a data set has the name of its "
+            f"card's file; call the card {name}.toml"
+        )
     if path.exists():
         raise UserError(f"{path} is there already; move it or give --out")
     demand_writable(path)

@@ -1,8 +1,8 @@
 """Data sets in Parquet, as the Hugging Face Hub keeps them: a row an image, with its captions.
 
 The columns are `filename`, `captions` (a list or a text) and `image`: the bytes of the file, or a
-pair of `bytes` and `path` as `datasets.Image` writes it. Without a column of names `path` is the
-name. Needs pyarrow.
+pair of `bytes` and `path` as `datasets.Image` writes it. If no column holds names, `path` is
+the name. Needs pyarrow.
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,12 @@ ROWS = 32
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """The rows without their pictures, which leave their names if no column has these."""
+    """The rows without the bytes of pictures; `path` takes their place if no column holds names."""
     with _opened(path) as file:
         image, named = _picture_columns(file.schema_arrow)
         columns = [field.name for field in file.schema_arrow if not _holds_bytes(field.type)]
-        columns += [] if named else [f"{image}.path"]  # pyarrow skips it if there is none
+        if image and not named:
+            columns.append(f"{image}.path")  # pyarrow skips it if there is none
         entries: list[dict[str, Any]] = file.read(columns).to_pylist()
     for row in entries:
         for key, value in row.items():
@@ -41,9 +42,9 @@ def pictures(path: Path) -> Iterator[tuple[str, bytes]]:
             raise UserError(f"{path} has no column of pictures; its columns: {columns}")
         for batch in file.iter_batches(ROWS, columns=[image, *([named] if named else [])]):
             for row in batch.to_pylist():
-                held = row[image]
-                content = held["bytes"] if isinstance(held, dict) else held
-                name = row[named] if named else held.get("path") if isinstance(held, dict) else None
+                held = row[image] if isinstance(row[image], dict) else {"bytes": row[image]}
+                content = held["bytes"]
+                name = row[named] if named else held.get("path")
                 if not isinstance(name, str) or not isinstance(content, bytes):
                     raise UserError(f"{path} has a row without a picture or without its name")
                 yield name, content
@@ -68,8 +69,9 @@ def write_pictures(path: Path, folder: Path) -> None:
 def _picture_columns(schema: Any) -> tuple[str | None, str | None]:
     """The column of the pictures and that of their names; None for one that is not there."""
     held = [field.name for field in schema if _holds_bytes(field.type)]
-    # `image` rather than a mask or a thumbnail before it.
-    image = min(held, key=lambda name: name.lower() not in NAME_COLUMNS, default=None)
+    # Of several the one with a usual name, such as `image`: others may be masks or thumbnails.
+    usual = [name for name in held if name.lower() in NAME_COLUMNS]
+    image = next(iter([*usual, *held]), None)
     others = {name.lower(): name for name in schema.names if name not in held}
     return image, next((others[name] for name in NAME_COLUMNS if name in others), None)
 

@@ -46,15 +46,15 @@ def rule_of(
                     "published annotation or another scene rule than blocks"
                 )
             scene = block[0]
-        return scene and str(words.get(scene, scene.replace("_", " ")))
+        return None if scene is None else str(words.get(scene, scene.replace("_", " ")))
 
     return scene_of
 
 
 def from_name(filename: str) -> str | None:
     """`pond_12.tif` -> pond; None for other names, such as `00196.jpg`."""
-    scene = re.match(r"([^\d].*?)_\d", PurePosixPath(filename).stem)
-    return scene and scene[1]
+    found = re.match(r"([^\d].*?)_\d", PurePosixPath(filename).stem)
+    return found[1] if found else None
 
 
 def _block(scenes: dict[str, Any], filename: str) -> tuple[str, int] | None:
@@ -72,7 +72,10 @@ def _block(scenes: dict[str, Any], filename: str) -> tuple[str, int] | None:
 def original_stem(scenes: dict[str, Any], filename: str) -> str | None:
     """Under the rule `blocks`, the name in a copy with a folder per class: 101 -> airplane00."""
     block = _block(scenes, filename) if scenes.get("rule") == "blocks" else None
-    return block and f"{block[0]}{block[1]:0{len(str(scenes['size'] - 1))}d}"
+    if block is None:
+        return None
+    scene, number = block
+    return f"{scene}{number:0{len(str(scenes['size'] - 1))}d}"
 
 
 def guess(samples: Sequence[Sample]) -> tuple[str, dict[str, int]]:

@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
         return content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         where = f"from byte {error.start:,} on"
-        remedy = "save it as UTF-8, and a spreadsheet as CSV"
+        remedy = "save it as UTF-8, or a spreadsheet as CSV"
         raise UserError(f"{path} is not UTF-8 text ({where}); {remedy}") from None
 
 

@@ -139,7 +139,8 @@ def sample(
 ) -> Sample:
     """The sample of an entry: its captions, and its file name, split and scene, checked here."""
     name, scene = filename(get(entry, name_key)), None
-    stated = [v for k in labels if str(v := entry.get(k)).strip().lower() not in NOTHING]
+    found = [entry.get(key) for key in labels]
+    stated = [value for value in found if str(value).strip().lower() not in NOTHING]
     if stated:
         scene = str(stated[0]) if type(stated[0]) is int else text(stated[0], "the label")
     return Sample(name, tuple(captions), file_split.of(entry.get("split"), name), scene)

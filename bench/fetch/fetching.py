@@ -49,7 +49,7 @@ def run(card: Card, root: Path, file: Path | None, console: Console) -> bool:
     after = status.read(card, root)
     lines = status.lines(card, root, after)
     if after.complete:
-        check = fetcher.command.replace("fetch", "check", 1)
+        check = data.fetch_command(card, root, "check")
         lines.append(f"Next: {check}   (leaks between splits, shared captions)")
     else:
         lines += status.instructions(card, root, after)

@@ -84,7 +84,8 @@ def _annotation(job: Job, downloads: Sequence[Path], val: int | str | None) -> s
         raise Fault(fault)
     job.place.parent.mkdir(parents=True, exist_ok=True)
     draft.rename(job.place)
-    return f"{len(samples):,} images with captions" + ", converted" * converted
+    note = ", converted" if converted else ""
+    return f"{len(samples):,} images with captions{note}"
 
 
 def _copy_or_extract(download: Path, draft: Path) -> None:
@@ -129,7 +130,9 @@ def _images(job: Job, downloads: Sequence[Path]) -> str:
     samples = [s for s in samples if s.filename in lacking]
     names = [s.filename for s in samples]
     original = partial(scenes.original_stem, job.card.raw.get("scenes", {}))
-    stems = {files.spelling(s) for n in names for s in (*files.stems(n), original(n) or "")}
+    wanted = [stem for name in names for stem in files.stems(name)]
+    wanted += filter(None, map(original, names))
+    stems = set(map(files.spelling, wanted))
 
     def is_wanted(name: PurePosixPath) -> bool:
         return name.suffix.lower() in files.SUFFIXES and files.spelling(name.stem) in stems
@@ -193,11 +196,14 @@ def _check_pictures(job: Job, samples: Sequence[Sample], matches: files.Matches)
 
 
 def _scene_lists(job: Job, download: Path) -> str:
-    """The folder of that name in an archive or folder, or that folder itself."""
-    name = job.place.name
-    itself = download.is_dir() and download.name == name
-    into = job.aside / "lists" / (name if itself else "")
-    extracted = archive.extract(download, into, lambda path: itself or name in path.parts[:-1])
+    """Put the folder of the lists in place: `download` itself, or a folder or archive with it."""
+    name, into = job.place.name, job.aside / "lists"
+    is_the_folder = download.is_dir() and download.name == name
+    if is_the_folder:
+        into = into / name
+    extracted = archive.extract(
+        download, into, lambda path: is_the_folder or name in path.parts[:-1]
+    )
     if not extracted:
         raise Fault(f"{download.name} holds no folder {name}")
     top = next(parent for parent in extracted[0].parents if parent.name == name)

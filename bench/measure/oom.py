@@ -40,8 +40,9 @@ def explain(
     """
     message = next(iter(str(error).splitlines()), "") or type(error).__name__
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    figures: Efficiency = {"peak_memory_train_bytes": peak and max(0, peak - resident)}
+    figures: Efficiency = {"peak_memory_train_bytes": None}
     if peak is not None:
+        figures["peak_memory_train_bytes"] = max(0, peak - resident)
         message += f" Its peak was {format_bytes(peak)}."
     largest = _largest_batch(trial, context_length, resident)
     if largest is not None:

@@ -40,7 +40,7 @@ class Prediction(TypedDict, total=False):
     """Tokens of a text."""
     batch_size: int
     images_per_step: int
-    """Those of all micro-batches of a step, each of which has `batch_size`."""
+    """Images in a step: with accumulation, those of several micro-batches of `batch_size`."""
     predicted_peak_bytes: int
     parameter_bytes: int
     gradient_bytes: int

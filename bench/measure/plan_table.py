@@ -100,7 +100,7 @@ def legend(rows: list[Row], recipe: Recipe, parts: bool = False) -> list[str]:
             "what the peak consists of."
         )
     if recipe.accumulation > 1 and any("fits" in row.figures for row in predicted) and not parts:
-        lines.append("largest batch: of a micro-batch, as --batch-size takes it.")
+        lines.append("largest batch: images in a micro-batch, as --batch-size takes them.")
     lines += _advice(predicted, recipe)
     return lines + [f"{row.call}: {row.reason}" for row in rows if row.reason is not None]
 

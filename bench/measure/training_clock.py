@@ -41,7 +41,7 @@ class TrainingClock:
         return self._seconds + running
 
     def set(self, seconds: float) -> None:
-        """Start from so many seconds: those of the training whose checkpoint was loaded."""
+        """Start with the seconds that a training had used when its checkpoint was written."""
         self._seconds = seconds
 
     @contextmanager

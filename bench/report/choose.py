@@ -61,8 +61,8 @@ def several(
 ) -> list[Path]:
     """All records that `where` names: a file, or those of a folder that a report would show.
 
-    A sentence on each record of a folder that cannot be read is added to `left_out`. Raises
-    UserError if it names none.
+    For each record of a folder that cannot be read, a sentence is added to `left_out`. Raises
+    UserError if `where` names no record.
     """
     path = locate(where, results)
     return [path] if path.is_file() else _files(choices(path, seed, conditions, left_out))
@@ -159,7 +159,7 @@ def _failed(row: Row) -> list[str]:
 
 
 def _under(conditions: str, matches: list[Choice], folder: Path) -> list[Choice]:
-    """The choices that were made under these conditions; those with no further ones, if any."""
+    """The choices that were made under these conditions; if some have no others, these alone."""
 
     def words(text: str) -> set[str]:
         return {word.strip() for word in text.replace("·", ",").split(",") if word.strip()}
@@ -169,7 +169,8 @@ def _under(conditions: str, matches: list[Choice], folder: Path) -> list[Choice]
     if not fitting:
         how = _how_to_choose(matches)
         raise UserError(f"{folder} has nothing recorded with {conditions}; {how}")
-    return [c for c in fitting if given - words(c.place) == words(c.conditions)] or fitting
+    exact = [c for c in fitting if given - words(c.place) == words(c.conditions)]
+    return exact or fitting
 
 
 def _of_seed(seed: int, matches: list[Choice], folder: Path) -> list[Choice]:

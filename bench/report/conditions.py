@@ -240,7 +240,7 @@ def off_budget(group: Group) -> str:
 
 
 def replaced(group: Group) -> str:
-    """A sentence on records in whose place others of the same calls stand; may be empty."""
+    """A sentence on records that are left out for others of the same calls; may be empty."""
     rest = "; ".join(f"{row.label}: {_by_rate(row)}" for row in group.every if row.replaced)
     return (
         f"Left out, because other records of the same calls count instead: {rest}." if rest else ""

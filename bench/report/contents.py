@@ -81,13 +81,14 @@ def contents(
         chosen = columns[number] if columns else None
         parts = _tables(group, results, reference, chosen, unreadable.append)
         cpu = (group.values("environment.cpu") or ["unknown"])[0]
+        computer = group.device if group.cuda else f"CPU ({cpu})"
         section = Section(
             group.name,
             group.title,
             [_with_notes(part, group) for part in parts],
             conditions.conditions(group),
             [
-                f"Machine: {group.device if group.cuda else f'CPU ({cpu})'}.",
+                f"Machine: {computer}.",
                 *filter(None, [conditions.off_budget(group), conditions.replaced(group)]),
             ],
             conditions.not_ok(group),

@@ -177,7 +177,8 @@ def _picture(
 ) -> str:
     """A picture with its text for screen readers; `place` and `right` are those of a hit."""
     name = Path(gallery.dataset.samples[row].filename).name
-    about = escape(f"{f'{place}: ' if place else ''}{name}{', right' if right else ''}")
+    before, after = f"{place}: " if place else "", ", right" if right else ""
+    about = escape(f"{before}{name}{after}")
     style = f"background-image:url({_jpeg(gallery.picture(row))})"
     return (
         f'<span class="picture{" right" if right else ""}" style="{style}" role="img" '

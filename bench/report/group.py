@@ -143,14 +143,14 @@ class Group:
 
         Rows without a trial that ended well are left out.
         """
-        call = name.partition(" [")[0]  # in other groups the call may need no brackets
+        call = name.partition(" [")[0]  # a label has brackets only where rows share a call
         for part, wanted in (("label", name), ("call", call), ("method", call)):
             if rows := [row for row in self.every if row.ok and getattr(row, part) == wanted]:
                 return rows
         return []
 
     def row(self, name: str) -> Row | None:
-        """The best row that a name means: that of a label, a call or a method."""
+        """The best of the rows that `named` finds; None if there are none."""
         return next(iter(self.named(name)), None)
 
 

@@ -124,7 +124,7 @@ def _tell_apart(group: Group) -> None:
         if first.cached_features != group.cached_features:
             words.append(f"cached features views={first.cached_features}")
         for setting, value in sorted(first.trial["settings"].items()):
-            # An older record may lack a setting, which is another thing than None.
+            # `...` stands for a setting that an older record lacks; None may be a setting's value.
             if any(repr(other["settings"].get(setting, ...)) != repr(value) for other in same):
                 words.append(f"{setting}={value!r}")
         if len({other["recipe"]["lr"] for other in same}) > 1:

@@ -83,7 +83,7 @@ def _float(table: Table, caption: str, label: str, notes: str) -> list[str]:
         for place, head in enumerate(table.heads)
     ]
     kinds = [
-        r">{\raggedright\arraybackslash}p{11em}" if wrap else "l" if head in WORDS else "r"
+        r">{\raggedright\arraybackslash}p{11em}" if wrap else _side(head)
         for wrap, head in zip(wraps, table.heads, strict=True)
     ]
     lines = [
@@ -124,9 +124,14 @@ def _heads(heads: list[str]) -> list[str]:
 
 def _head(head: str) -> str:
     lines = textwrap.wrap(head, 12, break_long_words=False, break_on_hyphens=False)
-    text = r"\\".join(map(escaped, lines)).replace(r"\\[", r"\\{[}")  # \\[x] is a distance
-    side = "l" if head in WORDS else "r"
-    return text if len(lines) < 2 else rf"\shortstack[{side}]{{{text}}}"
+    text = r"\\".join(map(escaped, lines))
+    text = text.replace(r"\\[", r"\\{[}")  # LaTeX takes \\[...] for a distance
+    return text if len(lines) < 2 else rf"\shortstack[{_side(head)}]{{{text}}}"
+
+
+def _side(head: str) -> str:
+    """The side of a column at which its cells stand: words at the left, numbers at the right."""
+    return "l" if head in WORDS else "r"
 
 
 def _cell(cell: Cell, wraps: bool = False) -> str:

@@ -57,7 +57,8 @@ def _records(frame: pd.DataFrame, groups: list[Group]) -> list[dict[str, Any]]:
         words = " · ".join(group.special) or "default recipe"
         for row in group.every:
             group_of |= {entry.path: words for entry in row.entries}
-            group_of |= {entry.path: f"{words} (another counts instead)" for entry in row.replaced}
+            left_out = f"{words} (left out: another record counts instead)"
+            group_of |= {entry.path: left_out for entry in row.replaced}
     return [
         {key: value for key, value in document.items() if key not in LEFT_OUT}
         | {"path": path, "group": group_of.get(path, "not in the tables")}

@@ -113,7 +113,7 @@ def _computed(entry: Entry) -> list[float]:
 
 @dataclass(frozen=True)
 class Reach:
-    """What it costs to reach shares of a reference's validation mR, the goal."""
+    """What it costs to reach shares of a goal: the validation mR of a reference."""
 
     reference: str
     goal: float

@@ -51,7 +51,7 @@ def write(
     base = _checked_reference(groups, reference, methods)
     # Commas in brackets are those of a call.
     parts = re.split(r",(?![^(\[]*[)\]])", columns or "")
-    names = [name for part in parts if (name := part.strip())]
+    names = [part.strip() for part in parts if part.strip()]
     chosen = named_columns(groups, base, names) if names else None
     demand_writable(out / TABLES / "report.tex")
     drawn = plots.draw(groups, results, out, pdf=pdf)
@@ -120,9 +120,10 @@ def _checked_reference(groups: list[Group], reference: str | None, methods: str 
             f"the report has no trial of {reference!r} that ended well, so nothing can be compared "
             f"with it{hint}"
         )
-    for first, *others in found:
-        if others and first.call == reference != first.method:
-            labels = ", ".join(repr(row.label) for row in (first, *others))
+    for rows in found:
+        # A bare method name, such as lora, stands for the best of its rows.
+        if len(rows) > 1 and rows[0].call == reference and rows[0].method != reference:
+            labels = ", ".join(repr(row.label) for row in rows)
             raise UserError(
                 f"{reference!r} is the call of several rows; give one of these as --reference: "
                 f"{labels}"

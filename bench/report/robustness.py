@@ -95,7 +95,7 @@ def tables(
 
 
 def _head(words: str, over: Sequence[object], most: int) -> str:
-    """The heading of a mean; it says over what if that is less than in other columns."""
+    """The heading of a column of means; if it has fewer conditions than others, it names them."""
     return words if len(over) == most else f"{words} ({', '.join(map(str, over))})"
 
 

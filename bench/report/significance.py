@@ -27,7 +27,10 @@ def difference(a: Row, b: Row, path: str) -> paired.TTest | None:
 
 
 def beats(a: Row, b: Row, path: str, better: int) -> bool:
-    """Whether row a is better than row b, by more than chance, on the seeds that both have."""
+    """Whether row a is better than row b by more than chance, on the seeds that both have.
+
+    better: 1 if more is better, -1 if less is.
+    """
     test = difference(a, b, path)
     return test is not None and test.p < LEVEL and test.mean * better > 0
 

@@ -141,10 +141,11 @@ def recalls(prefix: str = "") -> list[Column]:
 
 def costs(group: Group, base: Row | None = None) -> list[Column]:
     """What training costs on the group's device; memory and speed also as ratios to a row."""
-    kept, parts = "efficiency.saved_for_backward_bytes", group.recipe.accumulation
+    kept = "efficiency.saved_for_backward_bytes"
+    per_step = 1 / group.recipe.accumulation  # what turns images of a micro-batch into a step's
     columns = [
         Column("trainable parameters", "efficiency.trainable_parameters", count),
-        *([Column("batch", "data.batch_size", count, 0, 1 / parts)] if group.recipe.memory else []),
+        *([Column("batch", "data.batch_size", count, 0, per_step)] if group.recipe.memory else []),
         *([Column("steps", "efficiency.budget_steps", count)] if group.recipe.time else []),
         Column("memory, MiB", group.memory, size, -1, MIB),
         *_ratio("memory", group.memory, base),

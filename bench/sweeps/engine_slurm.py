@@ -136,8 +136,10 @@ def _check(given: dict[str, Any]) -> None:
 def _asks_for_gpus(given: dict[str, Any]) -> list[str]:
     """The options that ask for GPUs, such as `gres=gpu:a100:1,lscratch:20`."""
     resources = str(given.get("gres", "")).split(",")
-    by_gres = any(resource.partition(":")[0].strip() == "gpu" for resource in resources)
-    return [option for option in GPU_OPTIONS if option in given] + ["gres"] * by_gres
+    asking = [option for option in GPU_OPTIONS if option in given]
+    if any(resource.partition(":")[0].strip() == "gpu" for resource in resources):
+        asking.append("gres")
+    return asking
 
 
 def minutes(value: Any) -> int:

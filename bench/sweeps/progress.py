@@ -227,7 +227,8 @@ def ending(outcome: Outcome) -> str:
     if outcome.record is not None:
         parts.append(from_here(outcome.record))
     shown = ", ".join(part for part in parts if part)
-    return f"{outcome.status.replace('_', ' ')} {outcome.trial.name}{': ' * bool(shown)}{shown}"
+    line = f"{outcome.status.replace('_', ' ')} {outcome.trial.name}"
+    return f"{line}: {shown}" if shown else line
 
 
 @contextmanager

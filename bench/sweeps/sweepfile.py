@@ -172,8 +172,9 @@ def read(path: Path) -> dict[str, Any]:
         ) from None
     from bench.faults import faults
 
-    parts = sorted(document.keys() & vars(Recipe()).keys())  # as if --epochs were a key
-    wrong = [f"{name!r} is a part of the recipe: recipe = {{ {name} = ... }}" for name in parts]
+    # Since there is an option --epochs, a key `epochs` is a likely mistake.
+    parts = sorted(document.keys() & vars(Recipe()).keys())
+    wrong = [f"{key!r} is a part of the recipe: write recipe = {{ {key} = ... }}" for key in parts]
     wrong += faults(SweepFile, {k: v for k, v in document.items() if k not in parts})
     if wrong:
         raise UserError(
@@ -236,10 +237,10 @@ def gather(file: Path | None, searching: bool = False, **options: Any) -> SweepC
     limit = values.get("time_limit")
     if limit is not None and not (limit := parse_seconds(limit, "--time-limit")):
         raise UserError("--time-limit must be above 0; leave it out for no limit")
-    if limit is not None and limit <= (recipe.time or 0):
+    if limit is not None and recipe.time is not None and limit <= recipe.time:
         raise UserError(
-            f"--time-limit would end each trial within its training of "
-            f"time={exact_seconds(recipe.time or 0)}; give a longer limit"
+            "--time-limit would end each trial before its training is over, which takes "
+            f"time={exact_seconds(recipe.time)}; give a longer limit"
         )
     return SweepConfig(
         methods=",".join(_list(values["methods"])),

@@ -115,8 +115,8 @@ def apply(plan: "Plan", path: Path) -> "tuple[Plan, list[str]]":
     """Put the winners into the calls of a plan that state no learning rate.
 
     Settings that won become part of the call; trials that thereby become equal are run once. Also
-    returns a sentence on each call whose learning rate may surprise. Raises UserError for a file
-    that cannot be read or that has settings which the method lacks.
+    returns a sentence on each call whose learning rate may surprise the user. Raises UserError for
+    a file that cannot be read or that has settings which the method lacks.
     """
     rows = {_subject(row): row for row in read(path)["tuned"]}
     trials: dict[str, Trial] = {}

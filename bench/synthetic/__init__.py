@@ -46,7 +46,7 @@ def index_of(name: str) -> int:
 
 def _shown(index: int) -> tuple[Scene, dict[str, Group], Random]:
     split(index)  # the range check
-    dice = Random(f"0 {index}")  # the 0, here and below, is a part of all pictures so far
+    dice = Random(f"0 {index}")  # without this 0, once a seed, pictures would change
     scene = _SCENES[SCENES[index % len(SCENES)]]
     return scene, choose(scene, dice), dice
 
@@ -91,7 +91,9 @@ def render(index: int, size: int) -> NDArray[np.uint8]:
     """
     drawn = things(index)
     dice = np.random.default_rng([0, index])
-    factor = 4 if size <= 96 else 3 if size <= 256 else 2
+    factor = 4 if size <= 96 else 3
+    if size > 256:
+        factor = 2
     side = size * factor
     image = Image.new("RGBX", (side, side))  # X: how rough the surface is
     pen = ImageDraw.Draw(image)

@@ -18,7 +18,7 @@ class Shape(NamedTuple):
     size: float  # half of the usual length, if a picture's side is 1; 0: as large as its cell
     colours: str  # the usual ones
     layers: list[Layer]
-    tall: float = 0.0  # how long its shadow is, likewise
+    tall: float = 0.0  # how long its shadow is, in the same unit
 
 
 CARS, ROOFS, WATER = "white red blue yellow", "red blue white gray brown", "blue green dark brown"

@@ -31,8 +31,8 @@ def push(folder: Path, repo: str, public: bool) -> str:
     """Upload the files of an export as one commit; returns the address of the repository.
 
     A new repository is created if there is none, private unless `public`. Raises UserError if there
-    is no token, if it may not write there, if a repository that is there is not as public as asked
-    for, or if the Hub cannot be reached.
+    is no token, if it may not write there, if the repository exists and is private where a public
+    one is asked for (or the other way round), or if the Hub cannot be reached.
     """
     if constants.HF_HUB_OFFLINE:
         raise UserError("nothing was pushed: HF_HUB_OFFLINE is set; unset it")

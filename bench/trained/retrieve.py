@@ -56,7 +56,8 @@ class Answer:
         if self.right is None:
             return f"{searched}; the query is no test {query}, so which are right is not known"
         found = sum(hit.right is True for hit in self.hits)
-        return f"{searched}; {found} of {self.right} right {noun}{'s' * (self.right > 1)} found"
+        nouns = f"{noun}s" if self.right > 1 else noun
+        return f"{searched}; {found} of {self.right} right {nouns} found"
 
 
 class Searcher:
@@ -220,7 +221,7 @@ class Searcher:
 
 
 def _end_alike(a: Path, b: Path) -> bool:
-    """Whether two paths have the same name, and the same folders as far as both state them."""
+    """Whether two paths have the same name and, as far as both have folders, the same folders."""
     pairs = zip(reversed(a.parts), reversed(b.parts), strict=False)
     return bool(a.parts) and all(one == other for one, other in pairs)
 

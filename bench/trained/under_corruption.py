@@ -129,7 +129,8 @@ def work(trial: Path, root: Path, wanted: list[tuple[str, int]], progress: Progr
     If the trained weights are missing, the message of the end says so, with the remedy.
     """
     measured = results_of(trial, record.read(trial))
-    left = [condition for pair in wanted if (condition := Condition(*pair)) not in measured]
+    asked = [Condition(*pair) for pair in wanted]
+    left = [condition for condition in asked if condition not in measured]
     try:
         for done, condition in enumerate(measure(trial, root, left) if left else (), 1):
             progress(Stage(f"{condition.corruption} {condition.severity}, {done}/{len(left)}"))

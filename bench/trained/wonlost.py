@@ -22,12 +22,13 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
 
     Captions with their nearest images first, then images with their nearest captions; focus maps
     of a model that offers them. `root` is the data root. Raises UserError if weights or data
-    are not there (see bench.trained.restore), if a model was told scenes when it was tested, or if
+    are not there (see bench.trained.restore), if a model was given scenes when it was tested, or if
     no query is won or lost.
     """
     paths = (record_a, record_b)
     models = [Searcher(restore(path), root) for path in paths]
-    for trial in (model.restored.trial for model in models):
+    for model in models:
+        trial = model.restored.trial
         if trial.settings.get("scene_at_test", "none") != "none":
             raise UserError(
                 f"{trial.call_today} was tested with a scene beside each caption, so a search "

@@ -84,7 +84,7 @@ def chunks(nested: Any, chunk: int) -> list[Any]:
 
 
 def kept(method: Method, batch: Batch, chunk: int, autocast: Context, exclude: list[Tensor]) -> int:
-    """The bytes that autograd keeps. In chunks, the most at a time: for a tower's, or the loss."""
+    """The bytes that autograd keeps; with chunks, the most at a time: a chunk's, or the loss's."""
 
     def loss() -> Tensor:
         with autocast():

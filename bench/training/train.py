@@ -110,9 +110,9 @@ class Training:
         window = 10 if device.type == "cuda" else 5
         self.watch = Stopwatch(device, window, window)
         self.memory = Memory(device, loader.resident_bytes)
-        # Of the losses since the last evaluation. It stays on the device, since the loop would have
-        # to wait to read it. A list of losses would be many small tensors in the memory that steps
-        # have freed, which a CPU's allocator could then not reuse: memory grew by 5 MiB a step.
+        # The sum since the last evaluation. It stays on the device, because reading it makes the
+        # loop wait. A list of losses would be many small tensors in the memory that steps have
+        # freed, which a CPU's allocator could then not reuse: memory grew by 5 MiB a step.
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.state = TrainState()
 
@@ -244,7 +244,7 @@ class Training:
             # Operations are counted on code that is not compiled, which needs more memory.
             if not is_out_of_memory(error):
                 raise
-            note = "memory did not suffice to count what a step costs; the training is kept"
+            note = "there was not enough memory to measure what a step costs; the training is kept"
             self.progress(Note(note, of_trial=True))
         self.loader.release()
         return costs

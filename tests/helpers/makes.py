@@ -198,12 +198,12 @@ def vitamin() -> nn.Module:
 
 
 EVERY = {**CLOSED, "mobileclip-b": mobileclip_b, "vitamin": vitamin}
-"""And makes that are timm's plain vision transformer behind other embeddings."""
+"""Those, and makes that are timm's plain vision transformer behind other embeddings."""
 
 
 @functools.cache
 def original(make: str) -> nn.Module:
-    """A model of that make; to be copied, since building one takes a while."""
+    """A model of that make, the same at each call: copy it before you change it."""
     if make in ("mt5", "nllb"):
         pytest.importorskip("transformers")
     with torch.random.fork_rng(devices=[]):
