@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.api import load, records, run
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 __all__ = ["UserError", "__version__", "load", "records", "run"]
 FROM_API = ("load", "records", "run")
 
