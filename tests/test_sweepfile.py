@@ -120,8 +120,6 @@ def test_what_is_typed_on_the_command_line_wins_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = sweep(tmp_path, FULL.replace("[search]", "cache_features = 4\n[search]"))
-    monkeypatch.chdir(tmp_path)
-    Path("tuned.toml").write_text("tuned = []")  # `bench run` reads it first
     asked: list[sweepfile.SweepConfig] = []
 
     def stop(config: sweepfile.SweepConfig, *_: Any, **__: Any) -> None:
