@@ -168,3 +168,17 @@ def test_a_search_ends_with_the_command_that_uses_it(
     monkeypatch.setattr(TrainOptions, "config", stop)
     CliRunner().invoke(cli.app, ["tune", *words.split()])
     assert typed == [command]
+
+
+def test_a_search_ends_well_where_the_run_needs_a_change_first(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tiny / "sweep.toml"
+    file.write_text(
+        'time_limit = "1m"\nrecipe = { time = "2m" }\nmethods = ["lora"]\ndatasets = ["tiny.toml"]'
+    )
+    plan = planned(tiny, "lora", time=10)
+    tune._print_next(console(), TrainOptions(sweep=file), plan, Path("t.toml"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "bench run" in said
+    assert "it needs a change first: --time-limit would end each trial" in said

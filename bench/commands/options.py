@@ -26,7 +26,8 @@ AGAIN = "Running again"
 OF_A_SEARCH = ("epochs", "steps", "lr", "track")
 """Settings of the recipe that are not in the `bench run` which `bench tune` prints at its end: a
 search is often shorter than the training that it is for, it finds the learning rate, and it must
-not train on the validation images."""
+not train on the validation images. `time` and `memory` stay, since they are the budget that methods
+are compared under."""
 
 Root = Annotated[
     Path | None,

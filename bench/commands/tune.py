@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bench import UserError
 from bench.commands.framework import option
 from bench.commands.options import AGAIN, FILES, TrainOptions
 from bench.commands.sweeping import (
@@ -214,7 +215,11 @@ def _print_next(screen: "Console", options: TrainOptions, plan: "Plan", out: Pat
         following = replace(following, methods=[",".join(calls)])
     say(screen, "train with the winners:")
     screen.print(_command(following, out), markup=False, highlight=False, soft_wrap=True)
-    now, before = _length(following.config().recipe), _length(plan.trials[0].recipe)
+    try:
+        now, before = _length(following.config().recipe), _length(plan.trials[0].recipe)
+    except UserError as error:  # the sweep file may ask of the run what it does not of the search
+        say(screen, f"it needs a change first: {error}")
+        return
     if now != before:
         say(
             screen,

@@ -183,8 +183,9 @@ def spoken_form(caption: str) -> str:
 
 
 def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
-    """Move a share of the training images, at least one, to val, chosen by a hash of the file name.
+    """Move a share of the training images to val, chosen by a hash of the file name.
 
+    At least one is moved, but never the only one.
     The name is taken without its folders, which differ between the forms of annotation.
     """
 
@@ -193,7 +194,8 @@ def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
         return hashlib.sha256(f"val/{name}".encode()).digest(), sample.filename
 
     train = sorted((s for s in samples if s.split == "train"), key=order)
-    held_out = set(train[: max(1, round(share * len(train)))])
+    count = max(1, round(share * len(train))) if len(train) > 1 else 0
+    held_out = set(train[:count])
     return [replace(s, split="val") if s in held_out else s for s in samples]
 
 

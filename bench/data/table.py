@@ -146,7 +146,8 @@ class Table:
         base, *numbered = self.captions
         if not numbered:
             return self._texts(values.get(row, base))
-        first, *others = (self._texts(row.get(column) or []) for column in self.captions)
+        cells = (row.get(column) for column in self.captions)
+        first, *others = ([] if cell in (None, "") else self._texts(cell) for cell in cells)
         rest = [caption for cell in others for caption in cell]
         # Some tables have a column `caption` that repeats one of `caption_1`, `caption_2`, ...
         if base in CAPTION_COLUMNS and first and set(first) <= set(rest):
