@@ -110,6 +110,8 @@ class End:
     test_mR: float | None = None  # noqa: N815 (the field's name)
     """Mean recall on the test set, percent."""
     seconds: float | None = None
+    val_mR: float | None = None  # noqa: N815 (the field's name)
+    """Mean recall on the validation split, percent; a search chooses by it."""
 
 
 Event = Placed | Stage | Note | Step | End

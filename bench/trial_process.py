@@ -89,12 +89,14 @@ def _run_job(job: Job, progress: Progress, clock: Clock) -> End:
             document["efficiency"] |= shared(job.jobs_per_gpu, document["efficiency"])
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late to stop
             _write(path, document, files)
+    metrics = document.get("metrics", {})
     return End(
         document["status"],
         document.get("message"),
         path,
-        document.get("metrics", {}).get("test", {}).get("mR"),
+        metrics.get("test", {}).get("mR"),
         document.get("efficiency", {}).get("trial_seconds"),
+        metrics.get("val", {}).get("mR"),
     )
 
 

@@ -103,7 +103,7 @@ def test_a_file_gets_lines(clock: Hand) -> None:
     with progress.watcher(Console(file=file, width=80), [ONE, TWO, THREE]) as watch:
         watch.started(ONE, "cuda 0")
         feed(watch, clock)
-        watch.ended(Outcome(ONE, "ok", None, record, test_mR=27.66, seconds=192))
+        watch.ended(Outcome(ONE, "ok", None, record, test_mR=27.66, seconds=192, val_mR=29.1))
         watch.started(TWO, "cpu")
         watch.ended(Outcome(TWO, "failed", "a first line\nand a hundred more"))
         watch.started(THREE, "cpu")
@@ -112,7 +112,8 @@ def test_a_file_gets_lines(clock: Hand) -> None:
     assert file.getvalue().splitlines() == [
         f"start {name} on cuda 0",
         f"  {name}: step 20/40, 1,234 images/s, 3 GiB, val mR 45.7, 2:00 left",
-        f"[1/3] ok {name}: mR 27.7, 3:12, {Path('results/ucm/seed0.json')} (about 2:00 left)",
+        f"[1/3] ok {name}: val mR 29.1, test mR 27.7, 3:12, {Path('results/ucm/seed0.json')}"
+        " (about 2:00 left)",
         "start ucm starter lora(rank=4) seed 1 on cpu",
         "[2/3] failed ucm starter lora(rank=4) seed 1: a first line ... (about 0:30 left)",
         "start ucm starter lora(rank=4) seed 2 on cpu",

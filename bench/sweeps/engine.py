@@ -37,6 +37,8 @@ class Outcome:
     """Mean recall on the test set, percent."""
     seconds: float | None = None
     """How long the trial took."""
+    val_mR: float | None = None  # noqa: N815 (the field's name)
+    """Mean recall on the validation split, percent; a search chooses by it."""
 
     @property
     def why(self) -> str:

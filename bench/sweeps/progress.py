@@ -215,13 +215,15 @@ def short_names(trials: Sequence[Trial]) -> dict[str, str]:
 
 
 def ending(outcome: Outcome) -> str:
-    """One line on how a trial ended: `ok ucm starter lora seed 0: mR 27.7, 3:12, res/.../s.json`.
+    """One line on how a trial ended: `ok ucm starter lora seed 0: val mR 29.1, test mR 27.7, 3:12`.
 
     Without the message of a `user_error`, which is printed in full at the end of the sweep.
     """
     parts = [] if outcome.status == "user_error" else [outcome.why]
+    if outcome.val_mR is not None:
+        parts.append(f"val mR {outcome.val_mR:.1f}")
     if outcome.test_mR is not None:
-        parts.append(f"mR {outcome.test_mR:.1f}")
+        parts.append(f"test mR {outcome.test_mR:.1f}")
     if outcome.seconds is not None:
         parts.append(format_clock(outcome.seconds))
     if outcome.record is not None:
