@@ -382,6 +382,7 @@ def test_without_a_network(hub: HubServer, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set: unset it to download"):
         fetch(whole_card(hub, tmp_path), tmp_path / "data")
     assert not hub.requests
+    assert not (tmp_path / "data" / "d").exists()
 
 
 class Terminal(io.StringIO):

@@ -89,6 +89,7 @@ told.shown = ["steps", "lr", "group", "date"]
   .map(name => rows()[0].cells[headed(name)].textContent);
 told.steps = steps(
   {trial: {recipe: {steps: null, epochs: 30, time: 80}}, efficiency: {budget_steps: 49}});
+told.untrained = steps({trial: {recipe: {steps: 3}}, efficiency: {trainable_parameters: 0}});
 find("status").value = ""; find("filter").value = "made to be"; filter();
 told.message = rows().length;
 find("filter").value = "";
@@ -172,6 +173,7 @@ def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
     assert told["up"] == [*reversed(numbers), None]
     assert told["shown"] == ["30 epochs", "0.001", "default recipe", "2026-01-01"]
     assert told["steps"] == 49  # not the epochs, which a time replaces
+    assert told["untrained"] is None
     assert told["message"] == 0  # the hostile message is another one
     assert told["open"] is True
     assert told["first"] == ["method", "data set", "backbone", "seed", "status", "mR"]

@@ -122,13 +122,13 @@ def compare(
     screen = console()
     first, second, notes = choose.pair(a, b, results, seed, conditions)
     comparison = compare_.compare(first, second)
+    if pictures is not None and comparison.seeds > 1:
+        raise UserError("--pictures shows the queries of one training; choose it: --seed")
     screen.print(compare_.table(comparison))
     for note in notes:
         say(screen, note)
     if pictures is None:
         return
-    if comparison.seeds > 1:
-        raise UserError("--pictures shows the queries of one training; choose it: --seed")
     from bench.data import data_root as root_of
     from bench.trained import wonlost
 

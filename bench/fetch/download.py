@@ -38,8 +38,8 @@ def download(remote: Remote, folder: Path) -> Path:
     complete = folder / remote.name
     if complete.exists():
         return complete
-    folder.mkdir(parents=True, exist_ok=True)
     expected, etag = _ask(remote)
+    folder.mkdir(parents=True, exist_ok=True)  # only now: without a network nothing is left behind
     # The name holds the version, so that a file is never completed with bytes of another one.
     version = remote.sha256 or remote.git_blob or f"{etag} {expected}"
     mark = hashlib.sha256(f"{remote.url} {version}".encode()).hexdigest()[:8]
