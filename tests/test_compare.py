@@ -265,6 +265,9 @@ def test_the_command_takes_folders_below_the_results(tmp_path: Path) -> None:
         assert text in single
     done = CliRunner().invoke(cli.app, [*words, "--seed", "7"])
     assert "no record of seed 7" in str(done.exception)
+    done = CliRunner().invoke(cli.app, [*words, "--pictures", str(tmp_path / "won.png")])
+    assert "one training; choose it: --seed" in str(done.exception)
+    assert not done.stdout  # it is refused before the table
 
 
 def test_a_call_with_brackets_is_shown_as_it_is() -> None:
