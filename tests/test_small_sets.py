@@ -103,6 +103,12 @@ def test_too_few_training_images_are_one_sentence(tiny: Path, images: int) -> No
     assert planned(tiny, "linear", Recipe(track="train+val")).trials
 
 
+def test_an_image_held_out_for_validation_is_told_where_too_few_are_left(tiny: Path) -> None:
+    keep(tiny, train=2, test=3)
+    with pytest.raises(UserError, match="one training image beside those held out for validation"):
+        planned(tiny, "linear")
+
+
 # Test images alone.
 
 
