@@ -81,6 +81,13 @@ def test_a_batch_larger_than_the_training_set_is_told_and_recorded(tiny: Path) -
     assert group.batch_size == 8
     said = " ".join(conditions.conditions(group))
     assert "batch 8 (all training images; the recipe's 128 are more than those)" in said
+    (path,) = record.paths(tiny / "results")
+    document = record.read(path)
+    document["trial"]["recipe"]["accumulation"] = 2
+    record.write(path, document)
+    (group,) = group_records(record.load(tiny / "results"))
+    said = " ".join(conditions.conditions(group))
+    assert "batch 16 (2 micro-batches of 8) (each has all training images; the" in said
 
 
 def test_records_from_before_say_their_batch_by_their_counts() -> None:
