@@ -86,7 +86,7 @@ def run(
         results=str(results),
         data_root=None if data_root is None else str(data_root),
         plugins=_texts(plugins),
-        cache_features=cache_features or None,
+        cache_features=int(cache_features) or None,
         gpus=None if gpus is None else str(gpus),
         jobs_per_gpu=None if jobs_per_gpu == 1 else jobs_per_gpu,
         time_limit=None if time_limit is None else str(time_limit),

@@ -299,6 +299,7 @@ def test_a_file_is_of_one_split_if_a_word_of_its_name_says_so(tmp_path: Path, na
     [
         ({"split": "Validation", "label": 7}, "val", "7"),
         ({"split": "VALID", "label": "pond", "label_name": "port"}, "val", "port"),
+        ({"split": "val", "label": 7.0}, "val", "7"),
         ({"split": " test ", "label": ""}, "test", None),
         ({"split": "test", "label": float("nan"), "label_name": "None"}, "test", None),
     ],

@@ -603,6 +603,16 @@ def test_pictures_in_parquet_go_by_their_column_of_names(tmp_path: Path) -> None
     assert (tmp_path / "images/a.tif").read_bytes() == picture(0, ".tif")
 
 
+def test_parquet_without_pictures_needs_a_folder_of_images(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as parquet_
+
+    row = {"file_name": "a.tif", "text": "a pond"}
+    parquet_.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "test.parquet")
+    with pytest.raises(UserError, match=r"there are no images in .* has no column of pictures"):
+        newcard.propose("mine", tmp_path / "test.parquet", tmp_path / "images", tmp_path)
+
+
 def test_two_pictures_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
     """Else one would get the captions of both, and the other would be lost."""
     same = [{**e, "filename": "a.tif"} for e in entries()[-2:]]

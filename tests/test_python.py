@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,16 @@ def test_run_returns_the_records_of_its_trials_in_order(swept: tuple[Path, pd.Da
     everything = bench.records(results)
     assert sorted(everything["path"]) == sorted(frame["path"])
     assert set(everything["identity"]) == set(frame["identity"])
+
+
+def test_cached_features_may_be_turned_on_by_true(
+    swept: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    root, _ = swept
+    card, first = str(root / "tiny.toml"), {"steps": 1, "batch_size": 4}
+    options: Any = {"backbone": "starter", "recipe": first, "data_root": root, "gpus": "none"}
+    frame = bench.run("linear", card, results=tmp_path, cache_features=True, **options)
+    assert list(frame["trial.cached_features"]) == [1]
 
 
 def test_a_loaded_model_encodes_as_the_record_was_tested(swept: tuple[Path, pd.DataFrame]) -> None:

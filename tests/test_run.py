@@ -237,7 +237,7 @@ def test_random_weights_are_for_efficiency_only(tiny: Path, bench: Bench) -> Non
             ["run", "--methods", "lora", "--dataset", "rsitmd"],
             "to get it: bench data fetch rsitmd\n",
         ),
-        (["run", "--methods", "lora,lora", "--dataset", "synthetic"], "named twice"),
+        (["run", "--methods", "lora,lora", "--dataset", "synthetic"], "lora is named twice"),
         (["run", "--methods", "lora", "--dataset", "synthetic", "--backbone", "x"], "no backbone"),
         (["run", "--methods", "lora", "--dataset", "UCM"], "did you mean 'ucm'"),
         (["run", "--methods", "lora", "--dataset", "ucm", "--corrupt", "blurr"], "mean 'blur'"),

@@ -81,6 +81,13 @@ def test_a_batch_larger_than_the_training_set_is_told_and_recorded(tiny: Path) -
     assert group.batch_size == 8
     said = " ".join(conditions.conditions(group))
     assert "batch 8 (all training images; the recipe's 128 are more than those)" in said
+    (path,) = record.paths(tiny / "results")
+    document = record.read(path)
+    document["trial"]["recipe"]["accumulation"] = 2
+    record.write(path, document)
+    (group,) = group_records(record.load(tiny / "results"))
+    said = " ".join(conditions.conditions(group))
+    assert "batch 16 (2 micro-batches of 8) (each has all training images; the" in said
 
 
 def test_records_from_before_say_their_batch_by_their_counts() -> None:
@@ -101,6 +108,12 @@ def test_too_few_training_images_are_one_sentence(tiny: Path, images: int) -> No
         planned(tiny, "zeroshot,linear,lora(rank=4)")
     assert planned(tiny, "linear", rehearse=True).trials
     assert planned(tiny, "linear", Recipe(track="train+val")).trials
+
+
+def test_an_image_held_out_for_validation_is_told_where_too_few_are_left(tiny: Path) -> None:
+    keep(tiny, train=2, test=3)
+    with pytest.raises(UserError, match="one training image beside those held out for validation"):
+        planned(tiny, "linear")
 
 
 # Test images alone.

@@ -15,7 +15,7 @@ from bench.commands.options import TrainOptions
 from bench.commands.sweeping import report_failures, run_trials
 from bench.console import console
 from bench.recipe import Recipe
-from bench.sweeps import sweep
+from bench.sweeps import forecast, sweep
 from bench.sweeps.engine import Outcome
 from bench.sweeps.sweep import Plan
 from bench.sweeps.sweepfile import SweepConfig
@@ -122,6 +122,8 @@ def test_a_rerun_that_is_stopped_tells_what_is_left_of_it(
     plan = Plan(trials, tmp_path, tmp_path)
     todo = plan.todo(rerun=True, retry_failed=False)
     assert "4 trials: all run again; 4 recorded" in run._state_of(plan, todo, rerun=True)
+    states = [line.states for line in forecast.forecast(plan, todo, None, None)]
+    assert sum(state["damaged"] for state in states) == 1
 
     def stopped(*_: Any) -> None:
         record.write(paths[0], {**blank_record(trials[0]), "message": "repeated"})

@@ -216,6 +216,7 @@ def test_every_fault_of_a_sweep_file_is_told_at_once(tmp_path: Path) -> None:
     text = """
         dataset = 'ucm'
         epochs = 3
+        factors = [1]
         methods = ''
         results = "a\\u0000b"
         seeds = '3-x'
@@ -232,6 +233,7 @@ def test_every_fault_of_a_sweep_file_is_told_at_once(tmp_path: Path) -> None:
     for fault in (
         "no key 'dataset' (did you mean 'datasets'?)",
         "'epochs' is a part of the recipe: write recipe = { epochs = ... }",
+        "'factors' is a key of the table [search]",
         "'methods': it is empty",
         "'results': it holds a NUL",
         "'seeds': seeds are whole numbers from 0, such as 0,1,2 or 0-2, not '3-x'",

@@ -230,7 +230,7 @@ def test_a_file_keeps_the_winners_of_other_calls(tmp_path: Path) -> None:
     again = start(tmp_path, "lora", factors=[0.5, 1, 2])  # resumed with other factors
     assert [row["call"] for row in tuned.other_winners(again, file)] == ["linear"]
     other = start(tmp_path, "lora", factors=[1.0, 2.0])
-    with pytest.raises(UserError, match="another points; write these to another file"):
+    with pytest.raises(UserError, match="with other points; write these to another file"):
         tuned.other_winners(other, file)
 
 

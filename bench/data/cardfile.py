@@ -135,7 +135,7 @@ def _inside(path: str) -> str:
 
 Folder = Annotated[str, matching(r"[^\0]*", "should hold no NUL character")]
 Inside = Annotated[Folder, AfterValidator(_inside)]
-Hash = Annotated[str, matching("[0-9a-f]{16}", "should be 16 hex digits")]
+Hash = Annotated[str, matching("[0-9a-f]{16}", "should be 16 hex digits in lower case")]
 
 
 class Table(BaseModel):

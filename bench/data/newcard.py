@@ -45,7 +45,10 @@ def propose(name: str, annotation: Path, images: Path, root: Path) -> Proposal:
             "needed, in the annotation or as one file per split ({split} in its name)"
         )
     if file is not None and reading.kind == "parquet" and not any(images.glob("*")):
-        _write_pictures(folder, file, images)
+        try:
+            _write_pictures(folder, file, images)
+        except UserError as error:
+            raise UserError(f"there are no images in {images}, and {error}") from None
     matches = files.match(name, images, [s.filename for s in samples])
     values = brightness.sample(matches.paths)
     warning = None if values is None else values.warning(None)

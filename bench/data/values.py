@@ -142,5 +142,8 @@ def sample(
     found = [entry.get(key) for key in labels]
     stated = [value for value in found if str(value).strip().lower() not in NOTHING]
     if stated:
-        scene = str(stated[0]) if type(stated[0]) is int else text(stated[0], "the label")
+        label = stated[0]
+        if type(label) is float and label.is_integer():  # what pandas makes of 7 beside empty cells
+            label = int(label)
+        scene = str(label) if type(label) is int else text(label, "the label")
     return Sample(name, tuple(captions), file_split.of(entry.get("split"), name), scene)

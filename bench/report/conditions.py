@@ -156,7 +156,8 @@ def _batch(group: Group) -> str:
         sizes = [entry.batch_size for entry in _trained(group)]
     words = f"batch {batch_in_words(sizes, recipe.accumulation) if sizes else 'unknown'}"
     if recipe.memory is None and group.batch_size < recipe.batch_size:
-        words += f" (all training images; the recipe's {recipe.batch_size} are more than those)"
+        have = "each has all" if recipe.accumulation > 1 else "all"
+        words += f" ({have} training images; the recipe's {recipe.batch_size} are more than those)"
     return words
 
 

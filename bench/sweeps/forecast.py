@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import record
+from bench import UserError, record
 from bench.console import counted, plain_table
 from bench.label import Label
 from bench.schema import Record
@@ -81,7 +81,7 @@ def forecast(
         lines.append(
             Line(
                 *key,
-                states=Counter(plan.status(trial) or "no record" for trial in trials),
+                states=Counter(_state(plan, trial) for trial in trials),
                 left=left,
                 peak_bytes=figures.get("predicted_peak_bytes"),
                 seconds=None if each is None else each * left,
@@ -91,6 +91,14 @@ def forecast(
             )
         )
     return lines
+
+
+def _state(plan: "Plan", trial: Trial) -> str:
+    """What is recorded of a trial; a record that cannot be read is one that --rerun replaces."""
+    try:
+        return plan.status(trial) or "no record"
+    except UserError:
+        return "damaged"
 
 
 def _predicted(

@@ -164,7 +164,8 @@ def _calls(methods: str) -> list[Call]:
             calls.append(resolve(name, settings, registry()))
     texts = [call.text for call in calls]
     if twice := {text for text in texts if texts.count(text) > 1}:
-        raise UserError(f"{', '.join(sorted(twice))} is named twice; name each method call once")
+        are = "is" if len(twice) == 1 else "are"
+        raise UserError(f"{', '.join(sorted(twice))} {are} named twice; name each method call once")
     return calls
 
 
@@ -188,7 +189,10 @@ def _check(name: str, dataset: data.Dataset, calls: list[Call], recipe: Recipe) 
     with_words = sum(any(map(data.spoken_form, sample.captions)) for sample in samples)
     training = [call.text for call in calls if registry()[call.name].lr is not None]
     if training and len(samples) < 2:
-        have = "one training image, and training needs two" if samples else "no training images"
+        held_out = dataset.card.counts.get("train", 0) > len(samples)
+        beside = " beside those held out for validation" if held_out else ""
+        few = f"one training image{beside}, and training needs two"
+        have = few if samples else "no training images"
         raise UserError(
             f"{name} has {have}, so {', '.join(training)} cannot be trained on it; test `zeroshot` "
             "on it, or a method that was trained elsewhere: bench evaluate RECORD --dataset "

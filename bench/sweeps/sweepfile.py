@@ -175,7 +175,9 @@ def read(path: Path) -> dict[str, Any]:
     # Since there is an option --epochs, a key `epochs` is a likely mistake.
     parts = sorted(document.keys() & vars(Recipe()).keys())
     wrong = [f"{key!r} is a part of the recipe: write recipe = {{ {key} = ... }}" for key in parts]
-    wrong += faults(SweepFile, {k: v for k, v in document.items() if k not in parts})
+    search = sorted(document.keys() & SEARCH_ALONE)
+    wrong += [f"{key!r} is a key of the table [search]" for key in search]
+    wrong += faults(SweepFile, {k: v for k, v in document.items() if k not in (*parts, *search)})
     if wrong:
         raise UserError(
             f"the sweep file {path} cannot be used: {'; '.join(wrong)}; docs/schemas/sweep.json "

@@ -37,9 +37,10 @@ def other_winners(search: Search, path: Path) -> "list[Winner]":
     before, now = vars(budget_of(document)), vars(search.budget)
     for name in now if rows else ():
         if before[name] != now[name]:
+            what = f"{'other' if name.endswith('s') else 'another'} {name.replace('_', ' ')}"
             raise UserError(
-                f"{path} holds the winners of a search with another {name.replace('_', ' ')}; "
-                "write these to another file: --out"
+                f"{path} holds the winners of a search with {what}; write these to another file: "
+                "--out"
             )
     return rows
 
