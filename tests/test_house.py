@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
+import pydantic
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -50,10 +51,11 @@ def test_the_page_of_modules_is_the_code() -> None:
 
 
 def test_the_schemas_for_editors_are_the_code() -> None:
+    if f"pydantic=={pydantic.VERSION}" not in (ROOT / "constraints.txt").read_text().split():
+        pytest.skip("versions of pydantic write them differently; constraints.txt names the one")
     for name, fresh in schemas.pages().items():
         kept = (schemas.FOLDER / name).read_text(encoding="utf-8")
-        # As documents: a version of pydantic may write 0 as 0.0.
-        assert json.loads(fresh) == json.loads(kept), "run `python tests/schemas.py`"
+        assert fresh == kept, "run `python tests/schemas.py`"
 
 
 def test_nothing_of_the_workplace_is_named() -> None:
