@@ -82,7 +82,9 @@ def test_a_sweep_is_recorded_and_resumed(tiny: Path, bench: Bench) -> None:
     record = json.loads(found["cmer"].read_text())
     assert record["status"] == "ok", record["traceback"]
     assert record["backbone"]["trained_on"] == ["rsicd"]
-    assert 0 <= record["metrics"]["test"]["mR"] <= 100
+    test, val = (record["metrics"][split]["mR"] for split in ("test", "val"))
+    assert 0 <= test <= 100
+    assert f"val mR {val:.1f}, test mR {test:.1f}" in first.stdout
     assert [point["step"] for point in record["curve"]] == [2, 4]
     efficiency = record["efficiency"]
     assert efficiency["trainable_parameters"] > 0
