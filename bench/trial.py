@@ -53,6 +53,11 @@ class Trial:
         return call_today(self.method, self.call, self.settings)
 
     @property
+    def scene_at_test(self) -> str:
+        """Which scene label test captions get: none, oracle or predicted."""
+        return str(self.settings.get("scene_at_test", "none"))
+
+    @property
     def identity(self) -> str:
         """Hash of everything that defines the trial: 16 hex digits.
 

@@ -148,7 +148,7 @@ class TrialRun:
         # Notes on the backbone were printed at the start of the sweep.
         if (note := self.bench.cut.note(dataset.samples)) is not None:
             self.progress(Note(note))
-        self.evaluations = self.bench.evaluations(trial.settings.get("scene_at_test", "none"))
+        self.evaluations = self.bench.evaluations(trial.scene_at_test)
 
     def build(self) -> None:
         """Choose the batch for a memory budget and build the method."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bench.recipe import Recipe
 from bench.schema import Efficiency
 from bench.units import format_bytes
 from methods import registry
@@ -20,6 +21,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     )
+
+
+def recomputation_helps(method: str, recipe: Recipe) -> bool:
+    """Whether `checkpointing=true` would save memory that the recipe does not save already."""
+    # Towers without a backward pass keep nothing that could be recomputed.
+    return not (recipe.checkpointing or registry()[method].frozen_features)
 
 
 def usable_memory() -> int | None:
@@ -49,8 +56,7 @@ def explain(
         figures["largest_batch_predicted"] = largest
         batch = f"--batch-size {largest} (now {trial.recipe.batch_size})"
         message += f" Predicted to fit this GPU: {batch if largest else 'not even a batch of 2'}."
-        # Towers without a backward pass keep nothing that could be recomputed.
-        if not (trial.recipe.checkpointing or registry()[trial.method].frozen_features):
+        if recomputation_helps(trial.method, trial.recipe):
             message += " --recipe checkpointing=true needs less."
     return message, figures
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.console import plain_table
 from bench.label import Label
+from bench.measure.oom import recomputation_helps
 from bench.measure.parameters import rounded
 from bench.measure.plan import Prediction, Row
 from bench.recipe import Recipe, batch_in_words
 from bench.spec import portable
 from bench.units import format_bytes
-from methods import registry
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -118,9 +118,8 @@ def _advice(rows: list[Row], recipe: Recipe) -> list[str]:
             )
             break
     over = [row.call for row in rows if row.figures.get("fits") is False]
-    # Towers without a backward pass keep nothing that could be recomputed.
-    helped = [call for call in over if not registry()[call.partition("(")[0]].frozen_features]
-    if helped and not recipe.checkpointing:
+    helped = [call for call in over if recomputation_helps(call.partition("(")[0], recipe)]
+    if helped:
         lines.append(
             f"{helped[0]} does not fit: --recipe checkpointing=true needs less memory and more "
             "time."

@@ -112,7 +112,7 @@ class Restored(Model):
         Raises UserError if an image cannot be read, or if the method is to be told scenes that the
         data set does not have.
         """
-        mode = self.trial.settings.get("scene_at_test", "none")
+        mode = self.trial.scene_at_test
         if mode != "none" and not dataset.scenes:
             raise UserError(
                 f"it puts the scene of an image into its test captions, and {dataset.card.name} "

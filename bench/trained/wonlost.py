@@ -29,7 +29,7 @@ def draw(comparison: Comparison, record_a: Path, record_b: Path, root: Path) -> 
     models = [Searcher(restore(path), root) for path in paths]
     for model in models:
         trial = model.restored.trial
-        if trial.settings.get("scene_at_test", "none") != "none":
+        if trial.scene_at_test != "none":
             raise UserError(
                 f"{trial.call_today} was tested with a scene beside each caption, so a search "
                 "without scenes would show other answers; leave out --pictures"
